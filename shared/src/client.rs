@@ -1,0 +1,353 @@
+//! The HTTP client with which both agents call a hub.
+//!
+//! A transport failure, an answer with an error status and an answer that is none of the hub's are
+//! told apart ([`ClientError`]). Every call has a deadline, no redirect is followed, and no answer is
+//! read beyond a limit.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use url::Url;
+
+use crate::api::{CallerAddress, PROBLEM_JSON, Problem, RecordDocument, SiloDocument};
+use crate::connection::{Authentication, Connection};
+use crate::silo::{Addresses, Hostname, SiloId};
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one call may take in all.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// The largest answer that is read, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why a call did not give what was asked for.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No answer: connection refused, timed out, broken off, TLS refused.
+    #[error("cannot reach the hub at {hub}: {cause}")]
+    Unreachable {
+        /// Scheme, host and port.
+        hub: String,
+        /// What happened, innermost cause last.
+        cause: String,
+    },
+    /// The hub answered with an error status (or a redirect, which is not followed).
+    #[error("the hub answered {status}: {detail}")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The problem's detail, or a few words on the status.
+        detail: String,
+    },
+    /// The answer is not what a hub sends.
+    #[error("the answer is not a hub's: {0}")]
+    NotAHub(String),
+    /// The answer is larger than [`MAX_ANSWER_BYTES`].
+    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge,
+    /// The client itself can't be set up, such as over a certificate file that holds none.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// What a conditional GET gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched<T> {
+    /// The tag that was sent is still current (304).
+    NotModified,
+    /// The present state, with its entity tag where the hub sent one.
+    Found(T, Option<String>),
+}
+
+/// Which way calls go out; by default the system's choice.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// Call the hub at these addresses only, instead of all that its name has.
+    pub addresses: Option<Vec<SocketAddr>>,
+    /// Send from this local address.
+    pub local_address: Option<IpAddr>,
+    /// Send through this interface (Linux, macOS).
+    pub interface: Option<String>,
+}
+
+/// A hub that can be called.
+#[derive(Clone, Debug)]
+pub struct HubClient {
+    http: reqwest::Client,
+    hub: Url,
+    authentication: Authentication,
+}
+
+impl HubClient {
+    /// Sets up a client; nothing is sent yet.
+    ///
+    /// Fails with [`ClientError::Setup`] when the certificate file can't be read.
+    pub fn new(connection: &Connection, route: Route) -> Result<Self, ClientError> {
+        // An error here means that a provider is installed already, which is as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("silo/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if connection.hub.scheme() == "http" {
+            // Spares every run over plain HTTP the reading of the system's certificates.
+            builder = builder.tls_certs_only([]);
+        } else if let Some(file) = &connection.ca_file {
+            let setup = |error: String| ClientError::Setup(format!("{}: {error}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| setup(error.to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|_| setup("holds no PEM certificate".to_owned()))?;
+            if certificates.is_empty() {
+                return Err(setup("holds no PEM certificate".to_owned()));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let (Some(addresses), Some(host)) = (&route.addresses, connection.hub.host_str()) {
+            builder = builder.resolve_to_addrs(host, addresses);
+        }
+        if let Some(address) = route.local_address {
+            builder = builder.local_address(address);
+        }
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        if let Some(interface) = &route.interface {
+            builder = builder.interface(interface);
+        }
+        let http = builder
+            .build()
+            .map_err(|error| ClientError::Setup(chain(&error)))?;
+        Ok(Self {
+            http,
+            hub: connection.hub.clone(),
+            authentication: connection.authentication.clone(),
+        })
+    }
+
+    /// Scheme, host and port of the hub, for messages and as the key of what is remembered of it.
+    pub fn hub(&self) -> &str {
+        self.hub.as_str().trim_end_matches('/')
+    }
+
+    /// `GET /ip`: this machine's address as the hub sees it.
+    pub async fn caller_address(&self) -> Result<IpAddr, ClientError> {
+        let request = self
+            .http
+            .get(self.route(&["ip"]))
+            .header(ACCEPT, "application/json");
+        let answer = self.send(request).await?;
+        Ok(parse::<CallerAddress>(&answer.body)?.ip.to_canonical())
+    }
+
+    /// `GET /silos/{id}`; with `tag`, only if the silo differs from it.
+    pub async fn silo(
+        &self,
+        id: &SiloId,
+        tag: Option<&str>,
+    ) -> Result<Fetched<SiloDocument>, ClientError> {
+        let mut request = self.request(Method::GET, &["silos", id.as_str()]);
+        if let Some(tag) = tag {
+            request = request.header(IF_NONE_MATCH, tag);
+        }
+        let answer = self.send(request).await?;
+        match answer.status {
+            StatusCode::NOT_MODIFIED if tag.is_some() => Ok(Fetched::NotModified),
+            StatusCode::OK => Ok(Fetched::Found(parse(&answer.body)?, answer.tag)),
+            other => Err(ClientError::NotAHub(format!("status {other} to a read"))),
+        }
+    }
+
+    /// `GET /silos/{id}/records/{hostname}`; `None` when the hub has no such record or silo.
+    pub async fn record(
+        &self,
+        id: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<RecordDocument>, ClientError> {
+        let request = self.request(
+            Method::GET,
+            &["silos", id.as_str(), "records", hostname.as_str()],
+        );
+        match self.send(request).await {
+            Ok(answer) => parse(&answer.body).map(Some),
+            Err(ClientError::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `PUT /silos/{id}/records/{hostname}`: sets this hostname's addresses; answers the record.
+    pub async fn set_addresses(
+        &self,
+        id: &SiloId,
+        hostname: &Hostname,
+        addresses: &Addresses,
+    ) -> Result<RecordDocument, ClientError> {
+        let ips: Vec<IpAddr> = addresses.iter().collect();
+        let request = self
+            .request(
+                Method::PUT,
+                &["silos", id.as_str(), "records", hostname.as_str()],
+            )
+            .json(&serde_json::json!({ "ips": ips }));
+        parse(&self.send(request).await?.body)
+    }
+
+    fn route(&self, segments: &[&str]) -> Url {
+        let mut url = self.hub.clone();
+        url.path_segments_mut()
+            .expect("a hub's URL is http or https and so has a path")
+            .pop_if_empty()
+            .extend(segments);
+        url
+    }
+
+    fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        let request = self.http.request(method, self.route(segments));
+        match &self.authentication {
+            Authentication::Bearer(credential) => request.bearer_auth(credential.expose()),
+            Authentication::Basic { username, password } => {
+                request.basic_auth(username, Some(password.expose()))
+            }
+        }
+    }
+
+    /// Sends a request; an answer of 2xx or 304 is read, any other becomes [`ClientError::Status`].
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let header = |name| -> Option<String> {
+            Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+        };
+        let tag = header(ETAG);
+        let is_problem = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(PROBLEM_JSON));
+        let body = self.read(response).await?;
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return Ok(Answer { status, tag, body });
+        }
+        let problem = is_problem
+            .then(|| serde_json::from_slice::<Problem>(&body).ok())
+            .flatten();
+        let detail = match problem {
+            Some(problem) => one_line(&problem.detail),
+            None if status.is_redirection() => {
+                "a redirect, which is not followed: is this the hub's own URL?".to_owned()
+            }
+            None => format!(
+                "{} (no answer of a hub: is something else at this address?)",
+                status.canonical_reason().unwrap_or("an unknown status")
+            ),
+        };
+        Err(ClientError::Status {
+            status: status.as_u16(),
+            detail,
+        })
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        if response
+            .content_length()
+            .is_some_and(|length| length > MAX_ANSWER_BYTES as u64)
+        {
+            return Err(ClientError::TooLarge);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+        {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(ClientError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable {
+            hub: self.hub().to_owned(),
+            cause: chain(error),
+        }
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    tag: Option<String>,
+    body: Vec<u8>,
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body).map_err(|error| ClientError::NotAHub(one_line(&error.to_string())))
+}
+
+/// An error's causes after the outermost, which for reqwest only repeats the URL.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push(one_line(&cause.to_string()));
+        source = cause.source();
+    }
+    words.dedup();
+    if words.is_empty() {
+        one_line(&error.to_string())
+    } else {
+        words.join(": ")
+    }
+}
+
+/// What another machine said, made fit for one line of output.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(400)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::parse_hub_url;
+    use crate::credential::Secret;
+
+    fn client(hub: &str) -> HubClient {
+        let connection = Connection {
+            hub: parse_hub_url(hub).unwrap(),
+            authentication: Authentication::Bearer(Secret::new("hush")),
+            ca_file: None,
+        };
+        HubClient::new(&connection, Route::default()).unwrap()
+    }
+
+    #[test]
+    fn routes_are_joined_below_the_hubs_own_path() {
+        let join = |hub, segments: &[&str]| client(hub).route(segments).to_string();
+        assert_eq!(join("http://h:1", &["ip"]), "http://h:1/ip");
+        assert_eq!(
+            join("http://h/silo", &["silos", "a"]),
+            "http://h/silo/silos/a"
+        );
+        assert_eq!(
+            join("http://h/silo/", &["silos", "a/b"]),
+            "http://h/silo/silos/a%2Fb"
+        );
+    }
+
+    #[test]
+    fn a_client_does_not_print_its_credential() {
+        assert!(!format!("{:?}", client("http://h")).contains("hush"));
+    }
+
+    #[test]
+    fn what_others_say_stays_on_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
+    }
+}

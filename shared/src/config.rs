@@ -1,0 +1,81 @@
+//! YAML files into typed settings.
+//!
+//! Settings types derive `Deserialize` with `deny_unknown_fields`; an error then names the file, the
+//! line and the key. A missing file is told apart from a wrong one, so that a default path may be absent.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// Why a configuration can't be used. Every program ends with exit code 2 on it.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// There is no such file.
+    #[error("{}: there is no such file", .0.display())]
+    Missing(PathBuf),
+    /// The file can't be read.
+    #[error("{path}: {cause}", path = .0.display(), cause = .1)]
+    Unreadable(PathBuf, #[source] std::io::Error),
+    /// The file is no YAML, or a key or value in it is wrong.
+    #[error("{path}: {cause}", path = .0.display(), cause = .1)]
+    Invalid(PathBuf, String),
+    /// A setting, wherever it came from, is missing or wrong.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// Reads a YAML file into settings. An empty file gives the defaults.
+pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
+        _ => ConfigError::Unreadable(path.to_owned(), error),
+    })?;
+    parse_yaml(path, &text)
+}
+
+/// Parses the text of a YAML file; `path` is for the error alone.
+pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    let only_comments = text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    let text = if only_comments { "{}" } else { text };
+    serde_yaml::from_str(text)
+        .map_err(|error| ConfigError::Invalid(path.to_owned(), error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Settings {
+        listen: Option<u16>,
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        let parse = |text| parse_yaml::<Settings>(Path::new("hub.yaml"), text);
+        assert_eq!(parse("listen: 5\n").unwrap().listen, Some(5));
+        assert_eq!(parse("# only this\n\n").unwrap().listen, None);
+        let unknown = parse("listen: 5\nlisten_to: 6\n").unwrap_err().to_string();
+        assert!(unknown.starts_with("hub.yaml: "), "{unknown}");
+        assert!(
+            unknown.contains("listen_to") && unknown.contains("line 2"),
+            "{unknown}"
+        );
+        let wrong = parse("listen: many\n").unwrap_err().to_string();
+        assert!(
+            wrong.contains("listen") && wrong.contains("line 1"),
+            "{wrong}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_told_apart() {
+        let error = read_yaml::<Settings>(Path::new("/does/not/exist.yaml")).unwrap_err();
+        assert!(matches!(error, ConfigError::Missing(_)), "{error}");
+    }
+}

@@ -1,0 +1,317 @@
+//! The settings with which an agent reaches a hub: where it is, with which credential, over what.
+//!
+//! Both agents fill [`ConnectionSettings`] from their configuration file and, over that, from flags and
+//! environment; [`ConnectionSettings::resolve`] reads the token and checks everything.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::config::ConfigError;
+use crate::credential::{Credential, Secret};
+
+/// What a configuration file, or flags, say of the hub; each value may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// The hub's URL, such as `http://hub.lan:8053`.
+    pub hub: Option<String>,
+    /// The credential itself.
+    pub token: Option<Secret>,
+    /// A file that holds the credential.
+    pub token_file: Option<PathBuf>,
+    /// `any`: a container mounts the token file readable for others, which is then accepted.
+    pub token_file_mode: Option<TokenFileMode>,
+    /// A PEM file with the certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Whether a token file that others can read is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenFileMode {
+    /// Readable by its owner alone.
+    #[default]
+    Private,
+    /// Any mode.
+    Any,
+}
+
+/// How an agent shows who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// `Authorization: Bearer`.
+    Bearer(Secret),
+    /// `Authorization: Basic`, as pyDDNS clients do.
+    Basic {
+        /// The user name, which the hub ignores.
+        username: String,
+        /// The credential.
+        password: Secret,
+    },
+}
+
+/// A hub that can be called.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The hub's URL, its path ending in a slash.
+    pub hub: Url,
+    /// How to show who is calling.
+    pub authentication: Authentication,
+    /// A PEM file with the certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl ConnectionSettings {
+    /// `self`, with what `stronger` sets put in place: flags and environment over the file.
+    #[must_use]
+    pub fn overridden_by(self, stronger: Self) -> Self {
+        // A token named by a stronger source replaces one of a weaker source, of whichever kind.
+        let (token, token_file) = if stronger.token.is_some() || stronger.token_file.is_some() {
+            (stronger.token, stronger.token_file)
+        } else {
+            (self.token, self.token_file)
+        };
+        Self {
+            hub: stronger.hub.or(self.hub),
+            token,
+            token_file,
+            token_file_mode: stronger.token_file_mode.or(self.token_file_mode),
+            ca_file: stronger.ca_file.or(self.ca_file),
+        }
+    }
+
+    /// Reads the token and checks every value. `config_file` is the file that an inline token came
+    /// from, which then must be private too.
+    pub fn resolve(&self, config_file: Option<&Path>) -> Result<Connection, ConfigError> {
+        let Some(hub) = &self.hub else {
+            return Err(ConfigError::Setting(
+                "no hub given: set `hub` in the configuration or --hub URL".to_owned(),
+            ));
+        };
+        let secret = match (&self.token, &self.token_file) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::Setting(
+                    "`token` and `token_file` are both given: keep one".to_owned(),
+                ));
+            }
+            (None, None) => {
+                return Err(ConfigError::Setting(
+                    "no token given: set `token_file` in the configuration or --token-file FILE"
+                        .to_owned(),
+                ));
+            }
+            (Some(token), None) => {
+                if let Some(file) = config_file {
+                    self.check_private(file)?;
+                }
+                token.clone()
+            }
+            (None, Some(file)) => {
+                self.check_private(file)?;
+                read_token(file)?
+            }
+        };
+        let credential = Credential::parse(secret.expose()).map_err(|error| {
+            ConfigError::Setting(match &self.token_file {
+                Some(file) => format!("{}: {error}", file.display()),
+                None => format!("token: {error}"),
+            })
+        })?;
+        Ok(Connection {
+            hub: parse_hub_url(hub)?,
+            authentication: Authentication::Bearer(Secret::new(credential.expose())),
+            ca_file: self.ca_file.clone(),
+        })
+    }
+
+    fn check_private(&self, file: &Path) -> Result<(), ConfigError> {
+        match self.token_file_mode.unwrap_or_default() {
+            TokenFileMode::Private => check_private(file),
+            TokenFileMode::Any => Ok(()),
+        }
+    }
+}
+
+/// Refuses a file that holds a secret and that group or others can read (Unix).
+pub fn check_private(file: &Path) -> Result<(), ConfigError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = std::fs::metadata(file)
+            .map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(ConfigError::Setting(format!(
+                "{}: holds a token and its mode is {mode:04o}, so that others can read it: run `chmod 600 {}` (or set `token_file_mode: any` where a container mounts it so)",
+                file.display(),
+                file.display()
+            )));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
+fn read_token(file: &Path) -> Result<Secret, ConfigError> {
+    let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::Missing(file.to_owned()),
+        _ => ConfigError::Unreadable(file.to_owned(), error),
+    })?;
+    Ok(Secret::new(text.trim()))
+}
+
+/// Parses a hub's URL; its path gets a slash at the end, so that routes can be joined to it.
+pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
+    let refuse = |why: &str| ConfigError::Setting(format!("hub: {why}, such as http://hub:8053"));
+    let mut url = Url::parse(text).map_err(|_| refuse("not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(refuse(
+            "the URL must begin with http:// or https:// and name a host",
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("the URL must not carry a user or password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("the URL must not carry a query or fragment"));
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+impl Connection {
+    /// Whether the credential travels in the open: plain HTTP to another machine.
+    pub fn shows_credential(&self) -> bool {
+        let loopback = match self.hub.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
+            None => false,
+        };
+        self.hub.scheme() == "http" && !loopback
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn private_file(text: &str) -> tempfile::NamedTempFile {
+        // NamedTempFile is made with mode 0600.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn token() -> String {
+        format!("silo_abcdefgh12_{}", "x".repeat(43))
+    }
+
+    #[test]
+    fn a_token_file_is_read_and_must_be_private() {
+        let file = private_file(&format!("{}\n", token()));
+        let settings = ConnectionSettings {
+            hub: Some("http://hub:8053".to_owned()),
+            token_file: Some(file.path().to_owned()),
+            ..Default::default()
+        };
+        let connection = settings.resolve(None).unwrap();
+        assert_eq!(
+            connection.authentication,
+            Authentication::Bearer(Secret::new(token()))
+        );
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let permissions = std::fs::Permissions::from_mode(0o640);
+            std::fs::set_permissions(file.path(), permissions).unwrap();
+            let error = settings.resolve(None).unwrap_err().to_string();
+            assert!(
+                error.contains("0640") && error.contains("chmod 600"),
+                "{error}"
+            );
+            let any = ConnectionSettings {
+                token_file_mode: Some(TokenFileMode::Any),
+                ..settings.clone()
+            };
+            assert!(any.resolve(None).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_wrong_token_is_named_without_being_shown() {
+        let file = private_file("hunter2");
+        let settings = ConnectionSettings {
+            hub: Some("http://hub".to_owned()),
+            token_file: Some(file.path().to_owned()),
+            ..Default::default()
+        };
+        let error = settings.resolve(None).unwrap_err().to_string();
+        assert!(
+            error.contains(&file.path().display().to_string()),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_stronger_token_replaces_a_weaker_one_of_another_kind() {
+        let file = ConnectionSettings {
+            hub: Some("http://a".to_owned()),
+            token: Some(Secret::new(token())),
+            ..Default::default()
+        };
+        let flags = ConnectionSettings {
+            token_file: Some("other.token".into()),
+            ..Default::default()
+        };
+        let merged = file.overridden_by(flags);
+        assert_eq!(merged.hub.as_deref(), Some("http://a"));
+        assert_eq!(merged.token, None);
+        assert_eq!(merged.token_file.as_deref(), Some(Path::new("other.token")));
+    }
+
+    #[test]
+    fn hub_urls_are_checked() {
+        assert_eq!(parse_hub_url("http://h:1").unwrap().as_str(), "http://h:1/");
+        assert_eq!(
+            parse_hub_url("https://h/silo").unwrap().as_str(),
+            "https://h/silo/"
+        );
+        for wrong in [
+            "",
+            "h:8053",
+            "ftp://h",
+            "http://u:p@h",
+            "http://h/?q",
+            "http://h/#f",
+        ] {
+            assert!(parse_hub_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn plain_http_to_another_machine_shows_the_credential() {
+        for (hub, shows) in [
+            ("http://hub.lan:8053", true),
+            ("http://10.0.0.1", true),
+            ("https://hub.lan", false),
+            ("http://localhost:8053", false),
+            ("http://127.0.0.1:8053", false),
+            ("http://[::1]:8053", false),
+        ] {
+            let connection = Connection {
+                hub: parse_hub_url(hub).unwrap(),
+                authentication: Authentication::Bearer(Secret::new("x")),
+                ca_file: None,
+            };
+            assert_eq!(connection.shows_credential(), shows, "{hub}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the Silo hub and its agents share, and nothing else.
+//!
+//! - [`silo`]: the record types, parsed once and valid from then on.
+//! - [`api`]: the JSON of the HTTP contract.
+//! - [`credential`]: what a credential looks like; secrets that never print themselves.
+//! - [`config`]: YAML files into settings, with errors that name file, line and key.
+//! - [`connection`]: the settings with which both agents reach a hub.
+//! - [`client`]: the HTTP client of both agents.
+//! - [`program`]: exit codes and logging, alike in all three programs.
+
+pub mod api;
+pub mod client;
+pub mod config;
+pub mod connection;
+pub mod credential;
+pub mod program;
+pub mod silo;

@@ -1,0 +1,58 @@
+//! Exit codes and logging, alike in the hub and both agents.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+
+/// Done, whether something changed or not.
+pub const DONE: ExitCode = ExitCode::SUCCESS;
+
+/// Failed; a later run may succeed.
+pub fn failed() -> ExitCode {
+    ExitCode::from(1)
+}
+
+/// The command line or the configuration is wrong.
+pub fn misused() -> ExitCode {
+    ExitCode::from(2)
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("the log format is text or json"),
+        }
+    }
+}
+
+/// Sends log lines to stderr, filtered by `RUST_LOG` (else `default_filter`).
+///
+/// Does nothing when logging was set up before.
+pub fn start_logging(format: LogFormat, default_filter: &str) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // An error here means that a subscriber is set already: the first one stays.
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

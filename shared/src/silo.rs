@@ -1,0 +1,543 @@
+//! The words that hub and agents share: [`SiloId`], [`Hostname`], [`Addresses`], [`Records`].
+//!
+//! Each is parsed once, where it enters a program, and is valid from then on. The hub parses what
+//! clients send it, the agents parse what the hub sends them: by the same rules.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The most records (hostname/address pairs) that a silo may hold.
+pub const MAX_RECORDS: usize = 10_000;
+
+/// The records of one silo: hostnames in byte order, each with its addresses.
+pub type Records = BTreeMap<Hostname, Addresses>;
+
+/// Counts the hostname/address pairs, the number that [`MAX_RECORDS`] bounds.
+pub fn count_records(records: &Records) -> usize {
+    records
+        .values()
+        .map(|addresses| addresses.iter().count())
+        .sum()
+}
+
+/// The name of a silo: `[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?`; upper case folds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct SiloId(Box<str>);
+
+/// Why a text is no silo id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidSiloId {
+    /// Nothing was given.
+    #[error("a silo id must not be empty")]
+    Empty,
+    /// Longer than 63 characters.
+    #[error("a silo id has at most 63 characters")]
+    TooLong,
+    /// A character outside the allowed set.
+    #[error("a silo id consists of letters, digits, '.', '_' and '-'")]
+    Character,
+    /// The first or the last character is not a letter or digit.
+    #[error("a silo id begins and ends with a letter or digit")]
+    Edge,
+}
+
+impl SiloId {
+    /// Parses and lower-cases a silo id.
+    pub fn parse(text: &str) -> Result<Self, InvalidSiloId> {
+        let bytes = text.as_bytes();
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+            return Err(InvalidSiloId::Empty);
+        };
+        if !bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        {
+            return Err(InvalidSiloId::Character);
+        }
+        if bytes.len() > 63 {
+            return Err(InvalidSiloId::TooLong);
+        }
+        if !first.is_ascii_alphanumeric() || !last.is_ascii_alphanumeric() {
+            return Err(InvalidSiloId::Edge);
+        }
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A DNS hostname in its stored form: lower case, no trailing dot, Unicode as A-labels.
+///
+/// RFC 1123 section 2.1 (labels of 1–63 letters, digits and hyphens, 253 in all), with one leading
+/// underscore allowed in a label. Names that a resolver would not look up in the hosts file, or that
+/// have a meaning of their own, are refused: see [`InvalidHostname`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Hostname(Box<str>);
+
+/// Why a text is no hostname.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidHostname {
+    /// Nothing was given.
+    #[error("a hostname must not be empty")]
+    Empty,
+    /// Longer than 253 characters.
+    #[error("a hostname has at most 253 characters")]
+    TooLong,
+    /// Two dots in a row, or a leading dot.
+    #[error("a hostname must not contain an empty label")]
+    EmptyLabel,
+    /// A label longer than 63 characters.
+    #[error("each label of a hostname has at most 63 characters")]
+    LabelTooLong,
+    /// A character outside letters, digits, hyphen and one leading underscore.
+    #[error("a hostname's labels consist of letters, digits and '-', with at most one leading '_'")]
+    Character,
+    /// A label that begins or ends with a hyphen.
+    #[error("a hostname's labels must not begin or end with '-'")]
+    Hyphen,
+    /// Unicode that has no A-label (UTS 46).
+    #[error("this Unicode name has no valid ASCII form (IDNA)")]
+    Idna,
+    /// The last label is a number, so that resolvers take the name for an IPv4 address.
+    #[error("a hostname whose last label is a number is read as an IPv4 address")]
+    Number,
+    /// `localhost`, `broadcasthost`, `ip6-*`, or under `localhost`, `invalid`, `onion`, `alt`.
+    #[error(
+        "this name is reserved (localhost, broadcasthost, ip6-*, and anything under localhost, invalid, onion, alt)"
+    )]
+    Reserved,
+}
+
+impl Hostname {
+    /// Parses a hostname into its stored form.
+    pub fn parse(text: &str) -> Result<Self, InvalidHostname> {
+        if text.is_empty() || text == "." {
+            return Err(InvalidHostname::Empty);
+        }
+        let ascii = if text.is_ascii() {
+            text.to_ascii_lowercase()
+        } else {
+            idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::EMPTY)
+                .map_err(|_| InvalidHostname::Idna)?
+                .into_owned()
+        };
+        let name = ascii.strip_suffix('.').unwrap_or(&ascii);
+        if name.len() > 253 {
+            return Err(InvalidHostname::TooLong);
+        }
+        name.split('.').try_for_each(check_label)?;
+        let last = name.rsplit('.').next().unwrap_or(name);
+        if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
+            return Err(InvalidHostname::Number);
+        }
+        if name == "broadcasthost"
+            || name.starts_with("ip6-")
+            || matches!(last, "localhost" | "invalid" | "onion" | "alt")
+        {
+            return Err(InvalidHostname::Reserved);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the name has one label only.
+    pub fn is_single_label(&self) -> bool {
+        !self.0.contains('.')
+    }
+}
+
+fn check_label(label: &str) -> Result<(), InvalidHostname> {
+    let rest = label.strip_prefix('_').unwrap_or(label);
+    if label.is_empty() {
+        return Err(InvalidHostname::EmptyLabel);
+    }
+    if !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || rest.is_empty() {
+        return Err(InvalidHostname::Character);
+    }
+    if label.len() > 63 {
+        return Err(InvalidHostname::LabelTooLong);
+    }
+    if rest.starts_with('-') || rest.ends_with('-') {
+        return Err(InvalidHostname::Hyphen);
+    }
+    Ok(())
+}
+
+macro_rules! text_newtype {
+    ($name:ident, $error:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_newtype!(SiloId, InvalidSiloId);
+text_newtype!(Hostname, InvalidHostname);
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// 4 or 6.
+    pub fn number(self) -> i16 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IPv{}", self.number())
+    }
+}
+
+/// Why a text is no address that a record can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidAddress {
+    /// Neither an IPv4 nor an IPv6 address.
+    #[error("not an IPv4 or IPv6 address")]
+    Syntax,
+    /// An IPv6 address with a zone id (`fe80::1%eth0`).
+    #[error("an address must not carry a zone id (the part after '%')")]
+    Zone,
+    /// 0.0.0.0 or `::`.
+    #[error("the unspecified address names no machine")]
+    Unspecified,
+    /// A multicast address.
+    #[error("a multicast address names no machine")]
+    Multicast,
+}
+
+/// Parses an address that a record can hold; IPv4-mapped IPv6 becomes IPv4.
+pub fn parse_address(text: &str) -> Result<IpAddr, InvalidAddress> {
+    if text.contains('%') {
+        return Err(InvalidAddress::Zone);
+    }
+    check_address(text.parse::<IpAddr>().map_err(|_| InvalidAddress::Syntax)?)
+}
+
+/// Checks that a record can hold this address; IPv4-mapped IPv6 becomes IPv4.
+pub fn check_address(ip: IpAddr) -> Result<IpAddr, InvalidAddress> {
+    let ip = ip.to_canonical();
+    if ip.is_unspecified() {
+        Err(InvalidAddress::Unspecified)
+    } else if ip.is_multicast() {
+        Err(InvalidAddress::Multicast)
+    } else {
+        Ok(ip)
+    }
+}
+
+/// What a hostname points to: at most one address a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Addresses {
+    /// The IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// The address of one family.
+    pub fn get(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.map(IpAddr::V4),
+            Family::V6 => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// Sets the address of its own family; answers what stood there before.
+    pub fn set(&mut self, ip: IpAddr) -> Option<IpAddr> {
+        match ip {
+            IpAddr::V4(v4) => self.v4.replace(v4).map(IpAddr::V4),
+            IpAddr::V6(v6) => self.v6.replace(v6).map(IpAddr::V6),
+        }
+    }
+
+    /// Removes one family.
+    pub fn clear(&mut self, family: Family) {
+        match family {
+            Family::V4 => self.v4 = None,
+            Family::V6 => self.v6 = None,
+        }
+    }
+
+    /// The addresses, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4
+            .map(IpAddr::V4)
+            .into_iter()
+            .chain(self.v6.map(IpAddr::V6))
+    }
+
+    /// Whether there is no address at all.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
+    }
+
+    /// `self` with the families that `newer` names taken from there.
+    #[must_use]
+    pub fn merged_with(&self, newer: &Self) -> Self {
+        Self {
+            v4: newer.v4.or(self.v4),
+            v6: newer.v6.or(self.v6),
+        }
+    }
+}
+
+impl FromIterator<IpAddr> for Addresses {
+    /// Collects addresses; a later one of the same family wins.
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(ips: I) -> Self {
+        let mut addresses = Self::default();
+        for ip in ips {
+            addresses.set(ip);
+        }
+        addresses
+    }
+}
+
+impl fmt::Display for Addresses {
+    /// The addresses separated by a blank, IPv4 first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for ip in self.iter() {
+            write!(f, "{separator}{ip}")?;
+            separator = " ";
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` matches `glob`, in which `*` matches any run of characters, dots included.
+pub fn glob_matches(glob: &str, name: &str) -> bool {
+    let mut parts = glob.split('*');
+    let prefix = parts.next().unwrap_or("");
+    let Some(mut rest) = name.strip_prefix(prefix) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn silo_ids_follow_the_grammar() {
+        for (given, stored) in [
+            ("office", Ok("office")),
+            ("Office", Ok("office")),
+            ("a", Ok("a")),
+            ("7", Ok("7")),
+            ("a.b_c-d9", Ok("a.b_c-d9")),
+            ("", Err(InvalidSiloId::Empty)),
+            ("-a", Err(InvalidSiloId::Edge)),
+            ("a-", Err(InvalidSiloId::Edge)),
+            (".", Err(InvalidSiloId::Edge)),
+            ("a/b", Err(InvalidSiloId::Character)),
+            ("a b", Err(InvalidSiloId::Character)),
+            ("ä", Err(InvalidSiloId::Character)),
+            ("a\n", Err(InvalidSiloId::Character)),
+        ] {
+            assert_eq!(
+                SiloId::parse(given).as_ref().map(SiloId::as_str),
+                stored.as_ref().copied()
+            );
+        }
+        assert!(SiloId::parse(&"a".repeat(63)).is_ok());
+        assert_eq!(SiloId::parse(&"a".repeat(64)), Err(InvalidSiloId::TooLong));
+    }
+
+    #[test]
+    fn hostnames_follow_rfc_1123_and_the_refused_list() {
+        use InvalidHostname as E;
+        for (given, stored) in [
+            ("db", Ok("db")),
+            ("DB.Home.Arpa", Ok("db.home.arpa")),
+            ("db.lan.", Ok("db.lan")),
+            ("3com", Ok("3com")),
+            ("_dmarc.lan", Ok("_dmarc.lan")),
+            ("bücher.lan", Ok("xn--bcher-kva.lan")),
+            ("BÜCHER", Ok("xn--bcher-kva")),
+            ("1.a", Ok("1.a")),
+            ("ip6", Ok("ip6")),
+            ("localhost.lan", Ok("localhost.lan")),
+            ("", Err(E::Empty)),
+            (".", Err(E::Empty)),
+            (".db", Err(E::EmptyLabel)),
+            ("db..lan", Err(E::EmptyLabel)),
+            ("db lan", Err(E::Character)),
+            ("db\nwpad", Err(E::Character)),
+            ("a_b", Err(E::Character)),
+            ("__a", Err(E::Character)),
+            ("_", Err(E::Character)),
+            ("a#b", Err(E::Character)),
+            ("*", Err(E::Character)),
+            ("-a.lan", Err(E::Hyphen)),
+            ("a-.lan", Err(E::Hyphen)),
+            ("1234", Err(E::Number)),
+            ("127.1", Err(E::Number)),
+            ("10.0.0.5", Err(E::Number)),
+            ("a.0x1f", Err(E::Number)),
+            ("localhost", Err(E::Reserved)),
+            ("LOCALHOST.", Err(E::Reserved)),
+            ("a.localhost", Err(E::Reserved)),
+            ("broadcasthost", Err(E::Reserved)),
+            ("ip6-loopback", Err(E::Reserved)),
+            ("x.onion", Err(E::Reserved)),
+            ("x.alt", Err(E::Reserved)),
+            ("x.invalid", Err(E::Reserved)),
+            ("b\u{200d}.lan", Err(E::Idna)),
+        ] {
+            let parsed = Hostname::parse(given);
+            assert_eq!(
+                parsed.as_ref().map(Hostname::as_str),
+                stored.as_ref().copied(),
+                "hostname {given:?}"
+            );
+        }
+        let label = "a".repeat(63);
+        assert!(Hostname::parse(&label).is_ok());
+        assert_eq!(Hostname::parse(&"a".repeat(64)), Err(E::LabelTooLong));
+        assert!(Hostname::parse(&format!("{label}.{label}.{label}.{}", "a".repeat(61))).is_ok());
+        assert_eq!(
+            Hostname::parse(&format!("{label}.{label}.{label}.{}", "a".repeat(62))),
+            Err(E::TooLong)
+        );
+    }
+
+    #[test]
+    fn addresses_are_those_a_machine_can_have() {
+        use InvalidAddress as E;
+        for (given, stored) in [
+            ("10.0.0.5", Ok("10.0.0.5")),
+            ("fd00::5", Ok("fd00::5")),
+            ("FD00:0:0::5", Ok("fd00::5")),
+            ("::ffff:10.0.0.5", Ok("10.0.0.5")),
+            ("127.0.0.1", Ok("127.0.0.1")),
+            ("", Err(E::Syntax)),
+            ("10.0.0", Err(E::Syntax)),
+            ("010.0.0.1", Err(E::Syntax)),
+            ("10.0.0.5/24", Err(E::Syntax)),
+            (" 10.0.0.5", Err(E::Syntax)),
+            ("fe80::1%eth0", Err(E::Zone)),
+            ("0.0.0.0", Err(E::Unspecified)),
+            ("::", Err(E::Unspecified)),
+            ("::ffff:0.0.0.0", Err(E::Unspecified)),
+            ("224.0.0.1", Err(E::Multicast)),
+            ("ff02::1", Err(E::Multicast)),
+        ] {
+            assert_eq!(
+                parse_address(given).map(|ip| ip.to_string()),
+                stored.map(str::to_owned)
+            );
+        }
+    }
+
+    #[test]
+    fn globs_match_any_run_dots_included() {
+        for (glob, name, matches) in [
+            ("nas", "nas", true),
+            ("nas", "nas1", false),
+            ("nas-*", "nas-1", true),
+            ("nas-*", "nas-", true),
+            ("nas-*", "nas", false),
+            ("*", "", true),
+            ("*.lan", "a.b.lan", true),
+            ("*.lan", "lan", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "ac", false),
+            ("a*a", "a", false),
+            ("*a*", "bab", true),
+            ("", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(glob_matches(glob, name), matches, "{glob} against {name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_parsed_hostname_parses_to_itself(text in "\\PC{0,40}") {
+            if let Ok(name) = Hostname::parse(&text) {
+                prop_assert_eq!(Hostname::parse(name.as_str()), Ok(name));
+            }
+        }
+
+        #[test]
+        fn a_glob_with_a_star_for_a_part_still_matches(a in "[a-c.]{0,6}", b in "[a-c.]{0,6}", c in "[a-c.]{0,6}") {
+            let name = format!("{a}{b}{c}");
+            let glob = format!("{a}*{c}");
+            prop_assert!(glob_matches(&glob, &name));
+        }
+    }
+}
