@@ -7,6 +7,7 @@
 //! - [`connection`]: the settings with which both agents reach a hub.
 //! - [`client`]: the HTTP client of both agents.
 //! - [`program`]: exit codes and logging, alike in all three programs.
+//! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
 
 pub mod api;
 pub mod client;
@@ -14,4 +15,5 @@ pub mod config;
 pub mod connection;
 pub mod credential;
 pub mod program;
+pub mod pyddns;
 pub mod silo;

@@ -1,0 +1,313 @@
+//! The configuration file of pyDDNS's clients (`client/config.yml`), read as it is.
+//!
+//! Both agents call [`parse`] on the text of their configuration file before they take it for one of
+//! their own: a YAML mapping with the key `endpoint` is a pyDDNS file. Those who come from pyDDNS can
+//! so keep their files; the password becomes the token that the hub gave out, sent as Basic.
+
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use crate::config::{ConfigError, parse_yaml};
+use crate::connection::{
+    Authentication, Connection, ConnectionSettings, TokenFileMode, check_private, parse_hub_url,
+};
+use crate::credential::Secret;
+use crate::silo::{Hostname, SiloId};
+
+/// What a pyDDNS file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PyddnsConfig {
+    /// The silo (`silo_id`).
+    pub silo: SiloId,
+    /// The hostnames: those to report, or those to keep in the hosts file. Empty when left out.
+    pub hostnames: Vec<Hostname>,
+    /// Where an upstream finds its address (`getIpFrom`).
+    pub address_source: AddressSource,
+    endpoint: Url,
+    username: String,
+    password: Secret,
+    token_file_mode: Option<TokenFileMode>,
+}
+
+/// Where a pyDDNS upstream finds its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum AddressSource {
+    /// The address that the server sees.
+    #[default]
+    ServerApi,
+    /// The local address that the system would use towards the server.
+    Socket,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(deserialize_with = "endpoint")]
+    endpoint: Url,
+    #[serde(deserialize_with = "username")]
+    username: String,
+    password: Secret,
+    silo_id: SiloId,
+    #[serde(default)]
+    hostnames: Option<Vec<Hostname>>,
+    #[serde(rename = "getIpFrom")]
+    get_ip_from: Option<AddressSource>,
+    /// What `getIpFrom` was called before: true for `ServerApi`, false for `Socket`.
+    behindrouter: Option<bool>,
+    /// No key of pyDDNS: the way out that [`check_private`] names has to exist here too.
+    token_file_mode: Option<TokenFileMode>,
+}
+
+/// Parses a pyDDNS file; `None` when the text is something else. `path` is for errors alone.
+///
+/// Errors name the file, the line and the key, and never show the password.
+pub fn parse(path: &Path, text: &str) -> Result<Option<PyddnsConfig>, ConfigError> {
+    if !is_pyddns(text) {
+        return Ok(None);
+    }
+    let document: Document = parse_yaml(path, text)?;
+    let address_source = match (document.get_ip_from, document.behindrouter) {
+        (Some(source), _) => source,
+        (None, Some(false)) => AddressSource::Socket,
+        (None, Some(true) | None) => AddressSource::ServerApi,
+    };
+    Ok(Some(PyddnsConfig {
+        silo: document.silo_id,
+        hostnames: document.hostnames.unwrap_or_default(),
+        address_source,
+        endpoint: document.endpoint,
+        username: document.username,
+        password: document.password,
+        token_file_mode: document.token_file_mode,
+    }))
+}
+
+/// Whether this is a mapping with the key `endpoint`. Text that is no YAML counts when a line begins
+/// so: its error is then told in the words of that file.
+fn is_pyddns(text: &str) -> bool {
+    match serde_yaml::from_str::<serde_yaml::Value>(text) {
+        Ok(value) => value.get("endpoint").is_some(),
+        Err(_) => text.lines().any(|line| line.starts_with("endpoint:")),
+    }
+}
+
+impl PyddnsConfig {
+    /// The hub that `file` names, with what `stronger` (flags and environment) sets put in place.
+    ///
+    /// The password is the hub's token, so the file must be private as one with an inline `token`
+    /// must be; not so when a token from elsewhere replaces the password.
+    pub fn connection(
+        &self,
+        file: &Path,
+        stronger: &ConnectionSettings,
+    ) -> Result<Connection, ConfigError> {
+        let token_file_mode = stronger.token_file_mode.or(self.token_file_mode);
+        if stronger.token.is_some() || stronger.token_file.is_some() {
+            let settings = ConnectionSettings {
+                hub: Some(self.endpoint.to_string()),
+                token_file_mode,
+                ..ConnectionSettings::default()
+            };
+            return settings.overridden_by(stronger.clone()).resolve(None);
+        }
+        if token_file_mode.unwrap_or_default() == TokenFileMode::Private {
+            check_private(file)?;
+        }
+        Ok(Connection {
+            hub: match &stronger.hub {
+                Some(hub) => parse_hub_url(hub)?,
+                None => self.endpoint.clone(),
+            },
+            authentication: Authentication::Basic {
+                username: self.username.clone(),
+                password: self.password.clone(),
+            },
+            ca_file: stronger.ca_file.clone(),
+        })
+    }
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_hub_url(&text).map_err(|error| {
+        let words = error.to_string();
+        serde::de::Error::custom(words.strip_prefix("hub: ").unwrap_or(&words))
+    })
+}
+
+/// RFC 7617 section 2: a user name with a colon can't be sent.
+fn username<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.contains(':') || text.chars().any(char::is_control) {
+        return Err(serde::de::Error::custom(
+            "a user name must not contain ':' or control characters",
+        ));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+endpoint: http://hub.lan:81
+username: carol
+password: correct horse
+silo_id: office
+
+hostnames:
+- web
+- db
+
+# Socket or ServerApi
+getIpFrom: Socket";
+
+    fn parse_text(text: &str) -> Result<Option<PyddnsConfig>, String> {
+        parse(Path::new("config.yml"), text).map_err(|error| error.to_string())
+    }
+
+    fn private_file() -> tempfile::NamedTempFile {
+        // NamedTempFile is made with mode 0600.
+        tempfile::NamedTempFile::new().unwrap()
+    }
+
+    fn basic(username: &str, password: &str) -> Authentication {
+        Authentication::Basic {
+            username: username.to_owned(),
+            password: Secret::new(password),
+        }
+    }
+
+    #[test]
+    fn a_pyddns_file_is_read_as_it_is() {
+        let config = parse_text(FILE).unwrap().unwrap();
+        assert_eq!(config.silo.as_str(), "office");
+        let names: Vec<&str> = config.hostnames.iter().map(Hostname::as_str).collect();
+        assert_eq!(names, ["web", "db"]);
+        assert_eq!(config.address_source, AddressSource::Socket);
+        let connection = config
+            .connection(private_file().path(), &ConnectionSettings::default())
+            .unwrap();
+        assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
+        assert_eq!(connection.authentication, basic("carol", "correct horse"));
+    }
+
+    #[test]
+    fn every_age_of_the_file_says_where_the_address_comes_from() {
+        let without = FILE.replace("getIpFrom: Socket", "");
+        for (line, source) in [
+            ("", AddressSource::ServerApi),
+            ("getIpFrom: ServerApi", AddressSource::ServerApi),
+            ("getIpFrom: Socket", AddressSource::Socket),
+            ("behindrouter: true", AddressSource::ServerApi),
+            ("behindrouter: false", AddressSource::Socket),
+        ] {
+            let config = parse_text(&format!("{without}{line}\n")).unwrap().unwrap();
+            assert_eq!(config.address_source, source, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_look_like_numbers_are_texts() {
+        let text = FILE
+            .replace("correct horse", "0123")
+            .replace("office", "1.10")
+            .replace("carol", "7");
+        let config = parse_text(&text).unwrap().unwrap();
+        assert_eq!(config.silo.as_str(), "1.10");
+        let connection = config
+            .connection(private_file().path(), &ConnectionSettings::default())
+            .unwrap();
+        assert_eq!(connection.authentication, basic("7", "0123"));
+    }
+
+    #[test]
+    fn other_files_are_left_to_others() {
+        for text in [
+            "",
+            "# endpoint: http://hub\n",
+            "hub: http://hub.lan:8053\nsilo: office\n",
+            "hub: [endpoint: 5\n",
+            "- endpoint\n",
+            "hub:\n  endpoint: 5\n",
+        ] {
+            assert_eq!(parse_text(text), Ok(None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key_and_no_password() {
+        for (from, to, expected) in [
+            ("carol", "a:b", "username"),
+            ("silo_id: office", "silo_id: a/b", "silo_id"),
+            ("- db", "- 10.0.0.1", "hostnames[1]"),
+            ("http://hub.lan:81", "hub.lan:81", "endpoint"),
+            ("getIpFrom: Socket", "getIpFrom: Router", "getIpFrom"),
+            ("getIpFrom: Socket", "getIpFrm: Socket", "getIpFrm"),
+            ("hostnames:", "hostnames: [", ""),
+        ] {
+            let text = FILE.replace(from, to);
+            assert_ne!(text, FILE);
+            let error = parse_text(&text).unwrap_err();
+            assert!(error.starts_with("config.yml: "), "{error}");
+            assert!(
+                error.contains(expected) && error.contains("line "),
+                "{to}: {error}"
+            );
+            assert!(!error.contains("correct horse"), "{error}");
+        }
+        let error = parse_text(&FILE.replace("username: carol\n", "")).unwrap_err();
+        assert_eq!(error, "config.yml: missing field `username`");
+    }
+
+    #[test]
+    fn flags_beat_the_file() {
+        let config = parse_text(FILE).unwrap().unwrap();
+        let file = private_file();
+        let hub = ConnectionSettings {
+            hub: Some("https://other:8053".to_owned()),
+            ca_file: Some("ca.pem".into()),
+            ..ConnectionSettings::default()
+        };
+        let connection = config.connection(file.path(), &hub).unwrap();
+        assert_eq!(connection.hub.as_str(), "https://other:8053/");
+        assert_eq!(connection.ca_file.as_deref(), Some(Path::new("ca.pem")));
+        assert_eq!(connection.authentication, basic("carol", "correct horse"));
+
+        let token = format!("silo_abcdefgh12_{}", "x".repeat(43));
+        let with_token = ConnectionSettings {
+            token: Some(Secret::new(&*token)),
+            ..ConnectionSettings::default()
+        };
+        let connection = config.connection(file.path(), &with_token).unwrap();
+        assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
+        assert_eq!(
+            connection.authentication,
+            Authentication::Bearer(Secret::new(token))
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_refused_unless_told_otherwise() {
+        use std::os::unix::fs::PermissionsExt;
+        let config = parse_text(FILE).unwrap().unwrap();
+        let file = private_file();
+        let readable = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(file.path(), readable).unwrap();
+        let flags = ConnectionSettings::default();
+        let error = config.connection(file.path(), &flags).unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+
+        let any = parse_text(&format!("{FILE}\ntoken_file_mode: any\n"));
+        assert!(
+            any.unwrap()
+                .unwrap()
+                .connection(file.path(), &flags)
+                .is_ok()
+        );
+    }
+}
