@@ -3,9 +3,11 @@
 //! Settings types derive `Deserialize` with `deny_unknown_fields`; an error then names the file, the
 //! line and the key. A missing file is told apart from a wrong one, so that a default path may be absent.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{self, DeserializeOwned, Visitor};
 use thiserror::Error;
 
 /// Why a configuration can't be used. Every program ends with exit code 2 on it.
@@ -44,6 +46,35 @@ pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Con
         .map_err(|error| ConfigError::Invalid(path.to_owned(), error.to_string()))
 }
 
+/// Deserializes a text and parses it; a refusal then carries the line and the key.
+///
+/// An error raised after `String::deserialize` has returned carries neither: the YAML reader marks only
+/// what a visitor refuses.
+pub fn deserialize_text<'de, D, T, E>(
+    deserializer: D,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    struct Text<P>(P);
+
+    impl<T, E: fmt::Display, P: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<P> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<F: de::Error>(self, text: &str) -> Result<T, F> {
+            (self.0)(text).map_err(F::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(parse))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +101,21 @@ mod tests {
         assert!(
             wrong.contains("listen") && wrong.contains("line 1"),
             "{wrong}"
+        );
+    }
+
+    #[test]
+    fn a_refused_text_is_named_with_line_and_key() {
+        #[derive(Debug, Deserialize)]
+        struct Silos {
+            silos: Vec<crate::silo::SiloId>,
+        }
+        let parse = |text| parse_yaml::<Silos>(Path::new("a.yaml"), text);
+        assert_eq!(parse("silos: [office, 7]\n").unwrap().silos.len(), 2);
+        let error = parse("silos:\n- office\n- a/b\n").unwrap_err().to_string();
+        assert!(
+            error.contains("silos[1]") && error.contains("line 3"),
+            "{error}"
         );
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::config::{ConfigError, parse_yaml};
+use crate::config::{ConfigError, deserialize_text, parse_yaml};
 use crate::connection::{
     Authentication, Connection, ConnectionSettings, TokenFileMode, check_private, parse_hub_url,
 };
@@ -130,22 +130,22 @@ impl PyddnsConfig {
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_hub_url(&text).map_err(|error| {
-        let words = error.to_string();
-        serde::de::Error::custom(words.strip_prefix("hub: ").unwrap_or(&words))
+    deserialize_text(deserializer, |text| {
+        parse_hub_url(text).map_err(|error| {
+            let words = error.to_string();
+            words.strip_prefix("hub: ").unwrap_or(&words).to_owned()
+        })
     })
 }
 
 /// RFC 7617 section 2: a user name with a colon can't be sent.
 fn username<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.contains(':') || text.chars().any(char::is_control) {
-        return Err(serde::de::Error::custom(
-            "a user name must not contain ':' or control characters",
-        ));
-    }
-    Ok(text)
+    deserialize_text(deserializer, |text| {
+        if text.contains(':') || text.chars().any(char::is_control) {
+            return Err("a user name must not contain ':' or control characters");
+        }
+        Ok(text.to_owned())
+    })
 }
 
 #[cfg(test)]
