@@ -29,11 +29,15 @@ pub enum ConfigError {
 
 /// Reads a YAML file into settings. An empty file gives the defaults.
 pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+    parse_yaml(path, &read_text(path)?)
+}
+
+/// Reads a file as text, for those who look at it before they parse it.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
         _ => ConfigError::Unreadable(path.to_owned(), error),
-    })?;
-    parse_yaml(path, &text)
+    })
 }
 
 /// Parses the text of a YAML file; `path` is for the error alone.
