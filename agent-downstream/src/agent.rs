@@ -1,0 +1,380 @@
+//! The verbs that touch or show the hosts file: `once`, `diff`, `clean`, `restore`.
+//!
+//! A run of `once`: what is remembered → pull (no lock is held meanwhile) → lock → plan → replace →
+//! remember. A silo that can't be pulled keeps its block and does not hold up the others.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use silo_shared::client::{ClientError, HubClient, Route};
+use silo_shared::config::ConfigError;
+use silo_shared::connection::Connection;
+use silo_shared::silo::SiloId;
+use thiserror::Error;
+
+use crate::hosts::{BrokenMarkers, HostsFile};
+use crate::in_place::{self, InPlaceError};
+use crate::output::Output;
+use crate::plan::{Answer, Change, Pulled, Report, Rules, plan};
+use crate::pull::{Fresh, pull};
+use crate::replace::{self, ReplaceError, Target};
+use crate::settings::{Settings, guarded};
+use crate::state::{LockedState, Remembered, StateDir, StateError};
+
+/// The most skipped records that a run names.
+const NAMED_SKIPS: usize = 20;
+
+/// Why a verb ended early.
+#[derive(Debug, Error)]
+pub(crate) enum AgentError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state folder is no help.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The hosts file was not replaced.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    /// The hosts file's markers do not pair up.
+    #[error("{}: {cause}; the file is as it was", .path.display())]
+    Markers {
+        /// The hosts file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: BrokenMarkers,
+    },
+    /// There is nothing to restore.
+    #[error("{}: there is no backup of it in the state folder {}", .path.display(), .state.display())]
+    NoBackup {
+        /// The hosts file.
+        path: PathBuf,
+        /// The state folder.
+        state: PathBuf,
+    },
+    /// The system gives no means to wait for the network.
+    #[error("cannot wait for the network: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl From<InPlaceError> for AgentError {
+    fn from(error: InPlaceError) -> Self {
+        Self::Replace(error.into())
+    }
+}
+
+impl AgentError {
+    /// Whether a later run can't succeed until somebody changes the configuration.
+    pub(crate) fn is_misuse(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            #[cfg(unix)]
+            Self::State(StateError::Open { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Pulls every silo and brings the hosts file up to date. Answers whether all of it succeeded.
+pub(crate) async fn once(settings: &Settings, output: Output) -> Result<bool, AgentError> {
+    let silos = settings.some_silos()?;
+    let (connection, client) = connect(settings, output)?;
+    let target = Target::find(&settings.hosts_file)?;
+    let state = StateDir::open(&settings.state_dir)?;
+    // A file that was cut off is mended also when the hub is down.
+    if state.has_journal(target.path()) {
+        recover(&target, &state.lock()?)?;
+    }
+    let known = silos
+        .iter()
+        .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
+        .collect::<Result<Vec<_>, StateError>>()?;
+    let results = pull(&client, known.clone()).await;
+    let mut pulls: Vec<Pull> = known
+        .into_iter()
+        .zip(results)
+        .map(|((silo, known), (_, fresh))| {
+            let fresh = fresh
+                .map_err(|error| output.complain(format!("{silo}: {error}; the block is kept")))
+                .ok();
+            Pull { silo, known, fresh }
+        })
+        .collect();
+    if pulls.iter().all(|pull| pull.fresh.is_none()) {
+        return Ok(false);
+    }
+
+    let locked = state.lock()?;
+    recover(&target, &locked)?;
+    for pull in &mut pulls {
+        pull.prefer_newer(locked.remembered(client.hub(), &pull.silo)?);
+    }
+    let rules = rules(settings, &connection);
+    let answers: Vec<Pulled> = pulls.iter().map(Pull::answer).collect();
+    let mut reports = Vec::new();
+    replace::update(&target, &locked, settings.in_place, |bytes| {
+        let plan = plan(bytes, &answers, &rules).map_err(|cause| markers(&target, cause))?;
+        reports = plan.reports;
+        Ok::<_, AgentError>(plan.bytes)
+    })?;
+    let mut well = pulls.iter().all(|pull| pull.fresh.is_some());
+    for report in &reports {
+        let Some(pull) = pulls.iter().find(|pull| pull.silo == report.silo) else {
+            continue;
+        };
+        well &= tell(report, pull, output);
+        pull.remember(client.hub(), report, &locked)?;
+    }
+    Ok(well)
+}
+
+/// Shows what `once` would change. Answers whether every silo could be pulled.
+pub(crate) async fn diff(settings: &Settings, output: Output) -> Result<bool, AgentError> {
+    let silos = settings.some_silos()?;
+    let (connection, client) = connect(settings, output)?;
+    let target = Target::find(&settings.hosts_file)?;
+    let bytes = target.read()?.bytes;
+    let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
+    let mut well = true;
+    let mut answers = Vec::new();
+    for (silo, fresh) in pull(&client, unknown).await {
+        let fresh = fresh
+            .map_err(|error| output.complain(format!("{silo}: {error}; the block is kept")))
+            .ok();
+        well &= fresh.is_some();
+        let known = None;
+        answers.push(Pull { silo, known, fresh }.answer());
+    }
+    let plan = plan(&bytes, &answers, &rules(settings, &connection))
+        .map_err(|cause| markers(&target, cause))?;
+    for report in &plan.reports {
+        // stdout is for the diff alone.
+        match &report.outcome {
+            Ok(update) => say_skips(&report.silo, &update.skipped, |line| output.complain(line)),
+            Err(refusal) => {
+                well = false;
+                output.complain(format!("{}: {refusal}; the block is kept", report.silo));
+            }
+        }
+    }
+    let name = target.path().display().to_string();
+    let text = similar::TextDiff::from_lines(bytes.as_slice(), plan.bytes.as_slice());
+    let mut shown = Vec::new();
+    text.unified_diff()
+        .header(&name, &format!("{name} (after `once`)"))
+        .to_writer(&mut shown)
+        .and_then(|()| std::io::stdout().lock().write_all(&shown))
+        // Who closed our stdout has seen enough.
+        .unwrap_or_default();
+    Ok(well)
+}
+
+/// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
+pub(crate) fn clean(settings: &Settings, all: bool, output: Output) -> Result<(), AgentError> {
+    let silos = if all { &[] } else { settings.some_silos()? };
+    let target = Target::find(&settings.hosts_file)?;
+    let locked = StateDir::open(&settings.state_dir)?.lock()?;
+    recover(&target, &locked)?;
+    let mut removed: Vec<SiloId> = Vec::new();
+    replace::update(&target, &locked, settings.in_place, |bytes| {
+        let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
+        let goes = |silo: &SiloId| all || silos.contains(silo);
+        removed = file.silos().filter(|silo| goes(silo)).cloned().collect();
+        Ok::<_, AgentError>(file.without(goes))
+    })?;
+    for silo in &removed {
+        output.say(format!("{silo}: block removed"));
+    }
+    for silo in silos.iter().filter(|silo| !removed.contains(silo)) {
+        output.mention(format!("{silo}: no block"));
+    }
+    if all && removed.is_empty() {
+        output.mention(format!("{}: no block of any silo", target.path().display()));
+    }
+    Ok(())
+}
+
+/// Puts back the last hosts file that this program did not write.
+pub(crate) fn restore(settings: &Settings, output: Output) -> Result<(), AgentError> {
+    let target = match Target::find(&settings.hosts_file) {
+        Ok(target) => Some(target),
+        Err(ReplaceError::Missing(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let path = match &target {
+        Some(target) => target.path().to_owned(),
+        None => deleted_path(&settings.hosts_file)?,
+    };
+    let locked = StateDir::open(&settings.state_dir)?.lock()?;
+    if let Some(target) = &target {
+        recover(target, &locked)?;
+    }
+    let backup = locked.backup(&path)?.ok_or_else(|| AgentError::NoBackup {
+        path: path.clone(),
+        state: locked.path().to_owned(),
+    })?;
+    let changed = match &target {
+        Some(target) => replace::update(target, &locked, settings.in_place, |_| {
+            Ok::<_, AgentError>(backup.clone())
+        })?,
+        None => {
+            replace::create(&path, &locked, &backup)?;
+            true
+        }
+    };
+    if changed {
+        output.say(format!("{}: restored from the backup", path.display()));
+    } else {
+        output.mention(format!("{}: equal to the backup already", path.display()));
+    }
+    Ok(())
+}
+
+/// The path that a deleted hosts file had, its folder resolved.
+fn deleted_path(path: &Path) -> Result<PathBuf, AgentError> {
+    let missing = || ReplaceError::Missing(path.to_owned());
+    let absolute = std::path::absolute(path).map_err(|_| missing())?;
+    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(missing().into());
+    };
+    let folder = folder.canonicalize().map_err(|_| missing())?;
+    Ok(folder.join(name))
+}
+
+/// Sets up the client, with a warning when the credential will travel in the open.
+pub(crate) fn connect(
+    settings: &Settings,
+    output: Output,
+) -> Result<(Connection, HubClient), AgentError> {
+    let connection = settings.connection()?;
+    let client = HubClient::new(&connection, Route::default()).map_err(|error| match error {
+        ClientError::Setup(what) => ConfigError::Setting(what),
+        other => ConfigError::Setting(other.to_string()),
+    })?;
+    // cron mails every line of a quiet run, each time.
+    if connection.shows_credential() && !output.quiet {
+        tracing::warn!(
+            hub = client.hub(),
+            "the token travels unencrypted to {}: use https:// outside a network that you trust",
+            client.hub()
+        );
+    }
+    Ok((connection, client))
+}
+
+fn rules(settings: &Settings, connection: &Connection) -> Rules {
+    Rules {
+        policy: settings.policy.clone(),
+        hostnames: settings.hostnames.clone(),
+        guarded: guarded(connection),
+        force: settings.force,
+    }
+}
+
+fn recover(target: &Target, locked: &LockedState) -> Result<(), InPlaceError> {
+    if in_place::recover(target.path(), locked)? {
+        tracing::info!(
+            "{}: finished the work of a run that was cut off",
+            target.path().display()
+        );
+    }
+    Ok(())
+}
+
+fn markers(target: &Target, cause: BrokenMarkers) -> AgentError {
+    let path = target.path().to_owned();
+    AgentError::Markers { path, cause }
+}
+
+/// One silo on its way through a run.
+struct Pull {
+    silo: SiloId,
+    /// What was remembered when the run began.
+    known: Option<Remembered>,
+    /// What the hub said; `None` when the pull failed.
+    fresh: Option<Fresh>,
+}
+
+impl Pull {
+    /// Takes over what another run learnt while this one waited, if it is newer.
+    fn prefer_newer(&mut self, now: Option<Remembered>) {
+        if self.known == now {
+            return;
+        }
+        if let (Some(fresh), Some(now)) = (&mut self.fresh, &now)
+            && now.document.revision > fresh.document.revision
+        {
+            fresh.document = now.document.clone();
+            fresh.tag = now.tag.clone();
+        }
+        self.known = now;
+    }
+
+    fn answer(&self) -> Pulled {
+        Pulled {
+            silo: self.silo.clone(),
+            answer: self.fresh.as_ref().map(|fresh| Answer {
+                records: fresh.document.dnsrecords.clone(),
+                revision: fresh.document.revision,
+            }),
+        }
+    }
+
+    /// Remembers the hub's answer, unless it was refused: then the next run asks again.
+    fn remember(&self, hub: &str, report: &Report, state: &LockedState) -> Result<(), StateError> {
+        let (Some(fresh), Ok(update)) = (&self.fresh, &report.outcome) else {
+            return Ok(());
+        };
+        let now = Remembered {
+            hub: hub.to_owned(),
+            silo: self.silo.to_string(),
+            tag: fresh.tag.clone(),
+            document: fresh.document.clone(),
+            skipped: update.skipped.iter().map(ToString::to_string).collect(),
+        };
+        if self.known.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        state.remember(&self.silo, &now)
+    }
+}
+
+/// Says what became of a silo; answers whether it is well.
+fn tell(report: &Report, pull: &Pull, output: Output) -> bool {
+    let silo = &report.silo;
+    let update = match &report.outcome {
+        Ok(update) => update,
+        Err(refusal) => {
+            output.complain(format!("{silo}: {refusal}; the block is kept"));
+            return false;
+        }
+    };
+    let line = format!("{silo}: {update}");
+    if update.change == Change::None {
+        output.mention(line);
+    } else {
+        output.say(line);
+    }
+    let said = pull.known.as_ref().map_or(&[][..], |known| &known.skipped);
+    // A quiet run names a skipped record once, not every five minutes.
+    let skipped = update
+        .skipped
+        .iter()
+        .filter(|skip| !output.quiet || !said.contains(&skip.to_string()));
+    say_skips(silo, skipped, |line| output.say(line));
+    true
+}
+
+fn say_skips<T: ToString>(
+    silo: &SiloId,
+    skipped: impl IntoIterator<Item = T>,
+    say: impl Fn(String),
+) {
+    let skipped: Vec<T> = skipped.into_iter().collect();
+    for skip in skipped.iter().take(NAMED_SKIPS) {
+        say(format!("{silo}: {}", skip.to_string()));
+    }
+    if let more @ 1.. = skipped.len().saturating_sub(NAMED_SKIPS) {
+        say(format!("{silo}: skipped {more} more"));
+    }
+}

@@ -1,0 +1,160 @@
+//! The command line: verbs, and flags that are also read from the environment.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use silo_shared::program::LogFormat;
+use silo_shared::silo::SiloId;
+
+/// Keeps blocks of the hosts file equal to silos of a hub.
+#[derive(Debug, Parser)]
+#[command(name = "silo-downstream", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do; without it, `once`
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+const AFTER_HELP: &str = "\
+Flags beat the environment, which beats the configuration file.
+Exit codes: 0 done, 1 failed (a later run may succeed), 2 wrong usage or configuration.";
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
+pub(crate) enum Verb {
+    /// Pull the silos once and bring their blocks up to date (for cron and Task Scheduler)
+    #[default]
+    Once,
+    /// Say whether configuration, hub, token and hosts file are all right; change nothing
+    Check,
+    /// Show what `once` would change, as a unified diff; change nothing
+    Diff,
+    /// Remove the configured silos' blocks from the hosts file
+    Clean {
+        /// Remove every silo's block
+        #[arg(long)]
+        all: bool,
+    },
+    /// Put back the last hosts file that this program did not write
+    Restore,
+    /// Print a commented configuration file
+    ConfigExample,
+    /// Print the completions for a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// Settings that may be given on the command line or in the environment.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Flags {
+    /// Configuration file [default: /etc/silo/downstream.yaml, %ProgramData%\Silo\downstream.yaml; may be absent]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SILO_DOWNSTREAM_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+
+    /// URL of the hub, such as http://hub.lan:8053
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SILO_DOWNSTREAM_HUB",
+        hide_env_values = true
+    )]
+    pub(crate) hub: Option<String>,
+
+    /// File with the credential, readable by its owner alone
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SILO_DOWNSTREAM_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Silos to pull; repeat it or separate them by commas. The first wins where two have a name
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        value_delimiter = ',',
+        env = "SILO_DOWNSTREAM_SILO",
+        hide_env_values = true
+    )]
+    pub(crate) silo: Vec<SiloId>,
+
+    /// Take these hostnames only (globs), separated by commas
+    #[arg(
+        long,
+        global = true,
+        value_name = "GLOB",
+        value_delimiter = ',',
+        env = "SILO_DOWNSTREAM_HOSTNAMES",
+        hide_env_values = true
+    )]
+    pub(crate) hostnames: Vec<String>,
+
+    /// Hosts file to keep [default: the system's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SILO_DOWNSTREAM_HOSTS_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) hosts_file: Option<PathBuf>,
+
+    /// Folder for lock, backup and what the hub said [default: /var/lib/silo, %ProgramData%\Silo]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SILO_DOWNSTREAM_STATE_DIR",
+        hide_env_values = true
+    )]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Write into the hosts file itself where it can't be replaced (a file that a container mounts)
+    #[arg(long, global = true, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_IN_PLACE", hide_env_values = true)]
+    pub(crate) in_place: Option<bool>,
+
+    /// Accept a pull that drops more names than `policy.max_removed` allows
+    #[arg(long, global = true, value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_FORCE", hide_env_values = true)]
+    pub(crate) force: bool,
+
+    /// Speak only of a change or a failure
+    #[arg(long, short, global = true, value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_QUIET", hide_env_values = true)]
+    pub(crate) quiet: bool,
+
+    /// PEM file with the certificates to trust instead of the system's
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SILO_DOWNSTREAM_CA_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// How lines on stderr are written: text or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "SILO_DOWNSTREAM_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub(crate) log_format: LogFormat,
+}

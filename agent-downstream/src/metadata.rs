@@ -1,0 +1,150 @@
+//! What belongs to a file besides its bytes: how to see that it is still the same one, and how to give
+//! its owner, mode and extended attributes (ACLs and the SELinux label among them) to its replacement.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::Path;
+
+/// A step that failed, and why.
+pub(crate) type Failed = (&'static str, io::Error);
+
+#[cfg(not(unix))]
+pub(crate) use other::{Identity, copy, set_default_mode};
+#[cfg(unix)]
+pub(crate) use unix::{Identity, copy, set_default_mode};
+
+#[cfg(unix)]
+mod unix {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+
+    use xattr::FileExt;
+
+    use super::{Failed, File, Metadata, Path, io};
+
+    /// Attributes that the kernel keeps over the contents of a file (`evmctl(1)`): those of the old
+    /// contents would be wrong.
+    const OF_CONTENTS: [&str; 2] = ["security.ima", "security.evm"];
+
+    /// Which file it is, and as of which change.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Identity {
+        device: u64,
+        inode: u64,
+        size: u64,
+        modified: (i64, i64),
+        /// Also moves when owner or mode change, which a replacement must not undo.
+        changed: (i64, i64),
+    }
+
+    impl Identity {
+        pub(crate) fn of(metadata: &Metadata) -> Self {
+            Self {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.len(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            }
+        }
+    }
+
+    /// Gives `to` what belongs to the file at `from`.
+    pub(crate) fn copy(from: &Path, to: &File) -> Result<(), Failed> {
+        let from = File::open(from).map_err(|cause| ("open it", cause))?;
+        let old = from.metadata().map_err(|cause| ("look at it", cause))?;
+        let new = to
+            .metadata()
+            .map_err(|cause| ("look at the new file", cause))?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(to, Some(old.uid()), Some(old.gid()))
+                .map_err(|cause| ("give the new file the owner of the old one", cause))?;
+        }
+        copy_attributes(&from, to).map_err(|cause| {
+            (
+                "give the new file the extended attributes of the old one",
+                cause,
+            )
+        })?;
+        // Last, since a change of owner clears mode bits.
+        to.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
+            .map_err(|cause| ("give the new file the mode of the old one", cause))
+    }
+
+    /// The mode of a hosts file that is made anew.
+    pub(crate) fn set_default_mode(file: &File) -> io::Result<()> {
+        file.set_permissions(Permissions::from_mode(0o644))
+    }
+
+    fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
+        let (old, new) = (attributes(from)?, attributes(to)?);
+        for (name, value) in &old {
+            // A label that the folder gave already is not set again: that may need a privilege.
+            if new.get(name) != Some(value) {
+                to.set_xattr(name, value)?;
+            }
+        }
+        // What only the folder gave, such as its default ACL, could open the file to others.
+        for name in new.keys().filter(|name| !old.contains_key(*name)) {
+            if !name.to_string_lossy().starts_with("security.") {
+                to.remove_xattr(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attributes(file: &File) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
+        let names = match file.list_xattr() {
+            Ok(names) => names,
+            // The filesystem has none.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = BTreeMap::new();
+        for name in names {
+            if OF_CONTENTS.iter().any(|skipped| name == *skipped) {
+                continue;
+            }
+            // Gone since it was listed: as good as never there.
+            if let Some(value) = file.get_xattr(&name)? {
+                found.insert(name, value);
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(not(unix))]
+mod other {
+    use std::time::SystemTime;
+
+    use super::{Failed, File, Metadata, Path, io};
+
+    /// As of which change a file is.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Identity {
+        size: u64,
+        modified: Option<SystemTime>,
+    }
+
+    impl Identity {
+        pub(crate) fn of(metadata: &Metadata) -> Self {
+            Self {
+                size: metadata.len(),
+                modified: metadata.modified().ok(),
+            }
+        }
+    }
+
+    /// A new file takes the permissions of its folder, as the hosts file did.
+    pub(crate) fn copy(_from: &Path, _to: &File) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    /// Nothing to do: the folder decides.
+    pub(crate) fn set_default_mode(_file: &File) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Asks the hub for silos, all at once and within one deadline.
+
+use std::time::Duration;
+
+use silo_shared::api::SiloDocument;
+use silo_shared::client::{ClientError, Fetched, HubClient};
+use silo_shared::silo::{InvalidSiloId, SiloId};
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use crate::state::Remembered;
+
+/// How long all pulls of a run may take together. With the lock's ten seconds, and Windows' five for a
+/// sharing violation, a run stays below thirty.
+const DEADLINE: Duration = Duration::from_secs(14);
+
+/// Why a silo was not pulled; its block stays as it is.
+#[derive(Debug, Error)]
+pub(crate) enum PullError {
+    /// The call failed.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The call failed with an answer that does not name the hub.
+    #[error("{hub}: {error}")]
+    Answer {
+        /// The hub's URL.
+        hub: String,
+        /// What it answered.
+        error: ClientError,
+    },
+    /// The hub took too long.
+    #[error("{hub}: no whole answer within {seconds} s", hub = .0, seconds = DEADLINE.as_secs())]
+    Late(String),
+    /// The answer is another silo.
+    #[error("{hub}: the answer is not this silo but {id:?}: is something else at this address?")]
+    Foreign {
+        /// The hub's URL.
+        hub: String,
+        /// The id in the answer.
+        id: String,
+    },
+}
+
+/// A silo as the hub has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fresh {
+    /// The silo, also when the hub said that it is unchanged.
+    pub(crate) document: SiloDocument,
+    /// Its entity tag.
+    pub(crate) tag: Option<String>,
+}
+
+/// Pulls silos, with what was remembered of each; results are in the order of `silos`.
+pub(crate) async fn pull(
+    client: &HubClient,
+    silos: Vec<(SiloId, Option<Remembered>)>,
+) -> Vec<(SiloId, Result<Fresh, PullError>)> {
+    let order: Vec<SiloId> = silos.iter().map(|(silo, _)| silo.clone()).collect();
+    let mut tasks = JoinSet::new();
+    for (at, (silo, remembered)) in silos.into_iter().enumerate() {
+        let client = client.clone();
+        tasks.spawn(async move { (at, pull_one(&client, &silo, remembered).await) });
+    }
+    let mut results: Vec<Option<Result<Fresh, PullError>>> = order.iter().map(|_| None).collect();
+    let all = async {
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok((at, result)) => results[at] = Some(result),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+    };
+    // What is not there by then is late.
+    let _ = tokio::time::timeout(DEADLINE, all).await;
+    let late = || Err(PullError::Late(client.hub().to_owned()));
+    order
+        .into_iter()
+        .zip(results)
+        .map(|(silo, result)| (silo, result.unwrap_or_else(late)))
+        .collect()
+}
+
+async fn pull_one(
+    client: &HubClient,
+    silo: &SiloId,
+    remembered: Option<Remembered>,
+) -> Result<Fresh, PullError> {
+    let tag = remembered.as_ref().and_then(|known| known.tag.clone());
+    let hub = || client.hub().to_owned();
+    let fetched = client
+        .silo(silo, tag.as_deref())
+        .await
+        .map_err(|error| match error {
+            ClientError::Unreachable { .. } => PullError::Client(error),
+            error => PullError::Answer { hub: hub(), error },
+        })?;
+    let fresh = match (fetched, remembered) {
+        (Fetched::Found(document, tag), _) => Fresh { document, tag },
+        (Fetched::NotModified, Some(known)) => Fresh {
+            document: known.document,
+            tag: known.tag,
+        },
+        (Fetched::NotModified, None) => {
+            let error = ClientError::NotAHub("304 to an unconditional request".to_owned());
+            return Err(PullError::Answer { hub: hub(), error });
+        }
+    };
+    let id: Result<SiloId, InvalidSiloId> = fresh.document.id.parse();
+    if id.as_ref() != Ok(silo) {
+        let id = fresh.document.id.chars().take(80).collect();
+        return Err(PullError::Foreign { hub: hub(), id });
+    }
+    Ok(fresh)
+}
