@@ -1,1 +1,656 @@
-//! Tests.
+//! The hosts file, byte for byte: a table of cases, and properties over arbitrary bytes.
+
+use proptest::prelude::*;
+use silo_shared::silo::{Addresses, parse_address};
+
+use super::*;
+
+const NOTE_TEXT: &str = "(silo-downstream keeps this block; edits are overwritten)";
+
+fn silo(id: &str) -> SiloId {
+    SiloId::parse(id).unwrap()
+}
+
+/// `db 10.0.0.5 fd00::5, nas 10.0.0.7`
+fn records(text: &str) -> Records {
+    text.split(", ")
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            let (name, ips) = entry.split_once(' ').unwrap();
+            let ips: Addresses = ips
+                .split(' ')
+                .map(|ip| parse_address(ip).unwrap())
+                .collect();
+            (Hostname::parse(name).unwrap(), ips)
+        })
+        .collect()
+}
+
+fn render(file: &[u8], wanted: &[(&str, &str)]) -> Vec<u8> {
+    let wanted: Vec<(SiloId, Records)> = wanted
+        .iter()
+        .map(|(id, text)| (silo(id), records(text)))
+        .collect();
+    let wanted: Vec<_> = wanted.iter().map(|(id, records)| (id, records)).collect();
+    HostsFile::parse(file).unwrap().render(&wanted)
+}
+
+/// Expands `{office}` to that silo's BEGIN line and `{/office}` to its END line, without line endings.
+fn expand(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.iter().position(|b| *b == b'{') {
+        let close = open + rest[open..].iter().position(|b| *b == b'}').unwrap();
+        out.extend_from_slice(&rest[..open]);
+        let id = std::str::from_utf8(&rest[open + 1..close]).unwrap();
+        let marker = match id.strip_prefix('/') {
+            Some(id) => format!("# END silo {id}"),
+            None => format!("# BEGIN silo {id} {NOTE_TEXT}"),
+        };
+        out.extend_from_slice(marker.as_bytes());
+        rest = &rest[close + 1..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string().replace("\\n", "\\n\n")
+}
+
+type Case = (
+    &'static str,
+    &'static [u8],
+    &'static [(&'static str, &'static str)],
+    &'static [u8],
+);
+
+/// What the file is, what is wanted in it, what it becomes.
+const CASES: &[Case] = &[
+    (
+        "empty",
+        b"",
+        &[("office", "db 10.0.0.5")],
+        b"{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "one line",
+        b"127.0.0.1 localhost\n",
+        &[("office", "db 10.0.0.5")],
+        b"127.0.0.1 localhost\n{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "both families make two lines",
+        b"a\n",
+        &[("office", "db 10.0.0.5 fd00::5")],
+        b"a\n{office}\n10.0.0.5 db\nfd00::5 db\n{/office}\n",
+    ),
+    (
+        "names in byte order",
+        b"",
+        &[("office", "nas 10.0.0.7, db 10.0.0.5, a-b 10.0.0.1")],
+        b"{office}\n10.0.0.1 a-b\n10.0.0.5 db\n10.0.0.7 nas\n{/office}\n",
+    ),
+    (
+        "no records: an empty block",
+        b"a\n",
+        &[("office", "")],
+        b"a\n{office}\n{/office}\n",
+    ),
+    (
+        "no silo wanted: untouched",
+        b"a\r\nb\n\xff",
+        &[],
+        b"a\r\nb\n\xff",
+    ),
+    (
+        "no last newline",
+        b"127.0.0.1 localhost",
+        &[("office", "db 10.0.0.5")],
+        b"127.0.0.1 localhost\n{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "no last newline, CRLF",
+        b"a\r\nb",
+        &[("office", "db 10.0.0.5")],
+        b"a\r\nb\r\n{office}\r\n10.0.0.5 db\r\n{/office}\r\n",
+    ),
+    (
+        "no last newline, many lines",
+        b"a\n\n\nb",
+        &[("office", "")],
+        b"a\n\n\nb\n{office}\n{/office}\n",
+    ),
+    (
+        "CRLF",
+        b"a\r\nb\r\n",
+        &[("office", "db 10.0.0.5")],
+        b"a\r\nb\r\n{office}\r\n10.0.0.5 db\r\n{/office}\r\n",
+    ),
+    (
+        "mixed endings take LF",
+        b"a\r\nb\nc\r\n",
+        &[("office", "db 10.0.0.5")],
+        b"a\r\nb\nc\r\n{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "a lone CR ends no line",
+        b"a\rb",
+        &[("office", "")],
+        b"a\rb\n{office}\n{/office}\n",
+    ),
+    (
+        "only a newline",
+        b"\n",
+        &[("office", "")],
+        b"\n{office}\n{/office}\n",
+    ),
+    (
+        "only CRLF",
+        b"\r\n",
+        &[("office", "")],
+        b"\r\n{office}\r\n{/office}\r\n",
+    ),
+    (
+        "only blanks",
+        b"  \t",
+        &[("office", "")],
+        b"  \t\n{office}\n{/office}\n",
+    ),
+    (
+        "BOM",
+        b"\xef\xbb\xbf127.0.0.1 localhost\n",
+        &[("office", "")],
+        b"\xef\xbb\xbf127.0.0.1 localhost\n{office}\n{/office}\n",
+    ),
+    (
+        "BOM alone",
+        b"\xef\xbb\xbf",
+        &[("office", "")],
+        b"\xef\xbb\xbf\n{office}\n{/office}\n",
+    ),
+    (
+        "BOM before a block",
+        b"\xef\xbb\xbf{office}\nx\n{/office}\nz\n",
+        &[("office", "db 10.0.0.5")],
+        b"\xef\xbb\xbf{office}\n10.0.0.5 db\n{/office}\nz\n",
+    ),
+    (
+        "not UTF-8",
+        b"10.0.0.1 caf\xe9 # \xff\xfe\n",
+        &[("office", "")],
+        b"10.0.0.1 caf\xe9 # \xff\xfe\n{office}\n{/office}\n",
+    ),
+    (
+        "NUL bytes",
+        b"a\0b\n\0",
+        &[("office", "")],
+        b"a\0b\n\0\n{office}\n{/office}\n",
+    ),
+    (
+        "block replaced in its place",
+        b"a\n{office}\n10.0.0.4 db\n{/office}\nb\n",
+        &[("office", "db 10.0.0.5")],
+        b"a\n{office}\n10.0.0.5 db\n{/office}\nb\n",
+    ),
+    (
+        "block at the start",
+        b"{office}\n{/office}\nb\n",
+        &[("office", "db 10.0.0.5")],
+        b"{office}\n10.0.0.5 db\n{/office}\nb\n",
+    ),
+    (
+        "block at the end, END without newline",
+        b"a\n{office}\n{/office}",
+        &[("office", "db 10.0.0.5")],
+        b"a\n{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "equal block",
+        b"a\n{office}\n10.0.0.5 db\n{/office}\nb\n",
+        &[("office", "db 10.0.0.5")],
+        b"a\n{office}\n10.0.0.5 db\n{/office}\nb\n",
+    ),
+    (
+        "edits in the block are overwritten",
+        b"{office}\nmine\n\n10.9.9.9 x\n{/office}\n",
+        &[("office", "db 10.0.0.5")],
+        b"{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "bytes that are no text in the block",
+        b"{office}\n\xff\0\r\n{/office}\nb\n",
+        &[("office", "")],
+        b"{office}\n{/office}\nb\n",
+    ),
+    (
+        "the note may have been edited",
+        b"# BEGIN silo office\n# END silo office\nb\n",
+        &[("office", "")],
+        b"{office}\n{/office}\nb\n",
+    ),
+    (
+        "text behind the END id",
+        b"# BEGIN silo office x\n# END silo office (old)\nb\n",
+        &[("office", "")],
+        b"{office}\n{/office}\nb\n",
+    ),
+    (
+        "a tab ends the id",
+        b"# BEGIN silo office\tx\n# END silo office\t\nb\n",
+        &[("office", "")],
+        b"{office}\n{/office}\nb\n",
+    ),
+    (
+        "LF block in a CRLF file",
+        b"a\r\n{office}\n{/office}\nb\r\n",
+        &[("office", "db 10.0.0.5")],
+        b"a\r\n{office}\r\n10.0.0.5 db\r\n{/office}\r\nb\r\n",
+    ),
+    (
+        "CRLF block in an LF file",
+        b"a\n{office}\r\n{/office}\r\n",
+        &[("office", "")],
+        b"a\n{office}\n{/office}\n",
+    ),
+    (
+        "CRLF block alone stays CRLF",
+        b"{office}\r\n{/office}\r\n",
+        &[("office", "db 10.0.0.5")],
+        b"{office}\r\n10.0.0.5 db\r\n{/office}\r\n",
+    ),
+    (
+        "CRLF block, outside one open line",
+        b"{office}\r\n{/office}\r\nb",
+        &[("office", "")],
+        b"{office}\r\n{/office}\r\nb",
+    ),
+    (
+        "open line behind the block is kept",
+        b"{office}\n{/office}\nb",
+        &[("office", "db 10.0.0.5")],
+        b"{office}\n10.0.0.5 db\n{/office}\nb",
+    ),
+    (
+        "several silos, in the order given",
+        b"a\n",
+        &[("office", "db 10.0.0.5"), ("home", "nas 10.0.0.7")],
+        b"a\n{office}\n10.0.0.5 db\n{/office}\n{home}\n10.0.0.7 nas\n{/home}\n",
+    ),
+    (
+        "several silos keep their places",
+        b"{home}\n{/home}\na\n{office}\n{/office}\n",
+        &[("office", "db 10.0.0.5"), ("home", "nas 10.0.0.7")],
+        b"{home}\n10.0.0.7 nas\n{/home}\na\n{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "one of two is wanted",
+        b"{home}\nh\n{/home}\n{office}\no\n{/office}\n",
+        &[("office", "")],
+        b"{home}\nh\n{/home}\n{office}\n{/office}\n",
+    ),
+    (
+        "one is there, one is new",
+        b"{home}\n{/home}\na",
+        &[("office", ""), ("home", "")],
+        b"{home}\n{/home}\na\n{office}\n{/office}\n",
+    ),
+    (
+        "office beside office2",
+        b"{office2}\n10.0.0.9 x\n{/office2}\n",
+        &[("office", "db 10.0.0.5")],
+        b"{office2}\n10.0.0.9 x\n{/office2}\n{office}\n10.0.0.5 db\n{/office}\n",
+    ),
+    (
+        "office2 beside office",
+        b"{office}\n10.0.0.9 x\n{/office}\n",
+        &[("office2", "db 10.0.0.5")],
+        b"{office}\n10.0.0.9 x\n{/office}\n{office2}\n10.0.0.5 db\n{/office2}\n",
+    ),
+    (
+        "ids with dots and hyphens",
+        b"{a.b}\n{/a.b}\n{a-b}\nx\n{/a-b}\n",
+        &[("a.b", "db 10.0.0.5")],
+        b"{a.b}\n10.0.0.5 db\n{/a.b}\n{a-b}\nx\n{/a-b}\n",
+    ),
+    (
+        "an indented marker is text",
+        b" # BEGIN silo office\n",
+        &[("office", "")],
+        b" # BEGIN silo office\n{office}\n{/office}\n",
+    ),
+    (
+        "an upper-case id is text",
+        b"# BEGIN silo Office\n",
+        &[("office", "")],
+        b"# BEGIN silo Office\n{office}\n{/office}\n",
+    ),
+    (
+        "a marker without id is text",
+        b"# BEGIN silo \n# END silo\n# BEGIN silo -a\n",
+        &[("office", "")],
+        b"# BEGIN silo \n# END silo\n# BEGIN silo -a\n{office}\n{/office}\n",
+    ),
+    (
+        "a marker that goes on is text",
+        b"# BEGIN silo office(x\n# BEGIN silos office\n",
+        &[("office", "")],
+        b"# BEGIN silo office(x\n# BEGIN silos office\n{office}\n{/office}\n",
+    ),
+    (
+        "another program's block",
+        b"# BEGIN hostctl\n10.0.0.1 a\n# END hostctl\n",
+        &[("office", "")],
+        b"# BEGIN hostctl\n10.0.0.1 a\n# END hostctl\n{office}\n{/office}\n",
+    ),
+    (
+        "blank lines around the block stay",
+        b"a\n\n{office}\n{/office}\n\n\nb\n",
+        &[("office", "")],
+        b"a\n\n{office}\n{/office}\n\n\nb\n",
+    ),
+];
+
+#[test]
+fn files_become_what_the_table_says() {
+    const { assert!(CASES.len() >= 40) };
+    for (name, given, wanted, becomes) in CASES {
+        let (given, becomes) = (expand(given), expand(becomes));
+        let rendered = render(&given, wanted);
+        assert_eq!(shown(&rendered), shown(&becomes), "{name}");
+        assert_eq!(
+            shown(&render(&rendered, wanted)),
+            shown(&becomes),
+            "{name}, again"
+        );
+    }
+}
+
+#[test]
+fn a_line_of_four_megabytes_goes_through() {
+    let mut file = vec![b'x'; 4 << 20];
+    file.push(b'\n');
+    let rendered = render(&file, &[("office", "db 10.0.0.5")]);
+    assert_eq!(rendered[..file.len()], file);
+    assert_eq!(
+        rendered[file.len()..],
+        expand(b"{office}\n10.0.0.5 db\n{/office}\n")
+    );
+}
+
+#[test]
+fn blocks_are_taken_out_byte_for_byte() {
+    let office = |id: &SiloId| id.as_str() == "office";
+    let all = |_: &SiloId| true;
+    type Which<'a> = &'a dyn Fn(&SiloId) -> bool;
+    let cases: [(&[u8], Which, &[u8]); 9] = [
+        (b"a\n{office}\nx\n{/office}\n", &office, b"a\n"),
+        (b"{office}\nx\n{/office}\nb", &office, b"b"),
+        (
+            b"a\r\n{office}\r\n{/office}\r\nb\r\n",
+            &office,
+            b"a\r\nb\r\n",
+        ),
+        (
+            b"\xef\xbb\xbf{office}\n{/office}\n",
+            &office,
+            b"\xef\xbb\xbf",
+        ),
+        (b"{office}\n{/office}", &office, b""),
+        (
+            b"{office2}\nx\n{/office2}\n",
+            &office,
+            b"{office2}\nx\n{/office2}\n",
+        ),
+        (
+            b"{office}\n{/office}\na\n{home}\n{/home}\n",
+            &office,
+            b"a\n{home}\n{/home}\n",
+        ),
+        (
+            b"{office}\n{/office}\na\n{home}\n{/home}\n\xff",
+            &all,
+            b"a\n\xff",
+        ),
+        (b"nothing\n", &all, b"nothing\n"),
+    ];
+    for (given, which, becomes) in cases {
+        let given = expand(given);
+        let cleaned = HostsFile::parse(&given).unwrap().without(which);
+        assert_eq!(
+            shown(&cleaned),
+            shown(&expand(becomes)),
+            "{}",
+            shown(&given)
+        );
+    }
+}
+
+#[test]
+fn markers_that_do_not_pair_up_are_refused_with_line_numbers() {
+    let no_end = |id, begin| BrokenMarkers::NoEnd {
+        silo: silo(id),
+        begin,
+    };
+    let no_begin = |id, end| BrokenMarkers::NoBegin {
+        silo: silo(id),
+        end,
+    };
+    let twice = |id, first, second| BrokenMarkers::Twice {
+        silo: silo(id),
+        first,
+        second,
+    };
+    let cases: [(&[u8], BrokenMarkers); 12] = [
+        (b"a\n{office}\n10.0.0.5 db\n", no_end("office", 2)),
+        (b"{office}", no_end("office", 1)),
+        (b"\xef\xbb\xbf{office}\n", no_end("office", 1)),
+        (b"a\nb\n{/office}\n", no_begin("office", 3)),
+        (b"{/office}\n{office}\n", no_begin("office", 1)),
+        (b"{office}\n{/office}\n{/office}\n", no_begin("office", 3)),
+        (b"{office}\n{office}\n{/office}\n", no_end("office", 1)),
+        (
+            b"{office}\n{/office}\nx\n{office}\n{/office}\n",
+            twice("office", 1, 4),
+        ),
+        (
+            b"x\n{home}\n{office}\n{/office}\n{/home}\n",
+            no_end("home", 2),
+        ),
+        (b"{home}\n{/office}\n{/home}\n", no_end("home", 1)),
+        (b"{office}\n{/office2}\n", no_end("office", 1)),
+        (
+            b"a\r\n{office}\r\n{home}\r\n{/home}\r\n",
+            no_end("office", 2),
+        ),
+    ];
+    for (given, expected) in cases {
+        let given = expand(given);
+        let broken = HostsFile::parse(&given).unwrap_err();
+        assert_eq!(broken, expected, "{}", shown(&given));
+    }
+    let text = no_end("office", 7).to_string();
+    assert!(
+        text.contains("line 7") && text.contains("# END silo office"),
+        "{text}"
+    );
+}
+
+#[test]
+fn lines_outside_a_block_define_names() {
+    let file = expand(
+        b"127.0.0.1 localhost Loop.  # first\n\
+          10.0.0.1\tdb db.lan # nas\n\
+          # 10.0.0.2 commented\n\
+          {office}\n10.0.0.5 ours\n{/office}\n\
+          {home}\n10.0.0.7 theirs\n{/home}\n\
+          10.0.0.3 odd#glued\n\
+          10.0.0.4 latin # caf\xe9\n\
+          10.0.0.4 caf\xe9\n\
+          fe80::1%lo0 scoped\n\
+          not an entry\n\
+          \xef\xbb\xbf\n\
+          ::1 B\xc3\x9cCHER\r\n\
+          10.0.0.6 ours",
+    );
+    let parsed = HostsFile::parse(&file).unwrap();
+    let office = silo("office");
+    let mut found: Vec<(String, Definer)> = parsed.definitions(&[&office]).into_iter().collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let line = |name: &str, line| (name.to_owned(), Definer::Line(line));
+    assert_eq!(
+        found,
+        [
+            line("db", 2),
+            line("db.lan", 2),
+            line("latin", 11),
+            line("localhost", 1),
+            line("loop", 1),
+            line("odd", 10),
+            line("ours", 17),
+            ("theirs".to_owned(), Definer::Silo(silo("home"))),
+            line("xn--bcher-kva", 16),
+        ]
+    );
+    assert_eq!(parsed.definitions(&[])["ours"], Definer::Silo(office));
+}
+
+#[test]
+fn a_block_is_read_back_as_its_records() {
+    let file = render(b"a\n", &[("office", "db 10.0.0.5 fd00::5, nas 10.0.0.7")]);
+    let parsed = HostsFile::parse(&file).unwrap();
+    let expected = records("db 10.0.0.5 fd00::5, nas 10.0.0.7");
+    assert_eq!(parsed.records(&silo("office")), Some(expected));
+    assert_eq!(parsed.records(&silo("home")), None);
+}
+
+/// Pieces of hosts files, ours and foreign, well formed and not.
+fn some_lines() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..12),
+        "[a-z0-9 .:#]{0,30}".prop_map(String::into_bytes),
+        Just(b"127.0.0.1 localhost".to_vec()),
+        Just(b"# BEGIN silo Office".to_vec()),
+        Just(b"# BEGIN silo office2x#".to_vec()),
+        Just(b"\xef\xbb\xbf".to_vec()),
+    ];
+    let ending = prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..]), Just(&b""[..])];
+    proptest::collection::vec((line, ending), 0..8).prop_map(|lines| {
+        lines
+            .into_iter()
+            .flat_map(|(line, end)| [line, end.to_vec()].concat())
+            .collect()
+    })
+}
+
+fn some_records() -> impl Strategy<Value = Records> {
+    proptest::collection::btree_map(
+        "[a-z]{1,6}(\\.lan)?".prop_filter_map("a hostname", |name| Hostname::parse(&name).ok()),
+        (any::<Option<[u8; 4]>>(), any::<Option<[u8; 16]>>()).prop_map(|(v4, v6)| Addresses {
+            v4: v4.map(Into::into),
+            v6: v6.map(Into::into),
+        }),
+        0..6,
+    )
+}
+
+/// A file in which blocks of `home` and `office` may stand anywhere between foreign lines.
+fn some_file() -> impl Strategy<Value = Vec<u8>> {
+    (
+        some_lines(),
+        some_lines(),
+        some_lines(),
+        any::<(bool, bool)>(),
+    )
+        .prop_map(|(a, b, c, (home, office))| {
+            let mut file = a;
+            for (there, id, after) in [(home, "home", b), (office, "office", c)] {
+                if there {
+                    if file.last().is_some_and(|last| *last != b'\n') {
+                        file.push(b'\n');
+                    }
+                    file.extend(expand(
+                        format!("{{{id}}}\n10.1.1.1 old\n{{/{id}}}\n").as_bytes(),
+                    ));
+                }
+                file.extend(after);
+            }
+            file
+        })
+}
+
+/// The bytes outside every block, found without the code under test: between marker lines.
+fn outside(file: &[u8]) -> Vec<u8> {
+    let mut inside = false;
+    let bom = if file.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut out = file[..bom].to_vec();
+    for line in file[bom..].split_inclusive(|b| *b == b'\n') {
+        let is = |start: &str| {
+            ["home", "office"].iter().any(|id| {
+                line.strip_prefix(format!("{start}{id}").as_bytes())
+                    .is_some_and(|rest| rest.first().is_none_or(|b| b.is_ascii_whitespace()))
+            })
+        };
+        inside |= is("# BEGIN silo ");
+        if !inside {
+            out.extend_from_slice(line);
+        }
+        inside &= !is("# END silo ");
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn rendering_twice_is_rendering_once(file in some_file(), office in some_records(), home in some_records()) {
+        let (office_id, home_id) = (silo("office"), silo("home"));
+        let wanted = [(&office_id, &office), (&home_id, &home)];
+        let once = HostsFile::parse(&file).unwrap().render(&wanted);
+        let twice = HostsFile::parse(&once).unwrap().render(&wanted);
+        prop_assert_eq!(shown(&once), shown(&twice));
+    }
+
+    #[test]
+    fn what_was_rendered_is_read_back(file in some_file(), office in some_records()) {
+        let id = silo("office");
+        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)]);
+        let mut expected = office;
+        expected.retain(|_, addresses| !addresses.is_empty());
+        prop_assert_eq!(HostsFile::parse(&rendered).unwrap().records(&id), Some(expected));
+    }
+
+    #[test]
+    fn every_byte_outside_the_blocks_survives(file in some_file(), office in some_records()) {
+        let id = silo("office");
+        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)]);
+        let mut expected = outside(&file);
+        let kept = outside(&rendered);
+        // The one thing that may be added: a newline before a new block.
+        if kept != expected {
+            prop_assert_ne!(expected.last(), Some(&b'\n'));
+            let crlf = kept.ends_with(b"\r\n");
+            expected.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
+        }
+        prop_assert_eq!(shown(&kept), shown(&expected));
+    }
+
+    #[test]
+    fn cleaning_gives_back_the_file(file in some_lines(), office in some_records(), home in some_records()) {
+        let (office_id, home_id) = (silo("office"), silo("home"));
+        let wanted = [(&office_id, &office), (&home_id, &home)];
+        let rendered = HostsFile::parse(&file).unwrap().render(&wanted);
+        let cleaned = HostsFile::parse(&rendered).unwrap().without(|_| true);
+        let newline = cleaned.strip_prefix(file.as_slice());
+        match (file.last(), newline) {
+            (None | Some(b'\n'), rest) => prop_assert_eq!(rest, Some(&b""[..])),
+            (Some(_), rest) => prop_assert!(matches!(rest, Some(b"\n" | b"\r\n")), "{}", shown(&cleaned)),
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_parser_fail_but_over_markers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let parsed = HostsFile::parse(&bytes).unwrap();
+        prop_assert_eq!(parsed.render(&[]), bytes.clone());
+        prop_assert_eq!(parsed.without(|_| true), bytes);
+    }
+}

@@ -1,1 +1,196 @@
-//! Tests.
+//! Whole plans: several silos beside each other, and what is said of them.
+
+use super::*;
+use crate::policy::Conflicts;
+
+fn pulled(id: &str, records: Option<&[(&str, &str)]>) -> Pulled {
+    Pulled {
+        silo: SiloId::parse(id).unwrap(),
+        answer: records.map(|records| Answer {
+            records: records
+                .iter()
+                .map(|(hostname, ip)| DnsRecord {
+                    hostname: (*hostname).to_owned(),
+                    ip: (*ip).to_owned(),
+                })
+                .collect(),
+            revision: 42,
+        }),
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        policy: Policy::default(),
+        hostnames: Vec::new(),
+        guarded: Guarded::default(),
+        force: false,
+    }
+}
+
+fn run(file: &str, pulled: &[Pulled], rules: &Rules) -> (String, Vec<String>) {
+    let plan = plan(file.as_bytes(), pulled, rules).unwrap();
+    let said = plan
+        .reports
+        .iter()
+        .flat_map(|report| {
+            let silo = &report.silo;
+            match &report.outcome {
+                Ok(update) => std::iter::once(format!("{silo}: {update}"))
+                    .chain(update.skipped.iter().map(|skip| format!("{silo}: {skip}")))
+                    .collect(),
+                Err(refusal) => vec![format!("{silo}: refused: {refusal}")],
+            }
+        })
+        .collect();
+    (String::from_utf8(plan.bytes).unwrap(), said)
+}
+
+fn block(id: &str, lines: &str) -> String {
+    format!(
+        "# BEGIN silo {id} (silo-downstream keeps this block; edits are overwritten)\n{lines}# END silo {id}\n"
+    )
+}
+
+#[test]
+fn what_changed_is_said() {
+    let old = block(
+        "office",
+        "10.0.0.5 db\n10.0.0.7 nas\n10.0.0.8 tv\n10.0.0.9 x\n",
+    );
+    let say = |records: &[(&str, &str)]| {
+        let (_, said) = run(&old, &[pulled("office", Some(records))], &rules());
+        said.into_iter().next().unwrap()
+    };
+    let same = [
+        ("db", "10.0.0.5"),
+        ("nas", "10.0.0.7"),
+        ("tv", "10.0.0.8"),
+        ("x", "10.0.0.9"),
+    ];
+    assert_eq!(say(&same), "office: unchanged, revision 42");
+    let mut moved = same;
+    moved[0].1 = "10.0.0.6";
+    assert_eq!(say(&moved), "office: db 10.0.0.5 → 10.0.0.6, revision 42");
+    assert_eq!(
+        say(&[
+            ("db", "10.0.0.5"),
+            ("new", "10.0.0.1"),
+            ("tv", "10.0.0.8"),
+            ("x", "10.0.0.1")
+        ]),
+        "office: nas removed, new 10.0.0.1 added, x 10.0.0.9 → 10.0.0.1, revision 42"
+    );
+    assert_eq!(
+        say(&[
+            ("db", "10.0.0.1"),
+            ("a", "10.0.0.1"),
+            ("b", "10.0.0.1"),
+            ("c", "10.0.0.1")
+        ]),
+        "office: 3 added, 1 changed, 3 removed, revision 42"
+    );
+    let (file, said) = run("", &[pulled("office", Some(&[]))], &rules());
+    assert_eq!(file, block("office", ""));
+    assert_eq!(said, ["office: new block without names, revision 42"]);
+}
+
+#[test]
+fn an_edited_block_is_put_right() {
+    let edited = block("office", "10.0.0.5   db # mine\n");
+    let (file, said) = run(
+        &edited,
+        &[pulled("office", Some(&[("db", "10.0.0.5")]))],
+        &rules(),
+    );
+    assert_eq!(file, block("office", "10.0.0.5 db\n"));
+    assert_eq!(said, ["office: block put right, revision 42"]);
+}
+
+#[test]
+fn a_failed_pull_keeps_its_block_and_does_not_hold_up_the_others() {
+    let file = block("office", "10.0.0.5 db\n") + &block("home", "10.0.0.7 nas\n");
+    let silos = [
+        pulled("office", None),
+        pulled("home", Some(&[("nas", "10.0.0.8"), ("db", "10.0.0.1")])),
+    ];
+    let (file, said) = run(&file, &silos, &rules());
+    assert_eq!(
+        file,
+        block("office", "10.0.0.5 db\n") + &block("home", "10.0.0.8 nas\n")
+    );
+    assert_eq!(
+        said,
+        [
+            "home: nas 10.0.0.7 → 10.0.0.8, revision 42",
+            "home: skipped db: silo office has it already",
+        ]
+    );
+}
+
+#[test]
+fn the_first_silo_of_the_configuration_wins_a_name_wherever_its_block_is() {
+    let file = block("home", "10.0.0.7 db\n") + &block("office", "");
+    let silos = [
+        pulled("office", Some(&[("db", "10.0.0.5")])),
+        pulled("home", Some(&[("db", "10.0.0.7")])),
+    ];
+    let (file, said) = run(&file, &silos, &rules());
+    assert_eq!(file, block("home", "") + &block("office", "10.0.0.5 db\n"));
+    assert_eq!(
+        said,
+        [
+            "office: db 10.0.0.5 added, revision 42",
+            "home: db removed, revision 42",
+            "home: skipped db: silo office has it already",
+        ]
+    );
+}
+
+#[test]
+fn a_refused_pull_keeps_its_block_whose_names_no_other_silo_gets() {
+    let names: Vec<String> = (0..10).map(|n| format!("10.0.0.1 h{n}\n")).collect();
+    let home = block("home", &names.concat());
+    let silos = [
+        pulled("office", Some(&[("h3", "10.0.0.9"), ("db", "10.0.0.5")])),
+        pulled("home", Some(&[])),
+    ];
+    let (file, said) = run(&home, &silos, &rules());
+    assert_eq!(file, home.clone() + &block("office", "10.0.0.5 db\n"));
+    assert_eq!(
+        said[..2],
+        [
+            "office: new block with 1 name, revision 42",
+            "office: skipped h3: silo home has it already",
+        ]
+    );
+    assert!(
+        said[2].starts_with("home: refused: the hub dropped 10 of 10 names"),
+        "{said:?}"
+    );
+    let forced = Rules {
+        force: true,
+        ..rules()
+    };
+    let (file, said) = run(&home, &silos, &forced);
+    assert_eq!(
+        file,
+        block("home", "") + &block("office", "10.0.0.5 db\n10.0.0.9 h3\n")
+    );
+    assert_eq!(said[1], "home: 10 removed, revision 42");
+}
+
+#[test]
+fn refused_conflicts_cascade_and_end() {
+    let mut rules = rules();
+    rules.policy.conflicts = Conflicts::Refuse;
+    let both = |id| pulled(id, Some(&[("db", "10.0.0.5")][..]));
+    let (file, said) = run("10.0.0.1 db\n", &[both("a"), both("b"), both("c")], &rules);
+    assert_eq!(file, "10.0.0.1 db\n");
+    assert_eq!(said.len(), 3);
+    assert!(
+        said.iter()
+            .all(|line| line.contains("refused: db is defined elsewhere")),
+        "{said:?}"
+    );
+}

@@ -1,1 +1,298 @@
-//! Tests.
+//! The policy: each kind of record that a hub must not get in, and what is accepted.
+
+use super::*;
+use silo_shared::silo::{Addresses, SiloId};
+
+fn record(hostname: &str, ip: &str) -> DnsRecord {
+    DnsRecord {
+        hostname: hostname.to_owned(),
+        ip: ip.to_owned(),
+    }
+}
+
+fn guarded() -> Guarded {
+    Guarded {
+        own: vec!["laptop.lan".to_owned(), "laptop".to_owned()],
+        hub: Some("hub.lan".to_owned()),
+    }
+}
+
+/// Judges one record; `Ok` with what was accepted, `Err` with the line on what was skipped.
+fn judge_one(policy: &Policy, hostname: &str, ip: &str) -> Result<String, String> {
+    let taken = HashMap::from([
+        ("printer".to_owned(), Definer::Line(3)),
+        (
+            "nas".to_owned(),
+            Definer::Silo(SiloId::parse("home").unwrap()),
+        ),
+    ]);
+    let judged = policy
+        .judge(&[record(hostname, ip)], &[], &guarded(), &taken)
+        .unwrap();
+    match (judged.accepted.first_key_value(), judged.skipped.as_slice()) {
+        (Some((name, addresses)), []) => Ok(format!("{name} {addresses}")),
+        (None, [skipped]) => Err(skipped.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_record_is_accepted_or_skipped_with_its_reason() {
+    let policy = Policy::default();
+    let cases: [(&str, &str, Result<&str, &str>); 36] = [
+        ("db", "10.0.0.5", Ok("db 10.0.0.5")),
+        ("DB.", "10.0.0.5", Ok("db 10.0.0.5")),
+        ("db", "fd00::5", Ok("db fd00::5")),
+        ("db", "::ffff:10.0.0.5", Ok("db 10.0.0.5")),
+        ("db", "8.8.8.8", Ok("db 8.8.8.8")),
+        ("a.b.home.arpa", "10.0.0.5", Ok("a.b.home.arpa 10.0.0.5")),
+        ("db.internal", "10.0.0.5", Ok("db.internal 10.0.0.5")),
+        ("db.lan", "10.0.0.5", Ok("db.lan 10.0.0.5")),
+        ("db.test", "10.0.0.5", Ok("db.test 10.0.0.5")),
+        (
+            "github.com",
+            "10.0.0.5",
+            Err("github.com: not a private name"),
+        ),
+        (
+            "home.arpa",
+            "10.0.0.5",
+            Err("home.arpa: not a private name"),
+        ),
+        ("lan.evil", "10.0.0.5", Err("not a private name")),
+        (
+            "db.local",
+            "10.0.0.5",
+            Err("db.local: .local belongs to multicast DNS"),
+        ),
+        (
+            "localhost",
+            "10.0.0.5",
+            Err("\"localhost\": this name is reserved"),
+        ),
+        ("LocalHost.", "10.0.0.5", Err("reserved")),
+        ("a.localhost", "10.0.0.5", Err("reserved")),
+        (
+            "localhost.lan",
+            "10.0.0.5",
+            Err("localhost.lan: a name that is never taken"),
+        ),
+        ("ip6-localhost", "10.0.0.5", Err("reserved")),
+        ("wpad", "10.0.0.5", Err("wpad: a name that is never taken")),
+        ("WPAD", "10.0.0.5", Err("wpad: a name that is never taken")),
+        ("wpad.lan", "10.0.0.5", Err("never taken")),
+        ("isatap", "10.0.0.5", Err("never taken")),
+        ("laptop", "10.0.0.5", Err("laptop: this machine's own name")),
+        ("laptop.lan", "10.0.0.5", Err("this machine's own name")),
+        ("hub.lan", "10.0.0.5", Err("hub.lan: the hub's own name")),
+        (
+            "printer",
+            "10.0.0.5",
+            Err("printer: line 3 of the hosts file defines it"),
+        ),
+        ("nas", "10.0.0.5", Err("nas: silo home has it already")),
+        (
+            "a\n10.0.0.1 github.com",
+            "10.0.0.5",
+            Err("\"a\\n10.0.0.1 github.com\": a hostname's labels"),
+        ),
+        ("a b", "10.0.0.5", Err("a hostname's labels")),
+        ("", "10.0.0.5", Err("must not be empty")),
+        ("db", "127.0.0.1", Err("db 127.0.0.1: a loopback address")),
+        ("db", "::1", Err("db ::1: a loopback address")),
+        (
+            "db",
+            "169.254.1.1",
+            Err("db 169.254.1.1: a link-local address"),
+        ),
+        ("db", "fe80::1", Err("db fe80::1: a link-local address")),
+        ("db", "0.0.0.0", Err("db 0.0.0.0: the unspecified address")),
+        (
+            "db",
+            "10.0.0.5\n1.1.1.1 x",
+            Err("db \"10.0.0.5\\n1.1.1.1 x\": not an IPv4 or IPv6 address"),
+        ),
+    ];
+    for (hostname, ip, expected) in cases {
+        match (judge_one(&policy, hostname, ip), expected) {
+            (Ok(accepted), Ok(expected)) => assert_eq!(accepted, expected),
+            (Err(skipped), Err(part)) => {
+                assert!(skipped.contains(part), "{hostname} {ip}: {skipped}");
+                assert!(
+                    skipped.starts_with("skipped ") && !skipped.contains('\n'),
+                    "{skipped}"
+                );
+            }
+            (judged, _) => panic!("{hostname} {ip}: {judged:?}"),
+        }
+    }
+}
+
+#[test]
+fn more_names_and_networks_are_accepted_when_the_policy_names_them() {
+    let policy = Policy {
+        names: vec!["*.Corp.example".to_owned(), "*.local".to_owned()],
+        networks: Some(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "127.0.0.0/8".parse().unwrap(),
+        ]),
+        ..Policy::default()
+    };
+    assert_eq!(
+        judge_one(&policy, "db.corp.example", "10.0.0.5").unwrap(),
+        "db.corp.example 10.0.0.5"
+    );
+    assert_eq!(
+        judge_one(&policy, "db.local", "10.0.0.5").unwrap(),
+        "db.local 10.0.0.5"
+    );
+    // Loopback is named here, so it is meant.
+    assert_eq!(
+        judge_one(&policy, "db", "127.0.0.1").unwrap(),
+        "db 127.0.0.1"
+    );
+    let skipped = judge_one(&policy, "db", "192.168.0.1").unwrap_err();
+    assert!(skipped.contains("outside `policy.networks`"), "{skipped}");
+    assert!(judge_one(&policy, "db", "fd00::5").is_err());
+    // What must never come from a hub stays out whatever `names` says.
+    let policy = Policy {
+        names: vec!["*".to_owned()],
+        ..Policy::default()
+    };
+    for name in [
+        "wpad",
+        "wpad.example.com",
+        "isatap.x",
+        "laptop",
+        "hub.lan",
+        "localhost",
+        "printer",
+    ] {
+        assert!(judge_one(&policy, name, "10.0.0.5").is_err(), "{name}");
+    }
+    assert!(judge_one(&policy, "github.com", "10.0.0.5").is_ok());
+}
+
+#[test]
+fn the_filter_selects_quietly() {
+    let records = [
+        record("db", "10.0.0.5"),
+        record("nas-1", "10.0.0.7"),
+        record("github.com", "10.0.0.1"),
+        record("bad name", "10.0.0.1"),
+        record("NAS-2", "127.0.0.1"),
+    ];
+    let wanted = ["NAS-*".to_owned()];
+    let judged = Policy::default()
+        .judge(&records, &wanted, &guarded(), &HashMap::new())
+        .unwrap();
+    let names: Vec<&str> = judged.accepted.keys().map(Hostname::as_str).collect();
+    assert_eq!(names, ["nas-1"]);
+    let skipped: Vec<String> = judged.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(skipped, ["skipped nas-2 127.0.0.1: a loopback address"]);
+}
+
+#[test]
+fn one_bad_family_does_not_cost_the_other_and_a_name_is_skipped_once() {
+    let records = [
+        record("db", "10.0.0.5"),
+        record("db", "10.0.0.6"),
+        record("db", "fe80::1"),
+        record("wpad", "10.0.0.1"),
+        record("wpad", "fd00::1"),
+    ];
+    let judged = Policy::default()
+        .judge(&records, &[], &guarded(), &HashMap::new())
+        .unwrap();
+    let db = &judged.accepted[&Hostname::parse("db").unwrap()];
+    assert_eq!(
+        *db,
+        ["10.0.0.5".parse().unwrap()]
+            .into_iter()
+            .collect::<Addresses>()
+    );
+    let skipped: Vec<String> = judged.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        skipped,
+        [
+            "skipped db 10.0.0.6: a second IPv4 address",
+            "skipped db fe80::1: a link-local address",
+            "skipped wpad: a name that is never taken from a hub",
+        ]
+    );
+}
+
+#[test]
+fn conflicts_refuse_the_whole_pull_when_so_configured() {
+    let policy = Policy {
+        conflicts: Conflicts::Refuse,
+        ..Policy::default()
+    };
+    let taken = HashMap::from([("db".to_owned(), Definer::Line(1))]);
+    let refusal = policy
+        .judge(&[record("db", "10.0.0.5")], &[], &guarded(), &taken)
+        .unwrap_err();
+    assert!(refusal.to_string().contains("line 1"), "{refusal}");
+    // Other reasons still only skip.
+    assert!(
+        policy
+            .judge(&[record("wpad", "10.0.0.5")], &[], &guarded(), &taken)
+            .is_ok()
+    );
+}
+
+#[test]
+fn more_records_than_a_silo_holds_are_refused() {
+    let many = |count: usize| -> Vec<DnsRecord> {
+        (0..count)
+            .map(|n| record(&format!("h{n}"), "10.0.0.5"))
+            .collect()
+    };
+    let judge =
+        |records: &[DnsRecord]| Policy::default().judge(records, &[], &guarded(), &HashMap::new());
+    assert_eq!(
+        judge(&many(MAX_RECORDS)).unwrap().accepted.len(),
+        MAX_RECORDS
+    );
+    assert_eq!(
+        judge(&many(MAX_RECORDS + 1)).unwrap_err(),
+        Refusal::TooMany(MAX_RECORDS + 1)
+    );
+}
+
+#[test]
+fn a_pull_that_drops_too_much_is_refused() {
+    // Names in the block, of those in the answer, percent, from: refused?
+    for (present, kept, percent, from, refused) in [
+        (10, 5, 50, 10, false),
+        (10, 4, 50, 10, true),
+        (10, 0, 50, 10, true),
+        (9, 0, 50, 10, false),
+        (9, 0, 50, 9, true),
+        (100, 50, 50, 10, false),
+        (100, 49, 50, 10, true),
+        (10, 0, 100, 10, false),
+        (10, 9, 0, 10, true),
+        (10, 10, 0, 10, false),
+        (0, 0, 0, 0, false),
+    ] {
+        let policy = Policy {
+            max_removed: MaxRemoved { percent, from },
+            ..Policy::default()
+        };
+        let name = |n: usize| format!("h{n}");
+        let block: Records = (0..present)
+            .map(|n| (Hostname::parse(&name(n)).unwrap(), Addresses::default()))
+            .collect();
+        // What this machine itself does not want was still not dropped by the hub.
+        let answer: Vec<DnsRecord> = (0..kept).map(|n| record(&name(n), "127.0.0.1")).collect();
+        let judged = policy
+            .judge(&answer, &["other".to_owned()], &guarded(), &HashMap::new())
+            .unwrap();
+        assert_eq!(
+            policy.check_removed(&block, &judged).is_err(),
+            refused,
+            "{present} {kept} {percent} {from}"
+        );
+    }
+}

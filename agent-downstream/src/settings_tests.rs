@@ -1,1 +1,137 @@
-//! Tests.
+//! Settings: the example file, and which source wins.
+
+use clap::Parser;
+use silo_shared::config::parse_yaml;
+
+use super::*;
+use crate::cli::Cli;
+use crate::policy::{Conflicts, MaxRemoved};
+
+fn merge(yaml: &str, flags: &[&str]) -> Result<Settings, ConfigError> {
+    let path = Path::new("downstream.yaml");
+    let file: FileSettings = parse_yaml(path, yaml)?;
+    let flags = Cli::parse_from([&["silo-downstream"], flags].concat()).flags;
+    Settings::merge(file, Some(path.to_owned()), &flags)
+}
+
+fn ids(settings: &Settings) -> Vec<&str> {
+    settings.silos.iter().map(SiloId::as_str).collect()
+}
+
+#[test]
+fn the_example_is_a_configuration_and_shows_the_defaults() {
+    let settings = merge(crate::CONFIG_EXAMPLE, &[]).unwrap();
+    assert_eq!(ids(&settings), ["office"]);
+    // Uncommenting every key gives a configuration too.
+    let whole: String = crate::CONFIG_EXAMPLE
+        .lines()
+        .map(|line| {
+            let text = line.trim_start();
+            let indent = &line[..line.len() - text.len()];
+            match text.strip_prefix('#') {
+                Some(key) if !key.starts_with(' ') => format!("{indent}{key}\n"),
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect();
+    let settings = merge(&whole, &[]).unwrap();
+    assert_eq!(settings.hostnames, ["db", "nas-*"]);
+    assert_eq!(settings.policy.networks.as_ref().map(Vec::len), Some(2));
+    let unset = merge("", &[]).unwrap();
+    assert_eq!(settings.hosts_file, unset.hosts_file);
+    assert_eq!(settings.state_dir, unset.state_dir);
+    assert_eq!(settings.in_place, unset.in_place);
+    assert_eq!(settings.policy.conflicts, unset.policy.conflicts);
+    assert_eq!(settings.policy.max_removed, unset.policy.max_removed);
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let settings = merge(
+        "hub: http://h\ntoken_file: t\ntoken_file_mode: any\nca_file: c\nsilos: [a, B]\nhostnames: ['x*']\nhosts_file: /h\nstate_dir: /s\nin_place: true\n\
+         policy:\n  names: ['*.corp']\n  networks: [10.0.0.0/8]\n  conflicts: refuse\n  max_removed: {percent: 20}\n",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(ids(&settings), ["a", "b"]);
+    assert_eq!(settings.hostnames, ["x*"]);
+    assert_eq!(settings.hosts_file, Path::new("/h"));
+    assert_eq!(settings.state_dir, Path::new("/s"));
+    assert!(settings.in_place);
+    assert_eq!(
+        settings.connection.token_file_mode,
+        Some(TokenFileMode::Any)
+    );
+    assert_eq!(settings.policy.conflicts, Conflicts::Refuse);
+    assert_eq!(
+        settings.policy.max_removed,
+        MaxRemoved {
+            percent: 20,
+            from: 10
+        }
+    );
+}
+
+#[test]
+fn flags_beat_the_file() {
+    let yaml = "hub: http://file\ntoken_file: file.token\nsilos: [file]\nhostnames: [file]\nhosts_file: /file\nstate_dir: /file\nin_place: true\n";
+    let flags = [
+        "--hub",
+        "http://flag",
+        "--token-file",
+        "flag.token",
+        "--silo",
+        "a,b",
+        "--silo",
+        "c",
+        "--hostnames",
+        "x,y",
+        "--hosts-file",
+        "/flag",
+        "--state-dir",
+        "/flag",
+        "--in-place=false",
+    ];
+    let settings = merge(yaml, &flags).unwrap();
+    assert_eq!(settings.connection.hub.as_deref(), Some("http://flag"));
+    assert_eq!(
+        settings.connection.token_file.as_deref(),
+        Some(Path::new("flag.token"))
+    );
+    assert_eq!(ids(&settings), ["a", "b", "c"]);
+    assert_eq!(settings.hostnames, ["x", "y"]);
+    assert_eq!(settings.hosts_file, Path::new("/flag"));
+    assert_eq!(settings.state_dir, Path::new("/flag"));
+    assert!(!settings.in_place);
+    assert!(merge("silo: a\n", &["--in-place"]).unwrap().in_place);
+    // A token of the file gives way to a token file of the flags.
+    let settings = merge("token: x\n", &["--token-file", "t"]).unwrap();
+    assert_eq!(settings.connection.token, None);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (yaml, parts) in [
+        (
+            "hub: http://h\nhubb: x\n",
+            &["downstream.yaml", "hubb", "line 2"][..],
+        ),
+        ("policy:\n  nets: []\n", &["nets", "line 2"]),
+        ("policy:\n  max_removed: {per: 1}\n", &["per", "line 2"]),
+        (
+            "hub: h\npolicy:\n  max_removed: {percent: 101}\n",
+            &["percent", "100"],
+        ),
+        ("policy:\n  networks: [10.0.0.5]\n", &["networks", "line 2"]),
+        ("policy:\n  conflicts: ask\n", &["conflicts", "ask"]),
+        ("silos: [a b]\n", &["silos", "line 1"]),
+        ("silo: a\nsilos: [b]\n", &["`silo` and `silos`"]),
+        ("silos: [a, A]\n", &["silo a is given twice"]),
+    ] {
+        let error = merge(yaml, &[]).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{yaml}: {error}");
+        }
+    }
+    assert!(merge("", &[]).unwrap().some_silos().is_err());
+}

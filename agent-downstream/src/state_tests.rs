@@ -1,1 +1,128 @@
-//! Tests.
+//! The state folder: who may own it, what is kept, what is never lost.
+
+use super::*;
+use silo_shared::api::DnsRecord;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn silo() -> SiloId {
+    SiloId::parse("office").unwrap()
+}
+
+fn said(hub: &str, revision: i64) -> Remembered {
+    Remembered {
+        hub: hub.to_owned(),
+        silo: "office".to_owned(),
+        tag: Some(format!("\"{revision}\"")),
+        document: SiloDocument {
+            id: "office".to_owned(),
+            dnsrecords: vec![DnsRecord {
+                hostname: "db".to_owned(),
+                ip: "10.0.0.5".to_owned(),
+            }],
+            revision,
+            updated_at: "2026-01-02T03:04:05.678Z".to_owned(),
+        },
+        skipped: Vec::new(),
+    }
+}
+
+#[test]
+fn what_a_hub_said_is_remembered_for_that_hub_alone() {
+    let folder = folder();
+    let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
+    state.remember(&silo(), &said("http://a:1", 41)).unwrap();
+    state.remember(&silo(), &said("http://b:1", 7)).unwrap();
+    let tag = |hub| {
+        state
+            .remembered(hub, &silo())
+            .unwrap()
+            .and_then(|found| found.tag)
+    };
+    assert_eq!(tag("http://a:1").as_deref(), Some("\"41\""));
+    assert_eq!(tag("http://b:1").as_deref(), Some("\"7\""));
+    assert_eq!(tag("http://c:1"), None);
+}
+
+#[test]
+fn a_damaged_memory_is_as_good_as_none() {
+    let folder = folder();
+    let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
+    state.remember(&silo(), &said("http://a:1", 41)).unwrap();
+    let path = state.remembered_path("http://a:1", &silo());
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(state.remembered("http://a:1", &silo()).unwrap(), None);
+    // A memory that was put under another hub's name is not believed.
+    fs::write(&path, serde_json::to_vec(&said("http://b:1", 41)).unwrap()).unwrap();
+    assert_eq!(state.remembered("http://a:1", &silo()).unwrap(), None);
+}
+
+#[test]
+fn the_backup_is_the_last_file_that_was_not_written_here() {
+    let folder = folder();
+    let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
+    let hosts = Path::new("/etc/hosts");
+    let backup = || state.backup(hosts).unwrap();
+    assert_eq!(backup(), None);
+    state.keep_backup(hosts, b"theirs", b"ours 1").unwrap();
+    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
+    state.keep_backup(hosts, b"ours 1", b"ours 2").unwrap();
+    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
+    // A run that was killed before its rename: the file is still what the run before wrote.
+    state.keep_backup(hosts, b"ours 1", b"ours 3").unwrap();
+    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
+    // And one killed after it.
+    state.keep_backup(hosts, b"ours 3", b"ours 4").unwrap();
+    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
+    state.keep_backup(hosts, b"edited", b"ours 5").unwrap();
+    assert_eq!(backup().as_deref(), Some(&b"edited"[..]));
+    let previous = state.backup_path(hosts).with_extension("previous");
+    assert_eq!(fs::read(previous).unwrap(), b"theirs");
+    // Another hosts file has a backup of its own.
+    assert_eq!(state.backup(Path::new("/other/hosts")).unwrap(), None);
+}
+
+#[test]
+fn a_journal_is_read_back_whatever_its_bytes() {
+    for (old, new) in [(&b""[..], &b""[..]), (b"a\nb", b"\xff\0\n"), (b"\n\n", b"")] {
+        let journal = Journal {
+            old: old.to_vec(),
+            new: new.to_vec(),
+        };
+        assert_eq!(Journal::parse(&journal.to_bytes()), Some(journal));
+    }
+    for wrong in [
+        &b""[..],
+        b"x\n",
+        b"silo-downstream journal 1 3 4\nabc",
+        b"silo-downstream journal 1 1\na",
+    ] {
+        assert_eq!(Journal::parse(wrong), None);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_made_private_and_one_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let path = folder.path().join("a/b");
+    let state = StateDir::open(&path).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&path), 0o700);
+    let locked = state.lock().unwrap();
+    locked.remember(&silo(), &said("http://a:1", 1)).unwrap();
+    assert_eq!(mode(&path.join("lock")), 0o600);
+    assert_eq!(mode(&locked.remembered_path("http://a:1", &silo())), 0o600);
+    for (open, refused) in [(0o755, false), (0o775, true), (0o702, true), (0o1777, true)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+        assert_eq!(StateDir::open(&path).is_err(), refused, "{open:o}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&path, Some(12345), None).expect("these tests need root");
+    let error = StateDir::open(&path).unwrap_err().to_string();
+    assert!(error.contains("belongs to user 12345"), "{error}");
+}
