@@ -1,1 +1,125 @@
-//! The hub.
+//! The Silo hub: stores silos of hostname/IP records and serves them over REST.
+//!
+//! The rooms, and who may call whom: `main` → [`run`] → [`http`] → [`registry`], [`view`] →
+//! [`store`], [`revision`] → [`domain`] → `silo-shared`. Only [`store`] knows SQL, only [`registry`]
+//! writes, only `http/error.rs` maps errors to statuses, [`domain`] does no I/O.
+
+pub mod data_dir;
+pub mod domain;
+pub mod feed;
+pub mod http;
+pub mod new_token;
+pub mod open_hub;
+pub mod registry;
+pub mod render;
+pub mod revision;
+pub mod secrets;
+pub mod settings;
+pub mod store;
+pub mod token_cache;
+pub mod upkeep;
+pub mod view;
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use hyper_util::rt::TokioTimer;
+use thiserror::Error;
+
+use domain::time::Clock;
+use feed::Feed;
+use open_hub::{OpenError, OpenHub};
+use settings::HubSettings;
+use upkeep::Upkeep;
+
+/// How long a connection may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long running requests may take to end once the hub is asked to stop.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why the hub ended without being asked to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The listener failed.
+    #[error("the listener failed: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// Serves on a bound listener until `shutdown` completes; then finishes what runs.
+pub async fn run(
+    listener: TcpListener,
+    settings: HubSettings,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let hub = OpenHub::open(&settings, clock).await?;
+    let served = serve(listener, &settings, &hub, shutdown).await;
+    hub.close().await;
+    served
+}
+
+async fn serve(
+    listener: TcpListener,
+    settings: &HubSettings,
+    hub: &OpenHub,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    // The embedded database is for one hub; the lock ends with this scope, or with the process.
+    let _lock = hub.data_dir.lock().map_err(OpenError::from)?;
+    let key = hub.key().await?;
+    hub.first_admin_token(&key).await?;
+    let feed = Feed::new(
+        hub.store.clone(),
+        hub.view.clone(),
+        hub.tokens.clone(),
+        hub.revision.clone(),
+        hub.position,
+    );
+    let upkeep = Upkeep {
+        store: hub.store.clone(),
+        registry: hub.registry.clone(),
+        tokens: hub.tokens.clone(),
+        clock: hub.clock.clone(),
+        since: hub.clock.now(),
+    };
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let handle = Handle::new();
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(NoDelayAcceptor::new())
+        .handle(handle.clone());
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    let app =
+        http::router(hub.http(settings, key)).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = {
+        let (handle, revision) = (handle.clone(), hub.revision.clone());
+        async move {
+            shutdown.await;
+            tracing::info!("stopping");
+            revision.end();
+            handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
+            std::future::pending::<()>().await;
+        }
+    };
+    tracing::info!("listening on http://{address}");
+    let served = tokio::select! {
+        served = server.serve(app) => served,
+        () = feed.follow() => unreachable!("the feed follows for ever"),
+        () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
+        () = stop => unreachable!("stopping waits for the server"),
+    };
+    if let Err(error) = upkeep.write_down().await {
+        tracing::warn!("what was last seen could not be written down: {error}");
+    }
+    Ok(served?)
+}

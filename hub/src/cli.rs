@@ -1,0 +1,362 @@
+//! The command line: what can be said, and how each command is carried out.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use silo_hub::data_dir::{DataDir, DataDirError};
+use silo_hub::domain::time::{Clock, Time};
+use silo_hub::domain::token::{Role, SpecError, TokenSpec};
+use silo_hub::new_token::NewToken;
+use silo_hub::open_hub::{OpenError, OpenHub, database_url};
+use silo_hub::registry::{ApplyError, RevokeToken};
+use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
+use silo_hub::store::{DatabaseUrl, Store, StoreError};
+use silo_hub::{RunError, run as run_hub};
+use silo_shared::config::ConfigError;
+use silo_shared::credential::TokenId;
+use silo_shared::program::{self, start_logging};
+
+/// Stores silos of hostname/IP records and serves them over REST
+#[derive(Debug, Parser)]
+#[command(name = "silo-hub", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    settings: HubArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT
+    Serve,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Check the configuration and print what it comes to
+    CheckConfig {
+        /// Also look at the database
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Make, list and revoke tokens; a running hub notices at once
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Replace a lost key
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print a commented configuration
+    ConfigExample,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print its credential, this once
+    Create {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// read, write or admin
+        #[arg(long)]
+        role: Role,
+        /// A silo that it is for: a name or a glob; may be repeated
+        #[arg(long = "silo", value_name = "SILO", value_delimiter = ',')]
+        silos: Vec<String>,
+        /// A hostname that it may write: a name or a glob; may be repeated [default: all]
+        #[arg(long = "hostname", value_name = "HOSTNAME", value_delimiter = ',')]
+        hostnames: Vec<String>,
+        /// When it ends, such as 2027-01-01T00:00:00Z
+        #[arg(long, value_parser = parse_time)]
+        expires: Option<Time>,
+    },
+    /// List the tokens that were not revoked
+    List,
+    /// Revoke a token
+    Revoke {
+        /// The token's id, the middle part of the credential
+        #[arg(value_parser = |text: &str| TokenId::parse(text).map_err(|_| "a token id has 10 characters of a-z and 0-9"))]
+        id: TokenId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a new hub key; signing tokens must be made anew, Bearer and Basic go on
+    Reset,
+}
+
+fn parse_time(text: &str) -> Result<Time, &'static str> {
+    Time::parse(text).ok_or("not a time such as 2027-01-01T00:00:00Z (RFC 3339)")
+}
+
+/// Why a command ended badly, by exit code.
+#[derive(Debug)]
+enum Failure {
+    /// A later try may succeed: 1.
+    Failed(String),
+    /// The command line or configuration must be changed first: 2.
+    Misused(String),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Misused(error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match &error {
+            OpenError::DataDir(DataDirError::Key { .. })
+            | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Self {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Open(error) => error.into(),
+            error @ RunError::Listen(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Carries out a command.
+pub(crate) async fn run(cli: Cli) -> ExitCode {
+    match carry_out(cli).await {
+        Ok(()) => program::DONE,
+        Err(Failure::Failed(error)) => {
+            eprintln!("silo-hub: {error}");
+            program::failed()
+        }
+        Err(Failure::Misused(error)) => {
+            eprintln!("silo-hub: {error}");
+            program::misused()
+        }
+    }
+}
+
+async fn carry_out(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::ConfigExample => {
+            print!("{EXAMPLE}");
+            return Ok(());
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "silo-hub",
+                &mut std::io::stdout(),
+            );
+            return Ok(());
+        }
+        _ => {}
+    }
+    let settings = HubSettings::load(&cli.settings)?;
+    let serves = matches!(cli.command, Command::Serve);
+    start_logging(settings.log_format, if serves { "info" } else { "warn" });
+    match cli.command {
+        Command::Serve => serve(settings).await,
+        Command::Migrate => migrate(settings).await,
+        Command::CheckConfig { connect } => check_config(&settings, connect).await,
+        Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
+        Command::Key(KeyCommand::Reset) => {
+            with_hub(settings, async |hub| {
+                let file = hub.reset_key().await?;
+                println!("made a new key in {}", file.display());
+                Ok(())
+            })
+            .await
+        }
+        Command::ConfigExample | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Opens the hub's parts beside a running hub, or without one, and closes them again.
+async fn with_hub(
+    settings: HubSettings,
+    work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let hub = OpenHub::open(&settings, Clock::System).await?;
+    let done = work(&hub).await;
+    hub.close().await;
+    done
+}
+
+async fn serve(settings: HubSettings) -> Result<(), Failure> {
+    let listener = TcpListener::bind(settings.listen).map_err(|error| {
+        Failure::Failed(format!("cannot listen on {}: {error}", settings.listen))
+    })?;
+    let stop = stop_signal()
+        .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    Ok(run_hub(listener, settings, Clock::System, stop).await?)
+}
+
+/// Completes on SIGTERM or SIGINT (Ctrl-C).
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Completes on Ctrl-C.
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler the system's own ending of the program remains.
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
+    settings.migrate = true;
+    with_hub(settings, async |_| {
+        println!("the database's schema is up to date");
+        Ok(())
+    })
+    .await
+}
+
+async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failure> {
+    let (database, file) = match &settings.database {
+        Some(url) => (url.clone(), None),
+        None => {
+            let file: PathBuf = settings.data_dir.join("hub.db");
+            (DatabaseUrl::sqlite_file(&file), Some(file))
+        }
+    };
+    println!("listen: {}", settings.listen);
+    println!("data directory: {}", settings.data_dir.display());
+    println!("database: {database}");
+    if connect {
+        if file.is_some_and(|file| !file.exists()) {
+            println!("the database is not there yet: the first start makes it");
+        } else {
+            let url = database_url(settings, &DataDir::open(&settings.data_dir)?);
+            let store = Store::open(&url, false, Clock::System.now()).await?;
+            println!("the database answers, its schema is up to date");
+            store.close().await;
+        }
+    }
+    println!("the configuration is valid");
+    Ok(())
+}
+
+async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
+    let key = hub.key().await?;
+    match command {
+        TokenCommand::Create {
+            name,
+            role,
+            silos,
+            hostnames,
+            expires,
+        } => {
+            let now = hub.clock.now();
+            let hostnames = (!hostnames.is_empty()).then_some(hostnames);
+            let spec = TokenSpec {
+                name,
+                role,
+                silos,
+                hostnames,
+                expires_at: expires,
+            };
+            let spec = spec
+                .check(now)
+                .map_err(|errors| Failure::Misused(in_flags(&errors)))?;
+            let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
+            hub.registry.apply(new.command).await?;
+            eprintln!("token {}, shown this once:", new.token.id);
+            println!("{}", new.credential.expose());
+        }
+        TokenCommand::List => {
+            for token in hub.store.tokens().await? {
+                let spec = token.spec;
+                let silos = if spec.silos.is_empty() {
+                    "*".to_owned()
+                } else {
+                    spec.silos.join(",")
+                };
+                let or_dash = |time: Option<Time>| Dash(time);
+                println!(
+                    "{}  {:5}  silos {silos}  hostnames {}  made {}  ends {}  used {}  {}",
+                    token.id,
+                    spec.role.as_str(),
+                    spec.hostnames.map_or("*".to_owned(), |list| list.join(",")),
+                    token.created_at,
+                    or_dash(spec.expires_at),
+                    or_dash(token.last_used_at),
+                    spec.name,
+                );
+            }
+        }
+        TokenCommand::Revoke { id } => {
+            hub.registry.apply(RevokeToken(id)).await?;
+            println!("token {id} is revoked");
+        }
+    }
+    Ok(())
+}
+
+struct Dash(Option<Time>);
+
+impl fmt::Display for Dash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => time.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// The errors by the names of the flags.
+fn in_flags(errors: &[SpecError]) -> String {
+    let flag = |member| match member {
+        "silos" => "--silo",
+        "hostnames" => "--hostname",
+        "expires_at" => "--expires",
+        _ => "--name",
+    };
+    let words: Vec<String> = errors
+        .iter()
+        .map(|wrong| format!("{}: {}", flag(wrong.member), wrong.error))
+        .collect();
+    words.join("; ")
+}

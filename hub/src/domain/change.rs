@@ -1,0 +1,176 @@
+//! What a command changes: old state and wish in, the changes out. An empty answer means that the
+//! state is as wished already, and then nothing is written and no revision is taken.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use silo_shared::silo::{Addresses, Family, Hostname, Records};
+
+/// One address that changed; one row of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressChange {
+    /// The hostname.
+    pub hostname: Hostname,
+    /// Which of its addresses.
+    pub family: Family,
+    /// What stood there before.
+    pub old: Option<IpAddr>,
+    /// What stands there now.
+    pub new: Option<IpAddr>,
+}
+
+/// The changes that turn one hostname's addresses from `old` into `new`, IPv4 first.
+pub fn address_changes(
+    hostname: &Hostname,
+    old: &Addresses,
+    new: &Addresses,
+) -> impl Iterator<Item = AddressChange> {
+    [Family::V4, Family::V6]
+        .into_iter()
+        .filter_map(move |family| {
+            let (old, new) = (old.get(family), new.get(family));
+            (old != new).then(|| AddressChange {
+                hostname: hostname.clone(),
+                family,
+                old,
+                new,
+            })
+        })
+}
+
+/// The hostnames whose addresses differ between two states of a silo, in byte order, each with what
+/// it has before and after (empty: it is not there).
+pub fn differing(old: &Records, new: &Records) -> Vec<(Hostname, Addresses, Addresses)> {
+    let none = Addresses::default();
+    let gone = old
+        .iter()
+        .filter(|(hostname, _)| !new.contains_key(*hostname))
+        .map(|(hostname, before)| (hostname.clone(), *before, none));
+    let set = new.iter().filter_map(|(hostname, after)| {
+        let before = old.get(hostname).copied().unwrap_or_default();
+        (before != *after).then(|| (hostname.clone(), before, *after))
+    });
+    let mut rows: Vec<_> = gone.chain(set).collect();
+    rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    rows
+}
+
+/// What a record carries beside its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// A note of the users.
+    pub comment: Option<String>,
+    /// Who is told by mail when the address changes.
+    pub notify: Option<String>,
+    /// The host part that is put behind an IPv6 prefix.
+    pub ipv6_suffix: Option<Ipv6Addr>,
+    /// Seconds without a write after which the record is removed.
+    pub expires_after: Option<i64>,
+}
+
+/// What a write says of the attributes: absent = kept, `Some(None)` = cleared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttributePatch {
+    /// The note.
+    pub comment: Option<Option<String>>,
+    /// The mail address.
+    pub notify: Option<Option<String>>,
+    /// The IPv6 host part.
+    pub ipv6_suffix: Option<Option<Ipv6Addr>>,
+    /// The expiry in seconds.
+    pub expires_after: Option<Option<i64>>,
+}
+
+impl AttributePatch {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Attributes {
+    /// The attributes after a patch.
+    #[must_use]
+    pub fn patched(&self, patch: &AttributePatch) -> Self {
+        Self {
+            comment: patch
+                .comment
+                .clone()
+                .unwrap_or_else(|| self.comment.clone()),
+            notify: patch.notify.clone().unwrap_or_else(|| self.notify.clone()),
+            ipv6_suffix: patch.ipv6_suffix.unwrap_or(self.ipv6_suffix),
+            expires_after: patch.expires_after.unwrap_or(self.expires_after),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Hostname {
+        Hostname::parse(text).unwrap()
+    }
+
+    fn addresses(ips: &[&str]) -> Addresses {
+        ips.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_family_changed_is_a_row_of_its_own() {
+        let rows: Vec<_> = address_changes(
+            &name("db"),
+            &addresses(&["10.0.0.5", "fd00::5"]),
+            &addresses(&["10.0.0.6"]),
+        )
+        .collect();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(
+            (rows[0].family, rows[0].old, rows[0].new),
+            (
+                Family::V4,
+                Some("10.0.0.5".parse().unwrap()),
+                Some("10.0.0.6".parse().unwrap())
+            )
+        );
+        assert_eq!(
+            (rows[1].family, rows[1].old, rows[1].new),
+            (Family::V6, Some("fd00::5".parse().unwrap()), None)
+        );
+    }
+
+    #[test]
+    fn only_differing_hostnames_are_named_in_byte_order() {
+        let old = Records::from([
+            (name("a"), addresses(&["10.0.0.1"])),
+            (name("b"), addresses(&["10.0.0.2"])),
+            (name("d"), addresses(&["10.0.0.4"])),
+        ]);
+        let new = Records::from([
+            (name("a"), addresses(&["10.0.0.1"])),
+            (name("c"), addresses(&["10.0.0.3"])),
+            (name("d"), addresses(&["10.0.0.44"])),
+        ]);
+        let names: Vec<_> = differing(&old, &new).into_iter().map(|row| row.0).collect();
+        assert_eq!(names, [name("b"), name("c"), name("d")]);
+        assert!(differing(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn a_patch_keeps_what_it_does_not_name_and_clears_on_null() {
+        let old = Attributes {
+            comment: Some("rack 3".to_owned()),
+            expires_after: Some(3600),
+            ..Attributes::default()
+        };
+        let patch = AttributePatch {
+            expires_after: Some(None),
+            notify: Some(Some("a@lan".to_owned())),
+            ..AttributePatch::default()
+        };
+        let new = old.patched(&patch);
+        assert_eq!(new.comment.as_deref(), Some("rack 3"));
+        assert_eq!(new.notify.as_deref(), Some("a@lan"));
+        assert_eq!(new.expires_after, None);
+        assert_eq!(new.patched(&AttributePatch::default()), new);
+    }
+}

@@ -1,0 +1,94 @@
+//! Points in time, and the clock that everything asks, so that tests can set it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A point in time: milliseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(i64);
+
+impl Time {
+    /// From milliseconds since the Unix epoch.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Microseconds since the Unix epoch, at which a new database's revisions begin.
+    pub fn as_micros(self) -> i64 {
+        self.0.saturating_mul(1000)
+    }
+
+    /// This many seconds later.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+
+    /// Parses RFC 3339, such as `2027-01-01T00:00:00Z`.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|time| Self(time.as_millisecond()))
+    }
+}
+
+impl fmt::Display for Time {
+    /// RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        write!(f, "{time:.3}")
+    }
+}
+
+impl serde::Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What tells the time.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// A clock that a test sets, in milliseconds since the Unix epoch.
+    Set(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The present time.
+    pub fn now(&self) -> Time {
+        match self {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that asks the machine"
+            )]
+            Self::System => Time(jiff::Timestamp::now().as_millisecond()),
+            Self::Set(millis) => Time(millis.load(Ordering::Acquire)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_print_with_milliseconds_and_parse_back() {
+        let time = Time::from_millis(1_767_323_045_678);
+        assert_eq!(time.to_string(), "2026-01-02T03:04:05.678Z");
+        assert_eq!(Time::parse("2026-01-02T03:04:05.678Z"), Some(time));
+        assert_eq!(
+            Time::from_millis(1_767_323_045_000).to_string(),
+            "2026-01-02T03:04:05.000Z"
+        );
+        assert_eq!(Time::parse("2026-01-02T04:04:05.678+01:00"), Some(time));
+        assert_eq!(Time::parse("tomorrow"), None);
+    }
+}

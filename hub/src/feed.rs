@@ -1,0 +1,112 @@
+//! Follows what others commit to the same database, such as the command line beside a running hub:
+//! reads what is newer than this hub's position and makes the view and the token cache forget it.
+//!
+//! This hub's own commits never move the position: only reading the feed does. Else a lower revision
+//! that another program committed meanwhile would be skipped.
+
+use std::time::Duration;
+
+use crate::revision::Revision;
+use crate::store::{CommitWatch, Position, Store, StoreError};
+use crate::token_cache::TokenCache;
+use crate::view::View;
+
+/// How often the database is asked for news: a change elsewhere is noticed within this time.
+pub const INTERVAL: Duration = Duration::from_millis(250);
+/// How many changed silos are read at once.
+const PAGE: usize = 1000;
+
+/// Follows the database.
+#[derive(Debug)]
+pub struct Feed {
+    store: Store,
+    view: View,
+    tokens: TokenCache,
+    revision: Revision,
+    position: Position,
+    watch: Option<CommitWatch>,
+}
+
+impl Feed {
+    /// Follows from a position on.
+    pub fn new(
+        store: Store,
+        view: View,
+        tokens: TokenCache,
+        revision: Revision,
+        position: Position,
+    ) -> Self {
+        Self {
+            store,
+            view,
+            tokens,
+            revision,
+            position,
+            watch: None,
+        }
+    }
+
+    /// Follows for ever; stop it by dropping the future.
+    pub async fn follow(mut self) {
+        let mut tick = tokio::time::interval(INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            tick.tick().await;
+            match self.look().await {
+                Ok(()) if failing => {
+                    failing = false;
+                    tracing::info!("the database answers again");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    self.watch = None;
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!("cannot look for changes in the database: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            none => none.insert(self.store.watch_commits().await?),
+        };
+        if watch.has_news().await? {
+            let caught_up = self.catch_up().await;
+            if caught_up.is_err() {
+                // The news was not taken in: ask again.
+                self.watch = None;
+            }
+            caught_up?;
+        }
+        Ok(())
+    }
+
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        let position = self.store.position().await?;
+        if position.tokens != self.position.tokens {
+            self.tokens.forget_all();
+            self.position.tokens = position.tokens;
+        }
+        loop {
+            let limit = i64::try_from(PAGE).expect("a page is small");
+            let changed = self
+                .store
+                .changed_since(self.position.revision, limit)
+                .await?;
+            for (id, revision) in &changed {
+                self.view.forget_older(id, *revision);
+                self.position.revision = *revision;
+            }
+            if let Some((_, revision)) = changed.last() {
+                self.revision.announce(*revision);
+            }
+            if changed.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}

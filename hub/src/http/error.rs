@@ -1,0 +1,218 @@
+//! The one place where errors become statuses: `application/problem+json` (RFC 9457).
+//!
+//! The slugs are listed in `docs/http-errors.md`. A 5xx hides its cause and logs it once, here.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use silo_shared::api::{FieldError, MAX_BODY_BYTES, PROBLEM_JSON, Problem};
+
+use crate::registry::{ApplyError, Refusal};
+use crate::store::StoreError;
+
+/// Every way in which a request can fail.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The request is no HTTP or JSON that can be read: 400.
+    Malformed(String),
+    /// Values are wrong; each place is named: 422.
+    Invalid(Vec<FieldError>),
+    /// No credential, or a wrong one: 401. `browser`: offer no password prompt.
+    Unauthorized {
+        /// What to say.
+        detail: &'static str,
+        /// Whether a script in a browser asks.
+        browser: bool,
+    },
+    /// The credential gives no right to this: 403.
+    Forbidden(&'static str),
+    /// What is asked for is not there: 404.
+    NotFound(&'static str),
+    /// The route exists, but not with this method: 405.
+    MethodNotAllowed,
+    /// The body came too slowly: 408.
+    Timeout,
+    /// `If-Match` or `If-None-Match` does not hold: 412.
+    Precondition,
+    /// The body is too large: 413.
+    TooLarge,
+    /// The body is not JSON by its own account: 415.
+    MediaType,
+    /// Too many wrong credentials from this address: 429.
+    TooManyFailures {
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// The database is away, or the hub is stopping: 503.
+    Unavailable,
+    /// Anything else: 500.
+    Internal,
+}
+
+/// How long a client should wait before it tries again after a 503, in seconds.
+const UNAVAILABLE_RETRY_AFTER: u64 = 5;
+
+impl ApiError {
+    /// One wrong value.
+    pub fn invalid(pointer: impl Into<String>, detail: impl ToString) -> Self {
+        Self::Invalid(vec![FieldError {
+            pointer: pointer.into(),
+            detail: detail.to_string(),
+        }])
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Precondition => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Slug and title.
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Malformed(_) => ("malformed", "The request cannot be read"),
+            Self::Invalid(_) => ("invalid", "The request holds a wrong value"),
+            Self::Unauthorized { .. } => ("unauthorized", "A valid credential is needed"),
+            Self::Forbidden(_) => ("forbidden", "The credential gives no right to this"),
+            Self::NotFound(_) => ("not-found", "Not found"),
+            Self::MethodNotAllowed => ("method-not-allowed", "This method is not allowed here"),
+            Self::Timeout => ("timeout", "The request came too slowly"),
+            Self::Precondition => ("precondition-failed", "The stored state is another"),
+            Self::TooLarge => ("too-large", "The body is too large"),
+            Self::MediaType => ("media-type", "The body is not JSON"),
+            Self::TooManyFailures { .. } => ("too-many-failures", "Too many wrong credentials"),
+            Self::Unavailable => ("unavailable", "The hub cannot do this at the moment"),
+            Self::Internal => ("internal", "The hub failed"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Malformed(detail) => detail.clone(),
+            Self::Invalid(errors) => match errors.as_slice() {
+                [only] => format!("{}: {}", only.pointer, only.detail),
+                [first, ..] => {
+                    format!(
+                        "{}: {} (and {} more)",
+                        first.pointer,
+                        first.detail,
+                        errors.len() - 1
+                    )
+                }
+                [] => "a value is wrong".to_owned(),
+            },
+            Self::Unauthorized { detail, .. }
+            | Self::Forbidden(detail)
+            | Self::NotFound(detail) => (*detail).to_owned(),
+            Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
+            Self::Timeout => "the body did not arrive in time".to_owned(),
+            Self::Precondition => Refusal::Precondition.to_string(),
+            Self::TooLarge => format!("a body has at most {MAX_BODY_BYTES} bytes"),
+            Self::MediaType => "send the body as Content-Type: application/json".to_owned(),
+            Self::TooManyFailures { retry_after } => {
+                format!("too many wrong credentials came from this address; wait {retry_after} s")
+            }
+            Self::Unavailable => "the database cannot be reached; try again".to_owned(),
+            Self::Internal => "the cause is in the hub's log".to_owned(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let (slug, title) = self.kind();
+        let problem = Problem {
+            kind: format!("/problems/{slug}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail(),
+            errors: match &self {
+                Self::Invalid(errors) => errors.clone(),
+                // The pointer to the whole document (RFC 6901).
+                Self::TooLarge | Self::Malformed(_) => {
+                    vec![FieldError {
+                        pointer: String::new(),
+                        detail: self.detail(),
+                    }]
+                }
+                _ => Vec::new(),
+            },
+        };
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        match self {
+            Self::Unauthorized { browser: true, .. } => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::Unauthorized { browser: false, .. } => {
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer, Basic realm=\"silo\""),
+                );
+            }
+            Self::TooManyFailures { retry_after } => {
+                headers.insert(header::RETRY_AFTER, retry_after.into());
+            }
+            Self::Unavailable => {
+                headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&StoreError> for ApiError {
+    fn from(error: &StoreError) -> Self {
+        tracing::error!("{error}");
+        match error {
+            StoreError::Database(_) | StoreError::Open { .. } => Self::Unavailable,
+            StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal,
+        }
+    }
+}
+
+impl From<ApplyError> for ApiError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Refused(refusal) => refusal.into(),
+            ApplyError::Store(error) => Self::from(Arc::as_ref(&error)),
+            ApplyError::Stopping => Self::Unavailable,
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSilo => Self::NotFound("there is no such silo"),
+            Refusal::NoRecord => Self::NotFound("there is no such record"),
+            Refusal::NoToken => Self::NotFound("there is no such token"),
+            Refusal::Precondition => Self::Precondition,
+            Refusal::TooManyRecords => Self::invalid("/ips", refusal),
+            Refusal::NoAddress => Self::invalid("/ip", refusal),
+        }
+    }
+}

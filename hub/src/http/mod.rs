@@ -1,0 +1,107 @@
+//! The REST interface: the router with its layers, and what handlers share. One file a resource.
+
+mod auth;
+mod bodies;
+mod client_ip;
+mod error;
+mod failure_limit;
+mod history;
+mod open;
+mod origin;
+mod records;
+mod request;
+mod silos;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::HeaderValue;
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::domain::time::Clock;
+use crate::registry::Registry;
+use crate::revision::Revision;
+use crate::secrets::HubKey;
+use crate::store::Store;
+use crate::token_cache::TokenCache;
+use crate::view::View;
+
+pub use client_ip::TrustedProxies;
+pub use failure_limit::FailureLimit;
+
+use error::ApiError;
+
+/// What every handler can reach.
+#[derive(Debug)]
+pub struct Hub {
+    /// For reads that the view does not hold.
+    pub store: Store,
+    /// For writes.
+    pub registry: Registry,
+    /// For reads of silos.
+    pub view: View,
+    /// The known tokens.
+    pub tokens: TokenCache,
+    /// Announces committed revisions.
+    pub revision: Revision,
+    /// Seals the signing keys of new tokens.
+    pub key: HubKey,
+    /// The time.
+    pub clock: Clock,
+    /// Counts wrong credentials.
+    pub failures: FailureLimit,
+    /// Whose word on the client's address counts.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// Every route.
+pub fn router(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/", get(open::root))
+        .route("/ping", get(open::ping).post(open::ping).put(open::ping))
+        .route("/ip", get(open::ip))
+        .route("/healthz", get(open::healthz))
+        .route("/readyz", get(open::readyz))
+        .route("/metrics", get(open::metrics))
+        .route("/silos", get(silos::list))
+        .route(
+            "/silos/{id}",
+            get(silos::read).put(silos::replace).delete(silos::remove),
+        )
+        .route(
+            "/silos/{id}/records/{hostname}",
+            get(records::read).put(records::set).delete(records::remove),
+        )
+        .route("/silos/{id}/history", get(history::list))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{token}", delete(tokens::revoke))
+        .fallback(|| async { ApiError::NotFound("there is no such route") })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware::from_fn(origin::refuse_foreign_writes))
+        .layer(SetResponseHeaderLayer::overriding(
+            X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CatchPanicLayer::custom(|_| -> Response {
+            ApiError::Internal.into_response()
+        }))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .with_state(hub)
+}
+
+/// Names the route and never the target, which may hold a secret.
+fn span(request: &Request) -> tracing::Span {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str);
+    tracing::debug_span!("request", method = %request.method(), route)
+}

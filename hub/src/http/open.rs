@@ -1,0 +1,111 @@
+//! The routes that need no credential, and `/metrics`, which does.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use silo_shared::api::CallerAddress;
+
+use super::Hub;
+use super::auth::Caller;
+use super::client_ip::ClientIp;
+use super::error::ApiError;
+
+/// `GET /`
+pub(super) async fn root() -> Json<Value> {
+    Json(json!({ "message": "This is a Silo hub.", "openapi": "/openapi.json" }))
+}
+
+/// `GET`, `POST`, `PUT /ping`
+pub(super) async fn ping() -> Json<Value> {
+    Json(json!({ "message": "PONG" }))
+}
+
+/// `GET /ip`: the caller's address.
+pub(super) async fn ip(ClientIp(ip): ClientIp, headers: HeaderMap) -> Response {
+    let headers_out = [(CACHE_CONTROL, "no-store"), (VARY, "Accept")];
+    if prefers_text(&headers) {
+        let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+        (headers_out, kind, ip.to_string()).into_response()
+    } else {
+        (headers_out, Json(CallerAddress { ip })).into_response()
+    }
+}
+
+/// `GET /healthz`: this process answers.
+pub(super) async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: the database answers, too.
+pub(super) async fn readyz(State(hub): State<Arc<Hub>>) -> Result<Json<Value>, ApiError> {
+    hub.store.ping().await.map_err(|_| ApiError::Unavailable)?;
+    Ok(Json(json!({ "status": "ok" })))
+}
+
+/// `GET /metrics`: for admins, in the Prometheus text format.
+pub(super) async fn metrics(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+) -> Result<Response, ApiError> {
+    caller.require_admin()?;
+    let text = format!(
+        "# HELP silo_revision The last committed revision that this hub knows of.\n\
+         # TYPE silo_revision gauge\n\
+         silo_revision {}\n",
+        hub.revision.current()
+    );
+    let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((StatusCode::OK, kind, text).into_response())
+}
+
+/// Whether `Accept` asks for plain text rather than JSON (RFC 9110 section 12.5.1): text is named,
+/// and JSON is not named with as high a weight.
+pub(super) fn prefers_text(headers: &HeaderMap) -> bool {
+    let (mut text, mut json) = (0.0, 0.0);
+    for value in headers.get_all(ACCEPT) {
+        for range in value.to_str().unwrap_or("").split(',') {
+            let mut parts = range.split(';');
+            let kind = parts.next().unwrap_or("").trim().to_ascii_lowercase();
+            let weight = parts
+                .find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok())
+                .unwrap_or(1.0);
+            match kind.as_str() {
+                "text/plain" | "text/*" => text = weight.max(text),
+                "application/json" | "application/*" => json = weight.max(json),
+                _ => {}
+            }
+        }
+    }
+    text > json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_sent_only_to_who_prefers_it() {
+        for (accept, text) in [
+            ("", false),
+            ("*/*", false),
+            ("text/html,*/*", false),
+            ("text/plain", true),
+            ("Text/Plain; charset=utf-8", true),
+            ("text/plain, */*", true),
+            ("text/*", true),
+            ("application/json, text/plain, */*", false),
+            ("application/json;q=0.5, text/plain", true),
+            ("text/plain;q=0, application/json", false),
+            ("text/plain;q=0", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(prefers_text(&headers), text, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `/silos/{id}/records/{hostname}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_LOCATION, ETAG, IF_NONE_MATCH, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use silo_shared::api::RecordDocument;
+use silo_shared::silo::SiloId;
+
+use super::Hub;
+use super::auth::Caller;
+use super::bodies;
+use super::error::ApiError;
+use super::request::{LenientJsonBody, Query, RecordPath, tag_list};
+use super::silos::header_value;
+use crate::domain::precondition::{Precondition, record_tag};
+use crate::registry::{Refusal, RemoveRecord, SetRecord};
+use crate::store::StoredRecord;
+
+/// `GET /silos/{id}/records/{hostname}`
+pub(super) async fn read(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    RecordPath(id, hostname): RecordPath,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require_read(&id)?;
+    let known = tag_list(&headers, IF_NONE_MATCH)?;
+    let mut record = hub
+        .store
+        .record(&id, &hostname)
+        .await?
+        .ok_or(Refusal::NoRecord)?;
+    record.last_seen = hub.registry.seen().latest(&id, &hostname, record.last_seen);
+    let tag = record_tag(record.revision, &record.hostname);
+    if known.is_some_and(|known| known.matches_weakly(Some(&tag))) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        response
+            .headers_mut()
+            .insert(ETAG, header_value(&format!("\"{tag}\""))?);
+        return Ok(response);
+    }
+    answer(&caller, &id, record)
+}
+
+/// `PUT /silos/{id}/records/{hostname}`: sets this hostname alone.
+pub(super) async fn set(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    RecordPath(id, hostname): RecordPath,
+    precondition: Precondition,
+    LenientJsonBody(body): LenientJsonBody,
+) -> Result<Response, ApiError> {
+    caller.require_write(&id, &hostname)?;
+    let (addresses, attributes) = bodies::record(&body, caller.ip())?;
+    let location = header_value(&format!("/silos/{id}/records/{hostname}"))?;
+    let command = SetRecord {
+        actor: caller.actor(),
+        id: id.clone(),
+        hostname,
+        addresses,
+        attributes,
+        precondition,
+    };
+    let written = hub.registry.apply(command).await?;
+    let mut response = answer(&caller, &id, written.record)?;
+    response
+        .headers_mut()
+        .insert(CONTENT_LOCATION, location.clone());
+    if written.created {
+        response.headers_mut().insert(LOCATION, location);
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    Ok(response)
+}
+
+/// `DELETE /silos/{id}/records/{hostname}?family=4`
+pub(super) async fn remove(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    RecordPath(id, hostname): RecordPath,
+    query: Query,
+    precondition: Precondition,
+) -> Result<StatusCode, ApiError> {
+    caller.require_write(&id, &hostname)?;
+    let family = query.family()?;
+    let command = RemoveRecord {
+        actor: caller.actor(),
+        id,
+        hostname,
+        family,
+        precondition,
+    };
+    hub.registry.apply(command).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The record; its mail address only for those who may write the silo.
+fn answer(caller: &Caller, id: &SiloId, record: StoredRecord) -> Result<Response, ApiError> {
+    let etag = header_value(&format!(
+        "\"{}\"",
+        record_tag(record.revision, &record.hostname)
+    ))?;
+    let attributes = record.attributes;
+    let document = RecordDocument {
+        hostname: record.hostname.to_string(),
+        ips: record.addresses.iter().collect(),
+        revision: record.revision,
+        updated_at: record.updated_at.to_string(),
+        last_seen: record.last_seen.to_string(),
+        comment: attributes.comment,
+        notify: attributes.notify.filter(|_| caller.token().may_write(id)),
+        ipv6_suffix: attributes.ipv6_suffix,
+        expires_after: attributes.expires_after,
+    };
+    let headers = [
+        (ETAG, etag),
+        (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+    ];
+    Ok((headers, Json(document)).into_response())
+}

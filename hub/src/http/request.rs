@@ -1,0 +1,240 @@
+//! What handlers take out of a request, each with an error that names the place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+use silo_shared::api::MAX_BODY_BYTES;
+use silo_shared::silo::{Family, Hostname, SiloId};
+
+use super::Hub;
+use super::error::ApiError;
+use crate::domain::precondition::{Precondition, TagList};
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `{id}` of the path.
+#[derive(Debug)]
+pub(super) struct SiloPath(pub SiloId);
+
+/// `{id}` and `{hostname}` of the path.
+#[derive(Debug)]
+pub(super) struct RecordPath(pub SiloId, pub Hostname);
+
+async fn path_params(parts: &mut Parts, hub: &Arc<Hub>) -> Result<RawPathParams, ApiError> {
+    RawPathParams::from_request_parts(parts, hub)
+        .await
+        .map_err(|_| ApiError::Malformed("the path is not UTF-8".to_owned()))
+}
+
+/// One parameter of the path.
+pub(super) fn path_param<T>(params: &RawPathParams, name: &'static str) -> Result<T, ApiError>
+where
+    T: std::str::FromStr<Err: ToString>,
+{
+    let (_, text) = params
+        .iter()
+        .find(|(key, _)| *key == name)
+        .ok_or(ApiError::Internal)?;
+    text.parse()
+        .map_err(|error: T::Err| ApiError::invalid(format!("/{name}"), error))
+}
+
+impl FromRequestParts<Arc<Hub>> for SiloPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let params = path_params(parts, hub).await?;
+        Ok(Self(path_param(&params, "id")?))
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for RecordPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let params = path_params(parts, hub).await?;
+        Ok(Self(
+            path_param(&params, "id")?,
+            path_param(&params, "hostname")?,
+        ))
+    }
+}
+
+/// The parameters of the query; unknown ones are ignored.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl FromRequestParts<Arc<Hub>> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or("");
+        Ok(Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        ))
+    }
+}
+
+impl Query {
+    /// The last value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter as what it stands for.
+    pub(super) fn parse<T>(&self, name: &'static str) -> Result<Option<T>, ApiError>
+    where
+        T: std::str::FromStr<Err: ToString>,
+    {
+        self.get(name)
+            .map(|text| {
+                text.parse()
+                    .map_err(|error: T::Err| ApiError::invalid(format!("/{name}"), error))
+            })
+            .transpose()
+    }
+
+    /// `limit`: 1 to 1000.
+    pub(super) fn limit(&self, default: usize) -> Result<usize, ApiError> {
+        match self.get("limit") {
+            None => Ok(default),
+            Some(text) => {
+                let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
+                limit.ok_or_else(|| ApiError::invalid("/limit", "a whole number from 1 to 1000"))
+            }
+        }
+    }
+
+    /// `family`: 4 or 6.
+    pub(super) fn family(&self) -> Result<Option<Family>, ApiError> {
+        match self.get("family") {
+            None => Ok(None),
+            Some("4") => Ok(Some(Family::V4)),
+            Some("6") => Ok(Some(Family::V6)),
+            Some(_) => Err(ApiError::invalid("/family", "the family is 4 or 6")),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for Precondition {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        Ok(Self {
+            if_match: tag_list(&parts.headers, header::IF_MATCH)?,
+            if_none_match: tag_list(&parts.headers, header::IF_NONE_MATCH)?,
+        })
+    }
+}
+
+/// The entity tags of a header, which may stand there more than once.
+pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<TagList>, ApiError> {
+    let mut texts = Vec::new();
+    for value in headers.get_all(&name) {
+        let text = value
+            .to_str()
+            .map_err(|_| ApiError::Malformed(format!("{name}: not ASCII")))?;
+        texts.push(text);
+    }
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let list = texts.join(", ").parse();
+    list.map(Some)
+        .map_err(|error| ApiError::Malformed(format!("{name}: {error}")))
+}
+
+/// A body whose type says JSON.
+#[derive(Debug)]
+pub(super) struct JsonBody(pub Bytes);
+
+/// A body that is read as JSON also without `Content-Type`, or with the one that curl puts there by
+/// itself.
+#[derive(Debug)]
+pub(super) struct LenientJsonBody(pub Bytes);
+
+impl FromRequest<Arc<Hub>> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        let kind = content_type(request.headers());
+        if !kind.as_deref().is_some_and(is_json) {
+            return Err(ApiError::MediaType);
+        }
+        read(request).await.map(Self)
+    }
+}
+
+impl FromRequest<Arc<Hub>> for LenientJsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        let kind = content_type(request.headers());
+        let curls = |kind: &str| kind == "application/x-www-form-urlencoded";
+        if kind
+            .as_deref()
+            .is_some_and(|kind| !is_json(kind) && !curls(kind))
+        {
+            return Err(ApiError::MediaType);
+        }
+        read(request).await.map(Self)
+    }
+}
+
+/// The media type without its parameters, in lower case.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers
+        .get(header::CONTENT_TYPE)?
+        .to_str()
+        .unwrap_or("unreadable");
+    let kind = text
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
+    (!kind.is_empty()).then_some(kind)
+}
+
+fn is_json(kind: &str) -> bool {
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(ApiError::TooLarge);
+    }
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES);
+    match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
+        Err(_) => Err(ApiError::Timeout),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge),
+        Ok(Err(_)) => Err(ApiError::Malformed("the body broke off".to_owned())),
+    }
+}
+
+/// Parses a body that must be a JSON object.
+pub(super) fn json_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
+        Err(error) => Err(ApiError::Malformed(format!(
+            "the body is not JSON: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,261 @@
+//! `/silos` and `/silos/{id}`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION, VARY,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use silo_shared::silo::SiloId;
+
+use super::Hub;
+use super::auth::Caller;
+use super::bodies;
+use super::error::ApiError;
+use super::open::prefers_text;
+use super::request::{LenientJsonBody, Query, SiloPath, tag_list};
+use crate::domain::precondition::{Precondition, TagList};
+use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
+use crate::render::Format;
+use crate::view::Rendered;
+
+/// A page of the list ends when its body has reached this size, in bytes.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// How many ids are read from the database at once.
+const IDS_AT_ONCE: i64 = 1000;
+/// The longest that a read waits for a change.
+const MAX_WAIT_SECONDS: u64 = 300;
+
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// `GET /silos`: the silos that the token may read, in byte order of their ids.
+pub(super) async fn list(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let limit = query.limit(1000)?;
+    let mut after = query
+        .parse::<SiloId>("after")?
+        .map(|id| id.to_string())
+        .unwrap_or_default();
+    let mut body = Vec::from(b"[");
+    let mut last: Option<SiloId> = None;
+    let mut silos = 0;
+    let mut more = false;
+    'pages: loop {
+        let ids = hub.store.silo_ids(&after, IDS_AT_ONCE).await?;
+        let Some(end) = ids.last() else { break };
+        after = end.to_string();
+        for id in ids {
+            if !caller.token().may_read(&id) {
+                continue;
+            }
+            if silos == limit || body.len() >= PAGE_BYTES {
+                more = true;
+                break 'pages;
+            }
+            // A silo deleted since its id was read is passed over.
+            let Some(silo) = hub.view.get(id.clone(), Format::Json).await? else {
+                continue;
+            };
+            if silos > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&silo.body);
+            silos += 1;
+            last = Some(id);
+        }
+    }
+    body.push(b']');
+    let mut response = (
+        [
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (CACHE_CONTROL, PRIVATE),
+        ],
+        body,
+    )
+        .into_response();
+    if let Some(last) = last.filter(|_| more) {
+        let link = format!("</silos?limit={limit}&after={last}>; rel=\"next\"");
+        response.headers_mut().insert(LINK, header_value(&link)?);
+    }
+    Ok(response)
+}
+
+/// `GET /silos/{id}`, in the format that is asked for; with `Prefer: wait` once it differs.
+pub(super) async fn read(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    SiloPath(id): SiloPath,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require_read(&id)?;
+    let format = match query.get("format") {
+        None if prefers_text(&headers) => Format::Hosts,
+        None | Some("json") => Format::Json,
+        Some("hosts") => Format::Hosts,
+        Some("zone") => Format::Zone,
+        Some(_) => {
+            return Err(ApiError::invalid(
+                "/format",
+                "the format is json, hosts or zone",
+            ));
+        }
+    };
+    let known = tag_list(&headers, IF_NONE_MATCH)?;
+    let wait = known.as_ref().and_then(|_| wait_seconds(&headers));
+    let silo = match (&known, wait) {
+        (Some(known), Some(seconds)) => changed_silo(&hub, &id, format, known, seconds).await?,
+        _ => hub.view.get(id, format).await?,
+    };
+    let silo = silo.ok_or(Refusal::NoSilo)?;
+    let unchanged = known.is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
+    let (status, body) = if unchanged {
+        (StatusCode::NOT_MODIFIED, Body::empty())
+    } else {
+        (StatusCode::OK, Body::from(silo.body.clone()))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if !unchanged {
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(format.content_type()),
+        );
+    }
+    headers.insert(ETAG, silo.etag.clone());
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Some(seconds) = wait {
+        let applied = header_value(&format!("wait={seconds}"))?;
+        headers.insert(HeaderName::from_static("preference-applied"), applied);
+    }
+    Ok(response)
+}
+
+/// The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most [`MAX_WAIT_SECONDS`].
+fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
+    let preferences = headers.get_all(PREFER).into_iter();
+    let seconds = preferences
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .find_map(|preference| {
+            let (name, value) = preference.split_once('=')?;
+            let is_wait = name.trim().eq_ignore_ascii_case("wait");
+            is_wait.then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
+        })?;
+    Some(seconds.min(MAX_WAIT_SECONDS))
+}
+
+/// The silo once it has another tag than those that are known, or as it is at the end of the wait.
+async fn changed_silo(
+    hub: &Hub,
+    id: &SiloId,
+    format: Format,
+    known: &TagList,
+    seconds: u64,
+) -> Result<Option<Arc<Rendered>>, ApiError> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    let mut revision = hub.revision.subscribe();
+    loop {
+        revision.mark_known();
+        let silo = hub.view.get(id.clone(), format).await?;
+        let tag = silo.as_ref().map(|silo| silo.tag.as_str());
+        if !known.matches_weakly(tag) {
+            return Ok(silo);
+        }
+        match tokio::time::timeout_at(deadline, revision.next()).await {
+            Ok(true) => {}
+            // The hub stops, or the time is over: the answer is what is known.
+            Ok(false) | Err(_) => return Ok(silo),
+        }
+    }
+}
+
+/// `PUT /silos/{id}`: replaces the records.
+pub(super) async fn replace(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    SiloPath(id): SiloPath,
+    precondition: Precondition,
+    LenientJsonBody(body): LenientJsonBody,
+) -> Result<Response, ApiError> {
+    caller.require_replace(&id)?;
+    let records = bodies::silo(&body, &id)?;
+    let location = header_value(&format!("/silos/{id}"))?;
+    let command = ReplaceSilo {
+        actor: caller.actor(),
+        id,
+        records,
+        precondition,
+    };
+    let written = hub.registry.apply(command).await?;
+    let silo = Rendered::new(&written.silo, Format::Json);
+    let mut response = Response::new(Body::from(silo.body));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(Format::Json.content_type()),
+    );
+    headers.insert(ETAG, silo.etag);
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    headers.insert(CONTENT_LOCATION, location.clone());
+    if written.created {
+        headers.insert(LOCATION, location);
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    Ok(response)
+}
+
+/// `DELETE /silos/{id}`
+pub(super) async fn remove(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    SiloPath(id): SiloPath,
+    precondition: Precondition,
+) -> Result<StatusCode, ApiError> {
+    caller.require_replace(&id)?;
+    hub.registry
+        .apply(DeleteSilo {
+            actor: caller.actor(),
+            id,
+            precondition,
+        })
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A header value of texts that were parsed before, and so hold no control characters.
+pub(super) fn header_value(text: &str) -> Result<HeaderValue, ApiError> {
+    HeaderValue::from_str(text).map_err(|_| ApiError::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_is_read_from_prefer_and_bounded() {
+        for (prefer, seconds) in [
+            ("wait=30", Some(30)),
+            ("respond-async, wait=10", Some(10)),
+            ("Wait = \"5\"", Some(5)),
+            ("wait=100000", Some(300)),
+            ("wait", None),
+            ("wait=soon", None),
+            ("handling=lenient", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, prefer.parse().unwrap());
+            assert_eq!(wait_seconds(&headers), seconds, "{prefer}");
+        }
+    }
+}

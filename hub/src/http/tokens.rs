@@ -1,0 +1,105 @@
+//! `/tokens`, for admins.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawPathParams, State};
+use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use silo_shared::credential::TokenId;
+
+use super::Hub;
+use super::auth::Caller;
+use super::bodies;
+use super::error::ApiError;
+use super::request::JsonBody;
+use super::silos::header_value;
+use crate::domain::time::Time;
+use crate::domain::token::Token;
+use crate::new_token::NewToken;
+use crate::registry::{Refusal, RevokeToken};
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    id: &'a str,
+    name: &'a str,
+    role: &'a str,
+    silos: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostnames: Option<&'a [String]>,
+    created_at: Time,
+    expires_at: Option<Time>,
+    last_used_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+}
+
+fn document<'a>(token: &'a Token, secret: Option<&'a str>) -> Document<'a> {
+    Document {
+        id: token.id.as_str(),
+        name: &token.spec.name,
+        role: token.spec.role.as_str(),
+        silos: &token.spec.silos,
+        hostnames: token.spec.hostnames.as_deref(),
+        created_at: token.created_at,
+        expires_at: token.spec.expires_at,
+        last_used_at: token.last_used_at,
+        secret,
+    }
+}
+
+/// `GET /tokens`: every token that was not revoked, without secrets.
+pub(super) async fn list(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+) -> Result<Response, ApiError> {
+    caller.require_admin()?;
+    let mut tokens = hub.store.tokens().await?;
+    for token in &mut tokens {
+        token.last_used_at = hub.tokens.last_used(token.id, token.last_used_at);
+    }
+    let documents: Vec<_> = tokens.iter().map(|token| document(token, None)).collect();
+    Ok(Json(documents).into_response())
+}
+
+/// `POST /tokens`: answers the credential, this once.
+pub(super) async fn create(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    caller.require_admin()?;
+    let now = hub.clock.now();
+    let spec = bodies::token(&body, now)?;
+    let new = NewToken::make(spec, &hub.key, now).map_err(|error| {
+        tracing::error!("{error}");
+        ApiError::Internal
+    })?;
+    hub.registry.apply(new.command).await?;
+    let location = header_value(&format!("/tokens/{}", new.token.id))?;
+    let document = document(&new.token, Some(new.credential.expose()));
+    let headers = [
+        (LOCATION, location),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((StatusCode::CREATED, headers, Json(document)).into_response())
+}
+
+/// `DELETE /tokens/{id}`
+pub(super) async fn revoke(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    params: RawPathParams,
+) -> Result<StatusCode, ApiError> {
+    caller.require_admin()?;
+    let id = params
+        .iter()
+        .next()
+        .and_then(|(_, text)| TokenId::parse(text).ok());
+    hub.registry
+        .apply(RevokeToken(id.ok_or(Refusal::NoToken)?))
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,52 @@
+//! A token in the making: the credential, which is shown once, and the command that stores the rest.
+
+use silo_shared::credential::Credential;
+
+use crate::domain::time::Time;
+use crate::domain::token::{Token, TokenSpec};
+use crate::registry::CreateToken;
+use crate::secrets::{HubKey, NoRandomness, credential_hash, new_credential};
+
+/// A token that is not stored yet.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The whole credential.
+    pub credential: Credential,
+    /// The token.
+    pub token: Token,
+    /// Stores it.
+    pub command: CreateToken,
+}
+
+impl NewToken {
+    /// Makes a token with a random credential.
+    pub fn make(spec: TokenSpec, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
+        Self::with_credential(new_credential()?, spec, key, now)
+    }
+
+    /// Makes a token with a credential that is there already.
+    pub fn with_credential(
+        credential: Credential,
+        spec: TokenSpec,
+        key: &HubKey,
+        now: Time,
+    ) -> Result<Self, NoRandomness> {
+        let token = Token {
+            id: credential.id(),
+            spec,
+            created_at: now,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        let command = CreateToken {
+            token: token.clone(),
+            credential_hash: credential_hash(&credential),
+            signing_key: key.seal_signing_key(&credential)?,
+        };
+        Ok(Self {
+            credential,
+            token,
+            command,
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! Opens what `serve` and the command line both work on: data directory, database, registry, key.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use crate::data_dir::{DataDir, DataDirError, TokenFile, make_key, read_key, replace_key};
+use crate::domain::time::Clock;
+use crate::domain::token::{Role, TokenSpec};
+use crate::new_token::NewToken;
+use crate::registry::{
+    AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, Registry, ResetKey,
+};
+use crate::revision::Revision;
+use crate::secrets::{HubKey, NoRandomness, is_credential_of};
+use crate::settings::HubSettings;
+use crate::store::{DatabaseUrl, Position, Store, StoreError};
+use crate::token_cache::TokenCache;
+use crate::view::View;
+
+/// Why the hub can't be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The data directory or the key in it can't be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A first write failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+/// The opened parts.
+#[derive(Debug)]
+pub struct OpenHub {
+    /// The data directory.
+    pub data_dir: DataDir,
+    /// The database.
+    pub store: Store,
+    /// The door for writes.
+    pub registry: Registry,
+    /// The read path.
+    pub view: View,
+    /// The known tokens.
+    pub tokens: TokenCache,
+    /// The bus.
+    pub revision: Revision,
+    /// How far the database was when it was opened.
+    pub position: Position,
+    /// The time.
+    pub clock: Clock,
+    key_file: PathBuf,
+    writer: JoinHandle<()>,
+}
+
+impl OpenHub {
+    /// Opens everything but the key.
+    pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        let url = database_url(settings, &data_dir);
+        let store = Store::open(&url, settings.migrate, clock.now()).await?;
+        let position = store.position().await?;
+        let view = View::new(store.clone(), settings.view_bytes);
+        let tokens = TokenCache::new(store.clone());
+        let revision = Revision::new(position.revision);
+        let listeners = Listeners {
+            view: view.clone(),
+            tokens: tokens.clone(),
+            revision: revision.clone(),
+        };
+        let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone());
+        let key_file = settings
+            .key_file
+            .clone()
+            .unwrap_or_else(|| data_dir.key_file());
+        Ok(Self {
+            data_dir,
+            store,
+            registry,
+            view,
+            tokens,
+            revision,
+            position,
+            clock,
+            key_file,
+            writer,
+        })
+    }
+
+    /// The hub's key. It is made only while the database knows none.
+    pub async fn key(&self) -> Result<HubKey, OpenError> {
+        let path = self.key_file.as_path();
+        let wrong = |why| DataDirError::Key {
+            path: path.to_owned(),
+            why,
+        };
+        let known = self.store.fact(KEY_FINGERPRINT).await?;
+        let key = match (read_key(path)?, &known) {
+            (Some(key), _) => key,
+            (None, None) => make_key(path)?,
+            (None, Some(_)) => return Err(wrong("the hub's key is missing").into()),
+        };
+        let fingerprint = key.fingerprint();
+        let known = match known {
+            Some(known) => known,
+            None => {
+                self.registry
+                    .apply(AdoptKey {
+                        fingerprint: fingerprint.clone(),
+                    })
+                    .await?
+            }
+        };
+        if known != fingerprint {
+            return Err(wrong("this is not the key that the database knows").into());
+        }
+        Ok(key)
+    }
+
+    /// Makes a new key; what the old one sealed is forgotten.
+    pub async fn reset_key(&self) -> Result<&Path, OpenError> {
+        let key = replace_key(&self.key_file)?;
+        self.registry
+            .apply(ResetKey {
+                fingerprint: key.fingerprint(),
+            })
+            .await?;
+        Ok(&self.key_file)
+    }
+
+    /// Makes the first admin token when no token was ever made, and says where it lies.
+    pub async fn first_admin_token(&self, key: &HubKey) -> Result<(), OpenError> {
+        let path = self.data_dir.admin_token_file();
+        // Decided again inside the transaction; this only spares later starts the file.
+        if !self.store.any_token().await? {
+            self.make_first_admin_token(key).await?;
+        }
+        match self.data_dir.read_admin_token()? {
+            TokenFile::Absent => {}
+            TokenFile::Whole(credential) => {
+                let known = self
+                    .store
+                    .token(credential.id())
+                    .await?
+                    .is_some_and(|known| {
+                        is_credential_of(&credential, &known.credential_hash)
+                            && known.token.is_valid_at(self.clock.now())
+                    });
+                if known {
+                    tracing::info!(
+                        "the admin token lies in {}: move it to a safe place",
+                        path.display()
+                    );
+                } else {
+                    tracing::warn!("{}: this token is not valid here", path.display());
+                }
+            }
+            TokenFile::Broken => {
+                tracing::warn!("{}: this token is not valid here", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_first_admin_token(&self, key: &HubKey) -> Result<(), OpenError> {
+        let spec = TokenSpec {
+            name: "first admin".to_owned(),
+            role: Role::Admin,
+            silos: Vec::new(),
+            hostnames: None,
+            expires_at: None,
+        };
+        let now = self.clock.now();
+        // The file is written first: a token that nobody can learn must not exist.
+        let (new, ours) = match self.data_dir.read_admin_token()? {
+            TokenFile::Whole(credential) => (
+                NewToken::with_credential(credential, spec, key, now)?,
+                false,
+            ),
+            TokenFile::Absent | TokenFile::Broken => {
+                self.data_dir.remove_admin_token()?;
+                let new = NewToken::make(spec, key, now)?;
+                self.data_dir.write_admin_token(&new.credential)?;
+                (new, true)
+            }
+        };
+        let made = self.registry.apply(CreateFirstToken(new.command)).await?;
+        if !made && ours {
+            // Another hub was faster: its file tells the token.
+            self.data_dir.remove_admin_token()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the writer finish and closes the database.
+    pub async fn close(self) {
+        self.registry.stop().await;
+        if let Err(error) = self.writer.await {
+            tracing::error!("the writer ended with an error: {error}");
+        }
+        self.store.close().await;
+    }
+}
+
+/// The database that the settings name, else the SQLite file in the data directory.
+pub fn database_url(settings: &HubSettings, data_dir: &DataDir) -> DatabaseUrl {
+    settings
+        .database
+        .clone()
+        .unwrap_or_else(|| DatabaseUrl::sqlite_file(&data_dir.database_file()))
+}
+
+/// The parts of an opened hub that its HTTP handlers share.
+impl OpenHub {
+    /// Puts together what the handlers reach.
+    pub fn http(&self, settings: &HubSettings, key: HubKey) -> Arc<crate::http::Hub> {
+        Arc::new(crate::http::Hub {
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            view: self.view.clone(),
+            tokens: self.tokens.clone(),
+            revision: self.revision.clone(),
+            key,
+            clock: self.clock.clone(),
+            failures: crate::http::FailureLimit::default(),
+            trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! The one door for writes.
+//!
+//! [`Registry::apply`] hands a command to the writer task. The writer takes every command that is
+//! waiting, runs them one after another in one transaction and commits once: one sync of the disk
+//! serves them all (group commit). Nobody is answered before the commit is durable and this hub's own
+//! view has taken it in. If a batch fails, its commands run again one by one, so that a failing
+//! command never takes its batch down.
+
+mod seen;
+mod silos;
+mod tokens;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use silo_shared::credential::TokenId;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::domain::time::{Clock, Time};
+use crate::revision::Revision;
+use crate::store::{Effects, Store, StoreError, Via, WriteTransaction};
+use crate::token_cache::TokenCache;
+use crate::view::View;
+
+pub use seen::Seen;
+pub use silos::{
+    DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
+};
+pub use tokens::{
+    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ResetKey, RevokeToken, WriteDownUse,
+};
+
+/// The most commands that share one transaction.
+const BATCH: usize = 256;
+/// The most commands that wait; further callers wait to be let in.
+const QUEUE: usize = 1024;
+
+/// Who asks for a change, and by which way.
+#[derive(Clone, Copy, Debug)]
+pub struct Actor {
+    /// Which way.
+    pub via: Via,
+    /// The token that was shown.
+    pub token: Option<TokenId>,
+    /// Where the request came from.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// Why a command was refused; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// There is no such silo.
+    #[error("there is no such silo")]
+    NoSilo,
+    /// There is no such record, or none of this family.
+    #[error("there is no such record")]
+    NoRecord,
+    /// There is no such token.
+    #[error("there is no such token")]
+    NoToken,
+    /// `If-Match` or `If-None-Match` does not hold.
+    #[error("the stored state is not the one that If-Match or If-None-Match asks for")]
+    Precondition,
+    /// The silo would hold more records than it may.
+    #[error("a silo holds at most {} records", silo_shared::silo::MAX_RECORDS)]
+    TooManyRecords,
+    /// A new hostname without any address.
+    #[error("a new hostname needs an address")]
+    NoAddress,
+}
+
+/// Why a command had no outcome.
+#[derive(Clone, Debug, Error)]
+pub enum ApplyError {
+    /// The command was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database failed; whether something was written is then known to be: no.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+    /// The hub is stopping.
+    #[error("the hub is stopping")]
+    Stopping,
+}
+
+impl From<StoreError> for ApplyError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// One change, which may be run again when its batch failed.
+pub trait Command: Send + Sync + 'static {
+    /// What the caller learns.
+    type Outcome: Send + 'static;
+
+    /// Reads, decides and writes, all inside the transaction. A refused command has written nothing.
+    fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> impl Future<Output = Result<Self::Outcome, ApplyError>> + Send;
+}
+
+/// The one door for writes.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    queue: mpsc::Sender<Entry>,
+    seen: Arc<Seen>,
+}
+
+/// The parts of the hub that learn of every commit of this hub.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The rendered silos.
+    pub view: View,
+    /// The known tokens.
+    pub tokens: TokenCache,
+    /// The announced revision.
+    pub revision: Revision,
+}
+
+enum Entry {
+    Job(Box<dyn Job>),
+    Stop,
+}
+
+type JobFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Arc<StoreError>>> + Send + 'a>>;
+
+/// A command together with whoever waits for its outcome.
+trait Job: Send {
+    /// Runs the command and keeps its outcome; fails only when the transaction must not go on.
+    fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a>;
+    /// Answers the caller, now that the transaction is committed or has failed.
+    fn answer(self: Box<Self>, committed: Result<(), Arc<StoreError>>);
+}
+
+struct Waiting<C: Command> {
+    command: C,
+    outcome: Option<Result<C::Outcome, ApplyError>>,
+    caller: oneshot::Sender<Result<C::Outcome, ApplyError>>,
+}
+
+impl<C: Command> Job for Waiting<C> {
+    fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a> {
+        Box::pin(async move {
+            match self.command.run(transaction, now).await {
+                Err(ApplyError::Store(error)) => Err(error),
+                outcome => {
+                    self.outcome = Some(outcome);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Arc<StoreError>>) {
+        let answer = match committed {
+            Ok(()) => self.outcome.unwrap_or(Err(ApplyError::Stopping)),
+            Err(error) => Err(ApplyError::Store(error)),
+        };
+        // A caller that has gone away needs no answer.
+        let _ = self.caller.send(answer);
+    }
+}
+
+impl Registry {
+    /// Starts the writer task. It ends after [`Registry::stop`], or when every registry is dropped.
+    pub fn start(store: Store, listeners: Listeners, clock: Clock) -> (Self, JoinHandle<()>) {
+        let (queue, entries) = mpsc::channel(QUEUE);
+        let seen = Arc::new(Seen::default());
+        let writer = Writer {
+            store,
+            listeners,
+            clock,
+            seen: Arc::clone(&seen),
+        };
+        (Self { queue, seen }, tokio::spawn(writer.work(entries)))
+    }
+
+    /// Runs a command; answers once its outcome is durable and this hub's reads show it.
+    pub async fn apply<C: Command>(&self, command: C) -> Result<C::Outcome, ApplyError> {
+        let (caller, answer) = oneshot::channel();
+        let job = Waiting {
+            command,
+            outcome: None,
+            caller,
+        };
+        self.queue
+            .send(Entry::Job(Box::new(job)))
+            .await
+            .map_err(|_| ApplyError::Stopping)?;
+        answer.await.unwrap_or(Err(ApplyError::Stopping))
+    }
+
+    /// The records that were named without being changed, which only this hub's memory knows yet.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Lets the writer finish what is waiting and end.
+    pub async fn stop(&self) {
+        // An error means that the writer has ended already.
+        let _ = self.queue.send(Entry::Stop).await;
+    }
+}
+
+struct Writer {
+    store: Store,
+    listeners: Listeners,
+    clock: Clock,
+    seen: Arc<Seen>,
+}
+
+impl Writer {
+    async fn work(self, mut entries: mpsc::Receiver<Entry>) {
+        let mut waiting = Vec::with_capacity(BATCH);
+        while entries.recv_many(&mut waiting, BATCH).await > 0 {
+            let mut jobs = Vec::with_capacity(waiting.len());
+            for entry in waiting.drain(..) {
+                match entry {
+                    Entry::Job(job) => jobs.push(job),
+                    Entry::Stop => entries.close(),
+                }
+            }
+            self.run_batch(jobs).await;
+        }
+    }
+
+    async fn run_batch(&self, mut jobs: Vec<Box<dyn Job>>) {
+        match self.run_together(&mut jobs).await {
+            Ok(()) => jobs.into_iter().for_each(|job| job.answer(Ok(()))),
+            Err(error) if jobs.len() > 1 => {
+                tracing::debug!(
+                    commands = jobs.len(),
+                    "a batch failed, one by one now: {error}"
+                );
+                for mut job in jobs {
+                    let done = self.run_together(std::slice::from_mut(&mut job)).await;
+                    job.answer(done);
+                }
+            }
+            Err(error) => jobs
+                .into_iter()
+                .for_each(|job| job.answer(Err(Arc::clone(&error)))),
+        }
+    }
+
+    async fn run_together(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Arc<StoreError>> {
+        let now = self.clock.now();
+        let mut transaction = self.store.begin_write().await?;
+        for job in jobs {
+            job.run(&mut transaction, now).await?;
+        }
+        let effects = transaction.commit().await?;
+        self.publish(effects, now);
+        Ok(())
+    }
+
+    /// Makes this hub's own reads show a commit, then tells everybody who waits for changes.
+    fn publish(&self, effects: Effects, now: Time) {
+        for id in &effects.silos {
+            self.listeners.view.forget(id);
+        }
+        if effects.tokens_changed {
+            self.listeners.tokens.forget_all();
+        }
+        self.seen.note(effects.seen, now);
+        if let Some(revision) = effects.revision {
+            self.listeners.revision.announce(revision);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! When records were last named by a write that changed nothing: kept in memory, written down once
+//! a minute, so that a heartbeat costs no commit.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use silo_shared::silo::{Hostname, SiloId};
+use tokio::sync::Notify;
+
+use crate::domain::time::Time;
+
+/// From so many records on, they are written down before the minute is over.
+const MANY: usize = 50_000;
+
+/// Times that the database does not have yet.
+#[derive(Debug, Default)]
+pub struct Seen {
+    times: Mutex<HashMap<(SiloId, Hostname), Time>>,
+    many: Notify,
+}
+
+impl Seen {
+    pub(super) fn note(&self, records: Vec<(SiloId, Hostname)>, now: Time) {
+        if records.is_empty() {
+            return;
+        }
+        let mut times = self.lock();
+        times.extend(records.into_iter().map(|record| (record, now)));
+        if times.len() > MANY {
+            self.many.notify_one();
+        }
+    }
+
+    /// When a record was last named, by what the database says and what it does not have yet.
+    pub fn latest(&self, id: &SiloId, hostname: &Hostname, stored: Time) -> Time {
+        let noted = self.lock().get(&(id.clone(), hostname.clone())).copied();
+        noted.map_or(stored, |noted| noted.max(stored))
+    }
+
+    /// Everything that is to be written down.
+    pub fn pending(&self) -> Vec<(SiloId, Hostname, Time)> {
+        let copy = |((id, hostname), time): (&(SiloId, Hostname), &Time)| {
+            (id.clone(), hostname.clone(), *time)
+        };
+        self.lock().iter().map(copy).collect()
+    }
+
+    /// Forgets what was written down, but not what was noted since.
+    pub fn forget(&self, written: &[(SiloId, Hostname, Time)]) {
+        let mut times = self.lock();
+        for (id, hostname, time) in written {
+            let key = (id.clone(), hostname.clone());
+            if times.get(&key) == Some(time) {
+                times.remove(&key);
+            }
+        }
+    }
+
+    /// Waits until there is so much that it should be written down at once.
+    pub async fn many(&self) {
+        self.many.notified().await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(SiloId, Hostname), Time>> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_while_writing_down_is_kept() {
+        let seen = Seen::default();
+        let id = SiloId::parse("office").unwrap();
+        let db = Hostname::parse("db").unwrap();
+        let time = Time::from_millis;
+        seen.note(vec![(id.clone(), db.clone())], time(10));
+        assert_eq!(seen.latest(&id, &db, time(5)), time(10));
+        assert_eq!(seen.latest(&id, &db, time(15)), time(15));
+        let written = seen.pending();
+        seen.note(vec![(id.clone(), db.clone())], time(20));
+        seen.forget(&written);
+        assert_eq!(seen.latest(&id, &db, time(5)), time(20));
+        seen.forget(&seen.pending());
+        assert_eq!(seen.latest(&id, &db, time(5)), time(5));
+    }
+}

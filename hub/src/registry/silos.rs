@@ -1,0 +1,423 @@
+//! The commands on silos and records.
+
+use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloId};
+
+use super::{Actor, ApplyError, Command, Refusal};
+use crate::domain::change::{
+    AddressChange, AttributePatch, Attributes, address_changes, differing,
+};
+use crate::domain::precondition::{Precondition, record_tag, silo_tag};
+use crate::domain::time::Time;
+use crate::store::{
+    HistoryContext, SiloHead, StoreError, StoredRecord, StoredSilo, WriteTransaction,
+};
+
+/// Replaces all records of a silo; makes the silo when there is none.
+#[derive(Debug)]
+pub struct ReplaceSilo {
+    /// Who.
+    pub actor: Actor,
+    /// Which silo.
+    pub id: SiloId,
+    /// What it shall hold; at most [`MAX_RECORDS`] pairs, which the caller has checked.
+    pub records: Records,
+    /// On the silo's tag.
+    pub precondition: Precondition,
+}
+
+/// A silo after a write.
+#[derive(Debug)]
+pub struct WrittenSilo {
+    /// As it stands at the write's own revision.
+    pub silo: StoredSilo,
+    /// Whether it was not there before.
+    pub created: bool,
+}
+
+/// Removes a silo with all its records.
+#[derive(Debug)]
+pub struct DeleteSilo {
+    /// Who.
+    pub actor: Actor,
+    /// Which silo.
+    pub id: SiloId,
+    /// On the silo's tag.
+    pub precondition: Precondition,
+}
+
+/// Sets one hostname; makes the silo when there is none.
+#[derive(Debug)]
+pub struct SetRecord {
+    /// Who.
+    pub actor: Actor,
+    /// Which silo.
+    pub id: SiloId,
+    /// Which hostname.
+    pub hostname: Hostname,
+    /// The families to set; the others stay. Empty: attributes only.
+    pub addresses: Addresses,
+    /// What to change beside the addresses.
+    pub attributes: AttributePatch,
+    /// On the record's tag.
+    pub precondition: Precondition,
+}
+
+/// A record after a write.
+#[derive(Debug)]
+pub struct WrittenRecord {
+    /// As it stands now.
+    pub record: StoredRecord,
+    /// Whether the hostname was not there before.
+    pub created: bool,
+}
+
+/// Removes one hostname, or one of its families.
+#[derive(Debug)]
+pub struct RemoveRecord {
+    /// Who.
+    pub actor: Actor,
+    /// Which silo.
+    pub id: SiloId,
+    /// Which hostname.
+    pub hostname: Hostname,
+    /// Only this family.
+    pub family: Option<Family>,
+    /// On the record's tag.
+    pub precondition: Precondition,
+}
+
+/// Removes a record that no write has named for as long as it asks for.
+#[derive(Debug)]
+pub struct ExpireRecord {
+    /// Who: the hub itself.
+    pub actor: Actor,
+    /// Which silo.
+    pub id: SiloId,
+    /// Which hostname.
+    pub hostname: Hostname,
+    /// Since when writes could be heard; silence before does not count.
+    pub since: Time,
+}
+
+/// What a transaction finds of a silo.
+struct Found {
+    /// Whether the silo has a row, perhaps a tombstone.
+    known: bool,
+    /// The silo, when it is there.
+    head: Option<SiloHead>,
+}
+
+impl Found {
+    async fn silo(transaction: &mut WriteTransaction, id: &SiloId) -> Result<Self, StoreError> {
+        let row = transaction.silo_head(id).await?;
+        Ok(Self {
+            known: row.is_some(),
+            head: row.filter(|head| !head.deleted),
+        })
+    }
+}
+
+/// One changing command on one silo: its revision, the rows of its history, the silo's new head.
+struct Change<'a> {
+    actor: Actor,
+    id: &'a SiloId,
+    revision: i64,
+    now: Time,
+}
+
+impl<'a> Change<'a> {
+    fn begin(transaction: &mut WriteTransaction, actor: Actor, id: &'a SiloId, now: Time) -> Self {
+        Self {
+            actor,
+            id,
+            revision: transaction.take_revision(id),
+            now,
+        }
+    }
+
+    async fn end(
+        self,
+        transaction: &mut WriteTransaction,
+        known: bool,
+        deleted: bool,
+        changes: &[AddressChange],
+    ) -> Result<(), StoreError> {
+        let head = SiloHead {
+            revision: self.revision,
+            updated_at: self.now,
+            deleted,
+        };
+        transaction.set_silo_head(self.id, head, known).await?;
+        let context = HistoryContext {
+            silo: self.id,
+            revision: self.revision,
+            at: self.now,
+            via: self.actor.via,
+            token: self.actor.token,
+            client_ip: self.actor.client_ip,
+        };
+        transaction.add_history(&context, changes).await
+    }
+}
+
+fn require(precondition: &Precondition, tag: Option<&str>) -> Result<(), Refusal> {
+    if precondition.holds(tag) {
+        Ok(())
+    } else {
+        Err(Refusal::Precondition)
+    }
+}
+
+impl Command for ReplaceSilo {
+    type Outcome = WrittenSilo;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<WrittenSilo, ApplyError> {
+        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        require(
+            &self.precondition,
+            head.map(|head| silo_tag(head.revision)).as_deref(),
+        )?;
+        let old = match head {
+            Some(_) => transaction.records(&self.id).await?,
+            None => Records::new(),
+        };
+        let rows = differing(&old, &self.records);
+        for (hostname, addresses) in &self.records {
+            if old.get(hostname) == Some(addresses) {
+                transaction.note_seen(&self.id, hostname);
+            }
+        }
+        let stored = |revision, updated_at| StoredSilo {
+            id: self.id.clone(),
+            revision,
+            updated_at,
+            records: self.records.clone(),
+        };
+        if let Some(head) = head
+            && rows.is_empty()
+        {
+            return Ok(WrittenSilo {
+                silo: stored(head.revision, head.updated_at),
+                created: false,
+            });
+        }
+        let change = Change::begin(transaction, self.actor, &self.id, now);
+        let revision = change.revision;
+        let mut added = Vec::new();
+        let mut history = Vec::new();
+        for (hostname, before, after) in rows {
+            history.extend(address_changes(&hostname, &before, &after));
+            if after.is_empty() {
+                transaction.delete_record(&self.id, &hostname).await?;
+            } else if before.is_empty() {
+                added.push(new_record(
+                    hostname,
+                    after,
+                    Attributes::default(),
+                    revision,
+                    now,
+                ));
+            } else {
+                transaction
+                    .update_addresses(&self.id, &hostname, &after, revision, now)
+                    .await?;
+            }
+        }
+        transaction.insert_records(&self.id, &added).await?;
+        change.end(transaction, known, false, &history).await?;
+        Ok(WrittenSilo {
+            silo: stored(revision, now),
+            created: head.is_none(),
+        })
+    }
+}
+
+fn new_record(
+    hostname: Hostname,
+    addresses: Addresses,
+    attributes: Attributes,
+    revision: i64,
+    now: Time,
+) -> StoredRecord {
+    StoredRecord {
+        hostname,
+        addresses,
+        attributes,
+        revision,
+        updated_at: now,
+        last_seen: now,
+    }
+}
+
+impl Command for DeleteSilo {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        let head = head.ok_or(Refusal::NoSilo)?;
+        require(&self.precondition, Some(&silo_tag(head.revision)))?;
+        let rows = differing(&transaction.records(&self.id).await?, &Records::new());
+        let history: Vec<_> = rows
+            .iter()
+            .flat_map(|(hostname, before, after)| address_changes(hostname, before, after))
+            .collect();
+        let change = Change::begin(transaction, self.actor, &self.id, now);
+        transaction.delete_records(&self.id).await?;
+        change.end(transaction, known, true, &history).await?;
+        Ok(())
+    }
+}
+
+impl Command for SetRecord {
+    type Outcome = WrittenRecord;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<WrittenRecord, ApplyError> {
+        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        let old = match head {
+            Some(_) => transaction.record(&self.id, &self.hostname).await?,
+            None => None,
+        };
+        let tag = old
+            .as_ref()
+            .map(|old| record_tag(old.revision, &self.hostname));
+        require(&self.precondition, tag.as_deref())?;
+        let before = old.as_ref().map(|old| old.addresses).unwrap_or_default();
+        let after = before.merged_with(&self.addresses);
+        if after.is_empty() {
+            return Err(Refusal::NoAddress.into());
+        }
+        let kept = old
+            .as_ref()
+            .map(|old| old.attributes.clone())
+            .unwrap_or_default();
+        let attributes = kept.patched(&self.attributes);
+        if let Some(old) = &old
+            && after == before
+            && attributes == kept
+        {
+            transaction.note_seen(&self.id, &self.hostname);
+            let record = StoredRecord {
+                last_seen: now,
+                ..old.clone()
+            };
+            return Ok(WrittenRecord {
+                record,
+                created: false,
+            });
+        }
+        let added = after.iter().count() - before.iter().count();
+        if added > 0 && !self.has_room(transaction, added).await? {
+            return Err(Refusal::TooManyRecords.into());
+        }
+        let change = Change::begin(transaction, self.actor, &self.id, now);
+        let record = new_record(
+            self.hostname.clone(),
+            after,
+            attributes,
+            change.revision,
+            now,
+        );
+        if old.is_some() {
+            transaction
+                .update_addresses(&self.id, &self.hostname, &after, change.revision, now)
+                .await?;
+            if record.attributes != kept {
+                transaction
+                    .update_attributes(&self.id, &self.hostname, &record.attributes)
+                    .await?;
+            }
+        } else {
+            transaction
+                .insert_records(&self.id, std::slice::from_ref(&record))
+                .await?;
+        }
+        let history: Vec<_> = address_changes(&self.hostname, &before, &after).collect();
+        change.end(transaction, known, false, &history).await?;
+        Ok(WrittenRecord {
+            record,
+            created: old.is_none(),
+        })
+    }
+}
+
+impl SetRecord {
+    async fn has_room(
+        &self,
+        transaction: &mut WriteTransaction,
+        added: usize,
+    ) -> Result<bool, StoreError> {
+        let held = transaction.count_records(&self.id).await?;
+        Ok(usize::try_from(held).is_ok_and(|held| held + added <= MAX_RECORDS))
+    }
+}
+
+impl Command for RemoveRecord {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        head.ok_or(Refusal::NoSilo)?;
+        let old = transaction
+            .record(&self.id, &self.hostname)
+            .await?
+            .ok_or(Refusal::NoRecord)?;
+        let mut after = match self.family {
+            Some(_) => old.addresses,
+            None => Addresses::default(),
+        };
+        if let Some(family) = self.family {
+            old.addresses.get(family).ok_or(Refusal::NoRecord)?;
+            after.clear(family);
+        }
+        require(
+            &self.precondition,
+            Some(&record_tag(old.revision, &self.hostname)),
+        )?;
+        let change = Change::begin(transaction, self.actor, &self.id, now);
+        if after.is_empty() {
+            transaction.delete_record(&self.id, &self.hostname).await?;
+        } else {
+            transaction
+                .update_addresses(&self.id, &self.hostname, &after, change.revision, now)
+                .await?;
+        }
+        let history: Vec<_> = address_changes(&self.hostname, &old.addresses, &after).collect();
+        change.end(transaction, known, false, &history).await?;
+        Ok(())
+    }
+}
+
+impl Command for ExpireRecord {
+    /// Whether the record was removed.
+    type Outcome = bool;
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
+        let Some(record) = transaction.record(&self.id, &self.hostname).await? else {
+            return Ok(false);
+        };
+        let overdue = record
+            .attributes
+            .expires_after
+            .is_some_and(|seconds| record.last_seen.max(self.since).plus_seconds(seconds) <= now);
+        if !overdue {
+            return Ok(false);
+        }
+        let removal = RemoveRecord {
+            actor: self.actor,
+            id: self.id.clone(),
+            hostname: self.hostname.clone(),
+            family: None,
+            precondition: Precondition::default(),
+        };
+        removal.run(transaction, now).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,131 @@
+//! The commands on tokens, on the hub's key, and what is written down of use.
+
+use silo_shared::credential::TokenId;
+use silo_shared::silo::{Hostname, SiloId};
+
+use super::{ApplyError, Command, Refusal};
+use crate::domain::time::Time;
+use crate::domain::token::{CredentialHash, Token};
+use crate::store::{SealedKey, WriteTransaction};
+
+/// The fact under which the fingerprint of the hub's key is stored.
+pub const KEY_FINGERPRINT: &str = "key_fingerprint";
+
+/// Adds a token.
+#[derive(Debug)]
+pub struct CreateToken {
+    /// The token.
+    pub token: Token,
+    /// What its credential hashes to.
+    pub credential_hash: CredentialHash,
+    /// Its sealed signing key.
+    pub signing_key: SealedKey,
+}
+
+/// Adds a token if none was ever made; several hubs may try at once.
+#[derive(Debug)]
+pub struct CreateFirstToken(pub CreateToken);
+
+/// Revokes a token.
+#[derive(Debug)]
+pub struct RevokeToken(pub TokenId);
+
+/// Ties a database that knows no key to this hub's key.
+#[derive(Debug)]
+pub struct AdoptKey {
+    /// The key's fingerprint.
+    pub fingerprint: String,
+}
+
+/// Ties the database to a new key and forgets what the old one sealed.
+#[derive(Debug)]
+pub struct ResetKey {
+    /// The new key's fingerprint.
+    pub fingerprint: String,
+}
+
+/// Writes down when records were named and tokens shown.
+#[derive(Debug)]
+pub struct WriteDownUse {
+    /// Records.
+    pub records: Vec<(SiloId, Hostname, Time)>,
+    /// Tokens.
+    pub tokens: Vec<(TokenId, Time)>,
+}
+
+impl Command for CreateToken {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        transaction
+            .insert_token(&self.token, self.credential_hash, &self.signing_key)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Command for CreateFirstToken {
+    /// Whether the token was added.
+    type Outcome = bool;
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
+        if transaction.any_token().await? {
+            return Ok(false);
+        }
+        self.0.run(transaction, now).await?;
+        Ok(true)
+    }
+}
+
+impl Command for RevokeToken {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        if transaction.revoke_token(self.0, now).await? {
+            Ok(())
+        } else {
+            Err(Refusal::NoToken.into())
+        }
+    }
+}
+
+impl Command for AdoptKey {
+    /// The fingerprint to which the database is tied afterwards.
+    type Outcome = String;
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<String, ApplyError> {
+        if let Some(known) = transaction.fact(KEY_FINGERPRINT).await? {
+            return Ok(known);
+        }
+        transaction
+            .set_fact(KEY_FINGERPRINT, &self.fingerprint)
+            .await?;
+        Ok(self.fingerprint.clone())
+    }
+}
+
+impl Command for ResetKey {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        transaction
+            .set_fact(KEY_FINGERPRINT, &self.fingerprint)
+            .await?;
+        transaction.forget_signing_keys().await?;
+        Ok(())
+    }
+}
+
+impl Command for WriteDownUse {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        for (id, hostname, seen) in &self.records {
+            transaction.set_last_seen(id, hostname, *seen).await?;
+        }
+        for (id, used) in &self.tokens {
+            transaction.set_last_used(*id, *used).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! Random credentials, their hashes, and the hub's key that seals what must be kept readable.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::aead::{self, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::{digest, hmac};
+use silo_shared::credential::{Credential, TokenId};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+use crate::domain::token::CredentialHash;
+use crate::store::SealedKey;
+
+/// What a token's signing key is derived from the credential with.
+const SIGNING_KEY_CONTEXT: &[u8] = b"silo http-signature v1";
+
+/// The system gave no random bytes.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the system gives no random bytes")]
+pub struct NoRandomness;
+
+fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| NoRandomness)?;
+    Ok(bytes)
+}
+
+/// A new credential: a random id and 256 random bits.
+pub fn new_credential() -> Result<Credential, NoRandomness> {
+    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut id = String::with_capacity(TokenId::LENGTH);
+    while id.len() < TokenId::LENGTH {
+        // Bytes past the last whole multiple of 36 are dropped, so that every letter is as likely.
+        let letters = random::<16>()?.into_iter().filter(|byte| *byte < 252);
+        id.extend(letters.map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
+    }
+    id.truncate(TokenId::LENGTH);
+    let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    Ok(Credential::parse(&format!("silo_{id}_{secret}")).expect("it is made to the form"))
+}
+
+/// What the hub keeps to recognise a credential.
+pub fn credential_hash(credential: &Credential) -> CredentialHash {
+    let hash = digest::digest(&digest::SHA256, credential.expose().as_bytes());
+    CredentialHash(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// Whether a credential is the one that was hashed; takes as long whatever differs.
+pub fn is_credential_of(credential: &Credential, hash: &CredentialHash) -> bool {
+    credential_hash(credential).0.ct_eq(&hash.0).into()
+}
+
+/// The hub's key: seals signing keys, so that a thief of the database alone can't sign.
+#[derive(Clone)]
+pub struct HubKey([u8; 32]);
+
+/// A text is no hub key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not a hub key: 32 bytes in base64")]
+pub struct InvalidHubKey;
+
+impl fmt::Debug for HubKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<hub key>")
+    }
+}
+
+impl HubKey {
+    /// A new random key.
+    pub fn generate() -> Result<Self, NoRandomness> {
+        random().map(Self)
+    }
+
+    /// Parses the text of a key file.
+    pub fn parse(text: &str) -> Result<Self, InvalidHubKey> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|_| InvalidHubKey)?;
+        bytes.try_into().map(Self).map_err(|_| InvalidHubKey)
+    }
+
+    /// The text of a key file.
+    pub fn encode(&self) -> String {
+        STANDARD.encode(self.0)
+    }
+
+    /// What the database holds to recognise the key: it tells nothing of the key.
+    pub fn fingerprint(&self) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"silo hub key fingerprint v1"))
+    }
+
+    /// Derives a token's signing key and seals it, bound to the token's id:
+    /// base64 of a nonce (12 bytes), the ciphertext (32 bytes) and the tag (16 bytes).
+    pub fn seal_signing_key(&self, credential: &Credential) -> Result<SealedKey, NoRandomness> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, credential.expose().as_bytes());
+        let mut sealed = hmac::sign(&key, SIGNING_KEY_CONTEXT).as_ref().to_vec();
+        let nonce = random::<{ aead::NONCE_LEN }>()?;
+        let id = credential.id();
+        self.cipher()
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(id.as_str().as_bytes()),
+                &mut sealed,
+            )
+            .expect("32 bytes are far below the cipher's limit");
+        Ok(SealedKey(
+            STANDARD.encode([nonce.as_slice(), &sealed].concat()),
+        ))
+    }
+
+    fn cipher(&self) -> LessSafeKey {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &self.0).expect("the key has 32 bytes");
+        LessSafeKey::new(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_of_the_form_and_differ() {
+        let (a, b) = (new_credential().unwrap(), new_credential().unwrap());
+        assert_ne!(a.expose(), b.expose());
+        assert_ne!(a.id(), b.id());
+        assert!(is_credential_of(&a, &credential_hash(&a)));
+        assert!(!is_credential_of(&b, &credential_hash(&a)));
+        let hash = credential_hash(&a);
+        assert_eq!(CredentialHash::parse(&hash.to_string()), Some(hash));
+    }
+
+    #[test]
+    fn a_key_survives_its_file_and_is_recognised() {
+        let key = HubKey::generate().unwrap();
+        let read = HubKey::parse(&format!("{}\n", key.encode())).unwrap();
+        assert_eq!(read.fingerprint(), key.fingerprint());
+        assert_ne!(HubKey::generate().unwrap().fingerprint(), key.fingerprint());
+        assert_eq!(HubKey::parse("c2hvcnQ=").unwrap_err(), InvalidHubKey);
+        assert_eq!(format!("{key:?}"), "<hub key>");
+    }
+
+    #[test]
+    fn a_sealed_key_opens_only_with_the_hub_key_and_for_its_token() {
+        let key = HubKey::generate().unwrap();
+        let credential = new_credential().unwrap();
+        let sealed = STANDARD
+            .decode(key.seal_signing_key(&credential).unwrap().0)
+            .unwrap();
+        assert_eq!(sealed.len(), 12 + 32 + 16);
+        let open = |key: &HubKey, id: &str| {
+            let (nonce, rest) = sealed.split_at(12);
+            let nonce = Nonce::try_assume_unique_for_key(nonce).unwrap();
+            let mut rest = rest.to_vec();
+            key.cipher()
+                .open_in_place(nonce, Aad::from(id.as_bytes()), &mut rest)
+                .map(|bytes| bytes.to_vec())
+        };
+        let signing_key = hmac::Key::new(hmac::HMAC_SHA256, credential.expose().as_bytes());
+        let expected = hmac::sign(&signing_key, b"silo http-signature v1");
+        assert_eq!(
+            open(&key, credential.id().as_str()).unwrap(),
+            expected.as_ref()
+        );
+        assert!(open(&HubKey::generate().unwrap(), credential.id().as_str()).is_err());
+        assert!(open(&key, "aaaaaaaaaa").is_err());
+    }
+}

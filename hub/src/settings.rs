@@ -1,0 +1,206 @@
+//! The hub's settings: a YAML file, over it the environment, over that the flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use silo_shared::config::{ConfigError, read_yaml};
+use silo_shared::program::LogFormat;
+
+use crate::store::DatabaseUrl;
+
+/// Where the hub listens unless it is told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
+/// Where the hub keeps its files unless it is told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "silo-data";
+/// How much memory rendered silos may take unless told otherwise, in MiB.
+pub const DEFAULT_VIEW_MIB: u64 = 64;
+
+/// The commented example that `config-example` prints.
+pub const EXAMPLE: &str = include_str!("../../config/hub.yaml");
+
+/// Everything that the hub is told.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Which database; `None`: the SQLite file in the data directory.
+    pub database: Option<DatabaseUrl>,
+    /// Where the hub's own files lie.
+    pub data_dir: PathBuf,
+    /// Where the hub's key lies; `None`: in the data directory.
+    pub key_file: Option<PathBuf>,
+    /// Whether to bring the schema up to date at start.
+    pub migrate: bool,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How much memory rendered silos may take, in bytes.
+    pub view_bytes: u64,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// The keys of the configuration file, each of which may be absent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubFile {
+    listen: Option<SocketAddr>,
+    database: Option<String>,
+    data_dir: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    migrate: Option<bool>,
+    trusted_proxies: Vec<IpNet>,
+    view_mib: Option<u64>,
+    log_format: Option<LogFormat>,
+}
+
+/// What flags and environment say, over the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct HubArgs {
+    /// Configuration file (YAML)
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8053]
+    #[arg(long, value_name = "ADDR:PORT", env = "SILO_HUB_LISTEN", global = true)]
+    pub listen: Option<SocketAddr>,
+    /// Database [default: sqlite:<data dir>/hub.db]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SILO_HUB_DATABASE",
+        hide_env_values = true,
+        global = true
+    )]
+    pub database: Option<String>,
+    /// Folder for the hub's own files [default: silo-data]
+    #[arg(long, value_name = "DIR", env = "SILO_HUB_DATA_DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+    /// The hub's key [default: <data dir>/hub.key]
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_KEY_FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+    /// Do not bring the database's schema up to date at start
+    #[arg(long, env = "SILO_HUB_NO_MIGRATE", global = true)]
+    pub no_migrate: bool,
+    /// How log lines are written: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SILO_HUB_LOG_FORMAT",
+        global = true
+    )]
+    pub log_format: Option<LogFormat>,
+}
+
+impl HubSettings {
+    /// Reads the file that the flags name, if they name one, and puts the flags over it.
+    pub fn load(args: &HubArgs) -> Result<Self, ConfigError> {
+        let file = args
+            .config
+            .as_deref()
+            .map(read_yaml)
+            .transpose()?
+            .unwrap_or_default();
+        Self::merge(file, args)
+    }
+
+    fn merge(file: HubFile, args: &HubArgs) -> Result<Self, ConfigError> {
+        let args = args.clone();
+        let database = args
+            .database
+            .or(file.database)
+            .map(|url| url.parse())
+            .transpose()
+            .map_err(|error| ConfigError::Setting(format!("database: {error}")))?;
+        let default_listen = || DEFAULT_LISTEN.parse().expect("the default is an address");
+        Ok(Self {
+            listen: args.listen.or(file.listen).unwrap_or_else(default_listen),
+            database,
+            data_dir: args
+                .data_dir
+                .or(file.data_dir)
+                .unwrap_or_else(|| Path::new(DEFAULT_DATA_DIR).to_owned()),
+            key_file: args.key_file.or(file.key_file),
+            migrate: !args.no_migrate && file.migrate.unwrap_or(true),
+            trusted_proxies: file.trusted_proxies,
+            view_bytes: file
+                .view_mib
+                .unwrap_or(DEFAULT_VIEW_MIB)
+                .saturating_mul(1024 * 1024),
+            log_format: args.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use silo_shared::config::parse_yaml;
+
+    fn file(text: &str) -> Result<HubFile, ConfigError> {
+        parse_yaml(Path::new("hub.yaml"), text)
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_defaults() {
+        let text = "listen: 10.0.0.1:80\ndata_dir: /srv/silo\nview_mib: 1\n";
+        let args = HubArgs {
+            listen: Some("127.0.0.1:1".parse().unwrap()),
+            ..HubArgs::default()
+        };
+        let settings = HubSettings::merge(file(text).unwrap(), &args).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:1");
+        assert_eq!(settings.data_dir, Path::new("/srv/silo"));
+        assert_eq!(settings.view_bytes, 1024 * 1024);
+        assert!(settings.migrate);
+        let settings = HubSettings::merge(file("").unwrap(), &HubArgs::default()).unwrap();
+        assert_eq!(settings.listen.to_string(), DEFAULT_LISTEN);
+        assert_eq!(settings.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let unknown = file("listen: 127.0.0.1:1\nlisten_port: 2\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("listen_port") && unknown.contains("line 2"),
+            "{unknown}"
+        );
+        let args = HubArgs {
+            database: Some("oracle://x".to_owned()),
+            ..HubArgs::default()
+        };
+        let error = HubSettings::merge(HubFile::default(), &args)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("database:"), "{error}");
+    }
+
+    #[test]
+    fn the_example_is_a_valid_file_that_names_every_key() {
+        let commented: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let settings = HubSettings::merge(file(&commented).unwrap(), &HubArgs::default()).unwrap();
+        assert_eq!(settings.trusted_proxies.len(), 1);
+        HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default()).unwrap();
+        for key in [
+            "listen",
+            "database",
+            "data_dir",
+            "key_file",
+            "migrate",
+            "trusted_proxies",
+            "view_mib",
+            "log_format",
+        ] {
+            assert!(
+                commented.contains(&format!("\n{key}:")),
+                "{key} is not in the example"
+            );
+        }
+    }
+}

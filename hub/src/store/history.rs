@@ -1,0 +1,196 @@
+//! The history: one row an address changed.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use silo_shared::credential::TokenId;
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
+
+use super::{ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional};
+use crate::domain::change::AddressChange;
+use crate::domain::time::Time;
+
+/// Which way a change came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The REST interface.
+    Rest,
+    /// The hub itself, of a record that was not seen for too long.
+    Expiry,
+}
+
+impl Via {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Expiry => "expiry",
+        }
+    }
+}
+
+/// Who changed something, when and by which way.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryContext<'a> {
+    /// The silo.
+    pub silo: &'a SiloId,
+    /// The revision of the changing command.
+    pub revision: i64,
+    /// When.
+    pub at: Time,
+    /// Which way.
+    pub via: Via,
+    /// The token that was shown.
+    pub token: Option<TokenId>,
+    /// Where the request came from.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// One row of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// When.
+    pub at: Time,
+    /// The revision of the changing command.
+    pub revision: i64,
+    /// The hostname.
+    pub hostname: Hostname,
+    /// 4 or 6.
+    pub family: i64,
+    /// The address before.
+    pub old: Option<IpAddr>,
+    /// The address after.
+    pub new: Option<IpAddr>,
+    /// Which way the change came.
+    pub via: String,
+    /// The token that was shown.
+    pub token: Option<String>,
+    /// Where the request came from.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// A place in the history, from which older rows follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryCursor {
+    revision: i64,
+    family: i64,
+    hostname: String,
+}
+
+impl HistoryCursor {
+    /// The place after a row.
+    pub fn after(row: &HistoryRow) -> Self {
+        Self {
+            revision: row.revision,
+            family: row.family,
+            hostname: row.hostname.to_string(),
+        }
+    }
+
+    /// As an opaque text.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(format!(
+            "{} {} {}",
+            self.revision, self.family, self.hostname
+        ))
+    }
+
+    /// From the text that [`HistoryCursor::encode`] gave.
+    pub fn decode(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut words = text.splitn(3, ' ');
+        Some(Self {
+            revision: words.next()?.parse().ok()?,
+            family: words.next()?.parse().ok()?,
+            hostname: words.next()?.to_owned(),
+        })
+    }
+}
+
+impl Store {
+    /// Rows of a silo, newest first, of one revision by hostname and family.
+    pub async fn history(
+        &self,
+        silo: &SiloId,
+        only: Option<&Hostname>,
+        after: Option<&HistoryCursor>,
+        limit: i64,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        const ROWS: &str = "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, \
+             token, client_ip FROM history WHERE silo = ? AND revision <= ? AND (revision < ? \
+             OR hostname > ? OR (hostname = ? AND family > ?)) \
+             ORDER BY revision DESC, hostname, family LIMIT ?";
+        const ROWS_OF_HOSTNAME: &str = "SELECT changed_at, revision, hostname, family, old_ip, \
+             new_ip, via, token, client_ip FROM history WHERE silo = ? AND hostname = ? AND \
+             revision <= ? AND (revision < ? OR hostname > ? OR (hostname = ? AND family > ?)) \
+             ORDER BY revision DESC, hostname, family LIMIT ?";
+        let newest = HistoryCursor {
+            revision: i64::MAX,
+            family: 0,
+            hostname: String::new(),
+        };
+        let after = after.unwrap_or(&newest);
+        let query = match only {
+            None => sqlx::query(ROWS).bind(silo.as_str()),
+            Some(only) => sqlx::query(ROWS_OF_HOSTNAME)
+                .bind(silo.as_str())
+                .bind(only.as_str()),
+        };
+        query
+            .bind(after.revision)
+            .bind(after.revision)
+            .bind(after.hostname.as_str())
+            .bind(after.hostname.as_str())
+            .bind(after.family)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(HistoryRow {
+                    at: super::time(row, 0)?,
+                    revision: row.try_get(1)?,
+                    hostname: hostname(row, 2)?,
+                    family: row.try_get(3)?,
+                    old: optional(row, 4, "address")?,
+                    new: optional(row, 5, "address")?,
+                    via: row.try_get(6)?,
+                    token: row.try_get(7)?,
+                    client_ip: optional(row, 8, "address")?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl WriteTransaction {
+    /// Writes down what changed.
+    pub async fn add_history(
+        &mut self,
+        context: &HistoryContext<'_>,
+        changes: &[AddressChange],
+    ) -> Result<(), StoreError> {
+        const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
+             old_ip, new_ip, via, token, client_ip)";
+        for chunk in changes.chunks(ROWS_AT_ONCE) {
+            let mut query = sqlx::query(insert_rows(HEAD, 10, chunk.len()))
+                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+            for change in chunk {
+                query = query
+                    .bind(context.revision)
+                    .bind(context.silo.as_str())
+                    .bind(change.hostname.as_str())
+                    .bind(change.family.number())
+                    .bind(context.at.as_millis())
+                    .bind(change.old.map(|ip| ip.to_string()))
+                    .bind(change.new.map(|ip| ip.to_string()))
+                    .bind(context.via.as_str())
+                    .bind(context.token.map(|id| id.to_string()))
+                    .bind(context.client_ip.map(|ip| ip.to_string()));
+            }
+            query.execute(&mut *self.inner).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+//! The only SQL. What is stored, in one set of queries that every supported database understands.
+//!
+//! Reads go through [`Store`], which has connections of its own for them. Writes go through one
+//! [`WriteTransaction`] at a time, which locks the revision counter before it reads anything, hands
+//! out revisions, and gathers what must be told to the rest of the hub once it is durable.
+
+mod dialect;
+mod history;
+mod migrations;
+mod silos;
+mod tokens;
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Executor, Row, Transaction};
+use thiserror::Error;
+
+use crate::domain::time::Time;
+
+use dialect::Dialect;
+pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
+pub use silos::{SiloHead, StoredRecord, StoredSilo};
+pub use tokens::{KnownToken, SealedKey};
+
+/// How many connections serve reads.
+const READERS: u32 = 4;
+/// How long to wait for a connection before the database counts as away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the database did not do what was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database can't be reached or refused the statement.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database can't be opened at all.
+    #[error("cannot open the database {url}: {cause}")]
+    Open {
+        /// The URL, without secrets.
+        url: String,
+        /// What the driver says.
+        cause: String,
+    },
+    /// The schema can't be brought to, or is not at, the version of this program.
+    #[error("{0}")]
+    Schema(String),
+    /// A row holds what this program never writes.
+    #[error("the database holds an unreadable {0}")]
+    Corrupt(&'static str),
+}
+
+/// Which database, as a URL: `sqlite:PATH`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    url: String,
+    dialect: Dialect,
+}
+
+/// A URL of no database that is supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the database is given as sqlite:PATH")]
+pub struct InvalidDatabaseUrl;
+
+impl DatabaseUrl {
+    /// The SQLite file at a path.
+    pub fn sqlite_file(path: &Path) -> Self {
+        let path = path.to_string_lossy();
+        let encoded = percent_encoding::utf8_percent_encode(&path, dialect::SQLITE_PATH);
+        Self {
+            url: format!("sqlite:{encoded}"),
+            dialect: Dialect::Sqlite,
+        }
+    }
+}
+
+impl std::str::FromStr for DatabaseUrl {
+    type Err = InvalidDatabaseUrl;
+
+    fn from_str(url: &str) -> Result<Self, InvalidDatabaseUrl> {
+        match url.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() && !path.contains(":memory:") => Ok(Self {
+                url: url.to_owned(),
+                dialect: Dialect::Sqlite,
+            }),
+            _ => Err(InvalidDatabaseUrl),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dialect: Dialect,
+    writer: AnyPool,
+    readers: AnyPool,
+}
+
+impl Store {
+    /// Connects, and with `migrate` brings the schema to this program's version; without it, a
+    /// schema of another version is an error.
+    pub async fn open(url: &DatabaseUrl, migrate: bool, now: Time) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let refused = |error: sqlx::Error| StoreError::Open {
+            url: url.to_string(),
+            cause: error.to_string(),
+        };
+        let options: AnyConnectOptions =
+            url.dialect.connect_url(&url.url).parse().map_err(refused)?;
+        let options = options.disable_statement_logging();
+        let pool = |connections: u32, setup: &'static str| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+                .after_connect(move |connection, _| {
+                    Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
+                })
+                .connect_with(options.clone())
+        };
+        let writer = pool(1, url.dialect.writer_setup()).await.map_err(refused)?;
+        if migrate {
+            migrations::run(&writer, url.dialect).await?;
+        } else {
+            migrations::check(&writer).await?;
+        }
+        let readers = pool(READERS, url.dialect.reader_setup())
+            .await
+            .map_err(refused)?;
+        let store = Self {
+            dialect: url.dialect,
+            writer,
+            readers,
+        };
+        store.begin_revisions(now).await?;
+        Ok(store)
+    }
+
+    /// A new database's revisions begin at the time in microseconds, so that a hub begun anew never
+    /// hands out a revision that somebody holds for something else.
+    async fn begin_revisions(&self, now: Time) -> Result<(), StoreError> {
+        sqlx::query("UPDATE counters SET value = ? WHERE name = 'revision' AND value = 0")
+            .bind(now.as_micros())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Starts the one kind of transaction that writes.
+    pub async fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        let mut inner = self.writer.begin().await?;
+        // Taking the counter's lock first makes every later read part of the same, only, writer: a
+        // deferred SQLite transaction that reads before it writes fails when it wants to write.
+        inner
+            .execute("UPDATE counters SET value = value WHERE name = 'revision'")
+            .await?;
+        let revision = read_counter(&mut inner, "revision").await?;
+        Ok(WriteTransaction {
+            inner,
+            first_revision: revision,
+            revision,
+            must_commit: false,
+            effects: Effects::default(),
+        })
+    }
+
+    /// The last committed revision and the state of the tokens.
+    pub async fn position(&self) -> Result<Position, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        Ok(Position {
+            tokens: read_counter(&mut connection, "tokens").await?,
+            revision: read_counter(&mut connection, "revision").await?,
+        })
+    }
+
+    /// The silos, deleted ones too, that changed after a revision: id and revision in order.
+    pub async fn changed_since(
+        &self,
+        revision: i64,
+        limit: i64,
+    ) -> Result<Vec<(SiloId, i64)>, StoreError> {
+        sqlx::query("SELECT id, revision FROM silos WHERE revision > ? ORDER BY revision LIMIT ?")
+            .bind(revision)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| Ok((silo_id(row, 0)?, row.try_get(1)?)))
+            .collect()
+    }
+
+    /// A connection that notices when anyone commits.
+    pub async fn watch_commits(&self) -> Result<CommitWatch, StoreError> {
+        let connection = self.readers.acquire().await?.detach();
+        Ok(CommitWatch {
+            dialect: self.dialect,
+            connection,
+            seen: None,
+        })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.readers.acquire().await?.execute("SELECT 1").await?;
+        Ok(())
+    }
+
+    /// A fact about this database, such as the fingerprint of the hub's key.
+    pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        read_fact(&mut connection, name).await
+    }
+}
+
+/// How far the database has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The last committed revision.
+    pub revision: i64,
+    /// Grows with every change of a token.
+    pub tokens: i64,
+}
+
+/// Notices commits of any connection and program, cheaply enough to be asked often.
+#[derive(Debug)]
+pub struct CommitWatch {
+    dialect: Dialect,
+    connection: AnyConnection,
+    seen: Option<i64>,
+}
+
+impl CommitWatch {
+    /// Whether something may have been committed since the last call; true the first time.
+    pub async fn has_news(&mut self) -> Result<bool, StoreError> {
+        let version: i64 = self
+            .connection
+            .fetch_one(self.dialect.version_query())
+            .await?
+            .try_get(0)?;
+        Ok(self.seen.replace(version) != Some(version))
+    }
+}
+
+/// The only way to write. Dropped without [`WriteTransaction::commit`], it leaves no trace.
+#[derive(Debug)]
+pub struct WriteTransaction {
+    inner: Transaction<'static, Any>,
+    first_revision: i64,
+    revision: i64,
+    must_commit: bool,
+    effects: Effects,
+}
+
+/// What the rest of the hub must learn of a transaction once it is over.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// The last revision that was taken, if one was.
+    pub revision: Option<i64>,
+    /// The silos that changed.
+    pub silos: Vec<SiloId>,
+    /// Whether a token was made or revoked.
+    pub tokens_changed: bool,
+    /// Records that were named by a write without being changed.
+    pub seen: Vec<(SiloId, Hostname)>,
+}
+
+impl WriteTransaction {
+    /// Takes the next revision for a changing command on a silo.
+    pub fn take_revision(&mut self, silo: &SiloId) -> i64 {
+        self.revision += 1;
+        self.effects.silos.push(silo.clone());
+        self.revision
+    }
+
+    /// Notes that a write named this record and changed nothing.
+    pub fn note_seen(&mut self, silo: &SiloId, hostname: &Hostname) {
+        self.effects.seen.push((silo.clone(), hostname.clone()));
+    }
+
+    /// Makes everything durable, or rolls back when there is nothing to keep.
+    pub async fn commit(mut self) -> Result<Effects, StoreError> {
+        if self.revision != self.first_revision {
+            sqlx::query("UPDATE counters SET value = ? WHERE name = 'revision'")
+                .bind(self.revision)
+                .execute(&mut *self.inner)
+                .await?;
+            self.effects.revision = Some(self.revision);
+            self.must_commit = true;
+        }
+        if self.must_commit {
+            self.inner.commit().await?;
+        } else {
+            self.inner.rollback().await?;
+        }
+        Ok(self.effects)
+    }
+
+    /// A fact about this database.
+    pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+        read_fact(&mut self.inner, name).await
+    }
+
+    /// Sets a fact about this database.
+    pub async fn set_fact(&mut self, name: &str, fact: &str) -> Result<(), StoreError> {
+        self.must_commit = true;
+        let updated = sqlx::query("UPDATE facts SET fact = ? WHERE name = ?")
+            .bind(fact)
+            .bind(name)
+            .execute(&mut *self.inner)
+            .await?;
+        if updated.rows_affected() == 0 {
+            sqlx::query("INSERT INTO facts (name, fact) VALUES (?, ?)")
+                .bind(name)
+                .bind(fact)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn read_counter(connection: &mut AnyConnection, name: &str) -> Result<i64, StoreError> {
+    let row = sqlx::query("SELECT value FROM counters WHERE name = ?")
+        .bind(name)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn read_fact(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT fact FROM facts WHERE name = ?")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+fn silo_id(row: &AnyRow, column: usize) -> Result<SiloId, StoreError> {
+    SiloId::parse(row.try_get(column)?).map_err(|_| StoreError::Corrupt("silo id"))
+}
+
+fn hostname(row: &AnyRow, column: usize) -> Result<Hostname, StoreError> {
+    Hostname::parse(row.try_get(column)?).map_err(|_| StoreError::Corrupt("hostname"))
+}
+
+fn time(row: &AnyRow, column: usize) -> Result<Time, StoreError> {
+    Ok(Time::from_millis(row.try_get(column)?))
+}
+
+fn optional_time(row: &AnyRow, column: usize) -> Result<Option<Time>, StoreError> {
+    Ok(row
+        .try_get::<Option<i64>, _>(column)?
+        .map(Time::from_millis))
+}
+
+/// Reads an optional text column as what it stands for.
+fn optional<T: std::str::FromStr>(
+    row: &AnyRow,
+    column: usize,
+    what: &'static str,
+) -> Result<Option<T>, StoreError> {
+    row.try_get::<Option<&str>, _>(column)?
+        .map(|text| text.parse().map_err(|_| StoreError::Corrupt(what)))
+        .transpose()
+}
+
+/// `INSERT` of many rows at once: the head, then a parenthesis of placeholders a row.
+fn insert_rows(head: &str, columns: usize, rows: usize) -> sqlx::AssertSqlSafe<String> {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    sqlx::AssertSqlSafe(format!("{head} VALUES {}", vec![row; rows].join(", ")))
+}
+
+/// How many rows one `INSERT` carries.
+const ROWS_AT_ONCE: usize = 50;

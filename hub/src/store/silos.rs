@@ -1,0 +1,369 @@
+//! Silos and their records.
+
+use std::net::Ipv6Addr;
+
+use silo_shared::silo::{Addresses, Hostname, Records, SiloId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{
+    ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional, silo_id,
+    time,
+};
+use crate::domain::change::Attributes;
+use crate::domain::time::Time;
+
+/// A silo with its records' addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSilo {
+    /// Its id.
+    pub id: SiloId,
+    /// The revision of the last change.
+    pub revision: i64,
+    /// When that was.
+    pub updated_at: Time,
+    /// The addresses of each hostname.
+    pub records: Records,
+}
+
+/// One record with all that it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its hostname.
+    pub hostname: Hostname,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// What it carries beside them.
+    pub attributes: Attributes,
+    /// The revision of its last change.
+    pub revision: i64,
+    /// When that was.
+    pub updated_at: Time,
+    /// When a write last named it, as far as was written down.
+    pub last_seen: Time,
+}
+
+/// Whether a silo is there, and at which revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiloHead {
+    /// The revision of the last change, which may be its deletion.
+    pub revision: i64,
+    /// When that was.
+    pub updated_at: Time,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}
+
+const RECORD_COLUMNS: &str = "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, \
+     expires_after, revision, updated_at, last_seen FROM records WHERE silo = ? AND hostname = ?";
+
+fn addresses(row: &AnyRow, v4: usize, v6: usize) -> Result<Addresses, StoreError> {
+    Ok(Addresses {
+        v4: optional(row, v4, "address")?,
+        v6: optional(row, v6, "address")?,
+    })
+}
+
+fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
+    Ok(StoredRecord {
+        hostname: hostname(row, 0)?,
+        addresses: addresses(row, 1, 2)?,
+        attributes: Attributes {
+            comment: row.try_get(3)?,
+            notify: row.try_get(4)?,
+            ipv6_suffix: optional::<Ipv6Addr>(row, 5, "IPv6 suffix")?,
+            expires_after: row.try_get(6)?,
+        },
+        revision: row.try_get(7)?,
+        updated_at: time(row, 8)?,
+        last_seen: time(row, 9)?,
+    })
+}
+
+fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
+    Ok(SiloHead {
+        revision: row.try_get(0)?,
+        updated_at: time(row, 1)?,
+        deleted: row.try_get::<i64, _>(2)? != 0,
+    })
+}
+
+const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
+
+impl Store {
+    /// A silo as it is now; `None` when there is none.
+    pub async fn silo(&self, id: &SiloId) -> Result<Option<StoredSilo>, StoreError> {
+        // One statement, so that revision and records are of one moment on every database.
+        let rows = sqlx::query(
+            "SELECT s.revision, s.updated_at, r.hostname, r.ipv4, r.ipv6 FROM silos s \
+             LEFT JOIN records r ON r.silo = s.id WHERE s.id = ? AND s.deleted = 0",
+        )
+        .bind(id.as_str())
+        .fetch_all(&self.readers)
+        .await?;
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let mut records = Records::new();
+        for row in &rows {
+            if row.try_get::<Option<&str>, _>(2)?.is_some() {
+                records.insert(hostname(row, 2)?, addresses(row, 3, 4)?);
+            }
+        }
+        Ok(Some(StoredSilo {
+            id: id.clone(),
+            revision: first.try_get(0)?,
+            updated_at: time(first, 1)?,
+            records,
+        }))
+    }
+
+    /// One record as it is now; `None` when there is none.
+    pub async fn record(
+        &self,
+        id: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        sqlx::query(RECORD_COLUMNS)
+            .bind(id.as_str())
+            .bind(hostname.as_str())
+            .fetch_optional(&self.readers)
+            .await?
+            .as_ref()
+            .map(record)
+            .transpose()
+    }
+
+    /// Whether a silo is there or ever was.
+    pub async fn silo_head(&self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
+        let row = sqlx::query(HEAD)
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(head).transpose()
+    }
+
+    /// The ids of the silos that follow `after` in byte order.
+    pub async fn silo_ids(&self, after: &str, limit: i64) -> Result<Vec<SiloId>, StoreError> {
+        sqlx::query("SELECT id FROM silos WHERE id > ? AND deleted = 0 ORDER BY id LIMIT ?")
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| silo_id(row, 0))
+            .collect()
+    }
+
+    /// The records that no write has named for as long as they ask for: silo, hostname.
+    ///
+    /// `last_seen` counts from `since` at the earliest: before, nobody could have been heard.
+    pub async fn overdue_records(
+        &self,
+        now: Time,
+        since: Time,
+        limit: i64,
+    ) -> Result<Vec<(SiloId, Hostname)>, StoreError> {
+        sqlx::query(
+            "SELECT silo, hostname FROM records WHERE expires_after <= ? \
+             AND last_seen + expires_after * 1000 <= ? ORDER BY expires_after LIMIT ?",
+        )
+        .bind((now.as_millis() - since.as_millis()) / 1000)
+        .bind(now.as_millis())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?
+        .iter()
+        .map(|row| Ok((silo_id(row, 0)?, hostname(row, 1)?)))
+        .collect()
+    }
+}
+
+impl WriteTransaction {
+    /// Whether a silo is there or ever was.
+    pub async fn silo_head(&mut self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
+        let row = sqlx::query(HEAD)
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        row.as_ref().map(head).transpose()
+    }
+
+    /// One record.
+    pub async fn record(
+        &mut self,
+        id: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        sqlx::query(RECORD_COLUMNS)
+            .bind(id.as_str())
+            .bind(hostname.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?
+            .as_ref()
+            .map(record)
+            .transpose()
+    }
+
+    /// The addresses of all records of a silo.
+    pub async fn records(&mut self, id: &SiloId) -> Result<Records, StoreError> {
+        sqlx::query("SELECT hostname, ipv4, ipv6 FROM records WHERE silo = ?")
+            .bind(id.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| Ok((hostname(row, 0)?, addresses(row, 1, 2)?)))
+            .collect()
+    }
+
+    /// How many hostname/address pairs a silo has.
+    pub async fn count_records(&mut self, id: &SiloId) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT count(ipv4), count(ipv6) FROM records WHERE silo = ?")
+            .bind(id.as_str())
+            .fetch_one(&mut *self.inner)
+            .await?;
+        Ok(row.try_get::<i64, _>(0)? + row.try_get::<i64, _>(1)?)
+    }
+
+    /// Writes that a silo stands at a revision, there or deleted. `known` tells whether it has a row.
+    pub async fn set_silo_head(
+        &mut self,
+        id: &SiloId,
+        new: SiloHead,
+        known: bool,
+    ) -> Result<(), StoreError> {
+        let statement = if known {
+            "UPDATE silos SET revision = ?, updated_at = ?, deleted = ? WHERE id = ?"
+        } else {
+            "INSERT INTO silos (revision, updated_at, deleted, id) VALUES (?, ?, ?, ?)"
+        };
+        sqlx::query(statement)
+            .bind(new.revision)
+            .bind(new.updated_at.as_millis())
+            .bind(i16::from(new.deleted))
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds records that are not there, seen now.
+    pub async fn insert_records(
+        &mut self,
+        id: &SiloId,
+        records: &[StoredRecord],
+    ) -> Result<(), StoreError> {
+        const HEAD: &str = "INSERT INTO records (silo, hostname, ipv4, ipv6, revision, updated_at, \
+             last_seen, note, notify, ipv6_suffix, expires_after)";
+        for chunk in records.chunks(ROWS_AT_ONCE) {
+            let mut query = sqlx::query(insert_rows(HEAD, 11, chunk.len()))
+                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+            for record in chunk {
+                query = query
+                    .bind(id.as_str())
+                    .bind(record.hostname.as_str())
+                    .bind(record.addresses.v4.map(|ip| ip.to_string()))
+                    .bind(record.addresses.v6.map(|ip| ip.to_string()))
+                    .bind(record.revision)
+                    .bind(record.updated_at.as_millis())
+                    .bind(record.last_seen.as_millis())
+                    .bind(record.attributes.comment.as_deref())
+                    .bind(record.attributes.notify.as_deref())
+                    .bind(record.attributes.ipv6_suffix.map(|ip| ip.to_string()))
+                    .bind(record.attributes.expires_after);
+            }
+            query.execute(&mut *self.inner).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the addresses of a record that is there, and keeps what else it carries.
+    pub async fn update_addresses(
+        &mut self,
+        id: &SiloId,
+        hostname: &Hostname,
+        addresses: &Addresses,
+        revision: i64,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE records SET ipv4 = ?, ipv6 = ?, revision = ?, updated_at = ?, last_seen = ? \
+             WHERE silo = ? AND hostname = ?",
+        )
+        .bind(addresses.v4.map(|ip| ip.to_string()))
+        .bind(addresses.v6.map(|ip| ip.to_string()))
+        .bind(revision)
+        .bind(now.as_millis())
+        .bind(now.as_millis())
+        .bind(id.as_str())
+        .bind(hostname.as_str())
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Sets what a record carries beside its addresses.
+    pub async fn update_attributes(
+        &mut self,
+        id: &SiloId,
+        hostname: &Hostname,
+        attributes: &Attributes,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE records SET note = ?, notify = ?, ipv6_suffix = ?, expires_after = ? \
+             WHERE silo = ? AND hostname = ?",
+        )
+        .bind(attributes.comment.as_deref())
+        .bind(attributes.notify.as_deref())
+        .bind(attributes.ipv6_suffix.map(|ip| ip.to_string()))
+        .bind(attributes.expires_after)
+        .bind(id.as_str())
+        .bind(hostname.as_str())
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes one record.
+    pub async fn delete_record(
+        &mut self,
+        id: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM records WHERE silo = ? AND hostname = ?")
+            .bind(id.as_str())
+            .bind(hostname.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes every record of a silo.
+    pub async fn delete_records(&mut self, id: &SiloId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM records WHERE silo = ?")
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Moves `last_seen` of a record forward; a record that is gone stays gone.
+    pub async fn set_last_seen(
+        &mut self,
+        id: &SiloId,
+        hostname: &Hostname,
+        seen: Time,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        sqlx::query(
+            "UPDATE records SET last_seen = ? WHERE silo = ? AND hostname = ? AND last_seen < ?",
+        )
+        .bind(seen.as_millis())
+        .bind(id.as_str())
+        .bind(hostname.as_str())
+        .bind(seen.as_millis())
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! Tokens, as hashes and sealed keys: nothing here gives a credential back.
+
+use silo_shared::credential::TokenId;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Store, StoreError, WriteTransaction, optional_time, time};
+use crate::domain::time::Time;
+use crate::domain::token::{CredentialHash, Role, Token, TokenSpec};
+
+/// A token's signing key, sealed under the hub's key (base64); empty after a key reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedKey(pub String);
+
+/// A token with what is needed to recognise its credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownToken {
+    /// The token.
+    pub token: Token,
+    /// What its credential hashes to.
+    pub credential_hash: CredentialHash,
+}
+
+const SELECT: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
+     last_used_at, credential_hash FROM tokens";
+const SELECT_ONE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
+     revoked_at, last_used_at, credential_hash FROM tokens WHERE id = ?";
+const ANY: &str = "SELECT id FROM tokens LIMIT 1";
+
+fn list(text: &str) -> Result<Vec<String>, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt("list of names"))
+}
+
+fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
+    let role: &str = row.try_get(2)?;
+    let hostnames: Option<&str> = row.try_get(4)?;
+    Ok(KnownToken {
+        token: Token {
+            id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("token id"))?,
+            spec: TokenSpec {
+                name: row.try_get(1)?,
+                role: role
+                    .parse::<Role>()
+                    .map_err(|_| StoreError::Corrupt("role"))?,
+                silos: list(row.try_get(3)?)?,
+                hostnames: hostnames.map(list).transpose()?,
+                expires_at: optional_time(row, 6)?,
+            },
+            created_at: time(row, 5)?,
+            revoked_at: optional_time(row, 7)?,
+            last_used_at: optional_time(row, 8)?,
+        },
+        credential_hash: CredentialHash::parse(row.try_get(9)?)
+            .ok_or(StoreError::Corrupt("credential hash"))?,
+    })
+}
+
+impl Store {
+    /// A token by its id, revoked or not.
+    pub async fn token(&self, id: TokenId) -> Result<Option<KnownToken>, StoreError> {
+        let row = sqlx::query(SELECT_ONE)
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(known_token).transpose()
+    }
+
+    /// Whether a token was ever made.
+    pub async fn any_token(&self) -> Result<bool, StoreError> {
+        Ok(sqlx::query(ANY)
+            .fetch_optional(&self.readers)
+            .await?
+            .is_some())
+    }
+
+    /// Every token that was not revoked, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        let mut tokens: Vec<Token> = sqlx::query(SELECT)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| known_token(row).map(|known| known.token))
+            .collect::<Result<_, _>>()?;
+        tokens.retain(|token| token.revoked_at.is_none());
+        tokens.sort_by_key(|token| (token.created_at, token.id));
+        Ok(tokens)
+    }
+}
+
+impl WriteTransaction {
+    /// Whether a token was ever made.
+    pub async fn any_token(&mut self) -> Result<bool, StoreError> {
+        Ok(sqlx::query(ANY)
+            .fetch_optional(&mut *self.inner)
+            .await?
+            .is_some())
+    }
+
+    /// Adds a token.
+    pub async fn insert_token(
+        &mut self,
+        token: &Token,
+        credential_hash: CredentialHash,
+        signing_key: &SealedKey,
+    ) -> Result<(), StoreError> {
+        let json = |list: &Vec<String>| serde_json::Value::from(list.clone()).to_string();
+        sqlx::query(
+            "INSERT INTO tokens (id, name, role, silos, hostnames, credential_hash, signing_key, \
+             created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(token.id.as_str())
+        .bind(token.spec.name.as_str())
+        .bind(token.spec.role.as_str())
+        .bind(json(&token.spec.silos))
+        .bind(token.spec.hostnames.as_ref().map(json))
+        .bind(credential_hash.to_string())
+        .bind(signing_key.0.as_str())
+        .bind(token.created_at.as_millis())
+        .bind(token.spec.expires_at.map(Time::as_millis))
+        .execute(&mut *self.inner)
+        .await?;
+        self.note_tokens_changed().await
+    }
+
+    /// Revokes a token; false when there is none that counts.
+    pub async fn revoke_token(&mut self, id: TokenId, now: Time) -> Result<bool, StoreError> {
+        let updated =
+            sqlx::query("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+                .bind(now.as_millis())
+                .bind(id.as_str())
+                .execute(&mut *self.inner)
+                .await?;
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        self.note_tokens_changed().await?;
+        Ok(true)
+    }
+
+    /// Writes down when a token was last used.
+    pub async fn set_last_used(&mut self, id: TokenId, used: Time) -> Result<(), StoreError> {
+        self.must_commit = true;
+        sqlx::query("UPDATE tokens SET last_used_at = ? WHERE id = ?")
+            .bind(used.as_millis())
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets every sealed signing key, since the key that opens them is gone.
+    pub async fn forget_signing_keys(&mut self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE tokens SET signing_key = ''")
+            .execute(&mut *self.inner)
+            .await?;
+        self.note_tokens_changed().await
+    }
+
+    async fn note_tokens_changed(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.effects.tokens_changed = true;
+        sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'tokens'")
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! What the hub does by itself: writes down use, and removes records that nobody names any more.
+
+use std::time::Duration;
+
+use crate::domain::time::{Clock, Time};
+use crate::registry::{Actor, ApplyError, ExpireRecord, Registry, WriteDownUse};
+use crate::store::{Store, Via};
+use crate::token_cache::TokenCache;
+
+/// How often use is written down.
+const WRITE_DOWN: Duration = Duration::from_secs(60);
+/// How often overdue records are looked for.
+const EXPIRE: Duration = Duration::from_secs(15);
+/// How many overdue records are read at once.
+const PAGE: i64 = 500;
+/// How many records are written down in one transaction.
+const CHUNK: usize = 1000;
+
+/// The hub's own tasks.
+#[derive(Clone, Debug)]
+pub struct Upkeep {
+    /// Where overdue records are looked up.
+    pub store: Store,
+    /// Where everything is written.
+    pub registry: Registry,
+    /// Whose uses are written down.
+    pub tokens: TokenCache,
+    /// The time.
+    pub clock: Clock,
+    /// When this hub began to hear writes: silence before does not count.
+    pub since: Time,
+}
+
+impl Upkeep {
+    /// Works for ever; stop it by dropping the future.
+    pub async fn work(self) {
+        let mut write_down = tokio::time::interval(WRITE_DOWN);
+        let mut expire = tokio::time::interval(EXPIRE);
+        write_down.tick().await;
+        loop {
+            let done = tokio::select! {
+                _ = write_down.tick() => self.write_down().await,
+                () = self.registry.seen().many() => self.write_down().await,
+                _ = expire.tick() => self.expire().await,
+            };
+            if let Err(error) = done {
+                tracing::error!("upkeep failed and will be tried again: {error}");
+            }
+        }
+    }
+
+    /// Writes down when records were named and tokens shown.
+    pub async fn write_down(&self) -> Result<(), ApplyError> {
+        let tokens = self.tokens.pending_uses();
+        if !tokens.is_empty() {
+            let command = WriteDownUse {
+                records: Vec::new(),
+                tokens: tokens.clone(),
+            };
+            self.registry.apply(command).await?;
+            self.tokens.forget_uses(&tokens);
+        }
+        for chunk in self.registry.seen().pending().chunks(CHUNK) {
+            let command = WriteDownUse {
+                records: chunk.to_vec(),
+                tokens: Vec::new(),
+            };
+            self.registry.apply(command).await?;
+            self.registry.seen().forget(chunk);
+        }
+        Ok(())
+    }
+
+    /// Removes every record that is overdue. What is only noted is written down first, since the
+    /// decision is made on what is stored.
+    pub async fn expire(&self) -> Result<(), ApplyError> {
+        let now = self.clock.now();
+        loop {
+            let overdue = self.store.overdue_records(now, self.since, PAGE).await?;
+            if overdue.is_empty() {
+                return Ok(());
+            }
+            self.write_down().await?;
+            let mut removed = 0;
+            for (id, hostname) in overdue {
+                let command = ExpireRecord {
+                    actor: Actor {
+                        via: Via::Expiry,
+                        token: None,
+                        client_ip: None,
+                    },
+                    id: id.clone(),
+                    hostname: hostname.clone(),
+                    since: self.since,
+                };
+                if self.registry.apply(command).await? {
+                    removed += 1;
+                    tracing::info!(silo = %id, %hostname, "removed: not seen for too long");
+                }
+            }
+            if removed == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
