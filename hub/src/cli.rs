@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use silo_hub::data_dir::{DataDir, DataDirError};
+use silo_hub::data_dir::DataDirError;
 use silo_hub::domain::time::{Clock, Time};
 use silo_hub::domain::token::{Role, SpecError, TokenSpec};
 use silo_hub::new_token::NewToken;
-use silo_hub::open_hub::{OpenError, OpenHub, database_url};
+use silo_hub::open_hub::{OpenError, OpenHub};
 use silo_hub::registry::{ApplyError, RevokeToken};
 use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
 use silo_hub::store::{DatabaseUrl, Store, StoreError};
@@ -269,8 +269,7 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
         if file.is_some_and(|file| !file.exists()) {
             println!("the database is not there yet: the first start makes it");
         } else {
-            let url = database_url(settings, &DataDir::open(&settings.data_dir)?);
-            let store = Store::open(&url, false, Clock::System.now()).await?;
+            let store = Store::open(&database, false, Clock::System.now()).await?;
             println!("the database answers, its schema is up to date");
             store.close().await;
         }

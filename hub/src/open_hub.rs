@@ -64,7 +64,13 @@ impl OpenHub {
     /// Opens everything but the key.
     pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
         let data_dir = DataDir::open(&settings.data_dir)?;
-        let url = database_url(settings, &data_dir);
+        let url = match &settings.database {
+            Some(url) => url.clone(),
+            None => {
+                data_dir.prepare_database_file()?;
+                DatabaseUrl::sqlite_file(&data_dir.database_file())
+            }
+        };
         let store = Store::open(&url, settings.migrate, clock.now()).await?;
         let position = store.position().await?;
         let view = View::new(store.clone(), settings.view_bytes);
@@ -207,14 +213,6 @@ impl OpenHub {
         }
         self.store.close().await;
     }
-}
-
-/// The database that the settings name, else the SQLite file in the data directory.
-pub fn database_url(settings: &HubSettings, data_dir: &DataDir) -> DatabaseUrl {
-    settings
-        .database
-        .clone()
-        .unwrap_or_else(|| DatabaseUrl::sqlite_file(&data_dir.database_file()))
 }
 
 /// The parts of an opened hub that its HTTP handlers share.
