@@ -1,0 +1,76 @@
+use super::*;
+
+#[test]
+fn one_address_a_line_is_read() {
+    for (printed, expected) in [
+        ("10.0.0.5\n", "10.0.0.5"),
+        ("10.0.0.5", "10.0.0.5"),
+        ("\n  10.0.0.5 \r\n\nfd00::5\n", "10.0.0.5 fd00::5"),
+        ("fd00::5\n10.0.0.5\n", "fd00::5 10.0.0.5"),
+        ("10.0.0.5\n::ffff:10.0.0.5\n", "10.0.0.5"),
+        ("", ""),
+        (
+            "10.0.0.5 10.0.0.6\n",
+            "printed `10.0.0.5 10.0.0.6`: not an IPv4 or IPv6 address",
+        ),
+        (
+            "10.0.0.5\n10.0.0.6\n",
+            "printed two IPv4 addresses, 10.0.0.5 and 10.0.0.6: one of each family at most",
+        ),
+        (
+            "<\u{1b}[31m>\n",
+            "printed `< [31m>`: not an IPv4 or IPv6 address",
+        ),
+        (
+            "0.0.0.0\n",
+            "printed `0.0.0.0`: the unspecified address names no machine",
+        ),
+    ] {
+        let words = match parse(printed) {
+            Ok(found) => found
+                .iter()
+                .map(IpAddr::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(words, expected, "{printed:?}");
+    }
+}
+
+/// A command that hangs leaves nothing behind: neither itself nor what it started.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hanging_command_is_killed_with_what_it_started() {
+    use rustix::process::{Pid, test_kill_process};
+    let folder = tempfile::tempdir().unwrap();
+    let pids = folder.path().join("pids");
+    let script = format!("sleep 600 & echo $! $$ > {}; wait", pids.display());
+    let argv = ["sh", "-c", &script].map(str::to_owned);
+    let error = run(&argv, Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error, CommandError::TooSlow), "{error}");
+    let pids = std::fs::read_to_string(pids).unwrap();
+    let ended = |pid: &str| {
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        // A child's child is reaped by init, or stays a zombie where init does not reap.
+        let zombie = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+            .is_ok_and(|stat| stat.contains(") Z "));
+        zombie || test_kill_process(pid).is_err()
+    };
+    let [sleep, shell] = pids.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("two ids: {pids}");
+    };
+    // Its signal is sent, but the kernel may still be ending it.
+    let gone = async {
+        while !ended(sleep) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("what the command started is killed");
+    assert!(
+        test_kill_process(Pid::from_raw(shell.parse().unwrap()).unwrap()).is_err(),
+        "the command itself is reaped"
+    );
+}

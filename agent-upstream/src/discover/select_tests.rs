@@ -1,0 +1,285 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const BEST: Mode = Mode::Best {
+    temporary: false,
+    deprecated: false,
+    link_local: false,
+};
+
+/// `fd00::5 temporary` and the like.
+fn candidate(text: &str) -> Candidate {
+    let mut words = text.split(' ');
+    let mut candidate = Candidate::from(words.next().unwrap().parse::<IpAddr>().unwrap());
+    for word in words {
+        match word {
+            "temporary" => candidate.flags.temporary = true,
+            "deprecated" => candidate.flags.deprecated = true,
+            "unproven" => candidate.flags.unproven = true,
+            other => panic!("no such flag: {other}"),
+        }
+    }
+    candidate
+}
+
+fn rules(within: &[&str]) -> Rules {
+    Rules {
+        within: (!within.is_empty()).then(|| within.iter().map(|n| n.parse().unwrap()).collect()),
+        suffix: None,
+    }
+}
+
+fn select_text(found: &[&str], rules: &Rules, mode: Mode) -> String {
+    let found: Vec<Candidate> = found.iter().map(|text| candidate(text)).collect();
+    match select(&found, rules, mode) {
+        Ok(addresses) => addresses.to_string(),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+#[test]
+fn an_address_that_no_other_machine_can_use_fails_the_run() {
+    for (found, expected) in [
+        (&["10.0.0.5"][..], "10.0.0.5"),
+        (&["10.0.0.5", "fd00::5"], "10.0.0.5 fd00::5"),
+        (&["::ffff:10.0.0.5"], "10.0.0.5"),
+        (&["fd00::5 temporary"], "fd00::5"),
+        (&[], "error: no address was found"),
+        (&["127.0.0.1"], "error: 127.0.0.1 is a loopback address"),
+        (
+            &["::ffff:127.0.0.1"],
+            "error: 127.0.0.1 is a loopback address",
+        ),
+        (&["::1"], "error: ::1 is a loopback address"),
+        (
+            &["169.254.1.1"],
+            "error: 169.254.1.1 is a link-local address",
+        ),
+        (&["fe80::1"], "error: fe80::1 is a link-local address"),
+        (&["0.0.0.0"], "error: 0.0.0.0 is the unspecified address"),
+        (&["::"], "error: :: is the unspecified address"),
+        (
+            &["224.0.0.1"],
+            "error: 224.0.0.1 is a multicast or broadcast address",
+        ),
+        (
+            &["ff02::1"],
+            "error: ff02::1 is a multicast or broadcast address",
+        ),
+        (
+            &["255.255.255.255"],
+            "error: 255.255.255.255 is a multicast or broadcast address",
+        ),
+        (&["10.0.0.5", "::1"], "error: ::1 is a loopback address"),
+    ] {
+        assert_eq!(
+            select_text(found, &rules(&[]), Mode::Each),
+            expected,
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn within_bounds_each_family_that_it_has_a_network_of() {
+    for (found, within, expected) in [
+        (&["10.0.0.5"][..], &["10.0.0.0/8"][..], "10.0.0.5"),
+        (&["10.0.0.5"], &["10.0.0.5"], "10.0.0.5"),
+        (
+            &["10.0.0.6"],
+            &["10.0.0.5"],
+            "error: 10.0.0.6 is outside `within`",
+        ),
+        (
+            &["192.0.2.1"],
+            &["10.0.0.0/8"],
+            "error: 192.0.2.1 is outside `within`",
+        ),
+        (&["10.0.0.5", "2001:db8::5"], &["10.0.0.0/8"], "10.0.0.5"),
+        (
+            &["10.0.0.5", "2001:db8::5"],
+            &["10.0.0.0/8", "fd00::/8"],
+            "error: 2001:db8::5 is outside `within`",
+        ),
+        (
+            &["2001:db8::5"],
+            &["10.0.0.0/8"],
+            "error: 2001:db8::5 is of a family that `within` has no network of",
+        ),
+    ] {
+        for mode in [Mode::Each, BEST] {
+            assert_eq!(
+                select_text(found, &rules(within), mode),
+                expected,
+                "{found:?} {mode:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_best_of_several_is_taken() {
+    for (found, within, expected) in [
+        (&["10.0.0.5", "10.0.0.4"][..], &[][..], "10.0.0.5"),
+        (&["127.0.0.1", "10.0.0.5", "169.254.0.1"], &[], "10.0.0.5"),
+        (&["fd00::5", "2001:db8::5", "fe80::5"], &[], "2001:db8::5"),
+        (&["2001:db8::5", "fd00::5"], &["fd00::/8"], "fd00::5"),
+        (&["10.1.0.5", "192.0.2.5"], &["192.0.2.0/24"], "192.0.2.5"),
+        (&["2001:db8::9", "2001:db8::5"], &[], "2001:db8::5"),
+        (
+            &["2001:db8::5 temporary", "2001:db8::9"],
+            &[],
+            "2001:db8::9",
+        ),
+        (&["2001:db8::5 deprecated", "fd00::5"], &[], "fd00::5"),
+        (&["2001:db8::5 unproven", "10.0.0.5"], &[], "10.0.0.5"),
+        (&["10.0.0.5", "fe80::5"], &[], "10.0.0.5"),
+        (
+            &[
+                "2001:db8::5 temporary",
+                "2001:db8::6 deprecated",
+                "2001:db8::7 unproven",
+                "fe80::5",
+            ],
+            &[],
+            "error: 2001:db8::5 is temporary, 2001:db8::6 is deprecated, 2001:db8::7 is not yet known \
+             to be unique on its link, fe80::5 is a link-local address",
+        ),
+    ] {
+        assert_eq!(
+            select_text(found, &rules(within), BEST),
+            expected,
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_asked_for_comes_after_what_is_better() {
+    let all = Mode::Best {
+        temporary: true,
+        deprecated: true,
+        link_local: true,
+    };
+    for (found, expected) in [
+        (&["2001:db8::5 temporary", "2001:db8::9"][..], "2001:db8::9"),
+        (&["2001:db8::5 temporary", "fd00::5"], "2001:db8::5"),
+        (&["2001:db8::5 deprecated", "fe80::5"], "fe80::5"),
+        (&["2001:db8::5 deprecated"], "2001:db8::5"),
+        (&["fe80::5"], "fe80::5"),
+        (
+            &["fe80::5 unproven"],
+            "error: fe80::5 is not yet known to be unique on its link",
+        ),
+        (
+            &["169.254.0.1"],
+            "error: 169.254.0.1 is a link-local address",
+        ),
+    ] {
+        assert_eq!(select_text(found, &rules(&[]), all), expected, "{found:?}");
+    }
+}
+
+fn suffix(text: &str, prefix_len: u8) -> Result<Suffix, InvalidSuffix> {
+    Suffix::new(text.parse().unwrap(), prefix_len)
+}
+
+#[test]
+fn a_suffix_stands_behind_the_prefix_found() {
+    for (host, prefix_len, found, expected) in [
+        ("::5", 64, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::5"),
+        (
+            "::3:0:0:0:5",
+            56,
+            "2001:db8:1:ff02:3:4:5:6",
+            "2001:db8:1:ff03::5",
+        ),
+        ("::1", 127, "2001:db8::4", "2001:db8::5"),
+        ("7fff::", 1, "8000::1", "ffff::"),
+        ("::5", 60, "2001:db8:1:2f::", "2001:db8:1:20::5"),
+    ] {
+        let behind = suffix(host, prefix_len)
+            .unwrap()
+            .behind(found.parse().unwrap());
+        assert_eq!(behind.to_string(), expected);
+    }
+    assert_eq!(suffix("::5", 0), Err(InvalidSuffix::Length(0)));
+    assert_eq!(suffix("::5", 128), Err(InvalidSuffix::Length(128)));
+    assert!(matches!(
+        suffix("::1:0:0:0:5", 64),
+        Err(InvalidSuffix::Overlap { .. })
+    ));
+}
+
+#[test]
+fn within_bounds_what_is_reported_not_what_was_found() {
+    let rules = |within: &str| Rules {
+        suffix: Some(suffix("::3:0:0:0:5", 56).unwrap()),
+        ..rules(&[within])
+    };
+    let found = &["2001:db8:1:2::9"];
+    assert_eq!(
+        select_text(found, &rules("2001:db8:1:3::/64"), Mode::Each),
+        "2001:db8:1:3::5"
+    );
+    assert_eq!(
+        select_text(found, &rules("2001:db8:1:2::/64"), Mode::Each),
+        "error: 2001:db8:1:2::9 is outside `within`"
+    );
+}
+
+#[test]
+fn networks_are_parsed() {
+    for text in [
+        "10.0.0.0/8",
+        "10.1.2.3/8",
+        "10.0.0.5",
+        "fd00::/8",
+        "0.0.0.0/0",
+    ] {
+        assert!(text.parse::<Network>().is_ok(), "{text}");
+    }
+    for text in ["", "10.0.0.0/33", "10.0.0/8", "lan", "10.0.0.0/255.0.0.0"] {
+        assert!(text.parse::<Network>().is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn prefix_and_suffix_each_keep_their_bits(found: u128, host: u128, prefix_len in 1u8..=127) {
+        let host_bits = 128 - u32::from(prefix_len);
+        let host = host & (u128::MAX >> prefix_len);
+        let suffix = Suffix::new(Ipv6Addr::from_bits(host), prefix_len).unwrap();
+        let once = suffix.behind(Ipv6Addr::from_bits(found));
+        prop_assert_eq!(once.to_bits() >> host_bits, found >> host_bits);
+        prop_assert_eq!(once.to_bits() & (u128::MAX >> prefix_len), host);
+        prop_assert_eq!(suffix.behind(once), once);
+    }
+
+    #[test]
+    fn a_choice_is_among_what_was_found_and_within(
+        found in proptest::collection::vec((any::<u128>(), any::<bool>(), any::<bool>()), 0..6),
+    ) {
+        let found: Vec<Candidate> = found
+            .into_iter()
+            .map(|(bits, temporary, deprecated)| Candidate {
+                ip: IpAddr::V6(Ipv6Addr::from_bits(bits)).to_canonical(),
+                flags: Flags { temporary, deprecated, unproven: false },
+            })
+            .collect();
+        let rules = rules(&["0.0.0.0/0", "2000::/3", "fc00::/7"]);
+        if let Ok(chosen) = select(&found, &rules, BEST) {
+            for ip in chosen.iter() {
+                let candidate = found.iter().find(|candidate| candidate.ip == ip).unwrap();
+                prop_assert!(!candidate.flags.temporary && !candidate.flags.deprecated);
+                prop_assert!(check_kind(ip, false).is_ok());
+            }
+            let mut reversed = found.clone();
+            reversed.reverse();
+            if chosen.v4.is_none() {
+                prop_assert_eq!(select(&reversed, &rules, BEST), Ok(chosen));
+            }
+        }
+    }
+}

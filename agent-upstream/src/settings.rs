@@ -1,0 +1,239 @@
+//! Flags, environment and configuration file into one checked value.
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use silo_shared::config::{ConfigError, parse_yaml, read_text};
+use silo_shared::connection::{Connection, ConnectionSettings, TokenFileMode};
+use silo_shared::credential::Secret;
+use silo_shared::program::LogFormat;
+use silo_shared::pyddns::{self, PyddnsConfig};
+use silo_shared::silo::{Hostname, SiloId};
+
+use crate::cli::Flags;
+use crate::discover::select::{Network, Rules, Suffix};
+use crate::source::AddressSource;
+
+/// How long an IPv6 prefix is unless told: that of a link (RFC 4291 section 2.5.1).
+const DEFAULT_PREFIX_LEN: u8 = 64;
+
+/// What a run needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The file that was read, if any.
+    pub(crate) file: Option<PathBuf>,
+    /// The hub and the credential.
+    pub(crate) connection: Connection,
+    /// The silo that holds the records.
+    pub(crate) silo: SiloId,
+    /// The names of this machine; at least one, none twice.
+    pub(crate) hostnames: Vec<Hostname>,
+    /// Where addresses come from.
+    pub(crate) addresses: AddressSource,
+    /// Which of them are reported.
+    pub(crate) rules: Rules,
+    /// Call the hub through this interface.
+    pub(crate) bind_interface: Option<String>,
+    /// Speak only of a change or a failure.
+    pub(crate) quiet: bool,
+    /// How lines on stderr are written.
+    pub(crate) log_format: LogFormat,
+}
+
+/// A configuration file of our own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    hub: Option<String>,
+    token: Option<Secret>,
+    token_file: Option<PathBuf>,
+    token_file_mode: Option<TokenFileMode>,
+    ca_file: Option<PathBuf>,
+    silo: Option<SiloId>,
+    hostnames: Option<Vec<Hostname>>,
+    addresses: Option<AddressSource>,
+    within: Option<Vec<Network>>,
+    ipv6_suffix: Option<Ipv6Addr>,
+    ipv6_prefix_len: Option<u8>,
+    bind_interface: Option<String>,
+    quiet: Option<bool>,
+    log_format: Option<LogFormat>,
+}
+
+/// The two kinds of configuration file.
+#[derive(Debug)]
+enum AnyFile {
+    Own(Box<File>),
+    Pyddns(PyddnsConfig),
+}
+
+impl Settings {
+    /// Reads the configuration file, puts flags and environment over it, and checks everything.
+    pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        match &flags.config {
+            Some(path) => Self::resolve(flags, Some(path), read_text(path)?),
+            None => {
+                let path = default_path();
+                match read_text(&path) {
+                    Ok(text) => Self::resolve(flags, Some(&path), text),
+                    Err(ConfigError::Missing(_)) => Self::resolve(flags, None, String::new()),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    fn resolve(flags: &Flags, path: Option<&Path>, text: String) -> Result<Self, ConfigError> {
+        let any_file = match path {
+            None => AnyFile::Own(Box::default()),
+            Some(path) => match pyddns::parse(path, &text)? {
+                Some(pyddns) => AnyFile::Pyddns(pyddns),
+                None => AnyFile::Own(Box::new(parse_yaml(path, &text)?)),
+            },
+        };
+        let stronger = ConnectionSettings {
+            hub: flags.hub.clone(),
+            token: None,
+            token_file: flags.token_file.clone(),
+            token_file_mode: flags.token_file_mode.map(Into::into),
+            ca_file: flags.ca_file.clone(),
+        };
+        let (connection, file) = match (any_file, path) {
+            (AnyFile::Pyddns(pyddns), Some(path)) => {
+                (pyddns.connection(path, &stronger)?, from_pyddns(&pyddns))
+            }
+            (AnyFile::Own(file), _) => {
+                let weaker = ConnectionSettings {
+                    hub: file.hub.clone(),
+                    token: file.token.clone(),
+                    token_file: file.token_file.clone(),
+                    token_file_mode: file.token_file_mode,
+                    ca_file: file.ca_file.clone(),
+                };
+                (weaker.overridden_by(stronger).resolve(path)?, *file)
+            }
+            (AnyFile::Pyddns(_), None) => unreachable!("a pyDDNS file was read from a path"),
+        };
+        let settings = Self {
+            file: path.map(Path::to_owned),
+            connection,
+            silo: flags.silo.clone().or(file.silo).ok_or_else(|| {
+                setting("no silo given: set `silo` in the configuration or --silo ID")
+            })?,
+            hostnames: hostnames(flags.hostnames.clone().or(file.hostnames))?,
+            addresses: flags
+                .addresses
+                .clone()
+                .or(file.addresses)
+                .unwrap_or_default(),
+            rules: Rules {
+                within: within(flags.within.clone().or(file.within))?,
+                suffix: suffix(
+                    flags.ipv6_suffix.or(file.ipv6_suffix),
+                    flags.ipv6_prefix_len.or(file.ipv6_prefix_len),
+                )?,
+            },
+            bind_interface: flags.bind_interface.clone().or(file.bind_interface),
+            quiet: flags.quiet.or(file.quiet).unwrap_or_default(),
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+        };
+        settings.check_bind_interface()?;
+        Ok(settings)
+    }
+
+    /// Elsewhere the setting would be passed over in silence.
+    fn check_bind_interface(&self) -> Result<(), ConfigError> {
+        if self.bind_interface.is_none() {
+            return Ok(());
+        }
+        if cfg!(not(any(target_os = "linux", target_os = "macos"))) {
+            return Err(setting("bind_interface works on Linux and macOS only"));
+        }
+        if cfg!(not(target_os = "linux")) && matches!(self.addresses, AddressSource::Route(_)) {
+            return Err(setting(
+                "bind_interface together with `addresses: route` works on Linux only",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn from_pyddns(pyddns: &PyddnsConfig) -> File {
+    File {
+        silo: Some(pyddns.silo.clone()),
+        hostnames: Some(pyddns.hostnames.clone()),
+        addresses: Some(match pyddns.address_source {
+            pyddns::AddressSource::ServerApi => AddressSource::Hub,
+            pyddns::AddressSource::Socket => AddressSource::Route(None),
+        }),
+        ..File::default()
+    }
+}
+
+fn setting(words: impl Into<String>) -> ConfigError {
+    ConfigError::Setting(words.into())
+}
+
+/// `/etc/silo/upstream.yaml`, or `%ProgramData%\Silo\upstream.yaml`.
+fn default_path() -> PathBuf {
+    if cfg!(windows) {
+        let folder = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
+        Path::new(&folder).join("Silo").join("upstream.yaml")
+    } else {
+        PathBuf::from("/etc/silo/upstream.yaml")
+    }
+}
+
+fn hostnames(given: Option<Vec<Hostname>>) -> Result<Vec<Hostname>, ConfigError> {
+    let Some(given) = given else {
+        return own_name(&gethostname::gethostname().to_string_lossy()).map(|name| vec![name]);
+    };
+    let mut names: Vec<Hostname> = Vec::new();
+    for name in given {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Err(setting(
+            "`hostnames` is empty: name at least one, or leave it out for this machine's own name",
+        ));
+    }
+    Ok(names)
+}
+
+/// The first label of the machine's name.
+fn own_name(full: &str) -> Result<Hostname, ConfigError> {
+    let short = full.split('.').next().unwrap_or_default();
+    Hostname::parse(short).map_err(|error| {
+        setting(format!(
+            "this machine's own name `{short}` can't be reported ({error}): set `hostnames` in the configuration or --hostnames NAME"
+        ))
+    })
+}
+
+fn within(given: Option<Vec<Network>>) -> Result<Option<Vec<Network>>, ConfigError> {
+    match given {
+        Some(networks) if networks.is_empty() => Err(setting(
+            "`within` is empty, which no address is in: name a network or leave it out",
+        )),
+        other => Ok(other),
+    }
+}
+
+fn suffix(suffix: Option<Ipv6Addr>, prefix_len: Option<u8>) -> Result<Option<Suffix>, ConfigError> {
+    match (suffix, prefix_len) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(setting(
+            "`ipv6_prefix_len` is given without `ipv6_suffix`, which it belongs to",
+        )),
+        (Some(suffix), prefix_len) => Suffix::new(suffix, prefix_len.unwrap_or(DEFAULT_PREFIX_LEN))
+            .map(Some)
+            .map_err(|error| setting(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+use silo_shared::connection::Authentication;
+
+use super::*;
+use crate::CONFIG_EXAMPLE;
+
+const TOKEN: &str = "silo_abcdefgh12_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+/// A file with mode 0600 and this text.
+fn private_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn load(text: &str, flags: Flags) -> Result<Settings, String> {
+    let file = private_file(text);
+    let flags = Flags {
+        config: Some(file.path().to_owned()),
+        ..flags
+    };
+    Settings::load(&flags).map_err(|error| error.to_string())
+}
+
+fn minimal() -> String {
+    format!("hub: http://hub:8053\ntoken: {TOKEN}\nsilo: office\nhostnames: [db]\n")
+}
+
+#[test]
+fn a_file_is_enough() {
+    let settings = load(&minimal(), Flags::default()).unwrap();
+    assert_eq!(settings.connection.hub.as_str(), "http://hub:8053/");
+    assert_eq!(settings.silo.as_str(), "office");
+    assert_eq!(settings.hostnames, [Hostname::parse("db").unwrap()]);
+    assert_eq!(settings.addresses, AddressSource::Hub);
+    assert_eq!(settings.rules.within, None);
+    assert!(!settings.quiet);
+}
+
+#[test]
+fn flags_beat_the_file() {
+    let token = private_file(&TOKEN.replace("xx", "yy"));
+    let flags = Flags {
+        hub: Some("https://other".to_owned()),
+        token_file: Some(token.path().to_owned()),
+        silo: SiloId::parse("home").ok(),
+        hostnames: Some(vec![Hostname::parse("web").unwrap()]),
+        addresses: Some(AddressSource::Route(None)),
+        quiet: Some(false),
+        ..Flags::default()
+    };
+    let settings = load(&format!("{}quiet: true\n", minimal()), flags).unwrap();
+    assert_eq!(settings.connection.hub.as_str(), "https://other/");
+    assert_eq!(
+        settings.connection.authentication,
+        Authentication::Bearer(Secret::new(TOKEN.replace("xx", "yy")))
+    );
+    assert_eq!(settings.silo.as_str(), "home");
+    assert_eq!(settings.hostnames, [Hostname::parse("web").unwrap()]);
+    assert_eq!(settings.addresses, AddressSource::Route(None));
+    assert!(!settings.quiet);
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    for (lines, words) in [
+        ("hostname: db\n", &["line 5", "hostname"][..]),
+        ("within: [10.0.0.0/33]\n", &["line 5", "within[0]"]),
+        ("within: []\n", &["within", "empty"]),
+        ("ipv6_suffix: ::5::\n", &["line 5", "ipv6_suffix"]),
+        ("ipv6_prefix_len: 64\n", &["ipv6_prefix_len", "ipv6_suffix"]),
+        (
+            "ipv6_suffix: ::5\nipv6_prefix_len: 128\n",
+            &["ipv6_prefix_len", "128"],
+        ),
+        ("ipv6_suffix: fd00::5\n", &["ipv6_suffix", "fd00::5", "64"]),
+        ("addresses: nowhere\n", &["line 5", "addresses"]),
+        ("log_format: xml\n", &["line 5", "log_format"]),
+        ("token_file: x\n", &["token", "token_file"]),
+    ] {
+        let error = load(&(minimal() + lines), Flags::default()).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{lines}: {error}");
+        }
+    }
+    for (missing, word) in [
+        ("hub", "--hub"),
+        ("token", "--token-file"),
+        ("silo", "--silo"),
+    ] {
+        let text: String = minimal()
+            .lines()
+            .filter(|line| !line.starts_with(&format!("{missing}:")))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let error = load(&text, Flags::default()).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+    let error = load(&minimal().replace("[db]", "[]"), Flags::default()).unwrap_err();
+    assert!(error.contains("hostnames"), "{error}");
+}
+
+#[test]
+fn a_hostname_given_twice_is_reported_once() {
+    let settings = load(
+        &minimal().replace("[db]", "[db, DB, web]"),
+        Flags::default(),
+    )
+    .unwrap();
+    let names: Vec<&str> = settings.hostnames.iter().map(Hostname::as_str).collect();
+    assert_eq!(names, ["db", "web"]);
+}
+
+#[test]
+fn the_machines_own_name_is_its_first_label() {
+    assert_eq!(own_name("nas.home.arpa").unwrap().as_str(), "nas");
+    assert_eq!(own_name("NAS").unwrap().as_str(), "nas");
+    for name in ["", "localhost", "my_nas", "10"] {
+        let error = own_name(name).unwrap_err().to_string();
+        assert!(error.contains("--hostnames"), "{error}");
+    }
+}
+
+#[test]
+fn a_pyddns_file_is_accepted() {
+    let text = "endpoint: http://hub:81\nusername: carol\npassword: secret\nsilo_id: office\nhostnames:\n- db\n";
+    for (line, source) in [
+        ("", AddressSource::Hub),
+        ("getIpFrom: ServerApi", AddressSource::Hub),
+        ("getIpFrom: Socket", AddressSource::Route(None)),
+    ] {
+        let settings = load(&format!("{text}{line}"), Flags::default()).unwrap();
+        assert_eq!(settings.addresses, source);
+        assert_eq!(settings.silo.as_str(), "office");
+        assert!(matches!(
+            settings.connection.authentication,
+            Authentication::Basic { .. }
+        ));
+    }
+    let error = load(&text.replace("- db", ""), Flags::default()).unwrap_err();
+    assert!(error.contains("hostnames"), "{error}");
+}
+
+/// Settings that are commented out in the example: `#key: value`, with the lines that go on behind it
+/// (`#  …`), while prose has a blank behind the `#`.
+fn commented_settings() -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in CONFIG_EXAMPLE.lines() {
+        let Some(rest) = line.strip_prefix('#') else {
+            open = false;
+            continue;
+        };
+        if rest.starts_with("  ") && open {
+            let block = blocks.last_mut().unwrap();
+            block.push_str(rest);
+            block.push('\n');
+        } else if rest.starts_with(|c: char| c.is_ascii_lowercase()) {
+            blocks.push(format!("{rest}\n"));
+            open = true;
+        } else {
+            open = false;
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_example_is_a_configuration_with_every_key() {
+    let path = Path::new("upstream.yaml");
+    let file: File = parse_yaml(path, CONFIG_EXAMPLE).unwrap();
+    assert!(file.hub.is_some() && file.token_file.is_some() && file.silo.is_some());
+    let blocks = commented_settings();
+    for block in &blocks {
+        parse_yaml::<File>(path, block).unwrap_or_else(|error| panic!("{block}{error}"));
+    }
+    for key in [
+        "hub",
+        "token",
+        "token_file",
+        "token_file_mode",
+        "ca_file",
+        "silo",
+        "hostnames",
+        "addresses",
+        "within",
+        "ipv6_suffix",
+        "ipv6_prefix_len",
+        "bind_interface",
+        "quiet",
+        "log_format",
+    ] {
+        let begins = |line: &str| line.starts_with(&format!("{key}:"));
+        assert!(
+            CONFIG_EXAMPLE.lines().any(begins) || blocks.iter().any(|block| begins(block)),
+            "{key} is missing"
+        );
+    }
+}
