@@ -1,1 +1,257 @@
-//! Starts the real binaries for the end-to-end tests.
+//! Starts the real binaries for the end-to-end tests: each in a temporary folder, on a free port,
+//! ended by process id when the test ends.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a binary of this workspace lies: beside the test's own.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in <profile>/deps");
+    let path = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        path.display()
+    );
+    path
+}
+
+/// A hub that runs as a process of its own.
+#[derive(Debug)]
+pub struct Hub {
+    child: Child,
+    data_dir: PathBuf,
+    log: PathBuf,
+    url: String,
+}
+
+impl Hub {
+    /// Starts a hub on a free port, with its data and its log in `folder`, and waits until it listens.
+    pub fn start(folder: &Path) -> Self {
+        Self::start_under(&[], folder)
+    }
+
+    /// Like [`Hub::start`], under another program such as `strace`, given with its arguments.
+    pub fn start_under(wrapper: &[&str], folder: &Path) -> Self {
+        let data_dir = folder.join("data");
+        let log = folder.join("hub.log");
+        let hub = binary("silo-hub");
+        let mut command = match wrapper {
+            [] => Command::new(hub),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(hub);
+                command
+            }
+        };
+        let child = command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&data_dir)
+            .env("RUST_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("the log can be made"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start the hub under {wrapper:?}: {error}"));
+        let mut hub = Self {
+            child,
+            data_dir,
+            log,
+            url: String::new(),
+        };
+        hub.url = hub.wait_for_address();
+        hub
+    }
+
+    fn wait_for_address(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let lines = BufReader::new(File::open(&self.log).expect("the log was made")).lines();
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening on ") {
+                    return address.trim().to_owned();
+                }
+            }
+            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+                panic!("the hub ended with {status}:\n{}", self.log());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the hub does not listen:\n{}",
+                self.log()
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    /// The hub's URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The hub's data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The first admin token.
+    pub fn admin_token(&self) -> String {
+        let file = self.data_dir.join("admin.token");
+        std::fs::read_to_string(file)
+            .expect("the first start writes it")
+            .trim()
+            .to_owned()
+    }
+
+    /// Everything that the hub has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log was made")
+    }
+
+    /// Kills the hub as a crash would, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a running child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Asks the hub to stop, and returns its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.wait().expect("a child can be waited for").code()
+    }
+
+    /// The process id of the hub itself, also when it runs under another program.
+    pub fn pid(&self) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let own = std::fs::read_link(format!("/proc/{}/exe", self.child.id()));
+        if own.is_ok_and(|path| path == binary("silo-hub")) {
+            return self.child.id();
+        }
+        let text = std::fs::read_to_string(children).expect("a tracer has children");
+        text.split_whitespace()
+            .next()
+            .and_then(|pid| pid.parse().ok())
+            .expect("the hub runs")
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(done.expect("kill is there").success(), "cannot send {name}");
+    }
+
+    /// Runs the hub's command line on the same data directory.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        Command::new(binary("silo-hub"))
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the hub's command line can be started")
+    }
+
+    /// Makes a token by the command line and returns its credential.
+    pub fn token(&self, arguments: &[&str]) -> String {
+        let output = self.cli(&[&["token", "create"], arguments].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout)
+            .expect("a credential is ASCII")
+            .trim()
+            .to_owned()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // Both fail when the hub was stopped by the test already, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Calls a hub with one credential.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    http: reqwest::Client,
+    url: String,
+    credential: String,
+}
+
+impl Caller {
+    /// Calls `hub` with a credential.
+    pub fn new(hub: &Hub, credential: &str) -> Self {
+        // An error means that a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .timeout(PATIENCE)
+            .build()
+            .expect("a client without certificates can be built");
+        Self {
+            http,
+            url: hub.url().to_owned(),
+            credential: credential.to_owned(),
+        }
+    }
+
+    /// A request with the credential.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.credential)
+    }
+
+    /// `GET`: the status and the body as JSON (null when there is none).
+    pub async fn get(&self, path: &str) -> (u16, serde_json::Value) {
+        let response = self.request(reqwest::Method::GET, path).send().await;
+        let response = response.expect("the hub answers");
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or_default())
+    }
+
+    /// `PUT` of a record's address; `None` when the hub gave no answer.
+    pub async fn put_ip(
+        &self,
+        silo: &str,
+        hostname: &str,
+        ip: &str,
+    ) -> Option<(u16, serde_json::Value)> {
+        let request = self
+            .request(
+                reqwest::Method::PUT,
+                &format!("/silos/{silo}/records/{hostname}"),
+            )
+            .json(&serde_json::json!({ "ip": ip }));
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        Some((status, response.json().await.ok()?))
+    }
+}
+
+/// Writes a file of mode 0600, such as a token file.
+pub fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file in a temporary folder can be written");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .expect("its owner can set a file's mode");
+    }
+}

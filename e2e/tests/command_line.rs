@@ -1,0 +1,146 @@
+//! The hub's command line beside a running hub, and what the hub writes about itself.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Instant;
+
+use silo_e2e::{Caller, Hub, PATIENCE, binary};
+
+async fn wait_for_status(caller: &Caller, path: &str, status: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (seen, body) = caller.get(path).await;
+        if seen == status {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still {seen}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_made_and_revoked_beside_a_running_hub_counts_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
+    let credential = hub.token(&["--name", "reader", "--role", "read", "--silo", "office"]);
+    let reader = Caller::new(&hub, &credential);
+    wait_for_status(&reader, "/silos/office", 200).await;
+    let id = &credential[5..15];
+    let listed = hub.cli(&["token", "list"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains(id) && listed.contains("reader"), "{listed}");
+    assert!(
+        !listed.contains(&credential[16..]),
+        "a listing shows a secret"
+    );
+    let started = Instant::now();
+    assert!(hub.cli(&["token", "revoke", id]).status.success());
+    wait_for_status(&reader, "/silos/office", 401).await;
+    println!(
+        "revoked by the command line, refused after {:?}",
+        started.elapsed()
+    );
+    assert_eq!(hub.cli(&["token", "revoke", id]).status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn no_secret_reaches_the_log_at_any_level() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
+    let wrong = format!("silo_aaaaaaaaaa_{}", "w".repeat(43));
+    assert_eq!(Caller::new(&hub, &wrong).get("/silos/office").await.0, 401);
+    let path = format!("/silos/office?token={wrong}");
+    assert_eq!(admin.get(&path).await.0, 200);
+    let new = admin
+        .request(reqwest::Method::POST, "/tokens")
+        .json(&serde_json::json!({"name": "n", "role": "read", "silos": ["office"]}))
+        .send()
+        .await
+        .unwrap();
+    let new: serde_json::Value = new.json().await.unwrap();
+    let secrets = [
+        &hub.admin_token()[16..],
+        &wrong[16..],
+        &new["secret"].as_str().unwrap()[16..],
+    ];
+    let log = hub.log();
+    assert!(
+        log.contains("/silos/{id}"),
+        "the log at debug level names routes:\n{log}"
+    );
+    for secret in secrets {
+        assert!(!log.contains(secret), "a secret is in the log");
+    }
+    let key = std::fs::read_to_string(hub.data_dir().join("hub.key")).unwrap();
+    assert!(!log.contains(key.trim()));
+}
+
+#[tokio::test]
+async fn wrong_use_ends_with_2_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("hub.yaml");
+    std::fs::write(&config, "listen: 127.0.0.1:0\nlistn: 5\n").unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(binary("silo-hub"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, error) = run(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("listn") && error.contains("line 2"),
+        "{error}"
+    );
+    let (code, error) = run(&["token", "create", "--name", "a", "--role", "read"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("--silo"), "{error}");
+    let (code, _) = run(&["token", "revoke", "nonsense"]);
+    assert_eq!(code, Some(2));
+    let (code, error) = run(&["serve", "--database", "oracle://db"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("sqlite:"), "{error}");
+    let (code, _) = run(&["frobnicate"]);
+    assert_eq!(code, Some(2));
+}
+
+#[tokio::test]
+async fn a_lost_key_is_named_and_can_be_reset() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let key = hub.data_dir().join("hub.key");
+    std::fs::remove_file(&key).unwrap();
+    let output = hub.cli(&["token", "list"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    for word in ["hub.key", "key_file", "silo-hub key reset"] {
+        assert!(error.contains(word), "{error}");
+    }
+    assert!(
+        !key.exists(),
+        "a key that the database does not know is never made by itself"
+    );
+    assert_eq!(hub.cli(&["key", "reset"]).status.code(), Some(0));
+    assert_eq!(hub.cli(&["token", "list"]).status.code(), Some(0));
+    let admin = Caller::new(&hub, &hub.admin_token());
+    assert_eq!(admin.get("/silos").await.0, 200, "Bearer goes on");
+}
+
+#[tokio::test]
+async fn a_second_hub_on_one_data_directory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let output = hub.cli(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("another silo-hub serves"), "{error}");
+    assert_eq!(hub.stop(), Some(0), "a stopped hub ends with 0");
+}
