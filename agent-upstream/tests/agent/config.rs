@@ -1,0 +1,231 @@
+//! Configuration file, flags and environment; what is wrong with them ends with exit code 2.
+
+use crate::hub::{Answer, Hub};
+use crate::run::{Agent, TOKEN};
+
+fn hub() -> Hub {
+    Hub::start(|request| match request.line.as_str() {
+        "GET /ip" => Answer::ip("10.0.0.5"),
+        line if line.starts_with("PUT") => {
+            Answer::record(line.rsplit('/').next().unwrap_or(""), &["10.0.0.5"], "x")
+        }
+        _ => Answer::problem(404, "no such record"),
+    })
+}
+
+#[test]
+fn flags_alone_are_enough() {
+    let hub = hub();
+    let agent = Agent::bare();
+    agent.write("token", &format!("{TOKEN}\n"), 0o600);
+    agent
+        .args(["--hub", &hub.url(), "--token-file", "token"])
+        .args(["--silo", "Office", "--hostnames", "db,web"])
+        .run()
+        .says(
+            "office: db set to 10.0.0.5, revision 42\noffice: web set to 10.0.0.5, revision 42\n",
+        );
+}
+
+#[test]
+fn variables_alone_are_enough() {
+    let hub = hub();
+    let agent = Agent::bare();
+    agent.write("token", TOKEN, 0o600);
+    agent
+        .env("SILO_UPSTREAM_HUB", &hub.url())
+        .env("SILO_UPSTREAM_TOKEN_FILE", "token")
+        .env("SILO_UPSTREAM_SILO", "office")
+        .env("SILO_UPSTREAM_HOSTNAMES", "db,web")
+        .env("SILO_UPSTREAM_WITHIN", "10.0.0.0/8,fd00::/8")
+        .env("SILO_UPSTREAM_QUIET", "1")
+        .run()
+        .says(
+            "office: db set to 10.0.0.5, revision 42\noffice: web set to 10.0.0.5, revision 42\n",
+        );
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let hub = hub();
+    let silo = |agent: Agent| {
+        agent.run();
+        let last = hub.lines().pop().unwrap();
+        last.split('/').nth(2).unwrap().to_owned()
+    };
+    let agent = || Agent::new(&hub.url(), "");
+    assert_eq!(silo(agent()), "office");
+    assert_eq!(silo(agent().env("SILO_UPSTREAM_SILO", "home")), "home");
+    let both = agent().env("SILO_UPSTREAM_SILO", "home");
+    assert_eq!(silo(both.args(["--silo", "lab"])), "lab");
+}
+
+#[test]
+fn a_wrong_configuration_is_named_with_file_line_and_key() {
+    let hub = hub();
+    for (more, words) in [
+        (
+            "hostnames: [db]\nhub_url: x\n",
+            &["upstream.yaml", "line 5", "hub_url"][..],
+        ),
+        (
+            "hostnames: [10.0.0.1]\n",
+            &["upstream.yaml", "line 4", "hostnames[0]"],
+        ),
+        (
+            "addresses: {interface: {}}\n",
+            &["upstream.yaml", "line 5", "name"],
+        ),
+        (
+            "within: 10.0.0.0/8\n",
+            &["upstream.yaml", "line 5", "within"],
+        ),
+        ("silo: home\n", &["upstream.yaml", "silo"]),
+        ("[\n", &["upstream.yaml", "line"]),
+        ("ipv6_prefix_len: 60\n", &["ipv6_suffix"]),
+    ] {
+        let ran = Agent::new(&hub.url(), more).run();
+        ran.complains(2, words);
+        assert!(!ran.stderr.contains(TOKEN), "{ran:?}");
+    }
+    assert_eq!(hub.lines(), [""; 0]);
+}
+
+#[test]
+fn a_missing_setting_says_how_to_give_it() {
+    let agent = || Agent::with_file("");
+    agent().run().complains(2, &["--hub"]);
+    let with_hub = || agent().args(["--hub", "http://127.0.0.1:1"]);
+    with_hub().run().complains(2, &["--token-file"]);
+    let with_token = with_hub();
+    with_token.write("token", TOKEN, 0o600);
+    with_token
+        .args(["--token-file", "token"])
+        .run()
+        .complains(2, &["--silo"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    Agent::bare()
+        .args(["--config", "no.yaml"])
+        .run()
+        .complains(2, &["no.yaml: there is no such file"]);
+    Agent::with_file("hub: http://h\nsilo: office\ntoken_file: no.token\n")
+        .run()
+        .complains(2, &["no.token: there is no such file"]);
+    Agent::bare()
+        .args(["--config", "."])
+        .run()
+        .complains(2, &[".: "]);
+}
+
+#[test]
+fn a_wrong_flag_is_usage() {
+    for args in [
+        ["--silo", "a/b"],
+        ["--addresses", "nowhere"],
+        ["--within", "10.0.0.0/33"],
+        ["--ipv6-suffix", "5"],
+        ["--colour", "red"],
+    ] {
+        let ran = Agent::bare().args(args).run();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.stderr.contains(args[0]), "{ran:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_token_that_others_can_read_is_refused_unless_told_otherwise() {
+    let hub = hub();
+    let agent = || {
+        let agent = Agent::with_file(&format!(
+            "hub: {}\ntoken_file: token\nsilo: office\nhostnames: [db]\n",
+            hub.url()
+        ));
+        agent.write("token", TOKEN, 0o644);
+        agent
+    };
+    agent().run().complains(2, &["token", "0644", "chmod 600"]);
+    assert_eq!(hub.lines(), [""; 0]);
+    agent()
+        .args(["--token-file-mode", "any"])
+        .run()
+        .says("office: db set to 10.0.0.5, revision 42\n");
+
+    let inline = Agent::bare();
+    let text = format!("hub: {}\ntoken: {TOKEN}\nsilo: office\n", hub.url());
+    inline.write("open.yaml", &text, 0o640);
+    inline
+        .args(["--config", "open.yaml"])
+        .run()
+        .complains(2, &["open.yaml", "0640"]);
+}
+
+#[test]
+fn a_pyddns_file_is_taken_as_it_is() {
+    let hub = hub();
+    let text = format!(
+        "endpoint: {}\nusername: carol\npassword: {TOKEN}\nsilo_id: office\n\nhostnames:\n- db\n- web\n\n\
+         # this can only be Socket or ServerApi\ngetIpFrom: ServerApi",
+        hub.url()
+    );
+    Agent::with_file(&text).run().says(
+        "office: db set to 10.0.0.5, revision 42\noffice: web set to 10.0.0.5, revision 42\n",
+    );
+    // "carol:silo_abcdefgh12_x…" in base64.
+    let authorization = hub.requests()[1].authorization.clone().unwrap();
+    assert!(
+        authorization.starts_with("Basic Y2Fyb2w6c2lsb19hYmNkZWZnaDEyX3h4"),
+        "{authorization}"
+    );
+    // The hub is on this same machine, so `Socket` finds 127.0.0.1.
+    Agent::with_file(&text.replace("getIpFrom: ServerApi", "getIpFrom: Socket"))
+        .run()
+        .complains(
+            1,
+            &["addresses from route: 127.0.0.1 is a loopback address"],
+        );
+    Agent::with_file(&text.replace("getIpFrom", "getIpFrm"))
+        .run()
+        .complains(2, &["upstream.yaml", "line 11", "getIpFrm"]);
+}
+
+/// 192.0.2.1 (RFC 5737) is not asked: the address comes from a command that fails.
+#[cfg(unix)]
+#[test]
+fn a_token_over_plain_http_to_another_machine_is_warned_of() {
+    let run = |hub: &str, more: &str| {
+        Agent::new(hub, &format!("addresses: {{command: [\"false\"]}}\n{more}"))
+            .run()
+            .stderr
+    };
+    let warned = run("http://192.0.2.1:8053", "");
+    assert!(
+        warned.contains("WARN") && warned.contains("plain HTTP"),
+        "{warned}"
+    );
+    for quiet in [
+        run("https://192.0.2.1", ""),
+        run("http://localhost:8053", ""),
+        run("http://192.0.2.1:8053", "quiet: true\n"),
+    ] {
+        assert!(!quiet.contains("WARN"), "{quiet}");
+    }
+}
+
+#[test]
+fn the_example_and_the_completions_are_printed() {
+    let example = Agent::bare().args(["config-example"]).run();
+    assert_eq!((example.code, example.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        example.stdout.trim_end(),
+        include_str!("../../../config/upstream.yaml").trim_end()
+    );
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = Agent::bare().args(["completions", shell]).run();
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(ran.stdout.contains("config-example"), "{shell}");
+    }
+}

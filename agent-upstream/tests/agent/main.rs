@@ -1,0 +1,10 @@
+//! Runs the real `silo-upstream` against a small hub that checks what it is sent.
+
+mod check;
+mod config;
+mod hub;
+#[cfg(target_os = "linux")]
+mod namespace;
+mod once;
+mod run;
+mod sources;
