@@ -27,6 +27,16 @@ pub enum ConfigError {
     Setting(String),
 }
 
+impl ConfigError {
+    /// A file that can't be read, told apart from one that is not there.
+    pub(crate) fn of_file(path: &Path, error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            _ => Self::Unreadable(path.to_owned(), error),
+        }
+    }
+}
+
 /// Reads a YAML file into settings. An empty file gives the defaults.
 pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     parse_yaml(path, &read_text(path)?)
@@ -34,10 +44,7 @@ pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 
 /// Reads a file as text, for those who look at it before they parse it.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
-        _ => ConfigError::Unreadable(path.to_owned(), error),
-    })
+    std::fs::read_to_string(path).map_err(|error| ConfigError::of_file(path, error))
 }
 
 /// Parses the text of a YAML file; `path` is for the error alone.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, read_text};
 use crate::credential::{Credential, Secret};
 
 /// What a configuration file, or flags, say of the hub; each value may be absent.
@@ -139,8 +139,8 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let metadata = std::fs::metadata(file)
-            .map_err(|error| ConfigError::Unreadable(file.to_owned(), error))?;
+        let metadata =
+            std::fs::metadata(file).map_err(|error| ConfigError::of_file(file, error))?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(ConfigError::Setting(format!(
@@ -156,11 +156,7 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
 }
 
 fn read_token(file: &Path) -> Result<Secret, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ConfigError::Missing(file.to_owned()),
-        _ => ConfigError::Unreadable(file.to_owned(), error),
-    })?;
-    Ok(Secret::new(text.trim()))
+    Ok(Secret::new(read_text(file)?.trim()))
 }
 
 /// Parses a hub's URL; its path gets a slash at the end, so that routes can be joined to it.
