@@ -12,6 +12,7 @@ use silo_shared::connection::Connection;
 use silo_shared::silo::SiloId;
 use thiserror::Error;
 
+use crate::diff;
 use crate::hosts::{BrokenMarkers, HostsFile};
 use crate::in_place::{self, InPlaceError};
 use crate::output::Output;
@@ -158,12 +159,8 @@ pub(crate) async fn diff(settings: &Settings, output: Output) -> Result<bool, Ag
         }
     }
     let name = target.path().display().to_string();
-    let text = similar::TextDiff::from_lines(bytes.as_slice(), plan.bytes.as_slice());
-    let mut shown = Vec::new();
-    text.unified_diff()
-        .header(&name, &format!("{name} (after `once`)"))
-        .to_writer(&mut shown)
-        .and_then(|()| std::io::stdout().lock().write_all(&shown))
+    diff::unified(&name, &bytes, &plan.bytes)
+        .and_then(|shown| std::io::stdout().lock().write_all(&shown))
         // Who closed our stdout has seen enough.
         .unwrap_or_default();
     Ok(well)

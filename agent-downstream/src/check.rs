@@ -43,14 +43,12 @@ pub(crate) async fn check(settings: &Settings, output: Output) -> Result<bool, A
     for (silo, result) in &results {
         let what = format!("silo {silo}");
         match result {
-            Ok(fresh) => said.ok(
-                &what,
-                format!(
-                    "{} records, revision {}",
-                    fresh.document.dnsrecords.len(),
-                    fresh.document.revision
-                ),
-            ),
+            Ok(fresh) => {
+                let count = fresh.document.dnsrecords.len();
+                let records = if count == 1 { "record" } else { "records" };
+                let revision = fresh.document.revision;
+                said.ok(&what, format!("{count} {records}, revision {revision}"));
+            }
             Err(error) => said.failed(&what, error),
         }
     }

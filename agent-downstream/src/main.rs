@@ -3,7 +3,7 @@
 //! - `cli`, `settings`: flags, environment and configuration file into one value.
 //! - `pull`: asks the hub.
 //! - `policy`: what of the answer is accepted. `hosts`: the file as bytes. `plan`: both together, one
-//!   run as a value. All three are pure.
+//!   run as a value. All three are pure. `diff`: a plan shown.
 //! - `replace` (with `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
 //! - `state`: lock, backup, journal, and what the hub last said.
 //! - `agent`, `check`: the verbs.
@@ -11,6 +11,7 @@
 mod agent;
 mod check;
 mod cli;
+mod diff;
 mod hosts;
 mod in_place;
 mod metadata;

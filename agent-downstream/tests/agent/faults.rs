@@ -1,0 +1,289 @@
+//! Each system call of a run fails, or is the last one: the hosts file then holds the old or the new
+//! bytes, and the next run succeeds and leaves nothing behind.
+//!
+//! A clean run under strace tells which calls there are; each case injects one fault into one of them,
+//! and has to see in its own trace that the fault happened.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::fake_hub::FakeHub;
+use crate::sandbox::{BINARY, Ran, Sandbox, block, clean, names_beside, need_root, run};
+use crate::trace::{Call, trace};
+
+const DB: &[(&str, &str)] = &[("db", "10.0.0.5"), ("nas", "10.0.0.7")];
+const ERRORS: [&str; 5] = ["ENOSPC", "EIO", "EROFS", "EBUSY", "EACCES"];
+
+/// The block grows in the midst of the file, so that a write in place moves what follows it.
+fn old() -> String {
+    format!(
+        "127.0.0.1 localhost\n{}10.0.0.9 mine\n",
+        block("office", "10.0.0.4 db\n")
+    )
+}
+
+fn new() -> String {
+    format!(
+        "127.0.0.1 localhost\n{}10.0.0.9 mine\n",
+        block("office", "10.0.0.5 db\n10.0.0.7 nas\n")
+    )
+}
+
+/// How the file is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By a rename.
+    Rename,
+    /// In place: another file is mounted on it.
+    InPlace,
+}
+
+/// One run on a sandbox of its own.
+struct Case<'a> {
+    way: Way,
+    hub: &'a FakeHub,
+    sandbox: Sandbox,
+}
+
+impl<'a> Case<'a> {
+    fn new(way: Way, hub: &'a FakeHub) -> Self {
+        let sandbox = Sandbox::new(old());
+        fs::write(sandbox.path("mounted"), old()).unwrap();
+        Self { way, hub, sandbox }
+    }
+
+    /// A program, in a namespace where the file is mounted if this way asks for it.
+    fn command(&self, program: &str) -> Command {
+        if self.way == Way::Rename {
+            return Command::new(program);
+        }
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "--propagation", "private", "sh", "-c"])
+            .arg(r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#)
+            .arg("sh")
+            .arg(self.sandbox.path("mounted"))
+            .arg(self.sandbox.hosts())
+            .arg(program);
+        command
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = self.sandbox.flags(self.hub);
+        if self.way == Way::InPlace {
+            arguments.push("--in-place".to_owned());
+        }
+        arguments
+    }
+
+    /// Runs with these options of strace.
+    fn trace(&self, options: &[String]) -> (Ran, Vec<Call>) {
+        let log = self.sandbox.path("trace");
+        trace(self.command("strace"), &log, options, &self.arguments())
+    }
+
+    /// The file that is to change.
+    fn hosts(&self) -> PathBuf {
+        match self.way {
+            Way::Rename => self.sandbox.hosts(),
+            Way::InPlace => self.sandbox.path("mounted"),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.hosts()).unwrap()).into_owned()
+    }
+
+    /// The next run, without a fault, must do all that was left undone.
+    fn recover(&self, after: &str) {
+        let ran = run(clean(self.command(BINARY)).args(self.arguments()));
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (0, ""),
+            "after {after}: {ran:?}"
+        );
+        assert_eq!(self.text(), new(), "after {after}");
+        assert_eq!(
+            names_beside(&self.sandbox.hosts()),
+            [""; 0],
+            "after {after}"
+        );
+        let journal = names_beside(&self.sandbox.path("state/lock"))
+            .into_iter()
+            .find(|name| name.starts_with("journal-"));
+        assert_eq!(journal, None, "after {after}");
+        // What was there before the agent ever wrote is still to be had.
+        let backups = fs::read_dir(self.sandbox.path("state"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let kept = backups
+            .filter(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with("backup-")
+            })
+            .any(|path| fs::read_to_string(path).unwrap() == old());
+        assert!(kept, "after {after}: the backup is gone");
+    }
+}
+
+/// A run without a fault, and its calls.
+fn reference(way: Way, hub: &FakeHub) -> Vec<Call> {
+    let case = Case::new(way, hub);
+    let (ran, calls) = case.trace(&[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(case.text(), new());
+    // Paths differ from sandbox to sandbox.
+    let folder = case.sandbox.path("").display().to_string();
+    let calls = calls
+        .into_iter()
+        .map(|call| Call {
+            line: call.line.replace(&folder, "/"),
+            ..call
+        })
+        .collect();
+    case.recover("no fault");
+    calls
+}
+
+fn touches_hosts(call: &Call) -> bool {
+    call.line.contains("/etc/hosts")
+        || call.line.contains("/etc/.hosts")
+        || call.line.contains("/etc>")
+        || call.line.contains("\"/etc\"")
+}
+
+/// Every error in every call that touches the hosts file's folder.
+fn inject_errors(way: Way) -> usize {
+    need_root();
+    let hub = FakeHub::office(42, DB);
+    let calls = reference(way, &hub);
+    let rename = calls
+        .iter()
+        .position(|call| call.name == "rename" && touches_hosts(call))
+        .expect("a rename over the hosts file is tried");
+    let mut cases = 0;
+    for (at, call) in calls
+        .iter()
+        .enumerate()
+        .filter(|(_, call)| touches_hosts(call))
+    {
+        if call.name == "execve" {
+            continue;
+        }
+        let writes = match call.name.as_str() {
+            "write" | "fsync" | "rename" | "ftruncate" => true,
+            "openat" => call.line.contains("O_CREAT"),
+            _ => false,
+        };
+        for error in ERRORS {
+            let case = Case::new(way, &hub);
+            let fault = format!("{}:error={error}:when={}", call.name, call.ordinal);
+            let (ran, traced) = case.trace(&["-e".to_owned(), format!("inject={fault}")]);
+            let fault = format!("{fault} in {}", call.line);
+            let hit = traced.iter().find(|call| call.line.contains("(INJECTED)"));
+            let hit = hit.unwrap_or_else(|| panic!("{fault} did not happen: {ran:?}"));
+            assert_eq!(hit.name, call.name);
+            let text = case.text();
+            match (way, ran.code) {
+                (_, 0) => assert_eq!(text, new(), "{fault}: {ran:?}"),
+                (Way::Rename, 1) if at > rename => assert_eq!(text, new(), "{fault}: {ran:?}"),
+                (_, 1) => assert_eq!(text, old(), "{fault}: {ran:?}"),
+                _ => panic!("{fault}: {ran:?}"),
+            }
+            if ran.code == 1 {
+                assert_eq!(ran.stderr.lines().count(), 1, "{fault}: {ran:?}");
+                assert!(
+                    ran.stderr.contains("/etc"),
+                    "{fault}: the message names no path: {ran:?}"
+                );
+            }
+            if writes && way == Way::Rename {
+                assert_eq!(ran.code, 1, "{fault}: {ran:?}");
+            }
+            // A failed run cleans up by itself; if that is what failed, the next one does.
+            if call.name != "unlink" {
+                assert_eq!(names_beside(&case.sandbox.hosts()), [""; 0], "{fault}");
+            }
+            case.recover(&fault);
+            cases += 1;
+        }
+    }
+    cases
+}
+
+/// A kill at every call from the opening of the hosts file on.
+fn kill_everywhere(way: Way) -> (usize, usize) {
+    const TRIES: usize = 20;
+    need_root();
+    let hub = FakeHub::office(42, DB);
+    let calls = reference(way, &hub);
+    let opens = |call: &Call| call.name == "openat" && call.line.contains("/etc/hosts\", O_RDONLY");
+    let first = calls
+        .iter()
+        .position(opens)
+        .expect("the hosts file is opened");
+    let mut torn = 0;
+    for (at, call) in calls.iter().enumerate().skip(first) {
+        let fault = format!("{}:signal=KILL:when={}", call.name, call.ordinal);
+        // What the network does differs between runs, and with it now and then a call's ordinal.
+        let hit = (0..TRIES).any(|_| {
+            let case = Case::new(way, &hub);
+            let (ran, traced) = case.trace(&["-e".to_owned(), format!("inject={fault}")]);
+            assert_ne!(ran.code, 1, "{fault}: {ran:?}");
+            let text = case.text();
+            if text != old() && text != new() {
+                assert!(way == Way::InPlace, "{fault}: {text:?}");
+                torn += 1;
+            }
+            case.recover(&format!("{fault} in {}", call.line));
+            let opened = traced.iter().position(opens);
+            let last = traced.last().unwrap();
+            let killed = fs::read_to_string(case.sandbox.path("trace"))
+                .unwrap()
+                .contains("+++ killed by SIGKILL +++");
+            killed
+                && opened.is_some_and(|opened| traced.len() - 1 - opened == at - first)
+                && last.name == call.name
+        });
+        assert!(
+            hit,
+            "no kill at call {} after the opening, {}",
+            at - first,
+            call.line
+        );
+    }
+    (calls.len() - first, torn)
+}
+
+#[test]
+fn an_error_in_any_call_leaves_the_old_or_the_new_file() {
+    let cases = inject_errors(Way::Rename);
+    println!("{cases} errors");
+    assert!(cases >= 100, "{cases}: the trace was not understood");
+}
+
+#[test]
+fn an_error_in_any_call_of_a_write_in_place_leaves_the_old_or_the_new_file() {
+    let cases = inject_errors(Way::InPlace);
+    println!("{cases} errors");
+    assert!(cases >= 150, "{cases}: the trace was not understood");
+}
+
+#[test]
+fn a_kill_at_any_call_leaves_the_old_or_the_new_file() {
+    let (cases, torn) = kill_everywhere(Way::Rename);
+    println!("{cases} kills");
+    assert!(cases >= 50, "{cases}: the trace was not understood");
+    assert_eq!(torn, 0);
+}
+
+#[test]
+fn a_kill_at_any_call_of_a_write_in_place_is_recovered_from() {
+    let (cases, torn) = kill_everywhere(Way::InPlace);
+    println!("{cases} kills, {torn} of them left the file torn");
+    assert!(cases >= 80, "{cases}: the trace was not understood");
+    assert!(torn >= 1, "no kill hit the write itself");
+}

@@ -1,0 +1,17 @@
+//! The real binary against a fake hub, on real files: what it writes, says and survives.
+//!
+//! These tests need root and `strace`, `attr`, `e2fsprogs` and `util-linux`: without them they fail and say so.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is tests, though clippy takes its helpers for more"
+)]
+
+mod fake_hub;
+mod faults;
+mod hostile_hub;
+mod hosts_file;
+mod mounts;
+mod sandbox;
+mod trace;
+mod verbs;

@@ -1,0 +1,159 @@
+//! A hosts file in a folder of its own, a state folder, a token: all that a run needs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::fake_hub::FakeHub;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_silo-downstream");
+
+pub(crate) struct Sandbox {
+    folder: tempfile::TempDir,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Sandbox {
+    /// A sandbox with these bytes in its hosts file.
+    pub(crate) fn new(hosts: impl AsRef<[u8]>) -> Self {
+        Self::within(tempfile::tempdir().unwrap(), hosts)
+    }
+
+    pub(crate) fn within(folder: tempfile::TempDir, hosts: impl AsRef<[u8]>) -> Self {
+        let sandbox = Self { folder };
+        fs::create_dir(sandbox.path("etc")).unwrap();
+        fs::write(sandbox.hosts(), hosts).unwrap();
+        fs::set_permissions(sandbox.hosts(), fs::Permissions::from_mode(0o644)).unwrap();
+        let token = format!("silo_abcdefgh12_{}\n", "x".repeat(43));
+        fs::write(sandbox.path("token"), token).unwrap();
+        sandbox.set_mode("token", 0o600);
+        // So that a configuration of the machine under test plays no part.
+        fs::write(sandbox.path("downstream.yaml"), "").unwrap();
+        sandbox
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        // Resolved, as the agent's messages name it.
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    pub(crate) fn hosts(&self) -> PathBuf {
+        self.path("etc/hosts")
+    }
+
+    pub(crate) fn read(&self) -> Vec<u8> {
+        fs::read(self.hosts()).unwrap()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.read()).unwrap()
+    }
+
+    pub(crate) fn set_mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// The names beside the hosts file.
+    pub(crate) fn beside(&self) -> Vec<String> {
+        names_beside(&self.hosts())
+    }
+
+    /// The flags of a usual run against a hub.
+    pub(crate) fn flags(&self, hub: &FakeHub) -> Vec<String> {
+        self.flags_for(&hub.url())
+    }
+
+    pub(crate) fn flags_for(&self, url: &str) -> Vec<String> {
+        let mut flags = self.file_flags();
+        flags.extend(["--hub", url, "--silo", "office"].map(str::to_owned));
+        flags.push("--token-file".to_owned());
+        flags.push(self.path("token").display().to_string());
+        flags
+    }
+
+    /// The flags that say which files to use, and no more.
+    pub(crate) fn file_flags(&self) -> Vec<String> {
+        let config = self.path("downstream.yaml");
+        let (hosts, state) = (self.hosts(), self.path("state"));
+        [
+            ("--config", config),
+            ("--hosts-file", hosts),
+            ("--state-dir", state),
+        ]
+        .into_iter()
+        .flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()])
+        .collect()
+    }
+
+    /// A usual run with further arguments.
+    pub(crate) fn run(&self, hub: &FakeHub, arguments: &[&str]) -> Ran {
+        run(agent().args(self.flags(hub)).args(arguments))
+    }
+
+    /// A usual run that has to succeed.
+    pub(crate) fn must_run(&self, hub: &FakeHub, arguments: &[&str]) -> Ran {
+        let ran = self.run(hub, arguments);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran
+    }
+}
+
+/// The agent, with nothing of this process's settings in its environment.
+pub(crate) fn agent() -> Command {
+    clean(Command::new(BINARY))
+}
+
+/// Takes our own variables out of a command's environment.
+pub(crate) fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SILO_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_LOG");
+    command
+}
+
+pub(crate) fn run(command: &mut Command) -> Ran {
+    ran(command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}")))
+}
+
+pub(crate) fn ran(output: Output) -> Ran {
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+pub(crate) fn names_beside(hosts: &Path) -> Vec<String> {
+    fs::read_dir(hosts.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| *name != hosts.file_name().unwrap().to_string_lossy())
+        .collect()
+}
+
+/// A silo's block as the agent writes it, LF.
+pub(crate) fn block(id: &str, lines: &str) -> String {
+    format!(
+        "# BEGIN silo {id} (silo-downstream keeps this block; edits are overwritten)\n{lines}# END silo {id}\n"
+    )
+}
+
+pub(crate) fn need_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test mounts, traces and changes owners: run it as root"
+    );
+}
