@@ -28,7 +28,10 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: Output) ->
             "hub: {hub} answers and sees this machine at {ip}"
         )),
         Err(error) => {
-            output.complain(format_args!("hub: {hub}: {error}"));
+            match error {
+                ReportError::Client(ClientError::Unreachable { .. }) => output.complain(error),
+                error => output.complain(format_args!("{hub}: {error}")),
+            }
             all_well = false;
         }
     }

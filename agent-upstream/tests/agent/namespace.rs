@@ -1,5 +1,6 @@
 //! What needs interfaces, routes and names of its own: run as root in fresh network and mount
-//! namespaces (unshare(1), ip(8)). Without root these tests fail.
+//! namespaces (unshare(1), ip(8)). Without root these tests fail. The interfaces are veth pairs, which
+//! smaller kernels have too, unlike dummy ones.
 
 use std::process::Command;
 
@@ -19,7 +20,7 @@ fn in_namespace(name: &str, setup: &str, body: impl FnOnce()) {
     }
     let output = Command::new("unshare")
         .args(["--net", "--mount", "--"])
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe().expect("this test itself"))
         .args(["--exact", &format!("namespace::{name}"), "--nocapture"])
         .env(INSIDE, "1")
         .output()
@@ -33,7 +34,10 @@ fn in_namespace(name: &str, setup: &str, body: impl FnOnce()) {
 
 #[track_caller]
 fn shell(script: &str) {
-    let status = Command::new("sh").args(["-ec", script]).status().unwrap();
+    let status = Command::new("sh")
+        .args(["-ec", script])
+        .status()
+        .expect("a shell");
     assert!(status.success(), "{script}");
 }
 
@@ -56,9 +60,10 @@ fn found_with(more: &str) -> String {
 #[test]
 fn the_best_addresses_of_an_interface_are_taken() {
     let setup = "
-        ip link add d0 type dummy
+        ip link add d0 type veth peer name p0
         ip link set d0 addrgenmode none
         ip link set d0 up
+        ip link set p0 up
         ip addr add 192.0.2.5/24 dev d0
         ip addr add 192.0.2.4/24 dev d0
         ip addr add 198.51.100.5/24 dev d0 label d0:1
@@ -95,15 +100,18 @@ fn the_best_addresses_of_an_interface_are_taken() {
 }
 
 #[test]
-fn temporary_deprecated_and_unproven_addresses_are_passed_over_unless_asked_for() {
-    let name = "temporary_deprecated_and_unproven_addresses_are_passed_over_unless_asked_for";
+fn temporary_and_deprecated_addresses_are_passed_over_unless_asked_for() {
+    let name = "temporary_and_deprecated_addresses_are_passed_over_unless_asked_for";
     // The kernel makes the temporary address itself, beside one that allows it (ip-address(8)).
     let setup = "
-        ip link add d0 type dummy
+        ip link add d0 type veth peer name p0
         ip link set d0 addrgenmode none
+        echo 0 > /proc/sys/net/ipv6/conf/d0/accept_dad
         ip link set d0 up
+        ip link set p0 up
         echo 2 > /proc/sys/net/ipv6/conf/d0/use_tempaddr
-        ip addr add 2001:db8::5/64 dev d0 nodad mngtmpaddr valid_lft 86400 preferred_lft 86400";
+        ip addr add 2001:db8::5/64 dev d0 nodad mngtmpaddr valid_lft 86400 preferred_lft 86400
+        ip addr add fd00::5/64 dev d0 nodad preferred_lft 0";
     in_namespace(name, setup, || {
         let listed = Command::new("ip")
             .args(["-6", "addr", "show", "dev", "d0", "temporary"])
@@ -113,24 +121,31 @@ fn temporary_deprecated_and_unproven_addresses_are_passed_over_unless_asked_for(
         let temporary = listed
             .split_whitespace()
             .find_map(|word| word.strip_suffix("/64"))
-            .expect("the kernel makes a temporary address")
-            .to_owned();
-        // A second one that is deprecated, as the permanent one is from now on.
-        shell("ip addr change 2001:db8::5/64 dev d0 preferred_lft 0 valid_lft forever");
-        let refused = found("interface:d0");
-        assert!(refused.contains("2001:db8::5 is deprecated"), "{refused}");
-        let deprecated = "{interface: {name: d0, deprecated: true}}";
-        assert_eq!(found(deprecated), "2001:db8::5");
-        shell("ip addr add 2001:db8::6/64 dev d0 nodad");
-        assert_eq!(found("interface:d0"), "2001:db8::6");
-        assert!(!temporary.is_empty());
+            .expect("the kernel makes a temporary address");
+        let only = |network: &str, more: &str| {
+            found_with(&format!(
+                "addresses: {{interface: {{name: d0{more}}}}}\nwithin: ['{network}']\n"
+            ))
+        };
+        assert_eq!(found("interface:d0"), "2001:db8::5");
+
+        let refused = only(temporary, "");
+        assert!(
+            refused.contains(&format!("{temporary} is temporary")),
+            "{refused}"
+        );
+        assert_eq!(only(temporary, ", temporary: true"), temporary);
+
+        let refused = only("fd00::/8", "");
+        assert!(refused.contains("fd00::5 is deprecated"), "{refused}");
+        assert_eq!(only("fd00::/8", ", deprecated: true"), "fd00::5");
     });
 }
 
 #[test]
 fn an_interface_that_is_not_there_is_named_with_those_that_are() {
     let name = "an_interface_that_is_not_there_is_named_with_those_that_are";
-    in_namespace(name, "ip link add d0 type dummy", || {
+    in_namespace(name, "ip link add d0 type veth peer name p0", || {
         for wanted in ["eth7", "d0"] {
             Agent::new(
                 "http://127.0.0.1:1",
@@ -149,10 +164,9 @@ fn an_interface_that_is_not_there_is_named_with_those_that_are() {
 #[test]
 fn the_route_gives_the_address_that_the_system_would_use() {
     let setup = "
-        ip link add d0 type dummy
-        ip link add d1 type dummy
-        ip link set d0 up
-        ip link set d1 up
+        ip link add d0 type veth peer name p0
+        ip link add d1 type veth peer name p1
+        for link in d0 p0 d1 p1; do ip link set $link up; done
         ip addr add 192.0.2.5/24 dev d0
         ip addr add 198.51.100.5/24 dev d1
         ip addr add fd00::5/64 dev d1 nodad
@@ -166,12 +180,42 @@ fn the_route_gives_the_address_that_the_system_would_use() {
             assert_eq!(found("route:198.51.100.9"), "198.51.100.5");
             assert_eq!(found("route:fd00::1"), "fd00::5");
             assert!(found("route:2001:db8::1").contains("no route to 2001:db8::1"));
-            let bound = "addresses: route:198.51.100.9\nbind_interface: d0\n";
-            assert_eq!(found_with(bound), "192.0.2.5");
-            let missing = "addresses: route:198.51.100.9\nbind_interface: d7\n";
-            assert!(found_with(missing).contains("bind_interface d7"));
+            // `within` ends these runs before the hub is called.
+            let bound = |interface: &str| {
+                let more = format!(
+                    "addresses: route:198.51.100.9\nbind_interface: {interface}\nwithin: [203.0.113.0/24]\n"
+                );
+                Agent::new("http://127.0.0.1:1", &more).run()
+            };
+            bound("d0").complains(1, &["192.0.2.5 is outside `within`"]);
+            bound("d1").complains(1, &["198.51.100.5 is outside `within`"]);
+            bound("d7").complains(1, &["bind_interface d7"]);
         },
     );
+}
+
+#[test]
+fn the_hub_is_called_through_the_interface_that_is_bound() {
+    let setup = "
+        ip link add d0 type veth peer name p0
+        for link in d0 p0; do ip link set $link up; done
+        ip addr add 192.0.2.5/24 dev d0";
+    let name = "the_hub_is_called_through_the_interface_that_is_bound";
+    in_namespace(name, setup, || {
+        let hub = Hub::start_at("0.0.0.0:0", |request| match request.line.as_str() {
+            "GET /ip" => Answer::ip("192.0.2.5"),
+            line if line.starts_with("PUT") => Answer::record("db", &["192.0.2.5"], "x"),
+            _ => Answer::problem(404, "no such record"),
+        });
+        let run = |interface: &str| {
+            Agent::new(&hub.url(), "")
+                .args(["--bind-interface", interface])
+                .run()
+        };
+        run("lo").says("office: db set to 192.0.2.5, revision 42\n");
+        run("d7").complains(1, &["office: db: ", &hub.url(), "No such device"]);
+        assert_eq!(hub.lines().len(), 3);
+    });
 }
 
 #[test]

@@ -10,9 +10,12 @@ const RECORD: &str = "/silos/office/records/db";
 
 /// The present, from a clock that tests may read: a file just made.
 fn now() -> String {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let modified = file.as_file().metadata().unwrap().modified().unwrap();
-    jiff::Timestamp::try_from(modified).unwrap().to_string()
+    let file = tempfile::tempfile().expect("a temporary file");
+    let metadata = file.metadata().expect("a file of our own");
+    let modified = metadata.modified().expect("a time");
+    jiff::Timestamp::try_from(modified)
+        .expect("a time of this age")
+        .to_string()
 }
 
 /// A hub that sees the caller at `ip` and answers about records by `answer`.

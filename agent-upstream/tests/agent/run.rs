@@ -1,6 +1,6 @@
 //! Runs the program with a configuration file in a folder of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// A token of the right form.
@@ -62,10 +62,6 @@ impl Agent {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Writes a file into the folder.
