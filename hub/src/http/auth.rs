@@ -14,6 +14,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use super::Hub;
 use super::client_ip::ClientIp;
 use super::error::ApiError;
+use super::origin::refuse_foreign_write;
 use crate::domain::token::Token;
 use crate::registry::Actor;
 use crate::secrets::is_credential_of;
@@ -83,6 +84,7 @@ impl FromRequestParts<Arc<Hub>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        refuse_foreign_write(parts)?;
         let Ok(ClientIp(ip)) = ClientIp::from_request_parts(parts, hub).await;
         let headers = &parts.headers;
         let browser = headers

@@ -1,26 +1,23 @@
 //! Writes that a page of another site makes a browser send are refused.
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::request::Parts;
+use axum::http::{Method, header};
 
 use super::error::ApiError;
 
 /// Refuses a write with `Sec-Fetch-Site: cross-site` or with an `Origin` that is not this host.
-pub(super) async fn refuse_foreign_writes(request: Request, next: Next) -> Response {
-    let reads = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    if !reads && is_foreign(&request) {
-        return ApiError::Forbidden("a page of another site may not write here").into_response();
+pub(super) fn refuse_foreign_write(request: &Parts) -> Result<(), ApiError> {
+    let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if !reads && is_foreign(request) {
+        return Err(ApiError::Forbidden(
+            "a page of another site may not write here",
+        ));
     }
-    next.run(request).await
+    Ok(())
 }
 
-fn is_foreign(request: &Request) -> bool {
-    let headers = request.headers();
+fn is_foreign(request: &Parts) -> bool {
+    let headers = &request.headers;
     if headers
         .get("sec-fetch-site")
         .is_some_and(|site| site == "cross-site")
@@ -30,22 +27,19 @@ fn is_foreign(request: &Request) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
     };
-    let here = request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str().to_owned())
-        .or_else(|| host(headers));
+    // HTTP/2 has the host in the target, HTTP/1.1 in a header.
+    let here = match request.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok()),
+    };
     let there = origin
         .to_str()
         .ok()
-        .and_then(|origin| origin.split_once("://"))
-        .map(|o| o.1);
+        .and_then(|origin| Some(origin.split_once("://")?.1));
     match (here, there) {
         (Some(here), Some(there)) => !here.eq_ignore_ascii_case(there),
         _ => true,
     }
-}
-
-fn host(headers: &HeaderMap) -> Option<String> {
-    Some(headers.get(header::HOST)?.to_str().ok()?.to_owned())
 }

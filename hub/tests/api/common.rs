@@ -1,0 +1,539 @@
+//! A hub to talk to, and what every answer must keep to.
+
+use std::future::{Future, IntoFuture};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use silo_hub::RunError;
+use silo_hub::domain::time::Clock;
+use silo_hub::open_hub::OpenHub;
+use silo_hub::settings::{HubArgs, HubSettings};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// When every hub's clock begins: 2026-01-02T03:04:05.678Z, in milliseconds.
+pub(crate) const START_MS: i64 = 1_767_323_045_678;
+/// The same as it travels.
+pub(crate) const START: &str = "2026-01-02T03:04:05.678Z";
+/// By when anything that a test waits for must have come.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running hub.
+pub(crate) struct TestHub {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its first admin token.
+    pub(crate) admin: String,
+    /// How it was started.
+    pub(crate) settings: HubSettings,
+    /// Its files.
+    pub(crate) dir: Arc<TempDir>,
+    clock: Arc<AtomicI64>,
+    client: Client,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), RunError>>,
+}
+
+/// The settings of a hub whose files lie in a folder.
+pub(crate) fn settings(dir: &Path) -> HubSettings {
+    HubSettings::load(&HubArgs {
+        data_dir: Some(dir.join("data")),
+        ..HubArgs::default()
+    })
+    .expect("the default settings are valid")
+}
+
+/// A client with connections of its own.
+pub(crate) fn client() -> Client {
+    // An error here means that a provider is installed already, which is as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .no_proxy()
+        .timeout(DEADLINE)
+        .build()
+        .expect("a plain client can be made")
+}
+
+/// A listener on a free port of the loopback.
+pub(crate) fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port")
+}
+
+impl TestHub {
+    /// A new hub with a new database.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A new hub with changed settings.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut HubSettings)) -> Self {
+        let dir = Arc::new(TempDir::new().expect("a folder can be made"));
+        let mut settings = settings(dir.path());
+        change(&mut settings);
+        Self::start_in(dir, settings).await
+    }
+
+    /// A new hub that believes `X-Forwarded-For` of the tests, which so come from any address.
+    pub(crate) async fn start_behind_a_proxy() -> Self {
+        Self::start_with(|settings| {
+            settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("this is a network")];
+        })
+        .await
+    }
+
+    /// A hub on files that may be there already.
+    pub(crate) async fn start_in(dir: Arc<TempDir>, settings: HubSettings) -> Self {
+        Self::start_on(listener(), dir, settings).await
+    }
+
+    /// A hub on a listener.
+    pub(crate) async fn start_on(
+        listener: TcpListener,
+        dir: Arc<TempDir>,
+        settings: HubSettings,
+    ) -> Self {
+        let address = listener.local_addr().expect("it is bound");
+        let clock = Arc::new(AtomicI64::new(START_MS));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(silo_hub::run(
+            listener,
+            settings.clone(),
+            Clock::Set(Arc::clone(&clock)),
+            async {
+                // A dropped sender stops the hub too.
+                let _ = stopped.await;
+            },
+        ));
+        let mut hub = Self {
+            address,
+            admin: String::new(),
+            settings,
+            dir,
+            clock,
+            client: client(),
+            stop,
+            running,
+        };
+        assert_eq!(hub.get("/healthz").await.status, 200);
+        hub.admin = std::fs::read_to_string(hub.data("admin.token"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        hub
+    }
+
+    /// A hub whose parts a test holds in its hands: what [`silo_hub::run`] does, but for its tasks.
+    pub(crate) async fn start_in_parts() -> (Self, Arc<OpenHub>) {
+        let dir = Arc::new(TempDir::new().expect("a folder can be made"));
+        let settings = settings(dir.path());
+        let clock = Arc::new(AtomicI64::new(START_MS));
+        let open = OpenHub::open(&settings, Clock::Set(Arc::clone(&clock)))
+            .await
+            .expect("it opens");
+        let key = open.key().await.expect("a key can be made");
+        open.first_admin_token(&key).await.expect("so can a token");
+        let listener = listener();
+        let address = listener.local_addr().expect("it is bound");
+        listener.set_nonblocking(true).expect("it can be set");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("it can be taken over");
+        let app = silo_hub::http::router(open.http(&settings, key))
+            .into_make_service_with_connect_info::<SocketAddr>();
+        let (stop, _) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            axum::serve(listener, app).await?;
+            Ok(())
+        });
+        let mut hub = Self {
+            address,
+            admin: String::new(),
+            settings,
+            dir,
+            clock,
+            client: client(),
+            stop,
+            running,
+        };
+        hub.admin = hub.read("admin.token").trim().to_owned();
+        (hub, Arc::new(open))
+    }
+
+    /// Stops the hub, and answers its folder and settings for another start.
+    pub(crate) async fn stop(self) -> (Arc<TempDir>, HubSettings) {
+        drop(self.stop);
+        tokio::time::timeout(DEADLINE, self.running)
+            .await
+            .expect("the hub stops in time")
+            .expect("the hub does not panic")
+            .expect("the hub ends without an error");
+        (self.dir, self.settings)
+    }
+
+    /// Stops the hub and starts another one on the same files.
+    pub(crate) async fn restart(self) -> Self {
+        let (dir, settings) = self.stop().await;
+        Self::start_in(dir, settings).await
+    }
+
+    /// A path in its data directory.
+    pub(crate) fn data(&self, name: &str) -> std::path::PathBuf {
+        self.settings.data_dir.join(name)
+    }
+
+    /// A text in its data directory.
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.data(name)).expect("the file is there")
+    }
+
+    /// Moves its clock forward.
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds * 1000, Ordering::AcqRel);
+    }
+
+    /// Its clock, for other parts of the same hub.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::Set(Arc::clone(&self.clock))
+    }
+
+    /// A request without a credential.
+    pub(crate) fn open_call(&self, method: Method, path: &str) -> Call {
+        let url = format!("http://{}{path}", self.address);
+        Call {
+            head: method == Method::HEAD,
+            request: self.client.request(method, url),
+        }
+    }
+
+    /// A request of the admin.
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call {
+        let call = self.open_call(method, path);
+        if self.admin.is_empty() {
+            call
+        } else {
+            call.bearer(&self.admin)
+        }
+    }
+
+    /// `GET` of the admin.
+    pub(crate) fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    /// `HEAD` of the admin.
+    pub(crate) fn head(&self, path: &str) -> Call {
+        self.call(Method::HEAD, path)
+    }
+
+    /// `PUT` of the admin.
+    pub(crate) fn put(&self, path: &str) -> Call {
+        self.call(Method::PUT, path)
+    }
+
+    /// `POST` of the admin.
+    pub(crate) fn post(&self, path: &str) -> Call {
+        self.call(Method::POST, path)
+    }
+
+    /// `DELETE` of the admin.
+    pub(crate) fn delete(&self, path: &str) -> Call {
+        self.call(Method::DELETE, path)
+    }
+
+    /// Sets a silo to these hostname/address pairs.
+    pub(crate) async fn put_silo(&self, id: &str, records: &[(&str, &str)]) -> Answer {
+        let answer = self
+            .put(&format!("/silos/{id}"))
+            .json(&dnsrecords(records))
+            .await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        answer
+    }
+
+    /// Makes a token: its id and its credential.
+    pub(crate) async fn token(&self, spec: Value) -> (String, String) {
+        let answer = self.post("/tokens").json(&spec).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let body = answer.json();
+        (text(&body["id"]), text(&body["secret"]))
+    }
+
+    /// The credential of a new token with a role, for silos, writing only these hostnames.
+    pub(crate) async fn credential(&self, role: &str, silos: &[&str], names: &[&str]) -> String {
+        let mut spec = json!({"name": format!("a {role} token"), "role": role});
+        if !silos.is_empty() {
+            spec["silos"] = json!(silos);
+        }
+        if !names.is_empty() {
+            spec["hostnames"] = json!(names);
+        }
+        self.token(spec).await.1
+    }
+
+    /// All of a silo's history, by following the links.
+    pub(crate) async fn history(&self, id: &str) -> Vec<Value> {
+        self.walk(&format!("/silos/{id}/history?limit=1000"))
+            .await
+            .concat()
+    }
+
+    /// The pages of a list, by following `Link: rel="next"`.
+    pub(crate) async fn walk(&self, path: &str) -> Vec<Vec<Value>> {
+        let admin = self.admin.clone();
+        self.walk_as(&admin, path).await
+    }
+
+    /// The pages that a token sees of a list.
+    pub(crate) async fn walk_as(&self, credential: &str, path: &str) -> Vec<Vec<Value>> {
+        let mut pages = Vec::new();
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next {
+            let answer = self
+                .open_call(Method::GET, &path)
+                .bearer(credential)
+                .await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let page = answer.json();
+            pages.push(page.as_array().expect("a list is an array").clone());
+            next = answer.next_link();
+            assert!(pages.len() < 1000, "the links lead in a circle");
+        }
+        pages
+    }
+
+    /// Sends bytes, and no more of them than these: the hub sees the client go away.
+    pub(crate) async fn broken_off(&self, request: &str) {
+        let mut stream = TcpStream::connect(self.address)
+            .await
+            .expect("the hub listens");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the hub reads");
+        stream.shutdown().await.expect("the end can be told");
+        // Whether the hub answers this or hangs up at once is its own affair.
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer))
+            .await
+            .expect("the hub hangs up in time");
+    }
+
+    /// Sends bytes as they are and answers the bytes that come back until the hub hangs up.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
+        let stream = TcpStream::connect(self.address)
+            .await
+            .expect("the hub listens");
+        let (mut reading, mut writing) = stream.into_split();
+        let request = request.as_ref().to_owned();
+        let sending = tokio::spawn(async move {
+            // The hub may hang up before everything is sent.
+            let _ = writing.write_all(&request).await;
+            writing
+        });
+        let mut answer = Vec::new();
+        // A reset after the answer is as good as an end.
+        let _ = tokio::time::timeout(DEADLINE, reading.read_to_end(&mut answer))
+            .await
+            .expect("the hub answers and hangs up in time");
+        sending.abort();
+        String::from_utf8(answer).expect("the answer is UTF-8")
+    }
+}
+
+/// The body that sets a silo to these hostname/address pairs.
+pub(crate) fn dnsrecords(records: &[(&str, &str)]) -> Value {
+    let rows: Vec<_> = records
+        .iter()
+        .map(|(hostname, ip)| json!({"hostname": hostname, "ip": ip}))
+        .collect();
+    json!({ "dnsrecords": rows })
+}
+
+/// A JSON string's text.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().expect("this is a string").to_owned()
+}
+
+/// A document's revision.
+pub(crate) fn revision(document: &Value) -> i64 {
+    document["revision"]
+        .as_i64()
+        .expect("a revision is a number")
+}
+
+/// The status of a raw answer.
+pub(crate) fn raw_status(answer: &str) -> u16 {
+    answer
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .unwrap_or_else(|| panic!("no status line: {answer:?}"))
+}
+
+/// A request in the making.
+pub(crate) struct Call {
+    head: bool,
+    request: RequestBuilder,
+}
+
+impl Call {
+    /// With one more header.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// With a credential instead of any other.
+    pub(crate) fn bearer(mut self, credential: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        let value = format!("Bearer {credential}");
+        headers.insert("authorization", value.parse().expect("a header value"));
+        self.request = self.request.headers(headers);
+        self
+    }
+
+    /// With a JSON body.
+    pub(crate) fn json(mut self, body: &Value) -> Self {
+        self.request = self.request.json(body);
+        self
+    }
+
+    /// With a body and no `Content-Type`.
+    pub(crate) fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
+    /// As if from this address, at a hub that trusts the tests.
+    pub(crate) fn from_ip(self, ip: &str) -> Self {
+        self.header("x-forwarded-for", ip)
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let response = self.request.send().await.expect("the hub answers");
+            let answer = Answer {
+                status: response.status().as_u16(),
+                headers: response.headers().clone(),
+                body: response.bytes().await.expect("the body comes").to_vec(),
+            };
+            answer.check(self.head);
+            answer
+        })
+    }
+}
+
+/// An answer of the hub.
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The headers.
+    pub(crate) headers: HeaderMap,
+    /// The content.
+    pub(crate) body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body = String::from_utf8_lossy(&self.body);
+        let body: String = body.chars().take(2000).collect();
+        write!(f, "{} {:?} {body}", self.status, self.headers)
+    }
+}
+
+impl Answer {
+    /// What holds for every answer of the hub.
+    fn check(&self, head: bool) {
+        assert_eq!(self.header("transfer-encoding"), None, "{self:?}");
+        assert_eq!(self.header("content-encoding"), None, "{self:?}");
+        if head {
+            assert!(self.body.is_empty(), "{self:?}");
+        } else if matches!(self.status, 204 | 304) {
+            assert!(self.body.is_empty(), "{self:?}");
+            assert!(
+                matches!(self.header("content-length"), None | Some("0")),
+                "{self:?}"
+            );
+        } else {
+            let length = self.body.len().to_string();
+            assert_eq!(self.header("content-length"), Some(&*length), "{self:?}");
+        }
+        if self.status >= 400 && !head {
+            assert_eq!(
+                self.header("content-type"),
+                Some("application/problem+json"),
+                "{self:?}"
+            );
+            let problem = self.json();
+            assert_eq!(problem["status"], self.status, "{self:?}");
+            let kind = text(&problem["type"]);
+            assert!(kind.starts_with("/problems/"), "{self:?}");
+            assert!(!text(&problem["title"]).is_empty(), "{self:?}");
+            assert!(!text(&problem["detail"]).is_empty(), "{self:?}");
+        }
+    }
+
+    /// A header's one value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().expect("headers are ASCII");
+        assert!(values.next().is_none(), "{name} stands there twice");
+        Some(value)
+    }
+
+    /// The entity tag.
+    pub(crate) fn etag(&self) -> String {
+        self.header("etag")
+            .unwrap_or_else(|| panic!("no ETag: {self:?}"))
+            .to_owned()
+    }
+
+    /// The content as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the content is UTF-8")
+    }
+
+    /// The content as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The methods of `Allow`, sorted.
+    pub(crate) fn allowed(&self) -> Vec<&str> {
+        let allow = self
+            .header("allow")
+            .unwrap_or_else(|| panic!("no Allow: {self:?}"));
+        let mut methods: Vec<_> = allow.split(',').map(str::trim).collect();
+        methods.sort_unstable();
+        methods
+    }
+
+    /// The pointers of a refused body.
+    pub(crate) fn pointers(&self) -> Vec<String> {
+        self.json()["errors"]
+            .as_array()
+            .map(|errors| errors.iter().map(|error| text(&error["pointer"])).collect())
+            .unwrap_or_default()
+    }
+
+    /// Where `Link: <…>; rel="next"` leads.
+    pub(crate) fn next_link(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let target = link
+            .strip_prefix('<')
+            .and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+        Some(target.unwrap_or_else(|| panic!("odd Link: {link}")).to_owned())
+    }
+}

@@ -1,0 +1,18 @@
+//! The REST interface against its contract: the real hub in this process, a real database, HTTP over
+//! the loopback. One module a subject; one binary, so that it is linked once.
+
+mod common;
+mod concurrency;
+mod conditional;
+mod expiry;
+mod failure_limit;
+mod history;
+mod limits;
+mod open_routes;
+mod records;
+mod refused_input;
+mod rights;
+mod silos;
+mod start;
+mod tokens;
+mod wait;

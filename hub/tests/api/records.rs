@@ -1,0 +1,343 @@
+//! `/silos/{id}/records/{hostname}`: one hostname, its addresses and what it carries beside them.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::common::{START, TestHub, dnsrecords, revision};
+
+const DB: &str = "/silos/office/records/db";
+
+#[tokio::test]
+async fn a_record_put_makes_a_missing_silo() {
+    let hub = TestHub::start().await;
+    let made = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.header("location"), Some(DB));
+    assert_eq!(made.header("content-location"), Some(DB));
+    let record = made.json();
+    let number = revision(&record);
+    assert_eq!(
+        record,
+        json!({
+            "hostname": "db",
+            "ips": ["10.0.0.5"],
+            "revision": number,
+            "updated_at": START,
+            "last_seen": START,
+        })
+    );
+    assert_eq!(made.etag(), format!("\"{number}-db\""));
+    let read = hub.get(DB).await;
+    assert_eq!((read.status, &read.body), (200, &made.body));
+    assert_eq!(read.etag(), made.etag());
+    let silo = hub.get("/silos/office").await.json();
+    assert_eq!(revision(&silo), number);
+    assert_eq!(silo["dnsrecords"], dnsrecords(&[("db", "10.0.0.5")])["dnsrecords"]);
+}
+
+#[tokio::test]
+async fn a_record_put_leaves_the_others() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[("db", "10.0.0.5"), ("nas", "10.0.0.7")]).await;
+    let nas = hub.get("/silos/office/records/nas").await;
+    hub.pass(5);
+    let answer = hub.put(DB).json(&json!({"ip": "10.0.0.6"})).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("location"), None);
+    assert_eq!(answer.header("content-location"), Some(DB));
+    let added = hub
+        .put("/silos/office/records/api")
+        .json(&json!({"ips": ["10.0.0.8"]}))
+        .await;
+    assert_eq!(added.status, 201);
+    let silo = hub.get("/silos/office").await.json();
+    assert_eq!(revision(&silo), revision(&added.json()));
+    assert_eq!(
+        silo["dnsrecords"],
+        dnsrecords(&[("api", "10.0.0.8"), ("db", "10.0.0.6"), ("nas", "10.0.0.7")])["dnsrecords"]
+    );
+    // The record's own revision and time stand still while others change.
+    let after = hub.get("/silos/office/records/nas").await;
+    assert_eq!((&after.body, after.etag()), (&nas.body, nas.etag()));
+    // Also through a PUT of the whole silo.
+    hub.put_silo("office", &[("nas", "10.0.0.7")]).await;
+    let after = hub.get("/silos/office/records/nas").await;
+    assert_eq!(after.etag(), nas.etag());
+    assert_eq!(after.json()["updated_at"], nas.json()["updated_at"]);
+}
+
+#[tokio::test]
+async fn families_that_are_not_named_stay() {
+    let hub = TestHub::start().await;
+    for (body, ips) in [
+        (json!({"ip": "fd00::5"}), json!(["fd00::5"])),
+        (json!({"ip": "10.0.0.5"}), json!(["10.0.0.5", "fd00::5"])),
+        (json!({"ips": ["fd00::6"]}), json!(["10.0.0.5", "fd00::6"])),
+        (json!({"ip": "::ffff:10.0.0.7"}), json!(["10.0.0.7", "fd00::6"])),
+        (json!({"ips": ["fd00::8", "10.0.0.8"]}), json!(["10.0.0.8", "fd00::8"])),
+    ] {
+        let answer = hub.put(DB).json(&body).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        assert_eq!(answer.json()["ips"], ips, "{body}");
+        assert_eq!(hub.get(DB).await.json()["ips"], ips, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn no_body_stands_for_the_callers_address() {
+    let hub = TestHub::start_behind_a_proxy().await;
+    let answer = hub.put(DB).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.json()["ips"], json!(["127.0.0.1"]));
+    for (ip, ips) in [
+        ("2001:db8::7", json!(["127.0.0.1", "2001:db8::7"])),
+        ("::ffff:192.0.2.7", json!(["192.0.2.7", "2001:db8::7"])),
+    ] {
+        let answer = hub.put(DB).from_ip(ip).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json()["ips"], ips);
+    }
+    let before = hub.get(DB).await;
+    for ip in ["::", "ff02::1", "224.0.0.1"] {
+        let answer = hub.put(DB).from_ip(ip).await;
+        assert_eq!(answer.status, 422, "{ip}");
+    }
+    assert_eq!(hub.get(DB).await.body, before.body);
+}
+
+#[tokio::test]
+async fn an_unchanged_put_moves_only_last_seen() {
+    let hub = TestHub::start().await;
+    let made = hub.put(DB).json(&json!({"ips": ["10.0.0.5", "fd00::5"]})).await;
+    let silo = hub.get("/silos/office").await;
+    let history = hub.history("office").await;
+    let mut expected = made.json();
+    for (seconds, last_seen, body) in [
+        (60, "2026-01-02T03:05:05.678Z", json!({"ips": ["fd00::5", "10.0.0.5"]})),
+        (60, "2026-01-02T03:06:05.678Z", json!({"ip": "10.0.0.5"})),
+        (30, "2026-01-02T03:06:35.678Z", json!({"ip": "::ffff:10.0.0.5"})),
+    ] {
+        hub.pass(seconds);
+        let again = hub.put(DB).json(&body).await;
+        expected["last_seen"] = json!(last_seen);
+        assert_eq!((again.status, again.json()), (200, expected.clone()));
+        assert_eq!(again.etag(), made.etag());
+        assert_eq!(hub.get(DB).await.json(), expected);
+        assert_eq!(hub.get(DB).await.etag(), made.etag());
+    }
+    // A PUT of the whole silo names its records, too.
+    hub.pass(25);
+    hub.put("/silos/office").json(&silo.json()).await;
+    expected["last_seen"] = json!("2026-01-02T03:07:00.678Z");
+    assert_eq!(hub.get(DB).await.json(), expected);
+    let after = hub.get("/silos/office").await;
+    assert_eq!((&after.body, after.etag()), (&silo.body, silo.etag()));
+    assert_eq!(hub.history("office").await, history);
+}
+
+#[tokio::test]
+async fn what_was_last_seen_survives_a_restart() {
+    let hub = TestHub::start().await;
+    let made = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    hub.pass(60);
+    hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    let hub = hub.restart().await;
+    let record = hub.get(DB).await;
+    assert_eq!(record.json()["last_seen"], "2026-01-02T03:05:05.678Z");
+    assert_eq!(record.etag(), made.etag());
+}
+
+#[tokio::test]
+async fn a_record_or_one_family_can_be_removed() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[("db", "10.0.0.5"), ("db", "fd00::5"), ("nas", "fd00::7")]).await;
+    assert_eq!(hub.delete(&format!("{DB}?family=6")).await.status, 204);
+    assert_eq!(hub.get(DB).await.json()["ips"], json!(["10.0.0.5"]));
+    assert_eq!(hub.delete(&format!("{DB}?family=6")).await.status, 404);
+    let silo = hub.get("/silos/office").await;
+    for wrong in ["5", "", "ipv4", "4 "] {
+        let answer = hub.delete(&format!("{DB}?family={wrong}")).await;
+        assert_eq!(answer.status, 422, "family {wrong:?}");
+    }
+    assert_eq!(hub.get("/silos/office").await.body, silo.body);
+    assert_eq!(hub.delete(DB).await.status, 204);
+    assert_eq!(hub.get(DB).await.status, 404);
+    assert_eq!(hub.delete(DB).await.status, 404);
+    assert_eq!(hub.delete("/silos/none/records/db").await.status, 404);
+    // The last one's removal leaves an empty silo.
+    assert_eq!(hub.delete("/silos/office/records/nas?family=6").await.status, 204);
+    let silo = hub.get("/silos/office").await;
+    assert_eq!(silo.status, 200);
+    assert_eq!(silo.json()["dnsrecords"], json!([]));
+    let removed: Vec<_> = hub
+        .history("office")
+        .await
+        .iter()
+        .take(3)
+        .map(|row| (row["hostname"].clone(), row["old_ip"].clone(), row["new_ip"].clone()))
+        .collect();
+    assert_eq!(
+        removed,
+        [
+            (json!("nas"), json!("fd00::7"), Value::Null),
+            (json!("db"), json!("10.0.0.5"), Value::Null),
+            (json!("db"), json!("fd00::5"), Value::Null),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_missing_record_is_404() {
+    let hub = TestHub::start().await;
+    assert_eq!(hub.get(DB).await.status, 404);
+    hub.put_silo("office", &[("nas", "10.0.0.7")]).await;
+    assert_eq!(hub.get(DB).await.status, 404);
+    assert_eq!(hub.get(DB).await.json()["type"], "/problems/not-found");
+}
+
+#[tokio::test]
+async fn hostnames_of_the_path_fold_like_those_of_a_body() {
+    let hub = TestHub::start().await;
+    for (path, hostname) in [
+        ("DB.Lan", "db.lan"),
+        ("db.lan.", "db.lan"),
+        ("b%C3%BCcher", "xn--bcher-kva"),
+        ("_dmarc.lan", "_dmarc.lan"),
+    ] {
+        let path = format!("/silos/Office/records/{path}");
+        let answer = hub.put(&path).json(&json!({"ip": "10.0.0.5"})).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        let place = format!("/silos/office/records/{hostname}");
+        assert_eq!(answer.header("content-location"), Some(&*place));
+        assert_eq!(answer.json()["hostname"], hostname);
+        assert_eq!(hub.get(&path).await.body, hub.get(&place).await.body);
+    }
+}
+
+#[tokio::test]
+async fn attributes_are_kept_until_they_are_cleared() {
+    let hub = TestHub::start().await;
+    let all = json!({
+        "comment": "rack 3",
+        "notify": "ops@example.org",
+        "ipv6_suffix": "::5",
+        "expires_after": 1800,
+    });
+    let mut body = all.clone();
+    body["ip"] = json!("10.0.0.5");
+    let shown = |answer: &crate::common::Answer| {
+        let record = answer.json();
+        let names = ["comment", "notify", "ipv6_suffix", "expires_after"];
+        let set = names
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), record.get(*name)?.clone())));
+        Value::Object(set.collect())
+    };
+    let answer = hub.put(DB).json(&body).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(shown(&answer), all);
+    // Left out: kept.
+    let answer = hub.put(DB).json(&json!({"ip": "10.0.0.6"})).await;
+    assert_eq!(shown(&answer), all);
+    // A PUT of the silo keeps them while the hostname stays, and never shows them.
+    let silo = hub
+        .put_silo("office", &[("db", "10.0.0.7"), ("db", "fd00::7"), ("nas", "10.0.0.9")])
+        .await;
+    assert_eq!(
+        silo.json()["dnsrecords"],
+        dnsrecords(&[("db", "10.0.0.7"), ("db", "fd00::7"), ("nas", "10.0.0.9")])["dnsrecords"]
+    );
+    assert_eq!(shown(&hub.get(DB).await), all);
+    // The removal of one family keeps them, too.
+    assert_eq!(hub.delete(&format!("{DB}?family=4")).await.status, 204);
+    assert_eq!(shown(&hub.get(DB).await), all);
+    // `null` clears.
+    let answer = hub.put(DB).json(&json!({"comment": null, "expires_after": null})).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["ips"], json!(["fd00::7"]));
+    let rest = json!({"notify": "ops@example.org", "ipv6_suffix": "::5"});
+    assert_eq!(shown(&answer), rest);
+    assert_eq!(shown(&hub.get(DB).await), rest);
+    // A hostname that went away comes back bare.
+    hub.put_silo("office", &[("nas", "10.0.0.9")]).await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    assert_eq!(shown(&hub.get(DB).await), json!({}));
+}
+
+#[tokio::test]
+async fn an_attribute_alone_takes_a_revision_and_no_history() {
+    let hub = TestHub::start().await;
+    let made = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    let history = hub.history("office").await;
+    let answer = hub.put(DB).json(&json!({"comment": "rack 3"})).await;
+    assert_eq!(answer.status, 200);
+    let number = revision(&answer.json());
+    assert!(number > revision(&made.json()));
+    assert_eq!(answer.etag(), format!("\"{number}-db\""));
+    assert_eq!(answer.json()["ips"], json!(["10.0.0.5"]));
+    let silo = hub.get("/silos/office").await;
+    assert_eq!(revision(&silo.json()), number);
+    assert_eq!(hub.history("office").await, history);
+    // The same once more changes nothing.
+    for body in [
+        json!({"comment": "rack 3"}),
+        json!({"comment": "rack 3", "ip": "10.0.0.5", "notify": null}),
+    ] {
+        let again = hub.put(DB).json(&body).await;
+        assert_eq!(again.etag(), answer.etag());
+    }
+    assert_eq!(hub.get("/silos/office").await.body, silo.body);
+}
+
+#[tokio::test]
+async fn attributes_without_an_address_make_no_record() {
+    let hub = TestHub::start().await;
+    let answer = hub.put(DB).json(&json!({"comment": "rack 3"})).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(hub.get("/silos/office").await.status, 404);
+    hub.put_silo("office", &[]).await;
+    let silo = hub.get("/silos/office").await;
+    let answer = hub.put(DB).json(&json!({"expires_after": 3600})).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(hub.get("/silos/office").await.body, silo.body);
+}
+
+#[tokio::test]
+async fn the_mail_address_is_shown_to_writers_and_admins_only() {
+    let hub = TestHub::start().await;
+    let body = json!({"ip": "10.0.0.5", "notify": "ops@example.org", "comment": "rack 3"});
+    hub.put(DB).json(&body).await;
+    for (role, shown) in [("read", false), ("write", true), ("admin", true)] {
+        let silos: &[&str] = if role == "admin" { &[] } else { &["office"] };
+        let credential = hub.credential(role, silos, &[]).await;
+        let answer = hub.open_call(Method::GET, DB).bearer(&credential).await;
+        assert_eq!(answer.json()["comment"], "rack 3", "{role}");
+        assert_eq!(answer.json().get("notify").is_some(), shown, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_read_conditionally() {
+    let hub = TestHub::start().await;
+    let made = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    let tag = made.etag();
+    for tags in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+        let answer = hub.get(DB).header("if-none-match", &tags).await;
+        assert_eq!(answer.status, 304, "{tags}");
+        assert_eq!(answer.etag(), tag);
+        assert_eq!(
+            answer.header("cache-control"),
+            made.header("cache-control"),
+            "a 304 has the Cache-Control of a 200 (RFC 9110 section 15.4.5)"
+        );
+    }
+    let number = revision(&made.json());
+    for tags in [format!("\"{number}\""), "\"x\"".to_owned()] {
+        let answer = hub.get(DB).header("if-none-match", &tags).await;
+        assert_eq!(answer.status, 200, "{tags}");
+    }
+    assert_eq!(
+        hub.get("/silos/office/records/none").header("if-none-match", "*").await.status,
+        404
+    );
+}

@@ -1,0 +1,432 @@
+//! Input that is refused: which status, which place is named, and that nothing of it was applied.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::common::{Answer, Call, TestHub, dnsrecords, raw_status};
+
+const OFFICE: &str = "/silos/office";
+const DB: &str = "/silos/office/records/db";
+
+/// Hostnames that no silo takes.
+fn wrong_hostnames() -> Vec<String> {
+    let label = "a".repeat(63);
+    let mut names: Vec<String> = [
+        "", ".", ".db", "db..lan", "db lan", "db\n10.0.0.1 wpad", "db\r", "db\t", "db\0", "a_b", "__a", "_", "a._",
+        "a#b", "*", "*.lan", "a/b", "a:b", "-a", "a-", "a.-b", "a-.b", "1234", "127.1", "10.0.0.5",
+        "a.5", "0x7f", "a.0x1f", "0X7F", "localhost", "LocalHost.", "a.localhost", "broadcasthost",
+        "ip6-localhost", "IP6-allnodes", "invalid", "a.invalid", "x.onion", "onion", "x.alt", "fd00::5",
+        "b\u{200d}.lan", "a\u{ff0e}\u{ff0e}b", "\u{7f}",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.push("a".repeat(64));
+    names.push(format!("{label}.{label}.{label}.{}", "a".repeat(62)));
+    names.push("a.".repeat(5000));
+    names
+}
+
+/// Addresses that no record takes.
+const WRONG_ADDRESSES: &[&str] = &[
+    "", " ", "db", "10.0.0", "10.0.0.256", "010.0.0.1", "10.0.0.5/24", " 10.0.0.5", "10.0.0.5 ", "10.0.0.5\n",
+    "0x0a000005", "167772165", "fe80::1%eth0", "fd00::5%1", "fd00:::5", "[fd00::5]", "10.0.0.5:80", "0.0.0.0", "::",
+    "::ffff:0.0.0.0", "224.0.0.1", "239.255.255.255", "ff02::1", "::ffff:224.0.0.1",
+];
+
+/// A silo whose state must stay as it is.
+struct Guarded {
+    hub: TestHub,
+    silo: Vec<u8>,
+    history: Vec<Value>,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let hub = TestHub::start().await;
+        let silo = hub
+            .put_silo("office", &[("db", "10.0.0.5"), ("nas", "fd00::7")])
+            .await
+            .body;
+        let history = hub.history("office").await;
+        Self { hub, silo, history }
+    }
+
+    /// Sends what is to be refused, and looks whether it changed anything.
+    async fn refused(&self, call: Call, status: u16) -> Answer {
+        let answer = call.await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(self.hub.get(OFFICE).await.body, self.silo, "{answer:?}");
+        answer
+    }
+
+    /// At the end nothing else has changed either.
+    async fn check(self) {
+        assert_eq!(self.hub.history("office").await, self.history);
+        let list = self.hub.get("/silos").await;
+        assert_eq!(list.text(), format!("[{}]", String::from_utf8_lossy(&self.silo)));
+    }
+}
+
+#[tokio::test]
+async fn wrong_hostnames_are_named_by_record_and_field() {
+    let guarded = Guarded::start().await;
+    for name in wrong_hostnames() {
+        let body = dnsrecords(&[("good", "10.0.0.1"), (&name, "10.0.0.2")]);
+        let answer = guarded.refused(guarded.hub.put(OFFICE).json(&body), 422).await;
+        assert_eq!(answer.pointers(), ["/dnsrecords/1/hostname"], "{name:?}");
+        assert_eq!(answer.json()["type"], "/problems/invalid");
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn wrong_hostnames_of_the_path_are_refused() {
+    let guarded = Guarded::start().await;
+    for name in ["a_b", "-a", "1234", "127.1", "10.0.0.5", "a.0x1f", "localhost", "x.onion", "%20", "%00", "a%0Ab", "a%2Fb", "*", "ip6-x"] {
+        let path = format!("/silos/office/records/{name}");
+        let record = json!({"ip": "10.0.0.1"});
+        for call in [
+            guarded.hub.put(&path).json(&record),
+            guarded.hub.get(&path),
+            guarded.hub.delete(&path),
+        ] {
+            guarded.refused(call, 422).await;
+        }
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn wrong_ids_are_refused() {
+    let guarded = Guarded::start().await;
+    let long = "a".repeat(64);
+    for id in ["-a", "a-", ".a", "a.", "_", "a%20b", "%C3%A4", "a%0A", "a%2Fb", "a%00", "*", &long] {
+        let path = format!("/silos/{id}");
+        for call in [
+            guarded.hub.put(&path).json(&dnsrecords(&[])),
+            guarded.hub.get(&path),
+            guarded.hub.delete(&path),
+            guarded.hub.put(&format!("{path}/records/db")).json(&json!({"ip": "10.0.0.1"})),
+            guarded.hub.get(&format!("{path}/history")),
+        ] {
+            guarded.refused(call, 422).await;
+        }
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn wrong_addresses_are_named_by_record_and_field() {
+    let guarded = Guarded::start().await;
+    for ip in WRONG_ADDRESSES {
+        let body = dnsrecords(&[("good", "10.0.0.1"), ("db", ip)]);
+        let answer = guarded.refused(guarded.hub.put(OFFICE).json(&body), 422).await;
+        assert_eq!(answer.pointers(), ["/dnsrecords/1/ip"], "{ip:?}");
+        let answer = guarded
+            .refused(guarded.hub.put(DB).json(&json!({"ip": ip})), 422)
+            .await;
+        assert_eq!(answer.pointers(), ["/ip"], "{ip:?}");
+        let answer = guarded
+            .refused(guarded.hub.put(DB).json(&json!({"ips": ["10.0.0.1", ip]})), 422)
+            .await;
+        assert_eq!(answer.pointers(), ["/ips/1"], "{ip:?}");
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn every_wrong_place_is_named() {
+    let guarded = Guarded::start().await;
+    let body = dnsrecords(&[("a_b", "x"), ("ok", "10.0.0.1"), ("c", "::")]);
+    let answer = guarded.refused(guarded.hub.put(OFFICE).json(&body), 422).await;
+    let mut pointers = answer.pointers();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/dnsrecords/0/hostname", "/dnsrecords/0/ip", "/dnsrecords/2/ip"]);
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn duplicates_are_named() {
+    let guarded = Guarded::start().await;
+    for (first, second) in [
+        (("x", "10.0.0.1"), ("x", "10.0.0.2")),
+        (("x", "10.0.0.1"), ("x", "10.0.0.1")),
+        (("x", "10.0.0.1"), ("X.", "::ffff:10.0.0.3")),
+        (("x", "fd00::1"), ("x", "fd00::2")),
+        (("bücher", "10.0.0.1"), ("xn--bcher-kva", "10.0.0.2")),
+    ] {
+        let body = dnsrecords(&[first, ("y", "10.0.0.9"), second]);
+        let answer = guarded.refused(guarded.hub.put(OFFICE).json(&body), 422).await;
+        let pointers = answer.pointers();
+        assert_eq!(pointers.len(), 1, "{answer:?}");
+        assert!(pointers[0].starts_with("/dnsrecords/2"), "{answer:?}");
+    }
+    for ips in [
+        json!(["10.0.0.1", "10.0.0.2"]),
+        json!(["fd00::1", "fd00::1"]),
+        json!(["10.0.0.1", "::ffff:10.0.0.1"]),
+    ] {
+        let answer = guarded
+            .refused(guarded.hub.put(DB).json(&json!({"ips": ips})), 422)
+            .await;
+        assert_eq!(answer.pointers(), ["/ips/1"]);
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn a_body_for_another_silo_is_refused() {
+    let guarded = Guarded::start().await;
+    for id in [json!("home"), json!(""), json!(7), json!(null), json!(["office"])] {
+        let body = json!({"id": id, "dnsrecords": []});
+        let answer = guarded.refused(guarded.hub.put(OFFICE).json(&body), 422).await;
+        assert_eq!(answer.pointers(), ["/id"], "{id}");
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn wrong_types_are_named() {
+    let guarded = Guarded::start().await;
+    for (body, pointer) in [
+        (json!([]), ""),
+        (json!("office"), ""),
+        (json!(null), ""),
+        (json!({}), "/dnsrecords"),
+        (json!({"dnsrecords": null}), "/dnsrecords"),
+        (json!({"dnsrecords": {}}), "/dnsrecords"),
+        (json!({"dnsrecords": "db"}), "/dnsrecords"),
+        (json!({"dnsrecords": [7]}), "/dnsrecords/0"),
+        (json!({"dnsrecords": [["db", "10.0.0.1"]]}), "/dnsrecords/0"),
+        (json!({"dnsrecords": [null]}), "/dnsrecords/0"),
+        (json!({"dnsrecords": [{"ip": "10.0.0.1"}]}), "/dnsrecords/0/hostname"),
+        (json!({"dnsrecords": [{"hostname": "db"}]}), "/dnsrecords/0/ip"),
+        (json!({"dnsrecords": [{"hostname": 7, "ip": "10.0.0.1"}]}), "/dnsrecords/0/hostname"),
+        (json!({"dnsrecords": [{"hostname": "db", "ip": 7}]}), "/dnsrecords/0/ip"),
+        (json!({"dnsrecords": [{"hostname": "db", "ip": null}]}), "/dnsrecords/0/ip"),
+        (json!({"dnsrecords": [{"hostname": "db", "ip": ["10.0.0.1"]}]}), "/dnsrecords/0/ip"),
+    ] {
+        let answer = guarded.refused(guarded.hub.put(OFFICE).json(&body), 422).await;
+        assert_eq!(answer.pointers(), [pointer], "{body}");
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn wrong_record_bodies_are_named() {
+    let guarded = Guarded::start().await;
+    for (body, pointer) in [
+        (json!([]), ""),
+        (json!("10.0.0.1"), ""),
+        (json!({"ip": 7}), "/ip"),
+        (json!({"ip": null}), "/ip"),
+        (json!({"ip": ["10.0.0.1"]}), "/ip"),
+        (json!({"ips": "10.0.0.1"}), "/ips"),
+        (json!({"ips": null}), "/ips"),
+        (json!({"ips": []}), "/ips"),
+        (json!({"ips": [], "comment": "x"}), "/ips"),
+        (json!({"ips": [7]}), "/ips/0"),
+        (json!({"ip": "10.0.0.1", "comment": 7}), "/comment"),
+        (json!({"ip": "10.0.0.1", "comment": "x".repeat(100_000)}), "/comment"),
+        (json!({"ip": "10.0.0.1", "notify": "nobody"}), "/notify"),
+        (json!({"ip": "10.0.0.1", "notify": "a@b\r\nBcc: c@d"}), "/notify"),
+        (json!({"ip": "10.0.0.1", "notify": "a@b, c@d"}), "/notify"),
+        (json!({"ip": "10.0.0.1", "notify": ["a@b"]}), "/notify"),
+        (json!({"ip": "10.0.0.1", "ipv6_suffix": "10.0.0.1"}), "/ipv6_suffix"),
+        (json!({"ip": "10.0.0.1", "ipv6_suffix": 5}), "/ipv6_suffix"),
+        (json!({"ip": "10.0.0.1", "expires_after": 1799}), "/expires_after"),
+        (json!({"ip": "10.0.0.1", "expires_after": 0}), "/expires_after"),
+        (json!({"ip": "10.0.0.1", "expires_after": -1800}), "/expires_after"),
+        (json!({"ip": "10.0.0.1", "expires_after": 1e300}), "/expires_after"),
+        (json!({"ip": "10.0.0.1", "expires_after": 1800.5}), "/expires_after"),
+        (json!({"ip": "10.0.0.1", "expires_after": i64::MAX}), "/expires_after"),
+        (json!({"ip": "10.0.0.1", "expires_after": "1800"}), "/expires_after"),
+        (json!({"expires_after": 5}), "/expires_after"),
+    ] {
+        let answer = guarded.refused(guarded.hub.put(DB).json(&body), 422).await;
+        assert_eq!(answer.pointers(), [pointer], "{body}");
+    }
+    // Neither, or both.
+    for body in [json!({}), json!({"other": 1}), json!({"ip": "10.0.0.1", "ips": ["10.0.0.1"]})] {
+        guarded.refused(guarded.hub.put(DB).json(&body), 422).await;
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused() {
+    let guarded = Guarded::start().await;
+    let deep = format!("{{\"dnsrecords\":{}", "[".repeat(500_000));
+    let deep_in_a_record = format!("{{\"ip\":{}", "{\"ip\":".repeat(150_000));
+    for body in [
+        b"{".to_vec(),
+        b"{\"dnsrecords\":[],}".to_vec(),
+        b"dnsrecords=[]".to_vec(),
+        b"{\"dnsrecords\":[]} more".to_vec(),
+        b"{'dnsrecords':[]}".to_vec(),
+        b"{\"dnsrecords\":[{\"hostname\":\"\xff\",\"ip\":\"10.0.0.1\"}]}".to_vec(),
+        b"\xef\xbb\xbf{\"dnsrecords\":[]}".to_vec(),
+        b"{\"dnsrecords\":[{\"hostname\":\"\\ud800\",\"ip\":\"10.0.0.1\"}]}".to_vec(),
+        b" ".to_vec(),
+        b"\0".to_vec(),
+        deep.into_bytes(),
+        deep_in_a_record.into_bytes(),
+    ] {
+        for path in [OFFICE, DB] {
+            let answer = guarded.hub.put(path).body(body.clone());
+            let answer = guarded.refused(answer, 400).await;
+            assert_eq!(answer.json()["type"], "/problems/malformed");
+        }
+    }
+    guarded.refused(guarded.hub.put(OFFICE), 400).await;
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn a_silo_holds_at_most_10_000_records() {
+    let guarded = Guarded::start().await;
+    let names: Vec<String> = (0..10_001).map(|number| format!("h{number}")).collect();
+    let rows: Vec<_> = names.iter().map(|name| (name.as_str(), "10.0.0.1")).collect();
+    let answer = guarded
+        .refused(guarded.hub.put(OFFICE).json(&dnsrecords(&rows)), 422)
+        .await;
+    let pointers = answer.pointers();
+    assert_eq!(pointers.len(), 1);
+    assert!(pointers[0].starts_with("/dnsrecords"), "{pointers:?}");
+    guarded.check().await;
+
+    let hub = TestHub::start().await;
+    let full = hub.put_silo("full", &rows[..10_000]).await;
+    assert_eq!(full.status, 201);
+    // A hostname more, or a family more, is one too many.
+    for (name, ip) in [("new", "10.0.0.2"), ("h1", "fd00::1")] {
+        let path = format!("/silos/full/records/{name}");
+        let answer = hub.put(&path).json(&json!({"ip": ip})).await;
+        assert_eq!(answer.status, 422, "{name}");
+    }
+    assert_eq!(hub.get("/silos/full").await.body, full.body);
+    let answer = hub.put("/silos/full/records/h1").json(&json!({"ip": "10.0.0.2"})).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(hub.delete("/silos/full/records/h1").await.status, 204);
+    let answer = hub.put("/silos/full/records/new").json(&json!({"ip": "10.0.0.2"})).await;
+    assert_eq!(answer.status, 201);
+}
+
+#[tokio::test]
+async fn a_body_has_at_most_one_mebibyte() {
+    let guarded = Guarded::start().await;
+    let comment = |bytes: usize| {
+        let frame = r#"{"dnsrecords":[],"more":""}"#;
+        let filled = format!(r#"{{"dnsrecords":[],"more":"{}"}}"#, "x".repeat(bytes - frame.len()));
+        assert_eq!(filled.len(), bytes);
+        filled
+    };
+    for bytes in [1024 * 1024 + 1, 2 * 1024 * 1024] {
+        for path in [OFFICE, DB] {
+            let answer = guarded
+                .refused(guarded.hub.put(path).body(comment(bytes)), 413)
+                .await;
+            assert_eq!(answer.json()["type"], "/problems/too-large");
+        }
+    }
+    // Without Content-Length the hub finds out while it reads.
+    let admin = guarded.hub.admin.clone();
+    let mut request = format!(
+        "PUT {OFFICE} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {admin}\r\n\
+         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    );
+    for _ in 0..32 {
+        request.push_str(&format!("10000\r\n{}\r\n", " ".repeat(0x10000)));
+    }
+    request.push_str("0\r\n\r\n");
+    let answer = guarded.hub.raw(&request).await;
+    assert_eq!(raw_status(&answer), 413, "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+    // A length that is announced is refused before anything is sent.
+    let request = format!(
+        "PUT {OFFICE} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {admin}\r\n\
+         Content-Length: 99999999999\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    );
+    let answer = guarded.hub.raw(&request).await;
+    assert_eq!(raw_status(&answer), 413, "{answer}");
+    guarded.check().await;
+
+    let hub = TestHub::start().await;
+    let answer = hub.put("/silos/most").body(comment(1024 * 1024)).await;
+    assert_eq!(answer.status, 201);
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_as_good() {
+    let hub = TestHub::start().await;
+    let answer = hub
+        .raw(format!(
+            "PUT {DB} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\n\
+             Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+             8\r\n{{\"ip\":\"1\r\n9\r\n0.0.0.5\"}}\r\n0\r\n\r\n",
+            hub.admin
+        ))
+        .await;
+    assert_eq!(raw_status(&answer), 201, "{answer}");
+    assert_eq!(hub.get(DB).await.json()["ips"], json!(["10.0.0.5"]));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_changes_nothing() {
+    let guarded = Guarded::start().await;
+    let body = dnsrecords(&[("db", "10.0.0.6")]).to_string();
+    let request = format!(
+        "PUT {OFFICE} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        guarded.hub.admin,
+        body.len() + 1,
+    );
+    guarded.hub.broken_off(&request).await;
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn wrong_queries_are_refused() {
+    let guarded = Guarded::start().await;
+    let history = "/silos/office/history";
+    for (path, query) in [
+        ("/silos", "limit=0"),
+        ("/silos", "limit=1001"),
+        ("/silos", "limit=-1"),
+        ("/silos", "limit=many"),
+        ("/silos", "limit="),
+        ("/silos", "limit=1.5"),
+        ("/silos", "limit=99999999999999999999"),
+        ("/silos", "after=-a"),
+        ("/silos", "after=a%2Fb"),
+        (history, "limit=0"),
+        (history, "limit=1001"),
+        (history, "limit=x"),
+        (history, "hostname=a_b"),
+        (history, "hostname=%ff"),
+        (history, "cursor=nonsense"),
+        (history, "cursor=AAAA"),
+        (OFFICE, "format=xml"),
+        (OFFICE, "format="),
+    ] {
+        let call = guarded.hub.get(&format!("{path}?{query}"));
+        let answer = guarded.refused(call, 422).await;
+        let name = query.split('=').next().unwrap_or_default();
+        assert_eq!(answer.pointers(), [format!("/{name}")], "{path}?{query}");
+    }
+    for path in ["/silos?unknown=1", "/silos/office?x", "/silos/office/history?%ff=%ff"] {
+        assert_eq!(guarded.hub.call(Method::GET, path).await.status, 200, "{path}");
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn odd_names_in_bodies_never_reach_hosts_lines() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    for name in ["db\n10.0.0.9 bank", "db\r10.0.0.9 bank", "db 10.0.0.9", "db#", "db\u{2028}x", "db\u{85}x"] {
+        let answer = hub.put(OFFICE).json(&dnsrecords(&[(name, "10.0.0.5")])).await;
+        assert_eq!(answer.status, 422, "{name:?}");
+    }
+    assert_eq!(hub.get("/silos/office?format=hosts").await.text(), "10.0.0.5 db\n");
+}

@@ -1,0 +1,453 @@
+//! `/silos` and `/silos/{id}`: what a silo looks like, and how one is made, replaced and removed.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::common::{START, START_MS, TestHub, dnsrecords, revision, text};
+
+const UNSORTED: &[(&str, &str)] = &[
+    ("nas.home.arpa", "10.0.0.7"),
+    ("db", "fd00::5"),
+    ("db", "10.0.0.5"),
+    ("a-b", "10.0.0.1"),
+    ("_x", "10.0.0.3"),
+    ("a.b", "10.0.0.2"),
+];
+const SORTED: &[(&str, &str)] = &[
+    ("_x", "10.0.0.3"),
+    ("a-b", "10.0.0.1"),
+    ("a.b", "10.0.0.2"),
+    ("db", "10.0.0.5"),
+    ("db", "fd00::5"),
+    ("nas.home.arpa", "10.0.0.7"),
+];
+
+#[tokio::test]
+async fn a_new_silo_is_answered_201_as_it_is_stored() {
+    let hub = TestHub::start().await;
+    let made = hub.put("/silos/office").json(&dnsrecords(UNSORTED)).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.header("location"), Some("/silos/office"));
+    assert_eq!(made.header("content-location"), Some("/silos/office"));
+    assert_eq!(made.header("content-type"), Some("application/json"));
+    let silo = made.json();
+    let revision = revision(&silo);
+    assert_eq!(made.etag(), format!("\"{revision}\""));
+    assert_eq!(
+        silo,
+        json!({
+            "id": "office",
+            "dnsrecords": dnsrecords(SORTED)["dnsrecords"],
+            "revision": revision,
+            "updated_at": START,
+        })
+    );
+    let read = hub.get("/silos/office").await;
+    assert_eq!(read.status, 200);
+    assert_eq!(read.body, made.body);
+    assert_eq!(read.etag(), made.etag());
+    assert_eq!(read.header("content-type"), Some("application/json"));
+    assert_eq!(read.header("cache-control"), Some("private, no-cache"));
+    assert_eq!(read.header("vary"), Some("Accept"));
+    assert_eq!(read.header("preference-applied"), None);
+}
+
+#[tokio::test]
+async fn a_new_database_begins_its_revisions_at_the_time_in_microseconds() {
+    let hub = TestHub::start().await;
+    let first = revision(&hub.put_silo("a", &[]).await.json());
+    let begin = START_MS * 1000;
+    assert!((begin..begin + 1000).contains(&first), "{first}");
+    let mut last = first;
+    for (id, ip) in [("b", "10.0.0.1"), ("a", "10.0.0.2"), ("b", "10.0.0.3")] {
+        let next = revision(&hub.put_silo(id, &[("db", ip)]).await.json());
+        assert!(next > last, "revisions grow over the whole hub");
+        last = next;
+    }
+}
+
+#[tokio::test]
+async fn a_put_replaces_all_records() {
+    let hub = TestHub::start().await;
+    let old = hub.put_silo("office", UNSORTED).await;
+    hub.pass(60);
+    let new = hub
+        .put("/silos/office")
+        .json(&dnsrecords(&[("db", "10.0.0.6")]))
+        .await;
+    assert_eq!(new.status, 200);
+    assert_eq!(new.header("location"), None);
+    assert_eq!(new.header("content-location"), Some("/silos/office"));
+    let silo = new.json();
+    assert!(revision(&silo) > revision(&old.json()));
+    assert_eq!(new.etag(), format!("\"{}\"", revision(&silo)));
+    assert_eq!(silo["updated_at"], "2026-01-02T03:05:05.678Z");
+    assert_eq!(silo["dnsrecords"], json!([{"hostname": "db", "ip": "10.0.0.6"}]));
+    assert_eq!(hub.get("/silos/office").await.body, new.body);
+    assert_eq!(hub.get("/silos/office/records/nas.home.arpa").await.status, 404);
+}
+
+#[tokio::test]
+async fn unchanged_put_keeps_the_revision_and_adds_no_history() {
+    let hub = TestHub::start().await;
+    let first = hub.put_silo("office", &[("db", "10.0.0.5"), ("nas", "fd00::7")]).await;
+    let history = hub.history("office").await;
+    hub.pass(60);
+    for same in [
+        [("db", "10.0.0.5"), ("nas", "fd00::7")],
+        [("nas", "fd00::7"), ("db", "10.0.0.5")],
+        [("DB.", "::ffff:10.0.0.5"), ("Nas", "FD00:0:0:0::7")],
+    ] {
+        let again = hub.put("/silos/office").json(&dnsrecords(&same)).await;
+        assert_eq!(again.status, 200);
+        assert_eq!(again.body, first.body);
+        assert_eq!(again.etag(), first.etag());
+    }
+    assert_eq!(hub.get("/silos/office").await.body, first.body);
+    assert_eq!(hub.history("office").await, history);
+    let next = hub.put_silo("other", &[]).await;
+    assert_eq!(revision(&next.json()), revision(&first.json()) + 1);
+}
+
+#[tokio::test]
+async fn what_was_read_can_be_edited_and_put_back() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let read = hub.get("/silos/office").await;
+    let mut silo = read.json();
+    let rows = silo["dnsrecords"].as_array_mut().unwrap();
+    rows.push(json!({"hostname": "nas", "ip": "10.0.0.7", "comment": "unknown members are ignored"}));
+    let written = hub
+        .put("/silos/office")
+        .header("if-match", &read.etag())
+        .json(&silo)
+        .await;
+    assert_eq!(written.status, 200);
+    assert_eq!(
+        written.json()["dnsrecords"],
+        dnsrecords(&[("db", "10.0.0.5"), ("nas", "10.0.0.7")])["dnsrecords"]
+    );
+    assert!(revision(&written.json()) > revision(&read.json()));
+}
+
+#[tokio::test]
+async fn revision_and_time_of_a_body_are_ignored() {
+    let hub = TestHub::start().await;
+    let made = hub
+        .put("/silos/office")
+        .json(&json!({"dnsrecords": [], "revision": 7, "updated_at": "never", "more": {}}))
+        .await;
+    assert_eq!(made.status, 201);
+    assert!(revision(&made.json()) > 7);
+    assert_eq!(made.json()["updated_at"], START);
+    let made = hub
+        .put("/silos/b")
+        .json(&json!({"dnsrecords": [], "revision": "x", "updated_at": null}))
+        .await;
+    assert_eq!(made.status, 201);
+}
+
+#[tokio::test]
+async fn upper_case_ids_fold() {
+    let hub = TestHub::start().await;
+    let made = hub
+        .put("/silos/OFFICE")
+        .json(&json!({"id": "Office", "dnsrecords": []}))
+        .await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.header("location"), Some("/silos/office"));
+    assert_eq!(made.json()["id"], "office");
+    assert_eq!(hub.get("/silos/oFFice").await.body, made.body);
+    assert_eq!(hub.put_silo("office", &[]).await.status, 200);
+    assert_eq!(hub.delete("/silos/OffICE").await.status, 204);
+    assert_eq!(hub.get("/silos/office").await.status, 404);
+}
+
+#[tokio::test]
+async fn hostnames_and_addresses_are_stored_in_one_spelling() {
+    let hub = TestHub::start().await;
+    let made = hub
+        .put_silo(
+            "office",
+            &[
+                ("DB.Lan.", "10.0.0.5"),
+                ("bücher.lan", "FD00:0:0::5"),
+                ("_sip._tcp", "::ffff:10.0.0.9"),
+            ],
+        )
+        .await;
+    assert_eq!(
+        made.json()["dnsrecords"],
+        dnsrecords(&[
+            ("_sip._tcp", "10.0.0.9"),
+            ("db.lan", "10.0.0.5"),
+            ("xn--bcher-kva.lan", "fd00::5"),
+        ])["dnsrecords"]
+    );
+}
+
+#[tokio::test]
+async fn a_body_needs_no_type_and_curls_own_is_as_good() {
+    let hub = TestHub::start().await;
+    let body = dnsrecords(&[("db", "10.0.0.5")]).to_string();
+    let record = r#"{"ip":"10.0.0.6"}"#;
+    for (number, kind) in [
+        None,
+        Some("application/x-www-form-urlencoded"),
+        Some("application/json"),
+        Some("Application/JSON; charset=utf-8"),
+        Some("application/x-www-form-urlencoded; charset=UTF-8"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let silo = hub.put(&format!("/silos/s{number}")).body(body.clone());
+        let record = hub.put(&format!("/silos/r{number}/records/db")).body(record);
+        let (silo, record) = match kind {
+            None => (silo.await, record.await),
+            Some(kind) => (
+                silo.header("content-type", kind).await,
+                record.header("content-type", kind).await,
+            ),
+        };
+        assert_eq!(silo.status, 201, "{kind:?}");
+        assert_eq!(silo.json()["dnsrecords"][0]["ip"], "10.0.0.5");
+        assert_eq!(record.status, 201, "{kind:?}");
+        assert_eq!(record.json()["ips"], json!(["10.0.0.6"]));
+    }
+}
+
+#[tokio::test]
+async fn other_types_are_refused_and_change_nothing() {
+    let hub = TestHub::start().await;
+    let before = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let body = dnsrecords(&[("db", "10.0.0.6")]).to_string();
+    for kind in ["text/plain", "application/xml", "multipart/form-data; boundary=x", "json"] {
+        for (path, body) in [
+            ("/silos/office", body.as_str()),
+            ("/silos/office/records/db", r#"{"ip":"10.0.0.6"}"#),
+        ] {
+            let answer = hub
+                .put(path)
+                .header("content-type", kind)
+                .body(body.to_owned())
+                .await;
+            assert_eq!(answer.status, 415, "{kind} {path}");
+            assert_eq!(answer.json()["type"], "/problems/media-type");
+        }
+    }
+    assert_eq!(hub.get("/silos/office").await.body, before.body);
+}
+
+#[tokio::test]
+async fn only_silos_and_records_take_a_body_without_its_type() {
+    let hub = TestHub::start().await;
+    let spec = json!({"name": "n", "role": "admin"}).to_string();
+    let answer = hub.post("/tokens").body(spec.clone()).await;
+    assert_eq!(answer.status, 415);
+    let answer = hub
+        .post("/tokens")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(spec.clone())
+        .await;
+    assert_eq!(answer.status, 415);
+    let answer = hub
+        .post("/tokens")
+        .header("content-type", "application/json")
+        .body(spec)
+        .await;
+    assert_eq!(answer.status, 201);
+}
+
+#[tokio::test]
+async fn a_deleted_silo_is_gone_and_leaves_its_history() {
+    let hub = TestHub::start().await;
+    let made = hub.put_silo("office", &[("db", "10.0.0.5"), ("db", "fd00::5")]).await;
+    assert_eq!(hub.delete("/silos/office").await.status, 204);
+    assert_eq!(hub.get("/silos/office").await.status, 404);
+    assert_eq!(hub.get("/silos/office/records/db").await.status, 404);
+    assert_eq!(hub.get("/silos").await.text(), "[]");
+    let again = hub.delete("/silos/office").await;
+    assert_eq!(again.status, 404);
+    let rows = hub.history("office").await;
+    let ips: Vec<_> = rows
+        .iter()
+        .map(|row| (row["old_ip"].clone(), row["new_ip"].clone()))
+        .collect();
+    assert_eq!(
+        ips,
+        [
+            (json!("10.0.0.5"), Value::Null),
+            (json!("fd00::5"), Value::Null),
+            (Value::Null, json!("10.0.0.5")),
+            (Value::Null, json!("fd00::5")),
+        ]
+    );
+    assert!(revision(&rows[0]) > revision(&made.json()));
+    let anew = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    assert_eq!(anew.status, 201);
+    assert!(revision(&anew.json()) > revision(&rows[0]));
+    assert_eq!(hub.history("office").await.len(), 5);
+}
+
+#[tokio::test]
+async fn deleting_what_is_not_there_is_404() {
+    let hub = TestHub::start().await;
+    assert_eq!(hub.delete("/silos/none").await.status, 404);
+    let next = revision(&hub.put_silo("a", &[]).await.json());
+    assert_eq!(hub.delete("/silos/none").await.status, 404);
+    assert_eq!(revision(&hub.put_silo("b", &[]).await.json()), next + 1);
+}
+
+#[tokio::test]
+async fn a_silo_can_be_read_as_hosts_lines_and_as_a_zone_fragment() {
+    let hub = TestHub::start().await;
+    let made = hub
+        .put_silo("office", &[("db", "10.0.0.5"), ("db", "fd00::5"), ("nas.lan", "10.0.0.7")])
+        .await;
+    let number = revision(&made.json());
+    let hosts = "10.0.0.5 db\nfd00::5 db\n10.0.0.7 nas.lan\n";
+    for (path, accept) in [
+        ("/silos/office?format=hosts", "*/*"),
+        ("/silos/office?format=hosts", "application/json"),
+        ("/silos/office", "text/plain"),
+        ("/silos/office", "text/plain;charset=utf-8, */*;q=0.1"),
+    ] {
+        let answer = hub.get(path).header("accept", accept).await;
+        assert_eq!(answer.status, 200, "{path} {accept}");
+        assert_eq!(answer.text(), hosts, "{path} {accept}");
+        assert_eq!(answer.etag(), format!("\"{number}-hosts\""));
+        assert_eq!(answer.header("vary"), Some("Accept"));
+        assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
+        let kind = answer.header("content-type").unwrap();
+        assert!(kind.starts_with("text/plain"), "{kind}");
+    }
+    let zone = hub.get("/silos/office?format=zone").await;
+    assert_eq!(zone.etag(), format!("\"{number}-zone\""));
+    let rows: Vec<Vec<&str>> = zone
+        .text()
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect())
+        .collect();
+    assert_eq!(rows.len(), 3);
+    assert_eq!((rows[0][0], rows[0][3], rows[0][4]), ("db", "A", "10.0.0.5"));
+    assert_eq!((rows[1][0], rows[1][3], rows[1][4]), ("db", "AAAA", "fd00::5"));
+    assert_eq!((rows[2][0], rows[2][3], rows[2][4]), ("nas.lan.", "A", "10.0.0.7"));
+}
+
+#[tokio::test]
+async fn any_other_accept_is_answered_in_json() {
+    let hub = TestHub::start().await;
+    let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    for accept in ["image/png", "text/html", "application/xml, */*;q=0.5", "nonsense", ""] {
+        let answer = hub.get("/silos/office").header("accept", accept).await;
+        assert_eq!(answer.status, 200, "{accept}");
+        assert_eq!(answer.body, made.body, "{accept}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+}
+
+#[tokio::test]
+async fn every_format_follows_a_change() {
+    let hub = TestHub::start().await;
+    for ip in ["10.0.0.5", "10.0.0.6"] {
+        let number = revision(&hub.put_silo("office", &[("db", ip)]).await.json());
+        for (format, tag, body) in [
+            ("hosts", format!("\"{number}-hosts\""), format!("{ip} db\n")),
+            ("json", format!("\"{number}\""), ip.to_owned()),
+            ("zone", format!("\"{number}-zone\""), ip.to_owned()),
+        ] {
+            let answer = hub.get(&format!("/silos/office?format={format}")).await;
+            assert_eq!(answer.etag(), tag);
+            assert!(answer.text().contains(&body), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hub_without_room_for_rendered_silos_answers_all_the_same() {
+    let hub = TestHub::start_with(|settings| settings.view_bytes = 1).await;
+    for ip in ["10.0.0.5", "10.0.0.6"] {
+        let made = hub.put_silo("office", &[("db", ip)]).await;
+        assert_eq!(hub.get("/silos/office").await.body, made.body);
+        assert_eq!(hub.get("/silos/office").await.body, made.body);
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_in_byte_order_of_the_ids() {
+    let hub = TestHub::start().await;
+    assert_eq!(hub.get("/silos").await.text(), "[]");
+    let mut ids = ["b", "a0", "a-b", "a_b", "a.b", "a", "zz", "0", "ab"];
+    for id in ids {
+        hub.put_silo(id, &[("db", "10.0.0.5")]).await;
+    }
+    ids.sort_unstable();
+    let answer = hub.get("/silos").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.next_link(), None);
+    let list = answer.json();
+    let listed: Vec<_> = list.as_array().unwrap().iter().map(|silo| text(&silo["id"])).collect();
+    assert_eq!(listed, ids);
+    for silo in list.as_array().unwrap() {
+        let path = format!("/silos/{}", text(&silo["id"]));
+        assert_eq!(hub.get(&path).await.json(), *silo);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_the_list_hold_every_silo_once() {
+    let hub = TestHub::start().await;
+    let ids: Vec<String> = (0..7).map(|number| format!("s{number}")).collect();
+    for id in &ids {
+        hub.put_silo(id, &[]).await;
+    }
+    for limit in [1, 2, 3, 6, 7, 8, 1000] {
+        let pages = hub.walk(&format!("/silos?limit={limit}")).await;
+        assert_eq!(pages.len(), ids.len().div_ceil(limit), "limit {limit}");
+        assert!(pages.iter().all(|page| page.len() <= limit));
+        let listed: Vec<_> = pages.concat().iter().map(|silo| text(&silo["id"])).collect();
+        assert_eq!(listed, ids, "limit {limit}");
+    }
+    let after = hub.get("/silos?after=s4").await.json();
+    assert_eq!(after[0]["id"], "s5");
+    assert_eq!(after.as_array().unwrap().len(), 2);
+    // What `after` names need not be there.
+    assert_eq!(hub.get("/silos?after=s55").await.json()[0]["id"], "s6");
+    assert_eq!(hub.get("/silos?after=zzz").await.text(), "[]");
+}
+
+#[tokio::test]
+async fn pages_hold_only_the_silos_that_the_token_reads() {
+    let hub = TestHub::start().await;
+    for id in ["a1", "b1", "a2", "b2", "a3", "c"] {
+        hub.put_silo(id, &[]).await;
+    }
+    let reader = hub.credential("read", &["a*", "c"], &[]).await;
+    for limit in [1, 2, 4, 10] {
+        let pages = hub.walk_as(&reader, &format!("/silos?limit={limit}")).await;
+        assert_eq!(pages.len(), 4_usize.div_ceil(limit), "limit {limit}");
+        let listed: Vec<_> = pages.concat().iter().map(|silo| text(&silo["id"])).collect();
+        assert_eq!(listed, ["a1", "a2", "a3", "c"], "limit {limit}");
+    }
+    let stranger = hub.credential("read", &["x"], &[]).await;
+    let answer = hub.open_call(Method::GET, "/silos").bearer(&stranger).await;
+    assert_eq!(answer.text(), "[]");
+}
+
+#[tokio::test]
+async fn a_page_of_large_silos_ends_before_its_limit() {
+    let hub = TestHub::start().await;
+    let names: Vec<String> = (0..5000).map(|number| format!("{number:060}x")).collect();
+    let records: Vec<_> = names.iter().map(|name| (name.as_str(), "10.100.100.100")).collect();
+    let mut bytes = 0;
+    for id in ["a", "b", "c", "d"] {
+        bytes += hub.put_silo(id, &records).await.body.len();
+    }
+    assert!(bytes > 2 * 1024 * 1024, "the test needs larger silos than {bytes}");
+    let pages = hub.walk("/silos").await;
+    assert!(pages.len() > 1);
+    let listed: Vec<_> = pages.concat().iter().map(|silo| text(&silo["id"])).collect();
+    assert_eq!(listed, ["a", "b", "c", "d"]);
+}
