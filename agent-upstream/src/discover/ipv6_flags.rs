@@ -17,7 +17,6 @@ pub(super) fn read() -> io::Result<HashMap<Ipv6Addr, Flags>> {
 
 /// Every IPv6 address of this machine with its flags.
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "the signature is that of Linux")]
 pub(super) fn read() -> io::Result<HashMap<Ipv6Addr, Flags>> {
     let mut all = HashMap::new();
     for interface in netdev::get_interfaces() {
