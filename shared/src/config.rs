@@ -53,8 +53,14 @@ pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Con
         .lines()
         .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     let text = if only_comments { "{}" } else { text };
-    serde_yaml::from_str(text)
-        .map_err(|error| ConfigError::Invalid(path.to_owned(), error.to_string()))
+    serde_yaml::from_str(text).map_err(|error| {
+        let mut words = error.to_string();
+        // The reader leaves out where an unknown key stands when that is the file's first character.
+        if words.starts_with("unknown field") && !words.contains(" at line ") {
+            words += " at line 1 column 1";
+        }
+        ConfigError::Invalid(path.to_owned(), words)
+    })
 }
 
 /// Deserializes a text and parses it; a refusal then carries the line and the key.
@@ -108,6 +114,8 @@ mod tests {
             unknown.contains("listen_to") && unknown.contains("line 2"),
             "{unknown}"
         );
+        let first = parse("listen_to: 6\n").unwrap_err().to_string();
+        assert!(first.ends_with("at line 1 column 1"), "{first}");
         let wrong = parse("listen: many\n").unwrap_err().to_string();
         assert!(
             wrong.contains("listen") && wrong.contains("line 1"),
