@@ -1,10 +1,10 @@
-//! The verbs that touch or show the hosts file: `once`, `diff`, `clean`, `restore`.
+//! The verbs that ask the hub for blocks: `once` and `diff`.
 //!
 //! A run of `once`: what is remembered → pull (no lock is held meanwhile) → lock → plan → replace →
 //! remember. A silo that can't be pulled keeps its block and does not hold up the others.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use silo_shared::client::{ClientError, HubClient, Route};
 use silo_shared::config::ConfigError;
@@ -13,7 +13,7 @@ use silo_shared::silo::SiloId;
 use thiserror::Error;
 
 use crate::diff;
-use crate::hosts::{BrokenMarkers, HostsFile};
+use crate::hosts::BrokenMarkers;
 use crate::in_place::{self, InPlaceError};
 use crate::output::Output;
 use crate::plan::{Answer, Change, Pulled, Report, Rules, plan};
@@ -82,9 +82,11 @@ pub(crate) async fn once(settings: &Settings, output: Output) -> Result<bool, Ag
     let (connection, client) = connect(settings, output)?;
     let target = Target::find(&settings.hosts_file)?;
     let state = StateDir::open(&settings.state_dir)?;
-    // A file that was cut off is mended also when the hub is down.
-    if state.has_journal(target.path()) {
-        recover(&target, &state.lock()?)?;
+    // A file that was cut off is mended also when the hub is down. Whoever holds the lock has done so.
+    if state.has_journal(target.path())
+        && let Some(locked) = state.try_lock()?
+    {
+        recover(&target, &locked)?;
     }
     let known = silos
         .iter()
@@ -119,11 +121,12 @@ pub(crate) async fn once(settings: &Settings, output: Output) -> Result<bool, Ag
         Ok::<_, AgentError>(plan.bytes)
     })?;
     let mut well = pulls.iter().all(|pull| pull.fresh.is_some());
-    for report in &reports {
-        let Some(pull) = pulls.iter().find(|pull| pull.silo == report.silo) else {
-            continue;
-        };
+    let find = |report: &Report| pulls.iter().find(|pull| pull.silo == report.silo);
+    for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
         well &= tell(report, pull, output);
+    }
+    // Everything is said by now: failing to remember costs the next run a whole answer, no more.
+    for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
         pull.remember(client.hub(), report, &locked)?;
     }
     Ok(well)
@@ -151,7 +154,7 @@ pub(crate) async fn diff(settings: &Settings, output: Output) -> Result<bool, Ag
     for report in &plan.reports {
         // stdout is for the diff alone.
         match &report.outcome {
-            Ok(update) => say_skips(&report.silo, &update.skipped, |line| output.complain(line)),
+            Ok(update) => say_skips(&report.silo, &update.skipped, |line| output.note(line)),
             Err(refusal) => {
                 well = false;
                 output.complain(format!("{}: {refusal}; the block is kept", report.silo));
@@ -164,78 +167,6 @@ pub(crate) async fn diff(settings: &Settings, output: Output) -> Result<bool, Ag
         // Who closed our stdout has seen enough.
         .unwrap_or_default();
     Ok(well)
-}
-
-/// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
-pub(crate) fn clean(settings: &Settings, all: bool, output: Output) -> Result<(), AgentError> {
-    let silos = if all { &[] } else { settings.some_silos()? };
-    let target = Target::find(&settings.hosts_file)?;
-    let locked = StateDir::open(&settings.state_dir)?.lock()?;
-    recover(&target, &locked)?;
-    let mut removed: Vec<SiloId> = Vec::new();
-    replace::update(&target, &locked, settings.in_place, |bytes| {
-        let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
-        let goes = |silo: &SiloId| all || silos.contains(silo);
-        removed = file.silos().filter(|silo| goes(silo)).cloned().collect();
-        Ok::<_, AgentError>(file.without(goes))
-    })?;
-    for silo in &removed {
-        output.say(format!("{silo}: block removed"));
-    }
-    for silo in silos.iter().filter(|silo| !removed.contains(silo)) {
-        output.mention(format!("{silo}: no block"));
-    }
-    if all && removed.is_empty() {
-        output.mention(format!("{}: no block of any silo", target.path().display()));
-    }
-    Ok(())
-}
-
-/// Puts back the last hosts file that this program did not write.
-pub(crate) fn restore(settings: &Settings, output: Output) -> Result<(), AgentError> {
-    let target = match Target::find(&settings.hosts_file) {
-        Ok(target) => Some(target),
-        Err(ReplaceError::Missing(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let path = match &target {
-        Some(target) => target.path().to_owned(),
-        None => deleted_path(&settings.hosts_file)?,
-    };
-    let locked = StateDir::open(&settings.state_dir)?.lock()?;
-    if let Some(target) = &target {
-        recover(target, &locked)?;
-    }
-    let backup = locked.backup(&path)?.ok_or_else(|| AgentError::NoBackup {
-        path: path.clone(),
-        state: locked.path().to_owned(),
-    })?;
-    let changed = match &target {
-        Some(target) => replace::update(target, &locked, settings.in_place, |_| {
-            Ok::<_, AgentError>(backup.clone())
-        })?,
-        None => {
-            replace::create(&path, &locked, &backup)?;
-            true
-        }
-    };
-    if changed {
-        output.say(format!("{}: restored from the backup", path.display()));
-    } else {
-        output.mention(format!("{}: equal to the backup already", path.display()));
-    }
-    Ok(())
-}
-
-/// The path that a deleted hosts file had, its folder resolved.
-fn deleted_path(path: &Path) -> Result<PathBuf, AgentError> {
-    let missing = || ReplaceError::Missing(path.to_owned());
-    let absolute = std::path::absolute(path).map_err(|_| missing())?;
-    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err(missing().into());
-    };
-    let folder = folder.canonicalize().map_err(|_| missing())?;
-    Ok(folder.join(name))
 }
 
 /// Sets up the client, with a warning when the credential will travel in the open.
@@ -268,7 +199,8 @@ fn rules(settings: &Settings, connection: &Connection) -> Rules {
     }
 }
 
-fn recover(target: &Target, locked: &LockedState) -> Result<(), InPlaceError> {
+/// Finishes a write in place that was cut off.
+pub(crate) fn recover(target: &Target, locked: &LockedState) -> Result<(), InPlaceError> {
     if in_place::recover(target.path(), locked)? {
         tracing::info!(
             "{}: finished the work of a run that was cut off",
@@ -278,7 +210,8 @@ fn recover(target: &Target, locked: &LockedState) -> Result<(), InPlaceError> {
     Ok(())
 }
 
-fn markers(target: &Target, cause: BrokenMarkers) -> AgentError {
+/// Names the hosts file whose markers are broken.
+pub(crate) fn markers(target: &Target, cause: BrokenMarkers) -> AgentError {
     let path = target.path().to_owned();
     AgentError::Markers { path, cause }
 }

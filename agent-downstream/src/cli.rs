@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use silo_shared::connection::TokenFileMode;
 use silo_shared::program::LogFormat;
 use silo_shared::silo::SiloId;
 
@@ -83,6 +84,16 @@ pub(crate) struct Flags {
     )]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// Whether a token file that others can read is accepted [default: private]
+    #[arg(
+        long,
+        global = true,
+        value_name = "MODE",
+        env = "SILO_DOWNSTREAM_TOKEN_FILE_MODE",
+        hide_env_values = true
+    )]
+    pub(crate) token_file_mode: Option<FileMode>,
+
     /// Silos to pull; repeat it or separate them by commas. The first wins where two have a name
     #[arg(
         long,
@@ -134,8 +145,8 @@ pub(crate) struct Flags {
     pub(crate) force: bool,
 
     /// Speak only of a change or a failure
-    #[arg(long, short, global = true, value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_QUIET", hide_env_values = true)]
-    pub(crate) quiet: bool,
+    #[arg(long, short, global = true, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_QUIET", hide_env_values = true)]
+    pub(crate) quiet: Option<bool>,
 
     /// PEM file with the certificates to trust instead of the system's
     #[arg(
@@ -147,14 +158,31 @@ pub(crate) struct Flags {
     )]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// How lines on stderr are written: text or json
+    /// How lines on stderr are written: text or json [default: text]
     #[arg(
         long,
         global = true,
         value_name = "FORMAT",
-        default_value = "text",
         env = "SILO_DOWNSTREAM_LOG_FORMAT",
         hide_env_values = true
     )]
-    pub(crate) log_format: LogFormat,
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// [`TokenFileMode`] as a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileMode {
+    /// Readable by its owner alone
+    Private,
+    /// Any mode, as where a container mounts it
+    Any,
+}
+
+impl From<FileMode> for TokenFileMode {
+    fn from(mode: FileMode) -> Self {
+        match mode {
+            FileMode::Private => Self::Private,
+            FileMode::Any => Self::Any,
+        }
+    }
 }

@@ -4,9 +4,9 @@
 //! - `pull`: asks the hub.
 //! - `policy`: what of the answer is accepted. `hosts`: the file as bytes. `plan`: both together, one
 //!   run as a value. All three are pure. `diff`: a plan shown.
-//! - `replace` (with `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
+//! - `replace` (with `staged` and `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
 //! - `state`: lock, backup, journal, and what the hub last said.
-//! - `agent`, `check`: the verbs.
+//! - `agent`, `undo`, `check`: the verbs.
 
 mod agent;
 mod check;
@@ -21,12 +21,14 @@ mod policy;
 mod pull;
 mod replace;
 mod settings;
+mod staged;
 mod state;
+mod undo;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use silo_shared::program::{DONE, failed, misused, start_logging};
+use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
 
 use crate::agent::AgentError;
 use crate::cli::{Cli, Flags, Verb};
@@ -38,12 +40,59 @@ const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
 fn main() -> ExitCode {
     let Cli { verb, flags } = Cli::parse();
-    start_logging(flags.log_format, "warn");
+    match verb.unwrap_or_default() {
+        Verb::Once => work(&flags, |settings, output| {
+            wait(agent::once(settings, output))
+        }),
+        Verb::Diff => work(&flags, |settings, output| {
+            wait(agent::diff(settings, output))
+        }),
+        Verb::Check => work(&flags, |settings, output| {
+            wait(check::check(settings, output))
+        }),
+        Verb::Clean { all } => work(&flags, |settings, output| {
+            undo::clean(settings, all, output)
+        }),
+        Verb::Restore => work(&flags, undo::restore),
+        Verb::ConfigExample => print(CONFIG_EXAMPLE),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "silo-downstream", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
     let output = Output {
-        quiet: flags.quiet,
-        format: flags.log_format,
+        quiet: false,
+        format: LogFormat::Text,
     };
-    match run(&verb.unwrap_or_default(), &flags, output) {
+    output.say(text.trim_end());
+    DONE
+}
+
+/// Loads the settings and does a verb, which answers whether it succeeded in full.
+fn work(
+    flags: &Flags,
+    verb: impl FnOnce(&Settings, Output) -> Result<bool, AgentError>,
+) -> ExitCode {
+    let settings = Settings::load(flags);
+    let output = match &settings {
+        Ok(settings) => Output {
+            quiet: settings.quiet,
+            format: settings.log_format,
+        },
+        Err(_) => Output {
+            quiet: false,
+            format: flags.log_format.unwrap_or_default(),
+        },
+    };
+    start_logging(output.format, "warn");
+    let done = settings
+        .map_err(AgentError::from)
+        .and_then(|settings| verb(&settings, output));
+    match done {
         Ok(true) => DONE,
         Ok(false) => failed(),
         Err(error) => {
@@ -53,28 +102,6 @@ fn main() -> ExitCode {
             } else {
                 failed()
             }
-        }
-    }
-}
-
-/// Does what the verb says; answers whether it succeeded in full.
-fn run(verb: &Verb, flags: &Flags, output: Output) -> Result<bool, AgentError> {
-    let settings = || Settings::load(flags);
-    match verb {
-        Verb::Once => wait(agent::once(&settings()?, output)),
-        Verb::Check => wait(check::check(&settings()?, output)),
-        Verb::Diff => wait(agent::diff(&settings()?, output)),
-        Verb::Clean { all } => agent::clean(&settings()?, *all, output).map(|()| true),
-        Verb::Restore => agent::restore(&settings()?, output).map(|()| true),
-        Verb::ConfigExample => {
-            output.say(CONFIG_EXAMPLE.trim_end());
-            Ok(true)
-        }
-        Verb::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "silo-downstream", &mut script);
-            output.say(String::from_utf8_lossy(&script).trim_end());
-            Ok(true)
         }
     }
 }

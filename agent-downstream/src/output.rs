@@ -27,6 +27,14 @@ impl Output {
         }
     }
 
+    /// Says beside the result, on stderr, what is no failure.
+    pub(crate) fn note(&self, line: impl std::fmt::Display) {
+        match self.format {
+            LogFormat::Text => self.complain(line),
+            LogFormat::Json => tracing::warn!("{line}"),
+        }
+    }
+
     /// Says what failed.
     pub(crate) fn complain(&self, line: impl std::fmt::Display) {
         match self.format {

@@ -5,21 +5,18 @@
 //! Where no rename is possible, and the user allowed it, [`crate::in_place`] writes into the file.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::in_place::{self, InPlaceError};
 use crate::metadata::{self, Identity};
-use crate::state::{LockedState, StateDir, StateError, digest, sync_folder};
+use crate::staged::{Staged, temp_path};
+use crate::state::{LockedState, StateDir, StateError, sync_folder};
 
 /// How often a run starts again because somebody else wrote meanwhile.
 const ATTEMPTS: usize = 5;
-/// How long Windows programs that hold the file are waited for.
-#[cfg(windows)]
-const SHARING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-
 /// Why the hosts file was not replaced. It is whole in every case, but for what
 /// [`InPlaceError::Torn`] says.
 #[derive(Debug, Error)]
@@ -178,7 +175,7 @@ pub(crate) fn update<E: From<ReplaceError>>(
         if put(target, state, in_place, &old, &new)? {
             return Ok(true);
         }
-        tracing::warn!(path = %target.path.display(), "another program changed the hosts file meanwhile; reading it again");
+        tracing::info!(path = %target.path.display(), "another program changed the hosts file meanwhile; reading it again");
     }
     Err(ReplaceError::Busy(target.path.clone()).into())
 }
@@ -295,94 +292,6 @@ fn takes_no_file(cause: &io::Error) -> bool {
     )
 }
 
-/// A temp file beside the hosts file; gone when this is dropped, unless renamed.
-#[derive(Debug)]
-struct Staged {
-    path: PathBuf,
-    file: File,
-    renamed: bool,
-}
-
-impl Staged {
-    fn write(path: &Path, bytes: &[u8]) -> Result<Self, (&'static str, io::Error)> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options
-            .open(path)
-            .map_err(|cause| ("make a new file beside it", cause))?;
-        let mut staged = Self {
-            path: path.to_owned(),
-            file,
-            renamed: false,
-        };
-        staged
-            .file
-            .write_all(bytes)
-            .map_err(|cause| ("write a new file beside it", cause))?;
-        Ok(staged)
-    }
-
-    #[cfg(not(windows))]
-    fn rename(mut self, over: &Path) -> io::Result<()> {
-        fs::rename(&self.path, over)?;
-        self.renamed = true;
-        Ok(())
-    }
-
-    /// Windows renames over no read-only file and over none that a program holds without sharing.
-    #[cfg(windows)]
-    #[expect(
-        clippy::permissions_set_readonly_false,
-        reason = "the lint is about Unix modes"
-    )]
-    fn rename(mut self, over: &Path) -> io::Result<()> {
-        const ACCESS_DENIED: i32 = 5;
-        const SHARING_VIOLATION: i32 = 32;
-        let mut permissions = fs::metadata(over)?.permissions();
-        let read_only = permissions.readonly();
-        if read_only {
-            permissions.set_readonly(false);
-            fs::set_permissions(over, permissions.clone())?;
-        }
-        let started = std::time::Instant::now();
-        let renamed = loop {
-            match fs::rename(&self.path, over) {
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(ACCESS_DENIED | SHARING_VIOLATION)
-                    ) && started.elapsed() < SHARING_TIMEOUT =>
-                {
-                    std::thread::sleep(std::time::Duration::from_millis(100));
-                }
-                done => break done,
-            }
-        };
-        self.renamed = renamed.is_ok();
-        if read_only {
-            permissions.set_readonly(true);
-            fs::set_permissions(over, permissions)?;
-        }
-        renamed
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if self.renamed {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(
-                "{}: cannot remove it: {error}; the next run does",
-                self.path.display()
-            );
-        }
-    }
-}
-
 /// Removes the temp file of a run that was killed.
 fn remove_leftover(temp: &Path) -> Result<(), ReplaceError> {
     match fs::remove_file(temp) {
@@ -396,14 +305,6 @@ fn remove_leftover(temp: &Path) -> Result<(), ReplaceError> {
         Err(cause) if cause.kind() == ErrorKind::NotFound || takes_no_file(&cause) => Ok(()),
         Err(cause) => Err(fail(temp, "remove what a killed run left", cause)),
     }
-}
-
-fn temp_path(hosts: &Path, state: &StateDir) -> PathBuf {
-    let hash = digest(state.path().as_os_str().as_encoded_bytes());
-    let mut name = std::ffi::OsString::from(".");
-    name.push(hosts.file_name().unwrap_or_default());
-    name.push(format!(".silo-{}", &hash[..16]));
-    hosts.with_file_name(name)
 }
 
 fn fail(path: &Path, step: &'static str, cause: io::Error) -> ReplaceError {

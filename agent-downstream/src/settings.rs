@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
-use silo_shared::config::{ConfigError, read_yaml};
+use silo_shared::config::{ConfigError, parse_yaml, read_text};
 use silo_shared::connection::{Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
+use silo_shared::program::LogFormat;
+use silo_shared::pyddns::{self, PyddnsConfig};
 use silo_shared::silo::SiloId;
 
 use crate::cli::Flags;
@@ -27,14 +29,29 @@ struct FileSettings {
     hosts_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     in_place: bool,
+    quiet: bool,
+    log_format: LogFormat,
     #[serde(deserialize_with = "checked_policy")]
     policy: Policy,
+}
+
+impl FileSettings {
+    /// Takes out what is said of the hub.
+    fn connection(&mut self) -> ConnectionSettings {
+        ConnectionSettings {
+            hub: self.hub.take(),
+            token: self.token.take(),
+            token_file: self.token_file.take(),
+            token_file_mode: self.token_file_mode.take(),
+            ca_file: self.ca_file.take(),
+        }
+    }
 }
 
 /// All settings, from wherever they came.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    connection: ConnectionSettings,
+    hub: HubSource,
     /// The file that was read, if there was one.
     pub(crate) config_file: Option<PathBuf>,
     /// The silos, in the order in which they win over each other.
@@ -49,43 +66,88 @@ pub(crate) struct Settings {
     pub(crate) in_place: bool,
     /// Whether `policy.max_removed` is set aside.
     pub(crate) force: bool,
+    /// Only changes and failures are said.
+    pub(crate) quiet: bool,
+    /// How lines on stderr are written.
+    pub(crate) log_format: LogFormat,
     /// What is accepted from the hub.
     pub(crate) policy: Policy,
+}
+
+/// What says where the hub is and with which credential. Looked into only by verbs that call the hub:
+/// the others need neither.
+#[derive(Clone, Debug)]
+enum HubSource {
+    /// Our own file with the flags over it, or the flags alone.
+    Own(ConnectionSettings),
+    /// The file of a pyDDNS client, and the flags.
+    Pyddns {
+        /// The file's path.
+        path: PathBuf,
+        /// What it says.
+        config: Box<PyddnsConfig>,
+        /// What the flags say.
+        stronger: ConnectionSettings,
+    },
 }
 
 impl Settings {
     /// Reads the configuration file and puts the flags over it.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let path = flags.config.clone().unwrap_or_else(default_config);
-        let (file, config_file) = match read_yaml::<FileSettings>(&path) {
-            Ok(file) => (file, Some(path)),
+        match read_text(&path) {
+            Ok(text) => Self::parse(Some((path, text)), flags),
             // Flags may say everything; a file that was asked for must be there.
-            Err(ConfigError::Missing(_)) if flags.config.is_none() => {
-                (FileSettings::default(), None)
-            }
-            Err(error) => return Err(error),
+            Err(ConfigError::Missing(_)) if flags.config.is_none() => Self::parse(None, flags),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(file: Option<(PathBuf, String)>, flags: &Flags) -> Result<Self, ConfigError> {
+        let stronger = ConnectionSettings {
+            hub: flags.hub.clone(),
+            token: None,
+            token_file: flags.token_file.clone(),
+            token_file_mode: flags.token_file_mode.map(Into::into),
+            ca_file: flags.ca_file.clone(),
         };
-        Self::merge(file, config_file, flags)
+        let Some((path, text)) = file else {
+            return Self::merge(
+                FileSettings::default(),
+                HubSource::Own(stronger),
+                None,
+                flags,
+            );
+        };
+        let (file, hub) = match pyddns::parse(&path, &text)? {
+            Some(pyddns) => {
+                let file = FileSettings {
+                    silo: Some(pyddns.silo.clone()),
+                    hostnames: pyddns.hostnames.iter().map(ToString::to_string).collect(),
+                    ..FileSettings::default()
+                };
+                let hub = HubSource::Pyddns {
+                    path: path.clone(),
+                    config: Box::new(pyddns),
+                    stronger,
+                };
+                (file, hub)
+            }
+            None => {
+                let mut file: FileSettings = parse_yaml(&path, &text)?;
+                let connection = file.connection().overridden_by(stronger);
+                (file, HubSource::Own(connection))
+            }
+        };
+        Self::merge(file, hub, Some(path), flags)
     }
 
     fn merge(
         file: FileSettings,
+        hub: HubSource,
         config_file: Option<PathBuf>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
-        let connection = ConnectionSettings {
-            hub: file.hub,
-            token: file.token,
-            token_file: file.token_file,
-            token_file_mode: file.token_file_mode,
-            ca_file: file.ca_file,
-        };
-        let stronger = ConnectionSettings {
-            hub: flags.hub.clone(),
-            token_file: flags.token_file.clone(),
-            ca_file: flags.ca_file.clone(),
-            ..ConnectionSettings::default()
-        };
         if file.silo.is_some() && !file.silos.is_empty() {
             return Err(wrong("`silo` and `silos` are both given: keep one"));
         }
@@ -106,7 +168,7 @@ impl Settings {
         let hosts_file = flags.hosts_file.clone().or(file.hosts_file);
         let state_dir = flags.state_dir.clone().or(file.state_dir);
         Ok(Self {
-            connection: connection.overridden_by(stronger),
+            hub,
             config_file,
             silos,
             hostnames: either(&flags.hostnames, file.hostnames),
@@ -114,13 +176,22 @@ impl Settings {
             state_dir: state_dir.unwrap_or_else(default_state_dir),
             in_place: flags.in_place.unwrap_or(file.in_place),
             force: flags.force,
+            quiet: flags.quiet.unwrap_or(file.quiet),
+            log_format: flags.log_format.unwrap_or(file.log_format),
             policy: file.policy,
         })
     }
 
     /// How to reach the hub; reads the token.
     pub(crate) fn connection(&self) -> Result<Connection, ConfigError> {
-        self.connection.resolve(self.config_file.as_deref())
+        match &self.hub {
+            HubSource::Own(settings) => settings.resolve(self.config_file.as_deref()),
+            HubSource::Pyddns {
+                path,
+                config,
+                stronger,
+            } => config.connection(path, stronger),
+        }
     }
 
     /// The silos, of which there must be one.

@@ -1,17 +1,21 @@
 //! Settings: the example file, and which source wins.
 
 use clap::Parser;
-use silo_shared::config::parse_yaml;
 
 use super::*;
 use crate::cli::Cli;
 use crate::policy::{Conflicts, MaxRemoved};
 
 fn merge(yaml: &str, flags: &[&str]) -> Result<Settings, ConfigError> {
-    let path = Path::new("downstream.yaml");
-    let file: FileSettings = parse_yaml(path, yaml)?;
     let flags = Cli::parse_from([&["silo-downstream"], flags].concat()).flags;
-    Settings::merge(file, Some(path.to_owned()), &flags)
+    Settings::parse(Some(("downstream.yaml".into(), yaml.to_owned())), &flags)
+}
+
+fn hub(settings: &Settings) -> &ConnectionSettings {
+    match &settings.hub {
+        HubSource::Own(connection) => connection,
+        HubSource::Pyddns { .. } => panic!("a pyDDNS file"),
+    }
 }
 
 fn ids(settings: &Settings) -> Vec<&str> {
@@ -48,7 +52,7 @@ fn the_example_is_a_configuration_and_shows_the_defaults() {
 #[test]
 fn a_whole_file_is_read() {
     let settings = merge(
-        "hub: http://h\ntoken_file: t\ntoken_file_mode: any\nca_file: c\nsilos: [a, B]\nhostnames: ['x*']\nhosts_file: /h\nstate_dir: /s\nin_place: true\n\
+        "hub: http://h\ntoken_file: t\ntoken_file_mode: any\nca_file: c\nsilos: [a, B]\nhostnames: ['x*']\nhosts_file: /h\nstate_dir: /s\nin_place: true\nquiet: true\nlog_format: json\n\
          policy:\n  names: ['*.corp']\n  networks: [10.0.0.0/8]\n  conflicts: refuse\n  max_removed: {percent: 20}\n",
         &[],
     )
@@ -57,11 +61,9 @@ fn a_whole_file_is_read() {
     assert_eq!(settings.hostnames, ["x*"]);
     assert_eq!(settings.hosts_file, Path::new("/h"));
     assert_eq!(settings.state_dir, Path::new("/s"));
-    assert!(settings.in_place);
-    assert_eq!(
-        settings.connection.token_file_mode,
-        Some(TokenFileMode::Any)
-    );
+    assert!(settings.in_place && settings.quiet);
+    assert_eq!(settings.log_format, LogFormat::Json);
+    assert_eq!(hub(&settings).token_file_mode, Some(TokenFileMode::Any));
     assert_eq!(settings.policy.conflicts, Conflicts::Refuse);
     assert_eq!(
         settings.policy.max_removed,
@@ -93,9 +95,9 @@ fn flags_beat_the_file() {
         "--in-place=false",
     ];
     let settings = merge(yaml, &flags).unwrap();
-    assert_eq!(settings.connection.hub.as_deref(), Some("http://flag"));
+    assert_eq!(hub(&settings).hub.as_deref(), Some("http://flag"));
     assert_eq!(
-        settings.connection.token_file.as_deref(),
+        hub(&settings).token_file.as_deref(),
         Some(Path::new("flag.token"))
     );
     assert_eq!(ids(&settings), ["a", "b", "c"]);
@@ -106,7 +108,7 @@ fn flags_beat_the_file() {
     assert!(merge("silo: a\n", &["--in-place"]).unwrap().in_place);
     // A token of the file gives way to a token file of the flags.
     let settings = merge("token: x\n", &["--token-file", "t"]).unwrap();
-    assert_eq!(settings.connection.token, None);
+    assert_eq!(hub(&settings).token, None);
 }
 
 #[test]
@@ -134,4 +136,36 @@ fn what_is_wrong_is_named() {
         }
     }
     assert!(merge("", &[]).unwrap().some_silos().is_err());
+}
+
+#[test]
+fn a_pyddns_file_is_accepted() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let yaml = "endpoint: http://hub.lan:81\nusername: carol\npassword: hush\nsilo_id: Office\nhostnames:\n- web\n- db\ngetIpFrom: ServerApi\n";
+    let load = |flags: &[&str]| {
+        let flags = Cli::parse_from([&["silo-downstream"], flags].concat()).flags;
+        Settings::parse(Some((file.path().to_owned(), yaml.to_owned())), &flags).unwrap()
+    };
+    let settings = load(&[]);
+    assert_eq!(ids(&settings), ["office"]);
+    assert_eq!(settings.hostnames, ["web", "db"]);
+    assert_eq!(settings.policy, Policy::default());
+    let connection = settings.connection().unwrap();
+    assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
+    let settings = load(&[
+        "--hub",
+        "http://other:1",
+        "--silo",
+        "home",
+        "--hostnames",
+        "nas",
+    ]);
+    assert_eq!(
+        settings.connection().unwrap().hub.as_str(),
+        "http://other:1/"
+    );
+    assert_eq!(
+        (ids(&settings), &settings.hostnames[..]),
+        (vec!["home"], &["nas".to_owned()][..])
+    );
 }

@@ -142,6 +142,20 @@ impl StateDir {
 
     /// Waits for the lock, at most [`LOCK_TIMEOUT`].
     pub(crate) fn lock(&self) -> Result<LockedState, StateError> {
+        let started = Instant::now();
+        loop {
+            if let Some(locked) = self.try_lock()? {
+                return Ok(locked);
+            }
+            if started.elapsed() >= LOCK_TIMEOUT {
+                return Err(StateError::Locked(self.path.join("lock")));
+            }
+            std::thread::sleep(LOCK_RETRY);
+        }
+    }
+
+    /// Takes the lock unless another run holds it.
+    pub(crate) fn try_lock(&self) -> Result<Option<LockedState>, StateError> {
         let path = self.path.join("lock");
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true);
@@ -150,21 +164,14 @@ impl StateDir {
         let file = options
             .open(&path)
             .map_err(|cause| error(&path, "open the lock", cause))?;
-        let started = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_TIMEOUT => {
-                    std::thread::sleep(LOCK_RETRY);
-                }
-                Err(TryLockError::WouldBlock) => return Err(StateError::Locked(path)),
-                Err(TryLockError::Error(cause)) => return Err(error(&path, "lock", cause)),
-            }
+        match file.try_lock() {
+            Ok(()) => Ok(Some(LockedState {
+                dir: self.clone(),
+                _lock: file,
+            })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(cause)) => Err(error(&path, "lock", cause)),
         }
-        Ok(LockedState {
-            dir: self.clone(),
-            _lock: file,
-        })
     }
 
     /// What this hub last said of this silo. What can't be read as such is as good as nothing.

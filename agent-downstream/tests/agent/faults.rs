@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fake_hub::FakeHub;
+use crate::fake_hub::{FakeHub, Reply};
 use crate::sandbox::{BINARY, Ran, Sandbox, block, clean, names_beside, need_root, run};
 use crate::trace::{Call, trace};
 
@@ -286,4 +286,30 @@ fn a_kill_at_any_call_of_a_write_in_place_is_recovered_from() {
     println!("{cases} kills, {torn} of them left the file torn");
     assert!(cases >= 80, "{cases}: the trace was not understood");
     assert!(torn >= 1, "no kill hit the write itself");
+}
+
+#[test]
+fn a_torn_file_is_mended_also_when_the_hub_is_down() {
+    need_root();
+    let hub = FakeHub::office(42, DB);
+    let calls = reference(Way::InPlace, &hub);
+    // The end of the file is written first, then this, its beginning.
+    let write = calls
+        .iter()
+        .rfind(|call| call.name == "write" && call.line.contains("/etc/hosts>"))
+        .expect("the hosts file is written");
+    let fault = format!("inject=write:signal=KILL:when={}", write.ordinal);
+    let case = Case::new(Way::InPlace, &hub);
+    case.trace(&["-e".to_owned(), fault]);
+    assert!(
+        case.text() != old() && case.text() != new(),
+        "{:?}",
+        case.text()
+    );
+    hub.now(|_| Reply::problem(503, "down"));
+    let ran = run(clean(case.command(BINARY)).args(case.arguments()));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(case.text(), new());
+    hub.now_office(42, DB);
+    case.recover("a kill while the hub was down");
 }

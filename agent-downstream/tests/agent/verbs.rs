@@ -404,3 +404,29 @@ fn errors_are_json_for_those_who_want_it() {
         "{line}"
     );
 }
+
+#[test]
+fn the_file_of_a_pyddns_client_is_used_as_it_is() {
+    let hub = FakeHub::office(42, &[("db", "10.0.0.5"), ("nas", "10.0.0.7")]);
+    let sandbox = Sandbox::new("");
+    let yaml = format!(
+        "endpoint: {}\nusername: carol\npassword: hush\nsilo_id: office\nhostnames:\n- nas\n",
+        hub.url()
+    );
+    fs::write(sandbox.path("downstream.yaml"), yaml).unwrap();
+    let ran = run(agent().args(sandbox.file_flags()));
+    assert_eq!(
+        ran.code, 2,
+        "the file holds a password and others can read it: {ran:?}"
+    );
+    let ran = run(agent()
+        .args(sandbox.file_flags())
+        .arg("--token-file-mode=any"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(sandbox.text(), block("office", "10.0.0.7 nas\n"));
+    // carol:hush
+    assert_eq!(
+        hub.requests()[0].headers["authorization"],
+        "Basic Y2Fyb2w6aHVzaA=="
+    );
+}
