@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LOCATION, ETAG, IF_NONE_MATCH, LOCATION};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use silo_shared::api::RecordDocument;
 use silo_shared::silo::SiloId;
@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
 use super::request::{LenientJsonBody, Query, RecordPath, tag_list};
-use super::silos::header_value;
+use super::silos::{PRIVATE, header_value};
 use crate::domain::precondition::{Precondition, record_tag};
 use crate::registry::{Refusal, RemoveRecord, SetRecord};
 use crate::store::StoredRecord;
@@ -37,11 +37,9 @@ pub(super) async fn read(
     record.last_seen = hub.registry.seen().latest(&id, &hostname, record.last_seen);
     let tag = record_tag(record.revision, &record.hostname);
     if known.is_some_and(|known| known.matches_weakly(Some(&tag))) {
-        let mut response = StatusCode::NOT_MODIFIED.into_response();
-        response
-            .headers_mut()
-            .insert(ETAG, header_value(&format!("\"{tag}\""))?);
-        return Ok(response);
+        let etag = header_value(&format!("\"{tag}\""))?;
+        let headers = [(ETAG, etag), (CACHE_CONTROL, PRIVATE)];
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     answer(&caller, &id, record)
 }
@@ -116,9 +114,6 @@ fn answer(caller: &Caller, id: &SiloId, record: StoredRecord) -> Result<Response
         ipv6_suffix: attributes.ipv6_suffix,
         expires_after: attributes.expires_after,
     };
-    let headers = [
-        (ETAG, etag),
-        (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
-    ];
+    let headers = [(ETAG, etag), (CACHE_CONTROL, PRIVATE)];
     Ok((headers, Json(document)).into_response())
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 use silo_shared::api::MAX_BODY_BYTES;
+use silo_shared::credential::TokenId;
 use silo_shared::silo::{Family, Hostname, SiloId};
 
 use super::Hub;
@@ -26,6 +27,10 @@ pub(super) struct SiloPath(pub SiloId);
 /// `{id}` and `{hostname}` of the path.
 #[derive(Debug)]
 pub(super) struct RecordPath(pub SiloId, pub Hostname);
+
+/// `{token}` of the path; `None` when it is the id of no token.
+#[derive(Debug)]
+pub(super) struct TokenPath(pub Option<TokenId>);
 
 async fn path_params(parts: &mut Parts, hub: &Arc<Hub>) -> Result<RawPathParams, ApiError> {
     RawPathParams::from_request_parts(parts, hub)
@@ -64,6 +69,16 @@ impl FromRequestParts<Arc<Hub>> for RecordPath {
             path_param(&params, "id")?,
             path_param(&params, "hostname")?,
         ))
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for TokenPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let params = path_params(parts, hub).await?;
+        let id = params.iter().next().map(|(_, text)| TokenId::parse(text));
+        Ok(Self(id.and_then(Result::ok)))
     }
 }
 

@@ -30,7 +30,8 @@ const IDS_AT_ONCE: i64 = 1000;
 /// The longest that a read waits for a change.
 const MAX_WAIT_SECONDS: u64 = 300;
 
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// Stored by nobody but the reader, and asked about each time.
+pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// `GET /silos`: the silos that the token may read, in byte order of their ids.

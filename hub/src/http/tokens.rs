@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{RawPathParams, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use silo_shared::credential::TokenId;
 
 use super::Hub;
 use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
-use super::request::JsonBody;
+use super::request::{JsonBody, TokenPath};
 use super::silos::header_value;
 use crate::domain::time::Time;
 use crate::domain::token::Token;
@@ -91,13 +90,9 @@ pub(super) async fn create(
 pub(super) async fn revoke(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
-    params: RawPathParams,
+    TokenPath(id): TokenPath,
 ) -> Result<StatusCode, ApiError> {
     caller.require_admin()?;
-    let id = params
-        .iter()
-        .next()
-        .and_then(|(_, text)| TokenId::parse(text).ok());
     hub.registry
         .apply(RevokeToken(id.ok_or(Refusal::NoToken)?))
         .await?;

@@ -296,10 +296,7 @@ impl TestHub {
         let mut pages = Vec::new();
         let mut next = Some(path.to_owned());
         while let Some(path) = next {
-            let answer = self
-                .open_call(Method::GET, &path)
-                .bearer(credential)
-                .await;
+            let answer = self.open_call(Method::GET, &path).bearer(credential).await;
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
             let page = answer.json();
             pages.push(page.as_array().expect("a list is an array").clone());
@@ -412,7 +409,7 @@ impl Call {
     }
 
     /// As if from this address, at a hub that trusts the tests.
-    pub(crate) fn from_ip(self, ip: &str) -> Self {
+    pub(crate) fn seen_from(self, ip: &str) -> Self {
         self.header("x-forwarded-for", ip)
     }
 }
@@ -534,6 +531,10 @@ impl Answer {
         let target = link
             .strip_prefix('<')
             .and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
-        Some(target.unwrap_or_else(|| panic!("odd Link: {link}")).to_owned())
+        Some(
+            target
+                .unwrap_or_else(|| panic!("odd Link: {link}"))
+                .to_owned(),
+        )
     }
 }

@@ -8,7 +8,15 @@ use crate::common::{TestHub, dnsrecords, revision};
 const OFFICE: &str = "/silos/office";
 const DB: &str = "/silos/office/records/db";
 /// Headers that are no lists of entity tags.
-const MALFORMED: &[&str] = &["41", "\"41", "41\"", "\"41\" \"42\"", "w/\"41\"", "\"41\", *", ""];
+const MALFORMED: &[&str] = &[
+    "41",
+    "\"41",
+    "41\"",
+    "\"41\" \"42\"",
+    "w/\"41\"",
+    "\"41\", *",
+    "",
+];
 
 #[tokio::test]
 async fn a_known_silo_is_not_sent_again() {
@@ -163,7 +171,11 @@ async fn if_match_makes_no_silo() {
     // The tag of a silo that was deleted is no better.
     let tag = hub.put_silo("office", &[]).await.etag();
     hub.delete(OFFICE).await;
-    let answer = hub.put(OFFICE).json(&dnsrecords(&[])).header("if-match", &tag).await;
+    let answer = hub
+        .put(OFFICE)
+        .json(&dnsrecords(&[]))
+        .header("if-match", &tag)
+        .await;
     assert_eq!(answer.status, 412);
 }
 
@@ -172,11 +184,19 @@ async fn if_none_match_any_only_makes() {
     let hub = TestHub::start().await;
     for (path, body, other) in [
         (OFFICE, dnsrecords(&[("db", "10.0.0.5")]), dnsrecords(&[])),
-        ("/silos/b/records/db", json!({"ip": "10.0.0.5"}), json!({"ip": "10.0.0.6"})),
+        (
+            "/silos/b/records/db",
+            json!({"ip": "10.0.0.5"}),
+            json!({"ip": "10.0.0.6"}),
+        ),
     ] {
         let made = hub.put(path).json(&body).header("if-none-match", "*").await;
         assert_eq!(made.status, 201, "{path}");
-        let again = hub.put(path).json(&other).header("if-none-match", "*").await;
+        let again = hub
+            .put(path)
+            .json(&other)
+            .header("if-none-match", "*")
+            .await;
         assert_eq!(again.status, 412, "{path}");
         assert_eq!(hub.get(path).await.body, made.body);
     }
@@ -216,7 +236,9 @@ async fn a_record_is_guarded_by_its_own_tag() {
     }
     assert_eq!(hub.get(OFFICE).await.body, silo.body);
     // Another hostname's change does not touch this one's tag.
-    hub.put("/silos/office/records/nas").json(&json!({"ip": "10.0.0.7"})).await;
+    hub.put("/silos/office/records/nas")
+        .json(&json!({"ip": "10.0.0.7"}))
+        .await;
     let answer = hub
         .put(DB)
         .json(&json!({"ip": "10.0.0.3"}))

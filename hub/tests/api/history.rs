@@ -13,7 +13,11 @@ async fn an_address_changed_is_a_row() {
     let (writer_id, writer) = hub
         .token(json!({"name": "nas", "role": "write", "silos": ["office"]}))
         .await;
-    let first = revision(&hub.put_silo("office", &[("db", "10.0.0.5"), ("db", "fd00::5")]).await.json());
+    let first = revision(
+        &hub.put_silo("office", &[("db", "10.0.0.5"), ("db", "fd00::5")])
+            .await
+            .json(),
+    );
     hub.pass(1);
     let answer = hub
         .open_call(Method::PUT, "/silos/office/records/db")
@@ -32,8 +36,20 @@ async fn an_address_changed_is_a_row() {
         })
     };
     let rows = [
-        row("2026-01-02T03:04:07.678Z", third, json!("fd00::5"), Value::Null, &admin_id),
-        row("2026-01-02T03:04:06.678Z", second, json!("10.0.0.5"), json!("10.0.0.6"), &writer_id),
+        row(
+            "2026-01-02T03:04:07.678Z",
+            third,
+            json!("fd00::5"),
+            Value::Null,
+            &admin_id,
+        ),
+        row(
+            "2026-01-02T03:04:06.678Z",
+            second,
+            json!("10.0.0.5"),
+            json!("10.0.0.6"),
+            &writer_id,
+        ),
         row(START, first, Value::Null, json!("10.0.0.5"), &admin_id),
         row(START, first, Value::Null, json!("fd00::5"), &admin_id),
     ];
@@ -71,27 +87,40 @@ async fn pages_hold_every_row_once_newest_first() {
     }
     let all = hub.history("office").await;
     assert_eq!(all.len(), 20);
-    assert!(all.windows(2).all(|pair| revision(&pair[0]) >= revision(&pair[1])));
+    assert!(
+        all.windows(2)
+            .all(|pair| revision(&pair[0]) >= revision(&pair[1]))
+    );
     for limit in [1, 3, 4, 7, 19, 20, 21] {
         let pages = hub.walk(&format!("{HISTORY}?limit={limit}")).await;
         assert_eq!(pages.len(), 20_usize.div_ceil(limit), "limit {limit}");
         assert_eq!(pages.concat(), all, "limit {limit}");
     }
     for limit in [1, 2, 3, 10, 11] {
-        let pages = hub.walk(&format!("{HISTORY}?hostname=B.&limit={limit}")).await;
-        let expected: Vec<_> = all.iter().filter(|row| row["hostname"] == "b").cloned().collect();
+        let pages = hub
+            .walk(&format!("{HISTORY}?hostname=B.&limit={limit}"))
+            .await;
+        let expected: Vec<_> = all
+            .iter()
+            .filter(|row| row["hostname"] == "b")
+            .cloned()
+            .collect();
         assert_eq!(expected.len(), 10);
         assert_eq!(pages.len(), 10_usize.div_ceil(limit), "limit {limit}");
         assert_eq!(pages.concat(), expected, "limit {limit}");
     }
-    assert_eq!(hub.get(&format!("{HISTORY}?hostname=none")).await.text(), "[]");
+    assert_eq!(
+        hub.get(&format!("{HISTORY}?hostname=none")).await.text(),
+        "[]"
+    );
 }
 
 #[tokio::test]
 async fn changes_between_two_pages_shift_nothing() {
     let hub = TestHub::start().await;
     for host in 1..=6 {
-        hub.put_silo("office", &[("db", &format!("10.0.0.{host}"))]).await;
+        hub.put_silo("office", &[("db", &format!("10.0.0.{host}"))])
+            .await;
     }
     let old = hub.history("office").await;
     let mut rows = Vec::new();
@@ -102,7 +131,8 @@ async fn changes_between_two_pages_shift_nothing() {
         rows.extend(answer.json().as_array().unwrap().clone());
         next = answer.next_link();
         host += 1;
-        hub.put_silo("office", &[("db", &format!("10.0.0.{host}"))]).await;
+        hub.put_silo("office", &[("db", &format!("10.0.0.{host}"))])
+            .await;
     }
     assert_eq!(rows, old);
 }
@@ -111,7 +141,10 @@ async fn changes_between_two_pages_shift_nothing() {
 async fn a_page_holds_100_rows_unless_told_otherwise() {
     let hub = TestHub::start().await;
     let names: Vec<String> = (0..1001).map(|number| format!("h{number}")).collect();
-    let rows: Vec<_> = names.iter().map(|name| (name.as_str(), "10.0.0.1")).collect();
+    let rows: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), "10.0.0.1"))
+        .collect();
     hub.put_silo("office", &rows).await;
     for (query, count) in [("", 100), ("?limit=1000", 1000), ("?limit=1", 1)] {
         let answer = hub.get(&format!("{HISTORY}{query}")).await;
@@ -119,7 +152,11 @@ async fn a_page_holds_100_rows_unless_told_otherwise() {
         assert!(answer.next_link().is_some());
     }
     let pages = hub.walk(HISTORY).await;
-    let mut seen: Vec<_> = pages.concat().iter().map(|row| text(&row["hostname"])).collect();
+    let mut seen: Vec<_> = pages
+        .concat()
+        .iter()
+        .map(|row| text(&row["hostname"]))
+        .collect();
     seen.sort_unstable();
     let mut names = names;
     names.sort_unstable();

@@ -7,7 +7,6 @@ mod conditional;
 mod expiry;
 mod failure_limit;
 mod history;
-mod limits;
 mod open_routes;
 mod records;
 mod refused_input;

@@ -79,7 +79,11 @@ async fn a_running_hub_is_healthy_and_ready() {
     let hub = TestHub::start().await;
     for path in ["/healthz", "/readyz"] {
         assert_eq!(hub.open_call(Method::GET, path).await.status, 200, "{path}");
-        assert_eq!(hub.open_call(Method::HEAD, path).await.status, 200, "{path}");
+        assert_eq!(
+            hub.open_call(Method::HEAD, path).await.status,
+            200,
+            "{path}"
+        );
     }
 }
 
@@ -161,11 +165,19 @@ async fn wrong_methods_are_405_and_told_the_right_ones() {
         ("/healthz", vec!["POST"], read.clone()),
         ("/readyz", vec!["PUT"], read.clone()),
         ("/metrics", vec!["POST"], read.clone()),
-        ("/silos", vec!["POST", "PUT", "DELETE", "PATCH"], read.clone()),
+        (
+            "/silos",
+            vec!["POST", "PUT", "DELETE", "PATCH"],
+            read.clone(),
+        ),
         ("/silos/office", vec!["POST", "PATCH"], silo.clone()),
         ("/silos/office/records/db", vec!["POST", "PATCH"], silo),
         ("/silos/office/history", vec!["POST", "PUT", "DELETE"], read),
-        ("/tokens", vec!["PUT", "DELETE"], vec!["GET", "HEAD", "POST"]),
+        (
+            "/tokens",
+            vec!["PUT", "DELETE"],
+            vec!["GET", "HEAD", "POST"],
+        ),
         (
             "/tokens/aaaaaaaaaa",
             vec!["GET", "HEAD", "PUT", "POST"],
@@ -217,7 +229,10 @@ async fn head_tells_of_every_read_what_get_would() {
         }
     }
     let tag = hub.get("/silos/office").await.etag();
-    let told = hub.head("/silos/office").header("if-none-match", &tag).await;
+    let told = hub
+        .head("/silos/office")
+        .header("if-none-match", &tag)
+        .await;
     assert_eq!(told.status, 304);
 }
 

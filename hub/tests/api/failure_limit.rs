@@ -1,0 +1,125 @@
+//! More than ten wrong credentials a minute from one address.
+
+use reqwest::Method;
+
+use crate::common::{Answer, TestHub};
+
+fn wrong() -> String {
+    format!("silo_aaaaaaaaaa_{}", "x".repeat(43))
+}
+
+async fn fail(hub: &TestHub, ip: &str) -> Answer {
+    hub.open_call(Method::GET, "/silos")
+        .bearer(&wrong())
+        .seen_from(ip)
+        .await
+}
+
+async fn fail_times(hub: &TestHub, ip: &str, times: usize) {
+    for time in 0..times {
+        assert_eq!(
+            fail(hub, ip).await.status,
+            401,
+            "{ip}, failure {}",
+            time + 1
+        );
+    }
+}
+
+fn assert_limited(answer: &Answer) {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(answer.json()["type"], "/problems/too-many-failures");
+    let wait = answer.header("retry-after").expect("it tells when");
+    let seconds: u64 = wait.parse().expect("a number of seconds");
+    assert!((1..=60).contains(&seconds), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_eleventh_failure_is_429_while_a_valid_token_goes_on() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[]).await;
+    let fail = || hub.open_call(Method::GET, "/silos").bearer(&wrong());
+    for time in 1..=10 {
+        let answer = fail().await;
+        assert_eq!(answer.status, 401, "failure {time}");
+        assert!(answer.header("www-authenticate").is_some());
+    }
+    for _ in 0..3 {
+        assert_limited(&fail().await);
+        assert_eq!(hub.get("/silos/office").await.status, 200);
+        // Without a credential it is no failure.
+        assert_eq!(hub.open_call(Method::GET, "/silos").await.status, 401);
+        assert_eq!(hub.open_call(Method::GET, "/ping").await.status, 200);
+    }
+    // What a valid token may not do is no failure to show a credential.
+    let reader = hub.credential("read", &["office"], &[]).await;
+    let answer = hub
+        .open_call(Method::DELETE, "/silos/office")
+        .bearer(&reader)
+        .await;
+    assert_eq!(answer.status, 403);
+    let answer = hub
+        .open_call(Method::GET, "/silos/none")
+        .bearer(&reader)
+        .await;
+    assert_eq!(answer.status, 404);
+}
+
+#[tokio::test]
+async fn the_limit_ends_with_its_minute() {
+    let hub = TestHub::start_behind_a_proxy().await;
+    fail_times(&hub, "192.0.2.1", 10).await;
+    let limited = fail(&hub, "192.0.2.1").await;
+    assert_limited(&limited);
+    let seconds: i64 = limited.header("retry-after").unwrap().parse().unwrap();
+    hub.pass(seconds);
+    fail_times(&hub, "192.0.2.1", 10).await;
+    assert_limited(&fail(&hub, "192.0.2.1").await);
+}
+
+#[tokio::test]
+async fn each_address_is_counted_for_itself() {
+    let hub = TestHub::start_behind_a_proxy().await;
+    fail_times(&hub, "192.0.2.1", 10).await;
+    assert_limited(&fail(&hub, "192.0.2.1").await);
+    // The same one in another spelling.
+    assert_limited(&fail(&hub, "::ffff:192.0.2.1").await);
+    fail_times(&hub, "192.0.2.2", 10).await;
+}
+
+#[tokio::test]
+async fn ipv6_is_counted_by_64() {
+    let hub = TestHub::start_behind_a_proxy().await;
+    for host in 1..=10 {
+        fail_times(&hub, &format!("2001:db8:0:1:{host}::{host}"), 1).await;
+    }
+    assert_limited(&fail(&hub, "2001:db8:0:1:ffff::1").await);
+    fail_times(&hub, "2001:db8:0:2::1", 10).await;
+}
+
+#[tokio::test]
+async fn requests_without_or_with_a_valid_credential_are_not_counted() {
+    let hub = TestHub::start().await;
+    let reader = hub.credential("read", &["office"], &[]).await;
+    for _ in 0..15 {
+        assert_eq!(hub.open_call(Method::GET, "/silos").await.status, 401);
+        let answer = hub.open_call(Method::GET, "/tokens").bearer(&reader).await;
+        assert_eq!(answer.status, 403);
+    }
+    let answer = hub.open_call(Method::GET, "/silos").bearer(&wrong()).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn a_revoked_tokens_use_is_counted() {
+    let hub = TestHub::start().await;
+    let (id, credential) = hub
+        .token(serde_json::json!({"name": "r", "role": "read", "silos": ["office"]}))
+        .await;
+    hub.delete(&format!("/tokens/{id}")).await;
+    let read = || hub.open_call(Method::GET, "/silos").bearer(&credential);
+    for _ in 0..10 {
+        assert_eq!(read().await.status, 401);
+    }
+    assert_limited(&read().await);
+}

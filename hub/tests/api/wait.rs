@@ -1,0 +1,208 @@
+//! `Prefer: wait`: a read that answers once the silo differs.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::Value;
+use silo_hub::open_hub::OpenHub;
+use silo_hub::registry::{Actor, SetRecord};
+use silo_hub::store::Via;
+use silo_shared::silo::{Addresses, Hostname, SiloId};
+use tokio::task::JoinHandle;
+
+use crate::common::{Answer, DEADLINE, TestHub, text};
+
+const OFFICE: &str = "/silos/office";
+
+/// A read that waits, and of which the hub has taken notice already.
+async fn waiting(hub: &TestHub, path: &str, tag: &str, prefer: &str) -> JoinHandle<Answer> {
+    let spec = serde_json::json!({"name": "waiting", "role": "read", "silos": ["*"]});
+    let (id, credential) = hub.token(spec).await;
+    let call = hub
+        .open_call(Method::GET, path)
+        .bearer(&credential)
+        .header("if-none-match", tag)
+        .header("prefer", prefer);
+    let waiting = tokio::spawn(async move { call.await });
+    let noticed = async {
+        loop {
+            let list = hub.get("/tokens").await.json();
+            let mut tokens = list.as_array().into_iter().flatten();
+            let used = tokens
+                .find(|token| token["id"] == id)
+                .map(|token| &token["last_used_at"]);
+            if used.is_some_and(|used| *used != Value::Null) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, noticed)
+        .await
+        .expect("the read arrives");
+    waiting
+}
+
+async fn answer(waiting: JoinHandle<Answer>) -> Answer {
+    tokio::time::timeout(DEADLINE, waiting)
+        .await
+        .expect("the read ends in time")
+        .expect("the read does not panic")
+}
+
+#[tokio::test]
+async fn a_waiting_read_answers_when_the_silo_changes() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[("db", "10.0.0.5")]).await.etag();
+    let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
+    // Another silo's change, and a write that changes nothing, are nothing to it.
+    hub.put_silo("other", &[]).await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    assert!(!read.is_finished());
+    let made = hub.put_silo("office", &[("db", "10.0.0.6")]).await;
+    let read = answer(read).await;
+    assert_eq!(read.status, 200);
+    assert_eq!(read.body, made.body);
+    assert_eq!(read.etag(), made.etag());
+    assert_eq!(read.header("preference-applied"), Some("wait=300"));
+}
+
+#[tokio::test]
+async fn each_format_waits_for_its_own_tag() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[("db", "10.0.0.5")]).await.etag();
+    let tag = tag.replacen("\"", "", 1);
+    let hosts = format!("\"{}-hosts\"", tag.trim_matches('"'));
+    let read = waiting(&hub, "/silos/office?format=hosts", &hosts, "wait=300").await;
+    hub.put_silo("other", &[]).await;
+    assert!(!read.is_finished());
+    hub.put_silo("office", &[("db", "10.0.0.6")]).await;
+    assert_eq!(answer(read).await.text(), "10.0.0.6 db\n");
+}
+
+#[tokio::test]
+async fn a_waiting_read_ends_with_404_when_the_silo_is_deleted() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[]).await.etag();
+    let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
+    hub.delete(OFFICE).await;
+    assert_eq!(answer(read).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_wait_without_a_change_ends_with_304() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[]).await.etag();
+    let begin = Instant::now();
+    let call = hub
+        .get(OFFICE)
+        .header("if-none-match", &tag)
+        .header("prefer", "wait=1");
+    let read = call.await;
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(read.status, 304);
+    assert_eq!(read.etag(), tag);
+    assert_eq!(read.header("preference-applied"), Some("wait=1"));
+}
+
+#[tokio::test]
+async fn a_silo_that_differs_already_is_answered_at_once() {
+    let hub = TestHub::start().await;
+    let stale = hub.put_silo("office", &[]).await.etag();
+    let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let read = hub
+        .get(OFFICE)
+        .header("if-none-match", &stale)
+        .header("prefer", "wait=300")
+        .await;
+    assert_eq!((read.status, &read.body), (200, &made.body));
+    let missing = hub
+        .get("/silos/none")
+        .header("if-none-match", &stale)
+        .header("prefer", "wait=300");
+    assert_eq!(missing.await.status, 404);
+}
+
+#[tokio::test]
+async fn only_a_conditional_read_waits() {
+    let hub = TestHub::start().await;
+    let made = hub.put_silo("office", &[]).await;
+    let read = hub.get(OFFICE).header("prefer", "wait=300").await;
+    assert_eq!((read.status, &read.body), (200, &made.body));
+    assert_eq!(read.header("preference-applied"), None);
+    // What is no wait is ignored.
+    for prefer in ["wait", "wait=soon", "wait=-1", "return=minimal", ""] {
+        let call = hub.get(OFFICE).header("if-none-match", &made.etag());
+        let read = call.header("prefer", prefer).await;
+        assert_eq!(read.status, 304, "{prefer}");
+        assert_eq!(read.header("preference-applied"), None, "{prefer}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_at_most_300_seconds() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[]).await.etag();
+    let read = waiting(&hub, OFFICE, &tag, "respond-async, wait=100000").await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    assert_eq!(
+        answer(read).await.header("preference-applied"),
+        Some("wait=300")
+    );
+}
+
+#[tokio::test]
+async fn many_waiting_reads_hear_of_one_change() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[]).await.etag();
+    let mut reads = Vec::new();
+    for _ in 0..20 {
+        reads.push(waiting(&hub, OFFICE, &tag, "wait=300").await);
+    }
+    let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    for read in reads {
+        assert_eq!(answer(read).await.body, made.body);
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_hub_ends_waiting_reads() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[]).await.etag();
+    let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
+    hub.stop().await;
+    let read = answer(read).await;
+    assert_eq!(read.status, 304);
+    assert_eq!(read.etag(), tag);
+}
+
+#[tokio::test]
+async fn another_programs_change_is_seen_and_wakes_waiting_reads() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[("nas", "10.0.0.7")]).await.etag();
+    let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
+    let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
+    let written = other
+        .registry
+        .apply(SetRecord {
+            actor: Actor {
+                via: Via::Rest,
+                token: None,
+                client_ip: None,
+            },
+            id: SiloId::parse("office").unwrap(),
+            hostname: Hostname::parse("db").unwrap(),
+            addresses: Addresses::from_iter(["10.0.0.5".parse().unwrap()]),
+            attributes: Default::default(),
+            precondition: Default::default(),
+        })
+        .await
+        .unwrap();
+    let read = answer(read).await;
+    assert_eq!(read.status, 200);
+    assert_eq!(read.etag(), format!("\"{}\"", written.record.revision));
+    assert_eq!(text(&read.json()["dnsrecords"][0]["hostname"]), "db");
+    // This hub's own next write takes a later revision.
+    let made = hub.put_silo("office", &[]).await.json();
+    assert!(crate::common::revision(&made) > written.record.revision);
+    other.close().await;
+}
