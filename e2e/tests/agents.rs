@@ -1,0 +1,220 @@
+//! Both agents against a real hub.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::json;
+use silo_e2e::{Caller, Hub, binary, write_private};
+
+/// A machine: a folder with a token file, and a hosts file of its own.
+struct Machine {
+    folder: PathBuf,
+    hub: String,
+}
+
+impl Machine {
+    fn new(folder: &Path, name: &str, hub: &Hub, credential: &str) -> Self {
+        let folder = folder.join(name);
+        std::fs::create_dir(&folder).unwrap();
+        write_private(&folder.join("token"), credential);
+        std::fs::write(folder.join("hosts"), "127.0.0.1 localhost\n").unwrap();
+        Self {
+            folder,
+            hub: hub.url().to_owned(),
+        }
+    }
+
+    fn agent(&self, program: &str, arguments: &[&str]) -> Output {
+        let path = |name| self.folder.join(name).into_os_string();
+        let mut command = Command::new(binary(program));
+        command
+            .args(arguments)
+            .args(["--hub", &self.hub, "--silo", "office"]);
+        command.arg("--token-file").arg(path("token"));
+        if program == "silo-downstream" {
+            command
+                .arg("--hosts-file")
+                .arg(path("hosts"))
+                .arg("--state-dir")
+                .arg(path("state"));
+        }
+        command.output().unwrap()
+    }
+
+    fn hosts(&self) -> String {
+        std::fs::read_to_string(self.folder.join("hosts")).unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// Options of an upstream that reports what `echo` prints.
+fn reporting(folder: &Path, ip: &str) -> Vec<String> {
+    let config = folder.join("upstream.yaml");
+    write_private(
+        &config,
+        &format!("addresses: {{ command: [echo, {ip}] }}\n"),
+    );
+    vec!["--config".to_owned(), config.to_str().unwrap().to_owned()]
+}
+
+fn report(machine: &Machine, hostname: &str, ip: &str) -> Output {
+    let options = reporting(&machine.folder, ip);
+    let mut arguments: Vec<&str> = options.iter().map(String::as_str).collect();
+    arguments.extend(["--hostnames", hostname]);
+    machine.agent("silo-upstream", &arguments)
+}
+
+#[tokio::test]
+async fn an_address_travels_from_one_machine_to_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let write = [
+        "--name",
+        "nas",
+        "--role",
+        "write",
+        "--silo",
+        "office",
+        "--hostname",
+        "nas",
+    ];
+    let nas = Machine::new(folder.path(), "nas", &hub, &hub.token(&write));
+    let read = ["--name", "laptop", "--role", "read", "--silo", "office"];
+    let laptop = Machine::new(folder.path(), "laptop", &hub, &hub.token(&read));
+
+    assert!(said(&report(&nas, "nas", "10.0.0.7")).contains("10.0.0.7"));
+    assert!(said(&report(&nas, "nas", "10.0.0.7")).contains("unchanged"));
+    said(&laptop.agent("silo-downstream", &["once"]));
+    assert!(
+        laptop.hosts().contains("\n10.0.0.7 nas\n"),
+        "{}",
+        laptop.hosts()
+    );
+
+    assert!(said(&report(&nas, "nas", "10.0.0.8")).contains("10.0.0.7 → 10.0.0.8"));
+    let diff = said(&laptop.agent("silo-downstream", &["diff"]));
+    assert!(
+        diff.contains("-10.0.0.7 nas") && diff.contains("+10.0.0.8 nas"),
+        "{diff}"
+    );
+    assert!(
+        laptop.hosts().contains("\n10.0.0.7 nas\n"),
+        "diff changes nothing"
+    );
+    assert!(said(&laptop.agent("silo-downstream", &["once"])).contains("10.0.0.8"));
+    assert!(laptop.hosts().contains("\n10.0.0.8 nas\n"));
+    assert_eq!(
+        said(&laptop.agent("silo-downstream", &["once", "--quiet"])),
+        ""
+    );
+
+    // What is not this token's to write stays, and the agent says why.
+    let refused = report(&nas, "db", "10.0.0.9");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("403"));
+
+    said(&laptop.agent("silo-downstream", &["clean"]));
+    assert_eq!(laptop.hosts(), "127.0.0.1 localhost\n");
+}
+
+#[tokio::test]
+async fn both_agents_check_against_a_real_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
+    let write = ["--name", "nas", "--role", "write", "--silo", "office"];
+    let machine = Machine::new(folder.path(), "nas", &hub, &hub.token(&write));
+    let options = reporting(&machine.folder, "10.0.0.7");
+    let mut arguments = vec!["check", "--hostnames", "nas"];
+    arguments.extend(options.iter().map(String::as_str));
+    said(&machine.agent("silo-upstream", &arguments));
+    said(&machine.agent("silo-downstream", &["check"]));
+    assert_eq!(
+        admin.get("/silos/office/records/nas").await.0,
+        404,
+        "check changes nothing"
+    );
+    assert_eq!(machine.hosts(), "127.0.0.1 localhost\n");
+}
+
+#[tokio::test]
+async fn a_stopped_hub_changes_nothing_on_either_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
+    let machine = Machine::new(folder.path(), "laptop", &hub, &hub.admin_token());
+    said(&machine.agent("silo-downstream", &["once"]));
+    let before = machine.hosts();
+    assert!(before.contains("10.0.0.5 db"));
+    assert_eq!(hub.stop(), Some(0));
+    for (program, arguments) in [
+        ("silo-downstream", vec!["once"]),
+        ("silo-upstream", vec!["once"]),
+    ] {
+        let output = machine.agent(program, &arguments);
+        assert_eq!(output.status.code(), Some(1), "{program}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot reach the hub"));
+    }
+    assert_eq!(machine.hosts(), before);
+}
+
+#[tokio::test]
+async fn the_configuration_of_a_pyddns_client_is_taken_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    let records = json!({"dnsrecords": [{"hostname": "db", "ip": "10.0.0.5"}]});
+    let made = admin
+        .request(reqwest::Method::PUT, "/silos/office")
+        .json(&records)
+        .send()
+        .await;
+    assert_eq!(made.unwrap().status(), 201);
+    let credential = hub.token(&["--name", "old", "--role", "write", "--silo", "office"]);
+    let config = folder.path().join("config.yml");
+    let text = format!(
+        "endpoint: {}\nusername: someone\npassword: {credential}\nsilo_id: office\nhostnames:\n  - db\ngetIpFrom: Socket\n",
+        hub.url()
+    );
+    write_private(&config, &text);
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    let downstream = Command::new(binary("silo-downstream"))
+        .args(["once", "--config", config.to_str().unwrap()])
+        .args(["--hosts-file", hosts.to_str().unwrap(), "--state-dir"])
+        .arg(folder.path().join("state"))
+        .output()
+        .unwrap();
+    said(&downstream);
+    assert!(
+        std::fs::read_to_string(&hosts)
+            .unwrap()
+            .contains("10.0.0.5 db")
+    );
+    // Towards a hub on this machine the way leads over loopback, which is never reported.
+    let upstream = Command::new(binary("silo-upstream"))
+        .args(["once", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(upstream.status.code(), Some(1));
+    let (_, record) = admin.get("/silos/office/records/db").await;
+    assert_eq!(
+        record["ips"],
+        json!(["10.0.0.5"]),
+        "an unusable address changes nothing"
+    );
+}
