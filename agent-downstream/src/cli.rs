@@ -64,7 +64,7 @@ pub(crate) struct Flags {
     )]
     pub(crate) config: Option<PathBuf>,
 
-    /// URL of the hub, such as http://hub.lan:8053
+    /// URL of the hub, such as `http://hub.lan:8053`
     #[arg(
         long,
         global = true,
