@@ -64,7 +64,7 @@ pub struct HubArgs {
     /// Address and port to listen on [default: 127.0.0.1:8053]
     #[arg(long, value_name = "ADDR:PORT", env = "SILO_HUB_LISTEN", global = true)]
     pub listen: Option<SocketAddr>,
-    /// Database [default: sqlite:<data dir>/hub.db]
+    /// Database [default: hub.db in the data directory]
     #[arg(
         long,
         value_name = "URL",
@@ -76,7 +76,7 @@ pub struct HubArgs {
     /// Folder for the hub's own files [default: silo-data]
     #[arg(long, value_name = "DIR", env = "SILO_HUB_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
-    /// The hub's key [default: <data dir>/hub.key]
+    /// The hub's key [default: hub.key in the data directory]
     #[arg(long, value_name = "FILE", env = "SILO_HUB_KEY_FILE", global = true)]
     pub key_file: Option<PathBuf>,
     /// Do not bring the database's schema up to date at start

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -26,9 +26,9 @@ pub(super) async fn ping() -> Json<Value> {
 }
 
 /// `GET /ip`: the caller's address.
-pub(super) async fn ip(ClientIp(ip): ClientIp, headers: HeaderMap) -> Response {
+pub(super) async fn ip(ClientIp(ip): ClientIp, request: Request) -> Response {
     let headers_out = [(CACHE_CONTROL, "no-store"), (VARY, "Accept")];
-    if prefers_text(&headers) {
+    if prefers_text(request.headers()) {
         let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
         (headers_out, kind, ip.to_string()).into_response()
     } else {

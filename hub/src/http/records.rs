@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LOCATION, ETAG, IF_NONE_MATCH, LOCATION};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use silo_shared::api::RecordDocument;
 use silo_shared::silo::SiloId;
@@ -25,10 +25,11 @@ pub(super) async fn read(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
     RecordPath(id, hostname): RecordPath,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
     caller.require_read(&id)?;
-    let known = tag_list(&headers, IF_NONE_MATCH)?;
+    let headers = request.headers();
+    let known = tag_list(headers, IF_NONE_MATCH)?;
     let mut record = hub
         .store
         .record(&id, &hostname)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION, VARY,
 };
@@ -95,11 +95,12 @@ pub(super) async fn read(
     State(hub): State<Arc<Hub>>,
     SiloPath(id): SiloPath,
     query: Query,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
     caller.require_read(&id)?;
+    let headers = request.headers();
     let format = match query.get("format") {
-        None if prefers_text(&headers) => Format::Hosts,
+        None if prefers_text(headers) => Format::Hosts,
         None | Some("json") => Format::Json,
         Some("hosts") => Format::Hosts,
         Some("zone") => Format::Zone,
@@ -110,8 +111,8 @@ pub(super) async fn read(
             ));
         }
     };
-    let known = tag_list(&headers, IF_NONE_MATCH)?;
-    let wait = known.as_ref().and_then(|_| wait_seconds(&headers));
+    let known = tag_list(headers, IF_NONE_MATCH)?;
+    let wait = known.as_ref().and_then(|_| wait_seconds(headers));
     let silo = match (&known, wait) {
         (Some(known), Some(seconds)) => changed_silo(&hub, &id, format, known, seconds).await?,
         _ => hub.view.get(id, format).await?,
