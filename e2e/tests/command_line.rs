@@ -1,7 +1,5 @@
 //! The hub's command line beside a running hub, and what the hub writes about itself.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Instant;
 
 use silo_e2e::{Caller, Hub, PATIENCE, binary};

@@ -104,15 +104,8 @@ impl ApiError {
         match self {
             Self::Malformed(detail) => detail.clone(),
             Self::Invalid(errors) => match errors.as_slice() {
-                [only] => format!("{}: {}", only.pointer, only.detail),
-                [first, ..] => {
-                    format!(
-                        "{}: {} (and {} more)",
-                        first.pointer,
-                        first.detail,
-                        errors.len() - 1
-                    )
-                }
+                [only] => place(only),
+                [first, ..] => format!("{} (and {} more)", place(first), errors.len() - 1),
                 [] => "a value is wrong".to_owned(),
             },
             Self::Unauthorized { detail, .. }
@@ -129,6 +122,15 @@ impl ApiError {
             Self::Unavailable => "the database cannot be reached; try again".to_owned(),
             Self::Internal => "the cause is in the hub's log".to_owned(),
         }
+    }
+}
+
+/// What is wrong where; the empty pointer means the whole document and is not printed.
+fn place(error: &FieldError) -> String {
+    if error.pointer.is_empty() {
+        error.detail.clone()
+    } else {
+        format!("{}: {}", error.pointer, error.detail)
     }
 }
 
@@ -211,7 +213,8 @@ impl From<Refusal> for ApiError {
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
             Refusal::Precondition => Self::Precondition,
-            Refusal::TooManyRecords => Self::invalid("/ips", refusal),
+            // The body may have said `ip`, `ips` or nothing at all.
+            Refusal::TooManyRecords => Self::invalid("", refusal),
             Refusal::NoAddress => Self::invalid("/ip", refusal),
         }
     }

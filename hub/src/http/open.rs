@@ -64,9 +64,9 @@ pub(super) async fn metrics(
 }
 
 /// Whether `Accept` asks for plain text rather than JSON (RFC 9110 section 12.5.1): text is named,
-/// and JSON is not named with as high a weight.
+/// and JSON is not named with as high a weight, nor anything at all with a higher one.
 pub(super) fn prefers_text(headers: &HeaderMap) -> bool {
-    let (mut text, mut json) = (0.0, 0.0);
+    let (mut text, mut json, mut any) = (0.0, 0.0, 0.0);
     for value in headers.get_all(ACCEPT) {
         for range in value.to_str().unwrap_or("").split(',') {
             let mut parts = range.split(';');
@@ -77,11 +77,12 @@ pub(super) fn prefers_text(headers: &HeaderMap) -> bool {
             match kind.as_str() {
                 "text/plain" | "text/*" => text = weight.max(text),
                 "application/json" | "application/*" => json = weight.max(json),
+                "*/*" => any = weight.max(any),
                 _ => {}
             }
         }
     }
-    text > json
+    text > json && text >= any
 }
 
 #[cfg(test)]
@@ -97,6 +98,8 @@ mod tests {
             ("text/plain", true),
             ("Text/Plain; charset=utf-8", true),
             ("text/plain, */*", true),
+            ("text/plain;q=0.9, */*;q=0.1", true),
+            ("text/plain;q=0.1, */*", false),
             ("text/*", true),
             ("application/json, text/plain, */*", false),
             ("application/json;q=0.5, text/plain", true),

@@ -1,6 +1,7 @@
 //! The REST interface against its contract: the real hub in this process, a real database, HTTP over
 //! the loopback. One module a subject; one binary, so that it is linked once.
 
+mod away;
 mod common;
 mod concurrency;
 mod conditional;

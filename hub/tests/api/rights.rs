@@ -327,6 +327,16 @@ async fn basic_shows_the_credential_with_any_user_name() {
             assert_eq!(answer.status, 200, "{scheme} {user:?}");
         }
     }
+    // Old routers and browsers send Latin-1.
+    let latin = [b"n\xfc:".as_slice(), hub.admin.as_bytes()].concat();
+    let answer = hub
+        .open_call(Method::GET, OFFICE)
+        .header(
+            "authorization",
+            &format!("Basic {}", STANDARD.encode(latin)),
+        )
+        .await;
+    assert_eq!(answer.status, 200);
     for scheme in ["bearer", "BEARER"] {
         let answer = hub
             .open_call(Method::GET, OFFICE)
