@@ -4,7 +4,8 @@
 //! waiting, runs them one after another in one transaction and commits once: one sync of the disk
 //! serves them all (group commit). Nobody is answered before the commit is durable and this hub's own
 //! view has taken it in. If a batch fails, its commands run again one by one, so that a failing
-//! command never takes its batch down.
+//! command never takes its batch down; but a transaction that can't even begin is no command's fault,
+//! and then all that wait are answered at once.
 
 mod seen;
 mod silos;
@@ -232,27 +233,44 @@ impl Writer {
     }
 
     async fn run_batch(&self, mut jobs: Vec<Box<dyn Job>>) {
-        match self.run_together(&mut jobs).await {
-            Ok(()) => jobs.into_iter().for_each(|job| job.answer(Ok(()))),
+        let transaction = match self.store.begin_write().await {
+            Ok(transaction) => transaction,
+            Err(error) => return answer_all(jobs, Err(Arc::new(error))),
+        };
+        match self.run_together(transaction, &mut jobs).await {
             Err(error) if jobs.len() > 1 => {
                 tracing::debug!(
                     commands = jobs.len(),
                     "a batch failed, one by one now: {error}"
                 );
-                for mut job in jobs {
-                    let done = self.run_together(std::slice::from_mut(&mut job)).await;
-                    job.answer(done);
-                }
+                self.run_one_by_one(jobs).await;
             }
-            Err(error) => jobs
-                .into_iter()
-                .for_each(|job| job.answer(Err(Arc::clone(&error)))),
+            done => answer_all(jobs, done),
         }
     }
 
-    async fn run_together(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Arc<StoreError>> {
+    async fn run_one_by_one(&self, jobs: Vec<Box<dyn Job>>) {
+        let mut jobs = jobs.into_iter();
+        while let Some(mut job) = jobs.next() {
+            match self.store.begin_write().await {
+                Ok(transaction) => {
+                    let only = std::slice::from_mut(&mut job);
+                    let done = self.run_together(transaction, only).await;
+                    job.answer(done);
+                }
+                Err(error) => {
+                    return answer_all([job].into_iter().chain(jobs), Err(Arc::new(error)));
+                }
+            }
+        }
+    }
+
+    async fn run_together(
+        &self,
+        mut transaction: WriteTransaction,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<(), Arc<StoreError>> {
         let now = self.clock.now();
-        let mut transaction = self.store.begin_write().await?;
         for job in jobs {
             job.run(&mut transaction, now).await?;
         }
@@ -273,5 +291,11 @@ impl Writer {
         if let Some(revision) = effects.revision {
             self.listeners.revision.announce(revision);
         }
+    }
+}
+
+fn answer_all(jobs: impl IntoIterator<Item = Box<dyn Job>>, done: Result<(), Arc<StoreError>>) {
+    for job in jobs {
+        job.answer(done.clone());
     }
 }
