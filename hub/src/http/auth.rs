@@ -125,8 +125,10 @@ fn credential(headers: &HeaderMap, authorization: &[u8]) -> Option<Credential> {
         return Credential::parse(rest).ok();
     }
     if scheme.eq_ignore_ascii_case("basic") {
-        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
-        let (_, password) = text.split_once(':')?;
+        let pair = STANDARD.decode(rest).ok()?;
+        // The user name may be in any character set (RFC 7617 section 2), but holds no colon.
+        let colon = pair.iter().position(|byte| *byte == b':')?;
+        let password = std::str::from_utf8(&pair[colon + 1..]).ok()?;
         return Credential::parse(password).ok();
     }
     None
