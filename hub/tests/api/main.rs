@@ -2,6 +2,7 @@
 //! the loopback. One module a subject; one binary, so that it is linked once.
 
 mod away;
+mod bodies;
 mod common;
 mod concurrency;
 mod conditional;
@@ -12,6 +13,7 @@ mod open_routes;
 mod records;
 mod refused_input;
 mod rights;
+mod silo_list;
 mod silos;
 mod start;
 mod tokens;
