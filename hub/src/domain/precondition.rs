@@ -79,6 +79,13 @@ impl TagList {
         self.matches(current, |_| true)
     }
 
+    /// The newest revision that one of the tags names.
+    pub fn newest_revision(&self) -> Option<i64> {
+        let Self::Tags(tags) = self else { return None };
+        let revision = |tag: &EntityTag| tag.opaque.split('-').next()?.parse().ok();
+        tags.iter().filter_map(revision).max()
+    }
+
     fn matches(&self, current: Option<&str>, counts: impl Fn(&EntityTag) -> bool) -> bool {
         let Some(current) = current else { return false };
         match self {
@@ -149,6 +156,20 @@ mod tests {
             "w/\"41\"",
         ] {
             assert_eq!(wrong.parse::<TagList>(), Err(InvalidTagList), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_newest_revision_is_found_in_tags_of_every_kind() {
+        for (list, newest) in [
+            ("\"41\"", Some(41)),
+            ("\"41-hosts\", W/\"42-db\", \"40\"", Some(42)),
+            ("\"x\", \"\"", None),
+            ("\"99999999999999999999\"", None),
+            ("*", None),
+        ] {
+            let list: TagList = list.parse().unwrap();
+            assert_eq!(list.newest_revision(), newest, "{list:?}");
         }
     }
 

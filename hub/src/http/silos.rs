@@ -115,7 +115,8 @@ pub(super) async fn read(
     let wait = known.as_ref().and_then(|_| wait_seconds(headers));
     let silo = match (&known, wait) {
         (Some(known), Some(seconds)) => changed_silo(&hub, &id, format, known, seconds).await?,
-        _ => hub.view.get(id, format).await?,
+        (Some(known), None) => known_silo(&hub, &id, format, known).await?,
+        (None, _) => hub.view.get(id, format).await?,
     };
     let silo = silo.ok_or(Refusal::NoSilo)?;
     let unchanged = known.is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
@@ -157,6 +158,24 @@ fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
     Some(seconds.min(MAX_WAIT_SECONDS))
 }
 
+/// The silo, read anew if it is held at an older revision than the caller knows: that one was then
+/// committed by another program, and its news has not come here yet.
+async fn known_silo(
+    hub: &Hub,
+    id: &SiloId,
+    format: Format,
+    known: &TagList,
+) -> Result<Option<Arc<Rendered>>, ApiError> {
+    let silo = hub.view.get(id.clone(), format).await?;
+    match (&silo, known.newest_revision()) {
+        (Some(held), Some(newest)) if held.revision < newest => {
+            hub.view.forget_older(id, newest);
+            Ok(hub.view.get(id.clone(), format).await?)
+        }
+        _ => Ok(silo),
+    }
+}
+
 /// The silo once it has another tag than those that are known, or as it is at the end of the wait.
 async fn changed_silo(
     hub: &Hub,
@@ -169,7 +188,7 @@ async fn changed_silo(
     let mut revision = hub.revision.subscribe();
     loop {
         revision.mark_known();
-        let silo = hub.view.get(id.clone(), format).await?;
+        let silo = known_silo(hub, id, format, known).await?;
         let tag = silo.as_ref().map(|silo| silo.tag.as_str());
         if !known.matches_weakly(tag) {
             return Ok(silo);

@@ -42,6 +42,22 @@ async fn waiting(hub: &TestHub, path: &str, tag: &str, prefer: &str) -> JoinHand
     waiting
 }
 
+/// What another program may do to the same database.
+fn set_db(ip: &str) -> SetRecord {
+    SetRecord {
+        actor: Actor {
+            via: Via::Rest,
+            token: None,
+            client_ip: None,
+        },
+        id: SiloId::parse("office").expect("an id"),
+        hostname: Hostname::parse("db").expect("a hostname"),
+        addresses: Addresses::from_iter([ip.parse().expect("an address")]),
+        attributes: Default::default(),
+        precondition: Default::default(),
+    }
+}
+
 async fn answer(waiting: JoinHandle<Answer>) -> Answer {
     tokio::time::timeout(DEADLINE, waiting)
         .await
@@ -181,22 +197,7 @@ async fn another_programs_change_is_seen_and_wakes_waiting_reads() {
     let tag = hub.put_silo("office", &[("nas", "10.0.0.7")]).await.etag();
     let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
     let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
-    let written = other
-        .registry
-        .apply(SetRecord {
-            actor: Actor {
-                via: Via::Rest,
-                token: None,
-                client_ip: None,
-            },
-            id: SiloId::parse("office").unwrap(),
-            hostname: Hostname::parse("db").unwrap(),
-            addresses: Addresses::from_iter(["10.0.0.5".parse().unwrap()]),
-            attributes: Default::default(),
-            precondition: Default::default(),
-        })
-        .await
-        .unwrap();
+    let written = other.registry.apply(set_db("10.0.0.5")).await.unwrap();
     let read = answer(read).await;
     assert_eq!(read.status, 200);
     assert_eq!(read.etag(), format!("\"{}\"", written.record.revision));
@@ -204,5 +205,32 @@ async fn another_programs_change_is_seen_and_wakes_waiting_reads() {
     // This hub's own next write takes a later revision.
     let made = hub.put_silo("office", &[]).await.json();
     assert!(crate::common::revision(&made) > written.record.revision);
+    other.close().await;
+}
+
+#[tokio::test]
+async fn who_knows_a_newer_state_than_the_hub_is_not_answered_the_older_one() {
+    // No task of this hub looks for other programs' changes.
+    let (hub, _open) = TestHub::start_in_parts().await;
+    let old = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
+    for (ip, prefer) in [("10.0.0.6", "handling=lenient"), ("10.0.0.7", "wait=0")] {
+        for format in ["json", "hosts"] {
+            hub.get(&format!("{OFFICE}?format={format}")).await;
+        }
+        let written = other.registry.apply(set_db(ip)).await.unwrap();
+        let number = written.record.revision;
+        for (format, tag) in [
+            ("json", format!("\"{number}\"")),
+            ("hosts", format!("\"{number}-hosts\"")),
+        ] {
+            let read = hub
+                .get(&format!("{OFFICE}?format={format}"))
+                .header("if-none-match", &format!("{}, {tag}", old.etag()))
+                .header("prefer", prefer)
+                .await;
+            assert_eq!((read.status, read.etag()), (304, tag), "{format} {prefer}");
+        }
+    }
     other.close().await;
 }
