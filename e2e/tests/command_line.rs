@@ -130,6 +130,16 @@ async fn a_lost_key_is_named_and_can_be_reset() {
     assert_eq!(hub.cli(&["token", "list"]).status.code(), Some(0));
     let admin = Caller::new(&hub, &hub.admin_token());
     assert_eq!(admin.get("/silos").await.0, 200, "Bearer goes on");
+    // The running hub still has the old key: what it would seal could never be opened.
+    let token = serde_json::json!({"name": "n", "role": "read", "silos": ["office"]});
+    let made = admin
+        .request(reqwest::Method::POST, "/tokens")
+        .json(&token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(made.status(), 500);
+    assert!(hub.log().contains("restart it"), "{}", hub.log());
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ impl NewToken {
             token: token.clone(),
             credential_hash: credential_hash(&credential),
             signing_key: key.seal_signing_key(&credential)?,
+            sealed_by: key.fingerprint(),
         };
         Ok(Self {
             credential,

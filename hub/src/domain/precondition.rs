@@ -49,6 +49,11 @@ impl FromStr for TagList {
         }
         let mut tags = Vec::new();
         loop {
+            // Empty elements of a list are passed over (RFC 9110 section 5.6.1.2).
+            rest = rest.trim_start_matches([',', ' ', '\t']);
+            if rest.is_empty() && !tags.is_empty() {
+                return Ok(Self::Tags(tags));
+            }
             let (weak, quoted) = match rest.strip_prefix("W/") {
                 Some(quoted) => (true, quoted),
                 None => (false, rest),
@@ -60,10 +65,9 @@ impl FromStr for TagList {
                 opaque: opaque.into(),
             });
             rest = after.trim_start();
-            if rest.is_empty() {
-                return Ok(Self::Tags(tags));
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return Err(InvalidTagList);
             }
-            rest = rest.strip_prefix(',').ok_or(InvalidTagList)?.trim_start();
         }
     }
 }
@@ -141,20 +145,12 @@ mod tests {
     #[test]
     fn lists_parse_and_wrong_ones_are_refused() {
         assert_eq!("*".parse(), Ok(TagList::Any));
-        let TagList::Tags(list) = "\"41\", W/\"4,2\" ,\"\"".parse().unwrap() else {
+        let TagList::Tags(list) = ", \"41\",, W/\"4,2\" ,\"\",".parse().unwrap() else {
             panic!("a list was expected")
         };
         let words: Vec<String> = list.iter().map(ToString::to_string).collect();
         assert_eq!(words, ["\"41\"", "W/\"4,2\"", "\"\""]);
-        for wrong in [
-            "",
-            "41",
-            "\"41",
-            "41\"",
-            "\"41\" \"42\"",
-            "\"41\",",
-            "w/\"41\"",
-        ] {
+        for wrong in ["", "41", "\"41", "41\"", "\"41\" \"42\"", ",", "w/\"41\""] {
             assert_eq!(wrong.parse::<TagList>(), Err(InvalidTagList), "{wrong}");
         }
     }

@@ -80,9 +80,6 @@ pub enum InvalidToken {
     /// An admin token with limits.
     #[error("an admin token may do everything: leave this out")]
     LimitedAdmin,
-    /// Hostnames on a token that can't write.
-    #[error("hostnames limit writing, and this token only reads: leave them out")]
-    LimitedReader,
     /// An empty list of hostnames.
     #[error("an empty list would allow nothing: leave it out, or name hostnames")]
     NoHostnames,
@@ -142,11 +139,11 @@ impl TokenSpec {
         match (&self.hostnames, self.role) {
             (None, _) => {}
             (Some(_), Role::Admin) => refuse("hostnames", None, InvalidToken::LimitedAdmin),
-            (Some(_), Role::Read) => refuse("hostnames", None, InvalidToken::LimitedReader),
-            (Some(list), Role::Write) if list.is_empty() => {
+            (Some(list), Role::Read | Role::Write) if list.is_empty() => {
                 refuse("hostnames", None, InvalidToken::NoHostnames);
             }
-            (Some(_), Role::Write) => {}
+            // Hostnames limit writing alone: on a token that only reads they mean nothing.
+            (Some(_), Role::Read | Role::Write) => {}
         }
         let mut check_list =
             |member, list: &mut Vec<String>, is_name: fn(&str) -> Option<String>| {
@@ -387,12 +384,6 @@ mod tests {
                 "hostnames",
                 None,
                 InvalidToken::LimitedAdmin,
-            ),
-            (
-                spec(Role::Read, &["a"], Some(&["a"])),
-                "hostnames",
-                None,
-                InvalidToken::LimitedReader,
             ),
             (
                 spec(Role::Write, &["a"], Some(&[])),

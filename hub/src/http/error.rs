@@ -213,6 +213,10 @@ impl From<Refusal> for ApiError {
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
             Refusal::Precondition => Self::Precondition,
+            Refusal::OtherKey => {
+                tracing::error!("{refusal}");
+                Self::Internal
+            }
             // The body may have said `ip`, `ips` or nothing at all.
             Refusal::TooManyRecords => Self::invalid("", refusal),
             Refusal::NoAddress => Self::invalid("/ip", refusal),

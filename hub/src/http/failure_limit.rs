@@ -29,7 +29,10 @@ impl FailureLimit {
     /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
     pub fn count(&self, ip: IpAddr, now: Time) -> Result<(), u64> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |window: &Window| now.as_millis() - window.began.as_millis() >= WINDOW_MS;
+        // A clock that was set back ends a window as well.
+        let is_over = |window: &Window| {
+            !(0..WINDOW_MS).contains(&(now.as_millis() - window.began.as_millis()))
+        };
         if windows.len() >= ADDRESSES {
             windows.retain(|_, window| !is_over(window));
             if windows.len() >= ADDRESSES {
@@ -80,6 +83,11 @@ mod tests {
         assert_eq!(limit.count(a, at(59_500)), Err(1));
         assert_eq!(limit.count(b, at(59_500)), Ok(()));
         assert_eq!(limit.count(a, at(60_000)), Ok(()));
+        assert_eq!(
+            limit.count(b, at(-1)),
+            Ok(()),
+            "a clock set back begins anew"
+        );
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn prefers_text(headers: &HeaderMap) -> bool {
                 .find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok())
                 .unwrap_or(1.0);
             match kind.as_str() {
-                "text/plain" | "text/*" => text = weight.max(text),
+                "text/plain" => text = weight.max(text),
                 "application/json" | "application/*" => json = weight.max(json),
                 "*/*" => any = weight.max(any),
                 _ => {}
@@ -100,7 +100,7 @@ mod tests {
             ("text/plain, */*", true),
             ("text/plain;q=0.9, */*;q=0.1", true),
             ("text/plain;q=0.1, */*", false),
-            ("text/*", true),
+            ("text/*", false),
             ("application/json, text/plain, */*", false),
             ("application/json;q=0.5, text/plain", true),
             ("text/plain;q=0, application/json", false),

@@ -23,7 +23,7 @@ use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
 use crate::render::Format;
 use crate::view::Rendered;
 
-/// A page of the list ends when its body has reached this size, in bytes.
+/// The most that a page of the list holds, in bytes, unless its only silo is larger.
 const PAGE_BYTES: usize = 1024 * 1024;
 /// How many ids are read from the database at once.
 const IDS_AT_ONCE: i64 = 1000;
@@ -57,14 +57,16 @@ pub(super) async fn list(
             if !caller.token().may_read(&id) {
                 continue;
             }
-            if silos == limit || body.len() >= PAGE_BYTES {
-                more = true;
-                break 'pages;
-            }
             // A silo deleted since its id was read is passed over.
             let Some(silo) = hub.view.get(id.clone(), Format::Json).await? else {
                 continue;
             };
+            // A first silo is sent whatever its size, or the list would never go on.
+            let is_full = silos > 0 && body.len() + silo.body.len() + 2 > PAGE_BYTES;
+            if silos == limit || is_full {
+                more = true;
+                break 'pages;
+            }
             if silos > 0 {
                 body.push(b',');
             }

@@ -69,6 +69,9 @@ pub enum Refusal {
     /// The silo would hold more records than it may.
     #[error("a silo holds at most {} records", silo_shared::silo::MAX_RECORDS)]
     TooManyRecords,
+    /// The hub's key was reset while this hub ran.
+    #[error("the hub's key was reset while this hub ran: restart it")]
+    OtherKey,
     /// A new hostname without any address.
     #[error("a new hostname needs an address")]
     NoAddress,

@@ -20,6 +20,8 @@ pub struct CreateToken {
     pub credential_hash: CredentialHash,
     /// Its sealed signing key.
     pub signing_key: SealedKey,
+    /// The fingerprint of the hub's key that sealed it.
+    pub sealed_by: String,
 }
 
 /// Adds a token if none was ever made; several hubs may try at once.
@@ -57,6 +59,14 @@ impl Command for CreateToken {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        // The key may have been reset beside this running hub; nobody could open what it seals.
+        if transaction
+            .fact(KEY_FINGERPRINT)
+            .await?
+            .is_some_and(|known| known != self.sealed_by)
+        {
+            return Err(Refusal::OtherKey.into());
+        }
         transaction
             .insert_token(&self.token, self.credential_hash, &self.signing_key)
             .await?;
