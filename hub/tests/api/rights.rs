@@ -382,7 +382,7 @@ async fn every_other_way_to_show_a_credential_is_401() {
             .header("authorization", value)
             .await;
         assert_eq!(answer.status, 401, "{value:?}");
-        let secret = admin.rsplit('_').next().unwrap();
+        let secret = &admin[16..];
         assert!(!answer.text().contains(secret), "{answer:?}");
     }
     // In the query it is none.
