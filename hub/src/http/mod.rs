@@ -64,7 +64,7 @@ pub struct Hub {
 
 /// Every route.
 pub fn router(hub: Arc<Hub>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/", get(open::root))
         .route("/ping", get(open::ping).post(open::ping).put(open::ping))
         .route("/ip", get(open::ip))
@@ -88,7 +88,6 @@ pub fn router(hub: Arc<Hub>) -> Router {
         // In one piece: each layer of a router costs an allocation a request.
         .layer(
             ServiceBuilder::new()
-                .layer(TraceLayer::new_for_http().make_span_with(span))
                 .layer(CatchPanicLayer::custom(|_| -> Response {
                     ApiError::Internal.into_response()
                 }))
@@ -96,8 +95,14 @@ pub fn router(hub: Arc<Hub>) -> Router {
                     X_CONTENT_TYPE_OPTIONS,
                     HeaderValue::from_static("nosniff"),
                 )),
-        )
-        .with_state(hub)
+        );
+    // Requests are traced at debug level: without it nobody pays for it.
+    let routes = if tracing::enabled!(tracing::Level::DEBUG) {
+        routes.layer(TraceLayer::new_for_http().make_span_with(span))
+    } else {
+        routes
+    };
+    routes.with_state(hub)
 }
 
 /// Names the route and never the target, which may hold a secret.
