@@ -17,12 +17,17 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: Output) -> Result<bo
     let target = Target::find(&settings.hosts_file)?;
     let locked = StateDir::open(&settings.state_dir)?.lock()?;
     recover(&target, &locked)?;
+    let backup = locked.backup(target.path())?;
     let mut removed: Vec<SiloId> = Vec::new();
     replace::update(&target, &locked, settings.in_place, |bytes| {
         let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
         let goes = |silo: &SiloId| all || silos.contains(silo);
         removed = file.silos().filter(|silo| goes(silo)).cloned().collect();
-        Ok::<_, AgentError>(file.without(goes))
+        let cleaned = file.without(goes);
+        Ok::<_, AgentError>(match &backup {
+            Some(backup) if adds_only_a_newline(&cleaned, backup) => backup.clone(),
+            _ => cleaned,
+        })
     })?;
     for silo in &removed {
         output.say(format!("{silo}: block removed"));
@@ -34,6 +39,11 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: Output) -> Result<bo
         output.mention(format!("{}: no block of any silo", target.path().display()));
     }
     Ok(true)
+}
+
+/// Whether `cleaned` is `backup` with the newline that its last line needed before a block could follow.
+fn adds_only_a_newline(cleaned: &[u8], backup: &[u8]) -> bool {
+    matches!(cleaned.strip_prefix(backup), Some(b"\n" | b"\r\n"))
 }
 
 /// Puts back the last hosts file that this program did not write.

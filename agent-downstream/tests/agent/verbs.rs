@@ -95,6 +95,29 @@ fn clean_removes_the_configured_blocks_and_all_of_them_on_request() {
 }
 
 #[test]
+fn clean_gives_back_the_file_to_the_byte() {
+    for original in [
+        b"127.0.0.1 localhost\n".as_slice(),
+        b"127.0.0.1 localhost",
+        b"127.0.0.1 localhost\r\n::1 localhost",
+        b"\xef\xbb\xbf\xff",
+        b"\n\n",
+        b"",
+    ] {
+        let hub = FakeHub::office(42, DB);
+        let sandbox = Sandbox::new(original);
+        sandbox.must_run(&hub, &[]);
+        assert_ne!(sandbox.read(), original);
+        let ran = run(agent().args(sandbox.flags(&hub)).arg("clean"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(
+            sandbox.read().escape_ascii().to_string(),
+            original.escape_ascii().to_string()
+        );
+    }
+}
+
+#[test]
 fn once_after_clean_brings_the_block_back() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("a\n");
