@@ -318,3 +318,7 @@ fn fold(name: &str) -> String {
 #[cfg(test)]
 #[path = "hosts_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hosts_property_tests.rs"]
+mod property_tests;

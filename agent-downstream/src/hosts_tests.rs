@@ -1,13 +1,12 @@
-//! The hosts file, byte for byte: a table of cases, and properties over arbitrary bytes.
+//! The hosts file, byte for byte: a table of cases. `hosts_property_tests.rs` has properties over arbitrary bytes.
 
-use proptest::prelude::*;
 use silo_shared::silo::{Addresses, parse_address};
 
 use super::*;
 
 const NOTE_TEXT: &str = "(silo-downstream keeps this block; edits are overwritten)";
 
-fn silo(id: &str) -> SiloId {
+pub(super) fn silo(id: &str) -> SiloId {
     SiloId::parse(id).unwrap()
 }
 
@@ -36,7 +35,7 @@ fn render(file: &[u8], wanted: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// Expands `{office}` to that silo's BEGIN line and `{/office}` to its END line, without line endings.
-fn expand(text: &[u8]) -> Vec<u8> {
+pub(super) fn expand(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.iter().position(|b| *b == b'{') {
@@ -54,7 +53,7 @@ fn expand(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn shown(bytes: &[u8]) -> String {
+pub(super) fn shown(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string().replace("\\n", "\\n\n")
 }
 
@@ -522,135 +521,4 @@ fn a_block_is_read_back_as_its_records() {
     let expected = records("db 10.0.0.5 fd00::5, nas 10.0.0.7");
     assert_eq!(parsed.records(&silo("office")), Some(expected));
     assert_eq!(parsed.records(&silo("home")), None);
-}
-
-/// Pieces of hosts files, ours and foreign, well formed and not.
-fn some_lines() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..12),
-        "[a-z0-9 .:#]{0,30}".prop_map(String::into_bytes),
-        Just(b"127.0.0.1 localhost".to_vec()),
-        Just(b"# BEGIN silo Office".to_vec()),
-        Just(b"# BEGIN silo office2x#".to_vec()),
-        Just(b"\xef\xbb\xbf".to_vec()),
-    ];
-    let ending = prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..]), Just(&b""[..])];
-    proptest::collection::vec((line, ending), 0..8).prop_map(|lines| {
-        lines
-            .into_iter()
-            .flat_map(|(line, end)| [line, end.to_vec()].concat())
-            .collect()
-    })
-}
-
-fn some_records() -> impl Strategy<Value = Records> {
-    proptest::collection::btree_map(
-        "[a-z]{1,6}(\\.lan)?".prop_filter_map("a hostname", |name| Hostname::parse(&name).ok()),
-        (any::<Option<[u8; 4]>>(), any::<Option<[u8; 16]>>()).prop_map(|(v4, v6)| Addresses {
-            v4: v4.map(Into::into),
-            v6: v6.map(Into::into),
-        }),
-        0..6,
-    )
-}
-
-/// A file in which blocks of `home` and `office` may stand anywhere between foreign lines.
-fn some_file() -> impl Strategy<Value = Vec<u8>> {
-    (
-        some_lines(),
-        some_lines(),
-        some_lines(),
-        any::<(bool, bool)>(),
-    )
-        .prop_map(|(a, b, c, (home, office))| {
-            let mut file = a;
-            for (there, id, after) in [(home, "home", b), (office, "office", c)] {
-                if there {
-                    if file.last().is_some_and(|last| *last != b'\n') {
-                        file.push(b'\n');
-                    }
-                    file.extend(expand(
-                        format!("{{{id}}}\n10.1.1.1 old\n{{/{id}}}\n").as_bytes(),
-                    ));
-                }
-                file.extend(after);
-            }
-            file
-        })
-}
-
-/// The bytes outside every block, found without the code under test: between marker lines.
-fn outside(file: &[u8]) -> Vec<u8> {
-    let mut inside = false;
-    let bom = if file.starts_with(BOM) { BOM.len() } else { 0 };
-    let mut out = file[..bom].to_vec();
-    for line in file[bom..].split_inclusive(|b| *b == b'\n') {
-        let is = |start: &str| {
-            ["home", "office"].iter().any(|id| {
-                line.strip_prefix(format!("{start}{id}").as_bytes())
-                    .is_some_and(|rest| rest.first().is_none_or(|b| b.is_ascii_whitespace()))
-            })
-        };
-        inside |= is("# BEGIN silo ");
-        if !inside {
-            out.extend_from_slice(line);
-        }
-        inside &= !is("# END silo ");
-    }
-    out
-}
-
-proptest! {
-    #[test]
-    fn rendering_twice_is_rendering_once(file in some_file(), office in some_records(), home in some_records()) {
-        let (office_id, home_id) = (silo("office"), silo("home"));
-        let wanted = [(&office_id, &office), (&home_id, &home)];
-        let once = HostsFile::parse(&file).unwrap().render(&wanted);
-        let twice = HostsFile::parse(&once).unwrap().render(&wanted);
-        prop_assert_eq!(shown(&once), shown(&twice));
-    }
-
-    #[test]
-    fn what_was_rendered_is_read_back(file in some_file(), office in some_records()) {
-        let id = silo("office");
-        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)]);
-        let mut expected = office;
-        expected.retain(|_, addresses| !addresses.is_empty());
-        prop_assert_eq!(HostsFile::parse(&rendered).unwrap().records(&id), Some(expected));
-    }
-
-    #[test]
-    fn every_byte_outside_the_blocks_survives(file in some_file(), office in some_records()) {
-        let id = silo("office");
-        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)]);
-        let mut expected = outside(&file);
-        let kept = outside(&rendered);
-        // The one thing that may be added: a newline before a new block.
-        if kept != expected {
-            prop_assert_ne!(expected.last(), Some(&b'\n'));
-            let crlf = kept.ends_with(b"\r\n");
-            expected.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
-        }
-        prop_assert_eq!(shown(&kept), shown(&expected));
-    }
-
-    #[test]
-    fn cleaning_gives_back_the_file(file in some_lines(), office in some_records(), home in some_records()) {
-        let (office_id, home_id) = (silo("office"), silo("home"));
-        let wanted = [(&office_id, &office), (&home_id, &home)];
-        let rendered = HostsFile::parse(&file).unwrap().render(&wanted);
-        let cleaned = HostsFile::parse(&rendered).unwrap().without(|_| true);
-        let newline = cleaned.strip_prefix(file.as_slice());
-        match (file.last(), newline) {
-            (None | Some(b'\n'), rest) => prop_assert_eq!(rest, Some(&b""[..])),
-            (Some(_), rest) => prop_assert!(matches!(rest, Some(b"\n" | b"\r\n")), "{}", shown(&cleaned)),
-        }
-    }
-
-    #[test]
-    fn no_bytes_make_the_parser_fail_but_over_markers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let parsed = HostsFile::parse(&bytes).unwrap();
-        prop_assert_eq!(parsed.render(&[]), bytes.clone());
-        prop_assert_eq!(parsed.without(|_| true), bytes);
-    }
 }
