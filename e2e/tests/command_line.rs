@@ -150,5 +150,125 @@ async fn a_second_hub_on_one_data_directory_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("another silo-hub serves"), "{error}");
+    // Nor from another data directory, on the same file.
+    let database = format!("sqlite:{}", hub.data_dir().join("hub.db").display());
+    let elsewhere = folder.path().join("elsewhere");
+    let output = std::process::Command::new(binary("silo-hub"))
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--database",
+            &database,
+            "--data-dir",
+        ])
+        .arg(elsewhere)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
     assert_eq!(hub.stop(), Some(0), "a stopped hub ends with 0");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_holds_secrets_is_for_its_owner_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(hub.data_dir()), 0o700);
+    let mut files = 0;
+    for entry in std::fs::read_dir(hub.data_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        files += 1;
+    }
+    assert!(files >= 4, "database, log, key and token are there");
+    // Also where the database is named by its URL.
+    let named = folder.path().join("named.db");
+    let database = format!("sqlite:{}", named.display());
+    assert!(
+        hub.cli(&["migrate", "--database", &database])
+            .status
+            .success()
+    );
+    assert_eq!(mode(&named), 0o600);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_is_named_with_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    std::fs::create_dir(&data_dir).unwrap();
+    silo_e2e::write_private(&data_dir.join("hub.db"), &"no database".repeat(1000));
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(binary("silo-hub"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let data_dir = data_dir.to_str().unwrap();
+    let (code, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("not a database") && error.contains("hub.db"),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 1, "{error}");
+    let (code, error) = run(&["token", "list", "--data-dir", "/does/not/exist"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("/does/not/exist/hub.db"), "{error}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (code, error) = run(&["serve", "--data-dir", file.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("not a folder"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_credential_that_could_not_be_shown_does_not_stay_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let data_dir = hub.data_dir().to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(binary("silo-hub"))
+            .args(arguments)
+            .args(["--data-dir", data_dir])
+            .stdout(
+                std::fs::File::options()
+                    .write(true)
+                    .open("/dev/full")
+                    .unwrap(),
+            )
+            .output()
+            .unwrap()
+    };
+    let create = run(&["token", "create", "--name", "lost", "--role", "admin"]);
+    assert_eq!(create.status.code(), Some(1));
+    let listed = hub.cli(&["token", "list"]);
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("lost"));
+    assert_eq!(run(&["token", "list"]).status.code(), Some(1));
+    assert_eq!(run(&["config-example"]).status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut_off() {
+    use std::io::Read;
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let address = hub.url().strip_prefix("http://").unwrap();
+    let mut silent = std::net::TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = Vec::new();
+    silent
+        .read_to_end(&mut answer)
+        .expect("the hub closes the connection");
+    assert_eq!(answer, b"");
 }

@@ -1,19 +1,19 @@
 //! The command line: what can be said, and how each command is carried out.
 
 use std::fmt;
+use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use silo_hub::data_dir::DataDirError;
+use silo_hub::data_dir::{DataDir, DataDirError};
 use silo_hub::domain::time::{Clock, Time};
 use silo_hub::domain::token::{Role, SpecError, TokenSpec};
 use silo_hub::new_token::NewToken;
-use silo_hub::open_hub::{OpenError, OpenHub};
-use silo_hub::registry::{ApplyError, RevokeToken};
+use silo_hub::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
+use silo_hub::registry::{ApplyError, KEY_FINGERPRINT, RevokeToken};
 use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
-use silo_hub::store::{DatabaseUrl, Store, StoreError};
+use silo_hub::store::{Store, StoreError};
 use silo_hub::{RunError, run as run_hub};
 use silo_shared::config::ConfigError;
 use silo_shared::credential::TokenId;
@@ -103,6 +103,8 @@ enum Failure {
     Failed(String),
     /// The command line or configuration must be changed first: 2.
     Misused(String),
+    /// Nobody reads the output any more, as with `| head`: 0, in silence.
+    Unread,
 }
 
 impl From<ConfigError> for Failure {
@@ -114,9 +116,19 @@ impl From<ConfigError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match &error {
-            OpenError::DataDir(DataDirError::Key { .. })
+            OpenError::DataDir(DataDirError::Key { .. } | DataDirError::NotAFolder(_))
             | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
             _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// Of writing to standard output.
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Failed(format!("cannot write the output: {error}")),
         }
     }
 }
@@ -151,7 +163,7 @@ impl From<RunError> for Failure {
 /// Carries out a command.
 pub(crate) async fn run(cli: Cli) -> ExitCode {
     match carry_out(cli).await {
-        Ok(()) => program::DONE,
+        Ok(()) | Err(Failure::Unread) => program::DONE,
         Err(Failure::Failed(error)) => {
             eprintln!("silo-hub: {error}");
             program::failed()
@@ -166,32 +178,40 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
 async fn carry_out(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::ConfigExample => {
-            print!("{EXAMPLE}");
+            std::io::stdout().write_all(EXAMPLE.as_bytes())?;
             return Ok(());
         }
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "silo-hub",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "silo-hub", &mut script);
+            std::io::stdout().write_all(&script)?;
             return Ok(());
         }
         _ => {}
     }
     let settings = HubSettings::load(&cli.settings)?;
     let serves = matches!(cli.command, Command::Serve);
-    start_logging(settings.log_format, if serves { "info" } else { "warn" });
+    // The pool would log each of its attempts, beside the error that ends them.
+    let level = if serves { "info" } else { "warn" };
+    start_logging(settings.log_format, &format!("{level},sqlx_core::pool=off"));
     match cli.command {
         Command::Serve => serve(settings).await,
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
+        Command::Token(TokenCommand::List | TokenCommand::Revoke { .. })
+            if !database_url(&settings).file().exists() =>
+        {
+            let file = database_url(&settings).file();
+            Err(Failure::Misused(format!(
+                "{}: there is no hub's database here: is this the right --data-dir?",
+                file.display()
+            )))
+        }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
         Command::Key(KeyCommand::Reset) => {
             with_hub(settings, async |hub| {
                 let file = hub.reset_key().await?;
-                println!("made a new key in {}", file.display());
+                say(format_args!("made a new key in {}", file.display()))?;
                 Ok(())
             })
             .await
@@ -248,34 +268,39 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
     settings.migrate = true;
     with_hub(settings, async |_| {
-        println!("the database's schema is up to date");
+        say(format_args!("the database's schema is up to date"))?;
         Ok(())
     })
     .await
 }
 
 async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failure> {
-    let (database, file) = match &settings.database {
-        Some(url) => (url.clone(), None),
-        None => {
-            let file: PathBuf = settings.data_dir.join("hub.db");
-            (DatabaseUrl::sqlite_file(&file), Some(file))
-        }
-    };
-    println!("listen: {}", settings.listen);
-    println!("data directory: {}", settings.data_dir.display());
-    println!("database: {database}");
-    if connect {
-        if file.is_some_and(|file| !file.exists()) {
-            println!("the database is not there yet: the first start makes it");
-        } else {
-            let store = Store::open(&database, false, Clock::System.now()).await?;
-            println!("the database answers, its schema is up to date");
-            store.close().await;
+    let database = database_url(settings);
+    say(format_args!("listen: {}", settings.listen))?;
+    say(format_args!(
+        "data directory: {}",
+        settings.data_dir.display()
+    ))?;
+    say(format_args!("database: {database}"))?;
+    if connect && !database.file().exists() {
+        say(format_args!(
+            "the database is not there yet: the first start makes it"
+        ))?;
+    } else if connect {
+        let store = Store::open(&database, false, Clock::System.now()).await?;
+        say(format_args!(
+            "the database answers, its schema is up to date"
+        ))?;
+        let known = store.fact(KEY_FINGERPRINT).await;
+        store.close().await;
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        if check_key(&key_file(settings, &data_dir), known?.as_deref())?.is_some() {
+            say(format_args!(
+                "the hub's key is the one that the database knows"
+            ))?;
         }
     }
-    println!("the configuration is valid");
-    Ok(())
+    say(format_args!("the configuration is valid"))
 }
 
 async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
@@ -303,7 +328,11 @@ async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
             let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
             hub.registry.apply(new.command).await?;
             eprintln!("token {}, shown this once:", new.token.id);
-            println!("{}", new.credential.expose());
+            if let Err(error) = say(format_args!("{}", new.credential.expose())) {
+                // A credential that nobody has seen must not stay valid.
+                hub.registry.apply(RevokeToken(new.token.id)).await?;
+                return Err(error);
+            }
         }
         TokenCommand::List => {
             for token in hub.store.tokens().await? {
@@ -314,7 +343,7 @@ async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
                     spec.silos.join(",")
                 };
                 let or_dash = |time: Option<Time>| Dash(time);
-                println!(
+                say(format_args!(
                     "{}  {:5}  silos {silos}  hostnames {}  made {}  ends {}  used {}  {}",
                     token.id,
                     spec.role.as_str(),
@@ -323,14 +352,20 @@ async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
                     or_dash(spec.expires_at),
                     or_dash(token.last_used_at),
                     spec.name,
-                );
+                ))?;
             }
         }
         TokenCommand::Revoke { id } => {
             hub.registry.apply(RevokeToken(id)).await?;
-            println!("token {id} is revoked");
+            say(format_args!("token {id} is revoked"))?;
         }
     }
+    Ok(())
+}
+
+/// Writes a line to standard output.
+fn say(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! The data directory: the lock that only one `serve` holds, the hub's key, the first admin token.
+//! The data directory: the embedded database's file and the lock that only one `serve` holds, the
+//! hub's key, the first admin token.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -8,6 +9,9 @@ use silo_shared::credential::Credential;
 use thiserror::Error;
 
 use crate::secrets::{HubKey, NoRandomness};
+
+/// The embedded database's file in the data directory.
+pub const DATABASE_FILE: &str = "hub.db";
 
 /// Why the data directory can't be used.
 #[derive(Debug, Error)]
@@ -20,9 +24,12 @@ pub enum DataDirError {
         /// What the system says.
         cause: std::io::Error,
     },
-    /// Another hub serves from this directory.
+    /// The data directory is a file.
+    #[error("{}: the data directory is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// Another hub serves this database.
     #[error(
-        "{}: another silo-hub serves from this data directory; several hubs share a database on a server, not an SQLite file",
+        "{}: another silo-hub serves this database; an SQLite file is for one hub",
         .0.display()
     )]
     Locked(PathBuf),
@@ -76,26 +83,13 @@ impl DataDir {
             use std::os::unix::fs::DirBuilderExt;
             builder.mode(0o700);
         }
-        builder.create(path).map_err(DataDirError::file(path))?;
+        builder.create(path).map_err(|cause| match path.exists() {
+            true => DataDirError::NotAFolder(path.to_owned()),
+            false => DataDirError::file(path)(cause),
+        })?;
         Ok(Self {
             path: path.to_owned(),
         })
-    }
-
-    /// Where the embedded database lies.
-    pub fn database_file(&self) -> PathBuf {
-        self.path.join("hub.db")
-    }
-
-    /// Makes the embedded database's file readable by its owner alone before SQLite opens it; its log
-    /// files take over the mode.
-    pub fn prepare_database_file(&self) -> Result<(), DataDirError> {
-        match write_private(&self.database_file(), "") {
-            Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => {
-                Ok(())
-            }
-            done => done,
-        }
     }
 
     /// Where the first admin token lies.
@@ -106,22 +100,6 @@ impl DataDir {
     /// Where the hub's key lies unless `key_file` names another place.
     pub fn key_file(&self) -> PathBuf {
         self.path.join("hub.key")
-    }
-
-    /// Takes the lock that only one serving hub may hold; it ends with the file handle.
-    pub fn lock(&self) -> Result<File, DataDirError> {
-        let path = self.path.join("hub.lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(DataDirError::file(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => Err(DataDirError::Locked(self.path.clone())),
-            Err(std::fs::TryLockError::Error(cause)) => Err(DataDirError::File { path, cause }),
-        }
     }
 
     /// Reads the first admin token's file.
@@ -156,8 +134,40 @@ impl DataDir {
     }
 }
 
+/// Makes an embedded database's file readable by its owner alone before SQLite opens it; its log
+/// files take over the mode.
+pub fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
+    match write_private(file, "") {
+        Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+/// Takes the lock that only one serving hub may hold on an embedded database; it ends with the file
+/// handle.
+pub fn lock_database_file(file: &Path) -> Result<File, DataDirError> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    owner_only(&mut options);
+    let lock = options.open(&path).map_err(DataDirError::file(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(DataDirError::Locked(file.to_owned())),
+        Err(std::fs::TryLockError::Error(cause)) => Err(DataDirError::File { path, cause }),
+    }
+}
+
 /// Reads the hub's key; `None` when there is no file.
 pub fn read_key(path: &Path) -> Result<Option<HubKey>, DataDirError> {
+    if path.is_dir() {
+        return Err(DataDirError::Key {
+            path: path.to_owned(),
+            why: "the hub's key is a file, and this is a folder",
+        });
+    }
     read_optional(path)?
         .map(|text| {
             HubKey::parse(&text).map_err(|_| DataDirError::Key {
@@ -166,6 +176,16 @@ pub fn read_key(path: &Path) -> Result<Option<HubKey>, DataDirError> {
             })
         })
         .transpose()
+}
+
+/// Removes a key file that a killed first start left empty.
+pub fn remove_empty_key(path: &Path) -> Result<(), DataDirError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
+            std::fs::remove_file(path).map_err(DataDirError::file(path))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a new hub's key; when another hub was faster, reads that one's.
@@ -198,9 +218,22 @@ pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
     make_key(path)
 }
 
+/// Reads a file that holds a secret; says so when others can read it as well.
 fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => {
+            #[cfg(unix)]
+            if let Ok(metadata) = std::fs::metadata(path) {
+                let mode = std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777;
+                if mode & 0o077 != 0 {
+                    let path = path.display();
+                    tracing::warn!(
+                        "{path}: others can read it (mode {mode:04o}): run `chmod 600 {path}`"
+                    );
+                }
+            }
+            Ok(Some(text))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(DataDirError::File {
             path: path.to_owned(),
@@ -209,15 +242,19 @@ fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
     }
 }
 
+/// New files get mode 0600.
+fn owner_only(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
 /// Writes a new file of mode 0600, synced with its folder before anyone relies on it.
 fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
+    owner_only(&mut options);
     let write = || -> std::io::Result<()> {
         let mut file = options.open(path)?;
         file.write_all(text.as_bytes())?;

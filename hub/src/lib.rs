@@ -38,7 +38,9 @@ use upkeep::Upkeep;
 /// How long a connection may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long running requests may take to end once the hub is asked to stop.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
+/// How long the writing down of use may take after that.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the hub ended without being asked to.
 #[derive(Debug, Error)]
@@ -58,7 +60,7 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let hub = OpenHub::open(&settings, clock).await?;
+    let hub = OpenHub::open_to_serve(&settings, clock).await?;
     let served = serve(listener, &settings, &hub, shutdown).await;
     hub.close().await;
     served
@@ -70,8 +72,6 @@ async fn serve(
     hub: &OpenHub,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    // The embedded database is for one hub; the lock ends with this scope, or with the process.
-    let _lock = hub.data_dir.lock().map_err(OpenError::from)?;
     let key = hub.key().await?;
     hub.first_admin_token(&key).await?;
     let feed = Feed::new(
@@ -93,7 +93,10 @@ async fn serve(
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)?
         .acceptor(NoDelayAcceptor::new())
-        .handle(handle.clone());
+        .handle(handle.clone())
+        // Without the choice between versions the deadline for a request's head begins with the
+        // connection, so that a client that says nothing is cut off too.
+        .http1_only();
     server
         .http_builder()
         .http1()
@@ -118,8 +121,10 @@ async fn serve(
         () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
         () = stop => unreachable!("stopping waits for the server"),
     };
-    if let Err(error) = upkeep.write_down().await {
-        tracing::warn!("what was last seen could not be written down: {error}");
+    match tokio::time::timeout(LAST_WRITE_TIMEOUT, upkeep.write_down()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),
+        Err(_) => tracing::warn!("what was last seen could not be written down in time"),
     }
     Ok(served?)
 }

@@ -1,12 +1,16 @@
 //! Opens what `serve` and the command line both work on: data directory, database, registry, key.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-use crate::data_dir::{DataDir, DataDirError, TokenFile, make_key, read_key, replace_key};
+use crate::data_dir::{
+    DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
+    prepare_database_file, read_key, remove_empty_key, replace_key,
+};
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
 use crate::new_token::NewToken;
@@ -58,19 +62,30 @@ pub struct OpenHub {
     pub clock: Clock,
     key_file: PathBuf,
     writer: JoinHandle<()>,
+    _lock: Option<File>,
 }
 
 impl OpenHub {
-    /// Opens everything but the key.
+    /// Opens everything but the key, beside a serving hub or without one.
     pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_with(settings, clock, |_| Ok(None)).await
+    }
+
+    /// Opens everything but the key as the one hub that serves an embedded database.
+    pub async fn open_to_serve(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_with(settings, clock, |file| lock_database_file(file).map(Some)).await
+    }
+
+    async fn open_with(
+        settings: &HubSettings,
+        clock: Clock,
+        lock: impl FnOnce(&Path) -> Result<Option<File>, DataDirError>,
+    ) -> Result<Self, OpenError> {
         let data_dir = DataDir::open(&settings.data_dir)?;
-        let url = match &settings.database {
-            Some(url) => url.clone(),
-            None => {
-                data_dir.prepare_database_file()?;
-                DatabaseUrl::sqlite_file(&data_dir.database_file())
-            }
-        };
+        let url = database_url(settings);
+        // Before the schema is touched, which another hub may be using.
+        let lock = lock(&url.file())?;
+        prepare_database_file(&url.file())?;
         let store = Store::open(&url, settings.migrate, clock.now()).await?;
         let position = store.position().await?;
         let view = View::new(store.clone(), settings.view_bytes);
@@ -82,10 +97,7 @@ impl OpenHub {
             revision: revision.clone(),
         };
         let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone());
-        let key_file = settings
-            .key_file
-            .clone()
-            .unwrap_or_else(|| data_dir.key_file());
+        let key_file = key_file(settings, &data_dir);
         Ok(Self {
             data_dir,
             store,
@@ -97,35 +109,25 @@ impl OpenHub {
             clock,
             key_file,
             writer,
+            _lock: lock,
         })
     }
 
     /// The hub's key. It is made only while the database knows none.
     pub async fn key(&self) -> Result<HubKey, OpenError> {
-        let path = self.key_file.as_path();
-        let wrong = |why| DataDirError::Key {
-            path: path.to_owned(),
-            why,
-        };
         let known = self.store.fact(KEY_FINGERPRINT).await?;
-        let key = match (read_key(path)?, &known) {
-            (Some(key), _) => key,
-            (None, None) => make_key(path)?,
-            (None, Some(_)) => return Err(wrong("the hub's key is missing").into()),
+        if known.is_none() {
+            remove_empty_key(&self.key_file)?;
+        }
+        let key = match check_key(&self.key_file, known.as_deref())? {
+            Some(key) => key,
+            None => make_key(&self.key_file)?,
         };
         let fingerprint = key.fingerprint();
-        let known = match known {
-            Some(known) => known,
-            None => {
-                self.registry
-                    .apply(AdoptKey {
-                        fingerprint: fingerprint.clone(),
-                    })
-                    .await?
-            }
-        };
-        if known != fingerprint {
-            return Err(wrong("this is not the key that the database knows").into());
+        if known.is_none() {
+            // Another hub may have been faster with another key.
+            let known = self.registry.apply(AdoptKey { fingerprint }).await?;
+            check_key(&self.key_file, Some(&known))?;
         }
         Ok(key)
     }
@@ -212,6 +214,36 @@ impl OpenHub {
             tracing::error!("the writer ended with an error: {error}");
         }
         self.store.close().await;
+    }
+}
+
+/// The database that the settings name, else the SQLite file in the data directory.
+pub fn database_url(settings: &HubSettings) -> DatabaseUrl {
+    let default = || DatabaseUrl::sqlite_file(&settings.data_dir.join(DATABASE_FILE));
+    settings.database.clone().unwrap_or_else(default)
+}
+
+/// Where the hub's key lies.
+pub fn key_file(settings: &HubSettings, data_dir: &DataDir) -> PathBuf {
+    settings
+        .key_file
+        .clone()
+        .unwrap_or_else(|| data_dir.key_file())
+}
+
+/// Reads the key and holds it against the fingerprint that the database knows; `None` when there is
+/// neither.
+pub fn check_key(path: &Path, known: Option<&str>) -> Result<Option<HubKey>, DataDirError> {
+    let wrong = |why| DataDirError::Key {
+        path: path.to_owned(),
+        why,
+    };
+    match (read_key(path)?, known) {
+        (Some(key), Some(known)) if key.fingerprint() != known => {
+            Err(wrong("this is not the key that the database knows"))
+        }
+        (None, Some(_)) => Err(wrong("the hub's key is missing")),
+        (key, _) => Ok(key),
     }
 }
 

@@ -80,7 +80,7 @@ pub struct HubArgs {
     #[arg(long, value_name = "FILE", env = "SILO_HUB_KEY_FILE", global = true)]
     pub key_file: Option<PathBuf>,
     /// Do not bring the database's schema up to date at start
-    #[arg(long, env = "SILO_HUB_NO_MIGRATE", global = true)]
+    #[arg(long, env = "SILO_HUB_NO_MIGRATE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
     pub no_migrate: bool,
     /// How log lines are written: text or json
     #[arg(

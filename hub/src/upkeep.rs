@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::time::{Clock, Time};
-use crate::registry::{Actor, ApplyError, ExpireRecord, Registry, WriteDownUse};
+use crate::registry::{Actor, ApplyError, ExpireRecord, ProveWritable, Registry, WriteDownUse};
 use crate::store::{Store, Via};
 use crate::token_cache::TokenCache;
 
@@ -27,7 +27,8 @@ pub struct Upkeep {
     pub tokens: TokenCache,
     /// The time.
     pub clock: Clock,
-    /// When this hub began to hear writes: silence before does not count.
+    /// When this hub began to hear writes: silence before does not count, nor silence while the
+    /// database took none.
     pub since: Time,
 }
 
@@ -74,9 +75,14 @@ impl Upkeep {
     /// Removes every record that is overdue. What is only noted is written down first, since the
     /// decision is made on what is stored.
     pub async fn expire(&self) -> Result<(), ApplyError> {
+        if self.registry.hearing().is_lost() {
+            // Once writes are taken again, silence counts from that moment.
+            self.registry.apply(ProveWritable).await?;
+        }
+        let since = self.since.max(self.registry.hearing().regained_at());
         let now = self.clock.now();
         loop {
-            let overdue = self.store.overdue_records(now, self.since, PAGE).await?;
+            let overdue = self.store.overdue_records(now, since, PAGE).await?;
             if overdue.is_empty() {
                 return Ok(());
             }
@@ -91,7 +97,7 @@ impl Upkeep {
                     },
                     id: id.clone(),
                     hostname: hostname.clone(),
-                    since: self.since,
+                    since,
                 };
                 if self.registry.apply(command).await? {
                     removed += 1;

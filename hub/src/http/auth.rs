@@ -106,7 +106,7 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             hub.failures
                 .count(ip, now)
                 .map_err(|retry_after| ApiError::TooManyFailures { retry_after })?;
-            let detail = "this credential is unknown, revoked or expired";
+            let detail = "this is no credential of this hub, or it is revoked or expired; it is sent as Bearer, or as the password of Basic";
             return Err(ApiError::Unauthorized { detail, browser });
         };
         hub.tokens.note_use(&cached, now);

@@ -17,6 +17,8 @@ use crate::store::StoreError;
 pub enum ApiError {
     /// The request is no HTTP or JSON that can be read: 400.
     Malformed(String),
+    /// The body is no JSON, or broke off: 400.
+    MalformedBody(String),
     /// Values are wrong; each place is named: 422.
     Invalid(Vec<FieldError>),
     /// No credential, or a wrong one: 401. `browser`: offer no password prompt.
@@ -65,7 +67,7 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::MalformedBody(_) => StatusCode::BAD_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -84,7 +86,9 @@ impl ApiError {
     /// Slug and title.
     fn kind(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Malformed(_) => ("malformed", "The request cannot be read"),
+            Self::Malformed(_) | Self::MalformedBody(_) => {
+                ("malformed", "The request cannot be read")
+            }
             Self::Invalid(_) => ("invalid", "The request holds a wrong value"),
             Self::Unauthorized { .. } => ("unauthorized", "A valid credential is needed"),
             Self::Forbidden(_) => ("forbidden", "The credential gives no right to this"),
@@ -102,7 +106,7 @@ impl ApiError {
 
     fn detail(&self) -> String {
         match self {
-            Self::Malformed(detail) => detail.clone(),
+            Self::Malformed(detail) | Self::MalformedBody(detail) => detail.clone(),
             Self::Invalid(errors) => match errors.as_slice() {
                 [only] => place(only),
                 [first, ..] => format!("{} (and {} more)", place(first), errors.len() - 1),
@@ -119,7 +123,9 @@ impl ApiError {
             Self::TooManyFailures { retry_after } => {
                 format!("too many wrong credentials came from this address; wait {retry_after} s")
             }
-            Self::Unavailable => "the database cannot be reached; try again".to_owned(),
+            Self::Unavailable => {
+                "the database does not answer, or takes no writes; try again".to_owned()
+            }
             Self::Internal => "the cause is in the hub's log".to_owned(),
         }
     }
@@ -146,7 +152,7 @@ impl IntoResponse for ApiError {
             errors: match &self {
                 Self::Invalid(errors) => errors.clone(),
                 // The pointer to the whole document (RFC 6901).
-                Self::TooLarge | Self::Malformed(_) => {
+                Self::TooLarge | Self::MalformedBody(_) => {
                     vec![FieldError {
                         pointer: String::new(),
                         detail: self.detail(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::LINK;
+use axum::http::header::{CACHE_CONTROL, LINK};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use silo_shared::silo::Hostname;
@@ -14,7 +14,7 @@ use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Query, SiloPath};
-use super::silos::header_value;
+use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::registry::Refusal;
 use crate::store::{HistoryCursor, HistoryRow};
@@ -74,7 +74,7 @@ pub(super) async fn list(
     });
     let admin = caller.token().is_admin();
     let rows: Vec<Row> = rows.into_iter().map(|row| document(row, admin)).collect();
-    let mut response = Json(rows).into_response();
+    let mut response = ([(CACHE_CONTROL, PRIVATE)], Json(rows)).into_response();
     if let Some(link) = link {
         response.headers_mut().insert(LINK, header_value(&link)?);
     }

@@ -98,7 +98,12 @@ pub fn router(hub: Arc<Hub>) -> Router {
         );
     // Requests are traced at debug level: without it nobody pays for it.
     let routes = if tracing::enabled!(tracing::Level::DEBUG) {
-        routes.layer(TraceLayer::new_for_http().make_span_with(span))
+        routes.layer(
+            TraceLayer::new_for_http()
+                // A 5xx is logged with its cause where it is made.
+                .on_failure(())
+                .make_span_with(span),
+        )
     } else {
         routes
     };

@@ -85,6 +85,7 @@ pub(super) async fn remove(
     precondition: Precondition,
 ) -> Result<StatusCode, ApiError> {
     caller.require_write(&id, &hostname)?;
+    query.only(&["family"])?;
     let family = query.family()?;
     let command = RemoveRecord {
         actor: caller.actor(),

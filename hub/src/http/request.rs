@@ -122,6 +122,24 @@ impl Query {
             .transpose()
     }
 
+    /// Refuses parameters that the route does not know, where one mistyped would do too much.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        match self
+            .0
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()))
+        {
+            Some((name, _)) => Err(ApiError::invalid(
+                format!("/{name}"),
+                format!(
+                    "this request takes no such parameter, only: {}",
+                    known.join(", ")
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// `limit`: 1 to 1000.
     pub(super) fn limit(&self, default: usize) -> Result<usize, ApiError> {
         match self.get("limit") {
@@ -239,7 +257,7 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
         Err(_) => Err(ApiError::Timeout),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge),
-        Ok(Err(_)) => Err(ApiError::Malformed("the body broke off".to_owned())),
+        Ok(Err(_)) => Err(ApiError::MalformedBody("the body broke off".to_owned())),
     }
 }
 
@@ -248,7 +266,8 @@ pub(super) fn json_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
-        Err(error) => Err(ApiError::Malformed(format!(
+        Err(_) if body.is_empty() => Err(ApiError::MalformedBody("the body is empty".to_owned())),
+        Err(error) => Err(ApiError::MalformedBody(format!(
             "the body is not JSON: {error}"
         ))),
     }

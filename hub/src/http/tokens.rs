@@ -14,7 +14,7 @@ use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
 use super::request::{JsonBody, TokenPath};
-use super::silos::header_value;
+use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::domain::token::Token;
 use crate::new_token::NewToken;
@@ -60,7 +60,7 @@ pub(super) async fn list(
         token.last_used_at = hub.tokens.last_used(token.id, token.last_used_at);
     }
     let documents: Vec<_> = tokens.iter().map(|token| document(token, None)).collect();
-    Ok(Json(documents).into_response())
+    Ok(([(CACHE_CONTROL, PRIVATE)], Json(documents)).into_response())
 }
 
 /// `POST /tokens`: answers the credential, this once.

@@ -7,6 +7,7 @@
 //! command never takes its batch down; but a transaction that can't even begin is no command's fault,
 //! and then all that wait are answered at once.
 
+mod hearing;
 mod seen;
 mod silos;
 mod tokens;
@@ -27,12 +28,14 @@ use crate::store::{Effects, Store, StoreError, Via, WriteTransaction};
 use crate::token_cache::TokenCache;
 use crate::view::View;
 
+pub use hearing::Hearing;
 pub use seen::Seen;
 pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
 pub use tokens::{
-    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ResetKey, RevokeToken, WriteDownUse,
+    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ProveWritable, ResetKey, RevokeToken,
+    WriteDownUse,
 };
 
 /// The most commands that share one transaction.
@@ -83,7 +86,7 @@ pub enum ApplyError {
     /// The command was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The database failed; whether something was written is then known to be: no.
+    /// The database failed. Nothing was written, unless the connection broke at the commit itself.
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
     /// The hub is stopping.
@@ -115,6 +118,7 @@ pub trait Command: Send + Sync + 'static {
 pub struct Registry {
     queue: mpsc::Sender<Entry>,
     seen: Arc<Seen>,
+    hearing: Arc<Hearing>,
 }
 
 /// The parts of the hub that learn of every commit of this hub.
@@ -177,13 +181,22 @@ impl Registry {
     pub fn start(store: Store, listeners: Listeners, clock: Clock) -> (Self, JoinHandle<()>) {
         let (queue, entries) = mpsc::channel(QUEUE);
         let seen = Arc::new(Seen::default());
+        let hearing = Arc::new(Hearing::default());
         let writer = Writer {
             store,
             listeners,
             clock,
             seen: Arc::clone(&seen),
+            hearing: Arc::clone(&hearing),
         };
-        (Self { queue, seen }, tokio::spawn(writer.work(entries)))
+        (
+            Self {
+                queue,
+                seen,
+                hearing,
+            },
+            tokio::spawn(writer.work(entries)),
+        )
     }
 
     /// Runs a command; answers once its outcome is durable and this hub's reads show it.
@@ -206,6 +219,11 @@ impl Registry {
         &self.seen
     }
 
+    /// Whether the database takes writes.
+    pub fn hearing(&self) -> &Hearing {
+        &self.hearing
+    }
+
     /// Lets the writer finish what is waiting and end.
     pub async fn stop(&self) {
         // An error means that the writer has ended already.
@@ -218,6 +236,7 @@ struct Writer {
     listeners: Listeners,
     clock: Clock,
     seen: Arc<Seen>,
+    hearing: Arc<Hearing>,
 }
 
 impl Writer {
@@ -238,10 +257,14 @@ impl Writer {
     async fn run_batch(&self, mut jobs: Vec<Box<dyn Job>>) {
         let transaction = match self.store.begin_write().await {
             Ok(transaction) => transaction,
-            Err(error) => return answer_all(jobs, Err(Arc::new(error))),
+            Err(error) => {
+                self.hearing.note_failure();
+                return answer_all(jobs, Err(Arc::new(error)));
+            }
         };
         match self.run_together(transaction, &mut jobs).await {
-            Err(error) if jobs.len() > 1 => {
+            // A broken connection is no command's fault, and what it committed is not to be run again.
+            Err(error) if jobs.len() > 1 && !error.is_connection() => {
                 tracing::debug!(
                     commands = jobs.len(),
                     "a batch failed, one by one now: {error}"
@@ -262,6 +285,7 @@ impl Writer {
                     job.answer(done);
                 }
                 Err(error) => {
+                    self.hearing.note_failure();
                     return answer_all([job].into_iter().chain(jobs), Err(Arc::new(error)));
                 }
             }
@@ -274,12 +298,22 @@ impl Writer {
         jobs: &mut [Box<dyn Job>],
     ) -> Result<(), Arc<StoreError>> {
         let now = self.clock.now();
-        for job in jobs {
-            job.run(&mut transaction, now).await?;
+        let committed = async {
+            for job in jobs {
+                job.run(&mut transaction, now).await?;
+            }
+            transaction.commit().await.map_err(Arc::new)
+        };
+        match committed.await {
+            Ok(effects) => {
+                self.publish(effects, now);
+                Ok(())
+            }
+            Err(error) => {
+                self.hearing.note_failure();
+                Err(error)
+            }
         }
-        let effects = transaction.commit().await?;
-        self.publish(effects, now);
-        Ok(())
     }
 
     /// Makes this hub's own reads show a commit, then tells everybody who waits for changes.
@@ -291,6 +325,9 @@ impl Writer {
             self.listeners.tokens.forget_all();
         }
         self.seen.note(effects.seen, now);
+        if effects.is_durable {
+            self.hearing.note_commit(now);
+        }
         if let Some(revision) = effects.revision {
             self.listeners.revision.announce(revision);
         }

@@ -46,6 +46,10 @@ pub struct ResetKey {
     pub fingerprint: String,
 }
 
+/// Changes nothing, durably: shows whether the database takes writes.
+#[derive(Debug)]
+pub struct ProveWritable;
+
 /// Writes down when records were named and tokens shown.
 #[derive(Debug)]
 pub struct WriteDownUse {
@@ -123,6 +127,14 @@ impl Command for ResetKey {
             .await?;
         transaction.forget_signing_keys().await?;
         Ok(())
+    }
+}
+
+impl Command for ProveWritable {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        Ok(transaction.prove_writable().await?)
     }
 }
 

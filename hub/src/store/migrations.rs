@@ -57,6 +57,9 @@ pub(super) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreErr
                 tracing::debug!("migration attempt {attempt}: {error}");
                 attempt += 1;
             }
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                return Err(error.into());
+            }
             Err(error) => {
                 return Err(StoreError::Schema(format!(
                     "cannot bring the database's schema up to date: {error}"

@@ -11,12 +11,12 @@ mod silos;
 mod tokens;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row, Transaction};
 use thiserror::Error;
 
 use crate::domain::time::Time;
@@ -26,6 +26,8 @@ pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use tokens::{KnownToken, SealedKey};
 
+/// Locks the revision counter and changes nothing.
+const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
 /// How many connections serve reads.
 const READERS: u32 = 4;
 /// How long to wait for a connection before the database counts as away.
@@ -53,6 +55,24 @@ pub enum StoreError {
     Corrupt(&'static str),
 }
 
+impl StoreError {
+    /// Whether the connection failed, rather than a statement.
+    pub fn is_connection(&self) -> bool {
+        use sqlx::Error as E;
+        matches!(
+            self,
+            Self::Database(
+                E::Io(_)
+                    | E::Tls(_)
+                    | E::Protocol(_)
+                    | E::PoolTimedOut
+                    | E::PoolClosed
+                    | E::WorkerCrashed
+            )
+        )
+    }
+}
+
 /// Which database, as a URL: `sqlite:PATH`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
@@ -74,6 +94,14 @@ impl DatabaseUrl {
             url: format!("sqlite:{encoded}"),
             dialect: Dialect::Sqlite,
         }
+    }
+
+    /// The file of an embedded database.
+    pub fn file(&self) -> PathBuf {
+        let path = self.url.strip_prefix("sqlite:").unwrap_or(&self.url);
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = path.split('?').next().unwrap_or(path);
+        PathBuf::from(&*percent_encoding::percent_decode_str(path).decode_utf8_lossy())
     }
 }
 
@@ -135,6 +163,13 @@ impl Store {
                 })
                 .connect_with(options.clone())
         };
+        // A pool only says that it waited in vain; a first connection of its own says why.
+        let mut first = options.connect().await.map_err(refused)?;
+        first
+            .execute(url.dialect.writer_setup())
+            .await
+            .map_err(refused)?;
+        first.close().await.map_err(refused)?;
         let writer = pool(1, url.dialect.writer_setup()).await.map_err(refused)?;
         if migrate {
             migrations::run(&writer, url.dialect).await?;
@@ -174,9 +209,7 @@ impl Store {
         let mut inner = self.writer.begin().await?;
         // Taking the counter's lock first makes every later read part of the same, only, writer: a
         // deferred SQLite transaction that reads before it writes fails when it wants to write.
-        inner
-            .execute("UPDATE counters SET value = value WHERE name = 'revision'")
-            .await?;
+        inner.execute(TOUCH_COUNTER).await?;
         let revision = read_counter(&mut inner, "revision").await?;
         Ok(WriteTransaction {
             inner,
@@ -277,6 +310,8 @@ pub struct WriteTransaction {
 /// What the rest of the hub must learn of a transaction once it is over.
 #[derive(Debug, Default)]
 pub struct Effects {
+    /// Whether anything was written, rather than rolled back.
+    pub is_durable: bool,
     /// The last revision that was taken, if one was.
     pub revision: Option<i64>,
     /// The silos that changed.
@@ -311,11 +346,19 @@ impl WriteTransaction {
             self.must_commit = true;
         }
         if self.must_commit {
+            self.effects.is_durable = true;
             self.inner.commit().await?;
         } else {
             self.inner.rollback().await?;
         }
         Ok(self.effects)
+    }
+
+    /// Asks for a commit that changes nothing, which shows whether the database takes writes.
+    pub async fn prove_writable(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.inner.execute(TOUCH_COUNTER).await?;
+        Ok(())
     }
 
     /// A fact about this database.

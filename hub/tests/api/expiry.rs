@@ -207,3 +207,29 @@ async fn more_records_than_a_page_expire_at_once() {
     let left = hub.get("/silos/office").await.json()["dnsrecords"].clone();
     assert_eq!(left.as_array().unwrap().len(), 50);
 }
+
+#[tokio::test]
+async fn silence_while_the_database_takes_no_writes_does_not_count() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let upkeep = upkeep(&open, 0);
+    hub.put(DB)
+        .json(&json!({"ip": "10.0.0.5", "expires_after": 1800}))
+        .await;
+    let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
+    let held = other.store.begin_write().await.unwrap();
+    hub.pass(1000);
+    let heartbeat = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    assert_eq!(heartbeat.status, 503);
+    hub.pass(1000);
+    drop(held);
+    other.close().await;
+    // Overdue by the stored time, but until now nobody could be heard.
+    upkeep.expire().await.unwrap();
+    assert_eq!(hub.get(DB).await.status, 200);
+    hub.pass(1799);
+    upkeep.expire().await.unwrap();
+    assert_eq!(hub.get(DB).await.status, 200);
+    hub.pass(1);
+    upkeep.expire().await.unwrap();
+    assert_eq!(hub.get(DB).await.status, 404);
+}
