@@ -1,6 +1,6 @@
 //! `silo-downstream` keeps marked blocks of the hosts file equal to silos of a hub.
 //!
-//! - `cli`, `settings`: flags, environment and configuration file into one value.
+//! - `cli`, `settings`, `glob`: flags, environment and configuration file into one value.
 //! - `pull`: asks the hub.
 //! - `policy`: what of the answer is accepted. `hosts`: the file as bytes. `plan`: both together, one
 //!   run as a value. All three are pure. `diff`: a plan shown.
@@ -12,6 +12,7 @@ mod agent;
 mod check;
 mod cli;
 mod diff;
+mod glob;
 mod hosts;
 mod in_place;
 mod metadata;
@@ -27,7 +28,7 @@ mod undo;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
 
 use crate::agent::AgentError;
@@ -39,7 +40,7 @@ use crate::settings::Settings;
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
 fn main() -> ExitCode {
-    let Cli { verb, flags } = Cli::parse();
+    let Cli { verb, flags } = Cli::read();
     match verb.unwrap_or_default() {
         Verb::Once => work(&flags, |settings, output| {
             wait(agent::once(settings, output))

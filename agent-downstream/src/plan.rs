@@ -7,6 +7,7 @@ use std::fmt;
 use silo_shared::api::DnsRecord;
 use silo_shared::silo::{Hostname, Records, SiloId};
 
+use crate::glob::Glob;
 use crate::hosts::{BrokenMarkers, Definer, HostsFile};
 use crate::policy::{Guarded, Judged, Policy, Refusal, Skipped};
 
@@ -37,7 +38,7 @@ pub(crate) struct Rules {
     /// The policy of the configuration.
     pub(crate) policy: Policy,
     /// The globs of `hostnames`; empty: all.
-    pub(crate) hostnames: Vec<String>,
+    pub(crate) hostnames: Vec<Glob>,
     /// Names that no silo may redirect.
     pub(crate) guarded: Guarded,
     /// Whether `policy.max_removed` is set aside.

@@ -14,6 +14,7 @@ use silo_shared::silo::{
 };
 use thiserror::Error;
 
+use crate::glob::Glob;
 use crate::hosts::Definer;
 
 /// Names that programs look up on their own to be told what to trust.
@@ -26,7 +27,7 @@ const PRIVATE: [&str; 4] = ["*.home.arpa", "*.internal", "*.lan", "*.test"];
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Policy {
     /// Globs of names that are accepted besides the private ones.
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<Glob>,
     /// Networks that addresses must lie in; `None` is any but loopback and link-local.
     pub(crate) networks: Option<Vec<IpNet>>,
     /// What happens to a name that is defined outside the silo's block.
@@ -170,7 +171,7 @@ impl Policy {
     pub(crate) fn judge(
         &self,
         records: &[DnsRecord],
-        wanted: &[String],
+        wanted: &[Glob],
         guarded: &Guarded,
         taken: &HashMap<String, Definer>,
     ) -> Result<Judged, Refusal> {
@@ -269,7 +270,7 @@ impl Policy {
             if name.ends_with(".local") {
                 return Err(Reason::Mdns);
             }
-            if !hostname.is_single_label() && !matches_any(&PRIVATE, name) {
+            if !hostname.is_single_label() && !PRIVATE.iter().any(|glob| glob_matches(glob, name)) {
                 return Err(Reason::Public);
             }
         }
@@ -299,14 +300,12 @@ impl Judged {
     }
 }
 
-fn is_wanted(globs: &[String], name: &str) -> bool {
+fn is_wanted(globs: &[Glob], name: &str) -> bool {
     globs.is_empty() || matches_any(globs, name)
 }
 
-fn matches_any(globs: &[impl AsRef<str>], name: &str) -> bool {
-    globs
-        .iter()
-        .any(|glob| glob_matches(&glob.as_ref().to_lowercase(), name))
+fn matches_any(globs: &[Glob], name: &str) -> bool {
+    globs.iter().any(|glob| glob.matches(name))
 }
 
 /// What the hub sent, made fit for one line of output.

@@ -10,6 +10,10 @@ fn record(hostname: &str, ip: &str) -> DnsRecord {
     }
 }
 
+fn glob(text: &str) -> Glob {
+    Glob::parse(text).unwrap()
+}
+
 fn guarded() -> Guarded {
     Guarded {
         own: vec!["laptop.lan".to_owned(), "laptop".to_owned()],
@@ -131,7 +135,7 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
 #[test]
 fn more_names_and_networks_are_accepted_when_the_policy_names_them() {
     let policy = Policy {
-        names: vec!["*.Corp.example".to_owned(), "*.local".to_owned()],
+        names: vec![glob("*.Corp.example"), glob("*.local")],
         networks: Some(vec![
             "10.0.0.0/8".parse().unwrap(),
             "127.0.0.0/8".parse().unwrap(),
@@ -156,7 +160,7 @@ fn more_names_and_networks_are_accepted_when_the_policy_names_them() {
     assert!(judge_one(&policy, "db", "fd00::5").is_err());
     // What must never come from a hub stays out whatever `names` says.
     let policy = Policy {
-        names: vec!["*".to_owned()],
+        names: vec![glob("*")],
         ..Policy::default()
     };
     for name in [
@@ -182,7 +186,7 @@ fn the_filter_selects_quietly() {
         record("bad name", "10.0.0.1"),
         record("NAS-2", "127.0.0.1"),
     ];
-    let wanted = ["NAS-*".to_owned()];
+    let wanted = [glob("NAS-*")];
     let judged = Policy::default()
         .judge(&records, &wanted, &guarded(), &HashMap::new())
         .unwrap();
@@ -287,7 +291,7 @@ fn a_pull_that_drops_too_much_is_refused() {
         // What this machine itself does not want was still not dropped by the hub.
         let answer: Vec<DnsRecord> = (0..kept).map(|n| record(&name(n), "127.0.0.1")).collect();
         let judged = policy
-            .judge(&answer, &["other".to_owned()], &guarded(), &HashMap::new())
+            .judge(&answer, &[glob("other")], &guarded(), &HashMap::new())
             .unwrap();
         assert_eq!(
             policy.check_removed(&block, &judged).is_err(),

@@ -11,6 +11,7 @@ use silo_shared::pyddns::{self, PyddnsConfig};
 use silo_shared::silo::SiloId;
 
 use crate::cli::Flags;
+use crate::glob::Glob;
 use crate::policy::{Guarded, Policy};
 
 /// The configuration file. The keys of the connection stand here one by one, since serde's `flatten`
@@ -25,7 +26,7 @@ struct FileSettings {
     ca_file: Option<PathBuf>,
     silo: Option<SiloId>,
     silos: Vec<SiloId>,
-    hostnames: Vec<String>,
+    hostnames: Vec<Glob>,
     hosts_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     in_place: bool,
@@ -57,7 +58,7 @@ pub(crate) struct Settings {
     /// The silos, in the order in which they win over each other.
     pub(crate) silos: Vec<SiloId>,
     /// Globs of the hostnames to take; empty: all.
-    pub(crate) hostnames: Vec<String>,
+    pub(crate) hostnames: Vec<Glob>,
     /// The hosts file.
     pub(crate) hosts_file: PathBuf,
     /// The state folder.
@@ -123,7 +124,7 @@ impl Settings {
             Some(pyddns) => {
                 let file = FileSettings {
                     silo: Some(pyddns.silo.clone()),
-                    hostnames: pyddns.hostnames.iter().map(ToString::to_string).collect(),
+                    hostnames: pyddns.hostnames.iter().cloned().map(Glob::from).collect(),
                     ..FileSettings::default()
                 };
                 let hub = HubSource::Pyddns {
@@ -229,11 +230,16 @@ fn wrong(what: &str) -> ConfigError {
     ConfigError::Setting(what.to_owned())
 }
 
-/// The policy, with its numbers checked where the file's line is still known.
+/// The policy, with its values checked where the file's line is still known.
 fn checked_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
     let policy = Policy::deserialize(deserializer)?;
     if policy.max_removed.percent > 100 {
         return Err(serde::de::Error::custom("max_removed.percent: at most 100"));
+    }
+    if policy.networks.as_ref().is_some_and(Vec::is_empty) {
+        return Err(serde::de::Error::custom(
+            "`networks` is empty, which no address is in: name a network or leave it out",
+        ));
     }
     Ok(policy)
 }

@@ -22,6 +22,13 @@ fn ids(settings: &Settings) -> Vec<&str> {
     settings.silos.iter().map(SiloId::as_str).collect()
 }
 
+fn globs(texts: &[&str]) -> Vec<Glob> {
+    texts
+        .iter()
+        .map(|text| Glob::parse(text).unwrap())
+        .collect()
+}
+
 #[test]
 fn the_example_is_a_configuration_and_shows_the_defaults() {
     let settings = merge(crate::CONFIG_EXAMPLE, &[]).unwrap();
@@ -39,7 +46,7 @@ fn the_example_is_a_configuration_and_shows_the_defaults() {
         })
         .collect();
     let settings = merge(&whole, &[]).unwrap();
-    assert_eq!(settings.hostnames, ["db", "nas-*"]);
+    assert_eq!(settings.hostnames, globs(&["db", "nas-*"]));
     assert_eq!(settings.policy.networks.as_ref().map(Vec::len), Some(2));
     let unset = merge("", &[]).unwrap();
     assert_eq!(settings.hosts_file, unset.hosts_file);
@@ -58,7 +65,7 @@ fn a_whole_file_is_read() {
     )
     .unwrap();
     assert_eq!(ids(&settings), ["a", "b"]);
-    assert_eq!(settings.hostnames, ["x*"]);
+    assert_eq!(settings.hostnames, globs(&["x*"]));
     assert_eq!(settings.hosts_file, Path::new("/h"));
     assert_eq!(settings.state_dir, Path::new("/s"));
     assert!(settings.in_place && settings.quiet);
@@ -101,7 +108,7 @@ fn flags_beat_the_file() {
         Some(Path::new("flag.token"))
     );
     assert_eq!(ids(&settings), ["a", "b", "c"]);
-    assert_eq!(settings.hostnames, ["x", "y"]);
+    assert_eq!(settings.hostnames, globs(&["x", "y"]));
     assert_eq!(settings.hosts_file, Path::new("/flag"));
     assert_eq!(settings.state_dir, Path::new("/flag"));
     assert!(!settings.in_place);
@@ -125,7 +132,20 @@ fn what_is_wrong_is_named() {
             &["percent", "100"],
         ),
         ("policy:\n  networks: [10.0.0.5]\n", &["networks", "line 2"]),
+        ("policy:\n  networks: []\n", &["networks", "empty"]),
         ("policy:\n  conflicts: ask\n", &["conflicts", "ask"]),
+        (
+            "policy:\n  names:\n  - '*.corp'\n  - '[a-z]'\n",
+            &["policy.names[1]", "line 4"],
+        ),
+        (
+            "hostnames: [db, '']\n",
+            &["hostnames[1]", "line 1", "empty"],
+        ),
+        (
+            "hostnames: ['nas ?*']\n",
+            &["hostnames[0]", "line 1", "glob"],
+        ),
         ("silos: [a b]\n", &["silos", "line 1"]),
         ("silo: a\nsilos: [b]\n", &["`silo` and `silos`"]),
         ("silos: [a, A]\n", &["silo a is given twice"]),
@@ -148,7 +168,7 @@ fn a_pyddns_file_is_accepted() {
     };
     let settings = load(&[]);
     assert_eq!(ids(&settings), ["office"]);
-    assert_eq!(settings.hostnames, ["web", "db"]);
+    assert_eq!(settings.hostnames, globs(&["web", "db"]));
     assert_eq!(settings.policy, Policy::default());
     let connection = settings.connection().unwrap();
     assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
@@ -165,7 +185,7 @@ fn a_pyddns_file_is_accepted() {
         "http://other:1/"
     );
     assert_eq!(
-        (ids(&settings), &settings.hostnames[..]),
-        (vec!["home"], &["nas".to_owned()][..])
+        (ids(&settings), settings.hostnames.clone()),
+        (vec!["home"], globs(&["nas"]))
     );
 }

@@ -16,7 +16,7 @@ mod source;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use jiff::Timestamp;
 use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ const CONFIG_EXAMPLE: &str = include_str!("../../config/upstream.yaml");
 const RUN_TIMEOUT: Duration = Duration::from_secs(29);
 
 fn main() -> ExitCode {
-    let Cli { verb, flags } = Cli::parse();
+    let Cli { verb, flags } = Cli::read();
     match verb.unwrap_or_default() {
         verb @ (Verb::Once | Verb::Check) => call_hub(&verb, &flags),
         Verb::ConfigExample => print(CONFIG_EXAMPLE),

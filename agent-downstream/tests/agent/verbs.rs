@@ -401,6 +401,60 @@ fn wrong_settings_end_with_2_and_name_what_is_wrong() {
 }
 
 #[test]
+fn a_filter_that_no_name_can_match_is_refused_and_the_block_stays() {
+    let hub = FakeHub::office(42, DB);
+    let sandbox = Sandbox::new("");
+    sandbox.must_run(&hub, &[]);
+    let before = sandbox.text();
+    for filter in ["", "[", "db,", "d?", "10.0.0.5"] {
+        let ran = sandbox.run(&hub, &["--hostnames", filter]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.stderr.contains("--hostnames"), "{ran:?}");
+    }
+    let ran = run(agent()
+        .args(sandbox.flags(&hub))
+        .env("SILO_DOWNSTREAM_HOSTNAMES", "["));
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.stderr.contains("--hostnames"), "{ran:?}");
+    assert_eq!(sandbox.text(), before);
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let hub = FakeHub::office(42, DB);
+    let sandbox = Sandbox::new("");
+    let variables = [
+        "CONFIG",
+        "HUB",
+        "TOKEN_FILE",
+        "TOKEN_FILE_MODE",
+        "SILO",
+        "HOSTNAMES",
+        "HOSTS_FILE",
+        "STATE_DIR",
+        "IN_PLACE",
+        "FORCE",
+        "QUIET",
+        "CA_FILE",
+        "LOG_FORMAT",
+    ];
+    let empty = variables.map(|name| (format!("SILO_DOWNSTREAM_{name}"), ""));
+    let yaml = format!(
+        "hub: {}\ntoken_file: {}\nsilos: [office]\nhostnames: [db]\nhosts_file: {}\nstate_dir: {}\n",
+        hub.url(),
+        sandbox.path("token").display(),
+        sandbox.hosts().display(),
+        sandbox.path("state").display()
+    );
+    fs::write(sandbox.path("downstream.yaml"), yaml).unwrap();
+    let ran = run(agent()
+        .envs(empty)
+        .env("SILO_DOWNSTREAM_CONFIG", sandbox.path("downstream.yaml")));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(sandbox.text(), block("office", "10.0.0.5 db\n"));
+}
+
+#[test]
 fn a_config_file_that_was_asked_for_must_be_there() {
     let sandbox = Sandbox::new("");
     let ran = run(agent()

@@ -46,6 +46,33 @@ fn variables_alone_are_enough() {
 }
 
 #[test]
+fn an_empty_variable_counts_as_not_set() {
+    let hub = hub();
+    let mut agent = Agent::new(&hub.url(), "");
+    for name in [
+        "CONFIG",
+        "HUB",
+        "TOKEN_FILE",
+        "TOKEN_FILE_MODE",
+        "SILO",
+        "HOSTNAMES",
+        "ADDRESSES",
+        "WITHIN",
+        "IPV6_SUFFIX",
+        "IPV6_PREFIX_LEN",
+        "BIND_INTERFACE",
+        "CA_FILE",
+        "QUIET",
+        "LOG_FORMAT",
+    ] {
+        agent = agent.env(&format!("SILO_UPSTREAM_{name}"), "");
+    }
+    agent
+        .run()
+        .says("office: db set to 10.0.0.5, revision 42\n");
+}
+
+#[test]
 fn flags_beat_the_environment_which_beats_the_file() {
     let hub = hub();
     let silo = |agent: Agent| {
