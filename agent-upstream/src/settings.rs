@@ -43,7 +43,7 @@ pub(crate) struct Settings {
 
 /// A configuration file of our own.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[serde(deny_unknown_fields, default)]
 struct File {
     hub: Option<String>,
     token: Option<Secret>,

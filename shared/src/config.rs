@@ -54,6 +54,12 @@ pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Con
         .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     let text = if only_comments { "{}" } else { text };
     serde_yaml::from_str(text).map_err(|error| {
+        if let Ok(value) = serde_yaml::from_str::<serde_yaml::Value>(text)
+            && !value.is_mapping()
+        {
+            let words = "the file must be a mapping of settings (`key: value`)".to_owned();
+            return ConfigError::Invalid(path.to_owned(), words);
+        }
         let mut words = error.to_string();
         // The reader leaves out where an unknown key stands when that is the file's first character.
         if words.starts_with("unknown field") && !words.contains(" at line ") {
@@ -121,6 +127,18 @@ mod tests {
             wrong.contains("listen") && wrong.contains("line 1"),
             "{wrong}"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_no_mapping_is_told_so() {
+        for text in ["- listen\n", "listen\n", "5\n", "~\n", "[]\n", "listen=5\n"] {
+            let error = parse_yaml::<Settings>(Path::new("hub.yaml"), text).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "hub.yaml: the file must be a mapping of settings (`key: value`)",
+                "{text:?}"
+            );
+        }
     }
 
     #[test]
