@@ -99,7 +99,8 @@ impl HubClient {
             // Spares every run over plain HTTP the reading of the system's certificates.
             builder = builder.tls_certs_only([]);
         } else if let Some(file) = &connection.ca_file {
-            let setup = |error: String| ClientError::Setup(format!("{}: {error}", file.display()));
+            let setup =
+                |error: String| ClientError::Setup(format!("ca_file: {}: {error}", file.display()));
             let pem = std::fs::read(file).map_err(|error| setup(error.to_string()))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem)
                 .map_err(|_| setup("holds no PEM certificate".to_owned()))?;

@@ -3,14 +3,19 @@
 //! Both agents fill [`ConnectionSettings`] from their configuration file and, over that, from flags and
 //! environment; [`ConnectionSettings::resolve`] reads the token and checks everything.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::config::{ConfigError, read_text};
+use crate::config::ConfigError;
 use crate::credential::{Credential, Secret};
+
+/// The largest token file that is read, in bytes.
+const MAX_TOKEN_BYTES: u64 = 4096;
 
 /// What a configuration file, or flags, say of the hub; each value may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,14 +113,13 @@ impl ConnectionSettings {
                 }
                 token.clone()
             }
-            (None, Some(file)) => {
-                self.check_private(file)?;
-                read_token(file)?
-            }
+            (None, Some(file)) => self
+                .read_token(file)
+                .map_err(|error| ConfigError::Setting(format!("token_file: {error}")))?,
         };
         let credential = Credential::parse(secret.expose()).map_err(|error| {
             ConfigError::Setting(match &self.token_file {
-                Some(file) => format!("{}: {error}", file.display()),
+                Some(file) => format!("token_file: {}: {error}", file.display()),
                 None => format!("token: {error}"),
             })
         })?;
@@ -124,6 +128,26 @@ impl ConnectionSettings {
             authentication: Authentication::Bearer(Secret::new(credential.expose())),
             ca_file: self.ca_file.clone(),
         })
+    }
+
+    /// Reads a token file. What is no file of that kind is refused before it is opened: a FIFO that
+    /// nobody feeds would hold up the run, and `/dev/zero` never ends.
+    fn read_token(&self, file: &Path) -> Result<Secret, ConfigError> {
+        let unreadable = |error| ConfigError::of_file(file, error);
+        let refuse = |why: &str| ConfigError::Setting(format!("{}: {why}", file.display()));
+        if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
+            return Err(refuse("not a regular file"));
+        }
+        self.check_private(file)?;
+        let mut bytes = Vec::new();
+        File::open(file)
+            .and_then(|opened| opened.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_TOKEN_BYTES {
+            return Err(refuse("too large to hold a token alone"));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| refuse("holds no text"))?;
+        Ok(Secret::new(text.trim()))
     }
 
     fn check_private(&self, file: &Path) -> Result<(), ConfigError> {
@@ -155,24 +179,21 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn read_token(file: &Path) -> Result<Secret, ConfigError> {
-    Ok(Secret::new(read_text(file)?.trim()))
-}
-
 /// Parses a hub's URL; its path gets a slash at the end, so that routes can be joined to it.
 pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
-    let refuse = |why: &str| ConfigError::Setting(format!("hub: {why}, such as http://hub:8053"));
-    let mut url = Url::parse(text).map_err(|_| refuse("not a URL"))?;
+    let refuse =
+        |why: &str| ConfigError::Setting(format!("hub: {why}; write it like http://hub:8053"));
+    let mut url = Url::parse(text).map_err(|_| refuse("this is no URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(refuse(
             "the URL must begin with http:// or https:// and name a host",
         ));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("the URL must not carry a user or password"));
+        return Err(refuse("a URL with a user or password is not accepted"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("the URL must not carry a query or fragment"));
+        return Err(refuse("a URL with a query or fragment is not accepted"));
     }
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
@@ -240,6 +261,39 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_token_file_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        let large = private_file(&format!("{}{}", token(), " ".repeat(4096)));
+        let binary = private_file("");
+        std::fs::write(binary.path(), b"\xff\xfe").unwrap();
+        for (path, why) in [
+            (folder.path(), "not a regular file"),
+            (Path::new("/dev/zero"), "not a regular file"),
+            (&link, "not a regular file"),
+            (&socket, "not a regular file"),
+            (&folder.path().join("none"), "there is no such file"),
+            (large.path(), "too large to hold a token alone"),
+            (binary.path(), "holds no text"),
+        ] {
+            for mode in [TokenFileMode::Private, TokenFileMode::Any] {
+                let settings = ConnectionSettings {
+                    hub: Some("http://hub".to_owned()),
+                    token_file: Some(path.to_owned()),
+                    token_file_mode: Some(mode),
+                    ..Default::default()
+                };
+                let error = settings.resolve(None).unwrap_err().to_string();
+                assert_eq!(error, format!("token_file: {}: {why}", path.display()));
+            }
+        }
+    }
+
     #[test]
     fn a_wrong_token_is_named_without_being_shown() {
         let file = private_file("hunter2");
@@ -288,7 +342,11 @@ mod tests {
             "http://h/?q",
             "http://h/#f",
         ] {
-            assert!(parse_hub_url(wrong).is_err(), "{wrong}");
+            let error = parse_hub_url(wrong).unwrap_err().to_string();
+            assert!(
+                error.starts_with("hub: ") && error.ends_with("; write it like http://hub:8053"),
+                "{wrong}: {error}"
+            );
         }
     }
 

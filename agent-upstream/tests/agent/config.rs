@@ -140,7 +140,7 @@ fn a_file_that_is_not_there_is_named() {
         .complains(2, &["no.yaml: there is no such file"]);
     Agent::with_file("hub: http://h\nsilo: office\ntoken_file: no.token\n")
         .run()
-        .complains(2, &["no.token: there is no such file"]);
+        .complains(2, &["token_file: no.token: there is no such file"]);
     Agent::bare()
         .args(["--config", "."])
         .run()
@@ -159,6 +159,25 @@ fn a_wrong_flag_is_usage() {
         let ran = Agent::bare().args(args).run();
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
         assert!(ran.stderr.contains(args[0]), "{ran:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_token_file_is_named_and_not_waited_for() {
+    let agent = || Agent::bare().args(["--hub", "http://127.0.0.1:1", "--silo", "office"]);
+    let fifo = agent();
+    let path = fifo.write("fifo", "", 0o600);
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+    fifo.args(["--token-file", "fifo"])
+        .run()
+        .complains(2, &["token_file: fifo: not a regular file"]);
+    for file in ["/tmp", "/dev/zero"] {
+        agent()
+            .args(["--token-file", file])
+            .run()
+            .complains(2, &[&format!("token_file: {file}: not a regular file")]);
     }
 }
 
