@@ -8,8 +8,8 @@ CREATE TABLE records (
     revision bigint NOT NULL,
     updated_at bigint NOT NULL,
     last_seen bigint NOT NULL,
-    note text,
-    notify varchar(254),
+    note text {unicode},
+    notify varchar(254) {unicode},
     ipv6_suffix varchar(39),
     expires_after bigint,
     PRIMARY KEY (silo, hostname)

@@ -2,7 +2,7 @@
 -- empty after a key reset. `silos` and `hostnames` are JSON arrays of names and globs.
 CREATE TABLE tokens (
     id varchar(10) {bytes} NOT NULL PRIMARY KEY,
-    name varchar(100) NOT NULL,
+    name varchar(100) {unicode} NOT NULL,
     role varchar(8) NOT NULL,
     silos text NOT NULL,
     hostnames text,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -199,9 +200,8 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
         Command::Token(TokenCommand::List | TokenCommand::Revoke { .. })
-            if !database_url(&settings).file().exists() =>
+            if let Some(file) = missing_file(&settings) =>
         {
-            let file = database_url(&settings).file();
             Err(Failure::Misused(format!(
                 "{}: there is no hub's database here: is this the right --data-dir?",
                 file.display()
@@ -274,6 +274,11 @@ async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
     .await
 }
 
+/// The embedded database's file, if it is not there.
+fn missing_file(settings: &HubSettings) -> Option<PathBuf> {
+    database_url(settings).file().filter(|file| !file.exists())
+}
+
 async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failure> {
     let database = database_url(settings);
     say(format_args!("listen: {}", settings.listen))?;
@@ -282,7 +287,7 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
         settings.data_dir.display()
     ))?;
     say(format_args!("database: {database}"))?;
-    if connect && !database.file().exists() {
+    if connect && missing_file(settings).is_some() {
         say(format_args!(
             "the database is not there yet: the first start makes it"
         ))?;

@@ -11,8 +11,8 @@ use crate::store::{CommitWatch, Position, Store, StoreError};
 use crate::token_cache::TokenCache;
 use crate::view::View;
 
-/// How often the database is asked for news: a change elsewhere is noticed within this time.
-pub const INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_millis(250);
 /// How many changed silos are read at once.
 const PAGE: usize = 1000;
 
@@ -48,11 +48,8 @@ impl Feed {
 
     /// Follows for ever; stop it by dropping the future.
     pub async fn follow(mut self) {
-        let mut tick = tokio::time::interval(INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         loop {
-            tick.tick().await;
             match self.look().await {
                 Ok(()) if failing => {
                     failing = false;
@@ -64,25 +61,19 @@ impl Feed {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!("cannot look for changes in the database: {error}");
                     }
+                    tokio::time::sleep(RETRY).await;
                 }
             }
         }
     }
 
     async fn look(&mut self) -> Result<(), StoreError> {
-        let watch = match &mut self.watch {
-            Some(watch) => watch,
-            none => none.insert(self.store.watch_commits().await?),
-        };
-        if watch.has_news().await? {
-            let caught_up = self.catch_up().await;
-            if caught_up.is_err() {
-                // The news was not taken in: ask again.
-                self.watch = None;
-            }
-            caught_up?;
+        match &mut self.watch {
+            Some(watch) => watch.news().await?,
+            // What was committed before the watch began is looked for at once.
+            none => *none = Some(self.store.watch_commits().await?),
         }
-        Ok(())
+        self.catch_up().await
     }
 
     async fn catch_up(&mut self) -> Result<(), StoreError> {

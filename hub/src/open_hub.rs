@@ -84,8 +84,14 @@ impl OpenHub {
         let data_dir = DataDir::open(&settings.data_dir)?;
         let url = database_url(settings);
         // Before the schema is touched, which another hub may be using.
-        let lock = lock(&url.file())?;
-        prepare_database_file(&url.file())?;
+        let lock = match url.file() {
+            Some(file) => {
+                let lock = lock(&file)?;
+                prepare_database_file(&file)?;
+                lock
+            }
+            None => None,
+        };
         let store = Store::open(&url, settings.migrate, clock.now()).await?;
         let position = store.position().await?;
         let view = View::new(store.clone(), settings.view_bytes);

@@ -1,6 +1,12 @@
 //! What differs between databases. Everything else in this folder is the same for all.
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
 use percent_encoding::{AsciiSet, CONTROLS};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe};
 
 /// The characters of a file's path that must not stand bare in a `sqlite:` URL.
 pub(super) const SQLITE_PATH: &AsciiSet = &CONTROLS
@@ -17,25 +23,44 @@ pub(super) const SQLITE_PATH: &AsciiSet = &CONTROLS
 pub(super) enum Dialect {
     /// The embedded default.
     Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB and MySQL.
+    MariaDb,
 }
 
 impl Dialect {
-    /// The URL to connect with: the file is made when there is none.
+    /// The kind of database that a URL names.
+    pub(super) fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once(':')?;
+        match scheme {
+            "sqlite" if !rest.is_empty() && !rest.contains(":memory:") => Some(Self::Sqlite),
+            "postgres" | "postgresql" if rest.starts_with("//") => Some(Self::Postgres),
+            "mysql" | "mariadb" if rest.starts_with("//") => Some(Self::MariaDb),
+            _ => None,
+        }
+    }
+
+    /// The URL to connect with: an SQLite file is made when there is none.
     pub(super) fn connect_url(self, url: &str) -> String {
         match self {
             Self::Sqlite if url.contains("mode=") => url.to_owned(),
             Self::Sqlite if url.contains('?') => format!("{url}&mode=rwc"),
             Self::Sqlite => format!("{url}?mode=rwc"),
+            Self::Postgres | Self::MariaDb => url.to_owned(),
         }
     }
 
-    /// What the writing connection says first. `synchronous=FULL` syncs the log at every commit.
+    /// What the writing connection says first. Nobody waits for a lock longer than five seconds.
+    /// SQLite's `synchronous=FULL` syncs the log at every commit.
     pub(super) fn writer_setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                  PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"
             }
+            Self::Postgres => "SET lock_timeout = '5s'",
+            Self::MariaDb => "SET SESSION innodb_lock_wait_timeout = 5",
         }
     }
 
@@ -45,21 +70,93 @@ impl Dialect {
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY"
             }
+            Self::Postgres | Self::MariaDb => {
+                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+            }
         }
     }
 
-    /// A number that differs once another connection has committed.
-    pub(super) fn version_query(self) -> &'static str {
+    /// Whether a connection may have broken since it was last used.
+    pub(super) fn is_remote(self) -> bool {
+        self != Self::Sqlite
+    }
+
+    /// What a writing transaction says last, so that other hubs wake at its commit.
+    pub(super) fn announcement(self) -> Option<&'static str> {
         match self {
-            Self::Sqlite => "PRAGMA data_version",
+            Self::Postgres => Some("NOTIFY silo"),
+            Self::Sqlite | Self::MariaDb => None,
         }
     }
 
-    /// A migration in this dialect: `{bytes}` makes a column compare by bytes.
+    /// A query in this dialect, written with `?` for each value.
+    pub(super) fn query(
+        self,
+        sql: impl Into<Cow<'static, str>>,
+    ) -> Query<'static, Any, AnyArguments> {
+        match (self, sql.into()) {
+            (Self::Postgres, sql) => sqlx::query(AssertSqlSafe(numbered(&sql))),
+            (_, Cow::Borrowed(sql)) => sqlx::query(sql),
+            (_, Cow::Owned(sql)) => sqlx::query(AssertSqlSafe(sql)),
+        }
+    }
+
+    /// A migration in this dialect: `{bytes}` makes a column compare by bytes, `{unicode}` hold any
+    /// character.
     pub(super) fn migration(self, sql: &str) -> String {
-        match self {
+        let (bytes, unicode) = match self {
             // SQLite's default collation is BINARY.
-            Self::Sqlite => sql.replace(" {bytes}", ""),
+            Self::Sqlite => ("", ""),
+            Self::Postgres => (" COLLATE \"C\"", ""),
+            Self::MariaDb => (
+                " CHARACTER SET ascii COLLATE ascii_bin",
+                " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            ),
+        };
+        sql.replace(" {bytes}", bytes)
+            .replace(" {unicode}", unicode)
+    }
+}
+
+/// `?` as `$1`, `$2`, …; no statement of this folder has a question mark in a text.
+fn numbered(sql: &str) -> String {
+    let mut parts = sql.split('?');
+    let mut numbered = parts.next().unwrap_or("").to_owned();
+    for (number, part) in (1..).zip(parts) {
+        write!(numbered, "${number}{part}").expect("writing to a String never fails");
+    }
+    numbered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_their_database() {
+        for (url, dialect) in [
+            ("sqlite:hub.db", Some(Dialect::Sqlite)),
+            ("sqlite:///srv/hub.db?mode=rw", Some(Dialect::Sqlite)),
+            ("postgres://h/silo", Some(Dialect::Postgres)),
+            ("postgresql://u:p@h/silo", Some(Dialect::Postgres)),
+            ("mysql://u:p@h/silo", Some(Dialect::MariaDb)),
+            ("mariadb://h/silo", Some(Dialect::MariaDb)),
+            ("sqlite:", None),
+            ("sqlite::memory:", None),
+            ("postgres:silo", None),
+            ("oracle://h", None),
+            ("hub.db", None),
+        ] {
+            assert_eq!(Dialect::of(url), dialect, "{url}");
         }
+    }
+
+    #[test]
+    fn placeholders_are_numbered_in_order() {
+        assert_eq!(numbered("SELECT 1"), "SELECT 1");
+        assert_eq!(
+            numbered("a = ? AND b IN (?, ?)"),
+            "a = $1 AND b IN ($2, $3)"
+        );
     }
 }

@@ -132,8 +132,10 @@ impl Store {
         };
         let after = after.unwrap_or(&newest);
         let query = match only {
-            None => sqlx::query(ROWS).bind(silo.as_str()),
-            Some(only) => sqlx::query(ROWS_OF_HOSTNAME)
+            None => self.dialect.query(ROWS).bind(silo.as_str()),
+            Some(only) => self
+                .dialect
+                .query(ROWS_OF_HOSTNAME)
                 .bind(silo.as_str())
                 .bind(only.as_str()),
         };
@@ -174,7 +176,9 @@ impl WriteTransaction {
         const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
              old_ip, new_ip, via, token, client_ip)";
         for chunk in changes.chunks(ROWS_AT_ONCE) {
-            let mut query = sqlx::query(insert_rows(HEAD, 10, chunk.len()))
+            let mut query = self
+                .dialect
+                .query(insert_rows(HEAD, 10, chunk.len()))
                 .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
             for change in chunk {
                 query = query

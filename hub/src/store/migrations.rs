@@ -1,7 +1,7 @@
 //! Brings the schema to this program's version, or says that it is at another.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, Row, SqlSafeStr};
+use sqlx::{AnyConnection, AnyPool, Executor, Row, SqlSafeStr};
 
 use super::StoreError;
 use super::dialect::Dialect;
@@ -41,10 +41,37 @@ fn migrator(dialect: Dialect) -> Migrator {
 
 /// Applies what is missing.
 pub(super) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
-    let migrator = migrator(dialect);
+    let mut migrator = migrator(dialect);
+    let mut connection = pool.acquire().await?;
+    if dialect == Dialect::MariaDb {
+        // The library's own lock waits for -1 seconds, which MariaDB refuses with a mere warning.
+        migrator.set_locking(false);
+        let row = connection
+            .fetch_one("SELECT GET_LOCK('silo migrations', 60)")
+            .await?;
+        if row.try_get::<Option<i64>, _>(0)? != Some(1) {
+            return Err(StoreError::Schema(
+                "another program has been migrating the database for a minute".to_owned(),
+            ));
+        }
+    }
+    let done = run_unlocked(&migrator, &mut *connection).await;
+    if dialect == Dialect::MariaDb {
+        connection
+            .execute("DO RELEASE_LOCK('silo migrations')")
+            .await?;
+    }
+    done
+}
+
+async fn run_unlocked(
+    migrator: &Migrator,
+    connection: &mut AnyConnection,
+) -> Result<(), StoreError> {
     let mut attempt = 1;
     loop {
-        match migrator.run(pool).await {
+        // The plain `run` takes anything that gives a connection, which makes this future no `Send`.
+        match migrator.run_direct(None, connection, false).await {
             Ok(()) => return Ok(()),
             Err(MigrateError::VersionMissing(version)) => return Err(newer(version)),
             Err(MigrateError::VersionMismatch(version)) => {

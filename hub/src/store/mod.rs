@@ -9,6 +9,7 @@ mod history;
 mod migrations;
 mod silos;
 mod tokens;
+mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use dialect::Dialect;
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use tokens::{KnownToken, SealedKey};
+pub use watch::CommitWatch;
 
 /// Locks the revision counter and changes nothing.
 const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
@@ -73,7 +75,7 @@ impl StoreError {
     }
 }
 
-/// Which database, as a URL: `sqlite:PATH`.
+/// Which database, as a URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     url: String,
@@ -82,7 +84,9 @@ pub struct DatabaseUrl {
 
 /// A URL of no database that is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the database is given as sqlite:PATH")]
+#[error(
+    "the database is given as sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME or mysql://USER:PASSWORD@HOST/NAME"
+)]
 pub struct InvalidDatabaseUrl;
 
 impl DatabaseUrl {
@@ -97,31 +101,49 @@ impl DatabaseUrl {
     }
 
     /// The file of an embedded database.
-    pub fn file(&self) -> PathBuf {
-        let path = self.url.strip_prefix("sqlite:").unwrap_or(&self.url);
+    pub fn file(&self) -> Option<PathBuf> {
+        let path = match self.dialect {
+            Dialect::Sqlite => self.url.strip_prefix("sqlite:")?,
+            Dialect::Postgres | Dialect::MariaDb => return None,
+        };
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = path.split('?').next().unwrap_or(path);
-        PathBuf::from(&*percent_encoding::percent_decode_str(path).decode_utf8_lossy())
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        Some(PathBuf::from(&*path))
     }
 }
 
 impl std::str::FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
 
-    fn from_str(url: &str) -> Result<Self, InvalidDatabaseUrl> {
-        match url.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() && !path.contains(":memory:") => Ok(Self {
-                url: url.to_owned(),
-                dialect: Dialect::Sqlite,
-            }),
-            _ => Err(InvalidDatabaseUrl),
+    fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
+        let dialect = Dialect::of(text).ok_or(InvalidDatabaseUrl)?;
+        let url = match text.strip_prefix("mariadb:") {
+            // The driver knows the protocol by its first name only.
+            Some(rest) => format!("mysql:{rest}"),
+            None => text.to_owned(),
+        };
+        if dialect != Dialect::Sqlite {
+            url::Url::parse(&url).map_err(|_| InvalidDatabaseUrl)?;
         }
+        Ok(Self { url, dialect })
     }
 }
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        match self.dialect {
+            Dialect::Sqlite => f.write_str(&self.url),
+            Dialect::Postgres | Dialect::MariaDb => {
+                let url = url::Url::parse(&self.url).map_err(|_| fmt::Error)?;
+                let host = url.host_str().unwrap_or("");
+                write!(f, "{}://{host}", url.scheme())?;
+                if let Some(port) = url.port() {
+                    write!(f, ":{port}")?;
+                }
+                f.write_str(url.path())
+            }
+        }
     }
 }
 
@@ -134,6 +156,7 @@ impl fmt::Debug for DatabaseUrl {
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
+    url: DatabaseUrl,
     dialect: Dialect,
     writer: AnyPool,
     readers: AnyPool,
@@ -157,7 +180,7 @@ impl Store {
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .test_before_acquire(false)
+                .test_before_acquire(url.dialect.is_remote())
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
                 })
@@ -180,6 +203,7 @@ impl Store {
             .await
             .map_err(refused)?;
         let store = Self {
+            url: url.clone(),
             dialect: url.dialect,
             writer,
             readers,
@@ -191,7 +215,8 @@ impl Store {
     /// A new database's revisions begin at the time in microseconds, so that a hub begun anew never
     /// hands out a revision that somebody holds for something else.
     async fn begin_revisions(&self, now: Time) -> Result<(), StoreError> {
-        sqlx::query("UPDATE counters SET value = ? WHERE name = 'revision' AND value = 0")
+        self.dialect
+            .query("UPDATE counters SET value = ? WHERE name = 'revision' AND value = 0")
             .bind(now.as_micros())
             .execute(&self.writer)
             .await?;
@@ -210,8 +235,9 @@ impl Store {
         // Taking the counter's lock first makes every later read part of the same, only, writer: a
         // deferred SQLite transaction that reads before it writes fails when it wants to write.
         inner.execute(TOUCH_COUNTER).await?;
-        let revision = read_counter(&mut inner, "revision").await?;
+        let revision = read_counter(self.dialect, &mut inner, "revision").await?;
         Ok(WriteTransaction {
+            dialect: self.dialect,
             inner,
             first_revision: revision,
             revision,
@@ -224,8 +250,8 @@ impl Store {
     pub async fn position(&self) -> Result<Position, StoreError> {
         let mut connection = self.readers.acquire().await?;
         Ok(Position {
-            tokens: read_counter(&mut connection, "tokens").await?,
-            revision: read_counter(&mut connection, "revision").await?,
+            tokens: read_counter(self.dialect, &mut connection, "tokens").await?,
+            revision: read_counter(self.dialect, &mut connection, "revision").await?,
         })
     }
 
@@ -235,7 +261,8 @@ impl Store {
         revision: i64,
         limit: i64,
     ) -> Result<Vec<(SiloId, i64)>, StoreError> {
-        sqlx::query("SELECT id, revision FROM silos WHERE revision > ? ORDER BY revision LIMIT ?")
+        self.dialect
+            .query("SELECT id, revision FROM silos WHERE revision > ? ORDER BY revision LIMIT ?")
             .bind(revision)
             .bind(limit)
             .fetch_all(&self.readers)
@@ -245,14 +272,9 @@ impl Store {
             .collect()
     }
 
-    /// A connection that notices when anyone commits.
+    /// Something that notices when anyone commits.
     pub async fn watch_commits(&self) -> Result<CommitWatch, StoreError> {
-        let connection = self.readers.acquire().await?.detach();
-        Ok(CommitWatch {
-            dialect: self.dialect,
-            connection,
-            seen: None,
-        })
+        CommitWatch::start(self).await
     }
 
     /// Whether the database answers.
@@ -264,7 +286,7 @@ impl Store {
     /// A fact about this database, such as the fingerprint of the hub's key.
     pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
         let mut connection = self.readers.acquire().await?;
-        read_fact(&mut connection, name).await
+        read_fact(self.dialect, &mut connection, name).await
     }
 }
 
@@ -277,29 +299,10 @@ pub struct Position {
     pub tokens: i64,
 }
 
-/// Notices commits of any connection and program, cheaply enough to be asked often.
-#[derive(Debug)]
-pub struct CommitWatch {
-    dialect: Dialect,
-    connection: AnyConnection,
-    seen: Option<i64>,
-}
-
-impl CommitWatch {
-    /// Whether something may have been committed since the last call; true the first time.
-    pub async fn has_news(&mut self) -> Result<bool, StoreError> {
-        let version: i64 = self
-            .connection
-            .fetch_one(self.dialect.version_query())
-            .await?
-            .try_get(0)?;
-        Ok(self.seen.replace(version) != Some(version))
-    }
-}
-
 /// The only way to write. Dropped without [`WriteTransaction::commit`], it leaves no trace.
 #[derive(Debug)]
 pub struct WriteTransaction {
+    dialect: Dialect,
     inner: Transaction<'static, Any>,
     first_revision: i64,
     revision: i64,
@@ -338,7 +341,8 @@ impl WriteTransaction {
     /// Makes everything durable, or rolls back when there is nothing to keep.
     pub async fn commit(mut self) -> Result<Effects, StoreError> {
         if self.revision != self.first_revision {
-            sqlx::query("UPDATE counters SET value = ? WHERE name = 'revision'")
+            self.dialect
+                .query("UPDATE counters SET value = ? WHERE name = 'revision'")
                 .bind(self.revision)
                 .execute(&mut *self.inner)
                 .await?;
@@ -347,6 +351,9 @@ impl WriteTransaction {
         }
         if self.must_commit {
             self.effects.is_durable = true;
+            if let Some(announcement) = self.dialect.announcement() {
+                self.inner.execute(announcement).await?;
+            }
             self.inner.commit().await?;
         } else {
             self.inner.rollback().await?;
@@ -363,19 +370,22 @@ impl WriteTransaction {
 
     /// A fact about this database.
     pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
-        read_fact(&mut self.inner, name).await
+        read_fact(self.dialect, &mut self.inner, name).await
     }
 
     /// Sets a fact about this database.
     pub async fn set_fact(&mut self, name: &str, fact: &str) -> Result<(), StoreError> {
         self.must_commit = true;
-        let updated = sqlx::query("UPDATE facts SET fact = ? WHERE name = ?")
+        let updated = self
+            .dialect
+            .query("UPDATE facts SET fact = ? WHERE name = ?")
             .bind(fact)
             .bind(name)
             .execute(&mut *self.inner)
             .await?;
         if updated.rows_affected() == 0 {
-            sqlx::query("INSERT INTO facts (name, fact) VALUES (?, ?)")
+            self.dialect
+                .query("INSERT INTO facts (name, fact) VALUES (?, ?)")
                 .bind(name)
                 .bind(fact)
                 .execute(&mut *self.inner)
@@ -385,8 +395,13 @@ impl WriteTransaction {
     }
 }
 
-async fn read_counter(connection: &mut AnyConnection, name: &str) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT value FROM counters WHERE name = ?")
+async fn read_counter(
+    dialect: Dialect,
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<i64, StoreError> {
+    let row = dialect
+        .query("SELECT value FROM counters WHERE name = ?")
         .bind(name)
         .fetch_one(connection)
         .await?;
@@ -394,10 +409,12 @@ async fn read_counter(connection: &mut AnyConnection, name: &str) -> Result<i64,
 }
 
 async fn read_fact(
+    dialect: Dialect,
     connection: &mut AnyConnection,
     name: &str,
 ) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query("SELECT fact FROM facts WHERE name = ?")
+    let row = dialect
+        .query("SELECT fact FROM facts WHERE name = ?")
         .bind(name)
         .fetch_optional(connection)
         .await?;
@@ -434,9 +451,9 @@ fn optional<T: std::str::FromStr>(
 }
 
 /// `INSERT` of many rows at once: the head, then a parenthesis of placeholders a row.
-fn insert_rows(head: &str, columns: usize, rows: usize) -> sqlx::AssertSqlSafe<String> {
+fn insert_rows(head: &str, columns: usize, rows: usize) -> String {
     let row = format!("({})", vec!["?"; columns].join(", "));
-    sqlx::AssertSqlSafe(format!("{head} VALUES {}", vec![row; rows].join(", ")))
+    format!("{head} VALUES {}", vec![row; rows].join(", "))
 }
 
 /// How many rows one `INSERT` carries.

@@ -94,13 +94,15 @@ impl Store {
     /// A silo as it is now; `None` when there is none.
     pub async fn silo(&self, id: &SiloId) -> Result<Option<StoredSilo>, StoreError> {
         // One statement, so that revision and records are of one moment on every database.
-        let rows = sqlx::query(
-            "SELECT s.revision, s.updated_at, r.hostname, r.ipv4, r.ipv6 FROM silos s \
+        let rows = self
+            .dialect
+            .query(
+                "SELECT s.revision, s.updated_at, r.hostname, r.ipv4, r.ipv6 FROM silos s \
              LEFT JOIN records r ON r.silo = s.id WHERE s.id = ? AND s.deleted = 0",
-        )
-        .bind(id.as_str())
-        .fetch_all(&self.readers)
-        .await?;
+            )
+            .bind(id.as_str())
+            .fetch_all(&self.readers)
+            .await?;
         let Some(first) = rows.first() else {
             return Ok(None);
         };
@@ -124,7 +126,8 @@ impl Store {
         id: &SiloId,
         hostname: &Hostname,
     ) -> Result<Option<StoredRecord>, StoreError> {
-        sqlx::query(RECORD_COLUMNS)
+        self.dialect
+            .query(RECORD_COLUMNS)
             .bind(id.as_str())
             .bind(hostname.as_str())
             .fetch_optional(&self.readers)
@@ -136,7 +139,9 @@ impl Store {
 
     /// Whether a silo is there or ever was.
     pub async fn silo_head(&self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
-        let row = sqlx::query(HEAD)
+        let row = self
+            .dialect
+            .query(HEAD)
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await?;
@@ -145,7 +150,8 @@ impl Store {
 
     /// The ids of the silos that follow `after` in byte order.
     pub async fn silo_ids(&self, after: &str, limit: i64) -> Result<Vec<SiloId>, StoreError> {
-        sqlx::query("SELECT id FROM silos WHERE id > ? AND deleted = 0 ORDER BY id LIMIT ?")
+        self.dialect
+            .query("SELECT id FROM silos WHERE id > ? AND deleted = 0 ORDER BY id LIMIT ?")
             .bind(after)
             .bind(limit)
             .fetch_all(&self.readers)
@@ -164,25 +170,28 @@ impl Store {
         since: Time,
         limit: i64,
     ) -> Result<Vec<(SiloId, Hostname)>, StoreError> {
-        sqlx::query(
-            "SELECT silo, hostname FROM records WHERE expires_after <= ? \
+        self.dialect
+            .query(
+                "SELECT silo, hostname FROM records WHERE expires_after <= ? \
              AND last_seen + expires_after * 1000 <= ? ORDER BY expires_after LIMIT ?",
-        )
-        .bind((now.as_millis() - since.as_millis()) / 1000)
-        .bind(now.as_millis())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?
-        .iter()
-        .map(|row| Ok((silo_id(row, 0)?, hostname(row, 1)?)))
-        .collect()
+            )
+            .bind((now.as_millis() - since.as_millis()) / 1000)
+            .bind(now.as_millis())
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| Ok((silo_id(row, 0)?, hostname(row, 1)?)))
+            .collect()
     }
 }
 
 impl WriteTransaction {
     /// Whether a silo is there or ever was.
     pub async fn silo_head(&mut self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
-        let row = sqlx::query(HEAD)
+        let row = self
+            .dialect
+            .query(HEAD)
             .bind(id.as_str())
             .fetch_optional(&mut *self.inner)
             .await?;
@@ -195,7 +204,8 @@ impl WriteTransaction {
         id: &SiloId,
         hostname: &Hostname,
     ) -> Result<Option<StoredRecord>, StoreError> {
-        sqlx::query(RECORD_COLUMNS)
+        self.dialect
+            .query(RECORD_COLUMNS)
             .bind(id.as_str())
             .bind(hostname.as_str())
             .fetch_optional(&mut *self.inner)
@@ -207,7 +217,8 @@ impl WriteTransaction {
 
     /// The addresses of all records of a silo.
     pub async fn records(&mut self, id: &SiloId) -> Result<Records, StoreError> {
-        sqlx::query("SELECT hostname, ipv4, ipv6 FROM records WHERE silo = ?")
+        self.dialect
+            .query("SELECT hostname, ipv4, ipv6 FROM records WHERE silo = ?")
             .bind(id.as_str())
             .fetch_all(&mut *self.inner)
             .await?
@@ -218,7 +229,9 @@ impl WriteTransaction {
 
     /// How many hostname/address pairs a silo has.
     pub async fn count_records(&mut self, id: &SiloId) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT count(ipv4), count(ipv6) FROM records WHERE silo = ?")
+        let row = self
+            .dialect
+            .query("SELECT count(ipv4), count(ipv6) FROM records WHERE silo = ?")
             .bind(id.as_str())
             .fetch_one(&mut *self.inner)
             .await?;
@@ -237,7 +250,8 @@ impl WriteTransaction {
         } else {
             "INSERT INTO silos (revision, updated_at, deleted, id) VALUES (?, ?, ?, ?)"
         };
-        sqlx::query(statement)
+        self.dialect
+            .query(statement)
             .bind(new.revision)
             .bind(new.updated_at.as_millis())
             .bind(i16::from(new.deleted))
@@ -256,7 +270,9 @@ impl WriteTransaction {
         const HEAD: &str = "INSERT INTO records (silo, hostname, ipv4, ipv6, revision, updated_at, \
              last_seen, note, notify, ipv6_suffix, expires_after)";
         for chunk in records.chunks(ROWS_AT_ONCE) {
-            let mut query = sqlx::query(insert_rows(HEAD, 11, chunk.len()))
+            let mut query = self
+                .dialect
+                .query(insert_rows(HEAD, 11, chunk.len()))
                 .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
             for record in chunk {
                 query = query
@@ -286,7 +302,7 @@ impl WriteTransaction {
         revision: i64,
         now: Time,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        self.dialect.query(
             "UPDATE records SET ipv4 = ?, ipv6 = ?, revision = ?, updated_at = ?, last_seen = ? \
              WHERE silo = ? AND hostname = ?",
         )
@@ -309,18 +325,19 @@ impl WriteTransaction {
         hostname: &Hostname,
         attributes: &Attributes,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE records SET note = ?, notify = ?, ipv6_suffix = ?, expires_after = ? \
+        self.dialect
+            .query(
+                "UPDATE records SET note = ?, notify = ?, ipv6_suffix = ?, expires_after = ? \
              WHERE silo = ? AND hostname = ?",
-        )
-        .bind(attributes.comment.as_deref())
-        .bind(attributes.notify.as_deref())
-        .bind(attributes.ipv6_suffix.map(|ip| ip.to_string()))
-        .bind(attributes.expires_after)
-        .bind(id.as_str())
-        .bind(hostname.as_str())
-        .execute(&mut *self.inner)
-        .await?;
+            )
+            .bind(attributes.comment.as_deref())
+            .bind(attributes.notify.as_deref())
+            .bind(attributes.ipv6_suffix.map(|ip| ip.to_string()))
+            .bind(attributes.expires_after)
+            .bind(id.as_str())
+            .bind(hostname.as_str())
+            .execute(&mut *self.inner)
+            .await?;
         Ok(())
     }
 
@@ -330,7 +347,8 @@ impl WriteTransaction {
         id: &SiloId,
         hostname: &Hostname,
     ) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM records WHERE silo = ? AND hostname = ?")
+        self.dialect
+            .query("DELETE FROM records WHERE silo = ? AND hostname = ?")
             .bind(id.as_str())
             .bind(hostname.as_str())
             .execute(&mut *self.inner)
@@ -340,7 +358,8 @@ impl WriteTransaction {
 
     /// Removes every record of a silo.
     pub async fn delete_records(&mut self, id: &SiloId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM records WHERE silo = ?")
+        self.dialect
+            .query("DELETE FROM records WHERE silo = ?")
             .bind(id.as_str())
             .execute(&mut *self.inner)
             .await?;
@@ -355,7 +374,7 @@ impl WriteTransaction {
         seen: Time,
     ) -> Result<(), StoreError> {
         self.must_commit = true;
-        sqlx::query(
+        self.dialect.query(
             "UPDATE records SET last_seen = ? WHERE silo = ? AND hostname = ? AND last_seen < ?",
         )
         .bind(seen.as_millis())

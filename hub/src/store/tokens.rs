@@ -58,7 +58,9 @@ fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
 impl Store {
     /// A token by its id, revoked or not.
     pub async fn token(&self, id: TokenId) -> Result<Option<KnownToken>, StoreError> {
-        let row = sqlx::query(SELECT_ONE)
+        let row = self
+            .dialect
+            .query(SELECT_ONE)
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await?;
@@ -67,7 +69,9 @@ impl Store {
 
     /// Whether a token was ever made.
     pub async fn any_token(&self) -> Result<bool, StoreError> {
-        Ok(sqlx::query(ANY)
+        Ok(self
+            .dialect
+            .query(ANY)
             .fetch_optional(&self.readers)
             .await?
             .is_some())
@@ -75,7 +79,9 @@ impl Store {
 
     /// Every token that was not revoked, oldest first.
     pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        let mut tokens: Vec<Token> = sqlx::query(SELECT)
+        let mut tokens: Vec<Token> = self
+            .dialect
+            .query(SELECT)
             .fetch_all(&self.readers)
             .await?
             .iter()
@@ -90,7 +96,9 @@ impl Store {
 impl WriteTransaction {
     /// Whether a token was ever made.
     pub async fn any_token(&mut self) -> Result<bool, StoreError> {
-        Ok(sqlx::query(ANY)
+        Ok(self
+            .dialect
+            .query(ANY)
             .fetch_optional(&mut *self.inner)
             .await?
             .is_some())
@@ -104,7 +112,7 @@ impl WriteTransaction {
         signing_key: &SealedKey,
     ) -> Result<(), StoreError> {
         let json = |list: &Vec<String>| serde_json::Value::from(list.clone()).to_string();
-        sqlx::query(
+        self.dialect.query(
             "INSERT INTO tokens (id, name, role, silos, hostnames, credential_hash, signing_key, \
              created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -124,12 +132,13 @@ impl WriteTransaction {
 
     /// Revokes a token; false when there is none that counts.
     pub async fn revoke_token(&mut self, id: TokenId, now: Time) -> Result<bool, StoreError> {
-        let updated =
-            sqlx::query("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
-                .bind(now.as_millis())
-                .bind(id.as_str())
-                .execute(&mut *self.inner)
-                .await?;
+        let updated = self
+            .dialect
+            .query("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(now.as_millis())
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
         if updated.rows_affected() == 0 {
             return Ok(false);
         }
@@ -140,7 +149,8 @@ impl WriteTransaction {
     /// Writes down when a token was last used.
     pub async fn set_last_used(&mut self, id: TokenId, used: Time) -> Result<(), StoreError> {
         self.must_commit = true;
-        sqlx::query("UPDATE tokens SET last_used_at = ? WHERE id = ?")
+        self.dialect
+            .query("UPDATE tokens SET last_used_at = ? WHERE id = ?")
             .bind(used.as_millis())
             .bind(id.as_str())
             .execute(&mut *self.inner)
@@ -150,7 +160,8 @@ impl WriteTransaction {
 
     /// Forgets every sealed signing key, since the key that opens them is gone.
     pub async fn forget_signing_keys(&mut self) -> Result<(), StoreError> {
-        sqlx::query("UPDATE tokens SET signing_key = ''")
+        self.dialect
+            .query("UPDATE tokens SET signing_key = ''")
             .execute(&mut *self.inner)
             .await?;
         self.note_tokens_changed().await
@@ -159,7 +170,8 @@ impl WriteTransaction {
     async fn note_tokens_changed(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.effects.tokens_changed = true;
-        sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'tokens'")
+        self.dialect
+            .query("UPDATE counters SET value = value + 1 WHERE name = 'tokens'")
             .execute(&mut *self.inner)
             .await?;
         Ok(())
