@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 use silo_shared::api::DnsRecord;
+use silo_shared::network::Network;
 use silo_shared::silo::{
     Family, Hostname, InvalidAddress, InvalidHostname, MAX_RECORDS, Records, glob_matches,
     parse_address,
@@ -29,7 +30,7 @@ pub(crate) struct Policy {
     /// Globs of names that are accepted besides the private ones.
     pub(crate) names: Vec<Glob>,
     /// Networks that addresses must lie in; `None` is any but loopback and link-local.
-    pub(crate) networks: Option<Vec<IpNet>>,
+    pub(crate) networks: Option<Vec<Network<IpNet>>>,
     /// What happens to a name that is defined outside the silo's block.
     pub(crate) conflicts: Conflicts,
     /// How many names a hub may drop at once.
@@ -283,7 +284,7 @@ impl Policy {
 
     fn judge_address(&self, ip: IpAddr) -> Result<IpAddr, Reason> {
         let reason = match (&self.networks, ip) {
-            (Some(networks), _) => (!networks.iter().any(|net| net.contains(&ip)))
+            (Some(networks), _) => (!networks.iter().any(|net| net.0.contains(&ip)))
                 .then_some("outside `policy.networks`"),
             (None, _) if ip.is_loopback() => Some("a loopback address"),
             (None, IpAddr::V4(v4)) if v4.is_link_local() => Some("a link-local address"),

@@ -60,7 +60,7 @@ fn the_example_is_a_configuration_and_shows_the_defaults() {
 fn a_whole_file_is_read() {
     let settings = merge(
         "hub: http://h\ntoken_file: t\ntoken_file_mode: any\nca_file: c\nsilos: [a, B]\nhostnames: ['x*']\nhosts_file: /h\nstate_dir: /s\nin_place: true\nquiet: true\nlog_format: json\n\
-         policy:\n  names: ['*.corp']\n  networks: [10.0.0.0/8]\n  conflicts: refuse\n  max_removed: {percent: 20}\n",
+         policy:\n  names: ['*.corp']\n  networks: [10.0.0.0/8, 10.0.0.5, fd00::5]\n  conflicts: refuse\n  max_removed: {percent: 20}\n",
         &[],
     )
     .unwrap();
@@ -72,6 +72,9 @@ fn a_whole_file_is_read() {
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(hub(&settings).token_file_mode, Some(TokenFileMode::Any));
     assert_eq!(settings.policy.conflicts, Conflicts::Refuse);
+    let networks = settings.policy.networks.unwrap();
+    let networks: Vec<String> = networks.iter().map(|net| net.0.to_string()).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "10.0.0.5/32", "fd00::5/128"]);
     assert_eq!(
         settings.policy.max_removed,
         MaxRemoved {
@@ -131,7 +134,10 @@ fn what_is_wrong_is_named() {
             "hub: h\npolicy:\n  max_removed: {percent: 101}\n",
             &["percent", "100"],
         ),
-        ("policy:\n  networks: [10.0.0.5]\n", &["networks", "line 2"]),
+        (
+            "policy:\n  networks: [10.0.0.5, 10.0.0]\n",
+            &["policy.networks[1]", "line 2", "not a network"],
+        ),
         ("policy:\n  networks: []\n", &["networks", "empty"]),
         ("policy:\n  conflicts: ask\n", &["conflicts", "ask"]),
         (

@@ -6,6 +6,7 @@
 //! - [`config`]: YAML files into settings, with errors that name file, line and key.
 //! - [`connection`]: the settings with which both agents reach a hub.
 //! - [`client`]: the HTTP client of both agents.
+//! - [`network`]: networks as both agents' settings list them.
 //! - [`program`]: exit codes and logging, alike in all three programs.
 //! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
 
@@ -14,6 +15,7 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod credential;
+pub mod network;
 pub mod program;
 pub mod pyddns;
 pub mod silo;

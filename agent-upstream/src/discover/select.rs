@@ -5,11 +5,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
-use silo_shared::config::deserialize_text;
 use silo_shared::silo::{Addresses, Family};
 use thiserror::Error;
 
@@ -201,10 +198,13 @@ fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Ref
     };
     if let Some(networks) = &rules.within {
         let family = Family::of(ip);
-        if !networks.iter().any(|network| network.family() == family) {
+        if !networks
+            .iter()
+            .any(|network| Family::of(network.0.addr()) == family)
+        {
             return Err(Refusal::FamilyOutside);
         }
-        if !networks.iter().any(|network| network.contains(reported)) {
+        if !networks.iter().any(|network| network.0.contains(&reported)) {
             return Err(Refusal::Outside);
         }
     }
@@ -257,36 +257,8 @@ impl Rank {
     }
 }
 
-/// A network of `within`, such as `10.0.0.0/8`; a plain address is a network of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network(IpNet);
-
-impl Network {
-    fn family(&self) -> Family {
-        Family::of(self.0.addr())
-    }
-
-    fn contains(&self, ip: IpAddr) -> bool {
-        self.0.contains(&ip)
-    }
-}
-
-impl FromStr for Network {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map(Self)
-            .map_err(|_| "not a network, such as 10.0.0.0/8 or fd00::/8")
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_text(deserializer, Self::from_str)
-    }
-}
+/// A network of `within`.
+pub(crate) type Network = silo_shared::network::Network<IpNet>;
 
 /// A host part that is put behind the IPv6 prefix found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,38 @@
+//! Networks as both agents' settings list them: `within` of the upstream, `policy.networks` of the
+//! downstream.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+use crate::config::deserialize_text;
+
+/// A network such as `10.0.0.0/8`; an address alone is a network of its own (`/32`, `/128`).
+///
+/// `N` is the type that knows networks, such as `ipnet::IpNet`; here is only how it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network<N>(pub N);
+
+/// A text that is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not a network, such as 10.0.0.0/8 or fd00::/8")]
+pub struct InvalidNetwork;
+
+impl<N: FromStr + From<IpAddr>> FromStr for Network<N> {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        match text.parse::<IpAddr>() {
+            Ok(ip) => Ok(Self(ip.into())),
+            Err(_) => text.parse().map(Self).map_err(|_| InvalidNetwork),
+        }
+    }
+}
+
+impl<'de, N: FromStr + From<IpAddr>> Deserialize<'de> for Network<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(deserializer, Self::from_str)
+    }
+}
