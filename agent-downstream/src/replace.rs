@@ -48,7 +48,7 @@ pub(crate) enum ReplaceError {
         cause: io::Error,
     },
     /// No rename is possible here, writing in place would be.
-    #[error("{}: cannot be replaced by a new file ({step}: {cause}), as where a container mounts it; it is as it was. `in_place: true` or --in-place writes into the file itself", .path.display())]
+    #[error("{}: cannot {step}: {cause}. The file is as it was; where it can't be replaced, as one that a container mounts, `in_place: true` or --in-place allows writing into it", .path.display())]
     NeedsInPlace {
         /// The hosts file.
         path: PathBuf,

@@ -57,7 +57,11 @@ fn a_bind_mounted_file_is_refused_and_written_in_place_on_request() {
         "{ran:?}"
     );
     assert!(
-        ran.stderr.contains("cannot be replaced by a new file"),
+        ran.stderr
+            .contains("/hosts: cannot rename the new file over it: ")
+            && ran
+                .stderr
+                .contains(". The file is as it was; where it can't be replaced"),
         "{ran:?}"
     );
     assert!(ran.stderr.contains("--in-place"), "{ran:?}");
