@@ -69,6 +69,7 @@ impl AgentError {
     pub(crate) fn is_misuse(&self) -> bool {
         match self {
             Self::Config(_) => true,
+            Self::State(StateError::NotAFolder(_)) => true,
             #[cfg(unix)]
             Self::State(StateError::Open { .. }) => true,
             _ => false,

@@ -29,6 +29,19 @@ pub(crate) enum StateError {
         /// What the system said.
         cause: io::Error,
     },
+    /// Something else is there.
+    #[error("{}: the state folder is not a folder: choose another with --state-dir", .0.display())]
+    NotAFolder(PathBuf),
+    /// The folder can't be made or looked at.
+    #[error("{}: cannot {doing} the state folder: {cause}", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What was to be done.
+        doing: &'static str,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// Others could put something into the folder.
     #[cfg(unix)]
     #[error("{}: the state folder {why}, so that others could change the hosts file through it: choose another with --state-dir, or {remedy}", .path.display())]
@@ -86,16 +99,15 @@ pub(crate) struct Journal {
 impl StateDir {
     /// Opens the folder, making it (mode 0700) if it is not there.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
-        let path =
-            std::path::absolute(path).map_err(|cause| error(path, "find the folder", cause))?;
-        if !path.is_dir() {
+        let path = std::path::absolute(path).map_err(|cause| of_folder(path, "find", cause))?;
+        if !is_there(&path)? {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true);
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder
                 .create(&path)
-                .map_err(|cause| error(&path, "make the folder", cause))?;
+                .map_err(|cause| of_folder(&path, "make", cause))?;
         }
         Self::check(&path)?;
         Ok(Self { path })
@@ -103,7 +115,7 @@ impl StateDir {
 
     /// Opens the folder if it is there; makes nothing.
     pub(crate) fn existing(path: &Path) -> Result<Option<Self>, StateError> {
-        if path.is_dir() {
+        if is_there(path)? {
             Self::open(path).map(Some)
         } else {
             Ok(None)
@@ -113,7 +125,7 @@ impl StateDir {
     #[cfg(unix)]
     fn check(path: &Path) -> Result<(), StateError> {
         use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(path).map_err(|cause| error(path, "look", cause))?;
+        let metadata = fs::metadata(path).map_err(|cause| of_folder(path, "look at", cause))?;
         let refuse = |why: String, remedy| {
             let path = path.to_owned();
             Err(StateError::Open { path, why, remedy })
@@ -325,6 +337,21 @@ impl Journal {
             new: contents[old..].to_vec(),
         })
     }
+}
+
+/// Whether there is a folder; anything else in its place is an error.
+fn is_there(path: &Path) -> Result<bool, StateError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(true),
+        Ok(_) => Err(StateError::NotAFolder(path.to_owned())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(of_folder(path, "look at", cause)),
+    }
+}
+
+fn of_folder(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
+    let path = path.to_owned();
+    StateError::Folder { path, doing, cause }
 }
 
 fn error(path: &Path, doing: &'static str, cause: io::Error) -> StateError {

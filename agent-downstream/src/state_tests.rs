@@ -126,3 +126,25 @@ fn a_folder_is_made_private_and_one_that_others_can_write_is_refused() {
     let error = StateDir::open(&path).unwrap_err().to_string();
     assert!(error.contains("belongs to user 12345"), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_stands_where_the_folder_should_be_is_named() {
+    let folder = folder();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("state");
+    for (path, words) in [
+        (&file, "the state folder is not a folder"),
+        (&below, "cannot look at the state folder: "),
+    ] {
+        for error in [
+            StateDir::open(path).unwrap_err(),
+            StateDir::existing(path).unwrap_err(),
+        ] {
+            let expected = format!("{}: {words}", path.display());
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"");
+}

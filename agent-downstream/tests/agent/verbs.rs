@@ -213,6 +213,9 @@ fn check_says_each_and_changes_nothing() {
     fs::remove_file(sandbox.hosts()).unwrap();
     fails("no such file");
     fs::write(sandbox.hosts(), "").unwrap();
+    fs::write(sandbox.path("state"), "").unwrap();
+    fails("the state folder is not a folder");
+    fs::remove_file(sandbox.path("state")).unwrap();
     fs::create_dir(sandbox.path("state")).unwrap();
     sandbox.set_mode("state", 0o777);
     fails("has mode 0777");
@@ -397,6 +400,13 @@ fn wrong_settings_end_with_2_and_name_what_is_wrong() {
         "token_file_mode: any\n",
         &usual,
         &["has mode 0777", "chmod 700"],
+    );
+    fs::remove_dir_all(sandbox.path("state")).unwrap();
+    fs::write(sandbox.path("state"), "").unwrap();
+    misused(
+        "token_file_mode: any\n",
+        &usual,
+        &["the state folder is not a folder", "--state-dir"],
     );
 }
 
