@@ -70,9 +70,8 @@ impl Dialect {
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY"
             }
-            Self::Postgres | Self::MariaDb => {
-                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
-            }
+            Self::Postgres => "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            Self::MariaDb => "SET SESSION TRANSACTION READ ONLY",
         }
     }
 
