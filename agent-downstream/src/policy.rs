@@ -10,8 +10,7 @@ use serde::Deserialize;
 use silo_shared::api::DnsRecord;
 use silo_shared::network::Network;
 use silo_shared::silo::{
-    Family, Hostname, InvalidAddress, InvalidHostname, MAX_RECORDS, Records, glob_matches,
-    parse_address,
+    Family, Hostname, InvalidAddress, InvalidHostname, MAX_RECORDS, Records, parse_address,
 };
 use thiserror::Error;
 
@@ -20,8 +19,10 @@ use crate::hosts::Definer;
 
 /// Names that programs look up on their own to be told what to trust.
 const NEVER: [&str; 3] = ["localhost", "wpad", "isatap"];
-/// Multi-label names that are private: RFC 8375, ICANN's `internal`, custom, RFC 6761.
-const PRIVATE: [&str; 4] = ["*.home.arpa", "*.internal", "*.lan", "*.test"];
+/// What private names of several labels end with: RFC 8375, ICANN's `internal`, custom, RFC 6761.
+const PRIVATE: [&str; 4] = ["home.arpa", "internal", "lan", "test"];
+/// What multicast DNS names end with (RFC 6762).
+const MDNS: &str = "local";
 
 /// The `policy` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -29,7 +30,8 @@ const PRIVATE: [&str; 4] = ["*.home.arpa", "*.internal", "*.lan", "*.test"];
 pub(crate) struct Policy {
     /// Globs of names that are accepted besides the private ones.
     pub(crate) names: Vec<Glob>,
-    /// Networks that addresses must lie in; `None` is any but loopback and link-local.
+    /// Networks that addresses must lie in; `None` is any but loopback, link-local, broadcast
+    /// and 0.0.0.0/8 (RFC 1122 section 3.2.1.3).
     pub(crate) networks: Option<Vec<Network<IpNet>>>,
     /// What happens to a name that is defined outside the silo's block.
     pub(crate) conflicts: Conflicts,
@@ -261,17 +263,17 @@ impl Policy {
         if NEVER.contains(&first) {
             return Err(Reason::Never);
         }
-        if guarded.own.iter().any(|own| own == name) {
+        if guarded.own.iter().any(|own| is_own(own, name)) {
             return Err(Reason::Own);
         }
         if guarded.hub.as_deref() == Some(name) {
             return Err(Reason::Hub);
         }
         if !matches_any(&self.names, name) {
-            if name.ends_with(".local") {
+            if is_under(MDNS, name) {
                 return Err(Reason::Mdns);
             }
-            if !hostname.is_single_label() && !PRIVATE.iter().any(|glob| glob_matches(glob, name)) {
+            if !hostname.is_single_label() && !PRIVATE.iter().any(|suffix| is_under(suffix, name)) {
                 return Err(Reason::Public);
             }
         }
@@ -287,6 +289,8 @@ impl Policy {
             (Some(networks), _) => (!networks.iter().any(|net| net.0.contains(&ip)))
                 .then_some("outside `policy.networks`"),
             (None, _) if ip.is_loopback() => Some("a loopback address"),
+            (None, IpAddr::V4(v4)) if v4.octets()[0] == 0 => Some("names no machine (0.0.0.0/8)"),
+            (None, IpAddr::V4(v4)) if v4.is_broadcast() => Some("the broadcast address"),
             (None, IpAddr::V4(v4)) if v4.is_link_local() => Some("a link-local address"),
             (None, IpAddr::V6(v6)) if v6.is_unicast_link_local() => Some("a link-local address"),
             (None, _) => None,
@@ -303,6 +307,22 @@ impl Judged {
 
 fn is_wanted(globs: &[Glob], name: &str) -> bool {
     globs.is_empty() || matches_any(globs, name)
+}
+
+/// Whether `name` is this machine's name `own`, bare or directly under a private suffix: search domains
+/// and mDNS give a machine called `vm` the names `vm.lan` and `vm.local` too.
+fn is_own(own: &str, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(own) else {
+        return false;
+    };
+    let is_suffix = |suffix: &str| suffix == MDNS || PRIVATE.contains(&suffix);
+    rest.is_empty() || rest.strip_prefix('.').is_some_and(is_suffix)
+}
+
+/// Whether `name` ends with a dot and `suffix`.
+fn is_under(suffix: &str, name: &str) -> bool {
+    name.strip_suffix(suffix)
+        .is_some_and(|rest| rest.ends_with('.'))
 }
 
 fn matches_any(globs: &[Glob], name: &str) -> bool {

@@ -16,7 +16,7 @@ fn glob(text: &str) -> Glob {
 
 fn guarded() -> Guarded {
     Guarded {
-        own: vec!["laptop.lan".to_owned(), "laptop".to_owned()],
+        own: vec!["laptop.example.com".to_owned(), "laptop".to_owned()],
         hub: Some("hub.lan".to_owned()),
     }
 }
@@ -43,7 +43,7 @@ fn judge_one(policy: &Policy, hostname: &str, ip: &str) -> Result<String, String
 #[test]
 fn each_record_is_accepted_or_skipped_with_its_reason() {
     let policy = Policy::default();
-    let cases: [(&str, &str, Result<&str, &str>); 36] = [
+    let cases: &[(&str, &str, Result<&str, &str>)] = &[
         ("db", "10.0.0.5", Ok("db 10.0.0.5")),
         ("DB.", "10.0.0.5", Ok("db 10.0.0.5")),
         ("db", "fd00::5", Ok("db fd00::5")),
@@ -88,6 +88,30 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
         ("isatap", "10.0.0.5", Err("never taken")),
         ("laptop", "10.0.0.5", Err("laptop: this machine's own name")),
         ("laptop.lan", "10.0.0.5", Err("this machine's own name")),
+        ("laptop.home.arpa", "10.0.0.5", Err("own name")),
+        ("laptop.internal", "10.0.0.5", Err("own name")),
+        ("laptop.local", "10.0.0.5", Err("own name")),
+        ("LAPTOP.test", "10.0.0.5", Err("own name")),
+        ("laptop2.lan", "10.0.0.5", Ok("laptop2.lan 10.0.0.5")),
+        ("x.laptop.lan", "10.0.0.5", Ok("x.laptop.lan 10.0.0.5")),
+        ("laptop.x.lan", "10.0.0.5", Ok("laptop.x.lan 10.0.0.5")),
+        (
+            "db",
+            "0.0.0.1",
+            Err("db 0.0.0.1: names no machine (0.0.0.0/8)"),
+        ),
+        (
+            "db",
+            "::ffff:0.255.255.255",
+            Err("0.255.255.255: names no machine"),
+        ),
+        ("db", "1.0.0.0", Ok("db 1.0.0.0")),
+        (
+            "db",
+            "255.255.255.255",
+            Err("db 255.255.255.255: the broadcast address"),
+        ),
+        ("db", "255.255.255.254", Ok("db 255.255.255.254")),
         ("hub.lan", "10.0.0.5", Err("hub.lan: the hub's own name")),
         (
             "printer",
@@ -119,7 +143,7 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
     ];
     for (hostname, ip, expected) in cases {
         match (judge_one(&policy, hostname, ip), expected) {
-            (Ok(accepted), Ok(expected)) => assert_eq!(accepted, expected),
+            (Ok(accepted), Ok(expected)) => assert_eq!(accepted, *expected),
             (Err(skipped), Err(part)) => {
                 assert!(skipped.contains(part), "{hostname} {ip}: {skipped}");
                 assert!(
@@ -168,6 +192,8 @@ fn more_names_and_networks_are_accepted_when_the_policy_names_them() {
         "wpad.example.com",
         "isatap.x",
         "laptop",
+        "laptop.example.com",
+        "laptop.local",
         "hub.lan",
         "localhost",
         "printer",
