@@ -1,6 +1,8 @@
 //! Starts the real binaries for the end-to-end tests: each in a temporary folder, on a free port,
 //! ended by process id when the test ends.
 
+pub mod postgres;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -38,11 +40,28 @@ pub struct Hub {
 impl Hub {
     /// Starts a hub on a free port, with its data and its log in `folder`, and waits until it listens.
     pub fn start(folder: &Path) -> Self {
-        Self::start_under(&[], folder)
+        Self::start_with(&[], folder, &[])
     }
 
     /// Like [`Hub::start`], under another program such as `strace`, given with its arguments.
     pub fn start_under(wrapper: &[&str], folder: &Path) -> Self {
+        Self::start_with(wrapper, folder, &[])
+    }
+
+    /// Like [`Hub::start`], one of several hubs on a database server that share a key.
+    pub fn start_on(database: &str, key_file: &Path, folder: &Path) -> Self {
+        let key_file = key_file
+            .to_str()
+            .expect("temporary folders have plain names");
+        Self::start_with(
+            &[],
+            folder,
+            &["--database", database, "--key-file", key_file],
+        )
+    }
+
+    fn start_with(wrapper: &[&str], folder: &Path, arguments: &[&str]) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder in a temporary folder can be made");
         let data_dir = folder.join("data");
         let log = folder.join("hub.log");
         let hub = binary("silo-hub");
@@ -57,6 +76,7 @@ impl Hub {
         let child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data_dir)
+            .args(arguments)
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::contact::Contact;
+use crate::domain::time::Clock;
 use crate::revision::Revision;
 use crate::store::{CommitWatch, Position, Store, StoreError};
 use crate::token_cache::TokenCache;
@@ -13,6 +15,8 @@ use crate::view::View;
 
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(250);
+/// How long the database may take to tell its news.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// How many changed silos are read at once.
 const PAGE: usize = 1000;
 
@@ -24,6 +28,8 @@ pub struct Feed {
     tokens: TokenCache,
     revision: Revision,
     position: Position,
+    contact: Contact,
+    clock: Clock,
     watch: Option<CommitWatch>,
 }
 
@@ -35,6 +41,8 @@ impl Feed {
         tokens: TokenCache,
         revision: Revision,
         position: Position,
+        contact: Contact,
+        clock: Clock,
     ) -> Self {
         Self {
             store,
@@ -42,6 +50,8 @@ impl Feed {
             tokens,
             revision,
             position,
+            contact,
+            clock,
             watch: None,
         }
     }
@@ -51,13 +61,15 @@ impl Feed {
         let mut failing = false;
         loop {
             match self.look().await {
-                Ok(()) if failing => {
-                    failing = false;
-                    tracing::info!("the database answers again");
+                Ok(()) => {
+                    self.contact.note_answer(self.clock.now());
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the database answers again");
+                    }
                 }
-                Ok(()) => {}
                 Err(error) => {
                     self.watch = None;
+                    self.contact.note_silence();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!("cannot look for changes in the database: {error}");
                     }
@@ -73,7 +85,9 @@ impl Feed {
             // What was committed before the watch began is looked for at once.
             none => *none = Some(self.store.watch_commits().await?),
         }
-        self.catch_up().await
+        // A server that hangs is as good as away.
+        let caught_up = tokio::time::timeout(PATIENCE, self.catch_up()).await;
+        caught_up.unwrap_or(Err(StoreError::Silent))
     }
 
     async fn catch_up(&mut self) -> Result<(), StoreError> {

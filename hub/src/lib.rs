@@ -4,6 +4,7 @@
 //! [`store`], [`revision`] → [`domain`] → `silo-shared`. Only [`store`] knows SQL, only [`registry`]
 //! writes, only `http/error.rs` maps errors to statuses, [`domain`] does no I/O.
 
+pub mod contact;
 pub mod data_dir;
 pub mod domain;
 pub mod feed;
@@ -80,6 +81,8 @@ async fn serve(
         hub.tokens.clone(),
         hub.revision.clone(),
         hub.position,
+        hub.contact.clone(),
+        hub.clock.clone(),
     );
     let upkeep = Upkeep {
         store: hub.store.clone(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
+use crate::contact::Contact;
 use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
     prepare_database_file, read_key, remove_empty_key, replace_key,
@@ -58,6 +59,8 @@ pub struct OpenHub {
     pub revision: Revision,
     /// How far the database was when it was opened.
     pub position: Position,
+    /// Whether the database answers.
+    pub contact: Contact,
     /// The time.
     pub clock: Clock,
     key_file: PathBuf,
@@ -112,6 +115,7 @@ impl OpenHub {
             tokens,
             revision,
             position,
+            contact: Contact::new(clock.now()),
             clock,
             key_file,
             writer,
@@ -264,6 +268,7 @@ impl OpenHub {
             tokens: self.tokens.clone(),
             revision: self.revision.clone(),
             key,
+            contact: self.contact.clone(),
             clock: self.clock.clone(),
             failures: crate::http::FailureLimit::default(),
             trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),

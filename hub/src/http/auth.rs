@@ -15,6 +15,7 @@ use super::Hub;
 use super::client_ip::ClientIp;
 use super::error::ApiError;
 use super::origin::refuse_foreign_write;
+use crate::contact::TOKENS_GOOD_FOR;
 use crate::domain::token::Token;
 use crate::registry::Actor;
 use crate::secrets::is_credential_of;
@@ -109,6 +110,14 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             let detail = "this is no credential of this hub, or it is revoked or expired; it is sent as Bearer, or as the password of Basic";
             return Err(ApiError::Unauthorized { detail, browser });
         };
+        // Nobody could have told this hub of a revocation since.
+        if hub
+            .contact
+            .stale_for(now)
+            .is_some_and(|seconds| seconds > TOKENS_GOOD_FOR)
+        {
+            return Err(ApiError::Unavailable);
+        }
         hub.tokens.note_use(&cached, now);
         Ok(Self { cached, ip })
     }

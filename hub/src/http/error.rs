@@ -196,7 +196,9 @@ impl From<&StoreError> for ApiError {
     fn from(error: &StoreError) -> Self {
         tracing::error!("{error}");
         match error {
-            StoreError::Database(_) | StoreError::Open { .. } => Self::Unavailable,
+            StoreError::Database(_) | StoreError::Silent | StoreError::Open { .. } => {
+                Self::Unavailable
+            }
             StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal,
         }
     }

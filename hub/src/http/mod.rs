@@ -26,6 +26,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+use crate::contact::Contact;
 use crate::domain::time::Clock;
 use crate::registry::Registry;
 use crate::revision::Revision;
@@ -54,6 +55,8 @@ pub struct Hub {
     pub revision: Revision,
     /// Seals the signing keys of new tokens.
     pub key: HubKey,
+    /// Whether the database answers.
+    pub contact: Contact,
     /// The time.
     pub clock: Clock,
     /// Counts wrong credentials.

@@ -32,6 +32,8 @@ const MAX_WAIT_SECONDS: u64 = 300;
 
 /// Stored by nobody but the reader, and asked about each time.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// For how many seconds the database was not heard of, on reads that go on without it.
+const SILO_STALE: HeaderName = HeaderName::from_static("silo-stale");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// `GET /silos`: the silos that the token may read, in byte order of their ids.
@@ -139,6 +141,9 @@ pub(super) async fn read(
     headers.insert(ETAG, silo.etag.clone());
     headers.insert(CACHE_CONTROL, PRIVATE);
     headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Some(seconds) = hub.contact.stale_for(hub.clock.now()) {
+        headers.insert(SILO_STALE, seconds.into());
+    }
     if let Some(seconds) = wait {
         let applied = header_value(&format!("wait={seconds}"))?;
         headers.insert(HeaderName::from_static("preference-applied"), applied);

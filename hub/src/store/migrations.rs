@@ -55,7 +55,7 @@ pub(super) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreErr
             ));
         }
     }
-    let done = run_unlocked(&migrator, &mut *connection).await;
+    let done = run_unlocked(&migrator, &mut connection).await;
     if dialect == Dialect::MariaDb {
         connection
             .execute("DO RELEASE_LOCK('silo migrations')")

@@ -32,8 +32,10 @@ pub use watch::CommitWatch;
 const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
 /// How many connections serve reads.
 const READERS: u32 = 4;
-/// How long to wait for a connection before the database counts as away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write waits for the connection before the database counts as away.
+const WRITER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a read does.
+const READER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the database did not do what was asked.
 #[derive(Debug, Error)]
@@ -41,6 +43,9 @@ pub enum StoreError {
     /// The database can't be reached or refused the statement.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database does not answer in time.
+    #[error("the database does not answer")]
+    Silent,
     /// The database can't be opened at all.
     #[error("cannot open the database {url}: {cause}")]
     Open {
@@ -174,10 +179,10 @@ impl Store {
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
-        let pool = |connections: u32, setup: &'static str| {
+        let pool = |connections: u32, patience: Duration, setup: &'static str| {
             AnyPoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .acquire_timeout(patience)
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(url.dialect.is_remote())
@@ -193,13 +198,15 @@ impl Store {
             .await
             .map_err(refused)?;
         first.close().await.map_err(refused)?;
-        let writer = pool(1, url.dialect.writer_setup()).await.map_err(refused)?;
+        let writer = pool(1, WRITER_PATIENCE, url.dialect.writer_setup())
+            .await
+            .map_err(refused)?;
         if migrate {
             migrations::run(&writer, url.dialect).await?;
         } else {
             migrations::check(&writer).await?;
         }
-        let readers = pool(READERS, url.dialect.reader_setup())
+        let readers = pool(READERS, READER_PATIENCE, url.dialect.reader_setup())
             .await
             .map_err(refused)?;
         let store = Self {

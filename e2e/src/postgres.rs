@@ -1,0 +1,145 @@
+//! A PostgreSQL cluster of the test's own, in a temporary folder, which it may stop and start.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where Debian's package puts the server's programs.
+const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+
+/// A running (or stopped) cluster.
+#[derive(Debug)]
+pub struct Postgres {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
+    listener
+        .local_addr()
+        .expect("a bound listener has an address")
+        .port()
+}
+
+impl Postgres {
+    /// Makes a cluster in an `en_US.UTF-8` locale and starts it.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let this = Self {
+            folder,
+            port: free_port(),
+        };
+        // PostgreSQL refuses root: everything then runs as the package's own user.
+        if is_root() {
+            run(Command::new("chown")
+                .arg("postgres")
+                .arg(this.folder.path()));
+        }
+        let arguments = [
+            "--username=silo",
+            "--auth=trust",
+            "--locale=en_US.UTF-8",
+            "--encoding=UTF8",
+        ];
+        run(this
+            .program("initdb")
+            .args(arguments)
+            .arg("-D")
+            .arg(this.data()));
+        this.start_again();
+        this
+    }
+
+    /// Starts a stopped cluster and waits until it answers.
+    pub fn start_again(&self) {
+        let options = format!(
+            "-p {} -h 127.0.0.1 -k {}",
+            self.port,
+            self.folder.path().display()
+        );
+        run(self
+            .program("pg_ctl")
+            .args(["start", "--wait", "-o", &options, "-D"])
+            .arg(self.data())
+            .arg("-l")
+            .arg(self.folder.path().join("log")));
+    }
+
+    /// Stops the cluster as an administrator in a hurry would: its clients lose their connections.
+    pub fn stop(&self) {
+        run(self
+            .program("pg_ctl")
+            .args(["stop", "--wait", "-m", "fast", "-D"])
+            .arg(self.data()));
+    }
+
+    /// The URL of a new database.
+    pub fn database(&self, name: &str) -> String {
+        let port = self.port.to_string();
+        run(self
+            .program("createdb")
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "silo", name]));
+        format!("postgres://silo@127.0.0.1:{port}/{name}")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let path = Path::new(PROGRAMS).join(name);
+        assert!(
+            path.exists(),
+            "{} is missing: install postgresql-15",
+            path.display()
+        );
+        let mut command = match is_root() {
+            false => Command::new(path),
+            true => {
+                let mut command = Command::new("setpriv");
+                let user = [
+                    "--reuid=postgres",
+                    "--regid=postgres",
+                    "--clear-groups",
+                    "--",
+                ];
+                command.args(user.map(OsString::from)).arg(path);
+                command
+            }
+        };
+        command.current_dir(self.folder.path());
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // It fails when the test has stopped the cluster already, which is as well.
+        let _ = self
+            .program("pg_ctl")
+            .args(["stop", "-m", "immediate", "-D"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().expect("id is there");
+    output.stdout == b"0\n"
+}
+
+fn run(command: &mut Command) {
+    // No pipes: a server that goes on would keep them open.
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}

@@ -1,0 +1,70 @@
+//! Whether the database answers, as far as the feed knows: while it is away, reads go on from what is
+//! held in memory, and say how old their news is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use crate::domain::time::Time;
+
+/// How long tokens that are held in memory stay good for reads without the database, in seconds.
+pub const TOKENS_GOOD_FOR: i64 = 300;
+
+/// What is known of the database's presence.
+#[derive(Clone, Debug)]
+pub struct Contact(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    away: AtomicBool,
+    heard_at: AtomicI64,
+}
+
+impl Contact {
+    /// The database answers now.
+    pub fn new(now: Time) -> Self {
+        Self(Arc::new(State {
+            away: AtomicBool::new(false),
+            heard_at: AtomicI64::new(now.as_millis()),
+        }))
+    }
+
+    /// Notes that the database has answered and that what is held in memory is fresh.
+    pub fn note_answer(&self, now: Time) {
+        self.0.heard_at.store(now.as_millis(), Ordering::Release);
+        self.0.away.store(false, Ordering::Release);
+    }
+
+    /// Notes that the database does not answer.
+    pub fn note_silence(&self) {
+        self.0.away.store(true, Ordering::Release);
+    }
+
+    /// While the database is away: for how many seconds nothing was heard of it.
+    pub fn stale_for(&self, now: Time) -> Option<i64> {
+        let heard_at = self.0.heard_at.load(Ordering::Acquire);
+        let is_away = self.0.away.load(Ordering::Acquire);
+        is_away.then(|| ((now.as_millis() - heard_at) / 1000).max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_counted_from_the_last_answer() {
+        let at = |seconds| Time::from_millis(1_000_000).plus_seconds(seconds);
+        let contact = Contact::new(at(0));
+        assert_eq!(contact.stale_for(at(100)), None);
+        contact.note_answer(at(10));
+        contact.note_silence();
+        assert_eq!(contact.stale_for(at(17)), Some(7));
+        assert_eq!(
+            contact.stale_for(at(5)),
+            Some(0),
+            "a clock that was set back"
+        );
+        contact.note_answer(at(20));
+        assert_eq!(contact.stale_for(at(30)), None);
+    }
+}
