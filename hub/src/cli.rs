@@ -1,5 +1,7 @@
 //! The command line: what can be said, and how each command is carried out.
 
+mod transfer;
+
 use std::fmt;
 use std::io::Write;
 use std::net::TcpListener;
@@ -19,6 +21,8 @@ use silo_hub::{RunError, run as run_hub};
 use silo_shared::config::ConfigError;
 use silo_shared::credential::TokenId;
 use silo_shared::program::{self, start_logging};
+
+use transfer::SiloCommand;
 
 /// Stores silos of hostname/IP records and serves them over REST
 #[derive(Debug, Parser)]
@@ -45,6 +49,9 @@ enum Command {
     /// Make, list and revoke tokens; a running hub notices at once
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Carry whole silos; a running hub notices at once
+    #[command(subcommand)]
+    Silo(SiloCommand),
     /// Replace a lost key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -200,6 +207,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
         Command::Token(TokenCommand::List | TokenCommand::Revoke { .. })
+        | Command::Silo(SiloCommand::Revert { .. })
             if let Some(file) = missing_file(&settings) =>
         {
             Err(Failure::Misused(format!(
@@ -208,6 +216,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             )))
         }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
+        Command::Silo(command) => {
+            with_hub(settings, async |hub| transfer::silo(hub, command).await).await
+        }
         Command::Key(KeyCommand::Reset) => {
             with_hub(settings, async |hub| {
                 let file = hub.reset_key().await?;

@@ -8,6 +8,7 @@
 //! and then all that wait are answered at once.
 
 mod hearing;
+mod revert;
 mod seen;
 mod silos;
 mod tokens;
@@ -29,6 +30,7 @@ use crate::token_cache::TokenCache;
 use crate::view::View;
 
 pub use hearing::Hearing;
+pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
 pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,

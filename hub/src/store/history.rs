@@ -19,6 +19,10 @@ pub enum Via {
     Rest,
     /// The hub itself, of a record that was not seen for too long.
     Expiry,
+    /// An export that was read in.
+    Import,
+    /// The command line's way back to an older state.
+    Revert,
 }
 
 impl Via {
@@ -26,6 +30,8 @@ impl Via {
         match self {
             Self::Rest => "rest",
             Self::Expiry => "expiry",
+            Self::Import => "import",
+            Self::Revert => "revert",
         }
     }
 }

@@ -9,6 +9,7 @@ mod history;
 mod migrations;
 mod silos;
 mod tokens;
+mod transfer;
 mod watch;
 
 use std::fmt;

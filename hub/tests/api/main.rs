@@ -12,6 +12,7 @@ mod history;
 mod open_routes;
 mod records;
 mod refused_input;
+mod revert;
 mod rights;
 mod silo_list;
 mod silos;
