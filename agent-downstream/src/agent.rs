@@ -3,19 +3,18 @@
 //! A run of `once`: what is remembered → pull (no lock is held meanwhile) → lock → plan → replace →
 //! remember. A silo that can't be pulled keeps its block and does not hold up the others.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use silo_shared::client::{ClientError, HubClient, Route};
 use silo_shared::config::ConfigError;
 use silo_shared::connection::Connection;
+use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 use thiserror::Error;
 
 use crate::diff;
 use crate::hosts::BrokenMarkers;
 use crate::in_place::{self, InPlaceError};
-use crate::output::Output;
 use crate::plan::{Answer, Change, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
 use crate::replace::{self, ReplaceError, Target};
@@ -54,7 +53,7 @@ pub(crate) enum AgentError {
         state: PathBuf,
     },
     /// The system gives no means to wait for the network.
-    #[error("cannot wait for the network: {0}")]
+    #[error("cannot start: {0}")]
     Runtime(std::io::Error),
 }
 
@@ -78,7 +77,7 @@ impl AgentError {
 }
 
 /// Pulls every silo and brings the hosts file up to date. Answers whether all of it succeeded.
-pub(crate) async fn once(settings: &Settings, output: Output) -> Result<bool, AgentError> {
+pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
     let target = Target::find(&settings.hosts_file)?;
@@ -134,7 +133,7 @@ pub(crate) async fn once(settings: &Settings, output: Output) -> Result<bool, Ag
 }
 
 /// Shows what `once` would change. Answers whether every silo could be pulled.
-pub(crate) async fn diff(settings: &Settings, output: Output) -> Result<bool, AgentError> {
+pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
     let target = Target::find(&settings.hosts_file)?;
@@ -163,31 +162,21 @@ pub(crate) async fn diff(settings: &Settings, output: Output) -> Result<bool, Ag
         }
     }
     let name = target.path().display().to_string();
-    diff::unified(&name, &bytes, &plan.bytes)
-        .and_then(|shown| std::io::stdout().lock().write_all(&shown))
-        // Who closed our stdout has seen enough.
-        .unwrap_or_default();
+    output.write(&diff::unified(&name, &bytes, &plan.bytes));
     Ok(well)
 }
 
 /// Sets up the client, with a warning when the credential will travel in the open.
 pub(crate) fn connect(
     settings: &Settings,
-    output: Output,
+    output: &Output,
 ) -> Result<(Connection, HubClient), AgentError> {
     let connection = settings.connection()?;
     let client = HubClient::new(&connection, Route::default()).map_err(|error| match error {
         ClientError::Setup(what) => ConfigError::Setting(what),
         other => ConfigError::Setting(other.to_string()),
     })?;
-    // cron mails every line of a quiet run, each time.
-    if connection.shows_credential() && !output.quiet {
-        tracing::warn!(
-            hub = client.hub(),
-            "the token travels unencrypted to {}: use https:// outside a network that you trust",
-            client.hub()
-        );
-    }
+    connection.warn_of_open_credential(output);
     Ok((connection, client))
 }
 
@@ -271,7 +260,7 @@ impl Pull {
 }
 
 /// Says what became of a silo; answers whether it is well.
-fn tell(report: &Report, pull: &Pull, output: Output) -> bool {
+fn tell(report: &Report, pull: &Pull, output: &Output) -> bool {
     let silo = &report.silo;
     let update = match &report.outcome {
         Ok(update) => update,
@@ -291,7 +280,7 @@ fn tell(report: &Report, pull: &Pull, output: Output) -> bool {
     let skipped = update
         .skipped
         .iter()
-        .filter(|skip| !output.quiet || !said.contains(&skip.to_string()));
+        .filter(|skip| !output.is_quiet() || !said.contains(&skip.to_string()));
     say_skips(silo, skipped, |line| output.say(line));
     true
 }

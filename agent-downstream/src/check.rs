@@ -4,26 +4,25 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use silo_shared::client::ClientError;
+use silo_shared::checklist::Checklist;
+use silo_shared::output::Output;
 
 use crate::agent::{AgentError, connect};
 use crate::hosts::HostsFile;
-use crate::output::Output;
 use crate::pull::{PullError, pull};
 use crate::replace::Target;
-use crate::settings::{Settings, shown};
+use crate::settings::Settings;
 use crate::state::StateDir;
 
 /// Says each, and answers whether all is well.
-pub(crate) async fn check(settings: &Settings, output: Output) -> Result<bool, AgentError> {
+pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (_, client) = connect(settings, output)?;
-    let mut said = Said { output, well: true };
-    said.ok("configuration", shown(settings.config_file.as_deref()));
+    let mut said = Checklist::new(output);
+    said.configuration(settings.config_file.as_deref());
 
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
     let results = pull(&client, unknown).await;
-    let statuses = || results.iter().map(|(_, result)| status(result));
     let unreachable = results.iter().find_map(|(_, result)| match result {
         Err(error) if status(result).is_none() => Some(error),
         _ => None,
@@ -32,14 +31,7 @@ pub(crate) async fn check(settings: &Settings, output: Output) -> Result<bool, A
         Some(error) => said.failed("hub", error),
         None => said.ok("hub", format!("{} answers", client.hub())),
     }
-    if statuses().any(|status| status == Some(401)) {
-        said.failed(
-            "token",
-            "the hub does not know it: revoked, expired or mistyped?",
-        );
-    } else if statuses().any(|status| matches!(status, Some(200 | 403 | 404))) {
-        said.ok("token", "accepted");
-    }
+    said.token(results.iter().filter_map(|(_, result)| status(result)));
     for (silo, result) in &results {
         let what = format!("silo {silo}");
         match result {
@@ -54,22 +46,19 @@ pub(crate) async fn check(settings: &Settings, output: Output) -> Result<bool, A
     }
     check_state(settings, &mut said);
     check_hosts(settings, &mut said);
-    Ok(said.well)
+    Ok(said.is_well())
 }
 
 /// The status of the hub's answer; `None` when there was none.
 fn status<T>(result: &Result<T, PullError>) -> Option<u16> {
     match result {
         Ok(_) => Some(200),
-        Err(PullError::Answer {
-            error: ClientError::Status { status, .. },
-            ..
-        }) => Some(*status),
+        Err(PullError::Client(error)) => error.status(),
         Err(_) => None,
     }
 }
 
-fn check_state(settings: &Settings, said: &mut Said) {
+fn check_state(settings: &Settings, said: &mut Checklist) {
     let path = &settings.state_dir;
     match StateDir::existing(path) {
         Ok(Some(state)) if takes_files(state.path()) => said.ok("state folder", path.display()),
@@ -88,7 +77,7 @@ fn check_state(settings: &Settings, said: &mut Said) {
     }
 }
 
-fn check_hosts(settings: &Settings, said: &mut Said) {
+fn check_hosts(settings: &Settings, said: &mut Checklist) {
     const WHAT: &str = "hosts file";
     let read = Target::find(&settings.hosts_file).and_then(|target| Ok((target.read()?, target)));
     let (snapshot, target) = match read {
@@ -157,20 +146,4 @@ fn is_mount_point(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_mount_point(_path: &Path) -> bool {
     false
-}
-
-struct Said {
-    output: Output,
-    well: bool,
-}
-
-impl Said {
-    fn ok(&self, what: &str, detail: impl std::fmt::Display) {
-        self.output.mention(format!("ok      {what}: {detail}"));
-    }
-
-    fn failed(&mut self, what: &str, detail: impl std::fmt::Display) {
-        self.well = false;
-        self.output.say(format!("FAILED  {what}: {detail}"));
-    }
 }

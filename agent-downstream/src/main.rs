@@ -16,7 +16,6 @@ mod glob;
 mod hosts;
 mod in_place;
 mod metadata;
-mod output;
 mod plan;
 mod policy;
 mod pull;
@@ -29,12 +28,15 @@ mod undo;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use silo_shared::output::Output;
 use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
 
 use crate::agent::AgentError;
 use crate::cli::{Cli, Flags, Verb};
-use crate::output::Output;
 use crate::settings::Settings;
+
+/// The program's name.
+const PROGRAM: &str = "silo-downstream";
 
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
@@ -55,45 +57,37 @@ fn main() -> ExitCode {
             undo::clean(settings, all, output)
         }),
         Verb::Restore => work(&flags, undo::restore),
-        Verb::ConfigExample => print(CONFIG_EXAMPLE),
+        Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "silo-downstream", &mut script);
-            print(&String::from_utf8_lossy(&script))
+            clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+            print(&script)
         }
     }
 }
 
-fn print(text: &str) -> ExitCode {
-    let output = Output {
-        quiet: false,
-        format: LogFormat::Text,
-    };
-    output.say(text.trim_end());
-    DONE
+fn print(text: &[u8]) -> ExitCode {
+    let output = Output::new(PROGRAM, false, LogFormat::Text);
+    output.write(text);
+    output.finish(DONE)
 }
 
 /// Loads the settings and does a verb, which answers whether it succeeded in full.
 fn work(
     flags: &Flags,
-    verb: impl FnOnce(&Settings, Output) -> Result<bool, AgentError>,
+    verb: impl FnOnce(&Settings, &Output) -> Result<bool, AgentError>,
 ) -> ExitCode {
     let settings = Settings::load(flags);
-    let output = match &settings {
-        Ok(settings) => Output {
-            quiet: settings.quiet,
-            format: settings.log_format,
-        },
-        Err(_) => Output {
-            quiet: false,
-            format: flags.log_format.unwrap_or_default(),
-        },
+    let (quiet, format) = match &settings {
+        Ok(settings) => (settings.quiet, settings.log_format),
+        Err(_) => (false, flags.log_format.unwrap_or_default()),
     };
-    start_logging(output.format, "warn");
+    let output = Output::new(PROGRAM, quiet, format);
+    start_logging(format, "warn");
     let done = settings
         .map_err(AgentError::from)
-        .and_then(|settings| verb(&settings, output));
-    match done {
+        .and_then(|settings| verb(&settings, &output));
+    let code = match done {
         Ok(true) => DONE,
         Ok(false) => failed(),
         Err(error) => {
@@ -104,7 +98,8 @@ fn work(
                 failed()
             }
         }
-    }
+    };
+    output.finish(code)
 }
 
 /// Runs a verb that calls the hub, on this thread.

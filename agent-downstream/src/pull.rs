@@ -19,15 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(14);
 pub(crate) enum PullError {
     /// The call failed.
     #[error(transparent)]
-    Client(ClientError),
-    /// The call failed with an answer that does not name the hub.
-    #[error("{hub}: {error}")]
-    Answer {
-        /// The hub's URL.
-        hub: String,
-        /// What it answered.
-        error: ClientError,
-    },
+    Client(#[from] ClientError),
     /// The hub took too long.
     #[error("{hub}: no whole answer within {seconds} s", hub = .0, seconds = DEADLINE.as_secs())]
     Late(String),
@@ -86,14 +78,7 @@ async fn pull_one(
     remembered: Option<Remembered>,
 ) -> Result<Fresh, PullError> {
     let tag = remembered.as_ref().and_then(|known| known.tag.clone());
-    let hub = || client.hub().to_owned();
-    let fetched = client
-        .silo(silo, tag.as_deref())
-        .await
-        .map_err(|error| match error {
-            ClientError::Unreachable { .. } => PullError::Client(error),
-            error => PullError::Answer { hub: hub(), error },
-        })?;
+    let fetched = client.silo(silo, tag.as_deref()).await?;
     let fresh = match (fetched, remembered) {
         (Fetched::Found(document, tag), _) => Fresh { document, tag },
         (Fetched::NotModified, Some(known)) => Fresh {
@@ -101,14 +86,14 @@ async fn pull_one(
             tag: known.tag,
         },
         (Fetched::NotModified, None) => {
-            let error = ClientError::NotAHub("304 to an unconditional request".to_owned());
-            return Err(PullError::Answer { hub: hub(), error });
+            return Err(client.not_a_hub("304 to an unconditional request").into());
         }
     };
     let id: Result<SiloId, InvalidSiloId> = fresh.document.id.parse();
     if id.as_ref() != Ok(silo) {
         let id = fresh.document.id.chars().take(80).collect();
-        return Err(PullError::Foreign { hub: hub(), id });
+        let hub = client.hub().to_owned();
+        return Err(PullError::Foreign { hub, id });
     }
     Ok(fresh)
 }

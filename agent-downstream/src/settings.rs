@@ -1,6 +1,6 @@
 //! What the agent is to do: configuration file, environment and flags made into one value.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 use silo_shared::config::{ConfigError, parse_yaml, read_text};
@@ -277,14 +277,6 @@ fn system_hosts_file() -> PathBuf {
 #[cfg(windows)]
 fn windows_folder(variable: &str, usual: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from)
-}
-
-/// A path for people, `none` where there is no file.
-pub(crate) fn shown(path: Option<&Path>) -> String {
-    path.map_or_else(
-        || "none, flags and environment alone".to_owned(),
-        |path| path.display().to_string(),
-    )
 }
 
 #[cfg(test)]

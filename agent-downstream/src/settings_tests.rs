@@ -1,5 +1,7 @@
 //! Settings: the example file, and which source wins.
 
+use std::path::Path;
+
 use clap::Parser;
 
 use super::*;

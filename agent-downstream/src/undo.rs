@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
 use crate::agent::{AgentError, markers, recover};
 use crate::hosts::HostsFile;
-use crate::output::Output;
 use crate::replace::{self, ReplaceError, Target};
 use crate::settings::Settings;
 use crate::state::StateDir;
 
 /// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
-pub(crate) fn clean(settings: &Settings, all: bool, output: Output) -> Result<bool, AgentError> {
+pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<bool, AgentError> {
     let silos = if all { &[] } else { settings.some_silos()? };
     let target = Target::find(&settings.hosts_file)?;
     let locked = StateDir::open(&settings.state_dir)?.lock()?;
@@ -47,7 +47,7 @@ fn adds_only_a_newline(cleaned: &[u8], backup: &[u8]) -> bool {
 }
 
 /// Puts back the last hosts file that this program did not write.
-pub(crate) fn restore(settings: &Settings, output: Output) -> Result<bool, AgentError> {
+pub(crate) fn restore(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let target = match Target::find(&settings.hosts_file) {
         Ok(target) => Some(target),
         Err(ReplaceError::Missing(_)) => None,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use silo_shared::api::RecordDocument;
 use silo_shared::client::{ClientError, HubClient, Route};
-use silo_shared::silo::{Addresses, Family, Hostname};
+use silo_shared::output::Output;
+use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::discover::discover;
-use crate::output::Output;
 use crate::settings::Settings;
 
 /// A record that the hub saw longer ago is reported again though nothing changed.
@@ -135,7 +135,7 @@ impl Display for Outcome {
 }
 
 /// Reports every hostname; answers whether all succeeded.
-pub(crate) async fn once(settings: &Settings, time: RunTime, output: Output) -> bool {
+pub(crate) async fn once(settings: &Settings, time: RunTime, output: &Output) -> bool {
     let silo = &settings.silo;
     let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
         Ok(Ok(found)) => found,
@@ -244,23 +244,27 @@ pub(crate) fn explain(
         return format!("{hub}: {error}");
     };
     match error {
-        ClientError::Unreachable { .. } | ClientError::Setup(_) => error.to_string(),
-        ClientError::Status { status, detail } => {
+        ClientError::Status { status, .. } => {
             let silo = &settings.silo;
             let hint = match status {
                 401 => " (the token is unknown, mistyped, expired or revoked)".to_owned(),
-                403 => format!(
-                    " (the token lacks the right to write {hostname} in silo {silo}: role write, and both in its lists)"
-                ),
+                403 => format!(" ({})", lacks_right(silo, hostname)),
                 404 => format!(
                     " (the token may not read silo {silo}, or this is not the hub's own URL)"
                 ),
                 _ => String::new(),
             };
-            format!("the hub at {hub} answered {status}: {detail}{hint}")
+            format!("{error}{hint}")
         }
-        ClientError::NotAHub(_) | ClientError::TooLarge => format!("{hub}: {error}"),
+        error => error.to_string(),
     }
+}
+
+/// What a token is missing that may not write a record.
+pub(crate) fn lacks_right(silo: &SiloId, hostname: &Hostname) -> String {
+    format!(
+        "the token lacks the right to write {hostname} in silo {silo}: role write, and both in its lists"
+    )
 }
 
 #[cfg(test)]

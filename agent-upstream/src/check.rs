@@ -1,91 +1,116 @@
 //! The verb `check`: says of each thing whether it is all right, and changes nothing.
 
-use silo_shared::client::ClientError;
+use silo_shared::api::RecordDocument;
+use silo_shared::checklist::Checklist;
+use silo_shared::client::{ClientError, HubClient};
+use silo_shared::output::Output;
+use silo_shared::silo::{Addresses, Hostname, SiloId};
 use tokio::time::Instant;
 
-use crate::agent::{Plan, ReportError, RunTime, explain, hub_client, names};
-use crate::discover::discover;
-use crate::output::Output;
+use crate::agent::{Plan, ReportError, RunTime, explain, hub_client, lacks_right};
+use crate::discover::{DiscoverError, discover};
 use crate::settings::Settings;
 
-/// Checks hub, addresses and records; answers whether all is well.
-pub(crate) async fn check(settings: &Settings, time: RunTime, output: Output) -> bool {
-    match &settings.file {
-        Some(file) => output.say(format_args!("configuration: {}", file.display())),
-        None => output.say("configuration: flags and environment alone"),
-    }
+/// Checks hub, token, addresses and records; answers whether all is well.
+pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -> bool {
+    let mut said = Checklist::new(output);
+    said.configuration(settings.file.as_deref());
     let client = match hub_client(settings) {
         Ok(client) => client,
         Err(error) => {
-            output.complain(error);
+            said.failed("hub", error);
             return false;
         }
     };
     let hub = client.hub();
-    let mut all_well = true;
     match within(time.deadline, client.caller_address()).await {
-        Ok(ip) => output.say(format_args!(
-            "hub: {hub} answers and sees this machine at {ip}"
-        )),
-        Err(error) => {
-            match error {
-                ReportError::Client(ClientError::Unreachable { .. }) => output.complain(error),
-                error => output.complain(format_args!("{hub}: {error}")),
-            }
-            all_well = false;
+        Ok(ip) => said.ok(
+            "hub",
+            format_args!("{hub} answers and sees this machine at {ip}"),
+        ),
+        Err(error) => said.failed("hub", error),
+    }
+    let silo = &settings.silo;
+    let mut seen = Vec::new();
+    for hostname in &settings.hostnames {
+        let looked = within(time.deadline, look(&client, silo, hostname)).await;
+        seen.push((hostname, looked));
+    }
+    said.token(seen.iter().filter_map(|(_, looked)| match looked {
+        Ok(_) => Some(200),
+        Err(ReportError::Client(error)) => error.status(),
+        Err(_) => None,
+    }));
+    let found = check_addresses(settings, time, &mut said).await;
+    for (hostname, looked) in seen {
+        let what = format!("{hostname} in silo {silo}");
+        match looked {
+            Ok(record) if !record.may_write => said.failed(what, lacks_right(silo, hostname)),
+            Ok(record) => said.ok(what, record.explain(found, time)),
+            Err(error) => said.failed(what, explain(&error, settings, hostname, hub)),
         }
     }
-    let source = &settings.addresses;
-    let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
+    said.is_well()
+}
+
+async fn check_addresses(
+    settings: &Settings,
+    time: RunTime,
+    said: &mut Checklist<'_>,
+) -> Option<Addresses> {
+    let what = format!("addresses from {}", settings.addresses);
+    match tokio::time::timeout_at(time.deadline, discover(settings)).await {
         Ok(Ok(found)) => {
-            output.say(format_args!("addresses from {source}: {found}"));
-            Some(found)
+            said.ok(what, found);
+            return Some(found);
         }
-        Ok(Err(error)) => {
-            output.complain(format_args!(
-                "{}: {}: {error}",
-                settings.silo,
-                names(settings)
-            ));
-            None
+        // Where they come from is said already.
+        Ok(Err(DiscoverError::Unusable { unusable, hint, .. })) => {
+            said.failed(what, format_args!("{unusable}{hint}"));
         }
-        Err(_) => {
-            output.complain(format_args!(
-                "addresses from {source}: {}",
-                ReportError::OutOfTime
-            ));
-            None
-        }
-    };
-    all_well &= found.is_some();
-    for hostname in &settings.hostnames {
-        let silo = &settings.silo;
-        let stored = within(time.deadline, client.record(silo, hostname));
-        let stored = match stored.await {
-            Ok(stored) => stored,
-            Err(error) => {
-                let words = explain(&error, settings, hostname, hub);
-                output.complain(format_args!("{silo}: {hostname}: {words}"));
-                all_well = false;
-                continue;
-            }
-        };
-        let held = match &stored {
+        Ok(Err(error)) => said.failed(what, error),
+        Err(_) => said.failed(what, ReportError::OutOfTime),
+    }
+    None
+}
+
+/// What the hub says of one hostname.
+struct Looked {
+    stored: Option<RecordDocument>,
+    may_write: bool,
+}
+
+async fn look(
+    client: &HubClient,
+    silo: &SiloId,
+    hostname: &Hostname,
+) -> Result<Looked, ClientError> {
+    Ok(Looked {
+        stored: client.record(silo, hostname).await?,
+        may_write: client.may_set_addresses(silo, hostname).await?,
+    })
+}
+
+impl Looked {
+    /// What the hub holds, and what a run would do about it.
+    fn explain(&self, found: Option<Addresses>, time: RunTime) -> String {
+        let held = match &self.stored {
             Some(record) => {
                 let ips: Vec<String> = record.ips.iter().map(ToString::to_string).collect();
-                format!("is {} at the hub", ips.join(" "))
+                format!("{} at the hub", ips.join(" "))
             }
-            None => "is not at the hub, or the token may not read it there".to_owned(),
+            None => "not at the hub".to_owned(),
         };
-        let todo = match found.map(|found| (found, Plan::of(&found, stored.as_ref(), time.now))) {
-            Some((found, Plan::Create | Plan::Change)) => format!("; a run would set {found}"),
-            Some((_, Plan::Heartbeat)) => "; a run would report it again".to_owned(),
-            Some((_, Plan::Nothing)) => "; a run would change nothing".to_owned(),
-            None => String::new(),
-        };
-        output.say(format_args!("{silo}: {hostname} {held}{todo}"));
+        let plan = found.map(|found| (found, Plan::of(&found, self.stored.as_ref(), time.now)));
+        match plan {
+            Some((found, Plan::Create | Plan::Change)) => {
+                format!("{held}; a run would set {found}")
+            }
+            Some((_, Plan::Heartbeat)) => format!("{held}; a run would report it again"),
+            Some((_, Plan::Nothing)) => format!("{held}; a run would change nothing"),
+            None => held,
+        }
     }
-    all_well
 }
 
 async fn within<T>(

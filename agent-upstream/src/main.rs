@@ -3,13 +3,11 @@
 //! - `cli`, `settings`, `source`: flags, environment and configuration file into one value.
 //! - `discover`: finds the addresses; its `select` has the rules.
 //! - `agent`, `check`: the verbs.
-//! - `output`: what is said.
 
 mod agent;
 mod check;
 mod cli;
 mod discover;
-mod output;
 mod settings;
 mod source;
 
@@ -18,13 +16,16 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use jiff::Timestamp;
+use silo_shared::output::Output;
 use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
 use tokio::time::Instant;
 
 use crate::agent::RunTime;
 use crate::cli::{Cli, Flags, Verb};
-use crate::output::Output;
 use crate::settings::Settings;
+
+/// The program's name.
+const PROGRAM: &str = "silo-upstream";
 
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/upstream.yaml");
@@ -36,33 +37,29 @@ fn main() -> ExitCode {
     let Cli { verb, flags } = Cli::read();
     match verb.unwrap_or_default() {
         verb @ (Verb::Once | Verb::Check) => call_hub(&verb, &flags),
-        Verb::ConfigExample => print(CONFIG_EXAMPLE),
+        Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "silo-upstream", &mut script);
-            print(&String::from_utf8_lossy(&script))
+            clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+            print(&script)
         }
     }
 }
 
-fn print(text: &str) -> ExitCode {
-    let output = Output {
-        quiet: false,
-        format: LogFormat::Text,
-    };
-    output.say(text.trim_end());
-    DONE
+fn print(text: &[u8]) -> ExitCode {
+    let output = Output::new(PROGRAM, false, LogFormat::Text);
+    output.write(text);
+    output.finish(DONE)
 }
 
 fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     let settings = Settings::load(flags);
-    let quiet = settings.as_ref().is_ok_and(|settings| settings.quiet);
-    let format = match &settings {
-        Ok(settings) => settings.log_format,
-        Err(_) => flags.log_format.unwrap_or_default(),
+    let (quiet, format) = match &settings {
+        Ok(settings) => (settings.quiet, settings.log_format),
+        Err(_) => (false, flags.log_format.unwrap_or_default()),
     };
-    start_logging(format, if quiet { "error" } else { "warn" });
-    let output = Output { quiet, format };
+    start_logging(format, "warn");
+    let output = Output::new(PROGRAM, quiet, format);
     let settings = match settings {
         Ok(settings) => settings,
         Err(error) => {
@@ -70,12 +67,7 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
             return misused();
         }
     };
-    if settings.connection.shows_credential() {
-        tracing::warn!(
-            hub = %settings.connection.hub,
-            "the token goes over plain HTTP, where others on the way can read it: use https://"
-        );
-    }
+    settings.connection.warn_of_open_credential(&output);
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -88,7 +80,7 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     };
     let succeeded = runtime.block_on(async {
         tokio::select! {
-            succeeded = run(verb, &settings, output) => succeeded,
+            succeeded = run(verb, &settings, &output) => succeeded,
             () = interrupted() => {
                 output.complain("interrupted");
                 false
@@ -97,14 +89,14 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     });
     // A name server that does not answer must not hold up the end of the run.
     runtime.shutdown_background();
-    if succeeded { DONE } else { failed() }
+    output.finish(if succeeded { DONE } else { failed() })
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where the time of day enters"
 )]
-async fn run(verb: &Verb, settings: &Settings, output: Output) -> bool {
+async fn run(verb: &Verb, settings: &Settings, output: &Output) -> bool {
     let time = RunTime {
         now: Timestamp::now(),
         deadline: Instant::now() + RUN_TIMEOUT,

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -36,22 +36,42 @@ pub enum ClientError {
         cause: String,
     },
     /// The hub answered with an error status (or a redirect, which is not followed).
-    #[error("the hub answered {status}: {detail}")]
+    #[error("the hub at {hub} answered {status}: {detail}")]
     Status {
+        /// Scheme, host and port.
+        hub: String,
         /// The HTTP status.
         status: u16,
         /// The problem's detail, or a few words on the status.
         detail: String,
     },
     /// The answer is not what a hub sends.
-    #[error("the answer is not a hub's: {0}")]
-    NotAHub(String),
+    #[error("{hub}: the answer is not a hub's: {cause}")]
+    NotAHub {
+        /// Scheme, host and port.
+        hub: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The answer is larger than [`MAX_ANSWER_BYTES`].
-    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
-    TooLarge,
+    #[error("{hub}: the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge {
+        /// Scheme, host and port.
+        hub: String,
+    },
     /// The client itself can't be set up, such as over a certificate file that holds none.
     #[error("{0}")]
     Setup(String),
+}
+
+impl ClientError {
+    /// The HTTP status, where the hub answered with an error.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
 }
 
 /// What a conditional GET gave.
@@ -141,7 +161,7 @@ impl HubClient {
             .get(self.route(&["ip"]))
             .header(ACCEPT, "application/json");
         let answer = self.send(request).await?;
-        Ok(parse::<CallerAddress>(&answer.body)?.ip.to_canonical())
+        Ok(self.parse::<CallerAddress>(&answer.body)?.ip.to_canonical())
     }
 
     /// `GET /silos/{id}`; with `tag`, only if the silo differs from it.
@@ -157,8 +177,8 @@ impl HubClient {
         let answer = self.send(request).await?;
         match answer.status {
             StatusCode::NOT_MODIFIED if tag.is_some() => Ok(Fetched::NotModified),
-            StatusCode::OK => Ok(Fetched::Found(parse(&answer.body)?, answer.tag)),
-            other => Err(ClientError::NotAHub(format!("status {other} to a read"))),
+            StatusCode::OK => Ok(Fetched::Found(self.parse(&answer.body)?, answer.tag)),
+            other => Err(self.not_a_hub(format!("status {other} to a read"))),
         }
     }
 
@@ -173,7 +193,7 @@ impl HubClient {
             &["silos", id.as_str(), "records", hostname.as_str()],
         );
         match self.send(request).await {
-            Ok(answer) => parse(&answer.body).map(Some),
+            Ok(answer) => self.parse(&answer.body).map(Some),
             Err(ClientError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -193,7 +213,33 @@ impl HubClient {
                 &["silos", id.as_str(), "records", hostname.as_str()],
             )
             .json(&serde_json::json!({ "ips": ips }));
-        parse(&self.send(request).await?.body)
+        self.parse(&self.send(request).await?.body)
+    }
+
+    /// Whether this credential may set the hostname's addresses. Changes nothing: it is a PUT on the
+    /// condition of a tag that no record has, and without any address. A hub answers 412 to those who
+    /// may write, 403 to others.
+    pub async fn may_set_addresses(
+        &self,
+        id: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<bool, ClientError> {
+        let request = self
+            .request(
+                Method::PUT,
+                &["silos", id.as_str(), "records", hostname.as_str()],
+            )
+            .header(IF_MATCH, "\"0\"")
+            .json(&serde_json::json!({}));
+        match self.send(request).await {
+            Ok(answer) => Err(self.not_a_hub(format!(
+                "{} to a write on a condition that nothing meets",
+                answer.status
+            ))),
+            Err(ClientError::Status { status: 412, .. }) => Ok(true),
+            Err(ClientError::Status { status: 403, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn route(&self, segments: &[&str]) -> Url {
@@ -245,6 +291,7 @@ impl HubClient {
             ),
         };
         Err(ClientError::Status {
+            hub: self.hub().to_owned(),
             status: status.as_u16(),
             detail,
         })
@@ -255,7 +302,7 @@ impl HubClient {
             .content_length()
             .is_some_and(|length| length > MAX_ANSWER_BYTES as u64)
         {
-            return Err(ClientError::TooLarge);
+            return Err(self.too_large());
         }
         let mut body = Vec::new();
         while let Some(chunk) = response
@@ -264,11 +311,29 @@ impl HubClient {
             .map_err(|error| self.unreachable(&error))?
         {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(ClientError::TooLarge);
+                return Err(self.too_large());
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.not_a_hub(one_line(&error.to_string())))
+    }
+
+    /// An answer that no hub gives, for those who find out only when they compare it.
+    pub fn not_a_hub(&self, cause: impl Into<String>) -> ClientError {
+        ClientError::NotAHub {
+            hub: self.hub().to_owned(),
+            cause: cause.into(),
+        }
+    }
+
+    fn too_large(&self) -> ClientError {
+        ClientError::TooLarge {
+            hub: self.hub().to_owned(),
+        }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
@@ -283,10 +348,6 @@ struct Answer {
     status: StatusCode,
     tag: Option<String>,
     body: Vec<u8>,
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|error| ClientError::NotAHub(one_line(&error.to_string())))
 }
 
 /// An error's causes after the outermost, which for reqwest only repeats the URL.

@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use crate::config::ConfigError;
 use crate::credential::{Credential, Secret};
+use crate::output::Output;
 
 /// The largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 4096;
@@ -203,8 +204,20 @@ pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
 }
 
 impl Connection {
+    /// Warns when the credential travels in the open. Not in a quiet run: cron mails its every line, each
+    /// time.
+    pub fn warn_of_open_credential(&self, output: &Output) {
+        if self.shows_credential() && !output.is_quiet() {
+            let hub = self.hub.as_str().trim_end_matches('/');
+            tracing::warn!(
+                hub,
+                "the token travels unencrypted to {hub}: use https:// outside a network that you trust"
+            );
+        }
+    }
+
     /// Whether the credential travels in the open: plain HTTP to another machine.
-    pub fn shows_credential(&self) -> bool {
+    fn shows_credential(&self) -> bool {
         let loopback = match self.hub.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
             Some(Host::Ipv4(ip)) => ip.is_loopback(),

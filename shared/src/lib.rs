@@ -5,17 +5,20 @@
 //! - [`credential`]: what a credential looks like; secrets that never print themselves.
 //! - [`config`]: YAML files into settings, with errors that name file, line and key.
 //! - [`connection`]: the settings with which both agents reach a hub.
+//! - [`checklist`], [`output`]: what both agents say.
 //! - [`client`]: the HTTP client of both agents.
 //! - [`network`]: networks as both agents' settings list them.
 //! - [`program`]: exit codes and logging, alike in all three programs.
 //! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
 
 pub mod api;
+pub mod checklist;
 pub mod client;
 pub mod config;
 pub mod connection;
 pub mod credential;
 pub mod network;
+pub mod output;
 pub mod program;
 pub mod pyddns;
 pub mod silo;

@@ -49,6 +49,8 @@ pub fn start_logging(format: LogFormat, default_filter: &str) {
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Else a line that stderr does not take is told on stderr, which panics.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // An error here means that a subscriber is set already: the first one stays.
     let _ = match format {

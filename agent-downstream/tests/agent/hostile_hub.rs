@@ -349,7 +349,7 @@ fn one_failing_silo_does_not_hold_up_the_others() {
     assert_eq!(
         ran.stderr,
         format!(
-            "silo-downstream: cellar: {url}: the hub answered 404: there is no such silo; the block is kept\n"
+            "silo-downstream: cellar: the hub at {url} answered 404: there is no such silo; the block is kept\n"
         )
     );
     let expected = block("cellar", "10.0.0.1 wine\n")

@@ -1,6 +1,7 @@
 //! The verbs beside `once`, and where settings come from.
 
 use std::fs;
+use std::process::Stdio;
 
 use crate::fake_hub::{FakeHub, Reply};
 use crate::sandbox::{Sandbox, agent, block, run};
@@ -259,6 +260,75 @@ fn the_example_is_printed_and_can_be_used() {
     let ran = run(agent().args(sandbox.file_flags()));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(sandbox.text(), block("office", "10.0.0.5 db\n"));
+}
+
+#[test]
+fn what_stdout_does_not_take_is_a_failure_and_a_closed_pipe_none() {
+    let hub = FakeHub::office(42, DB);
+    let sandbox = Sandbox::new("");
+    let to = |stdout: Stdio, arguments: &[&str]| {
+        run(agent()
+            .args(sandbox.flags(&hub))
+            .args(arguments)
+            .stdout(stdout))
+    };
+    let full = || full_device().into();
+    let closed = || std::io::pipe().unwrap().1.into();
+    for verb in [
+        "config-example",
+        "completions",
+        "check",
+        "diff",
+        "once",
+        "clean",
+        "restore",
+    ] {
+        let arguments = match verb {
+            "completions" => &[verb, "bash"][..],
+            _ => &[verb],
+        };
+        // Each time so that there is something to say.
+        let prepare = || {
+            fs::write(sandbox.hosts(), "127.0.0.1 localhost\n").unwrap();
+            if matches!(verb, "clean" | "restore") {
+                sandbox.must_run(&hub, &[]);
+            }
+        };
+        prepare();
+        let ran = to(closed(), arguments);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{verb}");
+        prepare();
+        let ran = to(full(), arguments);
+        assert_eq!(ran.code, 1, "{verb}: {ran:?}");
+        assert_eq!(
+            ran.stderr,
+            "silo-downstream: cannot write to stdout: No space left on device (os error 28)\n",
+            "{verb}"
+        );
+    }
+    // The work is done all the same, and a run that has nothing to say fails over nothing.
+    fs::write(sandbox.hosts(), "127.0.0.1 localhost\n").unwrap();
+    assert_eq!(to(full(), &["once"]).code, 1);
+    assert!(sandbox.text().contains("10.0.0.5 db"));
+    let quiet = to(full(), &["once", "--quiet"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn what_stderr_does_not_take_leaves_the_exit_code_to_tell() {
+    let sandbox = Sandbox::new("");
+    for format in ["text", "json"] {
+        let ran = run(agent()
+            .args(sandbox.flags_for("http://127.0.0.1:1"))
+            .args(["--log-format", format])
+            .stderr(full_device()));
+        assert_eq!(ran.code, 1, "{format}");
+    }
+}
+
+fn full_device() -> fs::File {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).open("/dev/full").unwrap()
 }
 
 #[test]

@@ -73,7 +73,9 @@ mod tests {
                 hub: "http://hub".to_owned(),
                 cause: "refused".to_owned(),
             })),
-            "broken" => Some(Err(ClientError::TooLarge)),
+            "broken" => Some(Err(ClientError::TooLarge {
+                hub: "http://hub".to_owned(),
+            })),
             ip => Some(Ok(ip.parse().unwrap())),
         }
     }

@@ -1,54 +1,111 @@
 //! `check` says of each thing whether it is all right, and changes nothing.
 
-use crate::hub::{Answer, Hub};
+use crate::hub::{Answer, Hub, Request};
 use crate::run::Agent;
 
-fn hub(record: Answer) -> Hub {
+/// A hub that answers a read of the record so, and lets the caller write or not.
+fn hub(record: Answer, may_write: bool) -> Hub {
     Hub::start(move |request| match request.line.as_str() {
         "GET /ip" => Answer::ip("10.0.0.6"),
+        line if line.starts_with("PUT ") && may_write => Answer::problem(412, "another revision"),
+        line if line.starts_with("PUT ") => Answer::problem(403, "this token may not write"),
         _ => record.clone(),
     })
+}
+
+fn db_at(ip: &str) -> Answer {
+    Answer::record("db", &[ip], "2026-01-02T03:04:05Z")
+}
+
+/// Whether a request can't change anything: a write stands on a condition that nothing meets, and
+/// names no address.
+fn is_harmless(request: &Request) -> bool {
+    request.line.starts_with("GET ")
+        || request.if_match.as_deref() == Some("\"0\"") && request.body == "{}"
 }
 
 #[test]
 fn what_a_run_would_do_is_said_and_not_done() {
     for (record, words) in [
         (
-            Answer::record("db", &["10.0.0.5"], "2026-01-02T03:04:05Z"),
-            "office: db is 10.0.0.5 at the hub; a run would set 10.0.0.6\n",
+            db_at("10.0.0.5"),
+            "10.0.0.5 at the hub; a run would set 10.0.0.6",
         ),
         (
-            Answer::record("db", &["10.0.0.6"], "2026-01-02T03:04:05Z"),
-            "office: db is 10.0.0.6 at the hub; a run would report it again\n",
+            db_at("10.0.0.6"),
+            "10.0.0.6 at the hub; a run would report it again",
         ),
         (
             Answer::problem(404, "no such record"),
-            "office: db is not at the hub, or the token may not read it there; a run would set 10.0.0.6\n",
+            "not at the hub; a run would set 10.0.0.6",
         ),
     ] {
-        let hub = hub(record);
+        let hub = hub(record, true);
         let ran = Agent::new(&hub.url(), "").args(["check"]).run();
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
         let url = hub.url();
         let expected = format!(
-            "hub: {url} answers and sees this machine at 10.0.0.6\naddresses from hub: 10.0.0.6\n{words}"
+            "ok      hub: {url} answers and sees this machine at 10.0.0.6\n\
+             ok      token: accepted\n\
+             ok      addresses from hub: 10.0.0.6\n\
+             ok      db in silo office: {words}\n"
         );
-        assert!(ran.stdout.starts_with("configuration: "), "{ran:?}");
+        assert!(ran.stdout.starts_with("ok      configuration: "), "{ran:?}");
         assert!(ran.stdout.ends_with(&expected), "{ran:?}");
-        assert!(hub.lines().iter().all(|line| line.starts_with("GET ")));
+        assert!(hub.requests().iter().all(is_harmless));
     }
 }
 
 #[test]
+fn a_token_that_may_not_write_is_told() {
+    let hub = hub(db_at("10.0.0.5"), false);
+    let ran = Agent::new(&hub.url(), "").args(["check", "--quiet"]).run();
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
+    assert_eq!(
+        ran.stdout,
+        "FAILED  db in silo office: the token lacks the right to write db in silo office: role write, and both in its lists\n"
+    );
+    assert!(hub.requests().iter().all(is_harmless));
+}
+
+#[test]
+fn a_hub_that_writes_in_spite_of_the_condition_is_told() {
+    let hub = Hub::start(|request| match request.line.as_str() {
+        "GET /ip" => Answer::ip("10.0.0.6"),
+        _ => db_at("10.0.0.6"),
+    });
+    let ran = Agent::new(&hub.url(), "").args(["check"]).run();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stdout.contains("the answer is not a hub's: 200 OK"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_said_and_the_rest_checked_all_the_same() {
-    let hub = hub(Answer::problem(401, "unknown token"));
+    let hub = hub(Answer::problem(401, "unknown token"), true);
     let ran = Agent::new(&hub.url(), "within: [192.0.2.0/24]\n")
-        .args(["check"])
+        .args(["check", "--quiet"])
         .run();
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.stdout.contains("answers and sees"), "{ran:?}");
-    let lines: Vec<&str> = ran.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{ran:?}");
-    assert!(lines[0].contains("10.0.0.6 is outside `within`"), "{ran:?}");
-    assert!(lines[1].contains("401: unknown token"), "{ran:?}");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
+    let url = hub.url();
+    assert_eq!(
+        ran.stdout,
+        format!(
+            "FAILED  token: the hub does not know it: revoked, expired or mistyped?\n\
+             FAILED  addresses from hub: 10.0.0.6 is outside `within`\n\
+             FAILED  db in silo office: the hub at {url} answered 401: unknown token (the token is unknown, mistyped, expired or revoked)\n"
+        )
+    );
+    let down = Agent::new("http://127.0.0.1:1", "").args(["check"]).run();
+    assert_eq!(down.code, Some(1), "{down:?}");
+    assert!(
+        down.stdout.contains("FAILED  hub: cannot reach the hub"),
+        "{down:?}"
+    );
+    assert!(
+        !down.stdout.contains("token: "),
+        "nothing is known of the token: {down:?}"
+    );
 }

@@ -249,7 +249,7 @@ fn a_token_over_plain_http_to_another_machine_is_warned_of() {
     };
     let warned = run("http://192.0.2.1:8053", "");
     assert!(
-        warned.contains("WARN") && warned.contains("plain HTTP"),
+        warned.contains("WARN") && warned.contains("the token travels unencrypted"),
         "{warned}"
     );
     for quiet in [
@@ -258,6 +258,32 @@ fn a_token_over_plain_http_to_another_machine_is_warned_of() {
         run("http://192.0.2.1:8053", "quiet: true\n"),
     ] {
         assert!(!quiet.contains("WARN"), "{quiet}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_stdout_does_not_take_is_a_failure_and_a_closed_pipe_none() {
+    let hub = Hub::start(|request| match request.line.as_str() {
+        "GET /ip" => Answer::ip("10.0.0.5"),
+        _ if request.if_match.is_some() => Answer::problem(412, "another revision"),
+        _ => Answer::record("db", &["10.0.0.5"], "2026-01-02T03:04:05Z"),
+    });
+    for verb in ["config-example", "completions", "check", "once"] {
+        let agent = || {
+            let agent = Agent::new(&hub.url(), "").args([verb]);
+            if verb == "completions" {
+                agent.args(["bash"])
+            } else {
+                agent
+            }
+        };
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        agent().stdout(full.unwrap()).run().complains(
+            1,
+            &["cannot write to stdout: No space left on device (os error 28)"],
+        );
+        agent().stdout(std::io::pipe().unwrap().1).run().says("");
     }
 }
 

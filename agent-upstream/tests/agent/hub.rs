@@ -13,6 +13,8 @@ pub(crate) struct Request {
     pub(crate) line: String,
     /// The `Authorization` header.
     pub(crate) authorization: Option<String>,
+    /// The `If-Match` header.
+    pub(crate) if_match: Option<String>,
     /// The body.
     pub(crate) body: String,
     /// Who calls.
@@ -172,6 +174,7 @@ fn serve(
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut authorization = None;
+    let mut if_match = None;
     let mut length = 0;
     loop {
         let mut header = String::new();
@@ -181,6 +184,7 @@ fn serve(
         };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => authorization = Some(value.to_owned()),
+            "if-match" => if_match = Some(value.to_owned()),
             "content-length" => length = value.parse().expect("a length"),
             _ => {}
         }
@@ -190,6 +194,7 @@ fn serve(
     let request = Request {
         line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
         authorization,
+        if_match,
         body: String::from_utf8(body).expect("UTF-8"),
         peer,
     };

@@ -1,7 +1,7 @@
 //! Runs the program with a configuration file in a folder of its own.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A token of the right form.
 pub(crate) const TOKEN: &str = "silo_abcdefgh12_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
@@ -77,6 +77,11 @@ impl Agent {
         #[cfg(not(unix))]
         let _ = mode;
         path
+    }
+
+    pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.command.stdout(stdout);
+        self
     }
 
     pub(crate) fn run(mut self) -> Ran {
