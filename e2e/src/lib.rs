@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 /// How long a condition may take to come true before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// Where a binary of this workspace lies: beside the test's own.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
@@ -40,27 +42,33 @@ pub struct Hub {
 impl Hub {
     /// Starts a hub on a free port, with its data and its log in `folder`, and waits until it listens.
     pub fn start(folder: &Path) -> Self {
-        Self::start_with(&[], folder, &[])
+        Self::start_with(&[], folder, ANY_PORT, &[])
     }
 
     /// Like [`Hub::start`], under another program such as `strace`, given with its arguments.
     pub fn start_under(wrapper: &[&str], folder: &Path) -> Self {
-        Self::start_with(wrapper, folder, &[])
+        Self::start_with(wrapper, folder, ANY_PORT, &[])
     }
 
     /// Like [`Hub::start`], one of several hubs on a database server that share a key.
     pub fn start_on(database: &str, key_file: &Path, folder: &Path) -> Self {
+        Self::start_at(ANY_PORT, database, key_file, folder)
+    }
+
+    /// Like [`Hub::start_on`], at a known address, as a hub that a balancer names.
+    pub fn start_at(listen: &str, database: &str, key_file: &Path, folder: &Path) -> Self {
         let key_file = key_file
             .to_str()
             .expect("temporary folders have plain names");
         Self::start_with(
             &[],
             folder,
+            listen,
             &["--database", database, "--key-file", key_file],
         )
     }
 
-    fn start_with(wrapper: &[&str], folder: &Path, arguments: &[&str]) -> Self {
+    fn start_with(wrapper: &[&str], folder: &Path, listen: &str, arguments: &[&str]) -> Self {
         std::fs::create_dir_all(folder).expect("a folder in a temporary folder can be made");
         let data_dir = folder.join("data");
         let log = folder.join("hub.log");
@@ -74,7 +82,7 @@ impl Hub {
             }
         };
         let child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", listen, "--data-dir"])
             .arg(&data_dir)
             .args(arguments)
             .env("RUST_LOG", "debug")
@@ -205,6 +213,54 @@ impl Drop for Hub {
     }
 }
 
+/// An nginx with a server of the test's own.
+#[derive(Debug)]
+pub struct Nginx {
+    child: Child,
+}
+
+impl Nginx {
+    /// Starts nginx with what stands in its `http` block, and waits until `port` takes connections.
+    pub fn start(folder: &Path, http: &str, port: u16) -> Self {
+        let at = folder.display();
+        let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};"))
+            .join(" ");
+        let config = format!(
+            "daemon off; pid {at}/nginx.pid; error_log {at}/nginx.log;\n\
+             events {{ worker_connections 1024; }}\nhttp {{ access_log off; {temp}\n{http}\n}}\n"
+        );
+        let file = folder.join("nginx.conf");
+        std::fs::write(&file, config).expect("a file in a temporary folder can be written");
+        let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"];
+        let program = program.into_iter().find(|path| Path::new(path).exists());
+        let child = Command::new(program.expect("nginx is installed"))
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx can be started");
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "nginx does not listen");
+            std::thread::yield_now();
+        }
+        Self { child }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM, so that the master ends its workers.
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let _ = self.child.wait();
+    }
+}
+
 /// Calls a hub with one credential.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -228,6 +284,15 @@ impl Caller {
             http,
             url: hub.url().to_owned(),
             credential: credential.to_owned(),
+        }
+    }
+
+    /// Calls what answers at another URL with the same credential, such as a balancer.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
         }
     }
 
