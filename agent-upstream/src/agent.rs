@@ -89,7 +89,8 @@ fn holds(record: &RecordDocument, addresses: &Addresses) -> bool {
         .all(|family| addresses.get(family).is_none() || addresses.get(family) == held.get(family))
 }
 
-fn addresses_of(record: &RecordDocument) -> Addresses {
+/// The addresses that a record holds.
+pub(crate) fn addresses_of(record: &RecordDocument) -> Addresses {
     record.ips.iter().map(|ip| ip.to_canonical()).collect()
 }
 

@@ -7,7 +7,7 @@ use silo_shared::output::Output;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 use tokio::time::Instant;
 
-use crate::agent::{Plan, ReportError, RunTime, explain, hub_client, lacks_right};
+use crate::agent::{Plan, ReportError, RunTime, addresses_of, explain, hub_client, lacks_right};
 use crate::discover::{DiscoverError, discover};
 use crate::settings::Settings;
 
@@ -31,9 +31,10 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
         Err(error) => said.failed("hub", error),
     }
     let silo = &settings.silo;
+    let found = check_addresses(settings, time, &mut said).await;
     let mut seen = Vec::new();
     for hostname in &settings.hostnames {
-        let looked = within(time.deadline, look(&client, silo, hostname)).await;
+        let looked = within(time.deadline, look(&client, silo, hostname, found)).await;
         seen.push((hostname, looked));
     }
     said.token(seen.iter().filter_map(|(_, looked)| match looked {
@@ -41,11 +42,12 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
         Err(ReportError::Client(error)) => error.status(),
         Err(_) => None,
     }));
-    let found = check_addresses(settings, time, &mut said).await;
     for (hostname, looked) in seen {
         let what = format!("{hostname} in silo {silo}");
         match looked {
-            Ok(record) if !record.may_write => said.failed(what, lacks_right(silo, hostname)),
+            Ok(record) if record.may_write == Some(false) => {
+                said.failed(what, lacks_right(silo, hostname))
+            }
             Ok(record) => said.ok(what, record.explain(found, time)),
             Err(error) => said.failed(what, explain(&error, settings, hostname, hub)),
         }
@@ -77,18 +79,23 @@ async fn check_addresses(
 /// What the hub says of one hostname.
 struct Looked {
     stored: Option<RecordDocument>,
-    may_write: bool,
+    /// `None` where there is no address to ask with.
+    may_write: Option<bool>,
 }
 
 async fn look(
     client: &HubClient,
     silo: &SiloId,
     hostname: &Hostname,
+    found: Option<Addresses>,
 ) -> Result<Looked, ClientError> {
-    Ok(Looked {
-        stored: client.record(silo, hostname).await?,
-        may_write: client.may_set_addresses(silo, hostname).await?,
-    })
+    let stored = client.record(silo, hostname).await?;
+    // Asked with what the hub holds, nothing could change even where the condition gets lost.
+    let may_write = match stored.as_ref().map(addresses_of).or(found) {
+        Some(ips) => Some(client.may_set_addresses(silo, hostname, &ips).await?),
+        None => None,
+    };
+    Ok(Looked { stored, may_write })
 }
 
 impl Looked {

@@ -217,20 +217,21 @@ impl HubClient {
     }
 
     /// Whether this credential may set the hostname's addresses. Changes nothing: it is a PUT on the
-    /// condition of a tag that no record has, and without any address. A hub answers 412 to those who
-    /// may write, 403 to others.
+    /// condition of a tag that no record has. A hub answers 412 to those who may write, 403 to others.
     pub async fn may_set_addresses(
         &self,
         id: &SiloId,
         hostname: &Hostname,
+        addresses: &Addresses,
     ) -> Result<bool, ClientError> {
+        let ips: Vec<IpAddr> = addresses.iter().collect();
         let request = self
             .request(
                 Method::PUT,
                 &["silos", id.as_str(), "records", hostname.as_str()],
             )
             .header(IF_MATCH, "\"0\"")
-            .json(&serde_json::json!({}));
+            .json(&serde_json::json!({ "ips": ips }));
         match self.send(request).await {
             Ok(answer) => Err(self.not_a_hub(format!(
                 "{} to a write on a condition that nothing meets",

@@ -7,6 +7,9 @@ use crate::run::Agent;
 fn hub(record: Answer, may_write: bool) -> Hub {
     Hub::start(move |request| match request.line.as_str() {
         "GET /ip" => Answer::ip("10.0.0.6"),
+        line if line.starts_with("PUT ") && !request.body.contains("\"ips\":[\"10.") => {
+            Answer::problem(422, "\"ip\" or \"ips\" is missing")
+        }
         line if line.starts_with("PUT ") && may_write => Answer::problem(412, "another revision"),
         line if line.starts_with("PUT ") => Answer::problem(403, "this token may not write"),
         _ => record.clone(),
@@ -17,11 +20,9 @@ fn db_at(ip: &str) -> Answer {
     Answer::record("db", &[ip], "2026-01-02T03:04:05Z")
 }
 
-/// Whether a request can't change anything: a write stands on a condition that nothing meets, and
-/// names no address.
+/// Whether a request can't change anything: a write stands on a condition that nothing meets.
 fn is_harmless(request: &Request) -> bool {
-    request.line.starts_with("GET ")
-        || request.if_match.as_deref() == Some("\"0\"") && request.body == "{}"
+    request.line.starts_with("GET ") || request.if_match.as_deref() == Some("\"0\"")
 }
 
 #[test]
@@ -46,14 +47,34 @@ fn what_a_run_would_do_is_said_and_not_done() {
         let url = hub.url();
         let expected = format!(
             "ok      hub: {url} answers and sees this machine at 10.0.0.6\n\
-             ok      token: accepted\n\
              ok      addresses from hub: 10.0.0.6\n\
+             ok      token: accepted\n\
              ok      db in silo office: {words}\n"
         );
         assert!(ran.stdout.starts_with("ok      configuration: "), "{ran:?}");
         assert!(ran.stdout.ends_with(&expected), "{ran:?}");
-        assert!(hub.requests().iter().all(is_harmless));
+        let requests = hub.requests();
+        assert!(requests.iter().all(is_harmless));
+        // What the hub holds already is sent, where it holds something.
+        let body = &requests.last().unwrap().body;
+        let held = words.split(' ').next().unwrap().replace("not", "10.0.0.6");
+        assert_eq!(*body, format!(r#"{{"ips":["{held}"]}}"#));
     }
+}
+
+#[test]
+fn without_an_address_a_new_name_is_not_asked_about() {
+    let hub = hub(Answer::problem(404, "no such record"), true);
+    let ran = Agent::new(&hub.url(), "within: [192.0.2.0/24]\n")
+        .args(["check"])
+        .run();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stdout
+            .ends_with("ok      db in silo office: not at the hub\n"),
+        "{ran:?}"
+    );
+    assert!(!hub.lines().iter().any(|line| line.starts_with("PUT ")));
 }
 
 #[test]
@@ -93,8 +114,8 @@ fn what_is_wrong_is_said_and_the_rest_checked_all_the_same() {
     assert_eq!(
         ran.stdout,
         format!(
-            "FAILED  token: the hub does not know it: revoked, expired or mistyped?\n\
-             FAILED  addresses from hub: 10.0.0.6 is outside `within`\n\
+            "FAILED  addresses from hub: 10.0.0.6 is outside `within`\n\
+             FAILED  token: the hub does not know it: revoked, expired or mistyped?\n\
              FAILED  db in silo office: the hub at {url} answered 401: unknown token (the token is unknown, mistyped, expired or revoked)\n"
         )
     );
