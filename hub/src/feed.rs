@@ -96,6 +96,12 @@ impl Feed {
             self.tokens.forget_all();
             self.position.tokens = position.tokens;
         }
+        if self.position.revision < position.feed_floor {
+            // Deletions in between are told no more: nothing that is held can be relied on.
+            self.view.forget_all();
+            self.tokens.forget_all();
+            self.position.revision = position.feed_floor;
+        }
         loop {
             let limit = i64::try_from(PAGE).expect("a page is small");
             let changed = self

@@ -90,6 +90,7 @@ async fn serve(
         tokens: hub.tokens.clone(),
         clock: hub.clock.clone(),
         since: hub.clock.now(),
+        retention_days: settings.retention_days,
     };
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;

@@ -17,6 +17,9 @@ pub const DEFAULT_DATA_DIR: &str = "silo-data";
 /// How much memory rendered silos may take unless told otherwise, in MiB.
 pub const DEFAULT_VIEW_MIB: u64 = 64;
 
+/// For how many days history is kept unless told otherwise.
+pub const DEFAULT_RETENTION_DAYS: u32 = 400;
+
 /// The commented example that `config-example` prints.
 pub const EXAMPLE: &str = include_str!("../../config/hub.yaml");
 
@@ -37,6 +40,8 @@ pub struct HubSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// How much memory rendered silos may take, in bytes.
     pub view_bytes: u64,
+    /// For how many days history and the tombstones of deleted silos are kept.
+    pub retention_days: u32,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -52,6 +57,7 @@ pub struct HubFile {
     migrate: Option<bool>,
     trusted_proxies: Vec<IpNet>,
     view_mib: Option<u64>,
+    retention_days: Option<u32>,
     log_format: Option<LogFormat>,
 }
 
@@ -127,6 +133,7 @@ impl HubSettings {
                 .view_mib
                 .unwrap_or(DEFAULT_VIEW_MIB)
                 .saturating_mul(1024 * 1024),
+            retention_days: file.retention_days.unwrap_or(DEFAULT_RETENTION_DAYS),
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         })
     }
@@ -195,6 +202,7 @@ mod tests {
             "migrate",
             "trusted_proxies",
             "view_mib",
+            "retention_days",
             "log_format",
         ] {
             assert!(

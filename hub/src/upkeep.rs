@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::domain::time::{Clock, Time};
-use crate::registry::{Actor, ApplyError, ExpireRecord, ProveWritable, Registry, WriteDownUse};
+use crate::registry::{
+    Actor, ApplyError, ExpireRecord, ProveWritable, PurgeOld, Registry, WriteDownUse,
+};
 use crate::store::{Store, Via};
 use crate::token_cache::TokenCache;
 
@@ -11,6 +13,8 @@ use crate::token_cache::TokenCache;
 const WRITE_DOWN: Duration = Duration::from_secs(60);
 /// How often overdue records are looked for.
 const EXPIRE: Duration = Duration::from_secs(15);
+/// How often old rows are looked for.
+const PURGE: Duration = Duration::from_secs(86_400);
 /// How many overdue records are read at once.
 const PAGE: i64 = 500;
 /// How many records are written down in one transaction.
@@ -30,6 +34,8 @@ pub struct Upkeep {
     /// When this hub began to hear writes: silence before does not count, nor silence while the
     /// database took none.
     pub since: Time,
+    /// For how many days history and tombstones are kept.
+    pub retention_days: u32,
 }
 
 impl Upkeep {
@@ -37,12 +43,14 @@ impl Upkeep {
     pub async fn work(self) {
         let mut write_down = tokio::time::interval(WRITE_DOWN);
         let mut expire = tokio::time::interval(EXPIRE);
+        let mut purge = tokio::time::interval(PURGE);
         write_down.tick().await;
         loop {
             let done = tokio::select! {
                 _ = write_down.tick() => self.write_down().await,
                 () = self.registry.seen().many() => self.write_down().await,
                 _ = expire.tick() => self.expire().await,
+                _ = purge.tick() => self.purge().await,
             };
             if let Err(error) = done {
                 tracing::error!("upkeep failed and will be tried again: {error}");
@@ -68,6 +76,23 @@ impl Upkeep {
             };
             self.registry.apply(command).await?;
             self.registry.seen().forget(chunk);
+        }
+        Ok(())
+    }
+
+    /// Removes history and tombstones that have outlived their retention.
+    pub async fn purge(&self) -> Result<(), ApplyError> {
+        let days = i64::from(self.retention_days);
+        let before = self.clock.now().plus_seconds(-days * 86_400);
+        let mut purged = 0;
+        loop {
+            match self.registry.apply(PurgeOld { before }).await? {
+                0 => break,
+                gone => purged += gone,
+            }
+        }
+        if purged > 0 {
+            tracing::info!(rows = purged, "removed what is older than {days} days");
         }
         Ok(())
     }

@@ -112,6 +112,11 @@ impl View {
         }
     }
 
+    /// Forgets everything.
+    pub fn forget_all(&self) {
+        self.cache.clear();
+    }
+
     /// Forgets a silo unless it is held at this revision or a newer one.
     pub fn forget_older(&self, id: &SiloId, revision: i64) {
         for format in Format::ALL {

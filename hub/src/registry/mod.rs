@@ -8,6 +8,7 @@
 //! and then all that wait are answered at once.
 
 mod hearing;
+mod purge;
 mod revert;
 mod seen;
 mod silos;
@@ -30,6 +31,7 @@ use crate::token_cache::TokenCache;
 use crate::view::View;
 
 pub use hearing::Hearing;
+pub use purge::PurgeOld;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
 pub use silos::{

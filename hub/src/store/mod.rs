@@ -7,6 +7,7 @@
 mod dialect;
 mod history;
 mod migrations;
+mod purge;
 mod silos;
 mod tokens;
 mod transfer;
@@ -31,6 +32,8 @@ pub use watch::CommitWatch;
 
 /// Locks the revision counter and changes nothing.
 const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
+/// The counter of the highest revision of a tombstone that was purged.
+const FEED_FLOOR: &str = "feed_floor";
 /// How many connections serve reads.
 const READERS: u32 = 4;
 /// How long a write waits for the connection before the database counts as away.
@@ -259,6 +262,7 @@ impl Store {
         let mut connection = self.readers.acquire().await?;
         Ok(Position {
             tokens: read_counter(self.dialect, &mut connection, "tokens").await?,
+            feed_floor: read_counter(self.dialect, &mut connection, FEED_FLOOR).await?,
             revision: read_counter(self.dialect, &mut connection, "revision").await?,
         })
     }
@@ -305,6 +309,8 @@ pub struct Position {
     pub revision: i64,
     /// Grows with every change of a token.
     pub tokens: i64,
+    /// The highest revision of a deletion that is told no more.
+    pub feed_floor: i64,
 }
 
 /// The only way to write. Dropped without [`WriteTransaction::commit`], it leaves no trace.

@@ -19,6 +19,7 @@ fn upkeep(open: &Arc<OpenHub>, since_seconds: i64) -> Upkeep {
         tokens: open.tokens.clone(),
         clock: open.clock.clone(),
         since: Time::from_millis(START_MS).plus_seconds(since_seconds),
+        retention_days: 30,
     }
 }
 
@@ -232,4 +233,34 @@ async fn silence_while_the_database_takes_no_writes_does_not_count() {
     hub.pass(1);
     upkeep.expire().await.unwrap();
     assert_eq!(hub.get(DB).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_outlived_its_retention_is_removed_and_nothing_else() {
+    const DAY: i64 = 86_400;
+    let (hub, open) = TestHub::start_in_parts().await;
+    let upkeep = upkeep(&open, 0);
+    hub.put_silo("gone", &[("a", "10.0.0.1")]).await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    hub.delete("/silos/gone").await;
+    let floor_before = open.store.position().await.unwrap();
+    hub.pass(29 * DAY);
+    hub.put_silo("office", &[("db", "10.0.0.6")]).await;
+    upkeep.purge().await.unwrap();
+    assert_eq!(hub.history("office").await.len(), 2);
+    assert_eq!(hub.history("gone").await.len(), 2);
+    hub.pass(2 * DAY);
+    upkeep.purge().await.unwrap();
+    let rows = hub.history("office").await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["new_ip"], "10.0.0.6");
+    assert_eq!(hub.get("/silos/gone/history").await.status, 404);
+    assert_eq!(
+        hub.get("/silos/office").await.status,
+        200,
+        "silos themselves stay"
+    );
+    // Whoever has come less far must not rely on what it holds.
+    let position = open.store.position().await.unwrap();
+    assert_eq!(position.feed_floor, floor_before.revision);
 }

@@ -1,0 +1,26 @@
+//! Removes what has outlived its retention, a little at a time.
+
+use super::{ApplyError, Command};
+use crate::domain::time::Time;
+use crate::store::WriteTransaction;
+
+/// How many rows one transaction removes of each kind, so that writers wait for moments only.
+const BATCH: i64 = 500;
+
+/// Removes some of the history and tombstones that are older than `before`.
+#[derive(Debug)]
+pub struct PurgeOld {
+    /// What is older goes.
+    pub before: Time,
+}
+
+impl Command for PurgeOld {
+    /// How many rows went; none: there are no more.
+    type Outcome = u64;
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
+        let history = transaction.purge_history(self.before, BATCH).await?;
+        let tombstones = transaction.purge_tombstones(self.before, BATCH).await?;
+        Ok(history + tombstones)
+    }
+}
