@@ -207,7 +207,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
         Command::Token(TokenCommand::List | TokenCommand::Revoke { .. })
-        | Command::Silo(SiloCommand::Revert { .. })
+        | Command::Silo(SiloCommand::Revert { .. } | SiloCommand::Export { .. })
             if let Some(file) = missing_file(&settings) =>
         {
             Err(Failure::Misused(format!(
@@ -216,9 +216,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             )))
         }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
-        Command::Silo(command) => {
-            with_hub(settings, async |hub| transfer::silo(hub, command).await).await
-        }
+        Command::Silo(command) => transfer::silo(settings, command).await,
         Command::Key(KeyCommand::Reset) => {
             with_hub(settings, async |hub| {
                 let file = hub.reset_key().await?;

@@ -18,6 +18,7 @@ pub mod secrets;
 pub mod settings;
 pub mod store;
 pub mod token_cache;
+pub mod transfer;
 pub mod upkeep;
 pub mod view;
 

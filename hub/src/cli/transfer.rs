@@ -1,12 +1,19 @@
 //! The commands that carry whole silos and databases: `silo …`, `backup`, `restore`.
 
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
-use silo_hub::open_hub::OpenHub;
+use silo_hub::open_hub::{OpenHub, check_key, key_file};
 use silo_hub::registry::{Actor, RevertSilo, Reverted};
+use silo_hub::settings::HubSettings;
 use silo_hub::store::Via;
+use silo_hub::transfer::{ExportError, Import, ImportError, export};
 use silo_shared::silo::SiloId;
 
-use super::{Failure, say};
+use super::{Failure, say, with_hub};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SiloCommand {
@@ -17,6 +24,17 @@ pub(super) enum SiloCommand {
         id: SiloId,
         /// A revision, as the silo's history tells it
         revision: i64,
+    },
+    /// Print everything that is stored as JSON lines
+    Export {
+        /// Leave the tokens out
+        #[arg(long)]
+        no_tokens: bool,
+    },
+    /// Read in what `silo export` printed; may be repeated
+    Import {
+        /// The file; -: standard input
+        file: PathBuf,
     },
 }
 
@@ -30,9 +48,27 @@ fn actor(via: Via) -> Actor {
 }
 
 /// Carries out a `silo` command.
-pub(super) async fn silo(hub: &OpenHub, command: SiloCommand) -> Result<(), Failure> {
+pub(super) async fn silo(settings: HubSettings, command: SiloCommand) -> Result<(), Failure> {
+    if let SiloCommand::Import { file } = command {
+        return import(settings, &file).await;
+    }
+    with_hub(settings, async |hub| silo_of(hub, command).await).await
+}
+
+async fn silo_of(hub: &OpenHub, command: SiloCommand) -> Result<(), Failure> {
     match command {
         SiloCommand::Revert { id, revision } => revert(hub, id, revision).await,
+        SiloCommand::Export { no_tokens } => print(hub, !no_tokens).await,
+        SiloCommand::Import { .. } => Ok(()),
+    }
+}
+
+async fn print(hub: &OpenHub, tokens: bool) -> Result<(), Failure> {
+    let mut output = BufWriter::new(std::io::stdout());
+    match export(&hub.store, tokens, &mut output).await {
+        Ok(_) => Ok(()),
+        Err(ExportError::Store(error)) => Err(error.into()),
+        Err(ExportError::Output(error)) => Err(error.into()),
     }
 }
 
@@ -54,4 +90,48 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
             "{id}: no revision {revision} is known: its history goes from {first} to {last}"
         ))),
     }
+}
+
+async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
+    let failed = |error: &dyn Display| match file == Path::new("-") {
+        true => Failure::Failed(error.to_string()),
+        false => Failure::Failed(format!("{}: {error}", file.display())),
+    };
+    let input: Box<dyn BufRead> = match file == Path::new("-") {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(BufReader::new(
+            File::open(file).map_err(|error| failed(&error))?,
+        )),
+    };
+    // Before anything is opened, so that a wrong file makes no database.
+    let import = Import::begin(input).map_err(|error| failed(&error))?;
+    with_hub(settings.clone(), async |hub| {
+        if let Some(key) = import.key() {
+            let file = key_file(&settings, &hub.data_dir);
+            if check_key(&file, Some(key)).is_err() {
+                return Err(Failure::Misused(format!(
+                    "the tokens in this export are sealed with another hub.key than {}: put the key of the hub that was exported there before this hub's first start, or leave them out by `silo export --no-tokens`",
+                    file.display()
+                )));
+            }
+            hub.key().await?;
+        }
+        let imported = import.read_in(&hub.registry).await;
+        let imported = imported.map_err(|error| match error {
+            ImportError::Apply(error) => error.into(),
+            error => failed(&error),
+        })?;
+        let read = imported.read;
+        say(format_args!(
+            "read {} silos ({} new, {} changed), {} history rows ({} new), {} tokens ({} new)",
+            read.silos,
+            imported.silos_added,
+            imported.silos_changed,
+            read.history,
+            imported.history,
+            read.tokens,
+            imported.tokens,
+        ))
+    })
+    .await
 }

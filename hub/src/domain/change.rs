@@ -87,7 +87,39 @@ impl AttributePatch {
     }
 }
 
+/// The longest comment, in characters.
+const MAX_COMMENT: usize = 1000;
+/// The longest mail address, in bytes.
+const MAX_NOTIFY: usize = 254;
+/// The shortest and the longest expiry, in seconds: half an hour, a hundred years.
+const EXPIRES_AFTER: std::ops::RangeInclusive<i64> = 1800..=100 * 366 * 86_400;
+
 impl Attributes {
+    /// Checks attributes that come from elsewhere than a request.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let fits = |text: &Option<String>, most: usize| {
+            text.as_ref()
+                .is_none_or(|text| text.chars().count() <= most && !text.contains('\0'))
+        };
+        if !fits(&self.comment, MAX_COMMENT) {
+            Err("a comment has at most 1000 characters")
+        } else if !fits(&self.notify, MAX_NOTIFY)
+            || self
+                .notify
+                .as_ref()
+                .is_some_and(|mail| mail.chars().any(char::is_control))
+        {
+            Err("notify is a mail address")
+        } else if self
+            .expires_after
+            .is_some_and(|seconds| !EXPIRES_AFTER.contains(&seconds))
+        {
+            Err("expires_after is at least 1800 seconds and at most 100 years")
+        } else {
+            Ok(())
+        }
+    }
+
     /// The attributes after a patch.
     #[must_use]
     pub fn patched(&self, patch: &AttributePatch) -> Self {

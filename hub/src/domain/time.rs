@@ -52,6 +52,14 @@ impl serde::Serialize for Time {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        silo_shared::config::deserialize_text(deserializer, |text| {
+            Self::parse(text).ok_or("not a time such as 2027-01-01T00:00:00Z (RFC 3339)")
+        })
+    }
+}
+
 /// What tells the time.
 #[derive(Clone, Debug)]
 pub enum Clock {

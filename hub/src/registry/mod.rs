@@ -8,6 +8,7 @@
 //! and then all that wait are answered at once.
 
 mod hearing;
+mod import;
 mod purge;
 mod revert;
 mod seen;
@@ -31,6 +32,7 @@ use crate::token_cache::TokenCache;
 use crate::view::View;
 
 pub use hearing::Hearing;
+pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
 pub use purge::PurgeOld;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;

@@ -100,15 +100,18 @@ pub struct ExpireRecord {
 }
 
 /// What a transaction finds of a silo.
-struct Found {
+pub(super) struct Found {
     /// Whether the silo has a row, perhaps a tombstone.
-    known: bool,
+    pub(super) known: bool,
     /// The silo, when it is there.
-    head: Option<SiloHead>,
+    pub(super) head: Option<SiloHead>,
 }
 
 impl Found {
-    async fn silo(transaction: &mut WriteTransaction, id: &SiloId) -> Result<Self, StoreError> {
+    pub(super) async fn silo(
+        transaction: &mut WriteTransaction,
+        id: &SiloId,
+    ) -> Result<Self, StoreError> {
         let row = transaction.silo_head(id).await?;
         Ok(Self {
             known: row.is_some(),
@@ -118,7 +121,7 @@ impl Found {
 }
 
 /// One changing command on one silo: its revision, the rows of its history, the silo's new head.
-struct Change<'a> {
+pub(super) struct Change<'a> {
     actor: Actor,
     id: &'a SiloId,
     revision: i64,
@@ -126,7 +129,12 @@ struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn begin(transaction: &mut WriteTransaction, actor: Actor, id: &'a SiloId, now: Time) -> Self {
+    pub(super) fn begin(
+        transaction: &mut WriteTransaction,
+        actor: Actor,
+        id: &'a SiloId,
+        now: Time,
+    ) -> Self {
         Self {
             actor,
             id,
@@ -135,7 +143,12 @@ impl<'a> Change<'a> {
         }
     }
 
-    async fn end(
+    /// The revision that the change has taken.
+    pub(super) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub(super) async fn end(
         self,
         transaction: &mut WriteTransaction,
         known: bool,
@@ -236,7 +249,7 @@ impl Command for ReplaceSilo {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     hostname: Hostname,
     addresses: Addresses,
     attributes: Attributes,

@@ -75,6 +75,15 @@ impl Dialect {
         }
     }
 
+    /// What makes all reads of a transaction be of one moment, where they are not by themselves.
+    pub(super) fn snapshot(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+            // InnoDB's reads are repeatable unless told otherwise.
+            Self::Sqlite | Self::MariaDb => None,
+        }
+    }
+
     /// Whether a connection may have broken since it was last used.
     pub(super) fn is_remote(self) -> bool {
         self != Self::Sqlite

@@ -9,6 +9,7 @@ mod history;
 mod migrations;
 mod purge;
 mod silos;
+mod snapshot;
 mod tokens;
 mod transfer;
 mod watch;
@@ -27,6 +28,7 @@ use crate::domain::time::Time;
 use dialect::Dialect;
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
+pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
 pub use tokens::{KnownToken, SealedKey};
 pub use watch::CommitWatch;
 

@@ -64,7 +64,7 @@ fn addresses(row: &AnyRow, v4: usize, v6: usize) -> Result<Addresses, StoreError
     })
 }
 
-fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
+pub(super) fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
     Ok(StoredRecord {
         hostname: hostname(row, 0)?,
         addresses: addresses(row, 1, 2)?,
@@ -80,7 +80,7 @@ fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
     })
 }
 
-fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
+pub(super) fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
     Ok(SiloHead {
         revision: row.try_get(0)?,
         updated_at: time(row, 1)?,

@@ -31,7 +31,7 @@ fn list(text: &str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt("list of names"))
 }
 
-fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
+pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
     let role: &str = row.try_get(2)?;
     let hostnames: Option<&str> = row.try_get(4)?;
     Ok(KnownToken {

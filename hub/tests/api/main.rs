@@ -18,4 +18,5 @@ mod silo_list;
 mod silos;
 mod start;
 mod tokens;
+mod transfer;
 mod wait;

@@ -8,17 +8,21 @@ use silo_shared::silo::SiloId;
 
 use crate::common::{TestHub, revision};
 
-async fn revert(open: &OpenHub, silo: &str, revision: i64) -> Result<Reverted, ApplyError> {
-    let command = RevertSilo {
+/// Sets a silo to what it was.
+pub(crate) fn command(silo: &str, revision: i64) -> RevertSilo {
+    RevertSilo {
         actor: Actor {
             via: Via::Revert,
             token: None,
             client_ip: None,
         },
-        id: SiloId::parse(silo).unwrap(),
+        id: SiloId::parse(silo).expect("the tests name silos well"),
         revision,
-    };
-    open.registry.apply(command).await
+    }
+}
+
+async fn revert(open: &OpenHub, silo: &str, revision: i64) -> Result<Reverted, ApplyError> {
+    open.registry.apply(command(silo, revision)).await
 }
 
 async fn records(hub: &TestHub) -> Value {

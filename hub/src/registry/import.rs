@@ -1,0 +1,236 @@
+//! The commands that read an export in.
+//!
+//! What is not here yet comes with its history; what is here already is set to what the export says,
+//! by a change like any other. Reading the same export twice so adds nothing the second time.
+
+use std::collections::BTreeMap;
+
+use silo_shared::silo::Hostname;
+
+use super::silos::{Change, Found, new_record};
+use super::{Actor, ApplyError, Command};
+use crate::domain::change::address_changes;
+use crate::domain::time::Time;
+use crate::store::{
+    StoredRecord, TransferredRow, TransferredSilo, TransferredToken, Via, WriteTransaction,
+};
+
+/// The fact that says at which revision an import into an empty database has arrived. As long as
+/// the counter stands there, nobody else has written, and revisions can be kept.
+const ARRIVED: &str = "import_arrived";
+
+/// Begins an import.
+#[derive(Debug)]
+pub struct BeginImport;
+
+/// Reads a part of an export in.
+#[derive(Debug, Default)]
+pub struct ImportPart {
+    /// Silos with their records.
+    pub silos: Vec<TransferredSilo>,
+    /// Rows of the history.
+    pub history: Vec<TransferredRow>,
+    /// Tokens.
+    pub tokens: Vec<TransferredToken>,
+}
+
+/// Ends an import: no revision that anybody holds is below the ones that follow.
+#[derive(Debug)]
+pub struct EndImport;
+
+/// Moves the revision counter past a revision, past the present time in microseconds, and past where
+/// it stands.
+#[derive(Debug)]
+pub struct RaiseRevision {
+    /// A revision that was handed out, perhaps by another database.
+    pub past: i64,
+}
+
+/// What an [`ImportPart`] wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartWritten {
+    /// Silos that were not there, deleted ones too.
+    pub silos_added: u64,
+    /// Silos that were there and are now as in the export.
+    pub silos_changed: u64,
+    /// Rows of the history that were not there.
+    pub history: u64,
+    /// Tokens that were not there.
+    pub tokens: u64,
+}
+
+impl Command for BeginImport {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        if transaction.holds_nothing().await? {
+            let arrived = transaction.revision().to_string();
+            transaction.set_fact(ARRIVED, &arrived).await?;
+        }
+        Ok(())
+    }
+}
+
+impl ImportPart {
+    fn newest(&self) -> i64 {
+        let silos = self.silos.iter().map(|silo| silo.head.revision);
+        let history = self.history.iter().map(|row| row.row.revision);
+        silos.chain(history).max().unwrap_or(0)
+    }
+}
+
+impl Command for ImportPart {
+    type Outcome = PartWritten;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<PartWritten, ApplyError> {
+        let arrived = transaction.fact(ARRIVED).await?;
+        let keeps = arrived.is_some_and(|at| at == transaction.revision().to_string());
+        // Before any revision is taken, so that a silo's is above those of its history.
+        transaction.raise_revision(self.newest());
+        let mut written = PartWritten::default();
+        for silo in &self.silos {
+            let Found { known, head } = Found::silo(transaction, &silo.id).await?;
+            if !known {
+                add(transaction, silo, keeps, now).await?;
+                written.silos_added += 1;
+            } else if !silo.head.deleted && change(transaction, silo, head.is_some(), now).await? {
+                written.silos_changed += 1;
+            }
+        }
+        written.history = transaction.add_missing_history(&self.history).await?;
+        for token in &self.tokens {
+            written.tokens += u64::from(transaction.add_missing_token(token).await?);
+        }
+        if keeps {
+            let arrived = transaction.revision().to_string();
+            transaction.set_fact(ARRIVED, &arrived).await?;
+        }
+        Ok(written)
+    }
+}
+
+/// Adds a silo that never was here. Its history comes from the export.
+async fn add(
+    transaction: &mut WriteTransaction,
+    silo: &TransferredSilo,
+    keeps: bool,
+    now: Time,
+) -> Result<(), ApplyError> {
+    let mut head = silo.head;
+    let mut records = silo.records.clone();
+    if keeps {
+        transaction.note_changed(&silo.id);
+    } else {
+        head.revision = transaction.take_revision(&silo.id);
+        head.updated_at = now;
+    }
+    for record in &mut records {
+        // To be brought counts as to be named: else an old export would expire at once.
+        record.last_seen = now;
+        if !keeps {
+            record.revision = head.revision;
+            record.updated_at = now;
+        }
+    }
+    transaction.insert_records(&silo.id, &records).await?;
+    transaction.set_silo_head(&silo.id, head, false).await?;
+    Ok(())
+}
+
+/// Sets a silo that is or was here to what the export says; false when it is so already.
+async fn change(
+    transaction: &mut WriteTransaction,
+    silo: &TransferredSilo,
+    is_there: bool,
+    now: Time,
+) -> Result<bool, ApplyError> {
+    let mut old: BTreeMap<Hostname, StoredRecord> = transaction
+        .whole_records(&silo.id)
+        .await?
+        .into_iter()
+        .map(|record| (record.hostname.clone(), record))
+        .collect();
+    let is_same = |new: &StoredRecord| {
+        old.get(&new.hostname)
+            .is_some_and(|old| old.addresses == new.addresses && old.attributes == new.attributes)
+    };
+    if is_there && old.len() == silo.records.len() && silo.records.iter().all(is_same) {
+        return Ok(false);
+    }
+    let actor = Actor {
+        via: Via::Import,
+        token: None,
+        client_ip: None,
+    };
+    let change = Change::begin(transaction, actor, &silo.id, now);
+    let mut history = Vec::new();
+    let mut added = Vec::new();
+    for new in &silo.records {
+        let before = old.remove(&new.hostname);
+        let addresses = before.as_ref().map(|old| old.addresses).unwrap_or_default();
+        history.extend(address_changes(&new.hostname, &addresses, &new.addresses));
+        let Some(before) = before else {
+            added.push(new_record(
+                new.hostname.clone(),
+                new.addresses,
+                new.attributes.clone(),
+                change.revision(),
+                now,
+            ));
+            continue;
+        };
+        let same_attributes = before.attributes == new.attributes;
+        if before.addresses == new.addresses && same_attributes {
+            continue;
+        }
+        transaction
+            .update_addresses(
+                &silo.id,
+                &new.hostname,
+                &new.addresses,
+                change.revision(),
+                now,
+            )
+            .await?;
+        if !same_attributes {
+            transaction
+                .update_attributes(&silo.id, &new.hostname, &new.attributes)
+                .await?;
+        }
+    }
+    for (hostname, gone) in &old {
+        history.extend(address_changes(
+            hostname,
+            &gone.addresses,
+            &Default::default(),
+        ));
+        transaction.delete_record(&silo.id, hostname).await?;
+    }
+    transaction.insert_records(&silo.id, &added).await?;
+    change.end(transaction, true, false, &history).await?;
+    Ok(true)
+}
+
+impl Command for EndImport {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        RaiseRevision { past: 0 }.run(transaction, now).await?;
+        transaction.remove_fact(ARRIVED).await?;
+        Ok(())
+    }
+}
+
+impl Command for RaiseRevision {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let past = transaction.revision().max(self.past).max(now.as_micros());
+        transaction.raise_revision(past + 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! Reads everything as of one moment, a page at a time, for an export.
+
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Executor, Row, Transaction};
+
+use super::dialect::Dialect;
+use super::history::HistoryRow;
+use super::silos::{head, record};
+use super::tokens::known_token;
+use super::{KnownToken, SealedKey, SiloHead, Store, StoreError, StoredRecord};
+use super::{hostname, optional, read_fact, silo_id, time};
+
+/// A silo with everything that is stored of it but its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferredSilo {
+    /// Its id.
+    pub id: SiloId,
+    /// Where it stands, there or deleted.
+    pub head: SiloHead,
+    /// Its records by hostname.
+    pub records: Vec<StoredRecord>,
+}
+
+/// A row of the history, with its silo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferredRow {
+    /// The silo.
+    pub silo: SiloId,
+    /// The row.
+    pub row: HistoryRow,
+}
+
+/// A token with everything that is stored of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferredToken {
+    /// The token and its hash.
+    pub known: KnownToken,
+    /// Its sealed signing key.
+    pub signing_key: SealedKey,
+}
+
+/// The database as of one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    dialect: Dialect,
+    inner: Transaction<'static, Any>,
+}
+
+impl Store {
+    /// Begins to read the database as of now, whoever writes meanwhile.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let mut inner = self.readers.begin().await?;
+        if let Some(setup) = self.dialect.snapshot() {
+            inner.execute(setup).await?;
+        }
+        Ok(Snapshot {
+            dialect: self.dialect,
+            inner,
+        })
+    }
+}
+
+impl Snapshot {
+    /// A fact about this database.
+    pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+        read_fact(self.dialect, &mut self.inner, name).await
+    }
+
+    /// The silos that follow `after` in byte order, deleted ones too.
+    pub async fn silos(
+        &mut self,
+        after: Option<&SiloId>,
+        limit: i64,
+    ) -> Result<Vec<(SiloId, SiloHead)>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT revision, updated_at, deleted, id FROM silos WHERE id > ? \
+                 ORDER BY id LIMIT ?",
+            )
+            .bind(after.map_or("", SiloId::as_str).to_owned())
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| Ok((silo_id(row, 3)?, head(row)?)))
+            .collect()
+    }
+
+    /// All of a silo, which is bounded.
+    pub async fn silo(
+        &mut self,
+        id: SiloId,
+        head: SiloHead,
+    ) -> Result<TransferredSilo, StoreError> {
+        let records = self
+            .dialect
+            .query(
+                "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, expires_after, revision, \
+                 updated_at, last_seen FROM records WHERE silo = ? ORDER BY hostname",
+            )
+            .bind(id.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(record)
+            .collect::<Result<_, _>>()?;
+        Ok(TransferredSilo { id, head, records })
+    }
+
+    /// The rows of all history that follow `after`, oldest first.
+    pub async fn history(
+        &mut self,
+        after: Option<&TransferredRow>,
+        limit: i64,
+    ) -> Result<Vec<TransferredRow>, StoreError> {
+        const ROWS: &str = "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, \
+             token, client_ip, silo FROM history WHERE revision >= ? AND (revision > ? \
+             OR hostname > ? OR (hostname = ? AND family > ?)) \
+             ORDER BY revision, hostname, family LIMIT ?";
+        let after = after.map(|after| &after.row);
+        let revision = after.map_or(i64::MIN, |row| row.revision);
+        let name = after.map_or("", |row| row.hostname.as_str());
+        self.dialect
+            .query(ROWS)
+            .bind(revision)
+            .bind(revision)
+            .bind(name.to_owned())
+            .bind(name.to_owned())
+            .bind(after.map_or(0, |row| row.family))
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(history_row)
+            .collect()
+    }
+
+    /// The tokens whose ids follow `after`, revoked ones too.
+    pub async fn tokens(
+        &mut self,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<TransferredToken>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
+                 last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
+                 ORDER BY id LIMIT ?",
+            )
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(TransferredToken {
+                    known: known_token(row)?,
+                    signing_key: SealedKey(row.try_get(10)?),
+                })
+            })
+            .collect()
+    }
+}
+
+fn history_row(row: &AnyRow) -> Result<TransferredRow, StoreError> {
+    let hostname: Hostname = hostname(row, 2)?;
+    Ok(TransferredRow {
+        silo: silo_id(row, 9)?,
+        row: HistoryRow {
+            at: time(row, 0)?,
+            revision: row.try_get(1)?,
+            hostname,
+            family: row.try_get(3)?,
+            old: optional(row, 4, "address")?,
+            new: optional(row, 5, "address")?,
+            via: row.try_get(6)?,
+            token: row.try_get(7)?,
+            client_ip: optional(row, 8, "address")?,
+        },
+    })
+}

@@ -1,0 +1,213 @@
+//! Reads an export in.
+
+use std::io::{BufRead, Read};
+
+use thiserror::Error;
+
+use super::line::{Counts, FORMAT, Header, Line, VERSION};
+use crate::registry::{ApplyError, BeginImport, EndImport, ImportPart, Registry};
+
+/// The longest line: a silo of the most records, each with the longest of all that it can carry.
+const MAX_LINE: u64 = 128 * 1024 * 1024;
+/// How much is committed at once: so many lines, or so many bytes of them.
+const PART_LINES: usize = 1000;
+const PART_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why an import ended early. What was read in before stays; the same export can be read in again.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// The input can't be read.
+    #[error("cannot read the export: {0}")]
+    Input(#[from] std::io::Error),
+    /// A line is not of the format.
+    #[error("line {number}: {wrong}")]
+    Line {
+        /// Which line, from 1.
+        number: u64,
+        /// What is wrong with it.
+        wrong: String,
+    },
+    /// The last line is missing.
+    #[error(
+        "the export is cut short after line {0}: what it holds is read in, the whole one can be read in over it"
+    )]
+    CutShort(u64),
+    /// The database failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// What an import came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// What the export holds.
+    pub read: Counts,
+    /// Silos that were not there, deleted ones too.
+    pub silos_added: u64,
+    /// Silos that were there and are now as in the export.
+    pub silos_changed: u64,
+    /// Rows of the history that were not there.
+    pub history: u64,
+    /// Tokens that were not there.
+    pub tokens: u64,
+}
+
+/// An export of which the first line was read.
+#[derive(Debug)]
+pub struct Import<R> {
+    lines: Lines<R>,
+    key: Option<String>,
+}
+
+impl<R: BufRead> Import<R> {
+    /// Reads the first line.
+    pub fn begin(input: R) -> Result<Self, ImportError> {
+        let mut lines = Lines {
+            input,
+            number: 0,
+            line: Vec::new(),
+        };
+        if !lines.next()? {
+            return Err(ImportError::CutShort(0));
+        }
+        let is_export = |header: &Header| header.format == FORMAT;
+        let header: Header = serde_json::from_slice(&lines.line)
+            .ok()
+            .filter(is_export)
+            .ok_or_else(|| lines.wrong("this is no export of silo-hub"))?;
+        if header.version != VERSION {
+            return Err(lines.wrong(format!(
+                "an export of version {}, and this program reads version {VERSION}",
+                header.version
+            )));
+        }
+        Ok(Self {
+            lines,
+            key: header.key,
+        })
+    }
+
+    /// The fingerprint of the hub's key that the tokens need; `None`: there are no tokens.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Reads the rest in, part by part.
+    pub async fn read_in(mut self, registry: &Registry) -> Result<Imported, ImportError> {
+        let mut imported = Imported::default();
+        registry.apply(BeginImport).await?;
+        loop {
+            let mut part = ImportPart::default();
+            let read = self.read_part(&mut part, &mut imported.read);
+            // What stands before a wrong line counts.
+            let written = registry.apply(part).await?;
+            imported.silos_added += written.silos_added;
+            imported.silos_changed += written.silos_changed;
+            imported.history += written.history;
+            imported.tokens += written.tokens;
+            if let Rest::End = read? {
+                registry.apply(EndImport).await?;
+                return Ok(imported);
+            }
+        }
+    }
+
+    fn read_part(
+        &mut self,
+        part: &mut ImportPart,
+        counts: &mut Counts,
+    ) -> Result<Rest, ImportError> {
+        let (mut lines, mut bytes) = (0, 0);
+        while lines < PART_LINES && bytes < PART_BYTES {
+            if !self.lines.next()? {
+                return Err(ImportError::CutShort(self.lines.number));
+            }
+            lines += 1;
+            bytes += self.lines.line.len();
+            let line = serde_json::from_slice(&self.lines.line)
+                .map_err(|error| self.lines.wrong(in_words(&error)))?;
+            let wrong = |wrong: String| self.lines.wrong(wrong);
+            match line {
+                Line::Silo(silo) => {
+                    part.silos.push(silo.check().map_err(wrong)?);
+                    counts.silos += 1;
+                }
+                Line::History(row) => {
+                    part.history.push(row.check().map_err(wrong)?);
+                    counts.history += 1;
+                }
+                Line::Token(_) if self.key.is_none() => {
+                    return Err(wrong("a token, and the first line names no key".to_owned()));
+                }
+                Line::Token(token) => {
+                    part.tokens.push(token.check().map_err(wrong)?);
+                    counts.tokens += 1;
+                }
+                Line::End(said) if said != *counts => {
+                    return Err(wrong("lines are missing before this last one".to_owned()));
+                }
+                Line::End(_) => {
+                    return if self.lines.next()? {
+                        Err(self.lines.wrong("nothing follows the last line"))
+                    } else {
+                        Ok(Rest::End)
+                    };
+                }
+            }
+        }
+        Ok(Rest::More)
+    }
+}
+
+/// Whether there is more after a part.
+#[derive(Debug)]
+enum Rest {
+    More,
+    End,
+}
+
+/// What is wrong with a line that is no JSON of ours; the line itself counts as line 1 there.
+fn in_words(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    match words.rsplit_once(" at line 1 column ") {
+        Some((words, column)) => format!("{words} (column {column})"),
+        None => words,
+    }
+}
+
+/// The lines of the input, of which one at a time is held.
+#[derive(Debug)]
+struct Lines<R> {
+    input: R,
+    number: u64,
+    line: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads the next line that is not blank; false at the end.
+    fn next(&mut self) -> Result<bool, ImportError> {
+        loop {
+            self.line.clear();
+            let mut limited = self.input.by_ref().take(MAX_LINE);
+            if limited.read_until(b'\n', &mut self.line)? == 0 {
+                return Ok(false);
+            }
+            self.number += 1;
+            if self.line.len() as u64 == MAX_LINE {
+                return Err(self.wrong("longer than any line of an export"));
+            }
+            if !self.line.trim_ascii().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// An error in the present line; what it quotes of it is cut and made fit for a terminal.
+    fn wrong(&self, wrong: impl Into<String>) -> ImportError {
+        let fit = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        ImportError::Line {
+            number: self.number,
+            wrong: wrong.into().chars().take(300).map(fit).collect(),
+        }
+    }
+}

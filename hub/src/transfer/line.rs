@@ -1,0 +1,342 @@
+//! The lines of an export, and what a line must be to be believed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use silo_shared::credential::TokenId;
+use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, SiloId, check_address};
+
+use crate::domain::change::Attributes;
+use crate::domain::time::Time;
+use crate::domain::token::{CredentialHash, Token, TokenSpec};
+use crate::store::{
+    HistoryRow, KnownToken, SealedKey, SiloHead, StoredRecord, TransferredRow, TransferredSilo,
+    TransferredToken,
+};
+
+/// What the first line says.
+pub(super) const FORMAT: &str = "silo-export";
+/// The version that this program writes and reads.
+pub(super) const VERSION: u32 = 1;
+/// Revisions stay below this: JSON readers hold whole numbers up to here.
+const MAX_REVISION: i64 = 1 << 53;
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub(super) format: String,
+    pub(super) version: u32,
+    /// The fingerprint of the hub's key that sealed the tokens' keys; absent: no tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<String>,
+}
+
+/// Any other line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    Silo(SiloLine),
+    History(HistoryLine),
+    Token(TokenLine),
+    End(Counts),
+}
+
+/// How much there was of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Silos, tombstones too.
+    pub silos: u64,
+    /// Rows of the history.
+    pub history: u64,
+    /// Tokens.
+    pub tokens: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SiloLine {
+    id: SiloId,
+    revision: i64,
+    updated_at: Time,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    records: Vec<RecordLine>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordLine {
+    hostname: Hostname,
+    ips: Vec<IpAddr>,
+    revision: i64,
+    updated_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notify: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ipv6_suffix: Option<Ipv6Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_after: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryLine {
+    at: Time,
+    revision: i64,
+    silo: SiloId,
+    hostname: Hostname,
+    old_ip: Option<IpAddr>,
+    new_ip: Option<IpAddr>,
+    via: String,
+    token: Option<String>,
+    client_ip: Option<IpAddr>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenLine {
+    id: String,
+    name: String,
+    role: String,
+    silos: Vec<String>,
+    hostnames: Option<Vec<String>>,
+    created_at: Time,
+    expires_at: Option<Time>,
+    revoked_at: Option<Time>,
+    last_used_at: Option<Time>,
+    credential_hash: String,
+    signing_key: String,
+}
+
+impl From<TransferredSilo> for SiloLine {
+    fn from(silo: TransferredSilo) -> Self {
+        Self {
+            id: silo.id,
+            revision: silo.head.revision,
+            updated_at: silo.head.updated_at,
+            deleted: silo.head.deleted,
+            records: silo.records.into_iter().map(RecordLine::from).collect(),
+        }
+    }
+}
+
+impl From<StoredRecord> for RecordLine {
+    fn from(record: StoredRecord) -> Self {
+        Self {
+            hostname: record.hostname,
+            ips: record.addresses.iter().collect(),
+            revision: record.revision,
+            updated_at: record.updated_at,
+            comment: record.attributes.comment,
+            notify: record.attributes.notify,
+            ipv6_suffix: record.attributes.ipv6_suffix,
+            expires_after: record.attributes.expires_after,
+        }
+    }
+}
+
+impl From<TransferredRow> for HistoryLine {
+    fn from(TransferredRow { silo, row }: TransferredRow) -> Self {
+        Self {
+            at: row.at,
+            revision: row.revision,
+            silo,
+            hostname: row.hostname,
+            old_ip: row.old,
+            new_ip: row.new,
+            via: row.via,
+            token: row.token,
+            client_ip: row.client_ip,
+        }
+    }
+}
+
+impl From<TransferredToken> for TokenLine {
+    fn from(TransferredToken { known, signing_key }: TransferredToken) -> Self {
+        let Token {
+            id,
+            spec,
+            created_at,
+            revoked_at,
+            last_used_at,
+        } = known.token;
+        Self {
+            id: id.to_string(),
+            name: spec.name,
+            role: spec.role.to_string(),
+            silos: spec.silos,
+            hostnames: spec.hostnames,
+            created_at,
+            expires_at: spec.expires_at,
+            revoked_at,
+            last_used_at,
+            credential_hash: known.credential_hash.to_string(),
+            signing_key: signing_key.0,
+        }
+    }
+}
+
+/// Why a line that can be read is not believed.
+pub(super) type Wrong = String;
+
+fn check_revision(revision: i64) -> Result<(), Wrong> {
+    if (1..MAX_REVISION).contains(&revision) {
+        Ok(())
+    } else {
+        Err(format!("{revision} is no revision"))
+    }
+}
+
+impl SiloLine {
+    pub(super) fn check(self) -> Result<TransferredSilo, Wrong> {
+        check_revision(self.revision)?;
+        if self.deleted && !self.records.is_empty() {
+            return Err(format!("{}: a deleted silo has no records", self.id));
+        }
+        let mut records = BTreeMap::new();
+        let mut pairs = 0;
+        for line in self.records {
+            let record = line.check(self.revision)?;
+            pairs += record.addresses.iter().count();
+            if let Some(twice) = records.insert(record.hostname.clone(), record) {
+                return Err(format!("{} stands there twice", twice.hostname));
+            }
+        }
+        if pairs > MAX_RECORDS {
+            return Err(format!("a silo holds at most {MAX_RECORDS} records"));
+        }
+        Ok(TransferredSilo {
+            id: self.id,
+            head: SiloHead {
+                revision: self.revision,
+                updated_at: self.updated_at,
+                deleted: self.deleted,
+            },
+            records: records.into_values().collect(),
+        })
+    }
+}
+
+impl RecordLine {
+    fn check(self, newest: i64) -> Result<StoredRecord, Wrong> {
+        let wrong = |what: &str| Err(format!("{}: {what}", self.hostname));
+        check_revision(self.revision)?;
+        if self.revision > newest {
+            return wrong("a record's revision is not above its silo's");
+        }
+        let mut addresses = Addresses::default();
+        for ip in &self.ips {
+            let ip = check_address(*ip).map_err(|error| format!("{}: {error}", self.hostname))?;
+            if addresses.set(ip).is_some() {
+                return wrong("at most one address a family");
+            }
+        }
+        if addresses.is_empty() {
+            return wrong("a record has an address");
+        }
+        let attributes = Attributes {
+            comment: self.comment,
+            notify: self.notify,
+            ipv6_suffix: self.ipv6_suffix,
+            expires_after: self.expires_after,
+        };
+        if let Err(error) = attributes.check() {
+            return Err(format!("{}: {error}", self.hostname));
+        }
+        Ok(StoredRecord {
+            hostname: self.hostname,
+            addresses,
+            attributes,
+            revision: self.revision,
+            updated_at: self.updated_at,
+            // Set by whoever writes it: to be brought counts as to be named.
+            last_seen: self.updated_at,
+        })
+    }
+}
+
+impl HistoryLine {
+    pub(super) fn check(self) -> Result<TransferredRow, Wrong> {
+        check_revision(self.revision)?;
+        let family = |ip: Option<IpAddr>| ip.map(Family::of);
+        let family = match (family(self.old_ip), family(self.new_ip)) {
+            (Some(old), Some(new)) if old != new => {
+                return Err("old_ip and new_ip are of one family".to_owned());
+            }
+            (Some(family), _) | (None, Some(family)) => family,
+            (None, None) => return Err("one of old_ip and new_ip is set".to_owned()),
+        };
+        let is_word = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        if !(1..=16).contains(&self.via.len()) || !is_word(&self.via) {
+            return Err("via is a word of at most 16 letters".to_owned());
+        }
+        if let Some(token) = &self.token {
+            TokenId::parse(token).map_err(|error| error.to_string())?;
+        }
+        Ok(TransferredRow {
+            silo: self.silo,
+            row: HistoryRow {
+                at: self.at,
+                revision: self.revision,
+                hostname: self.hostname,
+                family: family.number().into(),
+                old: self.old_ip,
+                new: self.new_ip,
+                via: self.via,
+                token: self.token,
+                client_ip: self.client_ip,
+            },
+        })
+    }
+}
+
+impl TokenLine {
+    pub(super) fn check(self) -> Result<TransferredToken, Wrong> {
+        let id = TokenId::parse(&self.id).map_err(|error| error.to_string())?;
+        let spec = TokenSpec {
+            name: self.name,
+            role: self
+                .role
+                .parse()
+                .map_err(|error| format!("{id}: {error}"))?,
+            silos: self.silos,
+            hostnames: self.hostnames,
+            // One that has ended is a token all the same, and stays ended.
+            expires_at: None,
+        };
+        let mut spec = spec.check(Time::default()).map_err(|errors| {
+            let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            format!("{id}: {}", words.join("; "))
+        })?;
+        spec.expires_at = self.expires_at;
+        let credential_hash = CredentialHash::parse(&self.credential_hash)
+            .ok_or_else(|| format!("{id}: credential_hash has 64 hexadecimal digits"))?;
+        let sealed = STANDARD.decode(&self.signing_key);
+        if !sealed.is_ok_and(|bytes| bytes.len() <= 256) {
+            return Err(format!("{id}: signing_key is base64 of at most 256 bytes"));
+        }
+        Ok(TransferredToken {
+            known: KnownToken {
+                token: Token {
+                    id,
+                    spec,
+                    created_at: self.created_at,
+                    revoked_at: self.revoked_at,
+                    last_used_at: self.last_used_at,
+                },
+                credential_hash,
+            },
+            signing_key: SealedKey(self.signing_key),
+        })
+    }
+}

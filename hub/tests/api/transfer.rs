@@ -1,0 +1,354 @@
+//! What is exported, read in again, here or elsewhere.
+
+use std::collections::HashSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use silo_hub::open_hub::OpenHub;
+use silo_hub::transfer::{Import, ImportError, Imported, export};
+
+use crate::common::{TestHub, revision};
+
+async fn exported(open: &OpenHub, tokens: bool) -> String {
+    let mut output = Vec::new();
+    export(&open.store, tokens, &mut output)
+        .await
+        .expect("the database answers");
+    String::from_utf8(output).expect("JSON is UTF-8")
+}
+
+async fn import(open: &OpenHub, text: &str) -> Result<Imported, ImportError> {
+    Import::begin(text.as_bytes())?
+        .read_in(&open.registry)
+        .await
+}
+
+/// Silos with everything that can be exported.
+async fn fill(hub: &TestHub) {
+    hub.put_silo(
+        "office",
+        &[("db", "10.0.0.5"), ("db", "fd00::5"), ("web", "10.0.0.7")],
+    )
+    .await;
+    hub.put("/silos/office/records/db")
+        .json(&json!({
+            "ip": "10.0.0.6", "comment": "Gestell 3 «ä»", "notify": "a@lan",
+            "ipv6_suffix": "::5", "expires_after": 3600,
+        }))
+        .await;
+    hub.put_silo("empty", &[]).await;
+    hub.put_silo("gone", &[("x", "10.0.0.9")]).await;
+    hub.delete("/silos/gone").await;
+    hub.delete("/silos/office/records/web").await;
+    hub.credential("write", &["office"], &["nas-*"]).await;
+}
+
+async fn silo(hub: &TestHub, id: &str) -> Value {
+    hub.get(&format!("/silos/{id}")).await.json()
+}
+
+#[tokio::test]
+async fn an_empty_database_takes_over_everything_with_its_revisions() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let (target, to) = TestHub::start_in_parts().await;
+    let text = exported(&from, false).await;
+    let imported = import(&to, &text).await.unwrap();
+    assert_eq!((imported.silos_added, imported.silos_changed), (3, 0));
+    assert_eq!(imported.read.history, imported.history);
+    assert_eq!(exported(&to, false).await, text);
+    assert_eq!(silo(&target, "office").await, silo(&source, "office").await);
+    assert_eq!(target.get("/silos/gone").await.status, 404);
+    let record = target.get("/silos/office/records/db").await.json();
+    assert_eq!(record["comment"], "Gestell 3 «ä»");
+    let highest = revision(&silo(&source, "office").await);
+    let next = revision(&target.put_silo("new", &[]).await.json());
+    assert!(next > highest + 1);
+}
+
+#[tokio::test]
+async fn a_second_import_adds_nothing() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let text = exported(&from, false).await;
+    let (_target, to) = TestHub::start_in_parts().await;
+    import(&to, &text).await.unwrap();
+    for open in [&from, &to] {
+        let again = import(open, &text).await.unwrap();
+        assert_eq!(again.read.silos, 3);
+        let Imported {
+            silos_added,
+            silos_changed,
+            history,
+            tokens,
+            ..
+        } = again;
+        assert_eq!((silos_added, silos_changed, history, tokens), (0, 0, 0, 0));
+        assert_eq!(exported(open, false).await, text);
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_use_gives_new_revisions_and_says_how_they_came() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let (target, to) = TestHub::start_in_parts().await;
+    target.put_silo("own", &[("a", "10.2.0.1")]).await;
+    target.put_silo("gone", &[("here", "10.2.0.2")]).await;
+    let old = target
+        .put_silo("office", &[("db", "10.2.0.3"), ("extra", "10.2.0.4")])
+        .await;
+    let untouched = [silo(&target, "own").await, silo(&target, "gone").await];
+    let held = silo(&target, "office").await;
+    let imported = import(&to, &exported(&from, false).await).await.unwrap();
+    assert_eq!((imported.silos_added, imported.silos_changed), (1, 1));
+    assert_eq!(
+        [silo(&target, "own").await, silo(&target, "gone").await],
+        untouched
+    );
+    let new = silo(&target, "office").await;
+    assert_eq!(
+        new["dnsrecords"],
+        silo(&source, "office").await["dnsrecords"]
+    );
+    assert!(revision(&new) > revision(&held));
+    let rows = target.history("office").await;
+    let of = |via: &str| rows.iter().filter(|row| row["via"] == via).count();
+    assert_eq!(of("import"), 3, "{rows:?}");
+    assert_eq!(rows[0]["revision"], new["revision"]);
+    let kept = target
+        .get("/silos/office")
+        .header("if-none-match", &old.etag())
+        .await;
+    assert_eq!(kept.status, 200, "an old tag matches nothing new");
+    // A silo that never was here has a new revision as well, and its own history below it.
+    let empty = silo(&target, "empty").await;
+    assert!(revision(&empty) > revision(&untouched[1]));
+}
+
+#[tokio::test]
+async fn a_cut_short_import_is_completed_by_the_whole_one() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let text = exported(&from, false).await;
+    let lines: Vec<&str> = text.lines().collect();
+    for cut in 1..lines.len() {
+        let (target, to) = TestHub::start_in_parts().await;
+        let error = import(&to, &lines[..cut].join("\n")).await.unwrap_err();
+        assert!(
+            matches!(error, ImportError::CutShort(at) if at == cut as u64),
+            "{error}"
+        );
+        let half = &lines[cut][..lines[cut].len() / 2];
+        let error = import(&to, &format!("{}\n{half}", lines[..cut].join("\n"))).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("line {}: ", cut + 1)), "{error}");
+        import(&to, &text).await.unwrap();
+        assert_eq!(exported(&to, false).await, text, "cut after line {cut}");
+        assert_eq!(silo(&target, "office").await, silo(&source, "office").await);
+    }
+}
+
+#[tokio::test]
+async fn whoever_writes_into_a_cut_short_import_ends_the_keeping_of_revisions() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let text = exported(&from, false).await;
+    let (target, to) = TestHub::start_in_parts().await;
+    let lines: Vec<&str> = text.lines().collect();
+    import(&to, &lines[..2].join("\n")).await.unwrap_err();
+    let own = revision(&target.put_silo("own", &[]).await.json());
+    import(&to, &text).await.unwrap();
+    let office = silo(&target, "office").await;
+    assert!(revision(&office) > own);
+    assert_eq!(
+        office["dnsrecords"],
+        silo(&source, "office").await["dnsrecords"]
+    );
+}
+
+#[tokio::test]
+async fn tokens_go_on_where_the_key_is_the_same() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let reader = source.credential("read", &["office"], &[]).await;
+    let revoked = source.credential("read", &["office"], &[]).await;
+    source.delete(&format!("/tokens/{}", &revoked[5..15])).await;
+    let text = exported(&from, true).await;
+    for secret in [&reader[16..], &revoked[16..], &source.admin[16..]] {
+        assert!(!text.contains(secret), "an export shows a credential");
+    }
+    let (target, to) = TestHub::start_in_parts().await;
+    let imported = import(&to, &text).await.unwrap();
+    assert_eq!(imported.tokens, 4);
+    let status = async |credential: &str| {
+        let call = target.open_call(Method::GET, "/silos/office");
+        call.bearer(credential).await.status
+    };
+    assert_eq!(status(&reader).await, 200);
+    assert_eq!(status(&source.admin).await, 200);
+    assert_eq!(status(&revoked).await, 401);
+    assert_eq!(import(&to, &text).await.unwrap().tokens, 0);
+    assert!(!exported(&from, false).await.contains("\"token\":{"));
+}
+
+#[tokio::test]
+async fn a_revert_goes_behind_an_import() {
+    let (source, from) = TestHub::start_in_parts().await;
+    let first = source
+        .put_silo("office", &[("db", "10.0.0.5")])
+        .await
+        .json();
+    source.put_silo("office", &[("db", "10.0.0.6")]).await;
+    let (target, to) = TestHub::start_in_parts().await;
+    target.put_silo("own", &[]).await;
+    import(&to, &exported(&from, false).await).await.unwrap();
+    let command = crate::revert::command("office", revision(&first));
+    to.registry.apply(command).await.unwrap();
+    assert_eq!(
+        silo(&target, "office").await["dnsrecords"],
+        first["dnsrecords"]
+    );
+}
+
+#[tokio::test]
+async fn hostile_lines_are_named_by_number_and_change_nothing() {
+    let (source, from) = TestHub::start_in_parts().await;
+    fill(&source).await;
+    let text = exported(&from, true).await;
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let place = |kind: &str, word: &str| {
+        lines
+            .iter()
+            .position(|line| line[kind].to_string().contains(word))
+            .unwrap()
+    };
+    let (office, gone) = (place("silo", "\"office\""), place("silo", "\"gone\""));
+    let (row, token) = (place("history", "10.0.0.5"), place("token", "nas-"));
+    let record = "/silo/records/0";
+    let far = json!(i64::MAX);
+    let long = json!("x".repeat(1001));
+    let cases = [
+        (office, "/silo/id", json!("../etc")),
+        (office, "/silo/revision", far.clone()),
+        (office, "/silo/revision", json!(-1)),
+        (office, "/silo/revision", json!(1)),
+        (office, "/silo/revision", json!("7")),
+        (office, "/silo/updated_at", json!("yesterday")),
+        (office, "/silo/deleted", json!(true)),
+        (office, "/silo/records", json!(7)),
+        (office, &format!("{record}/hostname"), json!("localhost")),
+        (office, &format!("{record}/ips"), json!([])),
+        (
+            office,
+            &format!("{record}/ips"),
+            json!(["10.0.0.1", "10.0.0.2"]),
+        ),
+        (office, &format!("{record}/ips"), json!(["0.0.0.0"])),
+        (
+            office,
+            &format!("{record}/ips"),
+            json!(["10.0.0.1\n10.0.0.2 x"]),
+        ),
+        (office, &format!("{record}/comment"), long.clone()),
+        (office, &format!("{record}/comment"), json!("a\0b")),
+        (
+            office,
+            &format!("{record}/notify"),
+            json!("a@lan\r\nBcc: b@lan"),
+        ),
+        (office, &format!("{record}/expires_after"), json!(1)),
+        (gone, "/silo", json!({"id": "gone"})),
+        (gone, "/silo/root", json!(1)),
+        (row, "/history/revision", far),
+        (row, "/history/old_ip", json!("fd00::1")),
+        (row, "/history/new_ip", json!(null)),
+        (row, "/history/via", json!("'; DROP TABLE silos")),
+        (row, "/history/token", json!("x")),
+        (token, "/token/id", json!("short")),
+        (token, "/token/role", json!("root")),
+        (token, "/token/silos", json!([])),
+        (token, "/token/name", long),
+        (token, "/token/credential_hash", json!("\u{1b}[2J")),
+        (token, "/token/signing_key", json!("€")),
+        (lines.len() - 1, "/end/silos", json!(9)),
+        (lines.len() - 1, "/end", json!([])),
+    ];
+    let (_target, to) = TestHub::start_in_parts().await;
+    for (at, pointer, value) in cases {
+        let mut wrong = lines.clone();
+        match wrong[at].pointer_mut(pointer) {
+            Some(place) => *place = value.clone(),
+            None => {
+                let (parent, member) = pointer.rsplit_once('/').unwrap();
+                wrong[at].pointer_mut(parent).unwrap()[member] = value.clone();
+            }
+        }
+        let wrong: Vec<String> = wrong.iter().map(Value::to_string).collect();
+        let error = import(&to, &wrong.join("\n")).await.unwrap_err();
+        let (pointer, error) = (pointer.to_owned(), error.to_string());
+        assert!(
+            error.starts_with(&format!("line {}: ", at + 1)),
+            "{pointer} {value}: {error}"
+        );
+        assert!(
+            error.len() < 1000 && !error.contains(char::is_control),
+            "{error:?}"
+        );
+    }
+    for garbage in [
+        "{",
+        "null",
+        "\u{feff}{}",
+        "{\"format\":\"x\",\"version\":1}",
+        "[]",
+    ] {
+        let error = import(&to, garbage).await.unwrap_err().to_string();
+        assert!(error.starts_with("line 1: "), "{error}");
+    }
+    let error = import(&to, "{\"format\":\"silo-export\",\"version\":2}").await;
+    assert!(error.unwrap_err().to_string().contains("version 2"));
+    let deep = format!("{}\n{}", lines[0], "[".repeat(100_000));
+    assert!(
+        import(&to, &deep)
+            .await
+            .unwrap_err()
+            .to_string()
+            .starts_with("line 2: ")
+    );
+    assert!(matches!(
+        import(&to, "").await,
+        Err(ImportError::CutShort(0))
+    ));
+    let after = format!("{text}{}", lines[office]);
+    let error = import(&to, &after).await.unwrap_err().to_string();
+    assert!(error.contains("nothing follows"), "{error}");
+    // After all that the whole export is read in as if nothing had been.
+    import(&to, &text).await.unwrap();
+    let (have, want) = (exported(&to, false).await, exported(&from, false).await);
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<HashSet<_>>();
+    assert_eq!(lines(&have), lines(&want));
+}
+
+#[tokio::test]
+async fn many_pages_hold_everything() {
+    let (source, from) = TestHub::start_in_parts().await;
+    let names: Vec<String> = (0..1203).map(|number| format!("h{number}")).collect();
+    let rows: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), "10.0.0.1"))
+        .collect();
+    source.put_silo("many", &rows).await;
+    source.put_silo("many", &rows[..1000]).await;
+    for number in 0..1100 {
+        source.put_silo(&format!("s{number}"), &[]).await;
+    }
+    let text = exported(&from, false).await;
+    let (_target, to) = TestHub::start_in_parts().await;
+    let imported = import(&to, &text).await.unwrap();
+    assert_eq!((imported.silos_added, imported.history), (1101, 1203 + 203));
+    assert_eq!(exported(&to, false).await, text);
+}
