@@ -1,10 +1,9 @@
 //! The command line: verbs, and flags that are also read from the environment.
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::builder::{BoolishValueParser, Resettable};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use silo_shared::connection::TokenFileMode;
 use silo_shared::program::LogFormat;
@@ -21,21 +20,6 @@ pub(crate) struct Cli {
     pub(crate) verb: Option<Verb>,
     #[command(flatten)]
     pub(crate) flags: Flags,
-}
-
-impl Cli {
-    /// Reads the command line and the environment. A variable that is empty counts as not set, since
-    /// containers set them so.
-    pub(crate) fn read() -> Self {
-        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        let mut matches = Self::command()
-            .mut_args(|arg| match arg.get_env() {
-                Some(name) if is_empty(name) => arg.env(Resettable::Reset),
-                _ => arg,
-            })
-            .get_matches();
-        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
-    }
 }
 
 const AFTER_HELP: &str = "\

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use silo_shared::output::Output;
-use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
+use silo_shared::program::{DONE, LogFormat, failed, misused, read_command_line, start_logging};
 
 use crate::agent::AgentError;
 use crate::cli::{Cli, Flags, Verb};
@@ -42,7 +42,7 @@ const PROGRAM: &str = "silo-downstream";
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
 fn main() -> ExitCode {
-    let Cli { verb, flags } = Cli::read();
+    let Cli { verb, flags } = read_command_line::<Cli>();
     match verb.unwrap_or_default() {
         Verb::Once => work(&flags, |settings, output| {
             wait(agent::once(settings, output))

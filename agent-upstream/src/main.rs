@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use jiff::Timestamp;
 use silo_shared::output::Output;
-use silo_shared::program::{DONE, LogFormat, failed, misused, start_logging};
+use silo_shared::program::{DONE, LogFormat, failed, misused, read_command_line, start_logging};
 use tokio::time::Instant;
 
 use crate::agent::RunTime;
@@ -34,7 +34,7 @@ const CONFIG_EXAMPLE: &str = include_str!("../../config/upstream.yaml");
 const RUN_TIMEOUT: Duration = Duration::from_secs(29);
 
 fn main() -> ExitCode {
-    let Cli { verb, flags } = Cli::read();
+    let Cli { verb, flags } = read_command_line::<Cli>();
     match verb.unwrap_or_default() {
         verb @ (Verb::Once | Verb::Check) => call_hub(&verb, &flags),
         Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),

@@ -1,7 +1,5 @@
 //! Hubs on a PostgreSQL of their own.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::{Duration, Instant};
 
 use reqwest::Method;

@@ -4,7 +4,7 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use silo_shared::program::read_command_line;
 
 /// Reading a rendered silo is mostly small allocations, which this does faster than the system's.
 #[global_allocator]
@@ -12,5 +12,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    cli::run(cli::Cli::parse()).await
+    cli::run(read_command_line()).await
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 use silo_shared::config::{ConfigError, read_yaml};
+use silo_shared::network::Network;
 use silo_shared::program::LogFormat;
 
 use crate::store::DatabaseUrl;
@@ -55,7 +56,7 @@ pub struct HubFile {
     data_dir: Option<PathBuf>,
     key_file: Option<PathBuf>,
     migrate: Option<bool>,
-    trusted_proxies: Vec<IpNet>,
+    trusted_proxies: Vec<Network<IpNet>>,
     view_mib: Option<u64>,
     retention_days: Option<u32>,
     log_format: Option<LogFormat>,
@@ -128,7 +129,11 @@ impl HubSettings {
                 .unwrap_or_else(|| Path::new(DEFAULT_DATA_DIR).to_owned()),
             key_file: args.key_file.or(file.key_file),
             migrate: !args.no_migrate && file.migrate.unwrap_or(true),
-            trusted_proxies: file.trusted_proxies,
+            trusted_proxies: file
+                .trusted_proxies
+                .into_iter()
+                .map(|network| network.0)
+                .collect(),
             view_bytes: file
                 .view_mib
                 .unwrap_or(DEFAULT_VIEW_MIB)

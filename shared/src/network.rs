@@ -1,5 +1,5 @@
-//! Networks as both agents' settings list them: `within` of the upstream, `policy.networks` of the
-//! downstream.
+//! Networks as settings list them: `within` of the upstream, `policy.networks` of the downstream,
+//! `trusted_proxies` of the hub.
 
 use std::net::IpAddr;
 use std::str::FromStr;
