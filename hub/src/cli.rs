@@ -52,6 +52,16 @@ enum Command {
     /// Carry whole silos; a running hub notices at once
     #[command(subcommand)]
     Silo(SiloCommand),
+    /// Copy the SQLite database into a new file, beside a running hub
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Put a copy in place of the SQLite database, while no hub serves it
+    Restore {
+        /// What `backup` wrote
+        file: PathBuf,
+    },
     /// Replace a lost key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -217,6 +227,8 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
         Command::Silo(command) => transfer::silo(settings, command).await,
+        Command::Backup { file } => transfer::back_up(&settings, &file).await,
+        Command::Restore { file } => transfer::put_back(&settings, &file).await,
         Command::Key(KeyCommand::Reset) => {
             with_hub(settings, async |hub| {
                 let file = hub.reset_key().await?;

@@ -143,6 +143,11 @@ pub fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
     }
 }
 
+/// Makes a new, empty file readable by its owner alone.
+pub fn make_private_file(file: &Path) -> Result<(), DataDirError> {
+    write_private(file, "")
+}
+
 /// Takes the lock that only one serving hub may hold on an embedded database; it ends with the file
 /// handle.
 pub fn lock_database_file(file: &Path) -> Result<File, DataDirError> {

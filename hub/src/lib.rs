@@ -4,6 +4,7 @@
 //! [`store`], [`revision`] → [`domain`] → `silo-shared`. Only [`store`] knows SQL, only [`registry`]
 //! writes, only `http/error.rs` maps errors to statuses, [`domain`] does no I/O.
 
+pub mod backup;
 pub mod contact;
 pub mod data_dir;
 pub mod domain;

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use silo_hub::backup::{BackupError, Restored, backup, restore};
+use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::{OpenHub, check_key, key_file};
 use silo_hub::registry::{Actor, RevertSilo, Reverted};
 use silo_hub::settings::HubSettings;
@@ -134,4 +136,43 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
         ))
     })
     .await
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Open(error) => error.into(),
+            BackupError::Server(_) | BackupError::NoDatabase(_) => Self::Misused(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Carries out `backup`.
+pub(super) async fn back_up(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
+    backup(settings, file).await?;
+    say(format_args!(
+        "copied the database into {}; the hub's key is not in it",
+        file.display()
+    ))
+}
+
+/// Carries out `restore`.
+pub(super) async fn put_back(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
+    let Restored {
+        file: database,
+        old,
+        key,
+    } = restore(settings, Clock::System, file).await?;
+    if let Err(error) = key {
+        tracing::warn!("{error}");
+    }
+    say(format_args!(
+        "{} is as it was when it was copied: tokens revoked since then count again",
+        database.display()
+    ))?;
+    if let Some(old) = old {
+        say(format_args!("what was there lies in {}", old.display()))?;
+    }
+    Ok(())
 }

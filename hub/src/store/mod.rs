@@ -4,6 +4,7 @@
 //! [`WriteTransaction`] at a time, which locks the revision counter before it reads anything, hands
 //! out revisions, and gathers what must be told to the rest of the hub once it is durable.
 
+mod backup;
 mod dialect;
 mod history;
 mod migrations;

@@ -1,0 +1,71 @@
+//! Whole copies of an embedded database, and what must be known of one that is to be replaced.
+
+use std::path::Path;
+
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
+
+use super::{DatabaseUrl, Store, StoreError, read_counter};
+
+impl DatabaseUrl {
+    /// Connects beside whoever else does, and changes nothing.
+    async fn visit(&self) -> Result<AnyConnection, StoreError> {
+        sqlx::any::install_default_drivers();
+        let refused = |error: sqlx::Error| StoreError::Open {
+            url: self.to_string(),
+            cause: error.to_string(),
+        };
+        let options: AnyConnectOptions = self
+            .dialect
+            .connect_url(&self.url)
+            .parse()
+            .map_err(refused)?;
+        let options = options.disable_statement_logging();
+        let mut connection = options.connect().await.map_err(refused)?;
+        connection
+            .execute("PRAGMA busy_timeout = 5000")
+            .await
+            .map_err(refused)?;
+        Ok(connection)
+    }
+
+    /// Writes this embedded database as of now into an empty file, beside whoever writes; the copy is
+    /// whole without any other file.
+    pub async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
+        let mut connection = self.visit().await?;
+        let done = self
+            .dialect
+            .query("VACUUM INTO ?")
+            .bind(file.to_string_lossy().into_owned())
+            .execute(&mut connection)
+            .await;
+        connection.close().await?;
+        done?;
+        Ok(())
+    }
+
+    /// Brings an embedded database that nobody uses into its one file, without a log beside it;
+    /// answers its last revision.
+    pub async fn settle(&self) -> Result<i64, StoreError> {
+        let mut connection = self.visit().await?;
+        let settled = async {
+            let revision = read_counter(self.dialect, &mut connection, "revision").await?;
+            connection
+                .execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                .await?;
+            Ok(revision)
+        };
+        let settled = settled.await;
+        connection.close().await?;
+        settled
+    }
+}
+
+impl Store {
+    /// Whether an embedded database's file is sound.
+    pub async fn is_sound(&self) -> Result<bool, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let row = connection.fetch_one("PRAGMA quick_check(1)").await?;
+        Ok(row.try_get::<&str, _>(0)? == "ok")
+    }
+}
