@@ -143,6 +143,21 @@ async fn an_export_moves_a_hub_and_its_key_moves_the_tokens() {
         Some(2)
     );
 
+    // Also an empty hub that serves, which keeps the revisions.
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let empty = Hub::start(&other);
+    let caller = Caller::new(&empty, &empty.admin_token());
+    assert_eq!(caller.get("/silos/office").await.0, 404);
+    printed(&cli(empty.data_dir(), &bare, &["silo", "import", "-"]));
+    assert_eq!(
+        caller.get("/silos/office").await,
+        admin.get("/silos/office").await
+    );
+    let (_, next) = caller.put_ip("office", "db", "10.0.0.8").await.unwrap();
+    assert!(next["revision"].as_i64() > last.parse().ok());
+    assert_eq!(records(&caller).await[0]["ip"], "10.0.0.8");
+
     // A hub that serves notices what is imported beside it, and its tokens too.
     put(&admin, "db", "10.0.0.7").await;
     printed(&cli(hub.data_dir(), &text, &["silo", "import", "-"]));
