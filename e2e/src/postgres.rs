@@ -25,7 +25,7 @@ pub fn free_port() -> u16 {
 }
 
 impl Postgres {
-    /// Makes a cluster in an `en_US.UTF-8` locale and starts it.
+    /// Makes a cluster and starts it.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let this = Self {
@@ -41,7 +41,7 @@ impl Postgres {
         let arguments = [
             "--username=silo",
             "--auth=trust",
-            "--locale=en_US.UTF-8",
+            "--locale=C.UTF-8",
             "--encoding=UTF8",
         ];
         run(this
