@@ -1,11 +1,15 @@
 //! The REST interface against its contract: the real hub in this process, a real database, HTTP over
 //! the loopback. One module a subject; one binary, so that it is linked once.
+//!
+//! `SILO_TEST_ON` says on which database: `sqlite` unless it is set, or `postgres` or `mariadb`, by
+//! `scripts/with-databases --fast env SILO_TEST_ON=postgres cargo test -p silo-hub --test api`.
 
 mod away;
 mod bodies;
 mod common;
 mod concurrency;
 mod conditional;
+mod databases;
 mod expiry;
 mod failure_limit;
 mod history;
@@ -14,6 +18,7 @@ mod records;
 mod refused_input;
 mod revert;
 mod rights;
+mod several_hubs;
 mod silo_list;
 mod silos;
 mod start;

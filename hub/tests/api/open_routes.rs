@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::common::{TestHub, raw_status, settings};
+use crate::common::{Home, TestHub, raw_status};
 
 #[tokio::test]
 async fn ping_answers_get_post_and_put() {
@@ -43,11 +42,11 @@ async fn ip_is_the_callers_address_as_json_or_bare() {
 
 #[tokio::test]
 async fn ip_of_a_mapped_peer_is_printed_as_ipv4() {
-    let dir = Arc::new(TempDir::new().unwrap());
-    let settings = settings(dir.path());
+    let home = Arc::new(Home::new().await);
+    let settings = home.settings();
     let listener = TcpListener::bind("[::]:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut hub = TestHub::start_on(listener, dir, settings).await;
+    let mut hub = TestHub::start_on(listener, home, settings).await;
     hub.address = ([127, 0, 0, 1], port).into();
     let answer = hub.open_call(Method::GET, "/ip").await;
     assert_eq!(answer.text(), r#"{"ip":"127.0.0.1"}"#);

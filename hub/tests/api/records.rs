@@ -391,3 +391,39 @@ async fn a_record_is_read_conditionally() {
         404
     );
 }
+
+#[tokio::test]
+async fn texts_of_any_script_come_back_as_they_were_given() {
+    let hub = TestHub::start().await;
+    let longest = "\u{1f5a5}".repeat(1000);
+    let comments = [
+        "Küche, Straße, ÄÖÜ",
+        "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467} \u{1f680}",
+        "u\u{308} is not \u{fc}",
+        "日本語 עברית \t \" ' \\ % _ ? $1",
+        " spaces around  ",
+        "",
+        &longest,
+    ];
+    let path = |number: usize| format!("/silos/office/records/h{number}");
+    for (number, comment) in comments.iter().enumerate() {
+        let body = json!({"ip": "10.0.0.5", "comment": comment});
+        let made = hub.put(&path(number)).json(&body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        assert_eq!(made.json()["comment"], *comment);
+    }
+    let names = ["Gerät \u{1f680} Ü".to_owned(), "\u{1f511}".repeat(100)];
+    for name in &names {
+        hub.token(json!({"name": name, "role": "admin"})).await;
+    }
+    let hub = hub.restart().await;
+    for (number, comment) in comments.iter().enumerate() {
+        let record = hub.get(&path(number)).await.json();
+        assert_eq!(record["comment"], *comment, "{record}");
+    }
+    let tokens = hub.get("/tokens").await.json();
+    for name in &names {
+        let mut tokens = tokens.as_array().unwrap().iter();
+        assert!(tokens.any(|token| token["name"] == **name), "{name}");
+    }
+}

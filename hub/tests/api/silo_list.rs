@@ -33,6 +33,23 @@ async fn the_list_is_in_byte_order_of_the_ids() {
 }
 
 #[tokio::test]
+async fn pages_follow_the_byte_order_too() {
+    let hub = TestHub::start().await;
+    let mut ids = [
+        "a0", "a-b", "a_b", "a.b", "a1b", "a", "ab", "a--b", "a_0", "10", "9", "z",
+    ];
+    for id in ids {
+        hub.put_silo(id, &[]).await;
+    }
+    ids.sort_unstable();
+    for limit in [1, 5] {
+        let pages = hub.walk(&format!("/silos?limit={limit}")).await.concat();
+        let listed: Vec<_> = pages.iter().map(|silo| text(&silo["id"])).collect();
+        assert_eq!(listed, ids, "limit {limit}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_the_list_hold_every_silo_once() {
     let hub = TestHub::start().await;
     let ids: Vec<String> = (0..7).map(|number| format!("s{number}")).collect();

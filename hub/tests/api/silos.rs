@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{START, START_MS, TestHub, dnsrecords, revision};
+use crate::common::{START, START_MS, TestHub, dnsrecords, revision, text};
 
 const UNSORTED: &[(&str, &str)] = &[
     ("nas.home.arpa", "10.0.0.7"),
@@ -429,4 +429,41 @@ async fn the_longest_names_are_taken() {
         let record = hub.get(&format!("/silos/{id}/records/{longest}")).await;
         assert_eq!(record.json()["ips"], json!(["fd00::1"]));
     }
+}
+
+#[tokio::test]
+async fn hostnames_are_in_byte_order() {
+    let hub = TestHub::start().await;
+    let mut names = [
+        "db", "db-0", "db0", "db.a", "db.0a", "_db", "a._db", "a-b", "a0", "ab", "10a", "9a", "z",
+    ];
+    let rows: Vec<_> = names.iter().map(|name| (*name, "10.0.0.5")).collect();
+    let made = hub.put_silo("office", &rows).await;
+    names.sort_unstable();
+    let names_of = |silo: &serde_json::Value| -> Vec<String> {
+        let rows = silo["dnsrecords"].as_array().unwrap();
+        rows.iter().map(|row| text(&row["hostname"])).collect()
+    };
+    assert_eq!(names_of(&made.json()), names);
+    // Also as they are read from the database, by a hub that has not made them.
+    let hub = hub.restart().await;
+    assert_eq!(names_of(&hub.get("/silos/office").await.json()), names);
+    assert_eq!(hub.get("/silos/office").await.body, made.body);
+    // And the rows of one revision in the history.
+    let history: Vec<_> = hub
+        .history("office")
+        .await
+        .iter()
+        .map(|row| text(&row["hostname"]))
+        .collect();
+    let mut pages: Vec<_> = hub
+        .walk("/silos/office/history?limit=2")
+        .await
+        .concat()
+        .iter()
+        .map(|row| text(&row["hostname"]))
+        .collect();
+    assert_eq!(pages, history);
+    pages.sort_unstable();
+    assert_eq!(pages, names);
 }

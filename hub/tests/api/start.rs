@@ -4,17 +4,14 @@
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::domain::time::Clock;
 use silo_hub::settings::HubSettings;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::common::{DEADLINE, START_MS, TestHub, listener, raw_status, revision, settings};
+use crate::common::{DEADLINE, Home, TestHub, raw_status, refusal, revision};
 
 #[cfg(unix)]
 fn mode(path: &Path) -> u32 {
@@ -26,33 +23,18 @@ fn mode(path: &Path) -> u32 {
         & 0o777
 }
 
-/// A folder with the settings of a hub in it.
-fn folder() -> (Arc<TempDir>, HubSettings) {
-    let dir = Arc::new(TempDir::new().expect("a folder can be made"));
-    let settings = settings(dir.path());
+/// A home with a data directory, and the settings of a hub in it.
+async fn furnished() -> (Arc<Home>, HubSettings) {
+    let home = Arc::new(Home::new().await);
+    let settings = home.settings();
     std::fs::create_dir(&settings.data_dir).expect("it is new");
-    (dir, settings)
-}
-
-/// Why a hub on these settings does not start.
-async fn refusal(settings: &HubSettings) -> String {
-    let clock = Clock::Set(Arc::new(AtomicI64::new(START_MS)));
-    let run = silo_hub::run(listener(), settings.clone(), clock, std::future::pending());
-    tokio::time::timeout(DEADLINE, run)
-        .await
-        .expect("it gives up in time")
-        .expect_err("it must not start")
-        .to_string()
+    (home, settings)
 }
 
 /// What the program does with these settings.
-async fn program(settings: &HubSettings, words: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_silo-hub"));
-    command
-        .kill_on_drop(true)
-        .args(["--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(&settings.data_dir)
-        .args(words);
+async fn program(home: &Home, settings: &HubSettings, words: &[&str]) -> Output {
+    let mut command = home.program(settings);
+    command.args(["--listen", "127.0.0.1:0"]).args(words);
     tokio::time::timeout(DEADLINE, command.output())
         .await
         .expect("it ends in time")
@@ -125,11 +107,11 @@ async fn another_databases_token_is_not_valid_and_left_alone() {
 
 #[tokio::test]
 async fn a_whole_credential_that_lies_there_is_taken() {
-    let (dir, settings) = folder();
+    let (home, settings) = furnished().await;
     let credential = format!("silo_abcdefgh12_{}", "Ab-_9".repeat(9).get(..43).unwrap());
     let file = settings.data_dir.join("admin.token");
     std::fs::write(&file, format!("{credential}\n")).unwrap();
-    let hub = TestHub::start_in(dir, settings).await;
+    let hub = TestHub::start_in(home, settings).await;
     assert_eq!(hub.read("admin.token"), format!("{credential}\n"));
     let answer = hub
         .open_call(Method::GET, "/tokens")
@@ -149,10 +131,10 @@ async fn a_broken_token_file_is_made_anew() {
         "silo_",
         "something else\n",
     ] {
-        let (dir, settings) = folder();
+        let (home, settings) = furnished().await;
         let file = settings.data_dir.join("admin.token");
         std::fs::write(&file, broken).unwrap();
-        let hub = TestHub::start_in(dir, settings).await;
+        let hub = TestHub::start_in(home, settings).await;
         assert_ne!(hub.read("admin.token"), broken);
         #[cfg(unix)]
         assert_eq!(mode(&file), 0o600);
@@ -195,7 +177,7 @@ async fn a_missing_or_other_key_stops_the_start_and_says_what_to_do() {
     let hub = TestHub::start().await;
     let admin = hub.admin.clone();
     let good = hub.read("hub.key");
-    let (dir, settings) = hub.stop().await;
+    let (home, settings) = hub.stop().await;
     let file = settings.data_dir.join("hub.key");
     for (case, text) in [
         ("missing", None),
@@ -215,7 +197,7 @@ async fn a_missing_or_other_key_stops_the_start_and_says_what_to_do() {
             ["serve"].as_slice(),
             &["token", "create", "--name", "x", "--role", "admin"],
         ] {
-            let output = program(&settings, words).await;
+            let output = program(&home, &settings, words).await;
             assert_eq!(
                 output.status.code(),
                 Some(2),
@@ -230,7 +212,7 @@ async fn a_missing_or_other_key_stops_the_start_and_says_what_to_do() {
         assert_eq!(std::fs::read_to_string(&file).ok(), text, "{case}");
     }
     std::fs::write(&file, good).unwrap();
-    let hub = TestHub::start_in(dir, settings).await;
+    let hub = TestHub::start_in(home, settings).await;
     let answer = hub.open_call(Method::GET, "/tokens").bearer(&admin).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json().as_array().unwrap().len(), 1);
@@ -240,11 +222,11 @@ async fn a_missing_or_other_key_stops_the_start_and_says_what_to_do() {
 async fn after_a_key_reset_bearer_and_basic_go_on() {
     let hub = TestHub::start().await;
     let old = hub.read("hub.key");
-    let (dir, settings) = hub.stop().await;
+    let (home, settings) = hub.stop().await;
     std::fs::remove_file(settings.data_dir.join("hub.key")).unwrap();
-    let output = program(&settings, &["key", "reset"]).await;
+    let output = program(&home, &settings, &["key", "reset"]).await;
     assert!(output.status.success(), "{output:?}");
-    let hub = TestHub::start_in(dir, settings).await;
+    let hub = TestHub::start_in(home, settings).await;
     assert_ne!(hub.read("hub.key"), old);
     #[cfg(unix)]
     assert_eq!(mode(&hub.data("hub.key")), 0o600);
@@ -253,31 +235,32 @@ async fn after_a_key_reset_bearer_and_basic_go_on() {
 
 #[tokio::test]
 async fn the_key_may_lie_elsewhere() {
-    let (dir, mut settings) = folder();
-    let elsewhere = dir.path().join("shared.key");
+    let (home, mut settings) = furnished().await;
+    let elsewhere = home.path().join("shared.key");
     settings.key_file = Some(elsewhere.clone());
-    let hub = TestHub::start_in(dir, settings).await;
+    let hub = TestHub::start_in(home, settings).await;
     assert!(!hub.data("hub.key").exists());
     #[cfg(unix)]
     assert_eq!(mode(&elsewhere), 0o600);
     let hub = hub.restart().await;
     assert_eq!(hub.get("/tokens").await.status, 200);
-    let (_dir, mut settings) = hub.stop().await;
+    let (_home, mut settings) = hub.stop().await;
     settings.key_file = None;
     let said = refusal(&settings).await;
     assert!(said.contains("silo-hub key reset"), "{said}");
 }
 
 #[tokio::test]
-async fn a_second_hub_on_one_data_directory_is_refused() {
-    let hub = TestHub::start().await;
+async fn a_second_hub_on_one_sqlite_file_is_refused() {
+    // A server is for as many as like: see `several_hubs`.
+    let hub = TestHub::start_on_sqlite().await;
     let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let said = refusal(&hub.settings).await;
     assert!(
         said.contains(hub.settings.data_dir.to_str().unwrap()),
         "{said}"
     );
-    let output = program(&hub.settings, &["serve"]).await;
+    let output = program(&hub.home, &hub.settings, &["serve"]).await;
     assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");
     // The first one goes on.
     assert_eq!(hub.get("/silos/office").await.body, made.body);
@@ -327,8 +310,8 @@ async fn a_stopping_hub_finishes_what_runs() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert_eq!(raw_status(&answer), 201, "{answer}");
-    let (dir, settings) = stopping.await.unwrap();
-    let hub = TestHub::start_in(dir, settings).await;
+    let (home, settings) = stopping.await.unwrap();
+    let hub = TestHub::start_in(home, settings).await;
     let record = hub.get("/silos/office/records/db").await.json();
     assert_eq!(record["ips"], json!(["10.0.0.5"]));
 }

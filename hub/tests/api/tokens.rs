@@ -210,9 +210,8 @@ async fn an_admin_token_needs_no_silos() {
     assert_eq!(answer.status, 204);
 }
 
-#[tokio::test]
-async fn no_credential_is_in_the_databases_bytes() {
-    let hub = TestHub::start().await;
+/// Makes a token of each role and uses it: the credentials, the first admin's among them.
+async fn used_credentials(hub: &TestHub) -> Vec<String> {
     let mut credentials = vec![hub.admin.clone()];
     for role in ["read", "write", "admin"] {
         let silos: &[&str] = if role == "admin" { &[] } else { &["office"] };
@@ -225,26 +224,43 @@ async fn no_credential_is_in_the_databases_bytes() {
             .await;
         assert_eq!(answer.status, 200);
     }
+    credentials
+}
+
+/// Whether a credential's secret, or any longer part of it, is among these bytes.
+fn holds_secret(bytes: &[u8], credentials: &[String]) -> bool {
+    credentials.iter().any(|credential| {
+        let (_, secret) = credential.split_at(16);
+        assert_eq!(secret.len(), 43);
+        let (start, _) = secret.split_at(20);
+        let (_, end) = secret.split_at(23);
+        contains(bytes, start.as_bytes()) || contains(bytes, end.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn no_credential_is_in_the_databases_rows() {
+    let hub = TestHub::start().await;
+    let credentials = used_credentials(&hub).await;
+    // What was used is written down at the latest when the hub ends.
+    let (home, _) = hub.stop().await;
+    let dump = home.dump().await;
+    assert!(dump.iter().any(|value| value == b"a write token"));
+    assert!(!dump.iter().any(|value| holds_secret(value, &credentials)));
+}
+
+#[tokio::test]
+async fn no_credential_is_in_the_sqlite_files_bytes() {
+    let hub = TestHub::start_on_sqlite().await;
+    let credentials = used_credentials(&hub).await;
     let data = hub.data("");
     // While it runs, with the write-ahead log beside the database, and after it has ended.
     let running = bytes_of(&data);
     assert!(running.iter().any(|(name, _)| name == "hub.db-wal"));
-    let (_dir, _) = hub.stop().await;
+    let (_home, _) = hub.stop().await;
     let mut looked_at_tokens = false;
     for (name, bytes) in running.into_iter().chain(bytes_of(&data)) {
-        for credential in &credentials {
-            let secret = credential.get(16..).unwrap();
-            assert_eq!(secret.len(), 43);
-            assert!(
-                !contains(&bytes, secret.as_bytes()),
-                "a secret is in {name}"
-            );
-            // Nor is any longer part of it.
-            assert!(
-                !contains(&bytes, secret.get(..20).unwrap().as_bytes()),
-                "a secret is in {name}"
-            );
-        }
+        assert!(!holds_secret(&bytes, &credentials), "a secret is in {name}");
         looked_at_tokens |= contains(&bytes, b"a write token");
     }
     assert!(looked_at_tokens, "the tokens lie in another file");
@@ -269,9 +285,9 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_databases_files_are_for_their_owner_alone() {
+async fn the_files_of_a_hub_on_sqlite_are_for_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let hub = TestHub::start().await;
+    let hub = TestHub::start_on_sqlite().await;
     hub.put_silo("office", &[]).await;
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&hub.data("")), 0o700);
@@ -286,11 +302,8 @@ async fn tokens_of_the_command_line_count_beside_a_running_hub() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[]).await;
     let command = |words: &[&str]| {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_silo-hub"));
-        command
-            .arg("--data-dir")
-            .arg(&hub.settings.data_dir)
-            .args(words);
+        let mut command = hub.home.program(&hub.settings);
+        command.args(words);
         async move { command.output().await.unwrap() }
     };
     let made = command(&[

@@ -2,9 +2,9 @@
 
 mod answer;
 mod guarded;
+mod home;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use silo_hub::RunError;
 use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::OpenHub;
-use silo_hub::settings::{HubArgs, HubSettings};
-use tempfile::TempDir;
+use silo_hub::settings::HubSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -23,6 +22,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use answer::{Answer, Call};
 pub(crate) use guarded::Guarded;
+pub(crate) use home::{Home, Kind};
 
 /// When every hub's clock begins: 2026-01-02T03:04:05.678Z, in milliseconds.
 pub(crate) const START_MS: i64 = 1_767_323_045_678;
@@ -39,21 +39,12 @@ pub(crate) struct TestHub {
     pub(crate) admin: String,
     /// How it was started.
     pub(crate) settings: HubSettings,
-    /// Its files.
-    pub(crate) dir: Arc<TempDir>,
+    /// Its files and its database.
+    pub(crate) home: Arc<Home>,
     clock: Arc<AtomicI64>,
     client: Client,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), RunError>>,
-}
-
-/// The settings of a hub whose files lie in a folder.
-pub(crate) fn settings(dir: &Path) -> HubSettings {
-    HubSettings::load(&HubArgs {
-        data_dir: Some(dir.join("data")),
-        ..HubArgs::default()
-    })
-    .expect("the default settings are valid")
 }
 
 /// A client with connections of its own.
@@ -80,10 +71,17 @@ impl TestHub {
 
     /// A new hub with changed settings.
     pub(crate) async fn start_with(change: impl FnOnce(&mut HubSettings)) -> Self {
-        let dir = Arc::new(TempDir::new().expect("a folder can be made"));
-        let mut settings = settings(dir.path());
+        let home = Home::new().await;
+        let mut settings = home.settings();
         change(&mut settings);
-        Self::start_in(dir, settings).await
+        Self::start_in(Arc::new(home), settings).await
+    }
+
+    /// A new hub with a new SQLite file whatever the tests run on, for what is told of that file alone.
+    pub(crate) async fn start_on_sqlite() -> Self {
+        let home = Home::of_sqlite();
+        let settings = home.settings();
+        Self::start_in(Arc::new(home), settings).await
     }
 
     /// A new hub that believes `X-Forwarded-For` of the tests, which so come from any address.
@@ -94,15 +92,15 @@ impl TestHub {
         .await
     }
 
-    /// A hub on files that may be there already.
-    pub(crate) async fn start_in(dir: Arc<TempDir>, settings: HubSettings) -> Self {
-        Self::start_on(listener(), dir, settings).await
+    /// A hub on files and a database that may be there already.
+    pub(crate) async fn start_in(home: Arc<Home>, settings: HubSettings) -> Self {
+        Self::start_on(listener(), home, settings).await
     }
 
     /// A hub on a listener.
     pub(crate) async fn start_on(
         listener: TcpListener,
-        dir: Arc<TempDir>,
+        home: Arc<Home>,
         settings: HubSettings,
     ) -> Self {
         let address = listener.local_addr().expect("it is bound");
@@ -117,17 +115,24 @@ impl TestHub {
                 let _ = stopped.await;
             },
         ));
+        let client = client();
+        match client.get(format!("http://{address}/healthz")).send().await {
+            Ok(answer) => assert_eq!(answer.status(), 200),
+            Err(error) => {
+                let ended = tokio::time::timeout(DEADLINE, running).await;
+                panic!("the hub does not come up: {error}: {ended:?}");
+            }
+        }
         let mut hub = Self {
             address,
             admin: String::new(),
             settings,
-            dir,
+            home,
             clock,
-            client: client(),
+            client,
             stop,
             running,
         };
-        assert_eq!(hub.get("/healthz").await.status, 200);
         hub.admin = std::fs::read_to_string(hub.data("admin.token"))
             .unwrap_or_default()
             .trim()
@@ -137,8 +142,8 @@ impl TestHub {
 
     /// A hub whose parts a test holds in its hands: what [`silo_hub::run`] does, but for its tasks.
     pub(crate) async fn start_in_parts() -> (Self, Arc<OpenHub>) {
-        let dir = Arc::new(TempDir::new().expect("a folder can be made"));
-        let settings = settings(dir.path());
+        let home = Arc::new(Home::new().await);
+        let settings = home.settings();
         let clock = Arc::new(AtomicI64::new(START_MS));
         let open = OpenHub::open(&settings, Clock::Set(Arc::clone(&clock)))
             .await
@@ -160,7 +165,7 @@ impl TestHub {
             address,
             admin: String::new(),
             settings,
-            dir,
+            home,
             clock,
             client: client(),
             stop,
@@ -170,21 +175,21 @@ impl TestHub {
         (hub, Arc::new(open))
     }
 
-    /// Stops the hub, and answers its folder and settings for another start.
-    pub(crate) async fn stop(self) -> (Arc<TempDir>, HubSettings) {
+    /// Stops the hub, and answers its home and settings for another start.
+    pub(crate) async fn stop(self) -> (Arc<Home>, HubSettings) {
         drop(self.stop);
         tokio::time::timeout(DEADLINE, self.running)
             .await
             .expect("the hub stops in time")
             .expect("the hub does not panic")
             .expect("the hub ends without an error");
-        (self.dir, self.settings)
+        (self.home, self.settings)
     }
 
-    /// Stops the hub and starts another one on the same files.
+    /// Stops the hub and starts another one in the same place.
     pub(crate) async fn restart(self) -> Self {
-        let (dir, settings) = self.stop().await;
-        Self::start_in(dir, settings).await
+        let (home, settings) = self.stop().await;
+        Self::start_in(home, settings).await
     }
 
     /// A path in its data directory.
@@ -344,6 +349,17 @@ impl TestHub {
         sending.abort();
         String::from_utf8(answer).expect("the answer is UTF-8")
     }
+}
+
+/// Why a hub on these settings does not start.
+pub(crate) async fn refusal(settings: &HubSettings) -> String {
+    let clock = Clock::Set(Arc::new(AtomicI64::new(START_MS)));
+    let run = silo_hub::run(listener(), settings.clone(), clock, std::future::pending());
+    tokio::time::timeout(DEADLINE, run)
+        .await
+        .expect("it gives up in time")
+        .expect_err("it must not start")
+        .to_string()
 }
 
 /// The body that sets a silo to these hostname/address pairs.
