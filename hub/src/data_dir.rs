@@ -2,7 +2,7 @@
 //! hub's key, the first admin token.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use silo_shared::credential::Credential;
@@ -183,29 +183,35 @@ pub fn read_key(path: &Path) -> Result<Option<HubKey>, DataDirError> {
         .transpose()
 }
 
-/// Removes a key file that a killed first start left empty.
-pub fn remove_empty_key(path: &Path) -> Result<(), DataDirError> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
-            std::fs::remove_file(path).map_err(DataDirError::file(path))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes a new hub's key; when another hub was faster, reads that one's.
+/// The key of a database that knows none yet: the one that lies there, else a new one. Hubs that begin
+/// at once get the same. A file that a killed first start left empty counts as none.
 pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
-    let key = HubKey::generate()?;
-    match write_private(path, &format!("{}\n", key.encode())) {
-        Ok(()) => Ok(key),
-        Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => {
-            read_key(path)?.ok_or(DataDirError::Key {
-                path: path.to_owned(),
-                why: "it went away",
-            })
-        }
-        Err(error) => Err(error),
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    owner_only(&mut options);
+    let failed = |cause| DataDirError::file(path)(cause);
+    let mut file = match options.open(path) {
+        Ok(file) => file,
+        // One that may only be read was made by somebody else, and is whole; a folder is refused.
+        Err(cause) if path.exists() => return read_key(path)?.ok_or_else(|| failed(cause)),
+        Err(cause) => return Err(failed(cause)),
+    };
+    // Whoever has the lock writes; whoever gets it next reads that. It ends with the file handle.
+    file.lock().map_err(failed)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    if !text.is_empty() {
+        return HubKey::parse(&text).map_err(|_| DataDirError::Key {
+            path: path.to_owned(),
+            why: "this is no hub key",
+        });
     }
+    let key = HubKey::generate()?;
+    file.write_all(format!("{}\n", key.encode()).as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_folder_of(path))
+        .map_err(failed)?;
+    Ok(key)
 }
 
 /// Puts a new key in place of the old one, which is kept beside it.
@@ -264,14 +270,21 @@ fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
         let mut file = options.open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        #[cfg(unix)]
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        sync_folder_of(path)
     };
     write().map_err(DataDirError::file(path))
+}
+
+/// Makes a new file's name last.
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        File::open(folder)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }

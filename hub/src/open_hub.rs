@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::contact::Contact;
 use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
-    prepare_database_file, read_key, remove_empty_key, replace_key,
+    prepare_database_file, read_key, replace_key,
 };
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
@@ -126,12 +126,9 @@ impl OpenHub {
     /// The hub's key. It is made only while the database knows none.
     pub async fn key(&self) -> Result<HubKey, OpenError> {
         let known = self.store.fact(KEY_FINGERPRINT).await?;
-        if known.is_none() {
-            remove_empty_key(&self.key_file)?;
-        }
-        let key = match check_key(&self.key_file, known.as_deref())? {
-            Some(key) => key,
+        let key = match known.as_deref() {
             None => make_key(&self.key_file)?,
+            known => check_key(&self.key_file, known)?.expect("a key that is known is there"),
         };
         let fingerprint = key.fingerprint();
         if known.is_none() {
