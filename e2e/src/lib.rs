@@ -1,6 +1,7 @@
 //! Starts the real binaries for the end-to-end tests: each in a temporary folder, on a free port,
 //! ended by process id when the test ends.
 
+pub mod database;
 pub mod postgres;
 
 use std::fs::File;
@@ -8,6 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use database::{Database, Kind};
 
 /// How long a condition may take to come true before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,17 +40,55 @@ pub struct Hub {
     data_dir: PathBuf,
     log: PathBuf,
     url: String,
+    place: Place,
+}
+
+/// Where a hub keeps what is not in its data directory, as its command line must be told too.
+#[derive(Debug, Default)]
+struct Place {
+    database: Option<String>,
+    key_file: Option<PathBuf>,
+    /// Goes with the hub.
+    _own: Option<Database>,
+}
+
+impl Place {
+    /// A new database of the kind that `SILO_TEST_ON` names.
+    fn chosen() -> Self {
+        let own = Database::create(Kind::chosen());
+        Self {
+            database: own.as_ref().map(|own| own.url().to_string()),
+            key_file: None,
+            _own: own,
+        }
+    }
+
+    /// Tells a command; the URL's password is not for the list of processes.
+    fn tell(&self, command: &mut Command) {
+        command.env_remove("SILO_HUB_DATABASE");
+        if let Some(database) = &self.database {
+            command.env("SILO_HUB_DATABASE", database);
+        }
+        if let Some(key_file) = &self.key_file {
+            command.arg("--key-file").arg(key_file);
+        }
+    }
 }
 
 impl Hub {
     /// Starts a hub on a free port, with its data and its log in `folder`, and waits until it listens.
     pub fn start(folder: &Path) -> Self {
-        Self::start_with(&[], folder, ANY_PORT, &[])
+        Self::start_with(&[], folder, ANY_PORT, Place::default())
+    }
+
+    /// Like [`Hub::start`], on a new database of the kind that `SILO_TEST_ON` names.
+    pub fn start_on_chosen(folder: &Path) -> Self {
+        Self::start_with(&[], folder, ANY_PORT, Place::chosen())
     }
 
     /// Like [`Hub::start`], under another program such as `strace`, given with its arguments.
     pub fn start_under(wrapper: &[&str], folder: &Path) -> Self {
-        Self::start_with(wrapper, folder, ANY_PORT, &[])
+        Self::start_with(wrapper, folder, ANY_PORT, Place::default())
     }
 
     /// Like [`Hub::start`], one of several hubs on a database server that share a key.
@@ -57,18 +98,15 @@ impl Hub {
 
     /// Like [`Hub::start_on`], at a known address, as a hub that a balancer names.
     pub fn start_at(listen: &str, database: &str, key_file: &Path, folder: &Path) -> Self {
-        let key_file = key_file
-            .to_str()
-            .expect("temporary folders have plain names");
-        Self::start_with(
-            &[],
-            folder,
-            listen,
-            &["--database", database, "--key-file", key_file],
-        )
+        let place = Place {
+            database: Some(database.to_owned()),
+            key_file: Some(key_file.to_owned()),
+            _own: None,
+        };
+        Self::start_with(&[], folder, listen, place)
     }
 
-    fn start_with(wrapper: &[&str], folder: &Path, listen: &str, arguments: &[&str]) -> Self {
+    fn start_with(wrapper: &[&str], folder: &Path, listen: &str, place: Place) -> Self {
         std::fs::create_dir_all(folder).expect("a folder in a temporary folder can be made");
         let data_dir = folder.join("data");
         let log = folder.join("hub.log");
@@ -81,10 +119,11 @@ impl Hub {
                 command
             }
         };
-        let child = command
+        command
             .args(["serve", "--listen", listen, "--data-dir"])
-            .arg(&data_dir)
-            .args(arguments)
+            .arg(&data_dir);
+        place.tell(&mut command);
+        let child = command
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -96,6 +135,7 @@ impl Hub {
             data_dir,
             log,
             url: String::new(),
+            place,
         };
         hub.url = hub.wait_for_address();
         hub
@@ -179,12 +219,15 @@ impl Hub {
         assert!(done.expect("kill is there").success(), "cannot send {name}");
     }
 
-    /// Runs the hub's command line on the same data directory.
+    /// Runs the hub's command line on the same data directory, database and key.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(binary("silo-hub"))
+        let mut command = Command::new(binary("silo-hub"));
+        command
             .args(arguments)
             .arg("--data-dir")
-            .arg(&self.data_dir)
+            .arg(&self.data_dir);
+        self.place.tell(&mut command);
+        command
             .stdin(Stdio::null())
             .output()
             .expect("the hub's command line can be started")

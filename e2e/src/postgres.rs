@@ -15,6 +15,17 @@ pub struct Postgres {
     port: u16,
 }
 
+/// Where a program of PostgreSQL's package lies.
+pub(crate) fn program_path(name: &str) -> PathBuf {
+    let path = Path::new(PROGRAMS).join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: install postgresql-15",
+        path.display()
+    );
+    path
+}
+
 /// A port that nobody listens on at this moment.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
@@ -90,12 +101,7 @@ impl Postgres {
     }
 
     fn program(&self, name: &str) -> Command {
-        let path = Path::new(PROGRAMS).join(name);
-        assert!(
-            path.exists(),
-            "{} is missing: install postgresql-15",
-            path.display()
-        );
+        let path = program_path(name);
         let mut command = match is_root() {
             false => Command::new(path),
             true => {

@@ -1,4 +1,7 @@
 //! Both agents against a real hub.
+//!
+//! `SILO_TEST_ON` says on which database: `sqlite` unless it is set, or `postgres` or `mariadb`, by
+//! `scripts/with-databases --fast env SILO_TEST_ON=postgres cargo test -p silo-e2e --test agents`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -79,7 +82,7 @@ fn report(machine: &Machine, hostname: &str, ip: &str) -> Output {
 #[tokio::test]
 async fn an_address_travels_from_one_machine_to_the_other() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Hub::start(folder.path());
+    let hub = Hub::start_on_chosen(folder.path());
     let write = [
         "--name",
         "nas",
@@ -132,7 +135,7 @@ async fn an_address_travels_from_one_machine_to_the_other() {
 #[tokio::test]
 async fn both_agents_check_against_a_real_hub() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Hub::start(folder.path());
+    let hub = Hub::start_on_chosen(folder.path());
     let admin = Caller::new(&hub, &hub.admin_token());
     admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
     let write = ["--name", "nas", "--role", "write", "--silo", "office"];
@@ -153,7 +156,7 @@ async fn both_agents_check_against_a_real_hub() {
 #[tokio::test]
 async fn a_stopped_hub_changes_nothing_on_either_machine() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Hub::start(folder.path());
+    let hub = Hub::start_on_chosen(folder.path());
     let admin = Caller::new(&hub, &hub.admin_token());
     admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
     let machine = Machine::new(folder.path(), "laptop", &hub, &hub.admin_token());
@@ -175,7 +178,7 @@ async fn a_stopped_hub_changes_nothing_on_either_machine() {
 #[tokio::test]
 async fn the_configuration_of_a_pyddns_client_is_taken_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Hub::start(folder.path());
+    let hub = Hub::start_on_chosen(folder.path());
     let admin = Caller::new(&hub, &hub.admin_token());
     let records = json!({"dnsrecords": [{"hostname": "db", "ip": "10.0.0.5"}]});
     let made = admin

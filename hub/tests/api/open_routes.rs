@@ -42,7 +42,7 @@ async fn ip_is_the_callers_address_as_json_or_bare() {
 
 #[tokio::test]
 async fn ip_of_a_mapped_peer_is_printed_as_ipv4() {
-    let home = Arc::new(Home::new().await);
+    let home = Arc::new(Home::new());
     let settings = home.settings();
     let listener = TcpListener::bind("[::]:0").unwrap();
     let port = listener.local_addr().unwrap().port();

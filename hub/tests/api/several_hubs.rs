@@ -22,7 +22,7 @@ fn settings_of(home: &Home, name: &str) -> HubSettings {
 
 /// Two hubs on one database; only one, and proof that it stays alone, on SQLite.
 async fn two_hubs() -> Option<(TestHub, TestHub)> {
-    let home = Arc::new(Home::new().await);
+    let home = Arc::new(Home::new());
     let a = TestHub::start_in(Arc::clone(&home), settings_of(&home, "a")).await;
     let mut settings = settings_of(&home, "b");
     if Kind::chosen() == Kind::Sqlite {
@@ -63,7 +63,7 @@ async fn hubs_that_begin_at_once_on_an_empty_database_agree() {
         return at_once_on_one_file().await;
     }
     for _ in 0..5 {
-        let home = Arc::new(Home::new().await);
+        let home = Arc::new(Home::new());
         let starts: Vec<_> = (0..HUBS)
             .map(|number| {
                 let settings = settings_of(&home, &format!("hub{number}"));

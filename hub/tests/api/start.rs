@@ -25,7 +25,7 @@ fn mode(path: &Path) -> u32 {
 
 /// A home with a data directory, and the settings of a hub in it.
 async fn furnished() -> (Arc<Home>, HubSettings) {
-    let home = Arc::new(Home::new().await);
+    let home = Arc::new(Home::new());
     let settings = home.settings();
     std::fs::create_dir(&settings.data_dir).expect("it is new");
     (home, settings)

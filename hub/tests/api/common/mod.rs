@@ -22,7 +22,8 @@ use tokio::task::JoinHandle;
 
 pub(crate) use answer::{Answer, Call};
 pub(crate) use guarded::Guarded;
-pub(crate) use home::{Home, Kind};
+pub(crate) use home::Home;
+pub(crate) use silo_e2e::database::Kind;
 
 /// When every hub's clock begins: 2026-01-02T03:04:05.678Z, in milliseconds.
 pub(crate) const START_MS: i64 = 1_767_323_045_678;
@@ -71,7 +72,7 @@ impl TestHub {
 
     /// A new hub with changed settings.
     pub(crate) async fn start_with(change: impl FnOnce(&mut HubSettings)) -> Self {
-        let home = Home::new().await;
+        let home = Home::new();
         let mut settings = home.settings();
         change(&mut settings);
         Self::start_in(Arc::new(home), settings).await
@@ -142,7 +143,7 @@ impl TestHub {
 
     /// A hub whose parts a test holds in its hands: what [`silo_hub::run`] does, but for its tasks.
     pub(crate) async fn start_in_parts() -> (Self, Arc<OpenHub>) {
-        let home = Arc::new(Home::new().await);
+        let home = Arc::new(Home::new());
         let settings = home.settings();
         let clock = Arc::new(AtomicI64::new(START_MS));
         let open = OpenHub::open(&settings, Clock::Set(Arc::clone(&clock)))

@@ -1,0 +1,192 @@
+//! Databases for tests: which kind `SILO_TEST_ON` names, and a new one on its server for each test.
+//! `scripts/with-databases` starts the servers.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::process::{Child, Command, Stdio};
+
+use url::Url;
+
+use crate::postgres;
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    Sqlite,
+    /// The PostgreSQL server at `SILO_TEST_POSTGRES`.
+    Postgres,
+    /// The MariaDB server at `SILO_TEST_MARIADB`.
+    MariaDb,
+}
+
+impl Kind {
+    /// What `SILO_TEST_ON` names: `sqlite` unless it is set.
+    ///
+    /// # Panics
+    ///
+    /// If it names something else.
+    pub fn chosen() -> Self {
+        match std::env::var("SILO_TEST_ON").as_deref() {
+            Err(std::env::VarError::NotPresent) | Ok("sqlite") => Self::Sqlite,
+            Ok("postgres") => Self::Postgres,
+            Ok("mariadb") => Self::MariaDb,
+            other => panic!("SILO_TEST_ON is sqlite, postgres or mariadb, not {other:?}"),
+        }
+    }
+
+    /// The server's URL, with a user who may make databases. A file has none.
+    ///
+    /// # Panics
+    ///
+    /// If the environment does not say where the server is: a test that should run on it must not
+    /// pass without.
+    pub fn server(self) -> Option<Url> {
+        let variable = match self {
+            Self::Sqlite => return None,
+            Self::Postgres => "SILO_TEST_POSTGRES",
+            Self::MariaDb => "SILO_TEST_MARIADB",
+        };
+        let url = std::env::var(variable).unwrap_or_else(|_| {
+            panic!(
+                "SILO_TEST_ON asks for {self:?}, but {variable} does not say where it is: \
+                 run this through scripts/with-databases"
+            )
+        });
+        Some(url.parse().expect("the server's URL is one"))
+    }
+}
+
+/// A database of its own on a server, gone when this is dropped, whoever still uses it.
+#[derive(Debug)]
+pub struct Database {
+    kind: Kind,
+    server: Url,
+    name: String,
+    url: Url,
+}
+
+impl Database {
+    /// Makes one where texts sort otherwise than by their bytes and hold no other script, unless the
+    /// schema sees to it. A file is the hub's to make: `None`.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not take part.
+    pub fn create(kind: Kind) -> Option<Self> {
+        let server = kind.server()?;
+        let name = format!("silo_{:016x}", RandomState::new().hash_one(()));
+        let statement = match kind {
+            Kind::Sqlite => return None,
+            Kind::Postgres => format!(
+                "CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'en_US.UTF-8'"
+            ),
+            Kind::MariaDb => format!("CREATE DATABASE `{name}` CHARACTER SET latin1"),
+        };
+        let mut client = client(kind, &server, &statement);
+        let output = client.output().unwrap_or_else(|error| {
+            panic!("cannot start {}: {error}", client.get_program().display())
+        });
+        assert!(
+            output.status.success(),
+            "a database can't be made on {kind:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let mut url = server.clone();
+        url.set_path(&name);
+        Some(Self {
+            kind,
+            server,
+            name,
+            url,
+        })
+    }
+
+    /// Its URL, with the password.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let statement = match self.kind {
+            Kind::Sqlite => return,
+            Kind::Postgres => format!("DROP DATABASE \"{}\" WITH (FORCE)", self.name),
+            Kind::MariaDb => format!(
+                "SET SESSION lock_wait_timeout = 5; DROP DATABASE `{}`",
+                self.name
+            ),
+        };
+        let removal = client(self.kind, &self.server, &statement)
+            .stderr(Stdio::null())
+            .spawn();
+        // A database that stays goes with its server.
+        if let Ok(removal) = removal {
+            REMOVALS.with(|removals| removals.0.borrow_mut().push(removal));
+        }
+    }
+}
+
+thread_local! {
+    /// What a test has yet to remove. Waited for when its thread ends and not sooner: PostgreSQL
+    /// removes no database before a connection in the making is done, which the test's own runtime
+    /// may have to do or to give up.
+    static REMOVALS: Removals = const { Removals(RefCell::new(Vec::new())) };
+}
+
+struct Removals(RefCell<Vec<Child>>);
+
+impl Drop for Removals {
+    fn drop(&mut self) {
+        for mut removal in self.0.take() {
+            // It has nothing to tell, not even that it failed.
+            let _ = removal.wait();
+        }
+    }
+}
+
+/// The server's own client, about to say one thing.
+fn client(kind: Kind, server: &Url, statement: &str) -> Command {
+    let host = server.host_str().expect("a server has a host");
+    let port = server.port().expect("the tests' server names its port");
+    let password = server.password().unwrap_or_default();
+    let (program, variable, arguments) = match kind {
+        Kind::Sqlite => unreachable!("a file has no server"),
+        Kind::Postgres => {
+            let database = server.path().trim_start_matches('/');
+            (
+                postgres::program_path("psql"),
+                "PGPASSWORD",
+                vec![
+                    "--no-psqlrc".to_owned(),
+                    "--no-password".to_owned(),
+                    "--quiet".to_owned(),
+                    format!("--dbname={database}"),
+                    format!("--username={}", server.username()),
+                    format!("--command={statement}"),
+                ],
+            )
+        }
+        Kind::MariaDb => (
+            "mariadb".into(),
+            "MYSQL_PWD",
+            vec![
+                "--no-defaults".to_owned(),
+                "--protocol=tcp".to_owned(),
+                format!("--user={}", server.username()),
+                format!("--execute={statement}"),
+            ],
+        ),
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .arg(format!("--host={host}"))
+        .arg(format!("--port={port}"))
+        .env(variable, password)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
