@@ -96,6 +96,24 @@ impl Postgres {
         format!("postgres://silo@127.0.0.1:{port}/{name}")
     }
 
+    /// Like [`Postgres::database`], with its files in another folder, which belongs to the server's user.
+    pub fn database_in(&self, name: &str, folder: &Path) -> String {
+        let port = self.port.to_string();
+        let server = ["-h", "127.0.0.1", "-p", &port, "-U", "silo"];
+        let statement = format!("CREATE TABLESPACE {name} LOCATION '{}'", folder.display());
+        run(self.program("psql").args(server).args([
+            "--no-psqlrc",
+            "--dbname=postgres",
+            "--command",
+            &statement,
+        ]));
+        run(self
+            .program("createdb")
+            .args(server)
+            .args(["--tablespace", name, name]));
+        format!("postgres://silo@127.0.0.1:{port}/{name}")
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

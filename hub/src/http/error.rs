@@ -47,7 +47,7 @@ pub enum ApiError {
         /// When to try again, in seconds.
         retry_after: u64,
     },
-    /// The database is away, or the hub is stopping: 503.
+    /// The database is away or takes no writes, or the hub is stopping: 503.
     Unavailable,
     /// Anything else: 500.
     Internal,
@@ -196,9 +196,10 @@ impl From<&StoreError> for ApiError {
     fn from(error: &StoreError) -> Self {
         tracing::error!("{error}");
         match error {
-            StoreError::Database(_) | StoreError::Silent | StoreError::Open { .. } => {
-                Self::Unavailable
-            }
+            StoreError::Database(_)
+            | StoreError::Full { .. }
+            | StoreError::Silent
+            | StoreError::Open { .. } => Self::Unavailable,
             StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal,
         }
     }

@@ -263,10 +263,7 @@ impl Writer {
     async fn run_batch(&self, mut jobs: Vec<Box<dyn Job>>) {
         let transaction = match self.store.begin_write().await {
             Ok(transaction) => transaction,
-            Err(error) => {
-                self.hearing.note_failure();
-                return answer_all(jobs, Err(Arc::new(error)));
-            }
+            Err(error) => return answer_all(jobs, Err(self.failed(Arc::new(error)))),
         };
         match self.run_together(transaction, &mut jobs).await {
             // A broken connection is no command's fault, and what it committed is not to be run again.
@@ -291,8 +288,8 @@ impl Writer {
                     job.answer(done);
                 }
                 Err(error) => {
-                    self.hearing.note_failure();
-                    return answer_all([job].into_iter().chain(jobs), Err(Arc::new(error)));
+                    let error = self.failed(Arc::new(error));
+                    return answer_all([job].into_iter().chain(jobs), Err(error));
                 }
             }
         }
@@ -315,11 +312,14 @@ impl Writer {
                 self.publish(effects, now);
                 Ok(())
             }
-            Err(error) => {
-                self.hearing.note_failure();
-                Err(error)
-            }
+            Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Notes that the database took no write, and says why as well as it can.
+    fn failed(&self, error: Arc<StoreError>) -> Arc<StoreError> {
+        self.hearing.note_failure();
+        self.store.explain(error)
     }
 
     /// Makes this hub's own reads show a commit, then tells everybody who waits for changes.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use percent_encoding::{AsciiSet, CONTROLS};
 use sqlx::any::AnyArguments;
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe};
 
@@ -124,6 +125,19 @@ impl Dialect {
         sql.replace(" {bytes}", bytes)
             .replace(" {unicode}", unicode)
     }
+}
+
+/// Whether an error says that the database's disk is full.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        // ER_DISK_FULL and ER_RECORD_FILE_FULL, the latter being InnoDB's.
+        return matches!(error.number(), 1021 | 1114);
+    }
+    // SQLITE_FULL; SQLITE_IOERR_SHMSIZE, of the file beside the log; PostgreSQL's disk_full.
+    matches!(error.code().as_deref(), Some("13" | "4874" | "53100"))
 }
 
 /// `?` as `$1`, `$2`, …; no statement of this folder has a question mark in a text.

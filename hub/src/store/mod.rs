@@ -17,6 +17,7 @@ mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
@@ -26,7 +27,7 @@ use thiserror::Error;
 
 use crate::domain::time::Time;
 
-use dialect::Dialect;
+use dialect::{Dialect, is_full};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
@@ -50,6 +51,16 @@ pub enum StoreError {
     /// The database can't be reached or refused the statement.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The disk that the database lies on takes no more.
+    #[error(
+        "the disk of the database {url} is full, nothing is written until there is room: {cause}"
+    )]
+    Full {
+        /// The URL, without secrets.
+        url: String,
+        /// What the driver says.
+        cause: String,
+    },
     /// The database does not answer in time.
     #[error("the database does not answer")]
     Silent,
@@ -179,9 +190,12 @@ impl Store {
     /// schema of another version is an error.
     pub async fn open(url: &DatabaseUrl, migrate: bool, now: Time) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let refused = |error: sqlx::Error| StoreError::Open {
-            url: url.to_string(),
-            cause: error.to_string(),
+        let refused = |error: sqlx::Error| {
+            let (url, cause) = (url.to_string(), error.to_string());
+            match is_full(&error) {
+                true => StoreError::Full { url, cause },
+                false => StoreError::Open { url, cause },
+            }
         };
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
@@ -196,6 +210,7 @@ impl Store {
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
                 })
+                .after_release(|connection, _| Box::pin(is_at_rest(connection)))
                 .connect_with(options.clone())
         };
         // A pool only says that it waited in vain; a first connection of its own says why.
@@ -235,6 +250,17 @@ impl Store {
             .execute(&self.writer)
             .await?;
         Ok(())
+    }
+
+    /// Says of an error which disk is full, if that is what it comes from.
+    pub fn explain(&self, error: Arc<StoreError>) -> Arc<StoreError> {
+        match &*error {
+            StoreError::Database(cause) if is_full(cause) => Arc::new(StoreError::Full {
+                url: self.url.to_string(),
+                cause: cause.to_string(),
+            }),
+            _ => error,
+        }
     }
 
     /// Closes every connection.
@@ -410,6 +436,17 @@ impl WriteTransaction {
         }
         Ok(())
     }
+}
+
+/// Whether a connection that is given back has no transaction left. SQLite ends a transaction by itself
+/// when its disk is full; the driver's own end of it then fails, and the driver takes the next
+/// transaction for a part of the old one, whose commit would keep nothing. Such a connection is closed.
+async fn is_at_rest(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A roll-back that is under way is over once the connection answers.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn read_counter(

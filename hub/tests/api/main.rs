@@ -12,6 +12,7 @@ mod conditional;
 mod databases;
 mod expiry;
 mod failure_limit;
+mod full;
 mod history;
 mod open_routes;
 mod records;
