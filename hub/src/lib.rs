@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod contact;
 pub mod data_dir;
+pub mod deliver;
 pub mod domain;
 pub mod feed;
 pub mod http;

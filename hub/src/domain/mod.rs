@@ -1,6 +1,9 @@
-//! The rules, without I/O: what a command changes, whether a precondition holds, who may do what.
+//! The rules, without I/O: what a command changes, whether a precondition holds, who may do what, whom
+//! a change concerns.
 
 pub mod change;
+pub mod pattern;
 pub mod precondition;
+pub mod sink;
 pub mod time;
 pub mod token;

@@ -7,6 +7,7 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId, glob_matches};
 use thiserror::Error;
 
+use super::pattern::{hostname_pattern, silo_pattern};
 use super::time::Time;
 
 /// What a token may do at all.
@@ -157,17 +158,9 @@ impl TokenSpec {
                     }
                 }
             };
-        check_list("silos", &mut self.silos, |text| {
-            pattern(text, |name| {
-                SiloId::parse(name).ok().map(|id| id.to_string())
-            })
-        });
+        check_list("silos", &mut self.silos, silo_pattern);
         if let Some(hostnames) = &mut self.hostnames {
-            check_list("hostnames", hostnames, |text| {
-                pattern(text, |name| {
-                    Hostname::parse(name).ok().map(|name| name.to_string())
-                })
-            });
+            check_list("hostnames", hostnames, hostname_pattern);
         }
         if self.expires_at.is_some_and(|end| end <= now) {
             refuse("expires_at", None, InvalidToken::Expired);
@@ -178,18 +171,6 @@ impl TokenSpec {
             Err(errors)
         }
     }
-}
-
-/// A name in its stored form, or a glob in lower case.
-fn pattern(text: &str, name: impl Fn(&str) -> Option<String>) -> Option<String> {
-    if !text.contains('*') {
-        return name(text);
-    }
-    let valid = text.len() <= 253
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-*".contains(&b));
-    valid.then(|| text.to_ascii_lowercase())
 }
 
 /// SHA-256 of a whole credential: all that the hub keeps to recognise it.

@@ -1,0 +1,257 @@
+//! The `sinks` of the hub's configuration: a list of mappings, each with `name`, `kind`, perhaps `silos`
+//! and `hostnames`, and the keys of its kind.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ring::hmac;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_yaml::{Mapping, Value};
+use silo_shared::config::ConfigError;
+use silo_shared::credential::Secret;
+
+use super::sink::Sink;
+use crate::domain::sink::{SinkFilter, SinkName};
+
+/// The largest secret file that is read, in bytes.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// The kinds of sinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// DNS UPDATE with TSIG.
+    Rfc2136,
+    /// A provider that speaks dyndns2.
+    Dyndns2,
+    /// Plesk's command line.
+    Plesk,
+    /// Mail.
+    Email,
+    /// POST of the change as JSON.
+    Webhook,
+}
+
+impl SinkKind {
+    /// As it stands in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc2136 => "rfc2136",
+            Self::Dyndns2 => "dyndns2",
+            Self::Plesk => "plesk",
+            Self::Email => "email",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// Whether such a sink makes the present state true, rather than being told every change.
+    pub fn is_state(self) -> bool {
+        matches!(self, Self::Rfc2136 | Self::Dyndns2 | Self::Plesk)
+    }
+}
+
+/// One sink as it is configured.
+#[derive(Clone, Debug)]
+pub struct SinkSettings {
+    /// What it is called.
+    pub name: SinkName,
+    /// What it is.
+    pub kind: SinkKind,
+    /// What it wants to hear of.
+    pub filter: SinkFilter,
+    /// The keys of its kind, and where the file that holds them lies.
+    own: OwnKeys,
+}
+
+/// The keys of a sink's kind.
+#[derive(Clone)]
+pub struct OwnKeys {
+    sink: SinkName,
+    keys: Mapping,
+    folder: PathBuf,
+}
+
+impl fmt::Debug for OwnKeys {
+    /// Without the values, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.keys()).finish()
+    }
+}
+
+/// The keys that every sink has.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SharedKeys {
+    name: String,
+    kind: Option<SinkKind>,
+    silos: Vec<String>,
+    hostnames: Vec<String>,
+}
+
+impl SinkSettings {
+    /// Reads the list as it stands in the file; relative paths in it are taken from `folder`.
+    pub fn read_list(list: Vec<Mapping>, folder: &Path) -> Result<Vec<Self>, ConfigError> {
+        let mut sinks: Vec<Self> = Vec::with_capacity(list.len());
+        for (index, keys) in list.into_iter().enumerate() {
+            let sink = Self::read(index, keys, folder)?;
+            if sinks.iter().any(|other| other.name == sink.name) {
+                return Err(ConfigError::Setting(format!(
+                    "sinks: there are two of the name {}",
+                    sink.name
+                )));
+            }
+            sinks.push(sink);
+        }
+        Ok(sinks)
+    }
+
+    fn read(index: usize, mut keys: Mapping, folder: &Path) -> Result<Self, ConfigError> {
+        let wrong = |why: &dyn fmt::Display| ConfigError::Setting(format!("sinks[{index}]: {why}"));
+        let mut shared = Mapping::new();
+        for key in ["name", "kind", "silos", "hostnames"] {
+            if let Some(value) = keys.remove(key) {
+                shared.insert(key.into(), value);
+            }
+        }
+        let shared: SharedKeys =
+            serde_yaml::from_value(Value::Mapping(shared)).map_err(|error| wrong(&error))?;
+        let name = match shared.name.as_str() {
+            "" => return Err(wrong(&"name is missing")),
+            text => SinkName::parse(text).map_err(|error| wrong(&format!("name: {error}")))?,
+        };
+        let of_sink = |why: String| ConfigError::Setting(format!("sinks: {name}: {why}"));
+        let kind = shared
+            .kind
+            .ok_or_else(|| of_sink("kind is missing".to_owned()))?;
+        let filter = SinkFilter {
+            silos: shared.silos,
+            hostnames: shared.hostnames,
+        };
+        let filter = filter
+            .checked()
+            .map_err(|text| of_sink(format!("{text:?} in silos or hostnames can match nothing")))?;
+        Ok(Self {
+            own: OwnKeys {
+                sink: name.clone(),
+                keys,
+                folder: folder.to_owned(),
+            },
+            name,
+            kind,
+            filter,
+        })
+    }
+
+    /// Reads the keys of the sink's kind and the files that they name.
+    pub fn open(&self) -> Result<OpenSink, ConfigError> {
+        let (sink, secrets) = match self.kind {
+            SinkKind::Rfc2136 => super::rfc2136::open(&self.own),
+            SinkKind::Dyndns2 => super::dyndns2::open(&self.own),
+            SinkKind::Plesk => super::plesk::open(&self.own),
+            SinkKind::Email => super::email::open(&self.own),
+            SinkKind::Webhook => super::webhook::open(&self.own),
+        }?;
+        Ok(OpenSink {
+            name: self.name.clone(),
+            kind: self.kind,
+            filter: self.filter.clone(),
+            fingerprint: self.fingerprint(&secrets),
+            sink,
+        })
+    }
+
+    /// Differs as soon as a setting or a secret differs. The database may be read by others, so the
+    /// secrets themselves are the key: who does not know them can't try them out one by one without
+    /// all the other settings.
+    fn fingerprint(&self, secrets: &[Secret]) -> String {
+        let mut secret_part = Vec::new();
+        for secret in secrets {
+            secret_part.extend_from_slice(&(secret.expose().len() as u64).to_be_bytes());
+            secret_part.extend_from_slice(secret.expose().as_bytes());
+        }
+        let settings = serde_yaml::to_string(&self.own.keys).unwrap_or_default();
+        let text = format!("{}\n{:?}\n{settings}", self.kind.as_str(), self.filter);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret_part);
+        hmac::sign(&key, text.as_bytes())
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// A sink, ready to be asked.
+#[derive(Debug)]
+pub struct OpenSink {
+    /// What it is called.
+    pub name: SinkName,
+    /// What it is.
+    pub kind: SinkKind,
+    /// What it wants to hear of.
+    pub filter: SinkFilter,
+    /// Differs as soon as a setting or a secret differs.
+    pub fingerprint: String,
+    /// The receiver.
+    pub sink: Sink,
+}
+
+impl OwnKeys {
+    /// The keys as the settings type of the sink's kind, which refuses unknown ones
+    /// (`deny_unknown_fields`).
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        serde_yaml::from_value(Value::Mapping(self.keys.clone())).map_err(|error| self.wrong(error))
+    }
+
+    /// An error that names the sink.
+    pub fn wrong(&self, why: impl fmt::Display) -> ConfigError {
+        ConfigError::Setting(format!("sinks: {}: {why}", self.sink))
+    }
+
+    /// The name of the sink that has these keys.
+    pub fn sink(&self) -> &SinkName {
+        &self.sink
+    }
+
+    /// A path of the settings: a relative one is taken from the configuration file's folder.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The secret in a file, without the line end. The file must not be readable for everyone.
+    pub fn secret(&self, key: &str, path: &Path) -> Result<Secret, ConfigError> {
+        read_secret(&self.path(path)).map_err(|why| self.wrong(format!("{key}: {why}")))
+    }
+}
+
+/// Reads a file that holds a secret and must not be readable for everyone.
+pub fn read_secret(path: &Path) -> Result<Secret, String> {
+    let named = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| named(&error))?;
+    let metadata = file.metadata().map_err(|error| named(&error))?;
+    if !metadata.is_file() {
+        return Err(named(&"not a regular file"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if metadata.permissions().mode() & 0o007 != 0 {
+            return Err(named(
+                &"holds a secret and everyone can read it: run `chmod 600` on it",
+            ));
+        }
+    }
+    let mut text = String::new();
+    file.take(MAX_SECRET_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| named(&error))?;
+    if text.len() as u64 > MAX_SECRET_BYTES {
+        return Err(named(&"too large to hold a secret"));
+    }
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(named(&"is empty"));
+    }
+    Ok(Secret::new(secret))
+}

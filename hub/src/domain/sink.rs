@@ -1,0 +1,134 @@
+//! Receivers of changes: their names, and which changes concern them.
+
+use std::fmt;
+
+use silo_shared::silo::{Hostname, SiloId, glob_matches};
+use thiserror::Error;
+
+use super::pattern::{hostname_pattern, silo_pattern};
+
+/// What an operator calls a sink: 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SinkName(Box<str>);
+
+/// A text is no sink name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a sink's name has 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit"
+)]
+pub struct InvalidSinkName;
+
+impl SinkName {
+    /// Parses a name, which is not lower-cased for anyone.
+    pub fn parse(text: &str) -> Result<Self, InvalidSinkName> {
+        let first = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+        if first && rest && text.len() <= 63 {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidSinkName)
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for SinkName {
+    type Err = InvalidSinkName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSinkName> {
+        Self::parse(text)
+    }
+}
+
+/// What a sink wants to hear of: globs over silos and hostnames; an empty list is everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SinkFilter {
+    /// Names or globs of silos.
+    pub silos: Vec<String>,
+    /// Names or globs of hostnames.
+    pub hostnames: Vec<String>,
+}
+
+impl SinkFilter {
+    /// Checks both lists and brings names to their stored form; the error is the offending text.
+    pub fn checked(self) -> Result<Self, String> {
+        let each = |list: Vec<String>, form: fn(&str) -> Option<String>| {
+            list.into_iter()
+                .map(|text| form(&text).ok_or(text))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            silos: each(self.silos, silo_pattern)?,
+            hostnames: each(self.hostnames, hostname_pattern)?,
+        })
+    }
+
+    /// Whether changes of a silo concern it at all.
+    pub fn takes_silo(&self, silo: &SiloId) -> bool {
+        matches_any(&self.silos, silo.as_str())
+    }
+
+    /// Whether changes of a hostname concern it.
+    pub fn takes(&self, silo: &SiloId, hostname: &Hostname) -> bool {
+        self.takes_silo(silo) && matches_any(&self.hostnames, hostname.as_str())
+    }
+}
+
+fn matches_any(globs: &[String], name: &str) -> bool {
+    globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["bind-office", "1", "a.b_c"] {
+            assert_eq!(SinkName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "-a", "A", "a b", "ä", "a/b", &"a".repeat(64)] {
+            assert_eq!(SinkName::parse(bad), Err(InvalidSinkName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_takes_everything_and_globs_take_what_they_match() {
+        let silo = |text| SiloId::parse(text).unwrap();
+        let name = |text| Hostname::parse(text).unwrap();
+        assert!(SinkFilter::default().takes(&silo("office"), &name("db")));
+        let filter = SinkFilter {
+            silos: vec!["Office".to_owned(), "home-*".to_owned()],
+            hostnames: vec!["nas-*".to_owned()],
+        };
+        let filter = filter.checked().unwrap();
+        for (id, host, taken) in [
+            ("office", "nas-1", true),
+            ("home-2", "nas-1", true),
+            ("office", "db", false),
+            ("away", "nas-1", false),
+        ] {
+            assert_eq!(filter.takes(&silo(id), &name(host)), taken, "{id} {host}");
+        }
+        let wrong = SinkFilter {
+            silos: vec!["of/fice".to_owned()],
+            hostnames: Vec::new(),
+        };
+        assert_eq!(wrong.checked(), Err("of/fice".to_owned()));
+    }
+}
