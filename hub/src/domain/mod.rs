@@ -2,6 +2,7 @@
 //! a change concerns.
 
 pub mod change;
+pub mod delivery;
 pub mod pattern;
 pub mod precondition;
 pub mod sink;

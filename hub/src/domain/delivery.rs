@@ -1,0 +1,163 @@
+//! What passes between the outbox and the sinks: what shall be made true, what is told, how it ended.
+
+use std::time::Duration;
+
+use silo_shared::silo::{Addresses, Hostname, SiloId};
+
+use super::change::AddressChange;
+use super::time::Time;
+
+/// What is known of a name at the receiver: the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing of ours.
+    #[default]
+    Nothing,
+    /// These addresses may have been sent before, but nobody knows how that ended: a crash or a
+    /// lost answer lies between.
+    Claimed(Addresses),
+    /// The receiver has taken these from us.
+    Published(Addresses),
+    /// The receiver has taken `published` from us; later `sent` (empty: a deletion) may have been
+    /// sent too, but nobody knows how that ended.
+    Replacing {
+        /// What it surely took.
+        published: Addresses,
+        /// What it may have been sent since.
+        sent: Addresses,
+    },
+}
+
+/// One name that a state sink shall bring to the state of its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The silo of the record.
+    pub silo: SiloId,
+    /// The record.
+    pub hostname: Hostname,
+    /// What it is called at the receiver, as the sink said.
+    pub name: String,
+    /// What shall stand there now. Empty: the record is gone, and so shall be what we published.
+    pub wanted: Addresses,
+    /// What is known to stand there. `Claimed(x)` with `x == wanted` also stands for a first
+    /// attempt: the claim is always committed before the sink is asked.
+    pub standing: Standing,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver holds what was wanted, or was told.
+    Done,
+    /// Something else than what was believed stands at the receiver; nothing was changed. The
+    /// ledger takes it over and the name is published again at once. Must differ from what the
+    /// publication said, or it would go round for ever.
+    Found(Standing),
+    /// Handed over; whether it worked shows later. The same publication is asked for again soon.
+    Waiting,
+    /// It did not work this time: pending, tried again with backoff (1 s … 1 h), for ever by state
+    /// sinks, at most `max_attempts` times by event sinks.
+    Retry(Trouble),
+    /// It needs somebody's hand, but may heal: shown as failed, and tried again hourly by state
+    /// sinks. For an event sink this is the end of it.
+    Failed(Trouble),
+    /// Refused for good: shown as failed, and not sent again but by hand, after changed settings or,
+    /// where a single name is refused, at the record's next change.
+    Refused(Trouble),
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whom it concerns.
+    pub reach: Reach,
+    /// In words for the operator, without any secret and without the receiver's own unchecked
+    /// text beyond a short, printable excerpt.
+    pub why: String,
+    /// Not to be tried again before this has passed.
+    pub not_before: Option<Duration>,
+}
+
+/// Whom a trouble concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything that this sink has to send: the receiver is away, or refuses who we are.
+    Sink,
+    /// This name, or this message, alone.
+    Name,
+}
+
+impl Trouble {
+    /// A trouble of the receiver as a whole.
+    pub fn of_sink(why: impl Into<String>) -> Self {
+        Self::new(Reach::Sink, why)
+    }
+
+    /// A trouble of one name or message.
+    pub fn of_name(why: impl Into<String>) -> Self {
+        Self::new(Reach::Name, why)
+    }
+
+    fn new(reach: Reach, why: impl Into<String>) -> Self {
+        Self {
+            reach,
+            why: why.into(),
+            not_before: None,
+        }
+    }
+
+    /// The same, not to be tried again before a while.
+    #[must_use]
+    pub fn not_before(self, wait: Duration) -> Self {
+        Self {
+            not_before: Some(wait),
+            ..self
+        }
+    }
+}
+
+/// What an event sink is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Stays the same however often it is sent.
+    pub id: i64,
+    /// What happened.
+    pub kind: EventKind,
+    /// Where.
+    pub silo: SiloId,
+    /// The revision that it made, or found.
+    pub revision: i64,
+    /// When.
+    pub at: Time,
+    /// By which way, such as `rest`; see the history.
+    pub via: String,
+    /// The addresses that changed, in the history's order. For `Unseen` and `Back` one entry a
+    /// family of the record, with `old` and `new` alike.
+    pub changes: Vec<AddressChange>,
+    /// The `notify` addresses of the records concerned.
+    pub notify: Vec<(Hostname, String)>,
+    /// When the record was last seen, for `Unseen` and `Back`.
+    pub last_seen: Option<Time>,
+    /// Whom of its receivers the sink has told already, in an earlier attempt, in the sink's words.
+    pub told: Vec<String>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Addresses changed.
+    Change,
+    /// A record was not named by any write for longer than the sink asks for.
+    Unseen,
+    /// And then it was.
+    Back,
+}
+
+/// How telling one event ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// All who were told by now, `Event::told` included.
+    pub told: Vec<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
