@@ -11,7 +11,7 @@ use crate::data_dir::{
 };
 use crate::domain::time::Clock;
 use crate::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
-use crate::registry::{KEY_FINGERPRINT, RaiseRevision};
+use crate::registry::{DoubtLedger, KEY_FINGERPRINT, RaiseRevision};
 use crate::settings::HubSettings;
 use crate::store::{DatabaseUrl, StoreError};
 
@@ -241,6 +241,10 @@ async fn prepare(
             past: past.unwrap_or(0),
         };
         hub.registry.apply(raise).await.map_err(OpenError::from)?;
+        hub.registry
+            .apply(DoubtLedger)
+            .await
+            .map_err(OpenError::from)?;
         let known = hub.store.fact(KEY_FINGERPRINT).await?;
         Ok(check_key(&key_file(&settings, data_dir), known.as_deref()).map(|_| ()))
     };

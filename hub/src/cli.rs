@@ -1,5 +1,6 @@
 //! The command line: what can be said, and how each command is carried out.
 
+mod sink;
 mod transfer;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use silo_shared::config::ConfigError;
 use silo_shared::credential::TokenId;
 use silo_shared::program::{self, start_logging};
 
+use sink::SinkCommand;
 use transfer::SiloCommand;
 
 /// Stores silos of hostname/IP records and serves them over REST
@@ -52,6 +54,9 @@ enum Command {
     /// Carry whole silos; a running hub notices at once
     #[command(subcommand)]
     Silo(SiloCommand),
+    /// Take over, or remove, what a sink has at its receiver
+    #[command(subcommand)]
+    Sink(SinkCommand),
     /// Copy the SQLite database into a new file, beside a running hub
     Backup {
         /// The new file
@@ -173,6 +178,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Open(error) => error.into(),
+            RunError::Sinks(error) => error.into(),
             error @ RunError::Listen(_) => Self::Failed(error.to_string()),
         }
     }
@@ -227,6 +233,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
         Command::Silo(command) => transfer::silo(settings, command).await,
+        Command::Sink(command) => sink::sink(settings, command).await,
         Command::Backup { file } => transfer::back_up(&settings, &file).await,
         Command::Restore { file } => transfer::put_back(&settings, &file).await,
         Command::Key(KeyCommand::Reset) => {
@@ -326,7 +333,14 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
             ))?;
         }
     }
-    say(format_args!("the configuration is valid"))
+    let unreached = sink::check(settings, connect).await?;
+    say(format_args!("the configuration is valid"))?;
+    match unreached {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!(
+            "{unreached} of the sinks would not be reached"
+        ))),
+    }
 }
 
 async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {

@@ -96,6 +96,10 @@ impl Feed {
             self.tokens.forget_all();
             self.position.tokens = position.tokens;
         }
+        if position.deliveries != self.position.deliveries {
+            self.position.deliveries = position.deliveries;
+            self.revision.nudge();
+        }
         if self.position.revision < position.feed_floor {
             // Deletions in between are told no more: nothing that is held can be relied on.
             self.view.forget_all();

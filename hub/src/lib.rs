@@ -1,6 +1,6 @@
 //! The Silo hub: stores silos of hostname/IP records and serves them over REST.
 //!
-//! The rooms, and who may call whom: `main` → [`run`] → [`http`] → [`registry`], [`view`] →
+//! The rooms, and who may call whom: `main` → [`run`] → [`http`], [`deliver`] → [`registry`], [`view`] →
 //! [`store`], [`revision`] → [`domain`] → `silo-shared`. Only [`store`] knows SQL, only [`registry`]
 //! writes, only `http/error.rs` maps errors to statuses, [`domain`] does no I/O.
 
@@ -31,8 +31,11 @@ use std::time::Duration;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use hyper_util::rt::TokioTimer;
+use silo_shared::config::ConfigError;
 use thiserror::Error;
 
+use deliver::settings::{OpenSink, SinkSettings};
+use deliver::{Deliveries, Office};
 use domain::time::Clock;
 use feed::Feed;
 use open_hub::{OpenError, OpenHub};
@@ -52,6 +55,9 @@ pub enum RunError {
     /// It can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A sink is configured wrongly.
+    #[error(transparent)]
+    Sinks(#[from] ConfigError),
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Listen(#[from] std::io::Error),
@@ -64,15 +70,22 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let sinks = open_sinks(&settings)?;
     let hub = OpenHub::open_to_serve(&settings, clock).await?;
-    let served = serve(listener, &settings, &hub, shutdown).await;
+    let served = serve(listener, &settings, sinks, &hub, shutdown).await;
     hub.close().await;
     served
+}
+
+/// Reads the keys of every sink and the files that they name.
+pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> {
+    settings.sinks.iter().map(SinkSettings::open).collect()
 }
 
 async fn serve(
     listener: TcpListener,
     settings: &HubSettings,
+    sinks: Vec<OpenSink>,
     hub: &OpenHub,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
@@ -95,6 +108,16 @@ async fn serve(
         since: hub.clock.now(),
         retention_days: settings.retention_days,
     };
+    let office = Office {
+        store: hub.store.clone(),
+        registry: hub.registry.clone(),
+        revision: hub.revision.clone(),
+        clock: hub.clock.clone(),
+        since: hub.clock.now(),
+    };
+    let deliveries = Deliveries::begin(office, sinks, hub.is_alone())
+        .await
+        .map_err(OpenError::from)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let handle = Handle::new();
@@ -121,6 +144,7 @@ async fn serve(
             std::future::pending::<()>().await;
         }
     };
+    let deliveries = tokio::spawn(deliveries.work());
     tracing::info!("listening on http://{address}");
     let served = tokio::select! {
         served = server.serve(app) => served,
@@ -128,6 +152,12 @@ async fn serve(
         () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
         () = stop => unreachable!("stopping waits for the server"),
     };
+    hub.revision.end();
+    match deliveries.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("nobody was told of changes: {error}"),
+        Err(error) => tracing::error!("the delivery workers ended with an error: {error}"),
+    }
     match tokio::time::timeout(LAST_WRITE_TIMEOUT, upkeep.write_down()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),

@@ -10,7 +10,10 @@ use silo_shared::program::read_command_line;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Carries out what the command line asks for.
 #[tokio::main]
 async fn main() -> ExitCode {
+    // An error would mean that a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run(read_command_line()).await
 }

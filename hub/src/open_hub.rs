@@ -65,7 +65,7 @@ pub struct OpenHub {
     pub clock: Clock,
     key_file: PathBuf,
     writer: JoinHandle<()>,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl OpenHub {
@@ -119,7 +119,7 @@ impl OpenHub {
             clock,
             key_file,
             writer,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -212,6 +212,11 @@ impl OpenHub {
             self.data_dir.remove_admin_token()?;
         }
         Ok(())
+    }
+
+    /// Whether no other hub can serve this database.
+    pub fn is_alone(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Lets the writer finish and closes the database.

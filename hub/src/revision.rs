@@ -37,6 +37,16 @@ impl Revision {
         });
     }
 
+    /// Wakes everyone although no revision is new, since a sink is owed something.
+    pub fn nudge(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// Whether the hub stops.
+    pub fn is_over(&self) -> bool {
+        self.0.borrow().over
+    }
+
     /// Ends every wait, since the hub stops.
     pub fn end(&self) {
         self.0.send_modify(|known| known.over = true);

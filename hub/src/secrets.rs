@@ -30,6 +30,17 @@ fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     Ok(bytes)
 }
 
+/// A random name: 128 bits in hexadecimal digits.
+pub fn random_name() -> Result<String, NoRandomness> {
+    let bytes = random::<16>()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A random number for jitter; 0 when the system gives none.
+pub fn random_number() -> u64 {
+    random::<8>().map_or(0, u64::from_be_bytes)
+}
+
 /// A new credential: a random id and 256 random bits.
 pub fn new_credential() -> Result<Credential, NoRandomness> {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";

@@ -9,6 +9,7 @@ use silo_shared::config::{ConfigError, read_yaml};
 use silo_shared::network::Network;
 use silo_shared::program::LogFormat;
 
+use crate::deliver::settings::SinkSettings;
 use crate::store::DatabaseUrl;
 
 /// Where the hub listens unless it is told otherwise.
@@ -43,6 +44,8 @@ pub struct HubSettings {
     pub view_bytes: u64,
     /// For how many days history and the tombstones of deleted silos are kept.
     pub retention_days: u32,
+    /// Who is told of changes.
+    pub sinks: Vec<SinkSettings>,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -59,6 +62,7 @@ pub struct HubFile {
     trusted_proxies: Vec<Network<IpNet>>,
     view_mib: Option<u64>,
     retention_days: Option<u32>,
+    sinks: Vec<serde_yaml::Mapping>,
     log_format: Option<LogFormat>,
 }
 
@@ -113,6 +117,9 @@ impl HubSettings {
 
     fn merge(file: HubFile, args: &HubArgs) -> Result<Self, ConfigError> {
         let args = args.clone();
+        // Where relative paths in the file begin.
+        let folder = args.config.as_deref().and_then(Path::parent);
+        let folder = folder.unwrap_or(Path::new(""));
         let database = args
             .database
             .or(file.database)
@@ -139,6 +146,7 @@ impl HubSettings {
                 .unwrap_or(DEFAULT_VIEW_MIB)
                 .saturating_mul(1024 * 1024),
             retention_days: file.retention_days.unwrap_or(DEFAULT_RETENTION_DAYS),
+            sinks: SinkSettings::read_list(file.sinks, folder)?,
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         })
     }

@@ -1,6 +1,7 @@
 //! The rules, without I/O: what a command changes, whether a precondition holds, who may do what, whom
 //! a change concerns.
 
+pub mod backoff;
 pub mod change;
 pub mod delivery;
 pub mod pattern;

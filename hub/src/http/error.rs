@@ -221,6 +221,8 @@ impl From<Refusal> for ApiError {
             Refusal::NoSilo => Self::NotFound("there is no such silo"),
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
+            Refusal::NoSink => Self::NotFound("there is no such sink"),
+            Refusal::NoDelivery => Self::NotFound("there is no such delivery"),
             Refusal::Precondition => Self::Precondition,
             Refusal::OtherKey => {
                 tracing::error!("{refusal}");

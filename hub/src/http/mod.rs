@@ -3,6 +3,7 @@
 mod auth;
 mod bodies;
 mod client_ip;
+mod deliveries;
 mod error;
 mod failure_limit;
 mod history;
@@ -20,7 +21,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderValue;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -86,6 +87,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/silos/{id}/history", get(history::list))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{token}", delete(tokens::revoke))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{delivery}/retry", post(deliveries::retry))
         .fallback(|| async { ApiError::NotFound("there is no such route") })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         // In one piece: each layer of a router costs an allocation a request.

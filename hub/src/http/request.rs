@@ -32,6 +32,10 @@ pub(super) struct RecordPath(pub SiloId, pub Hostname);
 #[derive(Debug)]
 pub(super) struct TokenPath(pub Option<TokenId>);
 
+/// `{delivery}` of the path; `None` when it is the id of no delivery.
+#[derive(Debug)]
+pub(super) struct DeliveryPath(pub Option<i64>);
+
 async fn path_params(parts: &mut Parts, hub: &Arc<Hub>) -> Result<RawPathParams, ApiError> {
     RawPathParams::from_request_parts(parts, hub)
         .await
@@ -68,6 +72,17 @@ impl FromRequestParts<Arc<Hub>> for RecordPath {
         Ok(Self(
             path_param(&params, "id")?,
             path_param(&params, "hostname")?,
+        ))
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for DeliveryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let params = path_params(parts, hub).await?;
+        Ok(Self(
+            params.iter().next().and_then(|(_, text)| text.parse().ok()),
         ))
     }
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use silo_shared::silo::Hostname;
 
-use super::silos::{Change, Found, new_record};
+use super::change::Change;
+use super::silos::{Found, new_record};
 use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
 use crate::domain::time::Time;
@@ -166,7 +167,7 @@ async fn change(
         token: None,
         client_ip: None,
     };
-    let change = Change::begin(transaction, actor, &silo.id, now);
+    let change = Change::begin(transaction, actor, &silo.id, now).await?;
     let mut history = Vec::new();
     let mut added = Vec::new();
     for new in &silo.records {
@@ -221,6 +222,8 @@ impl Command for EndImport {
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         RaiseRevision { past: 0 }.run(transaction, now).await?;
         transaction.remove_fact(ARRIVED).await?;
+        // What came with its history was owed to no sink.
+        transaction.reconcile_sinks().await?;
         Ok(())
     }
 }

@@ -7,12 +7,16 @@
 //! command never takes its batch down; but a transaction that can't even begin is no command's fault,
 //! and then all that wait are answered at once.
 
+mod change;
 mod hearing;
 mod import;
+mod publishing;
 mod purge;
 mod revert;
 mod seen;
 mod silos;
+mod sinks;
+mod telling;
 mod tokens;
 
 use std::future::Future;
@@ -33,12 +37,21 @@ use crate::view::View;
 
 pub use hearing::Hearing;
 pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
+pub use publishing::{
+    AdoptName, BeginPublishing, EndPublishing, EndReconciling, NamedRecord, OweDifference,
+    Publishing,
+};
 pub use purge::PurgeOld;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
 pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
+pub use sinks::{
+    BeginCleaning, BeginSinks, ConfiguredSink, DoubtLedger, EndCleaning, KeepSinks, RetryDelivery,
+    SinksBegun,
+};
+pub use telling::{BeginTelling, EndTelling, NoteQuiet};
 pub use tokens::{
     AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ProveWritable, ResetKey, RevokeToken,
     WriteDownUse,
@@ -75,6 +88,12 @@ pub enum Refusal {
     /// `If-Match` or `If-None-Match` does not hold.
     #[error("the stored state is not the one that If-Match or If-None-Match asks for")]
     Precondition,
+    /// There is no such sink.
+    #[error("there is no such sink")]
+    NoSink,
+    /// There is no such delivery.
+    #[error("there is no such delivery")]
+    NoDelivery,
     /// The silo would hold more records than it may.
     #[error("a silo holds at most {} records", silo_shared::silo::MAX_RECORDS)]
     TooManyRecords,
@@ -336,6 +355,9 @@ impl Writer {
         }
         if let Some(revision) = effects.revision {
             self.listeners.revision.announce(revision);
+        }
+        if effects.deliveries_owed {
+            self.listeners.revision.nudge();
         }
     }
 }

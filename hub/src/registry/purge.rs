@@ -7,7 +7,7 @@ use crate::store::WriteTransaction;
 /// How many rows one transaction removes of each kind, so that writers wait for moments only.
 const BATCH: i64 = 500;
 
-/// Removes some of the history and tombstones that are older than `before`.
+/// Removes some of the history, tombstones and ended deliveries that are older than `before`.
 #[derive(Debug)]
 pub struct PurgeOld {
     /// What is older goes.
@@ -21,6 +21,7 @@ impl Command for PurgeOld {
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
         let history = transaction.purge_history(self.before, BATCH).await?;
         let tombstones = transaction.purge_tombstones(self.before, BATCH).await?;
-        Ok(history + tombstones)
+        let deliveries = transaction.purge_deliveries(self.before, BATCH).await?;
+        Ok(history + tombstones + deliveries)
     }
 }

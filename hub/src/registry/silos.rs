@@ -2,15 +2,12 @@
 
 use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloId};
 
+use super::change::Change;
 use super::{Actor, ApplyError, Command, Refusal};
-use crate::domain::change::{
-    AddressChange, AttributePatch, Attributes, address_changes, differing,
-};
+use crate::domain::change::{AttributePatch, Attributes, address_changes, differing};
 use crate::domain::precondition::{Precondition, record_tag, silo_tag};
 use crate::domain::time::Time;
-use crate::store::{
-    HistoryContext, SiloHead, StoreError, StoredRecord, StoredSilo, WriteTransaction,
-};
+use crate::store::{SiloHead, StoreError, StoredRecord, StoredSilo, WriteTransaction};
 
 /// Replaces all records of a silo; makes the silo when there is none.
 #[derive(Debug)]
@@ -120,59 +117,6 @@ impl Found {
     }
 }
 
-/// One changing command on one silo: its revision, the rows of its history, the silo's new head.
-pub(super) struct Change<'a> {
-    actor: Actor,
-    id: &'a SiloId,
-    revision: i64,
-    now: Time,
-}
-
-impl<'a> Change<'a> {
-    pub(super) fn begin(
-        transaction: &mut WriteTransaction,
-        actor: Actor,
-        id: &'a SiloId,
-        now: Time,
-    ) -> Self {
-        Self {
-            actor,
-            id,
-            revision: transaction.take_revision(id),
-            now,
-        }
-    }
-
-    /// The revision that the change has taken.
-    pub(super) fn revision(&self) -> i64 {
-        self.revision
-    }
-
-    pub(super) async fn end(
-        self,
-        transaction: &mut WriteTransaction,
-        known: bool,
-        deleted: bool,
-        changes: &[AddressChange],
-    ) -> Result<(), StoreError> {
-        let head = SiloHead {
-            revision: self.revision,
-            updated_at: self.now,
-            deleted,
-        };
-        transaction.set_silo_head(self.id, head, known).await?;
-        let context = HistoryContext {
-            silo: self.id,
-            revision: self.revision,
-            at: self.now,
-            via: self.actor.via,
-            token: self.actor.token,
-            client_ip: self.actor.client_ip,
-        };
-        transaction.add_history(&context, changes).await
-    }
-}
-
 fn require(precondition: &Precondition, tag: Option<&str>) -> Result<(), Refusal> {
     if precondition.holds(tag) {
         Ok(())
@@ -218,8 +162,8 @@ impl Command for ReplaceSilo {
                 created: false,
             });
         }
-        let change = Change::begin(transaction, self.actor, &self.id, now);
-        let revision = change.revision;
+        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
+        let revision = change.revision();
         let mut added = Vec::new();
         let mut history = Vec::new();
         for (hostname, before, after) in rows {
@@ -278,7 +222,7 @@ impl Command for DeleteSilo {
             .iter()
             .flat_map(|(hostname, before, after)| address_changes(hostname, before, after))
             .collect();
-        let change = Change::begin(transaction, self.actor, &self.id, now);
+        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
         transaction.delete_records(&self.id).await?;
         change.end(transaction, known, true, &history).await?;
         Ok(())
@@ -330,17 +274,17 @@ impl Command for SetRecord {
         if added > 0 && !self.has_room(transaction, added).await? {
             return Err(Refusal::TooManyRecords.into());
         }
-        let change = Change::begin(transaction, self.actor, &self.id, now);
+        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
         let record = new_record(
             self.hostname.clone(),
             after,
             attributes,
-            change.revision,
+            change.revision(),
             now,
         );
         if old.is_some() {
             transaction
-                .update_addresses(&self.id, &self.hostname, &after, change.revision, now)
+                .update_addresses(&self.id, &self.hostname, &after, change.revision(), now)
                 .await?;
             if record.attributes != kept {
                 transaction
@@ -394,12 +338,12 @@ impl Command for RemoveRecord {
             &self.precondition,
             Some(&record_tag(old.revision, &self.hostname)),
         )?;
-        let change = Change::begin(transaction, self.actor, &self.id, now);
+        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
         if after.is_empty() {
             transaction.delete_record(&self.id, &self.hostname).await?;
         } else {
             transaction
-                .update_addresses(&self.id, &self.hostname, &after, change.revision, now)
+                .update_addresses(&self.id, &self.hostname, &after, change.revision(), now)
                 .await?;
         }
         let history: Vec<_> = address_changes(&self.hostname, &old.addresses, &after).collect();

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::{ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional};
 use crate::domain::change::AddressChange;
@@ -155,21 +156,43 @@ impl Store {
             .fetch_all(&self.readers)
             .await?
             .iter()
-            .map(|row| {
-                Ok(HistoryRow {
-                    at: super::time(row, 0)?,
-                    revision: row.try_get(1)?,
-                    hostname: hostname(row, 2)?,
-                    family: row.try_get(3)?,
-                    old: optional(row, 4, "address")?,
-                    new: optional(row, 5, "address")?,
-                    via: row.try_get(6)?,
-                    token: row.try_get(7)?,
-                    client_ip: optional(row, 8, "address")?,
-                })
-            })
+            .map(history_row)
             .collect()
     }
+
+    /// The rows of one revision of a silo, by hostname and family.
+    pub async fn history_at(
+        &self,
+        silo: &SiloId,
+        revision: i64,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, token, \
+                 client_ip FROM history WHERE silo = ? AND revision = ? ORDER BY hostname, family",
+            )
+            .bind(silo.as_str())
+            .bind(revision)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(history_row)
+            .collect()
+    }
+}
+
+fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
+    Ok(HistoryRow {
+        at: super::time(row, 0)?,
+        revision: row.try_get(1)?,
+        hostname: hostname(row, 2)?,
+        family: row.try_get(3)?,
+        old: optional(row, 4, "address")?,
+        new: optional(row, 5, "address")?,
+        via: row.try_get(6)?,
+        token: row.try_get(7)?,
+        client_ip: optional(row, 8, "address")?,
+    })
 }
 
 impl WriteTransaction {

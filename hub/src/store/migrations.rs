@@ -26,6 +26,27 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "tokens",
         include_str!("../../../migrations/0006_tokens.sql"),
     ),
+    (
+        "delivery_counters",
+        include_str!("../../../migrations/0007_delivery_counters.sql"),
+    ),
+    ("sinks", include_str!("../../../migrations/0008_sinks.sql")),
+    (
+        "deliveries",
+        include_str!("../../../migrations/0009_deliveries.sql"),
+    ),
+    (
+        "delivery_names",
+        include_str!("../../../migrations/0010_delivery_names.sql"),
+    ),
+    (
+        "ledger",
+        include_str!("../../../migrations/0011_ledger.sql"),
+    ),
+    (
+        "unseen",
+        include_str!("../../../migrations/0012_unseen.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

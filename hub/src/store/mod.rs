@@ -7,7 +7,9 @@
 mod backup;
 mod dialect;
 mod history;
+mod interests;
 mod migrations;
+mod outbox;
 mod purge;
 mod silos;
 mod snapshot;
@@ -29,6 +31,11 @@ use crate::domain::time::Time;
 
 use dialect::{Dialect, is_full};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
+use interests::Interests;
+pub use outbox::{
+    Activity, DeliveryCursor, DeliveryRow, DeliveryState, DueName, Happening, Interest, KnownSink,
+    LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord, SinkTrouble,
+};
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
 pub use tokens::{KnownToken, SealedKey};
@@ -38,6 +45,8 @@ pub use watch::CommitWatch;
 const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
 /// The counter of the highest revision of a tombstone that was purged.
 const FEED_FLOOR: &str = "feed_floor";
+/// The counter of the last delivery.
+const DELIVERIES: &str = "deliveries";
 /// How many connections serve reads.
 const READERS: u32 = 4;
 /// How long a write waits for the connection before the database counts as away.
@@ -183,6 +192,7 @@ pub struct Store {
     dialect: Dialect,
     writer: AnyPool,
     readers: AnyPool,
+    interests: Interests,
 }
 
 impl Store {
@@ -236,6 +246,7 @@ impl Store {
             dialect: url.dialect,
             writer,
             readers,
+            interests: Interests::default(),
         };
         store.begin_revisions(now).await?;
         Ok(store)
@@ -275,12 +286,25 @@ impl Store {
         // Taking the counter's lock first makes every later read part of the same, only, writer: a
         // deferred SQLite transaction that reads before it writes fails when it wants to write.
         inner.execute(TOUCH_COUNTER).await?;
-        let revision = read_counter(self.dialect, &mut inner, "revision").await?;
+        let (mut revision, mut sinks_version) = (0, 0);
+        for row in inner
+            .fetch_all("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')")
+            .await?
+        {
+            match row.try_get::<&str, _>(0)? {
+                "revision" => revision = row.try_get(1)?,
+                _ => sinks_version = row.try_get(1)?,
+            }
+        }
         Ok(WriteTransaction {
             dialect: self.dialect,
             inner,
+            interests: self.interests.clone(),
+            sinks_version,
+            sinks_changed: false,
             first_revision: revision,
             revision,
+            delivery: None,
             must_commit: false,
             effects: Effects::default(),
         })
@@ -292,6 +316,7 @@ impl Store {
         Ok(Position {
             tokens: read_counter(self.dialect, &mut connection, "tokens").await?,
             feed_floor: read_counter(self.dialect, &mut connection, FEED_FLOOR).await?,
+            deliveries: read_counter(self.dialect, &mut connection, DELIVERIES).await?,
             revision: read_counter(self.dialect, &mut connection, "revision").await?,
         })
     }
@@ -338,6 +363,8 @@ pub struct Position {
     pub revision: i64,
     /// Grows with every change of a token.
     pub tokens: i64,
+    /// Grows with every delivery that is owed or to be tried again.
+    pub deliveries: i64,
     /// The highest revision of a deletion that is told no more.
     pub feed_floor: i64,
 }
@@ -347,8 +374,14 @@ pub struct Position {
 pub struct WriteTransaction {
     dialect: Dialect,
     inner: Transaction<'static, Any>,
+    interests: Interests,
+    /// The counter that moves with every change of the sinks.
+    sinks_version: i64,
+    sinks_changed: bool,
     first_revision: i64,
     revision: i64,
+    /// The id of the last delivery, once it was asked for.
+    delivery: Option<i64>,
     must_commit: bool,
     effects: Effects,
 }
@@ -364,6 +397,8 @@ pub struct Effects {
     pub silos: Vec<SiloId>,
     /// Whether a token was made or revoked.
     pub tokens_changed: bool,
+    /// Whether a sink is owed something that it was not owed before.
+    pub deliveries_owed: bool,
     /// Records that were named by a write without being changed.
     pub seen: Vec<(SiloId, Hostname)>,
 }
@@ -374,6 +409,28 @@ impl WriteTransaction {
         self.revision += 1;
         self.effects.silos.push(silo.clone());
         self.revision
+    }
+
+    /// Takes the next id of a delivery, and has the workers look what they owe.
+    pub async fn take_delivery(&mut self) -> Result<i64, StoreError> {
+        let next = self.last_delivery().await? + 1;
+        self.delivery = Some(next);
+        self.effects.deliveries_owed = true;
+        Ok(next)
+    }
+
+    /// Has the workers look what they owe, in every hub.
+    pub async fn wake_workers(&mut self) -> Result<(), StoreError> {
+        self.take_delivery().await?;
+        Ok(())
+    }
+
+    /// The id of the last delivery.
+    pub async fn last_delivery(&mut self) -> Result<i64, StoreError> {
+        match self.delivery {
+            Some(last) => Ok(last),
+            None => read_counter(self.dialect, &mut self.inner, DELIVERIES).await,
+        }
     }
 
     /// Notes that a write named this record and changed nothing.
@@ -390,6 +447,15 @@ impl WriteTransaction {
                 .execute(&mut *self.inner)
                 .await?;
             self.effects.revision = Some(self.revision);
+            self.must_commit = true;
+        }
+        if let Some(delivery) = self.delivery {
+            self.dialect
+                .query("UPDATE counters SET value = ? WHERE name = ?")
+                .bind(delivery)
+                .bind(DELIVERIES)
+                .execute(&mut *self.inner)
+                .await?;
             self.must_commit = true;
         }
         if self.must_commit {

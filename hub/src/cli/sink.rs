@@ -1,0 +1,204 @@
+//! `silo-hub sink`: take over what stands at a receiver already, or remove what was published.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use silo_hub::deliver::Office;
+use silo_hub::deliver::settings::OpenSink;
+use silo_hub::deliver::sink::{SEND_DEADLINE, Sink, StateSink};
+use silo_hub::open_sinks;
+use silo_hub::deliver::worker::{Round, Worker};
+use silo_hub::domain::sink::SinkName;
+use silo_hub::open_hub::OpenHub;
+use silo_hub::registry::{AdoptName, BeginCleaning, EndCleaning};
+use silo_hub::secrets::random_name;
+use silo_hub::settings::HubSettings;
+use silo_hub::store::{LedgerRow, Ours};
+use silo_shared::silo::SiloId;
+
+use super::{Failure, say, with_hub};
+
+/// How many silos are read at once.
+const PAGE: i64 = 500;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SinkCommand {
+    /// Take over the names that hold a silo's addresses at the receiver already, as after a lost ledger
+    Adopt {
+        /// The sink's name in the configuration
+        name: SinkName,
+    },
+    /// Remove everything that the sink published; then take it out of the configuration
+    Clean {
+        /// The sink's name in the configuration
+        name: SinkName,
+    },
+}
+
+pub(super) async fn sink(settings: HubSettings, command: SinkCommand) -> Result<(), Failure> {
+    let (SinkCommand::Adopt { name } | SinkCommand::Clean { name }) = &command;
+    let configured = settings.sinks.iter().find(|sink| sink.name == *name);
+    let Some(configured) = configured else {
+        return Err(Failure::Misused(format!(
+            "{name}: there is no such sink in the configuration (--config)"
+        )));
+    };
+    let open = configured.open()?;
+    if !matches!(open.sink, Sink::State(_)) {
+        return Err(Failure::Misused(format!(
+            "{name}: a sink of kind {} publishes nothing that could be taken over or removed",
+            open.kind.as_str()
+        )));
+    }
+    with_hub(settings, async |hub| match command {
+        SinkCommand::Adopt { .. } => adopt(hub, &open).await,
+        SinkCommand::Clean { .. } => clean(hub, open).await,
+    })
+    .await
+}
+
+/// Opens every sink, and with `connect` tries its receiver without changing anything there; answers
+/// how many can't be reached.
+pub(super) async fn check(settings: &HubSettings, connect: bool) -> Result<usize, Failure> {
+    let mut unreached = 0;
+    for open in open_sinks(settings)? {
+        let (name, kind) = (&open.name, open.kind.as_str());
+        if !connect {
+            say(format_args!("sink {name}: {kind}"))?;
+            continue;
+        }
+        let tried = match &open.sink {
+            Sink::State(sink) => sink.check(),
+            Sink::Event(sink) => sink.check(),
+        };
+        let tried = tokio::time::timeout(SEND_DEADLINE, tried).await;
+        match tried.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+            Ok(words) => say(format_args!("sink {name}: {kind}: {words}"))?,
+            Err(why) => {
+                unreached += 1;
+                say(format_args!("sink {name}: {kind}: failed: {why}"))?;
+            }
+        }
+    }
+    Ok(unreached)
+}
+
+fn state(open: &OpenSink) -> &dyn StateSink {
+    match &open.sink {
+        Sink::State(sink) => &**sink,
+        Sink::Event(_) => unreachable!("it was looked at before"),
+    }
+}
+
+async fn adopt(hub: &OpenHub, open: &OpenSink) -> Result<(), Failure> {
+    let sink = state(open);
+    let (mut adopted, mut ours, mut others) = (0, 0, 0);
+    let mut after = String::new();
+    loop {
+        let page = hub.store.silo_ids(&after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.to_string();
+        for id in page.iter().filter(|id| open.filter.takes_silo(id)) {
+            let (a, b, c) = adopt_silo(hub, open, sink, id).await?;
+            adopted += a;
+            ours += b;
+            others += c;
+        }
+    }
+    say(format_args!(
+        "{adopted} names taken over, {ours} were ours already, {others} hold something else"
+    ))?;
+    Ok(())
+}
+
+async fn adopt_silo(
+    hub: &OpenHub,
+    open: &OpenSink,
+    sink: &dyn StateSink,
+    id: &SiloId,
+) -> Result<(usize, usize, usize), Failure> {
+    let (mut adopted, mut ours, mut others) = (0, 0, 0);
+    let Some(silo) = hub.store.silo(id).await? else {
+        return Ok((0, 0, 0));
+    };
+    let known = hub.store.ledger_of_silo(&open.name, id).await?;
+    for (hostname, addresses) in silo.records {
+        if !open.filter.takes(id, &hostname) {
+            continue;
+        }
+        let Ok(name) = sink.published_name(&hostname) else {
+            continue;
+        };
+        if known.iter().any(|row| row.name == name) {
+            ours += 1;
+            continue;
+        }
+        let stands = match sink.observe(&name).await {
+            None => {
+                return Err(Failure::Misused(format!(
+                    "{}: a receiver of kind {} cannot be asked what it holds",
+                    open.name,
+                    open.kind.as_str()
+                )));
+            }
+            Some(Err(trouble)) => return Err(Failure::Failed(format!("{name}: {}", trouble.why))),
+            Some(Ok(stands)) => stands,
+        };
+        if stands != addresses {
+            others += 1;
+            continue;
+        }
+        let row = LedgerRow {
+            name,
+            silo: id.clone(),
+            hostname,
+            ours: Ours {
+                claimed: None,
+                published: Some(addresses),
+            },
+        };
+        let command = AdoptName {
+            sink: open.name.clone(),
+            row,
+        };
+        adopted += usize::from(hub.registry.apply(command).await?);
+    }
+    Ok((adopted, ours, others))
+}
+
+async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
+    let name = open.name.clone();
+    let names = hub.registry.apply(BeginCleaning(name.clone())).await?;
+    let office = Office {
+        store: hub.store.clone(),
+        registry: hub.registry.clone(),
+        revision: hub.revision.clone(),
+        clock: hub.clock.clone(),
+        since: hub.clock.now(),
+    };
+    let owner = random_name().map_err(|error| Failure::Failed(error.to_string()))?;
+    let worker = Worker::new(office, Arc::new(open), owner);
+    loop {
+        let round = worker
+            .round()
+            .await
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+        let left = hub.store.ledger_silos(&name).await?;
+        if left.is_empty() {
+            break;
+        }
+        if round != Round::Again {
+            let known = hub.store.sink(&name).await?;
+            let why = known.and_then(|sink| sink.why);
+            let why = why.unwrap_or_else(|| "a running hub is at it".to_owned());
+            return Err(Failure::Failed(format!(
+                "{name}: not everything is removed yet ({why}); a running hub goes on, or run this again"
+            )));
+        }
+    }
+    hub.registry.apply(EndCleaning(name.clone())).await?;
+    say(format_args!(
+        "{names} names removed; take {name} out of the configuration before a hub starts again"
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! One task a sink: looks what is owed, sends, and sleeps until there may be more.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Office;
+use super::settings::OpenSink;
+use super::sink::Sink;
+use crate::domain::time::Time;
+use crate::registry::ApplyError;
+use crate::store::{Activity, KnownSink, StoreError};
+
+/// The longest a worker sleeps: what another hub or the command line owes may not wake it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// How long it sleeps after the database failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// For how long a worker has a sink for itself, in seconds: one send that takes as long as it may,
+/// begun at the last moment, and room for clocks that differ between hubs.
+pub(super) const LEASE_SECONDS: i64 = 60;
+/// How long a worker goes on beginning sends under one lease.
+pub(super) const SHIFT: Duration = Duration::from_secs(10);
+
+/// Works for one sink.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub(super) office: Office,
+    pub(super) sink: Arc<OpenSink>,
+    pub(super) owner: String,
+    /// When silent records were last looked for, in milliseconds since the epoch.
+    pub(super) listened_at: Arc<AtomicI64>,
+}
+
+/// What a look at the outbox came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// Something was done: look again at once.
+    Again,
+    /// Nothing to do before this time, in milliseconds since the epoch.
+    Until(i64),
+    /// Nothing to do until something is owed.
+    Idle,
+}
+
+/// Why a look failed.
+#[derive(Debug, Error)]
+pub enum RoundError {
+    /// The outbox can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The outcome can't be written.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl Worker {
+    /// A worker that signs its leases with `owner`.
+    pub fn new(office: Office, sink: Arc<OpenSink>, owner: String) -> Self {
+        Self {
+            office,
+            sink,
+            owner,
+            listened_at: Arc::default(),
+        }
+    }
+
+    /// Works until the hub stops.
+    pub async fn work(self) {
+        let mut news = self.office.revision.subscribe();
+        let mut failing = false;
+        loop {
+            news.mark_known();
+            if self.office.revision.is_over() {
+                return;
+            }
+            let sleep = match self.round().await {
+                Ok(round) => {
+                    failing = false;
+                    match round {
+                        Round::Again => continue,
+                        Round::Until(at) => self.time_until(at),
+                        Round::Idle => LONGEST_SLEEP,
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(sink = %self.sink.name, "cannot look what is owed: {error}");
+                    }
+                    AFTER_FAILURE
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                running = news.next(), if !failing => if !running {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn time_until(&self, at: i64) -> Duration {
+        let wait = at.saturating_sub(self.office.clock.now().as_millis());
+        let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
+        // A set clock does not move by sleeping.
+        wait.clamp(Duration::from_millis(5), LONGEST_SLEEP)
+    }
+
+    /// Looks what is owed and does some of it.
+    pub async fn round(&self) -> Result<Round, RoundError> {
+        let known = self.office.store.sink(&self.sink.name).await?;
+        let Some(known) = known.filter(|known| known.active != Activity::Gone) else {
+            return Ok(Round::Idle);
+        };
+        let now = self.office.clock.now();
+        if known.next_at > now.as_millis() {
+            return Ok(Round::Until(known.next_at));
+        }
+        if self.is_taken(&known, now) {
+            return Ok(Round::Until(known.lease_until.as_millis()));
+        }
+        match &self.sink.sink {
+            Sink::State(sink) => self.publish_round(&**sink, &known, now).await,
+            Sink::Event(sink) => self.tell_round(&**sink, now).await,
+        }
+    }
+
+    /// Whether another worker has the sink.
+    fn is_taken(&self, known: &KnownSink, now: Time) -> bool {
+        known.lease_owner != self.owner && known.lease_until > now
+    }
+
+    /// Any number, for jitter.
+    pub(super) fn jitter(&self) -> u64 {
+        crate::secrets::random_number()
+    }
+}

@@ -1,0 +1,169 @@
+//! `/deliveries`, for admins: who was told of what, who was not, and why.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, LINK};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use silo_shared::silo::{Hostname, SiloId};
+
+use super::Hub;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::request::{DeliveryPath, Query};
+use super::silos::{PRIVATE, header_value};
+use crate::domain::sink::SinkName;
+use crate::domain::time::Time;
+use crate::registry::{Refusal, RetryDelivery};
+use crate::store::{DeliveryCursor, DeliveryRow, DeliveryState, KnownSink, NEVER, NameRow};
+
+#[derive(Debug, Serialize)]
+struct Document {
+    id: i64,
+    sink: String,
+    event: String,
+    silo: SiloId,
+    revision: i64,
+    at: Time,
+    state: &'static str,
+    done_at: Option<Time>,
+    attempts: i64,
+    failing_since: Option<Time>,
+    why: Option<String>,
+    next_try: Option<Time>,
+    hostnames: Vec<Name>,
+}
+
+#[derive(Debug, Serialize)]
+struct Name {
+    hostname: Hostname,
+    state: &'static str,
+    attempts: i64,
+    failing_since: Option<Time>,
+    why: Option<String>,
+    next_try: Option<Time>,
+}
+
+/// `GET /deliveries`: newest first.
+pub(super) async fn list(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    caller.require_admin()?;
+    let limit = query.limit(100)?;
+    let state = query.parse::<DeliveryState>("state")?;
+    let sink = query.parse::<SinkName>("sink")?;
+    let before = match query.get("cursor") {
+        None => DeliveryCursor(i64::MAX),
+        Some(text) => DeliveryCursor::decode(text).ok_or_else(|| {
+            ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
+        })?,
+    };
+    // One row more than asked for tells whether there is a next page.
+    let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut rows = hub
+        .store
+        .deliveries(state, sink.as_ref(), before, rows_asked)
+        .await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let link = rows.last().filter(|_| more).map(|last| {
+        let state = state.map_or(String::new(), |state| format!("state={}&", state.as_str()));
+        let sink = sink.map_or(String::new(), |sink| format!("sink={sink}&"));
+        let cursor = DeliveryCursor(last.id).encode();
+        format!("</deliveries?{state}{sink}limit={limit}&cursor={cursor}>; rel=\"next\"")
+    });
+    let sinks = known_sinks(&hub).await?;
+    let documents: Vec<_> = rows.into_iter().map(|row| document(row, &sinks)).collect();
+    let mut response = ([(CACHE_CONTROL, PRIVATE)], Json(documents)).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(LINK, header_value(&link)?);
+    }
+    Ok(response)
+}
+
+/// `POST /deliveries/{id}/retry`: tried again at once, also when it was refused; one that is done stays so.
+pub(super) async fn retry(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    DeliveryPath(id): DeliveryPath,
+) -> Result<Response, ApiError> {
+    caller.require_admin()?;
+    let id = id.ok_or(Refusal::NoDelivery)?;
+    hub.registry.apply(RetryDelivery(id)).await?;
+    let row = hub.store.delivery(id).await?.ok_or(Refusal::NoDelivery)?;
+    let sinks = known_sinks(&hub).await?;
+    Ok(([(CACHE_CONTROL, PRIVATE)], Json(document(row, &sinks))).into_response())
+}
+
+async fn known_sinks(hub: &Hub) -> Result<HashMap<SinkName, KnownSink>, ApiError> {
+    let sinks = hub.store.sinks().await?;
+    Ok(sinks
+        .into_iter()
+        .map(|sink| (sink.name.clone(), sink))
+        .collect())
+}
+
+/// What is not done waits also for its sink, when that as a whole is in trouble.
+fn document(row: DeliveryRow, sinks: &HashMap<SinkName, KnownSink>) -> Document {
+    let trouble = sinks
+        .get(&row.sink)
+        .filter(|sink| sink.why.is_some() && row.state == DeliveryState::Pending);
+    let holds_until = trouble.map_or(0, |sink| sink.next_at);
+    let next_try = |state: DeliveryState, at: i64| {
+        let at = if state == DeliveryState::Pending {
+            at.max(holds_until)
+        } else {
+            at
+        };
+        (state != DeliveryState::Done && at != NEVER)
+            .then_some(Time::from_millis(at.max(row.at.as_millis())))
+    };
+    let first_why = |of: fn(&NameRow) -> Option<&String>| row.names.iter().find_map(of).cloned();
+    let names = row.names.iter();
+    let own_next = names
+        .clone()
+        .filter(|name| name.state != DeliveryState::Done)
+        .map(|name| name.next_at)
+        .min();
+    Document {
+        next_try: next_try(row.state, row.next_at.max(own_next.unwrap_or(0))),
+        why: row
+            .why
+            .clone()
+            .or_else(|| first_why(|name| name.why.as_ref()))
+            .or_else(|| trouble.and_then(|sink| sink.why.clone())),
+        failing_since: row
+            .failing_since
+            .or_else(|| names.clone().filter_map(|name| name.failing_since).min())
+            .or_else(|| trouble.and_then(|sink| sink.failing_since)),
+        attempts: names
+            .clone()
+            .map(|name| name.attempts)
+            .max()
+            .unwrap_or(0)
+            .max(row.attempts),
+        hostnames: names
+            .map(|name| Name {
+                hostname: name.hostname.clone(),
+                state: name.state.as_str(),
+                attempts: name.attempts,
+                failing_since: name.failing_since,
+                why: name.why.clone(),
+                next_try: next_try(name.state, name.next_at),
+            })
+            .collect(),
+        id: row.id,
+        sink: row.sink.to_string(),
+        event: row.event,
+        silo: row.silo,
+        revision: row.revision,
+        at: row.at,
+        state: row.state.as_str(),
+        done_at: row.done_at,
+    }
+}

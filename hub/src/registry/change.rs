@@ -1,0 +1,126 @@
+//! One changing command on one silo: its revision, the rows of its history, what the sinks are owed of
+//! it, the silo's new head.
+
+use std::collections::BTreeMap;
+
+use silo_shared::silo::{Hostname, SiloId};
+
+use super::Actor;
+use crate::domain::change::AddressChange;
+use crate::domain::time::Time;
+use crate::store::{Happening, HistoryContext, OwedEvent, SiloHead, StoreError, WriteTransaction};
+
+/// A change that was begun and not yet written down.
+pub(super) struct Change<'a> {
+    actor: Actor,
+    id: &'a SiloId,
+    revision: i64,
+    now: Time,
+    /// The mail addresses that the records named before, where a sink wants them.
+    notify: Option<BTreeMap<Hostname, Option<String>>>,
+}
+
+impl<'a> Change<'a> {
+    /// Takes a revision. To be called before the records are touched.
+    pub(super) async fn begin(
+        transaction: &mut WriteTransaction,
+        actor: Actor,
+        id: &'a SiloId,
+        now: Time,
+    ) -> Result<Self, StoreError> {
+        let interests = transaction.interests().await?;
+        let wants_notify = interests
+            .iter()
+            .any(|sink| sink.wants_notify && sink.takes_silo(id));
+        let notify = if wants_notify {
+            Some(
+                transaction
+                    .notify_addresses(id)
+                    .await?
+                    .into_iter()
+                    .collect(),
+            )
+        } else {
+            None
+        };
+        Ok(Self {
+            actor,
+            id,
+            revision: transaction.take_revision(id),
+            now,
+            notify,
+        })
+    }
+
+    /// The revision that the change has taken.
+    pub(super) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Writes down what changed. `known`: the silo has a row; `deleted`: it is gone now.
+    pub(super) async fn end(
+        self,
+        transaction: &mut WriteTransaction,
+        known: bool,
+        deleted: bool,
+        changes: &[AddressChange],
+    ) -> Result<(), StoreError> {
+        let head = SiloHead {
+            revision: self.revision,
+            updated_at: self.now,
+            deleted,
+        };
+        transaction.set_silo_head(self.id, head, known).await?;
+        let context = HistoryContext {
+            silo: self.id,
+            revision: self.revision,
+            at: self.now,
+            via: self.actor.via,
+            token: self.actor.token,
+            client_ip: self.actor.client_ip,
+        };
+        transaction.add_history(&context, changes).await?;
+        self.owe(transaction, changes).await
+    }
+
+    /// Writes down which sinks are to be told.
+    async fn owe(
+        self,
+        transaction: &mut WriteTransaction,
+        changes: &[AddressChange],
+    ) -> Result<(), StoreError> {
+        let interests = transaction.interests().await?;
+        if changes.is_empty() || !interests.iter().any(|sink| sink.takes_silo(self.id)) {
+            return Ok(());
+        }
+        // A record that is still there has the last word on whom to tell; one that is gone had it.
+        let mut notify = self.notify.unwrap_or_default();
+        if interests.iter().any(|sink| sink.wants_notify) {
+            notify.extend(transaction.notify_addresses(self.id).await?);
+        }
+        for sink in interests.iter() {
+            let mut names: Vec<(Hostname, Option<String>)> = Vec::new();
+            for AddressChange { hostname, .. } in changes {
+                // The families of a hostname stand next to each other.
+                let again = names.last().is_some_and(|(last, _)| last == hostname);
+                if !again && sink.takes.takes(self.id, hostname) {
+                    let own = notify.get(hostname).filter(|_| sink.wants_notify);
+                    names.push((hostname.clone(), own.cloned().flatten()));
+                }
+            }
+            if names.is_empty() {
+                continue;
+            }
+            let owed = OwedEvent {
+                sink: &sink.name,
+                happening: Happening::Change,
+                silo: self.id,
+                revision: self.revision,
+                at: self.now,
+                last_seen: None,
+            };
+            transaction.owe(&owed, &names).await?;
+        }
+        Ok(())
+    }
+}

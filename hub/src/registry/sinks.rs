@@ -1,0 +1,302 @@
+//! The commands that say which sinks there are and who works for them.
+
+use super::{ApplyError, Command, Refusal};
+use crate::domain::sink::{SinkFilter, SinkName};
+use crate::domain::time::Time;
+use crate::store::{
+    Activity, Happening, KnownSink, OwedEvent, SinkTrouble, StoreError, WriteTransaction,
+};
+
+/// For how long a hub promises to work for its sinks, in seconds; renewed well before.
+const PROMISE: i64 = 180;
+
+/// A sink as a hub is configured with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredSink {
+    /// What it is called.
+    pub name: SinkName,
+    /// What it is, as in the configuration.
+    pub kind: &'static str,
+    /// Whether it makes the present state true.
+    pub is_state: bool,
+    /// What it wants to hear of.
+    pub takes: SinkFilter,
+    /// Differs as soon as its settings differ.
+    pub fingerprint: String,
+}
+
+/// Writes down which sinks a hub begins to serve.
+#[derive(Debug)]
+pub struct BeginSinks {
+    /// Its sinks.
+    pub sinks: Vec<ConfiguredSink>,
+    /// Whether no other hub can serve this database, so that whatever lease stands is of a dead one.
+    pub alone: bool,
+}
+
+/// What a hub must know of the database's sinks when it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinksBegun {
+    /// Sinks that another hub serves with other settings, or serves and this hub does not have.
+    pub differing: Vec<SinkName>,
+    /// Sinks that nobody has any more, each with how many deliveries were given up.
+    pub gone: Vec<(SinkName, u64)>,
+}
+
+/// Renews a hub's promise to work for its sinks, and gives up those that nobody works for.
+#[derive(Debug)]
+pub struct KeepSinks(pub Vec<SinkName>);
+
+/// Begins to remove what a sink published.
+#[derive(Debug)]
+pub struct BeginCleaning(pub SinkName);
+
+/// Ends it; the sink is then as if it was never configured.
+#[derive(Debug)]
+pub struct EndCleaning(pub SinkName);
+
+/// What every receiver holds is doubtful: this database was put back from a copy.
+#[derive(Debug)]
+pub struct DoubtLedger;
+
+/// Lets a delivery be tried again at once.
+#[derive(Debug)]
+pub struct RetryDelivery(pub i64);
+
+impl Command for BeginSinks {
+    type Outcome = SinksBegun;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<SinksBegun, ApplyError> {
+        let known = transaction.sinks().await?;
+        let mut begun = SinksBegun::default();
+        let mut changed = false;
+        for sink in &self.sinks {
+            let old = known.iter().find(|old| old.name == sink.name);
+            changed |= self.begin(transaction, sink, old, &mut begun, now).await?;
+        }
+        let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        for old in &known {
+            if old.active != Activity::Active || names.contains(&old.name) {
+                continue;
+            }
+            if !self.alone && old.served_until > now {
+                begun.differing.push(old.name.clone());
+            } else {
+                begun.gone.push(give_up(transaction, old).await?);
+                changed = true;
+            }
+        }
+        if changed {
+            transaction.note_sinks_changed().await?;
+        }
+        Ok(begun)
+    }
+}
+
+impl BeginSinks {
+    /// Writes one sink down; tells whether what is written down for it changes.
+    async fn begin(
+        &self,
+        transaction: &mut WriteTransaction,
+        sink: &ConfiguredSink,
+        old: Option<&KnownSink>,
+        begun: &mut SinksBegun,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        let same = old.is_some_and(|old| {
+            old.fingerprint == sink.fingerprint && old.active == Activity::Active
+        });
+        if let Some(old) = old
+            && !self.alone
+            && old.active == Activity::Active
+            && old.served_until > now
+            && !same
+        {
+            begun.differing.push(sink.name.clone());
+        }
+        let fresh = KnownSink {
+            name: sink.name.clone(),
+            kind: sink.kind.to_owned(),
+            takes: sink.takes.clone(),
+            fingerprint: sink.fingerprint.clone(),
+            active: Activity::Active,
+            served_until: now.plus_seconds(PROMISE),
+            reconciled_at: Time::default(),
+            lease_owner: String::new(),
+            lease_until: Time::default(),
+            attempts: 0,
+            next_at: 0,
+            failing_since: None,
+            why: None,
+        };
+        let new = match old {
+            Some(old) => {
+                let keeps_lease = !self.alone;
+                let keeps_trouble = same;
+                KnownSink {
+                    lease_owner: if keeps_lease {
+                        old.lease_owner.clone()
+                    } else {
+                        String::new()
+                    },
+                    lease_until: if keeps_lease {
+                        old.lease_until
+                    } else {
+                        Time::default()
+                    },
+                    attempts: if keeps_trouble { old.attempts } else { 0 },
+                    next_at: if keeps_trouble { old.next_at } else { 0 },
+                    failing_since: old.failing_since.filter(|_| keeps_trouble),
+                    why: old.why.clone().filter(|_| keeps_trouble),
+                    ..fresh
+                }
+            }
+            None => fresh,
+        };
+        transaction.put_sink(&new, old.is_some()).await?;
+        if !same && sink.is_state {
+            // What was refused under the old settings may be taken under the new ones.
+            transaction.revive_names(&sink.name).await?;
+        }
+        Ok(!same)
+    }
+}
+
+async fn give_up(
+    transaction: &mut WriteTransaction,
+    old: &KnownSink,
+) -> Result<(SinkName, u64), StoreError> {
+    let gone = KnownSink {
+        active: Activity::Gone,
+        ..old.clone()
+    };
+    transaction.put_sink(&gone, true).await?;
+    let given_up = transaction
+        .give_up(&old.name, "no hub has this sink any more")
+        .await?;
+    Ok((old.name.clone(), given_up))
+}
+
+impl Command for KeepSinks {
+    /// Sinks that nobody works for any more.
+    type Outcome = Vec<(SinkName, u64)>;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<Self::Outcome, ApplyError> {
+        let mut gone = Vec::new();
+        for sink in transaction.sinks().await? {
+            if sink.active != Activity::Active {
+                continue;
+            }
+            if self.0.contains(&sink.name) {
+                let kept = KnownSink {
+                    served_until: now.plus_seconds(PROMISE),
+                    ..sink
+                };
+                transaction.put_sink(&kept, true).await?;
+            } else if sink.served_until <= now {
+                gone.push(give_up(transaction, &sink).await?);
+            }
+        }
+        if !gone.is_empty() {
+            transaction.note_sinks_changed().await?;
+        }
+        Ok(gone)
+    }
+}
+
+impl Command for BeginCleaning {
+    /// How many names are to go.
+    type Outcome = usize;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<usize, ApplyError> {
+        let Some(sink) = transaction.sink(&self.0).await? else {
+            return Err(Refusal::NoSink.into());
+        };
+        let cleaning = KnownSink {
+            active: Activity::Cleaning,
+            attempts: 0,
+            next_at: 0,
+            failing_since: None,
+            why: None,
+            ..sink
+        };
+        transaction.put_sink(&cleaning, true).await?;
+        transaction.note_sinks_changed().await?;
+        let mut names = 0;
+        for silo in transaction.ledger_silos(&self.0).await? {
+            let rows = transaction.ledger_of_silo(&self.0, &silo).await?;
+            let hostnames: Vec<_> = rows.into_iter().map(|row| (row.hostname, None)).collect();
+            let owed = OwedEvent {
+                sink: &self.0,
+                happening: Happening::Clean,
+                silo: &silo,
+                revision: transaction.revision(),
+                at: now,
+                last_seen: None,
+            };
+            names += hostnames.len();
+            transaction.owe(&owed, &hostnames).await?;
+        }
+        Ok(names)
+    }
+}
+
+impl Command for EndCleaning {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        let Some(sink) = transaction.sink(&self.0).await? else {
+            return Err(Refusal::NoSink.into());
+        };
+        let gone = KnownSink {
+            active: Activity::Gone,
+            ..sink
+        };
+        transaction.put_sink(&gone, true).await?;
+        transaction.note_sinks_changed().await?;
+        Ok(())
+    }
+}
+
+impl Command for DoubtLedger {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        transaction.doubt_ledger().await?;
+        Ok(())
+    }
+}
+
+impl Command for RetryDelivery {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        let sink = transaction.retry_delivery(self.0).await?;
+        let sink = sink.ok_or(Refusal::NoDelivery)?;
+        transaction.wake_workers().await?;
+        tracing::debug!(%sink, delivery = self.0, "to be tried again");
+        Ok(())
+    }
+}
+
+/// How a sink as a whole fares after another failed attempt.
+pub(super) fn worse(sink: &KnownSink, next_at: i64, why: &str, now: Time) -> SinkTrouble {
+    SinkTrouble {
+        attempts: sink.attempts + 1,
+        next_at,
+        failing_since: Some(sink.failing_since.unwrap_or(now)),
+        why: Some(why.to_owned()),
+    }
+}

@@ -1,0 +1,285 @@
+//! The rows of the outbox: written in the change's own transaction, taken up by the workers.
+
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
+
+use super::{DONE, FAILED, PENDING};
+use crate::domain::sink::SinkName;
+use crate::domain::time::Time;
+use crate::store::{
+    ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional_time,
+    silo_id, time,
+};
+
+/// What a delivery tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// Addresses changed.
+    Change,
+    /// What was published differs from the silo.
+    Reconcile,
+    /// What was published is to be removed.
+    Clean,
+    /// A record was not seen for long.
+    Unseen,
+    /// And then it was.
+    Back,
+}
+
+impl Happening {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Reconcile => "reconcile",
+            Self::Clean => "clean",
+            Self::Unseen => "unseen",
+            Self::Back => "back",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Change,
+            Self::Reconcile,
+            Self::Clean,
+            Self::Unseen,
+            Self::Back,
+        ]
+        .into_iter()
+        .find(|happening| happening.as_str() == text)
+    }
+}
+
+/// One delivery that is to be written down.
+#[derive(Clone, Copy, Debug)]
+pub struct OwedEvent<'a> {
+    /// To whom.
+    pub sink: &'a SinkName,
+    /// What it tells.
+    pub happening: Happening,
+    /// Of which silo.
+    pub silo: &'a SiloId,
+    /// The revision that it names.
+    pub revision: i64,
+    /// When.
+    pub at: Time,
+    /// When the record was last seen, where that is what is told.
+    pub last_seen: Option<Time>,
+}
+
+/// A delivery that an event sink is still owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingEvent {
+    /// Its id.
+    pub id: i64,
+    /// What it tells.
+    pub happening: Happening,
+    /// Of which silo.
+    pub silo: SiloId,
+    /// The revision that it names.
+    pub revision: i64,
+    /// Since when it is owed.
+    pub created_at: Time,
+    /// Before when it is not tried.
+    pub next_at: i64,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When the record was last seen, where that is what is told.
+    pub last_seen: Option<Time>,
+    /// Whom the sink has told already.
+    pub told: Vec<String>,
+    /// Which hostnames, each with the record's own mail address.
+    pub names: Vec<(Hostname, Option<String>)>,
+}
+
+impl Store {
+    /// The earliest `next_at` of what a sink is owed; `None`: it is owed nothing.
+    pub async fn next_event(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT min(next_at) FROM deliveries WHERE sink = ? AND state = ?")
+            .bind(sink.as_str())
+            .bind(PENDING)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// The oldest deliveries that an event sink is still owed.
+    pub async fn pending_events(
+        &self,
+        sink: &SinkName,
+        limit: i64,
+    ) -> Result<Vec<PendingEvent>, StoreError> {
+        let rows = self
+            .dialect
+            .query(
+                "SELECT id, event, silo, revision, created_at, next_at, attempts, last_seen, told \
+                 FROM deliveries WHERE sink = ? AND state = ? ORDER BY id LIMIT ?",
+            )
+            .bind(sink.as_str())
+            .bind(PENDING)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let told: Option<&str> = row.try_get(8)?;
+            let told = told.map(serde_json::from_str).transpose();
+            events.push(PendingEvent {
+                id: row.try_get(0)?,
+                happening: Happening::parse(row.try_get(1)?)
+                    .ok_or(StoreError::Corrupt("delivery"))?,
+                silo: silo_id(row, 2)?,
+                revision: row.try_get(3)?,
+                created_at: time(row, 4)?,
+                next_at: row.try_get(5)?,
+                attempts: row.try_get(6)?,
+                last_seen: optional_time(row, 7)?,
+                told: told
+                    .map_err(|_| StoreError::Corrupt("delivery"))?
+                    .unwrap_or_default(),
+                names: Vec::new(),
+            });
+        }
+        if let (Some(first), Some(last)) = (events.first(), events.last()) {
+            let rows = self
+                .dialect
+                .query(
+                    "SELECT delivery, hostname, notify FROM delivery_names \
+                     WHERE sink = ? AND state = ? AND delivery >= ? AND delivery <= ?",
+                )
+                .bind(sink.as_str())
+                .bind(PENDING)
+                .bind(first.id)
+                .bind(last.id)
+                .fetch_all(&self.readers)
+                .await?;
+            for row in &rows {
+                let delivery: i64 = row.try_get(0)?;
+                if let Ok(at) = events.binary_search_by_key(&delivery, |event| event.id) {
+                    events[at].names.push((hostname(row, 1)?, row.try_get(2)?));
+                }
+            }
+        }
+        Ok(events)
+    }
+}
+
+impl WriteTransaction {
+    /// Writes down that a sink is owed news of these hostnames, each with the mail address that the
+    /// record names; answers the delivery's id.
+    pub async fn owe(
+        &mut self,
+        owed: &OwedEvent<'_>,
+        names: &[(Hostname, Option<String>)],
+    ) -> Result<i64, StoreError> {
+        const HEAD: &str = "INSERT INTO delivery_names (delivery, hostname, sink, silo, state, \
+             attempts, next_at, notify)";
+        let id = self.take_delivery().await?;
+        self.dialect
+            .query(
+                "INSERT INTO deliveries (id, sink, event, silo, revision, created_at, state, \
+                 attempts, next_at, last_seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(id)
+            .bind(owed.sink.as_str())
+            .bind(owed.happening.as_str())
+            .bind(owed.silo.as_str())
+            .bind(owed.revision)
+            .bind(owed.at.as_millis())
+            .bind(PENDING)
+            .bind(0_i64)
+            .bind(0_i64)
+            .bind(owed.last_seen.map(Time::as_millis))
+            .execute(&mut *self.inner)
+            .await?;
+        for chunk in names.chunks(ROWS_AT_ONCE) {
+            let mut query = self
+                .dialect
+                .query(insert_rows(HEAD, 8, chunk.len()))
+                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+            for (hostname, notify) in chunk {
+                query = query
+                    .bind(id)
+                    .bind(hostname.as_str())
+                    .bind(owed.sink.as_str())
+                    .bind(owed.silo.as_str())
+                    .bind(PENDING)
+                    .bind(0_i64)
+                    .bind(0_i64)
+                    .bind(notify.as_deref());
+            }
+            query.execute(&mut *self.inner).await?;
+        }
+        Ok(id)
+    }
+
+    /// The mail addresses that the records of a silo name, by hostname; `None`: the record names none.
+    pub async fn notify_addresses(
+        &mut self,
+        silo: &SiloId,
+    ) -> Result<Vec<(Hostname, Option<String>)>, StoreError> {
+        self.dialect
+            .query("SELECT hostname, notify FROM records WHERE silo = ?")
+            .bind(silo.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| Ok((hostname(row, 0)?, row.try_get(1)?)))
+            .collect()
+    }
+
+    /// Writes that an event sink was told, or why it could not be. `state`: what it comes to.
+    #[expect(clippy::too_many_arguments, reason = "one row's columns")]
+    pub async fn end_event(
+        &mut self,
+        id: i64,
+        state: super::DeliveryState,
+        now: Time,
+        attempts: i64,
+        next_at: i64,
+        why: Option<&str>,
+        told: &[String],
+    ) -> Result<(), StoreError> {
+        use super::DeliveryState as S;
+        self.must_commit = true;
+        let number = match state {
+            S::Pending => PENDING,
+            S::Done => DONE,
+            S::Failed => FAILED,
+        };
+        let told = match told {
+            [] => None,
+            told => Some(serde_json::to_string(told).map_err(|_| StoreError::Corrupt("delivery"))?),
+        };
+        let failing = (state != S::Done).then_some(now.as_millis());
+        self.dialect
+            .query(
+                "UPDATE deliveries SET state = ?, done_at = ?, attempts = ?, next_at = ?, \
+                 failing_since = CASE WHEN ? = 1 THEN NULL ELSE coalesce(failing_since, ?) END, \
+                 why = ?, told = ? WHERE id = ?",
+            )
+            .bind(number)
+            .bind((state == S::Done).then_some(now.as_millis()))
+            .bind(attempts)
+            .bind(next_at)
+            .bind(i64::from(state == S::Done))
+            .bind(failing)
+            .bind(why)
+            .bind(told)
+            .bind(id)
+            .execute(&mut *self.inner)
+            .await?;
+        if state != S::Pending {
+            self.dialect
+                .query("UPDATE delivery_names SET state = ? WHERE delivery = ?")
+                .bind(number)
+                .bind(id)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+}

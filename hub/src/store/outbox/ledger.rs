@@ -1,0 +1,201 @@
+//! The ledger: what is ours at a receiver, claimed before it is sent.
+
+use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::domain::delivery::Standing;
+use crate::domain::sink::SinkName;
+use crate::store::{Store, StoreError, WriteTransaction, hostname, silo_id};
+
+/// What is ours under one name at a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ours {
+    /// What may have been sent, its outcome unknown; empty: a deletion.
+    pub claimed: Option<Addresses>,
+    /// What the receiver surely took.
+    pub published: Option<Addresses>,
+}
+
+impl Ours {
+    /// As a sink is told of it.
+    pub fn standing(&self) -> Standing {
+        match (self.published, self.claimed) {
+            (None, None) => Standing::Nothing,
+            (None, Some(claimed)) => Standing::Claimed(claimed),
+            (Some(published), None) => Standing::Published(published),
+            (Some(published), Some(sent)) => Standing::Replacing { published, sent },
+        }
+    }
+
+    /// Whether the receiver surely holds this and nothing else is under way.
+    pub fn is_surely(&self, wanted: &Addresses) -> bool {
+        self.claimed.is_none() && self.published.unwrap_or_default() == *wanted
+    }
+}
+
+/// One row of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// The name at the receiver.
+    pub name: String,
+    /// The silo of the record.
+    pub silo: SiloId,
+    /// The record.
+    pub hostname: Hostname,
+    /// What is ours there.
+    pub ours: Ours,
+}
+
+const SILOS: &str = "SELECT DISTINCT silo FROM ledger WHERE sink = ? ORDER BY silo";
+const COLUMNS_BY_SILO: &str = "SELECT published_name, silo, hostname, claimed, published \
+     FROM ledger WHERE sink = ? AND silo = ?";
+const COLUMNS_BY_NAME: &str = "SELECT published_name, silo, hostname, claimed, published \
+     FROM ledger WHERE sink = ? AND published_name = ?";
+
+fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
+    Ok(LedgerRow {
+        name: row.try_get(0)?,
+        silo: silo_id(row, 1)?,
+        hostname: hostname(row, 2)?,
+        ours: Ours {
+            claimed: addresses(row.try_get(3)?)?,
+            published: addresses(row.try_get(4)?)?,
+        },
+    })
+}
+
+fn addresses(text: Option<&str>) -> Result<Option<Addresses>, StoreError> {
+    text.map(|text| {
+        text.split_ascii_whitespace()
+            .map(|ip| parse_address(ip).map_err(|_| StoreError::Corrupt("address")))
+            .collect()
+    })
+    .transpose()
+}
+
+impl Store {
+    /// What a sink has published of a silo.
+    pub async fn ledger_of_silo(
+        &self,
+        sink: &SinkName,
+        silo: &SiloId,
+    ) -> Result<Vec<LedgerRow>, StoreError> {
+        self.dialect
+            .query(COLUMNS_BY_SILO)
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(ledger_row)
+            .collect()
+    }
+
+    /// The silos that a sink has published something of.
+    pub async fn ledger_silos(&self, sink: &SinkName) -> Result<Vec<SiloId>, StoreError> {
+        self.dialect
+            .query(SILOS)
+            .bind(sink.as_str())
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| silo_id(row, 0))
+            .collect()
+    }
+}
+
+impl WriteTransaction {
+    /// The silos that a sink has published something of.
+    pub async fn ledger_silos(&mut self, sink: &SinkName) -> Result<Vec<SiloId>, StoreError> {
+        self.dialect
+            .query(SILOS)
+            .bind(sink.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| silo_id(row, 0))
+            .collect()
+    }
+
+    /// What a sink has published of a silo.
+    pub async fn ledger_of_silo(
+        &mut self,
+        sink: &SinkName,
+        silo: &SiloId,
+    ) -> Result<Vec<LedgerRow>, StoreError> {
+        self.dialect
+            .query(COLUMNS_BY_SILO)
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(ledger_row)
+            .collect()
+    }
+
+    /// What is ours under a name, and for which record.
+    pub async fn ledger(
+        &mut self,
+        sink: &SinkName,
+        name: &str,
+    ) -> Result<Option<LedgerRow>, StoreError> {
+        self.dialect
+            .query(COLUMNS_BY_NAME)
+            .bind(sink.as_str())
+            .bind(name)
+            .fetch_optional(&mut *self.inner)
+            .await?
+            .as_ref()
+            .map(ledger_row)
+            .transpose()
+    }
+
+    /// Writes what is ours under a name; a row that says nothing goes.
+    pub async fn put_ledger(&mut self, sink: &SinkName, row: &LedgerRow) -> Result<(), StoreError> {
+        self.must_commit = true;
+        if row.ours == Ours::default() {
+            self.dialect
+                .query("DELETE FROM ledger WHERE sink = ? AND published_name = ?")
+                .bind(sink.as_str())
+                .bind(row.name.as_str())
+                .execute(&mut *self.inner)
+                .await?;
+            return Ok(());
+        }
+        let claimed = row.ours.claimed.map(|ips| ips.to_string());
+        let published = row.ours.published.map(|ips| ips.to_string());
+        let updated = self
+            .dialect
+            .query(
+                "UPDATE ledger SET silo = ?, hostname = ?, claimed = ?, published = ? \
+                 WHERE sink = ? AND published_name = ?",
+            )
+            .bind(row.silo.as_str())
+            .bind(row.hostname.as_str())
+            .bind(claimed.as_deref())
+            .bind(published.as_deref())
+            .bind(sink.as_str())
+            .bind(row.name.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        // A MariaDB that counts changed rows only must not make this row a second time.
+        if updated.rows_affected() == 0 && self.ledger(sink, &row.name).await?.is_none() {
+            self.dialect
+                .query(
+                    "INSERT INTO ledger (silo, hostname, claimed, published, sink, \
+                     published_name) VALUES (?, ?, ?, ?, ?, ?)",
+                )
+                .bind(row.silo.as_str())
+                .bind(row.hostname.as_str())
+                .bind(claimed)
+                .bind(published)
+                .bind(sink.as_str())
+                .bind(row.name.as_str())
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+}

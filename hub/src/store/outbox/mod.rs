@@ -1,0 +1,26 @@
+//! The outbox: what is owed to whom, the sinks as the database knows them, and the ledger of what is ours
+//! at each receiver.
+
+mod deliveries;
+mod ledger;
+mod names;
+mod overview;
+mod sinks;
+mod unseen;
+
+pub use deliveries::{Happening, OwedEvent, PendingEvent};
+pub use ledger::{LedgerRow, Ours};
+pub use names::DueName;
+pub use overview::{DeliveryCursor, DeliveryRow, DeliveryState, NameRow};
+pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
+pub use unseen::QuietRecord;
+
+/// A delivery or name that is owed.
+const PENDING: i16 = 0;
+/// One that is over.
+const DONE: i16 = 1;
+/// One that was refused, or given up.
+const FAILED: i16 = 2;
+
+/// The `next_at` of what is not tried again by itself.
+pub const NEVER: i64 = i64::MAX;

@@ -1,0 +1,282 @@
+//! How far a state sink has come with each hostname.
+
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
+
+use super::{DONE, FAILED, NEVER, PENDING};
+use crate::domain::sink::SinkName;
+use crate::domain::time::Time;
+use crate::store::{Store, StoreError, WriteTransaction, hostname, silo_id};
+
+/// A record that a state sink is to be brought up to date with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueName {
+    /// Its silo.
+    pub silo: SiloId,
+    /// Its hostname.
+    pub hostname: Hostname,
+}
+
+impl Store {
+    /// The records whose turn it is, those owed longest first.
+    pub async fn due_names(
+        &self,
+        sink: &SinkName,
+        now: Time,
+        limit: i64,
+    ) -> Result<Vec<DueName>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT silo, hostname FROM delivery_names WHERE sink = ? AND state IN (?, ?) \
+                 AND next_at <= ? GROUP BY silo, hostname ORDER BY min(delivery) LIMIT ?",
+            )
+            .bind(sink.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .bind(now.as_millis())
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(DueName {
+                    silo: silo_id(row, 0)?,
+                    hostname: hostname(row, 1)?,
+                })
+            })
+            .collect()
+    }
+
+    /// When the next record's turn comes; `None`: nothing is owed.
+    pub async fn next_name(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
+        let row = self
+            .dialect
+            .query(
+                "SELECT min(next_at) FROM delivery_names WHERE sink = ? AND state IN (?, ?) \
+                 AND next_at < ?",
+            )
+            .bind(sink.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .bind(NEVER)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// The hostnames of a silo that a sink is owed something of, refused ones too.
+    pub async fn owed_names(
+        &self,
+        sink: &SinkName,
+        silo: &SiloId,
+    ) -> Result<Vec<Hostname>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT DISTINCT hostname FROM delivery_names \
+                 WHERE sink = ? AND silo = ? AND state IN (?, ?)",
+            )
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| hostname(row, 0))
+            .collect()
+    }
+}
+
+impl WriteTransaction {
+    /// How often what is owed of a record up to a delivery was tried in vain; `None`: nothing is owed.
+    pub async fn attempts_at(
+        &mut self,
+        sink: &SinkName,
+        name: &DueName,
+        through: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let row = self
+            .dialect
+            .query(
+                "SELECT max(attempts) FROM delivery_names WHERE sink = ? AND silo = ? \
+                 AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
+            )
+            .bind(sink.as_str())
+            .bind(name.silo.as_str())
+            .bind(name.hostname.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .bind(through)
+            .fetch_one(&mut *self.inner)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Writes that everything owed of a record up to a delivery is done, and what is to be said of it.
+    pub async fn finish_name(
+        &mut self,
+        sink: &SinkName,
+        name: &DueName,
+        through: i64,
+        why: Option<&str>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let deliveries = self.open_deliveries(sink, name, through).await?;
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "UPDATE delivery_names SET state = ?, why = ?, failing_since = NULL \
+                 WHERE sink = ? AND silo = ? AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
+            )
+            .bind(DONE)
+            .bind(why)
+            .bind(sink.as_str())
+            .bind(name.silo.as_str())
+            .bind(name.hostname.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .bind(through)
+            .execute(&mut *self.inner)
+            .await?;
+        self.settle_deliveries(&deliveries, now).await
+    }
+
+    /// Writes when a record's turn comes again. `failed`: shown as failed until then.
+    #[expect(clippy::too_many_arguments, reason = "one row's columns")]
+    pub async fn postpone_name(
+        &mut self,
+        sink: &SinkName,
+        name: &DueName,
+        through: i64,
+        failed: bool,
+        attempts: i64,
+        next_at: i64,
+        why: Option<&str>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let deliveries = self.open_deliveries(sink, name, through).await?;
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "UPDATE delivery_names SET state = ?, attempts = ?, next_at = ?, why = ?, \
+                 failing_since = CASE WHEN ? = 0 THEN failing_since \
+                 ELSE coalesce(failing_since, ?) END \
+                 WHERE sink = ? AND silo = ? AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
+            )
+            .bind(if failed { FAILED } else { PENDING })
+            .bind(attempts)
+            .bind(next_at)
+            .bind(why)
+            .bind(i64::from(why.is_some()))
+            .bind(now.as_millis())
+            .bind(sink.as_str())
+            .bind(name.silo.as_str())
+            .bind(name.hostname.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .bind(through)
+            .execute(&mut *self.inner)
+            .await?;
+        self.settle_deliveries(&deliveries, now).await
+    }
+
+    async fn open_deliveries(
+        &mut self,
+        sink: &SinkName,
+        name: &DueName,
+        through: i64,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT delivery FROM delivery_names WHERE sink = ? AND silo = ? AND hostname = ? \
+                 AND state IN (?, ?) AND delivery <= ?",
+            )
+            .bind(sink.as_str())
+            .bind(name.silo.as_str())
+            .bind(name.hostname.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .bind(through)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| Ok(row.try_get(0)?))
+            .collect()
+    }
+
+    /// Brings deliveries to the state that their hostnames come to: done when all are, failed when
+    /// what is not done has failed.
+    async fn settle_deliveries(&mut self, ids: &[i64], now: Time) -> Result<(), StoreError> {
+        for id in ids {
+            let rows = self
+                .dialect
+                .query(
+                    "SELECT state, count(*) FROM delivery_names WHERE delivery = ? GROUP BY state",
+                )
+                .bind(*id)
+                .fetch_all(&mut *self.inner)
+                .await?;
+            let mut states = Vec::with_capacity(rows.len());
+            for row in &rows {
+                states.push(row.try_get::<i64, _>(0)?);
+            }
+            let has = |state: i16| states.contains(&i64::from(state));
+            let state = match (has(PENDING), has(FAILED)) {
+                (true, _) => PENDING,
+                (false, true) => FAILED,
+                (false, false) => DONE,
+            };
+            self.dialect
+                .query("UPDATE deliveries SET state = ?, done_at = ? WHERE id = ?")
+                .bind(state)
+                .bind((state == DONE).then_some(now.as_millis()))
+                .bind(*id)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything that a state sink refused or failed with be tried again at once.
+    pub async fn revive_names(&mut self, sink: &SinkName) -> Result<(), StoreError> {
+        self.must_commit = true;
+        for (table, condition) in [
+            ("delivery_names", "state IN (?, ?)"),
+            ("deliveries", "state IN (?, ?)"),
+        ] {
+            self.dialect
+                .query(format!(
+                    "UPDATE {table} SET state = ?, next_at = 0 WHERE sink = ? AND {condition}"
+                ))
+                .bind(PENDING)
+                .bind(sink.as_str())
+                .bind(PENDING)
+                .bind(FAILED)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what a sink is owed, since nobody works for it any more.
+    pub async fn give_up(&mut self, sink: &SinkName, why: &str) -> Result<u64, StoreError> {
+        self.must_commit = true;
+        let mut given_up = 0;
+        for table in ["delivery_names", "deliveries"] {
+            let done = self
+                .dialect
+                .query(format!(
+                    "UPDATE {table} SET state = ?, next_at = ?, why = ? WHERE sink = ? AND state = ?"
+                ))
+                .bind(FAILED)
+                .bind(NEVER)
+                .bind(why)
+                .bind(sink.as_str())
+                .bind(PENDING)
+                .execute(&mut *self.inner)
+                .await?;
+            given_up = done.rows_affected();
+        }
+        Ok(given_up)
+    }
+}

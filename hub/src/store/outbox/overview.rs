@@ -1,0 +1,285 @@
+//! Deliveries as people look at them, and the way to have one tried again.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{DONE, FAILED, PENDING};
+use crate::domain::sink::SinkName;
+use crate::domain::time::Time;
+use crate::store::{Store, StoreError, WriteTransaction, hostname, optional_time, silo_id, time};
+
+/// What has become of a delivery, or of one of its hostnames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Still owed.
+    Pending,
+    /// The receiver has it.
+    Done,
+    /// Refused, given up, or in need of somebody's hand.
+    Failed,
+}
+
+impl DeliveryState {
+    /// As it is shown and asked for.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn number(self) -> i16 {
+        match self {
+            Self::Pending => PENDING,
+            Self::Done => DONE,
+            Self::Failed => FAILED,
+        }
+    }
+
+    fn of(row: &AnyRow, column: usize) -> Result<Self, StoreError> {
+        let number: i64 = row.try_get(column)?;
+        [Self::Pending, Self::Done, Self::Failed]
+            .into_iter()
+            .find(|state| i64::from(state.number()) == number)
+            .ok_or(StoreError::Corrupt("delivery"))
+    }
+}
+
+impl std::str::FromStr for DeliveryState {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Pending, Self::Done, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or("one of pending, failed and done")
+    }
+}
+
+/// One delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: i64,
+    /// To whom.
+    pub sink: SinkName,
+    /// What it tells.
+    pub event: String,
+    /// Of which silo.
+    pub silo: SiloId,
+    /// The revision that it names.
+    pub revision: i64,
+    /// Since when it is owed.
+    pub at: Time,
+    /// What has become of it.
+    pub state: DeliveryState,
+    /// When it was done.
+    pub done_at: Option<Time>,
+    /// How often the message was tried (event sinks).
+    pub attempts: i64,
+    /// When it is tried next (event sinks).
+    pub next_at: i64,
+    /// Since when it has been failing (event sinks).
+    pub failing_since: Option<Time>,
+    /// Why (event sinks).
+    pub why: Option<String>,
+    /// What it is about.
+    pub names: Vec<NameRow>,
+}
+
+/// One hostname of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameRow {
+    /// The hostname.
+    pub hostname: Hostname,
+    /// What has become of it.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it is tried next.
+    pub next_at: i64,
+    /// Since when it has been failing.
+    pub failing_since: Option<Time>,
+    /// Why, or why there was nothing to do.
+    pub why: Option<String>,
+}
+
+/// A place in the list, from which older deliveries follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryCursor(pub i64);
+
+impl DeliveryCursor {
+    /// As an opaque text.
+    pub fn encode(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.to_string())
+    }
+
+    /// From the text that [`DeliveryCursor::encode`] gave.
+    pub fn decode(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        text.parse().ok().map(Self)
+    }
+}
+
+const COLUMNS: &str = "SELECT id, sink, event, silo, revision, created_at, state, done_at, \
+     attempts, next_at, failing_since, why FROM deliveries WHERE id < ?";
+
+impl Store {
+    /// Deliveries, newest first.
+    pub async fn deliveries(
+        &self,
+        state: Option<DeliveryState>,
+        sink: Option<&SinkName>,
+        before: DeliveryCursor,
+        limit: i64,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let by_state = state.map_or("", |_| " AND state = ?");
+        let by_sink = sink.map_or("", |_| " AND sink = ?");
+        let mut query = self
+            .dialect
+            .query(format!(
+                "{COLUMNS}{by_state}{by_sink} ORDER BY id DESC LIMIT ?"
+            ))
+            .bind(before.0);
+        if let Some(state) = state {
+            query = query.bind(state.number());
+        }
+        if let Some(sink) = sink {
+            query = query.bind(sink.as_str());
+        }
+        let rows = query.bind(limit).fetch_all(&self.readers).await?;
+        let mut deliveries = Vec::with_capacity(rows.len());
+        for row in &rows {
+            deliveries.push(self.delivery_row(row).await?);
+        }
+        Ok(deliveries)
+    }
+
+    /// One delivery.
+    pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryRow>, StoreError> {
+        let row = self
+            .dialect
+            .query(format!("{COLUMNS} AND id = ?"))
+            .bind(i64::MAX)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        match row {
+            Some(row) => self.delivery_row(&row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn delivery_row(&self, row: &AnyRow) -> Result<DeliveryRow, StoreError> {
+        let id: i64 = row.try_get(0)?;
+        let names = self
+            .dialect
+            .query(
+                "SELECT hostname, state, attempts, next_at, failing_since, why \
+                 FROM delivery_names WHERE delivery = ? ORDER BY hostname",
+            )
+            .bind(id)
+            .fetch_all(&self.readers)
+            .await?;
+        let names = names.iter().map(|row| {
+            Ok(NameRow {
+                hostname: hostname(row, 0)?,
+                state: DeliveryState::of(row, 1)?,
+                attempts: row.try_get(2)?,
+                next_at: row.try_get(3)?,
+                failing_since: optional_time(row, 4)?,
+                why: row.try_get(5)?,
+            })
+        });
+        Ok(DeliveryRow {
+            id,
+            sink: super::sinks::sink_name(row, 1)?,
+            event: row.try_get(2)?,
+            silo: silo_id(row, 3)?,
+            revision: row.try_get(4)?,
+            at: time(row, 5)?,
+            state: DeliveryState::of(row, 6)?,
+            done_at: optional_time(row, 7)?,
+            attempts: row.try_get(8)?,
+            next_at: row.try_get(9)?,
+            failing_since: optional_time(row, 10)?,
+            why: row.try_get(11)?,
+            names: names.collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+impl WriteTransaction {
+    /// Lets a delivery that is not done be tried again at once, and lifts what holds back its sink;
+    /// `None`: there is no such delivery. Answers its sink.
+    pub async fn retry_delivery(&mut self, id: i64) -> Result<Option<SinkName>, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT sink, state FROM deliveries WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let sink = super::sinks::sink_name(&row, 0)?;
+        if DeliveryState::of(&row, 1)? == DeliveryState::Done {
+            return Ok(Some(sink));
+        }
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE deliveries SET state = ?, next_at = 0, attempts = 0 WHERE id = ?")
+            .bind(PENDING)
+            .bind(id)
+            .execute(&mut *self.inner)
+            .await?;
+        self.dialect
+            .query(
+                "UPDATE delivery_names SET state = ?, next_at = 0, attempts = 0 \
+                 WHERE delivery = ? AND state IN (?, ?)",
+            )
+            .bind(PENDING)
+            .bind(id)
+            .bind(PENDING)
+            .bind(FAILED)
+            .execute(&mut *self.inner)
+            .await?;
+        // What was refused as a whole is asked for once more as well.
+        self.set_sink_trouble(&sink, &super::SinkTrouble::default())
+            .await?;
+        Ok(Some(sink))
+    }
+
+    /// Removes deliveries that are over and older than `before`, at most `limit`.
+    pub async fn purge_deliveries(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+        let rows = self
+            .dialect
+            .query(
+                "SELECT id FROM deliveries WHERE state IN (?, ?) AND created_at < ? \
+                 ORDER BY id LIMIT ?",
+            )
+            .bind(DONE)
+            .bind(FAILED)
+            .bind(before.as_millis())
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?;
+        for row in &rows {
+            let id: i64 = row.try_get(0)?;
+            self.must_commit = true;
+            for statement in [
+                "DELETE FROM delivery_names WHERE delivery = ?",
+                "DELETE FROM deliveries WHERE id = ?",
+            ] {
+                self.dialect
+                    .query(statement)
+                    .bind(id)
+                    .execute(&mut *self.inner)
+                    .await?;
+            }
+        }
+        Ok(rows.len() as u64)
+    }
+}

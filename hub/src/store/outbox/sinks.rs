@@ -1,0 +1,320 @@
+//! Sinks as the database knows them: who takes what, who works for them, how they fare.
+
+use std::sync::Arc;
+
+use silo_shared::silo::SiloId;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::domain::sink::{SinkFilter, SinkName};
+use crate::domain::time::Time;
+use crate::store::{Store, StoreError, WriteTransaction, optional_time, time};
+
+/// Whether changes are written down for a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// No hub has it any more, or it was cleaned.
+    Gone,
+    /// It is told of changes.
+    Active,
+    /// What it published is being removed.
+    Cleaning,
+}
+
+impl Activity {
+    fn number(self) -> i16 {
+        match self {
+            Self::Gone => 0,
+            Self::Active => 1,
+            Self::Cleaning => 2,
+        }
+    }
+}
+
+/// A sink as the database knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownSink {
+    /// What it is called.
+    pub name: SinkName,
+    /// What it is, as in the configuration.
+    pub kind: String,
+    /// What it wants to hear of.
+    pub takes: SinkFilter,
+    /// Differs as soon as its settings differ.
+    pub fingerprint: String,
+    /// Whether changes are written down for it.
+    pub active: Activity,
+    /// Until when some hub has promised to work for it.
+    pub served_until: Time,
+    /// When ledger and silos were last compared; the epoch: they are to be.
+    pub reconciled_at: Time,
+    /// Who works for it; empty: nobody.
+    pub lease_owner: String,
+    /// Until when.
+    pub lease_until: Time,
+    /// Failed attempts in a row that concern the whole sink.
+    pub attempts: i64,
+    /// Before when nothing is sent to it.
+    pub next_at: i64,
+    /// Since when it has been failing.
+    pub failing_since: Option<Time>,
+    /// Why.
+    pub why: Option<String>,
+}
+
+/// What a sink as a whole fares with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkTrouble {
+    /// Failed attempts in a row.
+    pub attempts: i64,
+    /// Before when nothing is sent.
+    pub next_at: i64,
+    /// Since when.
+    pub failing_since: Option<Time>,
+    /// Why.
+    pub why: Option<String>,
+}
+
+/// A sink that wants to hear of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// What it is called.
+    pub name: SinkName,
+    /// What it wants to hear of.
+    pub takes: SinkFilter,
+    /// Whether the records' own mail addresses are to be kept with what it is owed.
+    pub wants_notify: bool,
+}
+
+impl Interest {
+    /// Whether changes of a silo concern it at all.
+    pub fn takes_silo(&self, silo: &SiloId) -> bool {
+        self.takes.takes_silo(silo)
+    }
+}
+
+const COLUMNS: &str = "SELECT name, kind, takes, fingerprint, active, served_until, reconciled_at, \
+     lease_owner, lease_until, attempts, next_at, failing_since, why FROM sinks";
+const ONE: &str = "SELECT name, kind, takes, fingerprint, active, served_until, reconciled_at, \
+     lease_owner, lease_until, attempts, next_at, failing_since, why FROM sinks WHERE name = ?";
+
+fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
+    Ok(KnownSink {
+        name: sink_name(row, 0)?,
+        kind: row.try_get(1)?,
+        takes: serde_json::from_str(row.try_get(2)?)
+            .map_err(|_| StoreError::Corrupt("sink filter"))?,
+        fingerprint: row.try_get(3)?,
+        active: match row.try_get::<i64, _>(4)? {
+            1 => Activity::Active,
+            2 => Activity::Cleaning,
+            _ => Activity::Gone,
+        },
+        served_until: time(row, 5)?,
+        reconciled_at: time(row, 6)?,
+        lease_owner: row.try_get(7)?,
+        lease_until: time(row, 8)?,
+        attempts: row.try_get(9)?,
+        next_at: row.try_get(10)?,
+        failing_since: optional_time(row, 11)?,
+        why: row.try_get(12)?,
+    })
+}
+
+pub(super) fn sink_name(row: &AnyRow, column: usize) -> Result<SinkName, StoreError> {
+    SinkName::parse(row.try_get(column)?).map_err(|_| StoreError::Corrupt("sink name"))
+}
+
+impl Store {
+    /// Every sink that was ever configured.
+    pub async fn sinks(&self) -> Result<Vec<KnownSink>, StoreError> {
+        self.dialect
+            .query(COLUMNS)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(known_sink)
+            .collect()
+    }
+
+    /// One sink.
+    pub async fn sink(&self, name: &SinkName) -> Result<Option<KnownSink>, StoreError> {
+        self.dialect
+            .query(ONE)
+            .bind(name.as_str())
+            .fetch_optional(&self.readers)
+            .await?
+            .as_ref()
+            .map(known_sink)
+            .transpose()
+    }
+}
+
+impl WriteTransaction {
+    /// Every sink that was ever configured.
+    pub async fn sinks(&mut self) -> Result<Vec<KnownSink>, StoreError> {
+        self.dialect
+            .query(COLUMNS)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(known_sink)
+            .collect()
+    }
+
+    /// One sink.
+    pub async fn sink(&mut self, name: &SinkName) -> Result<Option<KnownSink>, StoreError> {
+        self.dialect
+            .query(ONE)
+            .bind(name.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?
+            .as_ref()
+            .map(known_sink)
+            .transpose()
+    }
+
+    /// The sinks that changes are written down for. Read anew only when they changed.
+    pub async fn interests(&mut self) -> Result<Arc<[Interest]>, StoreError> {
+        if !self.sinks_changed
+            && let Some(known) = self.interests.get(self.sinks_version)
+        {
+            return Ok(known);
+        }
+        let interests: Vec<Interest> = self
+            .sinks()
+            .await?
+            .into_iter()
+            .filter(|sink| sink.active == Activity::Active)
+            .map(|sink| Interest {
+                wants_notify: sink.kind == "email",
+                name: sink.name,
+                takes: sink.takes,
+            })
+            .collect();
+        if self.sinks_changed {
+            // This transaction may yet fail, and another take the same version.
+            return Ok(interests.into());
+        }
+        Ok(self.interests.put(self.sinks_version, interests))
+    }
+
+    /// Writes a sink's whole row. `known`: it has one.
+    pub async fn put_sink(&mut self, sink: &KnownSink, known: bool) -> Result<(), StoreError> {
+        let statement = if known {
+            "UPDATE sinks SET kind = ?, takes = ?, fingerprint = ?, active = ?, served_until = ?, \
+             reconciled_at = ?, lease_owner = ?, lease_until = ?, attempts = ?, next_at = ?, \
+             failing_since = ?, why = ? WHERE name = ?"
+        } else {
+            "INSERT INTO sinks (kind, takes, fingerprint, active, served_until, reconciled_at, \
+             lease_owner, lease_until, attempts, next_at, failing_since, why, name) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        };
+        let takes =
+            serde_json::to_string(&sink.takes).map_err(|_| StoreError::Corrupt("sink filter"))?;
+        self.must_commit = true;
+        self.dialect
+            .query(statement)
+            .bind(sink.kind.as_str())
+            .bind(takes)
+            .bind(sink.fingerprint.as_str())
+            .bind(sink.active.number())
+            .bind(sink.served_until.as_millis())
+            .bind(sink.reconciled_at.as_millis())
+            .bind(sink.lease_owner.as_str())
+            .bind(sink.lease_until.as_millis())
+            .bind(sink.attempts)
+            .bind(sink.next_at)
+            .bind(sink.failing_since.map(Time::as_millis))
+            .bind(sink.why.as_deref())
+            .bind(sink.name.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Tells every hub that what sinks want to hear of has changed.
+    pub async fn note_sinks_changed(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.sinks_changed = true;
+        self.dialect
+            .query("UPDATE counters SET value = ? WHERE name = 'sinks'")
+            .bind(self.sinks_version + 1)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes or gives back the lease of a sink.
+    pub async fn set_lease(
+        &mut self,
+        sink: &SinkName,
+        owner: &str,
+        until: Time,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE sinks SET lease_owner = ?, lease_until = ? WHERE name = ?")
+            .bind(owner)
+            .bind(until.as_millis())
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes how a sink as a whole fares.
+    pub async fn set_sink_trouble(
+        &mut self,
+        sink: &SinkName,
+        trouble: &SinkTrouble,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "UPDATE sinks SET attempts = ?, next_at = ?, failing_since = ?, why = ? \
+                 WHERE name = ?",
+            )
+            .bind(trouble.attempts)
+            .bind(trouble.next_at)
+            .bind(trouble.failing_since.map(Time::as_millis))
+            .bind(trouble.why.as_deref())
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes when ledger and silos were last compared.
+    pub async fn set_reconciled(&mut self, sink: &SinkName, at: Time) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE sinks SET reconciled_at = ? WHERE name = ?")
+            .bind(at.as_millis())
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// What every receiver holds is doubtful, since this database was put back or read in: ledger and
+    /// silos are to be compared, and all that is ours to be sent again.
+    pub async fn doubt_ledger(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE ledger SET claimed = published WHERE claimed IS NULL")
+            .execute(&mut *self.inner)
+            .await?;
+        self.reconcile_sinks().await
+    }
+
+    /// Has ledger and silos compared for every sink.
+    pub async fn reconcile_sinks(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE sinks SET reconciled_at = 0")
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
