@@ -93,12 +93,17 @@ impl Deliveries {
         })
     }
 
+    /// One worker a sink, which sign their leases with `owner`.
+    pub fn workers(&self, owner: &str) -> Vec<Worker> {
+        let worker = |sink| Worker::new(self.office.clone(), Arc::clone(sink), owner.to_owned());
+        self.sinks.iter().map(worker).collect()
+    }
+
     /// Works until the hub stops, which the bus tells.
     pub async fn work(self) -> Result<(), NoRandomness> {
         let owner = random_name()?;
         let mut workers = JoinSet::new();
-        for sink in &self.sinks {
-            let worker = Worker::new(self.office.clone(), Arc::clone(sink), owner.clone());
+        for worker in self.workers(&owner) {
             workers.spawn(worker.work());
         }
         let mut news = self.office.revision.subscribe();

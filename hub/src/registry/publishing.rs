@@ -153,14 +153,13 @@ impl BeginPublishing {
         through: i64,
         now: Time,
     ) -> Result<Option<Publication>, ApplyError> {
-        let wanted = match sink.active {
-            Activity::Active => transaction
-                .record(&record.silo, &record.hostname)
-                .await?
-                .map(|record| record.addresses)
-                .unwrap_or_default(),
-            Activity::Cleaning | Activity::Gone => Default::default(),
+        let is_for_it =
+            sink.active == Activity::Active && sink.takes.takes(&record.silo, &record.hostname);
+        let present = match is_for_it {
+            true => transaction.record(&record.silo, &record.hostname).await?,
+            false => None,
         };
+        let wanted = present.map(|record| record.addresses).unwrap_or_default();
         let row = transaction.ledger(&self.sink, name).await?;
         let is_others = row
             .as_ref()

@@ -10,6 +10,7 @@ mod common;
 mod concurrency;
 mod conditional;
 mod databases;
+mod deliveries;
 mod expiry;
 mod failure_limit;
 mod full;

@@ -1,0 +1,7 @@
+//! What is owed to sinks, and how the workers work it off; the sinks are made of what a test tells them
+//! to answer, and write down what they were asked.
+
+mod publishing;
+mod scripted;
+mod shown;
+mod telling;

@@ -1,0 +1,212 @@
+//! Sinks that answer what a test tells them, and a desk from which a test works off what they are owed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use silo_hub::deliver::settings::{OpenSink, SinkKind};
+use silo_hub::deliver::sink::{
+    Answer, Event, EventSink, Outcome, Publication, Sink, StateSink, Told, Trouble,
+};
+use silo_hub::deliver::worker::{Round, Worker};
+use silo_hub::deliver::{Deliveries, Office};
+use silo_hub::domain::sink::{SinkFilter, SinkName};
+use silo_hub::domain::time::Time;
+use silo_hub::open_hub::OpenHub;
+use silo_shared::silo::{Addresses, Hostname};
+
+use crate::common::{START_MS, TestHub};
+
+/// What a scripted sink was asked and will answer; `Done` once the script is over.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    answers: Mutex<VecDeque<Outcome>>,
+    asked: Mutex<Vec<Publication>>,
+    told: Mutex<Vec<Vec<Event>>>,
+}
+
+impl Script {
+    /// The next answers.
+    pub(super) fn will(&self, answers: impl IntoIterator<Item = Outcome>) {
+        self.answers.lock().unwrap().extend(answers);
+    }
+
+    /// What was asked since the last call.
+    pub(super) fn asked(&self) -> Vec<Publication> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// What was told since the last call, message by message.
+    pub(super) fn told(&self) -> Vec<Vec<Event>> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+
+    fn answer(&self) -> Outcome {
+        let answer = self.answers.lock().unwrap().pop_front();
+        answer.unwrap_or(Outcome::Done)
+    }
+}
+
+/// A state sink that calls records by their hostname with `.example`, and takes none that begin with `x`.
+struct ScriptedState(Arc<Script>);
+
+impl StateSink for ScriptedState {
+    fn published_name(&self, hostname: &Hostname) -> Result<String, String> {
+        if hostname.as_str().starts_with('x') {
+            Err("no name of this zone".to_owned())
+        } else {
+            Ok(format!("{hostname}.example"))
+        }
+    }
+
+    fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
+        Box::pin(async move {
+            self.0.asked.lock().unwrap().push(publication.clone());
+            self.0.answer()
+        })
+    }
+
+    fn observe<'a>(&'a self, _: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>> {
+        Box::pin(async { None })
+    }
+
+    fn check(&self) -> Answer<'_, Result<String, String>> {
+        Box::pin(async { Ok("it is a test's".to_owned()) })
+    }
+}
+
+/// How a scripted event sink behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    /// How long it gathers, in seconds.
+    pub(super) gather: u64,
+    /// After how many seconds of silence it wants to hear of a record.
+    pub(super) unseen_after: Option<u64>,
+}
+
+struct ScriptedEvents(Arc<Script>, Manner);
+
+impl EventSink for ScriptedEvents {
+    fn gather(&self) -> Duration {
+        Duration::from_secs(self.1.gather)
+    }
+
+    fn max_attempts(&self) -> i64 {
+        3
+    }
+
+    fn unseen_after(&self) -> Option<Duration> {
+        self.1.unseen_after.map(Duration::from_secs)
+    }
+
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {
+        Box::pin(async move {
+            self.0.told.lock().unwrap().push(events.to_vec());
+            let told = |event: &Event| Told {
+                told: [
+                    event.told.clone(),
+                    vec![format!("try {}", event.told.len())],
+                ]
+                .concat(),
+                outcome: self.0.answer(),
+            };
+            events.iter().map(told).collect()
+        })
+    }
+
+    fn check(&self) -> Answer<'_, Result<String, String>> {
+        Box::pin(async { Ok("it is a test's".to_owned()) })
+    }
+}
+
+/// A sink of the kind `kind` that takes everything.
+fn open(name: &str, kind: SinkKind, sink: Sink) -> OpenSink {
+    OpenSink {
+        name: SinkName::parse(name).unwrap(),
+        kind,
+        filter: SinkFilter::default(),
+        fingerprint: "as first configured".to_owned(),
+        sink,
+    }
+}
+
+/// A scripted state sink.
+pub(super) fn state_sink(name: &str) -> (OpenSink, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    let sink = Sink::State(Box::new(ScriptedState(Arc::clone(&script))));
+    (open(name, SinkKind::Rfc2136, sink), script)
+}
+
+/// A scripted event sink.
+pub(super) fn event_sink(name: &str, manner: Manner) -> (OpenSink, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    let sink = Sink::Event(Box::new(ScriptedEvents(Arc::clone(&script), manner)));
+    (open(name, SinkKind::Email, sink), script)
+}
+
+/// A hub's delivery workers, which work when a test says so.
+pub(super) struct Desk {
+    pub(super) workers: Vec<Worker>,
+}
+
+impl Desk {
+    /// Workers of `owner` for these sinks, as at the start of a hub that is alone.
+    pub(super) async fn begin(hub: &OpenHub, owner: &str, sinks: Vec<OpenSink>) -> Self {
+        Self::begin_beside(hub, owner, sinks, true).await
+    }
+
+    /// Workers of a hub beside which others may run.
+    pub(super) async fn begin_beside(
+        hub: &OpenHub,
+        owner: &str,
+        sinks: Vec<OpenSink>,
+        alone: bool,
+    ) -> Self {
+        let office = Office {
+            store: hub.store.clone(),
+            registry: hub.registry.clone(),
+            revision: hub.revision.clone(),
+            clock: hub.clock.clone(),
+            since: Time::from_millis(START_MS),
+        };
+        let deliveries = Deliveries::begin(office, sinks, alone).await.unwrap();
+        Self {
+            workers: deliveries.workers(owner),
+        }
+    }
+
+    /// Works until there is nothing to do at this moment.
+    pub(super) async fn work(&self) {
+        for worker in &self.workers {
+            let mut rounds = 0;
+            while worker.round().await.unwrap() == Round::Again {
+                rounds += 1;
+                assert!(rounds < 1000, "the worker goes round in circles");
+            }
+        }
+    }
+}
+
+/// The deliveries as an admin sees them, newest first, by filter.
+pub(super) async fn deliveries(hub: &TestHub, filter: &str) -> Vec<Value> {
+    let answer = hub.get(&format!("/deliveries?limit=1000&{filter}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json().as_array().unwrap().clone()
+}
+
+/// How many deliveries are pending, failed and done.
+pub(super) async fn counts(hub: &TestHub) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for (count, state) in counts.iter_mut().zip(["pending", "failed", "done"]) {
+        *count = deliveries(hub, &format!("state={state}")).await.len();
+    }
+    counts
+}
+
+/// These addresses.
+pub(super) fn addresses(ips: &[&str]) -> Addresses {
+    ips.iter()
+        .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
+        .collect()
+}

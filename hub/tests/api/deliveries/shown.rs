@@ -1,0 +1,100 @@
+//! `GET /deliveries` and `POST /deliveries/{id}/retry`.
+
+use serde_json::json;
+use silo_hub::registry::PurgeOld;
+
+use super::scripted::{Desk, Manner, counts, deliveries, event_sink, state_sink};
+use crate::common::TestHub;
+
+#[tokio::test]
+async fn they_are_for_admins_alone() {
+    let hub = TestHub::start().await;
+    for role in ["read", "write"] {
+        let credential = hub.credential(role, &["*"], &[]).await;
+        let get = hub.get("/deliveries").bearer(&credential).await;
+        assert_eq!(get.status, 403, "{role}");
+        let post = hub.post("/deliveries/1/retry").bearer(&credential).await;
+        assert_eq!(post.status, 403, "{role}");
+    }
+    assert_eq!(hub.get("/deliveries").await.json(), json!([]));
+    for id in ["1", "nothing", "-1", "99999999999999999999"] {
+        assert_eq!(
+            hub.post(&format!("/deliveries/{id}/retry")).await.status,
+            404,
+            "{id}"
+        );
+    }
+    for wrong in [
+        "state=open",
+        "sink=No%20Sink",
+        "limit=0",
+        "limit=1001",
+        "cursor=x",
+    ] {
+        let answer = hub.get(&format!("/deliveries?{wrong}")).await;
+        assert_eq!(answer.status, 422, "{wrong}");
+        let place = format!("/{}", wrong.split('=').next().unwrap());
+        assert_eq!(answer.json()["errors"][0]["pointer"], place);
+    }
+}
+
+#[tokio::test]
+async fn they_come_newest_first_by_state_and_sink_page_by_page() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (dns, _) = state_sink("dns");
+    let (hook, _) = event_sink("hook", Manner::default());
+    let desk = Desk::begin(&open, "a", vec![dns, hook]).await;
+    for last in 1..6 {
+        hub.put_silo("office", &[("db", &format!("10.0.0.{last}"))])
+            .await;
+    }
+    assert_eq!(deliveries(&hub, "sink=dns").await.len(), 5);
+    desk.workers[0].round().await.unwrap();
+    assert_eq!(deliveries(&hub, "sink=dns&state=done").await.len(), 5);
+    assert_eq!(deliveries(&hub, "sink=hook&state=pending").await.len(), 5);
+    let pages = hub.walk("/deliveries?limit=3&sink=hook").await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2]);
+    let ids: Vec<_> = pages
+        .concat()
+        .iter()
+        .map(|row| row["id"].as_i64().unwrap())
+        .collect();
+    assert!(ids.is_sorted_by(|a, b| a > b), "{ids:?}");
+    let done = &deliveries(&hub, "sink=dns").await[0];
+    let revision = hub.get("/silos/office").await.json()["revision"].clone();
+    let id = done["id"].clone();
+    assert_eq!(
+        *done,
+        json!({
+            "id": id, "sink": "dns", "event": "change", "silo": "office", "revision": revision,
+            "at": crate::common::START, "state": "done", "done_at": crate::common::START,
+            "attempts": 0, "failing_since": null, "why": null, "next_try": null,
+            "hostnames": [{
+                "hostname": "db", "state": "done", "attempts": 0, "failing_since": null,
+                "why": null, "next_try": null,
+            }],
+        })
+    );
+    let again = hub.post(&format!("/deliveries/{id}/retry")).await;
+    assert_eq!(
+        (again.status, again.json()),
+        (200, done.clone()),
+        "what is done stays so"
+    );
+}
+
+#[tokio::test]
+async fn what_is_over_goes_with_the_retention_and_what_is_owed_stays() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (dns, _) = state_sink("dns");
+    let (hook, _) = event_sink("hook", Manner::default());
+    let desk = Desk::begin(&open, "a", vec![dns, hook]).await;
+    hub.put_silo("office", &[("db", "10.0.0.5"), ("web", "10.0.0.6")])
+        .await;
+    desk.workers[0].round().await.unwrap();
+    assert_eq!(counts(&hub).await, [1, 0, 1]);
+    hub.pass(10);
+    let before = hub.clock().now();
+    open.registry.apply(PurgeOld { before }).await.unwrap();
+    assert_eq!(counts(&hub).await, [1, 0, 0]);
+}
