@@ -206,6 +206,7 @@ mod tests {
             .join("\n");
         let settings = HubSettings::merge(file(&commented).unwrap(), &HubArgs::default()).unwrap();
         assert_eq!(settings.trusted_proxies.len(), 1);
+        assert_eq!(settings.sinks.len(), 1);
         HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default()).unwrap();
         for key in [
             "listen",
@@ -216,6 +217,7 @@ mod tests {
             "trusted_proxies",
             "view_mib",
             "retention_days",
+            "sinks",
             "log_format",
         ] {
             assert!(

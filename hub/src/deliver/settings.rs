@@ -255,3 +255,87 @@ pub fn read_secret(path: &Path) -> Result<Secret, String> {
     }
     Ok(Secret::new(secret))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<SinkSettings>, String> {
+        let list: Vec<Mapping> = serde_yaml::from_str(text).unwrap();
+        SinkSettings::read_list(list, Path::new("/etc/silo")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn wrong_settings_name_the_sink_and_the_key() {
+        for (text, words) in [
+            ("- kind: webhook", "sinks[0]: name is missing"),
+            (
+                "- {name: Hook, kind: webhook}",
+                "sinks[0]: name: a sink's name has",
+            ),
+            ("- name: hook", "sinks: hook: kind is missing"),
+            ("- {name: hook, kind: fax}", "unknown variant `fax`"),
+            (
+                "- {name: hook, kind: webhook, silos: office}",
+                "invalid type",
+            ),
+            (
+                "- {name: hook, kind: webhook, silos: [a/b]}",
+                "sinks: hook: \"a/b\" in silos",
+            ),
+            (
+                "[{name: hook, kind: webhook}, {name: hook, kind: email}]",
+                "two of the name hook",
+            ),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_must_not_be_readable_for_everyone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        assert!(read_secret(&path).unwrap_err().contains("secret: "));
+        assert!(
+            read_secret(folder.path())
+                .unwrap_err()
+                .contains("not a regular file")
+        );
+        std::fs::write(&path, "\n").unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode));
+            mode(0o644).unwrap();
+            assert!(read_secret(&path).unwrap_err().contains("chmod 600"));
+            mode(0o640).unwrap();
+        }
+        assert!(read_secret(&path).unwrap_err().contains("is empty"));
+        std::fs::write(&path, " hush \r\n").unwrap();
+        assert_eq!(read_secret(&path).unwrap().expose(), " hush ");
+    }
+
+    #[test]
+    fn the_fingerprint_differs_with_a_setting_or_a_secret() {
+        let one = |text: &str| read(text).unwrap().remove(0);
+        let plain = one("- {name: hook, kind: webhook, url: a}");
+        let secret = |text: &str| [Secret::new(text)];
+        let first = plain.fingerprint(&secret("x"));
+        assert_eq!(
+            first,
+            one("- {name: hook, url: a, kind: webhook}").fingerprint(&secret("x"))
+        );
+        assert_ne!(first, plain.fingerprint(&secret("y")));
+        assert_ne!(first, plain.fingerprint(&[]));
+        for other in [
+            "- {name: hook, kind: webhook, url: b}",
+            "- {name: hook, kind: webhook, url: a, silos: [office]}",
+            "- {name: hook, kind: email, url: a}",
+        ] {
+            assert_ne!(first, one(other).fingerprint(&secret("x")), "{other}");
+        }
+        assert!(!first.contains('x') && first.len() == 64);
+    }
+}

@@ -28,7 +28,8 @@ impl Store {
         self.dialect
             .query(
                 "SELECT silo, hostname FROM delivery_names WHERE sink = ? AND state IN (?, ?) \
-                 AND next_at <= ? GROUP BY silo, hostname ORDER BY min(delivery) LIMIT ?",
+                 AND next_at <= ? GROUP BY silo, hostname \
+                 ORDER BY min(delivery), silo, hostname LIMIT ?",
             )
             .bind(sink.as_str())
             .bind(PENDING)
