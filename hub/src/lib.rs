@@ -115,6 +115,7 @@ async fn serve(
         clock: hub.clock.clone(),
         since: hub.clock.now(),
     };
+    let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
     let deliveries = Deliveries::begin(office, sinks, hub.is_alone())
         .await
         .map_err(OpenError::from)?;

@@ -32,8 +32,11 @@ fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
 
 /// A random name: 128 bits in hexadecimal digits.
 pub fn random_name() -> Result<String, NoRandomness> {
-    let bytes = random::<16>()?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    random::<16>().map(|bytes| hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A random number for jitter; 0 when the system gives none.
@@ -102,6 +105,16 @@ impl HubKey {
     pub fn fingerprint(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"silo hub key fingerprint v1"))
+    }
+
+    /// A hash that only who has this key can compute (HMAC-SHA256, 64 hexadecimal digits), so that what
+    /// was hashed can't be guessed from the database. `context` says for what.
+    pub fn keyed_hash(&self, context: &str, text: &str) -> String {
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));
+        mac.update(context.as_bytes());
+        mac.update(&[0]);
+        mac.update(text.as_bytes());
+        hex(mac.sign().as_ref())
     }
 
     /// Derives a token's signing key and seals it, bound to the token's id:

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ring::hmac;
+use ring::digest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
@@ -14,6 +14,7 @@ use silo_shared::credential::Secret;
 
 use super::sink::Sink;
 use crate::domain::sink::{SinkFilter, SinkName};
+use crate::secrets::HubKey;
 
 /// The largest secret file that is read, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -162,19 +163,17 @@ impl SinkSettings {
         })
     }
 
-    /// Differs as soon as a setting or a secret differs. The database may be read by others, so the
-    /// secrets themselves are the key: who does not know them can't try them out one by one without
-    /// all the other settings.
+    /// Differs as soon as a setting or a secret differs.
     fn fingerprint(&self, secrets: &[Secret]) -> String {
-        let mut secret_part = Vec::new();
-        for secret in secrets {
-            secret_part.extend_from_slice(&(secret.expose().len() as u64).to_be_bytes());
-            secret_part.extend_from_slice(secret.expose().as_bytes());
-        }
+        let mut hash = digest::Context::new(&digest::SHA256);
         let settings = serde_yaml::to_string(&self.own.keys).unwrap_or_default();
         let text = format!("{}\n{:?}\n{settings}", self.kind.as_str(), self.filter);
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret_part);
-        hmac::sign(&key, text.as_bytes())
+        for part in std::iter::once(text.as_str()).chain(secrets.iter().map(Secret::expose)) {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let bytes = hash.finish();
+        bytes
             .as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -195,6 +194,17 @@ pub struct OpenSink {
     pub fingerprint: String,
     /// The receiver.
     pub sink: Sink,
+}
+
+impl OpenSink {
+    /// The same with a fingerprint that may be stored: who reads it can't try out secrets.
+    #[must_use]
+    pub fn keyed(self, key: &HubKey) -> Self {
+        Self {
+            fingerprint: key.keyed_hash("silo sink settings v1", &self.fingerprint),
+            ..self
+        }
+    }
 }
 
 impl OwnKeys {
