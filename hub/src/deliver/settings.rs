@@ -46,11 +46,6 @@ impl SinkKind {
             Self::Webhook => "webhook",
         }
     }
-
-    /// Whether such a sink makes the present state true, rather than being told every change.
-    pub fn is_state(self) -> bool {
-        matches!(self, Self::Rfc2136 | Self::Dyndns2 | Self::Plesk)
-    }
 }
 
 /// One sink as it is configured.

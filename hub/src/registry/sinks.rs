@@ -80,7 +80,8 @@ impl Command for BeginSinks {
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         for old in &known {
-            if old.active != Activity::Active || names.contains(&old.name) {
+            let is_at_work = old.active == Activity::Cleaning && old.lease_until > now;
+            if old.active == Activity::Gone || is_at_work || names.contains(&old.name) {
                 continue;
             }
             if !self.alone && old.served_until > now {
