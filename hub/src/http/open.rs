@@ -53,12 +53,22 @@ pub(super) async fn metrics(
     State(hub): State<Arc<Hub>>,
 ) -> Result<Response, ApiError> {
     caller.require_admin()?;
-    let text = format!(
+    let mut text = format!(
         "# HELP silo_revision The last committed revision that this hub knows of.\n\
          # TYPE silo_revision gauge\n\
-         silo_revision {}\n",
+         silo_revision {}\n\
+         # HELP silo_deliveries Deliveries that are pending or failed.\n\
+         # TYPE silo_deliveries gauge\n",
         hub.revision.current()
     );
+    for count in hub.store.open_deliveries().await? {
+        text += &format!(
+            "silo_deliveries{{sink=\"{}\",state=\"{}\"}} {}\n",
+            count.sink,
+            count.state.as_str(),
+            count.deliveries
+        );
+    }
     let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((StatusCode::OK, kind, text).into_response())
 }

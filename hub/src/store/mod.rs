@@ -33,8 +33,9 @@ use dialect::{Dialect, is_full};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use outbox::{
-    Activity, DeliveryCursor, DeliveryRow, DeliveryState, DueName, Happening, Interest, KnownSink,
-    LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord, SinkTrouble,
+    Activity, DeliveryCount, DeliveryCursor, DeliveryRow, DeliveryState, DueName, Happening,
+    Interest, KnownSink, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord,
+    SinkTrouble,
 };
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};

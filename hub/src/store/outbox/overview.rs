@@ -108,6 +108,17 @@ pub struct NameRow {
     pub why: Option<String>,
 }
 
+/// How many deliveries of a sink are in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryCount {
+    /// The sink.
+    pub sink: SinkName,
+    /// Pending or failed.
+    pub state: DeliveryState,
+    /// How many.
+    pub deliveries: i64,
+}
+
 /// A place in the list, from which older deliveries follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryCursor(pub i64);
@@ -157,6 +168,28 @@ impl Store {
             deliveries.push(self.delivery_row(row).await?);
         }
         Ok(deliveries)
+    }
+
+    /// How many deliveries are pending or failed, by sink.
+    pub async fn open_deliveries(&self) -> Result<Vec<DeliveryCount>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT sink, state, count(*) FROM deliveries WHERE state IN (?, ?) \
+                 GROUP BY sink, state ORDER BY sink, state",
+            )
+            .bind(PENDING)
+            .bind(FAILED)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(DeliveryCount {
+                    sink: super::sinks::sink_name(row, 0)?,
+                    state: DeliveryState::of(row, 1)?,
+                    deliveries: row.try_get(2)?,
+                })
+            })
+            .collect()
     }
 
     /// One delivery.

@@ -52,6 +52,9 @@ async fn they_come_newest_first_by_state_and_sink_page_by_page() {
     desk.workers[0].round().await.unwrap();
     assert_eq!(deliveries(&hub, "sink=dns&state=done").await.len(), 5);
     assert_eq!(deliveries(&hub, "sink=hook&state=pending").await.len(), 5);
+    let metrics = hub.get("/metrics").await;
+    let gauge = "\nsilo_deliveries{sink=\"hook\",state=\"pending\"} 5\n";
+    assert!(metrics.text().contains(gauge), "{}", metrics.text());
     let pages = hub.walk("/deliveries?limit=3&sink=hook").await;
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2]);
     let ids: Vec<_> = pages
