@@ -206,7 +206,16 @@ impl OwnKeys {
     /// The keys as the settings type of the sink's kind, which refuses unknown ones
     /// (`deny_unknown_fields`).
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        serde_yaml::from_value(Value::Mapping(self.keys.clone())).map_err(|error| self.wrong(error))
+        serde_yaml::from_value(Value::Mapping(self.keys.clone())).map_err(|error| {
+            // The reader names the key only where it reads text; the line is not the file's.
+            let text = serde_yaml::to_string(&self.keys).unwrap_or_default();
+            let error = match serde_yaml::from_str::<T>(&text) {
+                Ok(_) => error.to_string(),
+                Err(named) => named.to_string(),
+            };
+            let line = error.rfind(" at line ").unwrap_or(error.len());
+            self.wrong(&error[..line])
+        })
     }
 
     /// An error that names the sink.
