@@ -3,6 +3,7 @@
 
 pub mod database;
 pub mod postgres;
+pub mod smtp;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
