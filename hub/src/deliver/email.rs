@@ -1,12 +1,203 @@
-//! placeholder
+//! Sink `email`: mails changes to the operators, and to the address that a record names, over SMTP or
+//! by sendmail.
+//!
+//! Each receiver gets a mail of its own, so nobody learns another's address, and who is refused keeps
+//! nobody else from being told. A retry tells only those who were not told yet: [`ledger`].
 
+mod failure;
+mod ledger;
+mod letter;
+mod render;
+#[cfg(test)]
+mod sample;
+mod sendmail;
+mod settings;
+mod smtp;
+mod template;
+
+use std::path::Path;
+use std::time::Duration;
+
+use lettre::Address;
 use silo_shared::config::ConfigError;
 use silo_shared::credential::Secret;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use self::failure::Failure;
+use self::ledger::Ledger;
+use self::letter::{Letter, letters};
+use self::render::Stationery;
+use self::settings::{EmailSettings, Transport};
 use super::settings::OwnKeys;
-use super::sink::Sink;
+use super::sink::{Answer, Event, EventSink, SEND_DEADLINE, Sink, Told};
+use crate::domain::sink::SinkName;
+
+/// How much of the workers' deadline is kept back, for saying goodbye and for the answer.
+const RESERVE: Duration = Duration::from_secs(5);
+/// A mail is begun only when this much time is left: one that is cut off may arrive, and is then
+/// sent again.
+const LEAST_FOR_A_MAIL: Duration = Duration::from_secs(5);
+/// How long the server may take to answer our goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Reads the keys of such a sink.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
-    Err(keys.wrong("not there yet"))
+    let (settings, secrets) = EmailSettings::read(keys)?;
+    let sink = EmailSink {
+        name: keys.sink().clone(),
+        settings,
+        budget: SEND_DEADLINE - RESERVE,
+    };
+    Ok((Sink::Event(Box::new(sink)), secrets))
 }
+
+struct EmailSink {
+    name: SinkName,
+    settings: EmailSettings,
+    /// Within what time one call must have sent what it sends.
+    budget: Duration,
+}
+
+/// What mails go out by, ready for the first.
+enum Open<'a> {
+    Smtp(&'a smtp::SmtpServer, Box<smtp::Session>),
+    Sendmail(&'a Path),
+}
+
+impl Open<'_> {
+    async fn post(&mut self, from: &Address, to: &Address, message: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Smtp(_, session) => session.post(from, to, message).await,
+            Self::Sendmail(program) => sendmail::post(program, from, to, message).await,
+        }
+    }
+
+    async fn close(self) {
+        if let Self::Smtp(_, mut session) = self {
+            // What was sent is sent, whatever the server says to our goodbye.
+            let _ = timeout(GOODBYE, session.close()).await;
+        }
+    }
+}
+
+impl EmailSink {
+    async fn open(&self, deadline: Instant) -> Result<Open<'_>, String> {
+        match &self.settings.transport {
+            Transport::Sendmail(program) => Ok(Open::Sendmail(program)),
+            Transport::Smtp(server) => match timeout_at(deadline, server.open()).await {
+                Ok(session) => Ok(Open::Smtp(server, Box::new(session?))),
+                Err(_) => Err(format!(
+                    "{}:{}: no answer in time",
+                    server.host, server.port
+                )),
+            },
+        }
+    }
+
+    async fn tell_all(&self, events: &[Event]) -> Vec<Told> {
+        let mut ledger = Ledger::new(events);
+        let mut letters = letters(events, &self.settings.to, &self.settings.allow_to);
+        letters.retain_mut(|letter| ledger.take_refused(letter));
+        if !letters.is_empty() {
+            self.send(&letters, &mut ledger).await;
+        }
+        ledger.finish()
+    }
+
+    /// Sends until all is sent, nothing works any more or the time is over.
+    async fn send(&self, letters: &[Letter<'_>], ledger: &mut Ledger<'_>) {
+        let deadline = Instant::now() + self.budget;
+        let mut open = match self.open(deadline).await {
+            Ok(open) => open,
+            Err(why) => {
+                let down = Failure::Down(why);
+                letters
+                    .iter()
+                    .for_each(|letter| ledger.failed(letter, &down));
+                return;
+            }
+        };
+        for (sent, letter) in letters.iter().enumerate() {
+            let least = LEAST_FOR_A_MAIL.min(self.budget / 2);
+            let result = if deadline - Instant::now() < least {
+                let why = format!("{sent} of {} mails sent in time", letters.len());
+                Err(Failure::Down(why))
+            } else {
+                self.send_one(letter, &mut open, deadline).await
+            };
+            match result {
+                Ok(()) => ledger.told(letter),
+                Err(failure @ Failure::Down(_)) => {
+                    let rest = letters[sent..].iter();
+                    rest.for_each(|letter| ledger.failed(letter, &failure));
+                    break;
+                }
+                Err(failure) => ledger.failed(letter, &failure),
+            }
+        }
+        open.close().await;
+    }
+
+    async fn send_one(
+        &self,
+        letter: &Letter<'_>,
+        open: &mut Open<'_>,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let stationery = Stationery {
+            sink: self.name.as_str(),
+            from: &self.settings.from,
+            templates: &self.settings.templates,
+            unseen_after: self.settings.unseen_after,
+        };
+        let message = stationery
+            .message(letter)
+            .map_err(|error| Failure::Refused(error.to_string()))?
+            .formatted();
+        let post = open.post(&self.settings.from.email, &letter.to.email, &message);
+        let late = |_| Failure::Down("a mail was not taken in time".to_owned());
+        timeout_at(deadline, post).await.map_err(late)?
+    }
+
+    async fn try_out(&self) -> Result<String, String> {
+        let deadline = Instant::now() + self.budget;
+        match self.open(deadline).await? {
+            Open::Sendmail(program) => {
+                sendmail::check(program)?;
+                Ok(format!("{} is there", program.display()))
+            }
+            Open::Smtp(server, mut session) => {
+                let alive = timeout_at(deadline, session.is_alive()).await;
+                alive.map_err(|_| "no answer in time".to_owned())??;
+                Open::Smtp(server, session).close().await;
+                Ok(server.to_string())
+            }
+        }
+    }
+}
+
+impl EventSink for EmailSink {
+    fn gather(&self) -> Duration {
+        self.settings.digest
+    }
+
+    fn max_attempts(&self) -> i64 {
+        self.settings.max_attempts
+    }
+
+    fn unseen_after(&self) -> Option<Duration> {
+        self.settings.unseen_after
+    }
+
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {
+        Box::pin(self.tell_all(events))
+    }
+
+    fn check(&self) -> Answer<'_, Result<String, String>> {
+        Box::pin(self.try_out())
+    }
+}
+
+#[cfg(test)]
+#[path = "email_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! Who is told what: the events of one call, as letters. Pure; [`super::render`] finds the words.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use lettre::Address;
+use lettre::message::Mailbox;
+use silo_shared::silo::{Addresses, Hostname, SiloId, glob_matches};
+
+use super::super::sink::Event;
+
+/// What one receiver is told in one mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Letter<'a> {
+    /// Who.
+    pub(super) to: Mailbox,
+    /// The same for the operator's eyes, without the address.
+    pub(super) whom: Whom,
+    /// What, oldest first; never empty.
+    pub(super) news: Vec<News<'a>>,
+}
+
+/// A receiver as it may be named in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// One of the settings' `to`, counted from 0.
+    To(usize),
+    /// The `notify` address of a record.
+    Notify(SiloId, Hostname),
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(index) => write!(f, "to[{index}]"),
+            Self::Notify(silo, hostname) => write!(f, "notify of {silo}/{hostname}"),
+        }
+    }
+}
+
+/// What happened to one hostname in one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct News<'a> {
+    /// Which of the call's events it is of.
+    pub(super) index: usize,
+    /// The event.
+    pub(super) event: &'a Event,
+    /// The hostname.
+    pub(super) hostname: &'a Hostname,
+    /// Its addresses before, of the families concerned.
+    pub(super) old: Addresses,
+    /// Its addresses now, of the families concerned.
+    pub(super) new: Addresses,
+}
+
+/// How a receiver is remembered among those who were told: addresses that differ in case alone are one.
+pub(super) fn key(address: &Address) -> String {
+    address.to_string().to_lowercase()
+}
+
+/// What is still to be sent: one letter a receiver, those of `to` first. Nobody is told twice of an
+/// event, and a record's own address only of its record.
+pub(super) fn letters<'a>(
+    events: &'a [Event],
+    to: &[Mailbox],
+    allow_to: &[String],
+) -> Vec<Letter<'a>> {
+    let news: Vec<Vec<News<'a>>> = events
+        .iter()
+        .enumerate()
+        .map(|(index, event)| news(index, event))
+        .collect();
+    let mut letters: Vec<Letter<'a>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (index, mailbox) in to.iter().enumerate() {
+        places.entry(key(&mailbox.email)).or_insert_with(|| {
+            letters.push(Letter {
+                to: mailbox.clone(),
+                whom: Whom::To(index),
+                news: news.iter().flatten().cloned().collect(),
+            });
+            letters.len() - 1
+        });
+    }
+    let operators = letters.len();
+    for (event, news) in events.iter().zip(&news) {
+        let mut named = HashSet::new();
+        for (hostname, text) in &event.notify {
+            let Some(address) = allowed(text, allow_to) else {
+                tracing::debug!(silo = %event.silo, %hostname, "notify is not within allow_to");
+                continue;
+            };
+            let key = key(&address);
+            // Who is in `to` as well has it already.
+            if places.get(&key).is_some_and(|place| *place < operators)
+                || !named.insert((hostname, key.clone()))
+            {
+                continue;
+            }
+            let place = *places.entry(key).or_insert_with(|| {
+                letters.push(Letter {
+                    to: Mailbox::new(None, address),
+                    whom: Whom::Notify(event.silo.clone(), hostname.clone()),
+                    news: Vec::new(),
+                });
+                letters.len() - 1
+            });
+            let of_record = news.iter().filter(|item| item.hostname == hostname);
+            letters[place].news.extend(of_record.cloned());
+        }
+    }
+    for letter in &mut letters {
+        let key = key(&letter.to.email);
+        letter.news.retain(|item| !item.event.told.contains(&key));
+    }
+    letters.retain(|letter| !letter.news.is_empty());
+    letters
+}
+
+/// A record's address, if it is one and the settings let it be told.
+fn allowed(text: &str, allow_to: &[String]) -> Option<Address> {
+    let folded = text.to_lowercase();
+    let within = allow_to.iter().any(|glob| glob_matches(glob, &folded));
+    within.then(|| text.parse().ok()).flatten()
+}
+
+/// One item a hostname of the event, in the order of its changes, in which the families of a
+/// hostname stand beside each other.
+fn news(index: usize, event: &Event) -> Vec<News<'_>> {
+    let mut items: Vec<News<'_>> = Vec::new();
+    for change in &event.changes {
+        if items
+            .last()
+            .is_none_or(|item| *item.hostname != change.hostname)
+        {
+            items.push(News {
+                index,
+                event,
+                hostname: &change.hostname,
+                old: Addresses::default(),
+                new: Addresses::default(),
+            });
+        }
+        if let Some(item) = items.last_mut() {
+            change.old.map(|ip| item.old.set(ip));
+            change.new.map(|ip| item.new.set(ip));
+        }
+    }
+    items
+}
+
+#[cfg(test)]
+#[path = "letter_tests.rs"]
+mod tests;

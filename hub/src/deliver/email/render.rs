@@ -1,0 +1,233 @@
+//! A letter as a message of RFC 5322.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Mailbox, Message, MultiPart};
+use ring::digest;
+use silo_shared::silo::Addresses;
+
+use super::super::sink::EventKind;
+use super::letter::{Letter, News, key};
+use super::template::{Placeholder, Template, html_escaped};
+
+/// How many changes a mail lists; it says how many more there were. A server takes no mail of any size.
+const MAX_LISTED: usize = 500;
+/// The longest subject, in characters.
+const MAX_SUBJECT: usize = 200;
+
+const SUBJECT: &str = "{silo}/{hostname}: {event}";
+const TEXT: &str = "{at}  {silo}/{hostname}: {event}\n";
+const TEXT_SEEN: &str =
+    "{at}  {silo}/{hostname}: {event} (last seen {last_seen}, addresses {new})\n";
+const HTML: &str = "<p>{at} <b>{silo}/{hostname}</b>: {event}</p>";
+const HTML_SEEN: &str =
+    "<p>{at} <b>{silo}/{hostname}</b>: {event} (last seen {last_seen}, addresses {new})</p>";
+
+/// The words of the settings. What is left out has words of its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Templates {
+    /// The subject of a mail of one change.
+    pub(super) subject: Option<Template>,
+    /// One change in plain text.
+    pub(super) text: Option<Template>,
+    /// One change in HTML. Left out: the mail is plain text alone.
+    pub(super) html: Option<Template>,
+}
+
+/// What every mail of a sink has in common.
+#[derive(Debug)]
+pub(super) struct Stationery<'a> {
+    /// The name of the sink, for the Message-ID.
+    pub(super) sink: &'a str,
+    /// Who sends.
+    pub(super) from: &'a Mailbox,
+    /// The words.
+    pub(super) templates: &'a Templates,
+    /// After how long a record is reported as not seen.
+    pub(super) unseen_after: Option<Duration>,
+}
+
+impl Stationery<'_> {
+    /// The message, ready to be sent, and the same whenever the same letter is rendered again but
+    /// for the line between its parts.
+    pub(super) fn message(&self, letter: &Letter<'_>) -> Result<Message, lettre::error::Error> {
+        let newest = letter.news.iter().map(|item| item.event.at).max();
+        let millis = newest.unwrap_or_default().as_millis();
+        let date = UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or(0));
+        let builder = Message::builder()
+            .from(self.from.clone())
+            .to(letter.to.clone())
+            .subject(self.subject(letter))
+            .date(date)
+            .message_id(Some(self.message_id(letter)))
+            // RFC 3834 section 5: nobody's holiday notice shall answer.
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ));
+        let text = self.text(letter);
+        match self.html(letter) {
+            None => builder
+                .header(MIME_VERSION_1_0)
+                .header(ContentType::TEXT_PLAIN)
+                .body(text),
+            Some(html) => builder.multipart(MultiPart::alternative_plain_html(text, html)),
+        }
+    }
+
+    fn subject(&self, letter: &Letter<'_>) -> String {
+        let subject = match letter.news.as_slice() {
+            [item] => {
+                let template = fitting(self.templates.subject.as_ref(), item, SUBJECT, SUBJECT);
+                template.render(|placeholder| self.value(item, placeholder))
+            }
+            news => summary(news),
+        };
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        subject.chars().map(plain).take(MAX_SUBJECT).collect()
+    }
+
+    fn text(&self, letter: &Letter<'_>) -> String {
+        let mut text = String::new();
+        for item in letter.news.iter().take(MAX_LISTED) {
+            let template = fitting(self.templates.text.as_ref(), item, TEXT, TEXT_SEEN);
+            text += &template.render(|placeholder| self.value(item, placeholder));
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+        if let Some(more) = left_out(letter) {
+            text = format!("{text}\n{more}\n");
+        }
+        text
+    }
+
+    fn html(&self, letter: &Letter<'_>) -> Option<String> {
+        let own = self.templates.html.as_ref()?;
+        let mut html = String::from("<!DOCTYPE html>\n<html><body>\n");
+        for item in letter.news.iter().take(MAX_LISTED) {
+            let template = fitting(Some(own), item, HTML, HTML_SEEN);
+            html += &template.render(|placeholder| html_escaped(&self.value(item, placeholder)));
+            html.push('\n');
+        }
+        if let Some(more) = left_out(letter) {
+            html = format!("{html}<p>{}</p>\n", html_escaped(&more));
+        }
+        Some(html + "</body></html>\n")
+    }
+
+    /// The same for the same news and receiver, so that who gets a mail twice can tell: after a
+    /// crash between sending and remembering, it is sent again.
+    fn message_id(&self, letter: &Letter<'_>) -> String {
+        let mut text = format!("{}\n{}\n", self.sink, key(&letter.to.email));
+        let mut last = None;
+        for item in &letter.news {
+            if last.replace(item.index) != Some(item.index) {
+                let event = item.event;
+                let (id, revision, at) = (event.id, event.revision, event.at.as_millis());
+                text += &format!("{id} {revision} {at} {}\n", event.silo);
+            }
+        }
+        let hash = digest::digest(&digest::SHA256, text.as_bytes());
+        let hash: String = hash.as_ref()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let domain = self.from.email.domain();
+        let domain = if domain.is_ascii() {
+            domain
+        } else {
+            "localhost"
+        };
+        format!("<silo.{hash}@{domain}>")
+    }
+
+    fn value(&self, item: &News<'_>, placeholder: Placeholder) -> String {
+        match placeholder {
+            Placeholder::Silo => item.event.silo.to_string(),
+            Placeholder::Hostname => item.hostname.to_string(),
+            Placeholder::Old => listed(&item.old),
+            Placeholder::New => listed(&item.new),
+            Placeholder::At => item.event.at.to_string(),
+            Placeholder::Event => self.event(item),
+            Placeholder::LastSeen => match item.event.last_seen {
+                Some(time) => time.to_string(),
+                None => "unknown".to_owned(),
+            },
+        }
+    }
+
+    fn event(&self, item: &News<'_>) -> String {
+        match item.event.kind {
+            EventKind::Change if item.old.is_empty() => format!("now {}", listed(&item.new)),
+            EventKind::Change if item.new.is_empty() => format!("no longer {}", listed(&item.old)),
+            EventKind::Change => format!("{} → {}", listed(&item.old), listed(&item.new)),
+            EventKind::Unseen => match self.unseen_after {
+                Some(time) => format!("not seen for {}", in_words(time)),
+                None => "not seen".to_owned(),
+            },
+            EventKind::Back => "back".to_owned(),
+        }
+    }
+}
+
+/// The settings' own words, if they can say what happened: those that do not name `{event}` speak of
+/// changes only.
+fn fitting(own: Option<&Template>, item: &News<'_>, change: &str, seen: &str) -> Template {
+    let is_change = item.event.kind == EventKind::Change;
+    match own {
+        Some(own) if is_change || own.names(Placeholder::Event) => own.clone(),
+        _ => {
+            let text = if is_change { change } else { seen };
+            Template::parse(text).expect("the built-in words are templates")
+        }
+    }
+}
+
+fn listed(addresses: &Addresses) -> String {
+    let texts: Vec<_> = addresses.iter().map(|ip| ip.to_string()).collect();
+    match texts.is_empty() {
+        true => "none".to_owned(),
+        false => texts.join(", "),
+    }
+}
+
+/// The subject of a mail of several.
+fn summary(news: &[News<'_>]) -> String {
+    let changes = news.iter().all(|item| item.event.kind == EventKind::Change);
+    let what = if changes { "changes" } else { "events" };
+    let mut silos: Vec<_> = news.iter().map(|item| &item.event.silo).collect();
+    silos.sort_unstable();
+    silos.dedup();
+    match silos.as_slice() {
+        [silo] => format!("{silo}: {} {what}", news.len()),
+        silos => format!("{} {what} in {} silos", news.len(), silos.len()),
+    }
+}
+
+fn left_out(letter: &Letter<'_>) -> Option<String> {
+    let more = letter.news.len().checked_sub(MAX_LISTED)?;
+    (more > 0).then(|| format!("… and {more} more, which the history lists"))
+}
+
+/// A time of whole units: `2 h`, `1 h 30 min`, `90 s` as `1 min 30 s`.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let words: Vec<_> = units
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

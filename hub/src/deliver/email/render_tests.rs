@@ -1,0 +1,120 @@
+use super::super::letter::letters;
+use super::super::sample::{change, event};
+use super::*;
+use crate::deliver::sink::Event;
+
+fn template(text: &str) -> Option<Template> {
+    Some(Template::parse(text).unwrap())
+}
+
+/// The message to `a@x.net`, in which lines of quoted-printable are put together again.
+fn message(events: &[Event], templates: &Templates) -> String {
+    let from = "silo@x.net".parse().unwrap();
+    let stationery = Stationery {
+        sink: "mail",
+        from: &from,
+        templates,
+        unseen_after: Some(Duration::from_secs(7200)),
+    };
+    let to = ["a@x.net".parse().unwrap()];
+    let letters = letters(events, &to, &[]);
+    let bytes = stationery.message(&letters[0]).unwrap().formatted();
+    assert!(bytes.is_ascii());
+    String::from_utf8(bytes).unwrap().replace("=\r\n", "")
+}
+
+fn header<'a>(message: &'a str, name: &str) -> &'a str {
+    let (head, _) = message.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    let value = lines
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| value);
+    value.unwrap_or_else(|| panic!("no {name}:\n{head}"))
+}
+
+#[test]
+fn no_line_end_of_a_template_becomes_one_of_the_head() {
+    let templates = Templates {
+        subject: template("a\r\nBcc: b@x.net {hostname}\u{85}{event}"),
+        html: template("<i>{new}</i>{event}"),
+        ..Templates::default()
+    };
+    let message = message(&[event(1, vec![change("db", "", "10.0.0.2")])], &templates);
+    let (head, body) = message.split_once("\r\n\r\n").unwrap();
+    assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
+    assert!(body.contains("<i>10.0.0.2</i>now 10.0.0.2"), "{body}");
+}
+
+#[test]
+fn a_long_subject_is_cut() {
+    let templates = Templates {
+        subject: template(&"x".repeat(1000)),
+        ..Templates::default()
+    };
+    let message = message(&[event(1, vec![change("db", "", "10.0.0.2")])], &templates);
+    assert_eq!(header(&message, "Subject").len(), MAX_SUBJECT);
+}
+
+#[test]
+fn a_mail_of_very_many_changes_says_how_many_it_leaves_out() {
+    let changes = (0..MAX_LISTED + 7).map(|n| change(&format!("host-{n}"), "", "10.0.0.2"));
+    let events = [event(1, changes.collect())];
+    let templates = Templates {
+        html: template("<li>{hostname}</li>"),
+        ..Templates::default()
+    };
+    let message = message(&events, &templates);
+    assert_eq!(header(&message, "Subject"), "office: 507 changes");
+    assert_eq!(message.matches("<li>").count(), MAX_LISTED);
+    assert_eq!(message.matches("and 7 more").count(), 2);
+}
+
+#[test]
+fn several_silos_are_counted() {
+    let first = event(1, vec![change("db", "", "10.0.0.2")]);
+    let mut second = event(2, vec![change("db", "10.0.0.2", "")]);
+    second.silo = silo_shared::silo::SiloId::parse("home").unwrap();
+    let message = message(&[first, second], &Templates::default());
+    assert_eq!(header(&message, "Subject"), "2 changes in 2 silos");
+}
+
+#[test]
+fn the_id_is_of_the_news_the_receiver_and_the_sink() {
+    let id = |sink: &str, to: &str, events: &[Event]| {
+        let from = "silo@x.net".parse().unwrap();
+        let stationery = Stationery {
+            sink,
+            from: &from,
+            templates: &Templates::default(),
+            unseen_after: None,
+        };
+        let to = [to.parse().unwrap()];
+        stationery.message_id(&letters(events, &to, &[])[0])
+    };
+    let events = [
+        event(1, vec![change("db", "", "10.0.0.2")]),
+        event(2, vec![change("db", "10.0.0.2", "")]),
+    ];
+    let first = id("mail", "a@x.net", &events);
+    assert_eq!(first, id("mail", "A@x.net", &events));
+    for other in [
+        id("mail", "b@x.net", &events),
+        id("other", "a@x.net", &events),
+        id("mail", "a@x.net", &events[..1]),
+        id("mail", "a@x.net", &events[1..]),
+    ] {
+        assert_ne!(first, other);
+    }
+}
+
+#[test]
+fn times_are_put_in_words() {
+    for (seconds, words) in [
+        (60, "1 min"),
+        (90, "1 min 30 s"),
+        (7200, "2 h"),
+        (90_000, "1 d 1 h"),
+    ] {
+        assert_eq!(in_words(Duration::from_secs(seconds)), words);
+    }
+}

@@ -1,0 +1,79 @@
+//! Mail through a program that speaks as sendmail does: receivers as arguments, the message on its
+//! standard input, the exit status as its answer (`sysexits.h`).
+
+use std::path::Path;
+use std::process::Stdio;
+
+use lettre::Address;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::failure::{Failure, excerpt};
+
+/// The mail itself is refused.
+const EX_DATAERR: i32 = 65;
+/// There is no such receiver.
+const EX_NOUSER: i32 = 67;
+/// There is no such host.
+const EX_NOHOST: i32 = 68;
+/// Later, perhaps.
+const EX_TEMPFAIL: i32 = 75;
+
+/// Sends one message to one receiver. The program is killed when the caller stops waiting.
+pub(super) async fn post(
+    program: &Path,
+    from: &Address,
+    to: &Address,
+    message: &[u8],
+) -> Result<(), Failure> {
+    let down = |why: std::io::Error| Failure::Down(format!("{}: {why}", program.display()));
+    let mut child = Command::new(program)
+        // A line of one dot does not end the message.
+        .args(["-i", "-f"])
+        .arg(from)
+        .arg("--")
+        .arg(to)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(down)?;
+    // Programs read lines as their system writes them. No lone CR is in a message.
+    let message: Vec<u8> = message.iter().copied().filter(|b| *b != b'\r').collect();
+    let mut input = child.stdin.take().expect("its input is a pipe");
+    let feed = async move {
+        // Who ends without reading says why by the exit status.
+        let _ = input.write_all(&message).await;
+        drop(input);
+    };
+    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
+    let output = output.map_err(down)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = excerpt(&String::from_utf8_lossy(&output.stderr));
+    let why = format!("{}: {}: {said}", program.display(), output.status);
+    Err(match output.status.code() {
+        Some(EX_DATAERR | EX_NOUSER | EX_NOHOST) => Failure::Refused(why),
+        Some(EX_TEMPFAIL) => Failure::Later(why),
+        _ => Failure::Down(why),
+    })
+}
+
+/// Whether there is such a program.
+pub(super) fn check(program: &Path) -> Result<(), String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", program.display());
+    let metadata = std::fs::metadata(program).map_err(|error| wrong(&error))?;
+    #[cfg(unix)]
+    let executable = {
+        use std::os::unix::fs::PermissionsExt;
+        metadata.permissions().mode() & 0o111 != 0
+    };
+    #[cfg(not(unix))]
+    let executable = true;
+    match metadata.is_file() && executable {
+        true => Ok(()),
+        false => Err(wrong(&"not a program")),
+    }
+}

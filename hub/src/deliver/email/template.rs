@@ -1,0 +1,173 @@
+//! Templates such as `{hostname}: {old} → {new}`: parsed once, when the settings are read.
+
+/// A text with places for values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Value(Placeholder),
+}
+
+/// What may stand in braces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placeholder {
+    /// The silo.
+    Silo,
+    /// The hostname.
+    Hostname,
+    /// The addresses before.
+    Old,
+    /// The addresses now.
+    New,
+    /// When it happened.
+    At,
+    /// What happened, in words.
+    Event,
+    /// When the record was last seen.
+    LastSeen,
+}
+
+impl Placeholder {
+    const ALL: [(&str, Self); 7] = [
+        ("silo", Self::Silo),
+        ("hostname", Self::Hostname),
+        ("old", Self::Old),
+        ("new", Self::New),
+        ("at", Self::At),
+        ("event", Self::Event),
+        ("last_seen", Self::LastSeen),
+    ];
+
+    fn of(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == name);
+        found.map(|(_, placeholder)| *placeholder)
+    }
+}
+
+impl Template {
+    /// Parses a text. `{{` stands for `{`, `}}` for `}`; a `}` alone stands for itself.
+    ///
+    /// The error names an unknown placeholder, or a brace that is not closed.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            plain.push_str(before);
+            let (brace, after) = from.split_at(1);
+            if let Some(after) = after.strip_prefix(brace) {
+                plain.push_str(brace);
+                rest = after;
+            } else if brace == "}" {
+                plain.push('}');
+                rest = after;
+            } else {
+                let (name, after) = after
+                    .split_once('}')
+                    .ok_or("a { is not closed; write {{ for a brace of the text")?;
+                let value = Placeholder::of(name).ok_or_else(|| unknown(name))?;
+                if !plain.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                }
+                pieces.push(Piece::Value(value));
+                rest = after;
+            }
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            pieces.push(Piece::Text(plain));
+        }
+        Ok(Self(pieces))
+    }
+
+    /// The text with its values.
+    pub(super) fn render(&self, mut value: impl FnMut(Placeholder) -> String) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Value(placeholder) => value(*placeholder),
+        };
+        self.0.iter().map(piece).collect()
+    }
+
+    /// Whether the value has a place in it.
+    pub(super) fn names(&self, placeholder: Placeholder) -> bool {
+        self.0.contains(&Piece::Value(placeholder))
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<_> = Placeholder::ALL
+        .iter()
+        .map(|(name, _)| format!("{{{name}}}"))
+        .collect();
+    format!(
+        "{{{name}}} is no placeholder; there are {}, and {{{{ stands for a brace",
+        known.join(" ")
+    )
+}
+
+/// A text as it may stand between the tags of HTML or in a quoted attribute.
+pub(super) fn html_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(text: &str) -> String {
+        let template = Template::parse(text).unwrap();
+        template.render(|placeholder| format!("<{placeholder:?}>"))
+    }
+
+    #[test]
+    fn values_stand_in_their_places_and_doubled_braces_for_themselves() {
+        for (text, expected) in [
+            ("", ""),
+            ("plain é", "plain é"),
+            ("{silo}/{hostname}", "<Silo>/<Hostname>"),
+            (
+                "{old}→{new} {at} {event} {last_seen}.",
+                "<Old>→<New> <At> <Event> <LastSeen>.",
+            ),
+            ("{{silo}} {{{silo}}}", "{silo} {<Silo>}"),
+            ("p {{ color: red }", "p { color: red }"),
+        ] {
+            assert_eq!(rendered(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_placeholder_is_named() {
+        for name in ["host", "", "Silo", "silo ", "old{new"] {
+            let error = Template::parse(&format!("a {{{name}}} b")).unwrap_err();
+            let wanted = format!("{{{name}}} is no placeholder");
+            assert!(error.starts_with(&wanted), "{error}");
+            assert!(error.contains(" {hostname} "), "{error}");
+        }
+        let error = Template::parse("a {silo").unwrap_err();
+        assert!(error.contains("not closed"), "{error}");
+    }
+
+    #[test]
+    fn values_cannot_bring_tags_into_html() {
+        assert_eq!(
+            html_escaped("<a href=\"x\" b='y'>&"),
+            "&lt;a href=&quot;x&quot; b=&#39;y&#39;&gt;&amp;"
+        );
+    }
+}

@@ -1,0 +1,105 @@
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::settings::SinkSettings;
+use super::super::sink::{Outcome, Reach};
+use super::sample::{change, event};
+use super::*;
+
+fn open_sink(port: u16) -> Box<dyn EventSink> {
+    let keys = format!(
+        "name: mail\nkind: email\nsmtp: {{ host: 127.0.0.1, port: {port}, tls: none }}\n\
+         from: silo@x.net\nto: [a@x.net, b@x.net]\n"
+    );
+    let list = vec![serde_yaml::from_str(&keys).unwrap()];
+    let sinks = SinkSettings::read_list(list, Path::new("/")).unwrap();
+    match sinks[0].open().unwrap().sink {
+        Sink::Event(sink) => sink,
+        Sink::State(_) => panic!("mail is for events"),
+    }
+}
+
+fn retried_of_sink(told: &Told) -> &str {
+    match &told.outcome {
+        Outcome::Retry(trouble) if trouble.reach == Reach::Sink => &trouble.why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// With the clock stopped, time passes whenever everyone waits.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_is_given_up_before_the_workers_deadline() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let sink = open_sink(listener.local_addr().unwrap().port());
+    let events = [event(1, vec![change("db", "", "10.0.0.2")])];
+    let begin = Instant::now();
+    let told = sink.tell(&events).await;
+    let why = retried_of_sink(&told[0]);
+    assert!(
+        why.contains("in time") || why.contains("timed out"),
+        "{why}"
+    );
+    assert!(begin.elapsed() < SEND_DEADLINE);
+    assert!(sink.check().await.is_err());
+}
+
+/// Takes every mail; before it confirms one, it asks for time to pass, and waits until it has.
+/// Answers the receivers.
+fn slow_server(
+    listener: &TcpListener,
+    time_passes: &mpsc::UnboundedSender<oneshot::Sender<()>>,
+) -> Vec<String> {
+    let (stream, _) = listener.accept().unwrap();
+    let mut output = stream.try_clone().unwrap();
+    let mut say = |line: &str| output.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    let mut receivers = Vec::new();
+    let mut in_message = false;
+    say("220 slow");
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        match line.split_once(' ').map_or(line.as_str(), |(verb, _)| verb) {
+            "." if in_message => {
+                let (done, passed) = oneshot::channel();
+                time_passes.send(done).unwrap();
+                passed.blocking_recv().unwrap();
+                in_message = false;
+                say("250 taken");
+            }
+            _ if in_message => {}
+            "RCPT" => {
+                receivers.push(line);
+                say("250 ok");
+            }
+            "DATA" => {
+                in_message = true;
+                say("354 go on");
+            }
+            "QUIT" => break,
+            _ => say("250 ok"),
+        }
+    }
+    receivers
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_that_would_not_be_sent_in_time_is_left_for_the_next_attempt() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let sink = open_sink(listener.local_addr().unwrap().port());
+    let (time_passes, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    // As long as a thread runs beside it, a stopped clock does not go on by itself.
+    let server = tokio::task::spawn_blocking(move || slow_server(&listener, &time_passes));
+    let clock = tokio::spawn(async move {
+        while let Some(done) = asked.recv().await {
+            tokio::time::advance(Duration::from_secs(21)).await;
+            done.send(()).unwrap();
+        }
+    });
+    let events = [event(1, vec![change("db", "", "10.0.0.2")])];
+    let told = sink.tell(&events).await;
+    assert_eq!(told[0].told, ["a@x.net"]);
+    assert_eq!(retried_of_sink(&told[0]), "1 of 2 mails sent in time");
+    assert_eq!(server.await.unwrap(), ["RCPT TO:<a@x.net>"]);
+    clock.await.unwrap();
+}
