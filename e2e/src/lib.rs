@@ -64,8 +64,13 @@ impl Place {
         }
     }
 
-    /// Tells a command; the URL's password is not for the list of processes.
-    fn tell(&self, command: &mut Command) {
+    /// Tells a command; the URL's password is not for the list of processes. A `hub.yaml` in the
+    /// hub's folder is its configuration.
+    fn tell(&self, command: &mut Command, folder: &Path) {
+        let config = folder.join("hub.yaml");
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
         command.env_remove("SILO_HUB_DATABASE");
         if let Some(database) = &self.database {
             command.env("SILO_HUB_DATABASE", database);
@@ -123,7 +128,7 @@ impl Hub {
         command
             .args(["serve", "--listen", listen, "--data-dir"])
             .arg(&data_dir);
-        place.tell(&mut command);
+        place.tell(&mut command, folder);
         let child = command
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
@@ -227,7 +232,8 @@ impl Hub {
             .args(arguments)
             .arg("--data-dir")
             .arg(&self.data_dir);
-        self.place.tell(&mut command);
+        let folder = self.data_dir.parent().unwrap_or(&self.data_dir);
+        self.place.tell(&mut command, folder);
         command
             .stdin(Stdio::null())
             .output()

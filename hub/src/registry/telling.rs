@@ -90,7 +90,7 @@ impl Command for EndTelling {
                 }
             };
             if let Some(trouble) = trouble.filter(|trouble| trouble.reach == Reach::Sink) {
-                whole = Some(trouble);
+                whole = Some((trouble, matches!(outcome, Outcome::Refused(_))));
             }
             let next_at = match (state, trouble) {
                 (DeliveryState::Failed, _) => NEVER,
@@ -105,8 +105,11 @@ impl Command for EndTelling {
                 .await?;
         }
         match whole {
-            Some(trouble) => {
-                let next_at = next_at(sink.attempts + 1, trouble, self.jitter, now);
+            Some((trouble, is_refused)) => {
+                let next_at = match is_refused {
+                    true => NEVER,
+                    false => next_at(sink.attempts + 1, trouble, self.jitter, now),
+                };
                 let trouble = worse(&sink, next_at, &trouble.why, now);
                 transaction.set_sink_trouble(&self.sink, &trouble).await?;
             }
