@@ -2,8 +2,11 @@
 //! ended by process id when the test ends.
 
 pub mod database;
+pub mod http_server;
 pub mod postgres;
+pub mod provider;
 pub mod smtp;
+pub mod webhook_receiver;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
