@@ -8,6 +8,7 @@
 
 pub mod dyndns2;
 pub mod email;
+mod http_client;
 pub mod plesk;
 pub mod publish;
 pub mod quiet;
@@ -16,6 +17,8 @@ pub mod rfc2136;
 pub mod settings;
 pub mod sink;
 pub mod tell;
+#[cfg(test)]
+mod test_sinks;
 pub mod webhook;
 pub mod worker;
 

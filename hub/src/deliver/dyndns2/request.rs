@@ -1,0 +1,123 @@
+//! The requests of the dyndns2 protocol: `GET …/nic/update?hostname=…&myip=…`. Pure, so that whoever has
+//! other logins can send them too.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use silo_shared::silo::{Addresses, Family};
+use url::Url;
+
+use crate::deliver::sink::Standing;
+
+/// How a provider is told an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ipv6 {
+    /// `myip=192.0.2.1,2001:db8::1`, as ddclient 4 does.
+    Myip,
+    /// `myip=192.0.2.1&myipv6=2001:db8::1`.
+    Myipv6,
+    /// A request for each address, both with `myip`.
+    Separate,
+    /// Not at all.
+    Off,
+}
+
+/// Where updates go, and how they are written.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The URL; a query in it stays and goes first.
+    pub(super) url: Url,
+    /// How IPv6 addresses are told.
+    pub(super) ipv6: Ipv6,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Update {
+    /// The whole URL.
+    pub(super) url: Url,
+    /// What it tells.
+    pub(super) sent: Addresses,
+}
+
+impl Endpoint {
+    /// OVH's DynHost: a DynHost is one address, so a name with two has two of them.
+    pub(super) fn ovh() -> Self {
+        let url = "https://dns.eu.ovhapis.com/nic/update?system=dyndns";
+        Self {
+            url: url.parse().expect("the text is a URL"),
+            ipv6: Ipv6::Separate,
+        }
+    }
+
+    /// The requests that bring a name from what is known of it to `wanted`. None: the provider has
+    /// been told already, or there is nothing that this protocol can tell. `Err` says why the
+    /// provider can't be told.
+    pub(super) fn updates(
+        &self,
+        name: &str,
+        wanted: &Addresses,
+        standing: &Standing,
+    ) -> Result<Vec<Update>, &'static str> {
+        let mut told = *wanted;
+        if self.ipv6 == Ipv6::Off {
+            told.clear(Family::V6);
+        }
+        let is_news = |ip: &IpAddr| surely_held(standing, Family::of(*ip)) != Some(*ip);
+        if !told.iter().any(|ip| is_news(&ip)) {
+            return Ok(Vec::new());
+        }
+        Ok(match (self.ipv6, told.v4, told.v6) {
+            (Ipv6::Separate, ..) => told
+                .iter()
+                .filter(is_news)
+                .map(|ip| self.update(name, &format!("myip={ip}"), Addresses::from_iter([ip])))
+                .collect(),
+            (Ipv6::Myipv6, Some(v4), Some(v6)) => {
+                vec![self.update(name, &format!("myip={v4}&myipv6={v6}"), told)]
+            }
+            // Without `myip` providers take the address that they are called from: the hub's.
+            (Ipv6::Myipv6, None, Some(_)) => {
+                return Err(
+                    "it has no IPv4 address, and with `ipv6: myipv6` the provider would take \
+                     the hub's own for it",
+                );
+            }
+            _ => {
+                let list: Vec<String> = told.iter().map(|ip| ip.to_string()).collect();
+                vec![self.update(name, &format!("myip={}", list.join(",")), told)]
+            }
+        })
+    }
+
+    fn update(&self, name: &str, addresses: &str, sent: Addresses) -> Update {
+        let mut url = self.url.clone();
+        let own = match url.query() {
+            None | Some("") => String::new(),
+            Some(query) => format!("{query}&"),
+        };
+        // Names and addresses need no escapes in a query (RFC 3986, section 3.4), and not every
+        // provider undoes those of ',' and ':'.
+        url.set_query(Some(&format!("{own}hostname={name}&{addresses}")));
+        Update { url, sent }
+    }
+}
+
+/// The address that the provider surely holds for us.
+fn surely_held(standing: &Standing, family: Family) -> Option<IpAddr> {
+    match standing {
+        Standing::Nothing | Standing::Claimed(_) => None,
+        Standing::Published(published) => published.get(family),
+        Standing::Replacing { published, sent } => {
+            let published = published.get(family);
+            // A family that was left out was not sent at all.
+            let unsure = sent.get(family).is_some_and(|sent| Some(sent) != published);
+            published.filter(|_| !unsure)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;
