@@ -1,12 +1,178 @@
-//! placeholder
+//! The sink `webhook`: POSTs every change as signed JSON to one URL of the operator's.
 
-use silo_shared::config::ConfigError;
+mod message;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde::{Deserialize, Deserializer};
+use silo_shared::config::{ConfigError, deserialize_text};
 use silo_shared::credential::Secret;
 
+use self::message::{Message, SigningKey};
+use super::http_client::{HttpAnswer, HttpClient, ServerUrl, USER_AGENT};
 use super::settings::OwnKeys;
-use super::sink::Sink;
+use super::sink::{Answer, Event, EventSink, Outcome, SEND_DEADLINE, Sink, Told, Trouble};
+use crate::domain::time::Clock;
+
+/// How long one request may take unless told otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it may be told to take.
+const TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(25);
+const _: () = assert!(TIMEOUTS.end().as_secs() < SEND_DEADLINE.as_secs());
+
+/// How often an event is sent at most unless told otherwise.
+const DEFAULT_ATTEMPTS: i64 = 20;
+
+/// The keys of such a sink.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    url: ServerUrl,
+    secret_file: PathBuf,
+    #[serde(default)]
+    timeout: Timeout,
+    #[serde(default = "default_attempts")]
+    max_attempts: i64,
+    ca_file: Option<PathBuf>,
+}
+
+fn default_attempts() -> i64 {
+    DEFAULT_ATTEMPTS
+}
+
+struct Timeout(Duration);
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self(DEFAULT_TIMEOUT)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(deserializer, |text| {
+            let duration = text.parse::<jiff::SignedDuration>().ok();
+            duration
+                .and_then(|duration| Duration::try_from(duration).ok())
+                .filter(|duration| TIMEOUTS.contains(duration))
+                .map(Self)
+                .ok_or("a time from 1s to 25s is needed")
+        })
+    }
+}
 
 /// Reads the keys of such a sink.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
-    Err(keys.wrong("not there yet"))
+    let own: Keys = keys.parse()?;
+    if !(1..=1000).contains(&own.max_attempts) {
+        return Err(keys.wrong("max_attempts: a number from 1 to 1000 is needed"));
+    }
+    let secret = keys.secret("secret_file", &own.secret_file)?;
+    let key = SigningKey::parse(&secret).map_err(|why| {
+        let file = keys.path(&own.secret_file);
+        keys.wrong(format!("secret_file: {}: {why}", file.display()))
+    })?;
+    let ca_file = own.ca_file.map(|file| keys.path(&file));
+    let http = HttpClient::new(&own.url.0, USER_AGENT, own.timeout.0, ca_file.as_deref())
+        .map_err(|why| keys.wrong(why))?;
+    let sink = Webhook {
+        url: own.url,
+        key,
+        max_attempts: own.max_attempts,
+        http,
+        clock: Clock::System,
+    };
+    Ok((Sink::Event(Box::new(sink)), vec![secret]))
 }
+
+/// The sink.
+struct Webhook {
+    url: ServerUrl,
+    key: SigningKey,
+    max_attempts: i64,
+    http: HttpClient,
+    clock: Clock,
+}
+
+impl Webhook {
+    async fn send(&self, event: &Event) -> Outcome {
+        let now = self.clock.now();
+        let message = Message::of(event, now, &self.key);
+        let request = self
+            .http
+            .request(Method::POST, self.url.0.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", message.id)
+            .header("webhook-timestamp", message.timestamp)
+            .header("webhook-signature", message.signature)
+            .body(message.body);
+        // Only the status counts, so nothing of the answer's body is read.
+        match self.http.send(request, 0, now).await {
+            Ok(answer) => judge(&answer),
+            Err(why) => Outcome::Retry(Trouble::of_sink(why)),
+        }
+    }
+}
+
+/// What the receiver's status means.
+fn judge(answer: &HttpAnswer) -> Outcome {
+    let status = answer.status;
+    let trouble = match status {
+        200..300 => return Outcome::Done,
+        410 => {
+            let why = "the receiver wants no more messages (410)";
+            return Outcome::Refused(Trouble::of_sink(why));
+        }
+        300..400 => Trouble::of_sink(format!(
+            "the receiver answered {status}, a redirect, which is not followed: is `url` right?"
+        )),
+        // These are about what was sent; what comes after it may well be taken.
+        400 | 409 | 413 | 422 => {
+            Trouble::of_name(format!("the receiver does not take it: {status}"))
+        }
+        _ => Trouble::of_sink(format!("the receiver answered {status}")),
+    };
+    Outcome::Retry(Trouble {
+        not_before: answer.retry_after,
+        ..trouble
+    })
+}
+
+impl EventSink for Webhook {
+    fn gather(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn max_attempts(&self) -> i64 {
+        self.max_attempts
+    }
+
+    fn unseen_after(&self) -> Option<Duration> {
+        None
+    }
+
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {
+        Box::pin(async move {
+            let mut told = Vec::with_capacity(events.len());
+            for event in events {
+                told.push(Told {
+                    told: event.told.clone(),
+                    outcome: self.send(event).await,
+                });
+            }
+            told
+        })
+    }
+
+    fn check(&self) -> Answer<'_, Result<String, String>> {
+        Box::pin(self.http.check())
+    }
+}
+
+#[cfg(test)]
+#[path = "webhook_tests.rs"]
+mod tests;

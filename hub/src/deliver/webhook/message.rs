@@ -1,0 +1,147 @@
+//! What a webhook carries: the body, and the signature by the recipe of Standard Webhooks 1.0.0
+//! (standardwebhooks.com, "Signature scheme").
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use serde::Serialize;
+use silo_shared::credential::Secret;
+use silo_shared::silo::{Hostname, SiloId};
+
+use crate::deliver::sink::{Event, EventKind};
+use crate::domain::time::Time;
+
+/// What a serialized secret begins with; base64 of the key follows.
+const SECRET_PREFIX: &str = "whsec_";
+/// The shortest key, in bytes.
+const MIN_KEY_BYTES: usize = 24;
+
+/// What messages are signed with.
+pub(super) struct SigningKey(hmac::Key);
+
+impl SigningKey {
+    /// From the text of a secret file: `whsec_` and base64, or any other text, whose bytes are the key.
+    pub(super) fn parse(secret: &Secret) -> Result<Self, &'static str> {
+        let bytes = match secret.expose().strip_prefix(SECRET_PREFIX) {
+            Some(text) => STANDARD
+                .decode(text)
+                .map_err(|_| "after whsec_ there is no base64")?,
+            None => secret.expose().as_bytes().to_vec(),
+        };
+        if bytes.len() < MIN_KEY_BYTES {
+            return Err("the secret is shorter than 24 bytes");
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+
+    /// The value of `webhook-signature`.
+    fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
+        let signed = format!("{id}.{timestamp}.{body}");
+        format!(
+            "v1,{}",
+            STANDARD.encode(hmac::sign(&self.0, signed.as_bytes()))
+        )
+    }
+}
+
+/// One message, signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// `webhook-id`: the same however often an event is sent, and of no other event.
+    pub(super) id: String,
+    /// `webhook-timestamp`: when it is sent, in seconds since the Unix epoch.
+    pub(super) timestamp: i64,
+    /// `webhook-signature`.
+    pub(super) signature: String,
+    /// JSON; the same however often an event is sent.
+    pub(super) body: String,
+}
+
+impl Message {
+    /// The message that tells an event now.
+    pub(super) fn of(event: &Event, now: Time, key: &SigningKey) -> Self {
+        // Ids may begin anew with a new or restored database, revisions never do. A full stop would
+        // make the signed text ambiguous.
+        let id = format!("silo_{}_{}", event.revision, event.id);
+        let timestamp = now.as_millis().div_euclid(1000);
+        let body = body(event);
+        Self {
+            signature: key.sign(&id, timestamp, &body),
+            id,
+            timestamp,
+            body,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    at: Time,
+    silo: &'a SiloId,
+    revision: i64,
+    #[serde(flatten)]
+    what: What<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What<'a> {
+    Changed {
+        via: &'a str,
+        changes: Vec<Change<'a>>,
+    },
+    Seen {
+        hostname: Option<&'a Hostname>,
+        ips: Vec<IpAddr>,
+        last_seen: Option<Time>,
+    },
+}
+
+/// As in the history.
+#[derive(Serialize)]
+struct Change<'a> {
+    hostname: &'a Hostname,
+    old_ip: Option<IpAddr>,
+    new_ip: Option<IpAddr>,
+}
+
+fn body(event: &Event) -> String {
+    let changes = || event.changes.iter();
+    let seen = || What::Seen {
+        hostname: event.changes.first().map(|change| &change.hostname),
+        ips: changes().filter_map(|change| change.new).collect(),
+        last_seen: event.last_seen,
+    };
+    let (r#type, what) = match event.kind {
+        EventKind::Change => (
+            "silo.changed",
+            What::Changed {
+                via: &event.via,
+                changes: changes()
+                    .map(|change| Change {
+                        hostname: &change.hostname,
+                        old_ip: change.old,
+                        new_ip: change.new,
+                    })
+                    .collect(),
+            },
+        ),
+        EventKind::Unseen => ("record.unseen", seen()),
+        EventKind::Back => ("record.back", seen()),
+    };
+    let body = Body {
+        r#type,
+        at: event.at,
+        silo: &event.silo,
+        revision: event.revision,
+        what,
+    };
+    serde_json::to_string(&body).expect("texts, numbers and lists become JSON")
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,135 @@
+use serde_json::{Value, json};
+use silo_shared::silo::Family;
+
+use super::*;
+use crate::domain::change::AddressChange;
+
+fn now() -> Time {
+    Time::from_millis(1_614_265_330_999)
+}
+
+fn change(hostname: &str, old: Option<&str>, new: Option<&str>) -> AddressChange {
+    let ip = |text: Option<&str>| text.map(|text| text.parse::<IpAddr>().unwrap());
+    AddressChange {
+        hostname: Hostname::parse(hostname).unwrap(),
+        family: Family::of(ip(new).or(ip(old)).unwrap()),
+        old: ip(old),
+        new: ip(new),
+    }
+}
+
+fn event(kind: EventKind, changes: Vec<AddressChange>) -> Event {
+    Event {
+        id: 7,
+        kind,
+        silo: SiloId::parse("office").unwrap(),
+        revision: 41,
+        at: Time::from_millis(1_767_323_045_678),
+        via: "rest".to_owned(),
+        changes,
+        notify: vec![(Hostname::parse("db").unwrap(), "me@example.net".to_owned())],
+        last_seen: Some(Time::from_millis(1_767_323_000_000)),
+        told: Vec::new(),
+    }
+}
+
+fn key(text: &str) -> Result<SigningKey, &'static str> {
+    SigningKey::parse(&Secret::new(text))
+}
+
+#[test]
+fn a_signature_is_that_of_other_libraries() {
+    // The example with which the Standard Webhooks libraries test themselves.
+    let key = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    assert_eq!(
+        key.sign(id, 1_614_265_330, "{\"test\": 2432232314}"),
+        "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    );
+}
+
+#[test]
+fn a_secret_is_whsec_and_base64_or_the_bytes_of_any_text() {
+    let raw = "sixteen bytes are not enough here";
+    let encoded = "whsec_c2l4dGVlbiBieXRlcyBhcmUgbm90IGVub3VnaCBoZXJl";
+    let sign = |text: &str| key(text).unwrap().sign("id", 1, "{}");
+    assert_eq!(sign(raw), sign(encoded));
+    assert_ne!(sign(raw), sign("sixteen bytes are not enough there"));
+    for (bad, word) in [
+        ("whsec_", "shorter"),
+        ("whsec_c2hvcnQ=", "shorter"),
+        ("whsec_no base64 at all, but long enough", "base64"),
+        ("short", "shorter"),
+    ] {
+        let error = key(bad).err().unwrap();
+        assert!(error.contains(word), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn a_change_is_told_as_the_history_has_it() {
+    let changes = vec![
+        change("db", Some("10.0.0.5"), Some("10.0.0.6")),
+        change("db", None, Some("fd00::6")),
+        change("web", Some("10.0.0.7"), None),
+    ];
+    let body: Value = serde_json::from_str(&body(&event(EventKind::Change, changes))).unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "type": "silo.changed",
+            "at": "2026-01-02T03:04:05.678Z",
+            "silo": "office",
+            "revision": 41,
+            "via": "rest",
+            "changes": [
+                {"hostname": "db", "old_ip": "10.0.0.5", "new_ip": "10.0.0.6"},
+                {"hostname": "db", "old_ip": null, "new_ip": "fd00::6"},
+                {"hostname": "web", "old_ip": "10.0.0.7", "new_ip": null},
+            ],
+        })
+    );
+}
+
+#[test]
+fn a_record_that_is_not_seen_is_told_with_its_addresses() {
+    for (kind, name) in [
+        (EventKind::Unseen, "record.unseen"),
+        (EventKind::Back, "record.back"),
+    ] {
+        let same = |ip| change("db", Some(ip), Some(ip));
+        let event = event(kind, vec![same("10.0.0.5"), same("fd00::5")]);
+        let body: Value = serde_json::from_str(&body(&event)).unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "type": name,
+                "at": "2026-01-02T03:04:05.678Z",
+                "silo": "office",
+                "revision": 41,
+                "hostname": "db",
+                "ips": ["10.0.0.5", "fd00::5"],
+                "last_seen": "2026-01-02T03:03:20.000Z",
+            })
+        );
+    }
+}
+
+#[test]
+fn a_message_sent_again_differs_in_its_time_alone() {
+    let key = key("a text of more than twenty-four bytes").unwrap();
+    let mut event = event(
+        EventKind::Change,
+        vec![change("db", None, Some("10.0.0.5"))],
+    );
+    let first = Message::of(&event, now(), &key);
+    assert_eq!(
+        (first.id.as_str(), first.timestamp),
+        ("silo_41_7", 1_614_265_330)
+    );
+    event.told.push("whoever".to_owned());
+    let again = Message::of(&event, now().plus_seconds(60), &key);
+    assert_eq!((&again.id, &again.body), (&first.id, &first.body));
+    assert_eq!(again.timestamp, first.timestamp + 60);
+    assert_ne!(again.signature, first.signature);
+}
