@@ -79,23 +79,36 @@ async fn silo(caller: &Caller) -> BTreeMap<String, IpAddr> {
         let text = |key: &str| record[key].as_str().unwrap().to_owned();
         (text("hostname"), text("ip").parse().unwrap())
     };
-    silo["dnsrecords"].as_array().unwrap().iter().map(pair).collect()
+    silo["dnsrecords"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(pair)
+        .collect()
 }
 
 /// Every change of the history came, in order for each hostname, repeats aside.
 fn told_in_order(history: &[Value], messages: &[Message]) {
     let mut seen = std::collections::HashSet::new();
     let mut told: HashMap<String, Vec<Value>> = HashMap::new();
-    for message in messages.iter().filter(|message| seen.insert(message.id.clone())) {
+    for message in messages
+        .iter()
+        .filter(|message| seen.insert(message.id.clone()))
+    {
         for change in message.body["changes"].as_array().unwrap() {
             let hostname = change["hostname"].as_str().unwrap().to_owned();
-            told.entry(hostname).or_default().push(change["new_ip"].clone());
+            told.entry(hostname)
+                .or_default()
+                .push(change["new_ip"].clone());
         }
     }
     let mut happened: HashMap<String, Vec<Value>> = HashMap::new();
     for row in history.iter().rev() {
         let hostname = row["hostname"].as_str().unwrap().to_owned();
-        happened.entry(hostname).or_default().push(row["new_ip"].clone());
+        happened
+            .entry(hostname)
+            .or_default()
+            .push(row["new_ip"].clone());
     }
     assert_eq!(told, happened);
 }
@@ -105,7 +118,10 @@ async fn history(caller: &Caller) -> Vec<Value> {
     let mut next = Some("/silos/office/history?limit=1000".to_owned());
     while let Some(path) = next {
         let answer = caller.request(Method::GET, &path).send().await.unwrap();
-        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let link = answer
+            .headers()
+            .get("link")
+            .map(|link| link.to_str().unwrap().to_owned());
         next = link.map(|link| link[1..link.find('>').unwrap()].to_owned());
         rows.extend(answer.json::<Vec<Value>>().await.unwrap());
     }
@@ -135,7 +151,10 @@ async fn two_hubs_on_one_database_tell_each_change_once_and_in_order() {
         writers.push(tokio::spawn(async move {
             for round in 1..26 {
                 let ip = format!("10.0.{writer}.{round}");
-                let (status, body) = caller.put_ip("office", &format!("w{writer}"), &ip).await.unwrap();
+                let (status, body) = caller
+                    .put_ip("office", &format!("w{writer}"), &ip)
+                    .await
+                    .unwrap();
                 assert!(matches!(status, 200 | 201), "{body}");
             }
         }));
@@ -148,7 +167,11 @@ async fn two_hubs_on_one_database_tell_each_change_once_and_in_order() {
     assert_eq!(messages.len(), 200, "once each");
     told_in_order(&history(&admin).await, &messages);
     for hub in hubs {
-        assert!(!hub.log().contains("another hub on this database"), "{}", hub.log());
+        assert!(
+            !hub.log().contains("another hub on this database"),
+            "{}",
+            hub.log()
+        );
         assert_eq!(hub.stop(), Some(0));
     }
 }
@@ -169,7 +192,10 @@ async fn a_receiver_that_hangs_holds_up_no_write() {
     admin.put_ip("office", "db", "10.0.0.1").await.unwrap();
     receiver.wait_for_arrivals(1);
     for last in 2..200 {
-        admin.put_ip("office", "db", &format!("10.0.0.{last}")).await.unwrap();
+        admin
+            .put_ip("office", "db", &format!("10.0.0.{last}"))
+            .await
+            .unwrap();
     }
     assert_eq!(receiver.messages(), [], "the first is still held");
     receiver.release();
@@ -183,7 +209,9 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
     const HOSTS: usize = 10;
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();
-    let names: Vec<String> = (0..HOSTS).map(|host| format!("h{host}.example.net")).collect();
+    let names: Vec<String> = (0..HOSTS)
+        .map(|host| format!("h{host}.example.net"))
+        .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let provider = Provider::start(&names);
     let smtp = SmtpServer::start(Security::None, false);
@@ -226,12 +254,28 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
         let stands = provider.addresses(&format!("{hostname}.example.net"));
         assert_eq!(stands, [ip], "{hostname}");
     }
-    let repeats = provider.updates().iter().filter(|update| update.is_repeat).count();
-    assert!(repeats <= 10 * HOSTS, "once more after a crash at most: {repeats}");
-    let mails: String = smtp.mails().iter().map(|mail| mail.part("text/plain").to_owned()).collect();
+    let repeats = provider
+        .updates()
+        .iter()
+        .filter(|update| update.is_repeat)
+        .count();
+    assert!(
+        repeats <= 10 * HOSTS,
+        "once more after a crash at most: {repeats}"
+    );
+    let mails: String = smtp
+        .mails()
+        .iter()
+        .map(|mail| mail.part("text/plain").to_owned())
+        .collect();
     for row in &history {
         let text = |key: &str| row[key].as_str().unwrap_or("none").to_owned();
-        let line = format!("{} {} -> {};", text("hostname"), text("old_ip"), text("new_ip"));
+        let line = format!(
+            "{} {} -> {};",
+            text("hostname"),
+            text("old_ip"),
+            text("new_ip")
+        );
         assert!(mails.contains(&line), "no mail of {line}");
     }
 }
@@ -242,8 +286,14 @@ async fn the_printed_script_counts_changes_from_the_history() {
     let hub = Hub::start(folder.path());
     let admin = Caller::new(&hub, &hub.admin_token());
     for last in 1..4 {
-        admin.put_ip("office", "nas", &format!("10.0.0.{last}")).await.unwrap();
-        admin.put_ip("office", "db", &format!("10.0.1.{}", last / 3)).await.unwrap();
+        admin
+            .put_ip("office", "nas", &format!("10.0.0.{last}"))
+            .await
+            .unwrap();
+        admin
+            .put_ip("office", "db", &format!("10.0.1.{}", last / 3))
+            .await
+            .unwrap();
     }
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deliveries.md");
     let page = std::fs::read_to_string(page).unwrap();
