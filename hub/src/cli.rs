@@ -1,5 +1,7 @@
 //! The command line: what can be said, and how each command is carried out.
 
+#[cfg(unix)]
+mod plesk_worker;
 mod sink;
 mod transfer;
 
@@ -70,6 +72,9 @@ enum Command {
     /// Replace a lost key
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Carry out what the hub has dropped for Plesk; for root, needs no configuration file
+    #[cfg(unix)]
+    PleskWorker(plesk_worker::PleskWorkerArgs),
     /// Print a commented configuration
     ConfigExample,
     /// Print completions for a shell
@@ -211,6 +216,11 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             std::io::stdout().write_all(&script)?;
             return Ok(());
         }
+        #[cfg(unix)]
+        Command::PleskWorker(args) => {
+            start_logging(cli.settings.log_format.unwrap_or_default(), "info");
+            return plesk_worker::work(args).await;
+        }
         _ => {}
     }
     let settings = HubSettings::load(&cli.settings)?;
@@ -244,6 +254,8 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             })
             .await
         }
+        #[cfg(unix)]
+        Command::PleskWorker(_) => Ok(()),
         Command::ConfigExample | Command::Completions { .. } => Ok(()),
     }
 }

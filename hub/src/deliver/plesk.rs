@@ -1,12 +1,141 @@
-//! placeholder
+//! Sends addresses to Plesk, whose command line only root may run.
+//!
+//! The hub, unprivileged, drops a job into a spool folder; the command `plesk-worker`, run by root, carries it
+//! out and writes a result, which the hub turns into the delivery's state. Set-up: `docs/plesk.md`.
 
+pub mod job;
+pub mod place;
+mod spool;
+#[cfg(unix)]
+pub mod worker;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
 use silo_shared::config::ConfigError;
 use silo_shared::credential::Secret;
+use silo_shared::silo::{Addresses, Hostname};
 
+use self::job::{JobResult, Task, Verdict};
+use self::place::Place;
+use self::spool::{Progress, Spool};
 use super::settings::OwnKeys;
-use super::sink::Sink;
+use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble};
+use crate::domain::time::Clock;
 
-/// Reads the keys of such a sink.
-pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
-    Err(keys.wrong("not there yet"))
+/// The keys of such a sink.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PleskKeys {
+    spool: PathBuf,
+    zone: String,
 }
+
+/// A zone at Plesk, reached over a spool folder.
+#[derive(Clone, Debug)]
+struct PleskSink {
+    spool: Spool,
+    zone: Hostname,
+}
+
+/// Reads the keys of such a sink: `spool`, the folder, and `zone`, the domain at Plesk.
+pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
+    let own: PleskKeys = keys.parse()?;
+    if own.spool.as_os_str().is_empty() {
+        return Err(keys.wrong("spool: must name a folder"));
+    }
+    let zone = Hostname::parse(&own.zone).map_err(|error| keys.wrong(format!("zone: {error}")))?;
+    let sink = PleskSink {
+        spool: Spool::new(&keys.path(&own.spool), Clock::System),
+        zone,
+    };
+    Ok((Sink::State(Box::new(sink)), Vec::new()))
+}
+
+impl StateSink for PleskSink {
+    fn published_name(&self, hostname: &Hostname) -> Result<String, String> {
+        Place::of_record(hostname, &self.zone).map(|place| place.name().to_string())
+    }
+
+    fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
+        Box::pin(async move {
+            let task = match self.task(publication) {
+                Ok(task) => task,
+                Err(why) => return Outcome::Failed(Trouble::of_name(why)),
+            };
+            let spool = self.spool.clone();
+            let handed = tokio::task::spawn_blocking(move || spool.hand_over(&task)).await;
+            match handed {
+                Ok(Ok(progress)) => outcome(progress),
+                Ok(Err(error)) => Outcome::Retry(Trouble::of_sink(error.to_string())),
+                Err(error) => Outcome::Retry(Trouble::of_sink(format!("the spool: {error}"))),
+            }
+        })
+    }
+
+    fn observe<'a>(&'a self, _name: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>> {
+        Box::pin(async { None })
+    }
+
+    fn check(&self) -> Answer<'_, Result<String, String>> {
+        Box::pin(async move {
+            let spool = self.spool.clone();
+            let checked = tokio::task::spawn_blocking(move || spool.check()).await;
+            match checked {
+                Ok(Ok(0)) => Ok("the spool folder takes jobs; none waits".to_owned()),
+                Ok(Ok(jobs)) => Ok(format!("the spool folder takes jobs; {jobs} wait")),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(format!("the spool: {error}")),
+            }
+        })
+    }
+}
+
+impl PleskSink {
+    fn task(&self, publication: &Publication) -> Result<Task, String> {
+        let name = Hostname::parse(&publication.name).map_err(|error| error.to_string())?;
+        let wanted = publication.wanted;
+        let (surely, perhaps) = match publication.standing {
+            Standing::Nothing => (Addresses::default(), Addresses::default()),
+            Standing::Claimed(sent) => (Addresses::default(), sent),
+            Standing::Published(published) => (published, Addresses::default()),
+            Standing::Replacing { published, sent } => (published, sent),
+        };
+        // Without what is wanted, so that the task stays the same once its sending is written down.
+        let mut published: Vec<IpAddr> = surely
+            .iter()
+            .chain(perhaps.iter())
+            .filter(|ip| !wanted.iter().any(|wanted| wanted == *ip))
+            .collect();
+        published.sort();
+        published.dedup();
+        Ok(Task {
+            place: Place::of_record(&name, &self.zone)?,
+            wanted,
+            published,
+        })
+    }
+}
+
+fn outcome(progress: Progress) -> Outcome {
+    let JobResult { verdict, why, .. } = match progress {
+        Progress::Waiting => return Outcome::Waiting,
+        Progress::Forgotten => {
+            let why = "nobody has taken a job for 15 minutes: does `silo-hub plesk-worker` run?";
+            return Outcome::Retry(Trouble::of_sink(why));
+        }
+        Progress::Answered(result) => result,
+    };
+    match verdict {
+        Verdict::Done => Outcome::Done,
+        Verdict::RetryName => Outcome::Retry(Trouble::of_name(why)),
+        Verdict::RetryZone => Outcome::Retry(Trouble::of_sink(why)),
+        Verdict::FailedName => Outcome::Failed(Trouble::of_name(why)),
+        Verdict::FailedZone => Outcome::Failed(Trouble::of_sink(why)),
+    }
+}
+
+#[cfg(test)]
+#[path = "plesk/tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! The hub's side of the spool folder, with results written by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::super::job::Verdict;
+use super::super::place::Place;
+use super::*;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    now: Arc<AtomicI64>,
+    spool: Spool,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["jobs", "results"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let now = Arc::new(AtomicI64::new(Clock::System.now().as_millis()));
+        let spool = Spool::new(folder.path(), Clock::Set(Arc::clone(&now)));
+        Self { folder, now, spool }
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path().join(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    fn job(&self, task: &Task) -> Job {
+        let id = JobId::of(&task.place);
+        self.spool.job(&id).unwrap().unwrap()
+    }
+
+    fn answer(&self, task: &Task, nonce: &Nonce, verdict: Verdict) {
+        let result = JobResult {
+            nonce: nonce.clone(),
+            verdict,
+            why: String::new(),
+        };
+        let path = self
+            .spool
+            .results
+            .join(JobId::of(&task.place).result_file());
+        fs::write(path, result.to_bytes()).unwrap();
+    }
+}
+
+fn task(label: &str, wanted: &str) -> Task {
+    Task {
+        place: Place::parse("example.com", label).unwrap(),
+        wanted: wanted
+            .split_whitespace()
+            .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
+            .collect(),
+        published: Vec::new(),
+    }
+}
+
+#[test]
+fn a_task_is_handed_over_once_and_answered_once() {
+    let bench = Bench::new();
+    let task = task("db", "10.0.0.6");
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    let job = bench.job(&task);
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    assert_eq!(bench.job(&task), job, "the same job, not another one");
+    assert_eq!(bench.names("jobs").len(), 1);
+    bench.answer(&task, &job.nonce, Verdict::Done);
+    let progress = bench.spool.hand_over(&task).unwrap();
+    assert!(matches!(progress, Progress::Answered(result) if result.verdict == Verdict::Done));
+    assert!(bench.names("jobs").is_empty());
+    // The worker has not removed the old result yet: it says nothing of the next job.
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    assert_ne!(bench.job(&task).nonce, job.nonce);
+}
+
+#[test]
+fn a_newer_task_takes_the_place_of_an_older_one_of_its_name() {
+    let bench = Bench::new();
+    let (old, new, other) = (
+        task("db", "10.0.0.5"),
+        task("db", "10.0.0.6"),
+        task("web", "10.0.0.5"),
+    );
+    bench.spool.hand_over(&old).unwrap();
+    let old_job = bench.job(&old);
+    bench.spool.hand_over(&other).unwrap();
+    assert_eq!(bench.spool.hand_over(&new).unwrap(), Progress::Waiting);
+    assert_eq!(bench.job(&new).task, new);
+    assert_eq!(bench.names("jobs").len(), 2);
+    bench.answer(&old, &old_job.nonce, Verdict::Done);
+    assert_eq!(bench.spool.hand_over(&new).unwrap(), Progress::Waiting);
+}
+
+#[test]
+fn what_is_no_job_or_no_result_counts_as_nothing() {
+    let bench = Bench::new();
+    let task = task("db", "10.0.0.6");
+    let id = JobId::of(&task.place);
+    for broken in [&b""[..], b"{\"version\":1", &[b' '; 5000]] {
+        fs::write(bench.spool.jobs.join(id.job_file()), broken).unwrap();
+        assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+        assert_eq!(bench.job(&task).task, task);
+        fs::write(bench.spool.results.join(id.result_file()), broken).unwrap();
+        assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    }
+    // What a killed hub left does not stand in the way.
+    let draft = bench.spool.jobs.join(format!(".{id}.tmp"));
+    fs::create_dir_all(&bench.spool.jobs).unwrap();
+    fs::write(&draft, b"half a j").unwrap();
+    fs::remove_file(bench.spool.jobs.join(id.job_file())).unwrap();
+    bench.spool.hand_over(&task).unwrap();
+    assert_eq!(bench.names("jobs"), [id.job_file()]);
+}
+
+#[test]
+fn a_job_that_nobody_takes_is_told_but_not_while_the_worker_answers_others() {
+    let bench = Bench::new();
+    let task = task("db", "10.0.0.6");
+    bench.spool.hand_over(&task).unwrap();
+    bench.now.fetch_add(14 * 60_000, Ordering::AcqRel);
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    bench.now.fetch_add(2 * 60_000, Ordering::AcqRel);
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Forgotten);
+    let at = std::time::UNIX_EPOCH
+        + Duration::from_millis(bench.now.load(Ordering::Acquire).try_into().unwrap());
+    let results = File::open(&bench.spool.results).unwrap();
+    results.set_modified(at).unwrap();
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let bench = Bench::new();
+    bench.spool.hand_over(&task("db", "10.0.0.6")).unwrap();
+    assert_eq!(bench.spool.check().unwrap(), 1);
+    for gone in ["results", "jobs"] {
+        let folder = bench.folder.path().join(gone);
+        fs::remove_dir_all(&folder).unwrap();
+        let error = bench.spool.check().unwrap_err().to_string();
+        fs::create_dir(&folder).unwrap();
+        assert!(error.contains(&format!("{gone}: No such file")), "{error}");
+    }
+    fs::remove_dir_all(bench.folder.path().join("jobs")).unwrap();
+    let error = bench.spool.hand_over(&task("db", "10.0.0.6")).unwrap_err();
+    assert!(error.to_string().contains("jobs"), "{error}");
+}

@@ -1,0 +1,211 @@
+//! Runs `plesk bin dns …`: by argument vector, in a cleared environment, with a deadline, never by a shell.
+//!
+//! Exit codes (Plesk's reference for the Linux command line, "dns: DNS Zones on Domains"): 0 done; `--add`
+//! of a record that is there already ends with 2.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use silo_shared::silo::{Family, Hostname};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::super::job::printable;
+use super::super::place::Place;
+use super::listing::{Listing, ShownAddress};
+
+/// Where programs are looked for, by us and by Plesk's own scripts.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The most output that is kept, in bytes.
+const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
+/// How long the output may go on once the program has ended: a child of its own may hold it open.
+const OUTPUT_GRACE: Duration = Duration::from_secs(5);
+/// How many characters of what Plesk says are told.
+const MAX_WORDS: usize = 200;
+
+/// Plesk's command line.
+#[derive(Clone, Debug)]
+pub(super) struct Plesk {
+    /// The program: a path, or a name that is looked for.
+    pub(super) program: PathBuf,
+    /// How long one run may take.
+    pub(super) deadline: Duration,
+}
+
+/// Why a command of Plesk's did not do its work.
+#[derive(Debug, Error)]
+pub(super) enum PleskError {
+    /// It can't be run at all.
+    #[error("cannot run {program}: {cause}", program = .0.display(), cause = .1)]
+    Start(PathBuf, #[source] io::Error),
+    /// It took too long, and was killed.
+    #[error("plesk {0} did not end within {1} s and was killed")]
+    Deadline(&'static str, u64),
+    /// It ended badly.
+    #[error("plesk {0} ended with {1}: {2}")]
+    Ended(&'static str, String, String),
+    /// What it prints is not to be used.
+    #[error("plesk {0}: its output is too large or does not end")]
+    Output(&'static str),
+}
+
+impl PleskError {
+    /// Whether it is of Plesk or the zone as a whole rather than of one record.
+    pub(super) fn concerns_all(&self) -> bool {
+        match self {
+            Self::Start(..) | Self::Deadline(..) => true,
+            Self::Ended(verb, ..) | Self::Output(verb) => *verb == INFO,
+        }
+    }
+}
+
+const INFO: &str = "--info";
+const ADD: &str = "--add";
+const DEL: &str = "--del";
+
+/// How a run ended.
+struct Ran {
+    /// The exit code; `None`: a signal ended it.
+    code: Option<i32>,
+    stdout: Option<Vec<u8>>,
+    stderr: Option<Vec<u8>>,
+}
+
+impl Plesk {
+    /// What stands in a zone.
+    pub(super) async fn list(&self, zone: &Hostname) -> Result<Listing, PleskError> {
+        let ran = self.run(INFO, &[zone.as_str()]).await?;
+        match (ran.code, &ran.stdout) {
+            (Some(0), Some(printed)) => Ok(Listing::parse(zone, &String::from_utf8_lossy(printed))),
+            (Some(0), None) => Err(PleskError::Output(INFO)),
+            _ => Err(ran.into_error(INFO)),
+        }
+    }
+
+    /// Takes an address away, as Plesk writes it.
+    pub(super) async fn del(&self, place: &Place, old: &ShownAddress) -> Result<(), PleskError> {
+        let ran = self.change(DEL, place, old.ip, &old.text).await?;
+        match ran.code {
+            Some(0) => Ok(()),
+            _ => Err(ran.into_error(DEL)),
+        }
+    }
+
+    /// Puts an address there; that it is there already is fine.
+    pub(super) async fn add(&self, place: &Place, new: IpAddr) -> Result<(), PleskError> {
+        let ran = self.change(ADD, place, new, &new.to_string()).await?;
+        match ran.code {
+            Some(0 | 2) => Ok(()),
+            _ => Err(ran.into_error(ADD)),
+        }
+    }
+
+    async fn change(
+        &self,
+        verb: &'static str,
+        place: &Place,
+        ip: IpAddr,
+        text: &str,
+    ) -> Result<Ran, PleskError> {
+        let kind = match Family::of(ip) {
+            Family::V4 => "-a",
+            Family::V6 => "-aaaa",
+        };
+        let arguments = [place.zone().as_str(), kind, place.label(), "-ip", text];
+        self.run(verb, &arguments).await
+    }
+
+    async fn run(&self, verb: &'static str, arguments: &[&str]) -> Result<Ran, PleskError> {
+        let mut child = Command::new(&self.program)
+            .args(["bin", "dns", verb])
+            .args(arguments)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // So that it can be killed with all that it started.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| PleskError::Start(self.program.clone(), error))?;
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        let status = match timeout(self.deadline, child.wait()).await {
+            Ok(status) => status.map_err(|error| PleskError::Start(self.program.clone(), error))?,
+            Err(_) => {
+                kill(&mut child).await;
+                return Err(PleskError::Deadline(verb, self.deadline.as_secs()));
+            }
+        };
+        Ok(Ran {
+            code: status.code(),
+            stdout: collected(stdout).await,
+            stderr: collected(stderr).await,
+        })
+    }
+}
+
+impl Ran {
+    fn into_error(self, verb: &'static str) -> PleskError {
+        let ending = match self.code {
+            Some(code) => format!("exit code {code}"),
+            None => "a signal".to_owned(),
+        };
+        let said = [self.stderr, self.stdout]
+            .into_iter()
+            .flatten()
+            .map(|bytes| printable(&String::from_utf8_lossy(&bytes)))
+            .find(|words| !words.is_empty())
+            .unwrap_or_else(|| "it says nothing".to_owned());
+        PleskError::Ended(verb, ending, said.chars().take(MAX_WORDS).collect())
+    }
+}
+
+async fn kill(child: &mut Child) {
+    let group = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
+    // Either may find it gone, which is what is wanted.
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.kill().await;
+}
+
+/// Reads to the end; `None`: it could not be read, or is too large.
+fn collect(output: Option<impl AsyncRead + Send + Unpin + 'static>) -> JoinHandle<Option<Vec<u8>>> {
+    tokio::spawn(async move {
+        let mut output = output?.take(MAX_OUTPUT + 1);
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes).await.ok()?;
+        if bytes.len() as u64 <= MAX_OUTPUT {
+            return Some(bytes);
+        }
+        // Else the program would wait for somebody to read on.
+        let mut rest = output.into_inner();
+        let mut waste = vec![0; 64 * 1024];
+        while rest.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+        None
+    })
+}
+
+async fn collected(mut reading: JoinHandle<Option<Vec<u8>>>) -> Option<Vec<u8>> {
+    match timeout(OUTPUT_GRACE, &mut reading).await {
+        Ok(read) => read.ok().flatten(),
+        Err(_) => {
+            reading.abort();
+            None
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! One look at the spool: finishes what was begun, then does what is asked, and answers.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use silo_shared::silo::Hostname;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::super::job::{JobId, JobResult, Task, Verdict};
+use super::super::place::Place;
+use super::command::{Plesk, PleskError};
+use super::listing::Listing;
+use super::plan::Plan;
+use super::queue::Queue;
+use super::state::{Entry, State};
+
+/// The longest pause before an unfinished change is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What the worker may do, and with what.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) queue: Queue,
+    pub(super) state: State,
+    pub(super) plesk: Plesk,
+    pub(super) domains: Vec<Hostname>,
+    pub(super) must_exist: bool,
+    /// What was begun and not seen to the end, and when it is tried again.
+    unfinished: HashMap<JobId, Pause>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    length: Duration,
+    until: Instant,
+}
+
+/// Why a task was not done.
+struct Trouble {
+    verdict: Verdict,
+    why: String,
+}
+
+impl Trouble {
+    fn new(verdict: Verdict, why: impl ToString) -> Self {
+        Self {
+            verdict,
+            why: why.to_string(),
+        }
+    }
+}
+
+impl From<PleskError> for Trouble {
+    fn from(error: PleskError) -> Self {
+        let verdict = match error.concerns_all() {
+            true => Verdict::RetryZone,
+            false => Verdict::RetryName,
+        };
+        Self::new(verdict, error)
+    }
+}
+
+/// What ends a task badly: a trouble that is told to the hub, or one of our own folders.
+enum Failure {
+    Told(Trouble),
+    Own(io::Error),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Told(trouble)
+    }
+}
+
+impl From<PleskError> for Failure {
+    fn from(error: PleskError) -> Self {
+        Self::Told(error.into())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+/// What Plesk showed of each zone in this pass, until we change it.
+#[derive(Default)]
+struct Seen(HashMap<Hostname, Result<Listing, String>>);
+
+impl Seen {
+    /// A zone that could not be listed is not asked again in the same pass: each try may take its whole deadline.
+    async fn list(&mut self, plesk: &Plesk, zone: &Hostname) -> Result<&Listing, Trouble> {
+        let listed = match self.0.entry(zone.clone()) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => {
+                let listed = plesk.list(zone).await;
+                slot.insert(listed.map_err(|error| error.to_string()))
+            }
+        };
+        let listed = listed.as_ref();
+        listed.map_err(|why| Trouble::new(Verdict::RetryZone, why))
+    }
+
+    fn forget(&mut self, zone: &Hostname) {
+        self.0.remove(zone);
+    }
+}
+
+impl Work {
+    /// Takes up what an earlier worker left.
+    pub(super) fn new(
+        queue: Queue,
+        state: State,
+        plesk: Plesk,
+        domains: Vec<Hostname>,
+        must_exist: bool,
+    ) -> io::Result<Self> {
+        let now = Pause {
+            length: Duration::from_secs(1),
+            until: Instant::now(),
+        };
+        let unfinished = state.unfinished()?;
+        Ok(Self {
+            queue,
+            state,
+            plesk,
+            domains,
+            must_exist,
+            unfinished: unfinished.into_iter().map(|id| (id, now)).collect(),
+        })
+    }
+
+    /// One look. Answers whether all went well: false where a later try may succeed.
+    pub(super) async fn pass(&mut self, ends: impl Fn() -> bool) -> io::Result<bool> {
+        let mut seen = Seen::default();
+        self.finish(&mut seen, &ends).await?;
+        let mut is_well = true;
+        for (id, job) in self.queue.open_jobs()? {
+            if ends() {
+                break;
+            }
+            // The pass may be long, and the hub may want something else by now.
+            if !self.queue.still_asks(&id, &job) {
+                continue;
+            }
+            let (verdict, why) = match self.carry_out(&id, &job.task, &mut seen).await {
+                Ok(()) => (Verdict::Done, String::new()),
+                Err(Failure::Told(trouble)) => (trouble.verdict, trouble.why),
+                Err(Failure::Own(error)) => return Err(error),
+            };
+            if verdict != Verdict::Done {
+                warn!("{}: {why}", job.task.place);
+            }
+            is_well &= !matches!(verdict, Verdict::RetryName | Verdict::RetryZone);
+            let nonce = job.nonce;
+            self.queue.answer(
+                &id,
+                &JobResult {
+                    nonce,
+                    verdict,
+                    why,
+                },
+            )?;
+        }
+        self.queue.clean_results()?;
+        Ok(is_well && self.unfinished.is_empty())
+    }
+
+    /// Finishes what was begun, perhaps by a worker that was killed.
+    async fn finish(&mut self, seen: &mut Seen, ends: &impl Fn() -> bool) -> io::Result<()> {
+        let now = Instant::now();
+        let due: Vec<JobId> = self
+            .unfinished
+            .iter()
+            .filter(|(_, pause)| pause.until <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            if ends() {
+                break;
+            }
+            let Some(entry) = self.state.read(&id).filter(|entry| !entry.finished) else {
+                self.unfinished.remove(&id);
+                continue;
+            };
+            let task = Task {
+                place: entry.place.clone(),
+                wanted: entry.new,
+                published: Vec::new(),
+            };
+            let ours: Vec<IpAddr> = entry.ours().collect();
+            match self.make_true(&task, Some(&entry), ours, seen).await {
+                Ok(()) => info!("{}: finished what was begun", entry.place),
+                Err(Failure::Told(trouble)) => {
+                    warn!("{}: not finished yet: {}", entry.place, trouble.why);
+                    self.wait_longer(&id);
+                }
+                Err(Failure::Own(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_longer(&mut self, id: &JobId) {
+        if let Some(pause) = self.unfinished.get_mut(id) {
+            pause.until = Instant::now() + pause.length;
+            pause.length = (pause.length * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn carry_out(&mut self, id: &JobId, task: &Task, seen: &mut Seen) -> Result<(), Failure> {
+        let entry = self.state.read(id);
+        let ours: Vec<IpAddr> = entry
+            .iter()
+            .flat_map(Entry::ours)
+            .chain(task.published.iter().copied())
+            .collect();
+        self.make_true(task, entry.as_ref(), ours, seen).await
+    }
+
+    /// Makes a name at Plesk what it shall be. Of a family that is not wanted, only what is in `ours` goes.
+    async fn make_true(
+        &mut self,
+        task: &Task,
+        entry: Option<&Entry>,
+        mut ours: Vec<IpAddr>,
+        seen: &mut Seen,
+    ) -> Result<(), Failure> {
+        let Task { place, wanted, .. } = task;
+        if !self.domains.contains(place.zone()) {
+            let why = format!("the worker's --domains do not have {}", place.zone());
+            return Err(Trouble::new(Verdict::FailedZone, why).into());
+        }
+        ours.sort();
+        ours.dedup();
+        let may_be_missing = !self.must_exist || entry.is_some_and(Entry::explains_absence);
+        let plan = async |seen: &mut Seen, may_be_missing| -> Result<Plan, Trouble> {
+            let listing = seen.list(&self.plesk, place.zone()).await?;
+            Plan::make(listing.at(place), wanted, &ours, may_be_missing)
+                .map_err(|refusal| Trouble::new(Verdict::FailedName, refusal))
+        };
+        let change = plan(seen, may_be_missing).await?;
+        let goal = Entry {
+            place: place.clone(),
+            old: change.del.iter().map(|address| address.ip).collect(),
+            new: *wanted,
+            earlier: ours.clone(),
+            finished: false,
+        };
+        if change.is_empty() {
+            return Ok(self.settle(goal.finish(), entry)?);
+        }
+        // From here on the name may be found with nothing under it; whoever comes next must know why.
+        self.state.write(&goal)?;
+        let id = JobId::of(place);
+        let first_pause = Pause {
+            length: Duration::from_secs(1),
+            until: Instant::now() + Duration::from_secs(1),
+        };
+        self.unfinished.entry(id.clone()).or_insert(first_pause);
+        seen.forget(place.zone());
+        self.apply(place, &change, seen).await?;
+        seen.forget(place.zone());
+        if !plan(seen, true).await?.is_empty() {
+            let why = "plesk ended well, but does not show what it was told";
+            return Err(Trouble::new(Verdict::RetryName, why).into());
+        }
+        self.state.write(&goal.finish())?;
+        self.unfinished.remove(&id);
+        info!("{place}: {}", said(&change));
+        Ok(())
+    }
+
+    /// Writes down that a name is as it shall be, though nothing had to be done.
+    fn settle(&mut self, goal: Entry, entry: Option<&Entry>) -> io::Result<()> {
+        let id = JobId::of(&goal.place);
+        let explains_absence = entry.is_some_and(Entry::explains_absence);
+        if !goal.new.is_empty() || explains_absence {
+            let is_new = entry.is_none_or(|entry| !entry.finished || entry.new != goal.new);
+            if is_new {
+                self.state.write(&goal)?;
+            }
+        } else if entry.is_some() {
+            // Somebody else took it away at Plesk: that must not count as ours.
+            self.state.forget(&id)?;
+        }
+        self.unfinished.remove(&id);
+        Ok(())
+    }
+
+    /// Takes the old away, then puts the new there.
+    async fn apply(&self, place: &Place, change: &Plan, seen: &mut Seen) -> Result<(), Failure> {
+        for old in &change.del {
+            let Err(error) = self.plesk.del(place, old).await else {
+                continue;
+            };
+            // Somebody may have been faster.
+            let listing = seen.list(&self.plesk, place.zone()).await?;
+            if listing.at(place).is_some_and(|shown| shown.has(old.ip)) {
+                return Err(error.into());
+            }
+            seen.forget(place.zone());
+        }
+        for new in &change.add {
+            self.plesk.add(place, *new).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What was done, in words.
+fn said(change: &Plan) -> String {
+    let old: Vec<String> = change.del.iter().map(|old| old.ip.to_string()).collect();
+    let new: Vec<String> = change.add.iter().map(IpAddr::to_string).collect();
+    match (old.join(" "), new.join(" ")) {
+        (old, new) if new.is_empty() => format!("took {old} away"),
+        (old, new) if old.is_empty() => format!("added {new}"),
+        (old, new) => format!("set to {new}, was {old}"),
+    }
+}

@@ -1,0 +1,170 @@
+//! What has to be taken away and put there at Plesk: pure.
+
+use std::net::IpAddr;
+
+use silo_shared::silo::{Addresses, Family};
+use thiserror::Error;
+
+use super::listing::{Shown, ShownAddress};
+
+/// The changes that make a name what it shall be. First the old is taken away, then the new is put
+/// there, as Plesk keeps several addresses under a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// What goes.
+    pub(super) del: Vec<ShownAddress>,
+    /// What comes.
+    pub(super) add: Vec<IpAddr>,
+}
+
+/// Why a name can't be made what it shall be without somebody's hand.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum Refusal {
+    /// Plesk does not have the name, and it must be there.
+    #[error(
+        "Plesk does not have this name, and --must-exist asks for it: add it there, with any address"
+    )]
+    Missing,
+    /// An alias stands there.
+    #[error("the name holds a CNAME, beside which no address may stand")]
+    Alias,
+    /// A line of the listing is not understood, so nobody knows what `--del` should be told.
+    #[error("Plesk shows an address that is not understood: {0}")]
+    Unreadable(String),
+}
+
+impl Plan {
+    /// Compares what stands at a name (`None`: it is not there) with what is wanted.
+    ///
+    /// Of a family that is wanted every other address goes; of one that is not, only what is in `ours`.
+    pub(super) fn make(
+        shown: Option<&Shown>,
+        wanted: &Addresses,
+        ours: &[IpAddr],
+        may_be_missing: bool,
+    ) -> Result<Self, Refusal> {
+        let Some(shown) = shown else {
+            return match may_be_missing || wanted.is_empty() {
+                true => Ok(Self {
+                    del: Vec::new(),
+                    add: wanted.iter().collect(),
+                }),
+                false => Err(Refusal::Missing),
+            };
+        };
+        if let Some(line) = &shown.unreadable {
+            return Err(Refusal::Unreadable(line.clone()));
+        }
+        if shown.is_alias && !wanted.is_empty() {
+            return Err(Refusal::Alias);
+        }
+        let goes = |address: &&ShownAddress| match wanted.get(Family::of(address.ip)) {
+            Some(ip) => address.ip != ip,
+            None => ours.contains(&address.ip),
+        };
+        Ok(Self {
+            del: shown.addresses.iter().filter(goes).cloned().collect(),
+            add: wanted.iter().filter(|ip| !shown.has(*ip)).collect(),
+        })
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.del.is_empty() && self.add.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &str) -> Vec<IpAddr> {
+        texts
+            .split_whitespace()
+            .map(|ip| ip.parse().unwrap())
+            .collect()
+    }
+
+    fn shown(texts: &str) -> Shown {
+        let address = |ip: IpAddr| ShownAddress {
+            ip,
+            text: ip.to_string(),
+        };
+        Shown {
+            addresses: ips(texts).into_iter().map(address).collect(),
+            ..Shown::default()
+        }
+    }
+
+    #[test]
+    fn what_is_taken_away_and_what_is_put_there() {
+        for (there, wanted, ours, del, add) in [
+            ("10.0.0.5", "10.0.0.6", "", "10.0.0.5", "10.0.0.6"),
+            ("10.0.0.6", "10.0.0.6", "", "", ""),
+            (
+                "10.0.0.5 10.0.0.6 10.0.0.7",
+                "10.0.0.6",
+                "",
+                "10.0.0.5 10.0.0.7",
+                "",
+            ),
+            (
+                "10.0.0.5",
+                "10.0.0.6 fd00::6",
+                "",
+                "10.0.0.5",
+                "10.0.0.6 fd00::6",
+            ),
+            // A family that is not wanted goes only where it is ours.
+            ("10.0.0.5 fd00::5", "10.0.0.6", "", "10.0.0.5", "10.0.0.6"),
+            (
+                "10.0.0.5 fd00::5",
+                "10.0.0.6",
+                "fd00::5",
+                "10.0.0.5 fd00::5",
+                "10.0.0.6",
+            ),
+            ("10.0.0.5 fd00::5", "", "10.0.0.5", "10.0.0.5", ""),
+            ("10.0.0.5", "", "10.0.0.9", "", ""),
+            ("", "10.0.0.6", "", "", "10.0.0.6"),
+        ] {
+            let wanted: Addresses = ips(wanted).into_iter().collect();
+            let plan = Plan::make(Some(&shown(there)), &wanted, &ips(ours), false).unwrap();
+            let gone: Vec<IpAddr> = plan.del.iter().map(|address| address.ip).collect();
+            assert_eq!(
+                (gone, plan.add.clone()),
+                (ips(del), ips(add)),
+                "{there} → {wanted}"
+            );
+            assert_eq!(plan.is_empty(), del.is_empty() && add.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_must_be_allowed() {
+        let wanted: Addresses = ips("10.0.0.6").into_iter().collect();
+        let make = |wanted, missing| Plan::make(None, wanted, &[], missing);
+        assert_eq!(make(&wanted, false), Err(Refusal::Missing));
+        assert_eq!(make(&wanted, true).unwrap().add, ips("10.0.0.6"));
+        assert!(make(&Addresses::default(), false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_put_beside_an_alias_or_what_is_not_understood() {
+        let wanted: Addresses = ips("10.0.0.6").into_iter().collect();
+        let alias = Shown {
+            is_alias: true,
+            ..Shown::default()
+        };
+        let make = |shown, wanted| Plan::make(Some(shown), wanted, &[], true);
+        assert_eq!(make(&alias, &wanted), Err(Refusal::Alias));
+        let none = Addresses::default();
+        assert!(make(&alias, &none).unwrap().is_empty());
+        let odd = Shown {
+            unreadable: Some("db A ?".to_owned()),
+            ..Shown::default()
+        };
+        let refusal = make(&odd, &wanted).unwrap_err();
+        assert_eq!(refusal, Refusal::Unreadable("db A ?".to_owned()));
+    }
+}

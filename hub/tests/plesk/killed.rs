@@ -1,0 +1,215 @@
+//! Workers that die between taking the old address away and putting the new one there.
+
+use std::fs;
+
+use rustix::process::Signal;
+use silo_hub::deliver::sink::{Outcome, Standing};
+
+use crate::bench::{Bench, HUB, addresses, wait_until};
+
+const NAME: &str = "db.example.com";
+
+/// Lets a worker take 10.0.0.5 away and die before 10.0.0.6 is there.
+fn killed_in_between() -> Bench {
+    let bench = Bench::new();
+    assert_eq!(
+        bench.publish(NAME, "10.0.0.6", Standing::Nothing),
+        Outcome::Waiting
+    );
+    bench.switch("block--add", true);
+    let worker = bench.start(&[]);
+    wait_until("plesk is asked to add", || bench.blocked().is_some());
+    worker.signal(Signal::KILL);
+    assert_eq!(worker.end().code, None, "killed");
+    // Plesk's own command dies with the machine, say.
+    rustix::process::kill_process(bench.blocked().unwrap(), Signal::KILL).unwrap();
+    assert!(bench.at_plesk(NAME).is_empty(), "the gap");
+    bench.switch("block--add", false);
+    bench.calls();
+    bench
+}
+
+#[test]
+fn the_next_run_finishes_what_was_begun() {
+    let bench = killed_in_between();
+    let ran = bench.once();
+    assert!(
+        ran.stderr
+            .contains("db.example.com: finished what was begun"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.6"]);
+    assert_eq!(bench.changes(), ["--add example.com -a db -ip 10.0.0.6"]);
+    assert_eq!(
+        bench.publish(NAME, "10.0.0.6", Standing::Nothing),
+        Outcome::Done
+    );
+    bench.once();
+    assert!(bench.calls().is_empty());
+}
+
+#[test]
+fn it_is_finished_even_when_the_job_was_withdrawn() {
+    let bench = killed_in_between();
+    for name in bench.names("jobs") {
+        fs::remove_file(bench.path("spool/jobs").join(name)).unwrap();
+    }
+    bench.once();
+    assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.6"]);
+}
+
+#[test]
+fn a_newer_wish_comes_true_after_it() {
+    let bench = killed_in_between();
+    let standing = Standing::Claimed(addresses("10.0.0.6"));
+    assert_eq!(bench.round(NAME, "10.0.0.7", standing), Outcome::Done);
+    assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.7"]);
+    bench.calls();
+}
+
+#[test]
+fn a_removal_comes_true_after_it() {
+    let bench = killed_in_between();
+    assert_eq!(bench.round(NAME, "", Standing::Nothing), Outcome::Done);
+    assert!(bench.at_plesk(NAME).is_empty());
+    bench.once();
+    assert!(bench.at_plesk(NAME).is_empty());
+    bench.calls();
+}
+
+#[test]
+fn a_domain_that_is_no_longer_allowed_is_not_finished_but_told() {
+    let bench = killed_in_between();
+    let arguments = ["--spool", "@spool", "--owner", "65534", "--state", "@state"];
+    let arguments = [
+        &arguments[..],
+        &["--domains", "example.org", "--plesk", "@plesk", "--once"],
+    ];
+    let ran = bench.start_with(&arguments.concat()).end();
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stderr
+            .contains("not finished yet: the worker's --domains do not have example.com"),
+        "{}",
+        ran.stderr
+    );
+    assert!(bench.calls().is_empty());
+}
+
+#[test]
+fn an_add_that_fails_after_the_del_is_tried_until_it_works() {
+    let bench = Bench::new();
+    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    bench.switch("fail--add", true);
+    let worker = bench.start(&[]);
+    wait_until("the hub hears of it", || {
+        match bench.publish(NAME, "10.0.0.6", Standing::Nothing) {
+            Outcome::Waiting => false,
+            Outcome::Retry(trouble) => trouble
+                .why
+                .starts_with("plesk --add ended with exit code 1"),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(bench.at_plesk(NAME).is_empty());
+    // Nobody asks again, and yet the name does not stay empty.
+    bench.switch("fail--add", false);
+    wait_until("the address is there", || {
+        bench.at_plesk(NAME) == ["A 10.0.0.6"]
+    });
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.end().code, Some(0));
+    bench.calls();
+}
+
+#[test]
+fn what_was_to_be_taken_away_is_not_forgotten_when_plesk_fails() {
+    let bench = Bench::new();
+    let published = Standing::Published(addresses("10.0.0.5 fd00::5"));
+    bench.set_zone(&["db.example.com. A 10.0.0.5", "db.example.com. AAAA fd00::5"]);
+    bench.switch("fail--del", true);
+    bench.publish(NAME, "10.0.0.5", published);
+    assert_eq!(bench.work(&["--once"]).code, Some(1));
+    bench.switch("fail--del", false);
+    // Even if the hub did not know any more what it had published.
+    bench.publish(NAME, "10.0.0.5", published);
+    assert_eq!(
+        bench.round(NAME, "10.0.0.5", Standing::Nothing),
+        Outcome::Done
+    );
+    assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.5"]);
+    bench.calls();
+}
+
+#[test]
+fn a_broken_state_file_is_told_and_stops_nobody() {
+    let bench = killed_in_between();
+    for entry in fs::read_dir(bench.path("state")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "name")
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(
+                text.contains(r#""old":["10.0.0.5"],"new":["10.0.0.6"]"#),
+                "{text}"
+            );
+            fs::write(&path, &text[..text.len() / 2]).unwrap();
+        }
+    }
+    let ran = bench.once();
+    assert!(
+        ran.stderr.contains(".name: passed over: EOF"),
+        "{}",
+        ran.stderr
+    );
+    let refused = bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
+    bench.calls();
+}
+
+#[test]
+fn old_and_new_are_on_the_disk_before_anything_is_taken_away() {
+    let bench = Bench::new();
+    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    let trace = bench.path("trace");
+    let mut strace = std::process::Command::new("strace");
+    strace.args([
+        "-f",
+        "-y",
+        "-qq",
+        "-s",
+        "200",
+        "-e",
+        "trace=fsync,renameat,execve",
+        "-o",
+    ]);
+    strace.arg(&trace).arg(HUB);
+    let arguments = [
+        "--spool", "@spool", "--owner", "nobody", "--state", "@state",
+    ];
+    let arguments = [
+        &arguments[..],
+        &["--domains", "example.com", "--plesk", "@plesk", "--once"],
+    ];
+    let ran = bench.start_by(strace, &arguments.concat()).end();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let trace = fs::read_to_string(trace).unwrap();
+    let events: Vec<&str> = trace
+        .lines()
+        .filter_map(|line| match line {
+            _ if line.contains("execve(") && line.contains("\"--del\"") => Some("del"),
+            _ if line.contains("fsync(") && line.contains("/state/.") => Some("sync file"),
+            _ if line.contains("renameat(") && line.contains("/state>") => Some("rename"),
+            _ if line.contains("fsync(") && line.contains("/state>") => Some("sync folder"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        events[..4],
+        ["sync file", "rename", "sync folder", "del"],
+        "{trace}"
+    );
+}
