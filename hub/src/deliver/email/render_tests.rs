@@ -33,16 +33,25 @@ fn header<'a>(message: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn no_line_end_of_a_template_becomes_one_of_the_head() {
+fn a_subject_stays_one_line() {
     let templates = Templates {
-        subject: template("a\r\nBcc: b@x.net {hostname}\u{85}{event}"),
-        html: template("<i>{new}</i>{event}"),
+        subject: template("a\r\nBcc: b@x.net\t{hostname}\u{85}{event}"),
         ..Templates::default()
     };
-    let message = message(&[event(1, vec![change("db", "", "10.0.0.2")])], &templates);
-    let (head, body) = message.split_once("\r\n\r\n").unwrap();
-    assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
-    assert!(body.contains("<i>10.0.0.2</i>now 10.0.0.2"), "{body}");
+    let from = "silo@x.net".parse().unwrap();
+    let stationery = Stationery {
+        sink: "mail",
+        from: &from,
+        templates: &templates,
+        unseen_after: None,
+    };
+    let events = [event(1, vec![change("db", "", "10.0.0.2")])];
+    let to = ["a@x.net".parse().unwrap()];
+    let letter = &letters(&events, &to, &[])[0];
+    let subject = "a  Bcc: b@x.net db now 10.0.0.2";
+    assert_eq!(stationery.subject(letter), subject);
+    let message = message(&events, &templates);
+    assert_eq!(header(&message, "Subject"), subject);
 }
 
 #[test]
