@@ -2,7 +2,7 @@
 //! by sendmail.
 //!
 //! Each receiver gets a mail of its own, so nobody learns another's address, and who is refused keeps
-//! nobody else from being told. A retry tells only those who were not told yet: [`ledger`].
+//! nobody else from being told. A retry tells only those who were not told yet, which `ledger` keeps.
 
 mod failure;
 mod ledger;
