@@ -57,11 +57,10 @@ impl<'a> Change<'a> {
         self.revision
     }
 
-    /// Writes down what changed. `known`: the silo has a row; `deleted`: it is gone now.
+    /// Writes down what changed. `deleted`: the silo is gone now.
     pub(super) async fn end(
         self,
         transaction: &mut WriteTransaction,
-        known: bool,
         deleted: bool,
         changes: &[AddressChange],
     ) -> Result<(), StoreError> {
@@ -70,7 +69,7 @@ impl<'a> Change<'a> {
             updated_at: self.now,
             deleted,
         };
-        transaction.set_silo_head(self.id, head, known).await?;
+        transaction.set_silo_head(self.id, head).await?;
         let context = HistoryContext {
             silo: self.id,
             revision: self.revision,
@@ -79,7 +78,7 @@ impl<'a> Change<'a> {
             token: self.actor.token,
             client_ip: self.actor.client_ip,
         };
-        transaction.add_history(&context, changes).await?;
+        transaction.add_history(&context, changes);
         self.owe(transaction, changes).await
     }
 

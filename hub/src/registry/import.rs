@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use silo_shared::silo::Hostname;
 
 use super::change::Change;
-use super::silos::{Found, new_record};
+use super::silos::new_record;
 use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
 use crate::domain::time::Time;
@@ -94,11 +94,12 @@ impl Command for ImportPart {
         transaction.raise_revision(self.newest());
         let mut written = PartWritten::default();
         for silo in &self.silos {
-            let Found { known, head } = Found::silo(transaction, &silo.id).await?;
-            if !known {
+            let head = transaction.silo_head(&silo.id).await?;
+            let is_there = head.is_some_and(|head| !head.deleted);
+            if head.is_none() {
                 add(transaction, silo, keeps, now).await?;
                 written.silos_added += 1;
-            } else if !silo.head.deleted && change(transaction, silo, head.is_some(), now).await? {
+            } else if !silo.head.deleted && change(transaction, silo, is_there, now).await? {
                 written.silos_changed += 1;
             }
         }
@@ -138,7 +139,7 @@ async fn add(
         }
     }
     transaction.insert_records(&silo.id, &records).await?;
-    transaction.set_silo_head(&silo.id, head, false).await?;
+    transaction.set_silo_head(&silo.id, head).await?;
     Ok(())
 }
 
@@ -212,7 +213,7 @@ async fn change(
         transaction.delete_record(&silo.id, hostname).await?;
     }
     transaction.insert_records(&silo.id, &added).await?;
-    change.end(transaction, true, false, &history).await?;
+    change.end(transaction, false, &history).await?;
     Ok(true)
 }
 

@@ -96,25 +96,13 @@ pub struct ExpireRecord {
     pub since: Time,
 }
 
-/// What a transaction finds of a silo.
-pub(super) struct Found {
-    /// Whether the silo has a row, perhaps a tombstone.
-    pub(super) known: bool,
-    /// The silo, when it is there.
-    pub(super) head: Option<SiloHead>,
-}
-
-impl Found {
-    pub(super) async fn silo(
-        transaction: &mut WriteTransaction,
-        id: &SiloId,
-    ) -> Result<Self, StoreError> {
-        let row = transaction.silo_head(id).await?;
-        Ok(Self {
-            known: row.is_some(),
-            head: row.filter(|head| !head.deleted),
-        })
-    }
+/// The head of a silo that is there, rather than deleted.
+async fn silo_there(
+    transaction: &mut WriteTransaction,
+    id: &SiloId,
+) -> Result<Option<SiloHead>, StoreError> {
+    let head = transaction.silo_head(id).await?;
+    Ok(head.filter(|head| !head.deleted))
 }
 
 fn require(precondition: &Precondition, tag: Option<&str>) -> Result<(), Refusal> {
@@ -133,7 +121,7 @@ impl Command for ReplaceSilo {
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<WrittenSilo, ApplyError> {
-        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        let head = silo_there(transaction, &self.id).await?;
         require(
             &self.precondition,
             head.map(|head| silo_tag(head.revision)).as_deref(),
@@ -185,7 +173,7 @@ impl Command for ReplaceSilo {
             }
         }
         transaction.insert_records(&self.id, &added).await?;
-        change.end(transaction, known, false, &history).await?;
+        change.end(transaction, false, &history).await?;
         Ok(WrittenSilo {
             silo: stored(revision, now),
             created: head.is_none(),
@@ -214,7 +202,7 @@ impl Command for DeleteSilo {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        let head = silo_there(transaction, &self.id).await?;
         let head = head.ok_or(Refusal::NoSilo)?;
         require(&self.precondition, Some(&silo_tag(head.revision)))?;
         let rows = differing(&transaction.records(&self.id).await?, &Records::new());
@@ -224,7 +212,7 @@ impl Command for DeleteSilo {
             .collect();
         let change = Change::begin(transaction, self.actor, &self.id, now).await?;
         transaction.delete_records(&self.id).await?;
-        change.end(transaction, known, true, &history).await?;
+        change.end(transaction, true, &history).await?;
         Ok(())
     }
 }
@@ -237,7 +225,7 @@ impl Command for SetRecord {
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<WrittenRecord, ApplyError> {
-        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        let head = silo_there(transaction, &self.id).await?;
         let old = match head {
             Some(_) => transaction.record(&self.id, &self.hostname).await?,
             None => None,
@@ -297,7 +285,7 @@ impl Command for SetRecord {
                 .await?;
         }
         let history: Vec<_> = address_changes(&self.hostname, &before, &after).collect();
-        change.end(transaction, known, false, &history).await?;
+        change.end(transaction, false, &history).await?;
         Ok(WrittenRecord {
             record,
             created: old.is_none(),
@@ -320,7 +308,7 @@ impl Command for RemoveRecord {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        let Found { known, head } = Found::silo(transaction, &self.id).await?;
+        let head = silo_there(transaction, &self.id).await?;
         head.ok_or(Refusal::NoSilo)?;
         let old = transaction
             .record(&self.id, &self.hostname)
@@ -347,7 +335,7 @@ impl Command for RemoveRecord {
                 .await?;
         }
         let history: Vec<_> = address_changes(&self.hostname, &old.addresses, &after).collect();
-        change.end(transaction, known, false, &history).await?;
+        change.end(transaction, false, &history).await?;
         Ok(())
     }
 }

@@ -9,8 +9,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional};
-use crate::domain::change::AddressChange;
+use super::{Store, StoreError, hostname, optional};
 use crate::domain::time::Time;
 
 /// Which way a change came.
@@ -27,7 +26,7 @@ pub enum Via {
 }
 
 impl Via {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Rest => "rest",
             Self::Expiry => "expiry",
@@ -193,37 +192,4 @@ fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
         token: row.try_get(7)?,
         client_ip: optional(row, 8, "address")?,
     })
-}
-
-impl WriteTransaction {
-    /// Writes down what changed.
-    pub async fn add_history(
-        &mut self,
-        context: &HistoryContext<'_>,
-        changes: &[AddressChange],
-    ) -> Result<(), StoreError> {
-        const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
-             old_ip, new_ip, via, token, client_ip)";
-        for chunk in changes.chunks(ROWS_AT_ONCE) {
-            let mut query = self
-                .dialect
-                .query(insert_rows(HEAD, 10, chunk.len()))
-                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
-            for change in chunk {
-                query = query
-                    .bind(context.revision)
-                    .bind(context.silo.as_str())
-                    .bind(change.hostname.as_str())
-                    .bind(change.family.number())
-                    .bind(context.at.as_millis())
-                    .bind(change.old.map(|ip| ip.to_string()))
-                    .bind(change.new.map(|ip| ip.to_string()))
-                    .bind(context.via.as_str())
-                    .bind(context.token.map(|id| id.to_string()))
-                    .bind(context.client_ip.map(|ip| ip.to_string()));
-            }
-            query.execute(&mut *self.inner).await?;
-        }
-        Ok(())
-    }
 }

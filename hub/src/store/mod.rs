@@ -15,6 +15,7 @@ mod silos;
 mod snapshot;
 mod tokens;
 mod transfer;
+mod unwritten;
 mod watch;
 
 use std::fmt;
@@ -40,6 +41,7 @@ pub use outbox::{
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
 pub use tokens::{KnownToken, SealedKey};
+use unwritten::Unwritten;
 pub use watch::CommitWatch;
 
 /// Locks the revision counter and changes nothing.
@@ -301,6 +303,7 @@ impl Store {
             dialect: self.dialect,
             inner,
             interests: self.interests.clone(),
+            unwritten: Unwritten::default(),
             sinks_version,
             sinks_changed: false,
             first_revision: revision,
@@ -376,6 +379,7 @@ pub struct WriteTransaction {
     dialect: Dialect,
     inner: Transaction<'static, Any>,
     interests: Interests,
+    unwritten: Unwritten,
     /// The counter that moves with every change of the sinks.
     sinks_version: i64,
     sinks_changed: bool,
@@ -441,6 +445,7 @@ impl WriteTransaction {
 
     /// Makes everything durable, or rolls back when there is nothing to keep.
     pub async fn commit(mut self) -> Result<Effects, StoreError> {
+        self.flush().await?;
         if self.revision != self.first_revision {
             self.dialect
                 .query("UPDATE counters SET value = ? WHERE name = 'revision'")

@@ -9,6 +9,7 @@ use crate::domain::time::Time;
 impl WriteTransaction {
     /// Removes the oldest rows of the history, at most about `limit`; answers how many went.
     pub async fn purge_history(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+        self.flush().await?;
         // Revisions grow with time, so the oldest rows are the first of the primary key.
         let rows = self
             .dialect
@@ -37,6 +38,8 @@ impl WriteTransaction {
 
     /// Removes old tombstones and raises the feed floor above them; answers how many went.
     pub async fn purge_tombstones(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+        self.flush().await?;
+        self.forget_heads();
         let rows = self
             .dialect
             .query(

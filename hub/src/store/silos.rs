@@ -88,7 +88,7 @@ pub(super) fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
     })
 }
 
-const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
+pub(super) const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
 
 impl Store {
     /// A silo as it is now; `None` when there is none.
@@ -187,17 +187,6 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Whether a silo is there or ever was.
-    pub async fn silo_head(&mut self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
-        let row = self
-            .dialect
-            .query(HEAD)
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?;
-        row.as_ref().map(head).transpose()
-    }
-
     /// One record.
     pub async fn record(
         &mut self,
@@ -236,29 +225,6 @@ impl WriteTransaction {
             .fetch_one(&mut *self.inner)
             .await?;
         Ok(row.try_get::<i64, _>(0)? + row.try_get::<i64, _>(1)?)
-    }
-
-    /// Writes that a silo stands at a revision, there or deleted. `known` tells whether it has a row.
-    pub async fn set_silo_head(
-        &mut self,
-        id: &SiloId,
-        new: SiloHead,
-        known: bool,
-    ) -> Result<(), StoreError> {
-        let statement = if known {
-            "UPDATE silos SET revision = ?, updated_at = ?, deleted = ? WHERE id = ?"
-        } else {
-            "INSERT INTO silos (revision, updated_at, deleted, id) VALUES (?, ?, ?, ?)"
-        };
-        self.dialect
-            .query(statement)
-            .bind(new.revision)
-            .bind(new.updated_at.as_millis())
-            .bind(i16::from(new.deleted))
-            .bind(id.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
     }
 
     /// Adds records that are not there, seen now.

@@ -26,6 +26,7 @@ impl WriteTransaction {
              WHERE silo = ? AND revision > ? GROUP BY hostname, family) f \
              ON f.revision = h.revision AND f.hostname = h.hostname AND f.family = h.family \
              WHERE h.silo = ?";
+        self.flush().await?;
         self.dialect
             .query(FIRST_AFTER)
             .bind(silo.as_str())
@@ -47,6 +48,7 @@ impl WriteTransaction {
 
     /// The revision with which a silo's history begins; `None` when it has none.
     pub async fn first_revision(&mut self, silo: &SiloId) -> Result<Option<i64>, StoreError> {
+        self.flush().await?;
         let row = self
             .dialect
             .query("SELECT min(revision) FROM history WHERE silo = ?")
@@ -74,6 +76,7 @@ impl WriteTransaction {
 
     /// Whether there never was a silo here.
     pub async fn holds_nothing(&mut self) -> Result<bool, StoreError> {
+        self.flush().await?;
         for any in [
             "SELECT id FROM silos LIMIT 1",
             "SELECT silo FROM history LIMIT 1",
@@ -119,6 +122,7 @@ impl WriteTransaction {
     ) -> Result<u64, StoreError> {
         const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
              old_ip, new_ip, via, token, client_ip)";
+        self.flush().await?;
         let mut added = 0;
         for chunk in rows.chunks(ROWS_AT_ONCE) {
             let mut known = self.known_history(chunk).await?;
