@@ -140,6 +140,11 @@ impl SinkSettings {
         })
     }
 
+    /// The keys of its kind.
+    pub fn own(&self) -> &OwnKeys {
+        &self.own
+    }
+
     /// Reads the keys of the sink's kind and the files that they name.
     pub fn open(&self) -> Result<OpenSink, ConfigError> {
         let (sink, secrets) = match self.kind {
@@ -207,14 +212,11 @@ impl OwnKeys {
     /// (`deny_unknown_fields`).
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         serde_yaml::from_value(Value::Mapping(self.keys.clone())).map_err(|error| {
-            // The reader names the key only where it reads text; the line is not the file's.
+            // Only errors about text name the key; their line is not one of the operator's file.
             let text = serde_yaml::to_string(&self.keys).unwrap_or_default();
-            let error = match serde_yaml::from_str::<T>(&text) {
-                Ok(_) => error.to_string(),
-                Err(named) => named.to_string(),
-            };
-            let line = error.rfind(" at line ").unwrap_or(error.len());
-            self.wrong(&error[..line])
+            let error = serde_yaml::from_str::<T>(&text).err().unwrap_or(error);
+            let error = error.to_string();
+            self.wrong(error.split(" at line ").next().unwrap_or(&error))
         })
     }
 
