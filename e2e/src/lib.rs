@@ -2,6 +2,7 @@
 //! ended by process id when the test ends.
 
 pub mod database;
+pub mod dns;
 pub mod http_server;
 pub mod postgres;
 pub mod provider;

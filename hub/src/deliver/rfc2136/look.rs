@@ -1,0 +1,142 @@
+//! Asks the server without changing anything.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{RData, RecordType};
+use silo_shared::silo::Addresses;
+
+use super::Call;
+use super::settings::Settings;
+use super::trouble::Asked;
+use super::update::Update;
+use crate::domain::delivery::Trouble;
+
+/// The label that a check asks to delete, under a condition that does not hold.
+pub(super) const CHECK_LABEL: &str = "_silo-check";
+
+/// What stands under a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub(super) has_cname: bool,
+    pub(super) addresses: BTreeSet<IpAddr>,
+}
+
+impl Holding {
+    pub(super) fn is_exactly(&self, wanted: &Addresses) -> bool {
+        !self.has_cname && self.addresses == wanted.iter().collect()
+    }
+}
+
+impl fmt::Display for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A name may hold hundreds.
+        let texts: Vec<String> = self
+            .addresses
+            .iter()
+            .take(4)
+            .map(IpAddr::to_string)
+            .collect();
+        let more = if self.addresses.len() > 4 {
+            ", …"
+        } else {
+            ""
+        };
+        write!(f, "{}{more}", texts.join(", "))
+    }
+}
+
+impl Call<'_> {
+    /// What stands under the name. Of a name that does not exist it may be what a wildcard answers.
+    pub(super) async fn look(&self) -> Result<Holding, Trouble> {
+        let zone = &self.settings().zone;
+        let ask = |kind| {
+            let mut message = Message::query();
+            message.add_query(Query::query(self.dns_name.clone(), kind));
+            self.ask(message, zone)
+        };
+        let (a, aaaa) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
+        let mut found = Holding::default();
+        for answer in [a?, aaaa?] {
+            if !matches!(
+                answer.response_code,
+                ResponseCode::NoError | ResponseCode::NXDomain
+            ) {
+                let words = self.asked(zone).words(answer.response_code);
+                return Err(Trouble::of_name(words));
+            }
+            // A CNAME is answered to either question (RFC 1034, section 3.6.2); the addresses behind
+            // it do not matter then.
+            for record in &answer.answers {
+                match &record.data {
+                    RData::CNAME(_) => found.has_cname = true,
+                    data => found.addresses.extend(data.ip_addr()),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn observe(&self) -> Result<Addresses, Trouble> {
+        let zone = &self.settings().zone;
+        let question = self.update().if_free(&self.dns_name).into_message();
+        match self.ask(question, zone).await?.response_code {
+            ResponseCode::NoError => return Ok(Addresses::default()),
+            ResponseCode::YXRRSet => {}
+            code => return Err(Trouble::of_name(self.asked(zone).words(code))),
+        }
+        let found = self.look().await?;
+        let addresses: Addresses = found.addresses.iter().copied().collect();
+        if found.has_cname {
+            Err(Trouble::of_name("name holds a CNAME"))
+        } else if !found.is_exactly(&addresses) {
+            let why = format!("name holds several addresses of a family: {found}");
+            Err(Trouble::of_name(why))
+        } else {
+            Ok(addresses)
+        }
+    }
+
+    /// Asks for nothing at all in each zone that is one, then for a deletion under a condition that
+    /// does not hold: BIND and Knot judge key and policy first, so its answer tells of both.
+    pub(super) async fn check(&self) -> Result<String, Trouble> {
+        let Settings {
+            server,
+            zone,
+            reverse,
+            ..
+        } = self.settings();
+        for zone in [zone].into_iter().chain(reverse) {
+            let question = Update::of(&zone.name).if_there(&zone.name, RecordType::SOA);
+            let answer = self.ask(question.into_message(), zone).await?;
+            if answer.response_code != ResponseCode::NoError {
+                let asked = Asked {
+                    name: zone.text.as_str(),
+                    ..self.asked(zone)
+                };
+                return Err(Trouble::of_sink(asked.words(answer.response_code)));
+            }
+        }
+        let question = self
+            .update()
+            .if_none(&zone.name, RecordType::SOA)
+            .delete_all(&self.dns_name, RecordType::A);
+        let answer = self.ask(question.into_message(), zone).await?;
+        let Self { key_name, name, .. } = self;
+        let mut zones = zone.text.to_string();
+        for reverse in reverse {
+            zones.push_str(&format!(", {}", reverse.text));
+        }
+        match answer.response_code {
+            ResponseCode::YXRRSet => Ok(format!(
+                "{server} takes updates of {zones} by the key {key_name}"
+            )),
+            ResponseCode::Refused => Ok(format!(
+                "{server} knows {zones} and the key {key_name}, but would not let it change {name}: see whether its policy covers the names of your records"
+            )),
+            code => Err(Trouble::of_sink(self.asked(zone).words(code))),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The words for what a server answers. None of it is for good: the operator of the server may have
+//! changed it by the next time.
+
+use hickory_proto::op::ResponseCode;
+
+use super::exchange::Fault;
+use super::settings::Server;
+use crate::domain::delivery::{Outcome, Trouble};
+
+/// What was asked of whom, for the words.
+pub(super) struct Asked<'a> {
+    /// The server.
+    pub(super) server: &'a Server,
+    /// The zone, without the last dot.
+    pub(super) zone: &'a str,
+    /// The name that was to change or was asked for.
+    pub(super) name: &'a str,
+    /// The key's name.
+    pub(super) key: &'a str,
+}
+
+impl Asked<'_> {
+    /// The trouble of not having an answer.
+    pub(super) fn fault(&self, fault: &Fault) -> Trouble {
+        let Self { server, key, .. } = self;
+        match fault {
+            Fault::Unsendable(why) => Trouble::of_name(format!("no message could be made: {why}")),
+            Fault::Silent(why) => Trouble::of_sink(why.clone()),
+            Fault::BadKey => Trouble::of_sink(format!(
+                "{server} does not know the key {key}, or not as one for this (NOTAUTH, BADKEY)"
+            )),
+            Fault::BadSignature => Trouble::of_sink(format!(
+                "{server} has another secret for the key {key} (NOTAUTH, BADSIG)"
+            )),
+            Fault::BadTime(ahead) => {
+                let by = match ahead {
+                    Some(ahead @ 1..) => format!(": the server's is {ahead} s ahead of ours"),
+                    Some(behind @ ..0) => {
+                        format!(": the server's is {} s behind ours", behind.unsigned_abs())
+                    }
+                    Some(0) | None => String::new(),
+                };
+                Trouble::of_sink(format!("the clocks differ{by} (NOTAUTH, BADTIME)"))
+            }
+            Fault::Unsigned(code) => {
+                let words = self.words(*code);
+                Trouble::of_sink(format!("{words}; the answer is not signed"))
+            }
+            Fault::Unproven => Trouble::of_sink(format!(
+                "the answer of {server} is not signed by the key {key}: it is not believed"
+            )),
+        }
+    }
+
+    /// How it ends on an RCODE for which there is no other way on.
+    pub(super) fn outcome(&self, code: ResponseCode) -> Outcome {
+        let words = self.words(code);
+        match code {
+            // Such a name has never been written, so there is nothing to lose track of.
+            ResponseCode::NotZone => Outcome::Failed(Trouble::of_name(words)),
+            ResponseCode::NotAuth | ResponseCode::ServFail | ResponseCode::NotImp => {
+                Outcome::Retry(Trouble::of_sink(words))
+            }
+            _ => Outcome::Retry(Trouble::of_name(words)),
+        }
+    }
+
+    /// What an RCODE says here.
+    pub(super) fn words(&self, code: ResponseCode) -> String {
+        let Self {
+            server,
+            zone,
+            name,
+            key,
+        } = self;
+        match code {
+            ResponseCode::NotAuth => {
+                format!("{server} is not the primary server of the zone {zone} (NOTAUTH)")
+            }
+            ResponseCode::Refused => format!(
+                "{server} does not let the key {key} change or read {name} (REFUSED): see its policy for the zone {zone}"
+            ),
+            ResponseCode::NotZone => format!("{name} is not in the zone {zone} (NOTZONE)"),
+            ResponseCode::ServFail => {
+                format!(
+                    "{server} has a trouble of its own with the zone {zone} (SERVFAIL): see its log"
+                )
+            }
+            ResponseCode::FormErr => format!("{server} can't read the message (FORMERR)"),
+            ResponseCode::NotImp => format!("{server} does not do DNS UPDATE (NOTIMP)"),
+            ResponseCode::YXRRSet | ResponseCode::YXDomain => {
+                format!("something stands under {name} that should not (YXRRSET)")
+            }
+            ResponseCode::NXRRSet | ResponseCode::NXDomain => {
+                format!("what should stand under {name} does not (NXRRSET)")
+            }
+            other => format!("{server} answers {name} with RCODE {}", u16::from(other)),
+        }
+    }
+}
