@@ -1,6 +1,6 @@
 -- One row a sink that was ever configured. `active`: 1 while changes are written down for it, 2 while
--- what it published is being removed, 0 afterwards or once no hub has it any more. `takes` is JSON.
--- `reconciled_at` is 0 when the ledger and the silos are to be compared. A worker holds the lease
+-- what it published is being removed, 3 afterwards, 0 once no hub has it any more. `takes` is JSON.
+-- `reconciled_at` is 0 when the ledger and the silos are to be compared, 1 while they are. A worker holds the lease
 -- while it sends; `next_at` holds back everything that the sink has to send. Times are Unix milliseconds.
 CREATE TABLE sinks (
     name varchar(63) {bytes} NOT NULL PRIMARY KEY,

@@ -13,5 +13,6 @@ CREATE TABLE delivery_names (
     notify varchar(254) {unicode},
     PRIMARY KEY (delivery, hostname)
 );
-CREATE INDEX delivery_names_due ON delivery_names (sink, state, next_at);
+CREATE INDEX delivery_names_due ON delivery_names (sink, state, next_at, delivery);
+CREATE INDEX delivery_names_of_delivery ON delivery_names (delivery, state);
 CREATE INDEX delivery_names_of_record ON delivery_names (sink, silo, hostname, state);

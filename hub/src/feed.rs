@@ -98,7 +98,7 @@ impl Feed {
         }
         if position.deliveries != self.position.deliveries {
             self.position.deliveries = position.deliveries;
-            self.revision.nudge();
+            self.revision.announce_deliveries();
         }
         if self.position.revision < position.feed_floor {
             // Deletions in between are told no more: nothing that is held can be relied on.

@@ -39,6 +39,7 @@ use deliver::{Deliveries, Office};
 use domain::time::Clock;
 use feed::Feed;
 use open_hub::{OpenError, OpenHub};
+use secrets::random_name;
 use settings::HubSettings;
 use upkeep::Upkeep;
 
@@ -116,6 +117,7 @@ async fn serve(
         since: hub.clock.now(),
     };
     let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
+    let owner = random_name().map_err(OpenError::from)?;
     let deliveries = Deliveries::begin(office, sinks, hub.is_alone())
         .await
         .map_err(OpenError::from)?;
@@ -145,7 +147,7 @@ async fn serve(
             std::future::pending::<()>().await;
         }
     };
-    let deliveries = tokio::spawn(deliveries.work());
+    let deliveries = tokio::spawn(deliveries.work(owner));
     tracing::info!("listening on http://{address}");
     let served = tokio::select! {
         served = server.serve(app) => served,
@@ -154,10 +156,8 @@ async fn serve(
         () = stop => unreachable!("stopping waits for the server"),
     };
     hub.revision.end();
-    match deliveries.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("nobody was told of changes: {error}"),
-        Err(error) => tracing::error!("the delivery workers ended with an error: {error}"),
+    if let Err(error) = deliveries.await {
+        tracing::error!("the delivery workers ended with an error: {error}");
     }
     match tokio::time::timeout(LAST_WRITE_TIMEOUT, upkeep.write_down()).await {
         Ok(Ok(())) => {}

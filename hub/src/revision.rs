@@ -7,7 +7,11 @@ use tokio::sync::watch;
 
 /// The last committed revision that this hub knows of.
 #[derive(Clone, Debug)]
-pub struct Revision(Arc<watch::Sender<Announced>>);
+pub struct Revision {
+    announced: Arc<watch::Sender<Announced>>,
+    /// Moves when a sink is owed something that it was not owed before.
+    deliveries: Arc<watch::Sender<Announced>>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Announced {
@@ -22,44 +26,56 @@ pub struct Announcements(watch::Receiver<Announced>);
 impl Revision {
     /// Begins at a revision.
     pub fn new(revision: i64) -> Self {
-        Self(Arc::new(watch::Sender::new(Announced {
-            revision,
-            over: false,
-        })))
+        let begin = || {
+            Arc::new(watch::Sender::new(Announced {
+                revision,
+                over: false,
+            }))
+        };
+        Self {
+            announced: begin(),
+            deliveries: begin(),
+        }
     }
 
     /// Announces a committed revision; an older one than was announced is nothing new.
     pub fn announce(&self, revision: i64) {
-        self.0.send_if_modified(|known| {
+        self.announced.send_if_modified(|known| {
             let newer = revision > known.revision;
             known.revision = known.revision.max(revision);
             newer
         });
     }
 
-    /// Wakes everyone although no revision is new, since a sink is owed something.
-    pub fn nudge(&self) {
-        self.0.send_modify(|_| {});
+    /// Wakes the delivery workers, since a sink is owed something.
+    pub fn announce_deliveries(&self) {
+        self.deliveries.send_modify(|_| {});
     }
 
     /// Whether the hub stops.
     pub fn is_over(&self) -> bool {
-        self.0.borrow().over
+        self.announced.borrow().over
     }
 
     /// Ends every wait, since the hub stops.
     pub fn end(&self) {
-        self.0.send_modify(|known| known.over = true);
+        self.announced.send_modify(|known| known.over = true);
+        self.deliveries.send_modify(|known| known.over = true);
     }
 
     /// The last revision that was announced.
     pub fn current(&self) -> i64 {
-        self.0.borrow().revision
+        self.announced.borrow().revision
     }
 
     /// Hears every announcement from now on.
     pub fn subscribe(&self) -> Announcements {
-        Announcements(self.0.subscribe())
+        Announcements(self.announced.subscribe())
+    }
+
+    /// Hears from now on that a sink is owed something.
+    pub fn subscribe_to_deliveries(&self) -> Announcements {
+        Announcements(self.deliveries.subscribe())
     }
 }
 

@@ -1,6 +1,8 @@
 //! `silo-hub sink`: take over what stands at a receiver already, or remove what was published.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use silo_hub::deliver::Office;
@@ -8,9 +10,9 @@ use silo_hub::deliver::settings::OpenSink;
 use silo_hub::deliver::sink::{SEND_DEADLINE, Sink, StateSink};
 use silo_hub::deliver::worker::{Round, Worker};
 use silo_hub::domain::sink::SinkName;
-use silo_hub::open_hub::OpenHub;
+use silo_hub::open_hub::{OpenError, OpenHub};
 use silo_hub::open_sinks;
-use silo_hub::registry::{AdoptName, BeginCleaning, EndCleaning};
+use silo_hub::registry::{AdoptName, BeginCleaning, EndCleaning, OweRemoval};
 use silo_hub::secrets::random_name;
 use silo_hub::settings::HubSettings;
 use silo_hub::store::{LedgerRow, Ours};
@@ -18,6 +20,8 @@ use silo_shared::silo::SiloId;
 
 use super::{Failure, say, with_hub};
 
+/// How soon to look again for what another worker does.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How many silos are read at once.
 const PAGE: i64 = 500;
 
@@ -153,8 +157,8 @@ async fn adopt_silo(
             silo: id.clone(),
             hostname,
             ours: Ours {
-                claimed: None,
                 published: Some(addresses),
+                ..Ours::default()
             },
         };
         let command = AdoptName {
@@ -168,7 +172,32 @@ async fn adopt_silo(
 
 async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     let name = open.name.clone();
-    let names = hub.registry.apply(BeginCleaning(name.clone())).await?;
+    hub.registry.apply(BeginCleaning(name.clone())).await?;
+    let (mut names, mut others) = (0, 0);
+    for silo in hub.store.ledger_silos(&name).await? {
+        let mut hostnames = BTreeSet::new();
+        for row in hub.store.ledger_of_silo(&name, &silo).await? {
+            if is_named_so(&open, &row) {
+                hostnames.insert(row.hostname);
+            } else {
+                others += 1;
+                eprintln!(
+                    "silo-hub: {} was published under earlier settings and cannot be removed under these",
+                    row.name
+                );
+            }
+        }
+        if hostnames.is_empty() {
+            continue;
+        }
+        names += hostnames.len();
+        let command = OweRemoval {
+            sink: name.clone(),
+            silo,
+            hostnames: hostnames.into_iter().collect(),
+        };
+        hub.registry.apply(command).await?;
+    }
     let office = Office {
         store: hub.store.clone(),
         registry: hub.registry.clone(),
@@ -176,29 +205,51 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         clock: hub.clock.clone(),
         since: hub.clock.now(),
     };
-    let owner = random_name().map_err(|error| Failure::Failed(error.to_string()))?;
-    let worker = Worker::new(office, Arc::new(open), owner);
+    let owner = random_name().map_err(OpenError::from)?;
+    let open = Arc::new(open);
+    let worker = Worker::new(office, Arc::clone(&open), owner);
     loop {
         let round = worker
             .round()
             .await
             .map_err(|error| Failure::Failed(error.to_string()))?;
-        let left = hub.store.ledger_silos(&name).await?;
-        if left.is_empty() {
+        if round == Round::Again {
+            continue;
+        }
+        if hub.store.next_name(&name).await?.is_none() {
             break;
         }
-        if round != Round::Again {
-            let known = hub.store.sink(&name).await?;
-            let why = known.and_then(|sink| sink.why);
-            let why = why.unwrap_or_else(|| "a running hub is at it".to_owned());
+        // Another worker is at it, or the receiver wants time, or is away.
+        let known = hub.store.sink(&name).await?;
+        if let Some(why) = known.and_then(|sink| sink.why) {
             return Err(Failure::Failed(format!(
                 "{name}: not everything is removed yet ({why}); a running hub goes on, or run this again"
             )));
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let left = async {
+        let mut left = 0;
+        for silo in hub.store.ledger_silos(&name).await? {
+            let rows = hub.store.ledger_of_silo(&name, &silo).await?;
+            left += rows.iter().filter(|row| is_named_so(&open, row)).count();
+        }
+        Ok::<_, Failure>(left)
+    };
+    let left = left.await?;
+    if left > 0 {
+        return Err(Failure::Failed(format!(
+            "{name}: {left} names were refused and are not removed: see /deliveries?sink={name}"
+        )));
     }
     hub.registry.apply(EndCleaning(name.clone())).await?;
     say(format_args!(
-        "{names} names removed; take {name} out of the configuration before a hub starts again"
+        "{names} names removed, {others} left; take {name} out of the configuration before a hub starts again"
     ))?;
     Ok(())
+}
+
+/// Whether a sink would call the record so under its present settings.
+fn is_named_so(open: &OpenSink, row: &LedgerRow) -> bool {
+    state(open).published_name(&row.hostname).as_deref() == Ok(row.name.as_str())
 }

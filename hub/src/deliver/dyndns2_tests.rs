@@ -7,6 +7,7 @@ use silo_shared::silo::SiloId;
 
 use super::*;
 use crate::deliver::test_sinks::{addresses, blocks, open, write_secret};
+use crate::domain::delivery::Unsure;
 
 /// A sink of these keys and the provider's login.
 fn sink(folder: &Path, keys: &str) -> Box<dyn StateSink> {
@@ -100,6 +101,10 @@ async fn a_record_is_told_with_both_its_addresses() {
     let replacing = Standing::Replacing {
         published: addresses(first),
         sent: addresses(second),
+        unsure: Unsure {
+            v4: true,
+            v6: false,
+        },
     };
     assert_eq!(home.publish("db", second, replacing).await, Outcome::Done);
     let expected = [(first.to_owned(), false), (second.to_owned(), false)];
@@ -136,6 +141,10 @@ async fn what_may_have_been_replaced_is_put_back() {
     let replacing = Standing::Replacing {
         published: addresses(old),
         sent: addresses(new),
+        unsure: Unsure {
+            v4: true,
+            v6: false,
+        },
     };
     home.provider.hang_up_after_next();
     let lost = home.publish("db", new, replacing).await;

@@ -30,7 +30,6 @@ use tokio::task::JoinSet;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{ApplyError, BeginSinks, ConfiguredSink, KeepSinks, Registry};
 use crate::revision::Revision;
-use crate::secrets::{NoRandomness, random_name};
 use crate::store::Store;
 
 use settings::OpenSink;
@@ -39,6 +38,8 @@ use worker::Worker;
 
 /// How often this hub renews its promise to work for its sinks.
 const KEEP: Duration = Duration::from_secs(60);
+/// How long a worker that panicked is left alone.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
 /// How long workers may take to end once the hub is asked to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -71,29 +72,23 @@ impl Deliveries {
         sinks: Vec<OpenSink>,
         alone: bool,
     ) -> Result<Self, ApplyError> {
-        let known = office.store.sinks().await?;
-        if sinks.is_empty() && known.is_empty() {
-            return Ok(Self {
-                office,
-                sinks: Vec::new(),
-            });
-        }
-        let configured = sinks.iter().map(OpenSink::configured).collect();
-        let begun = office
-            .registry
-            .apply(BeginSinks {
-                sinks: configured,
-                alone,
-            })
-            .await?;
-        for sink in &begun.differing {
-            tracing::error!(%sink, "another hub on this database has this sink with other settings, or has it while this hub does not: give all hubs the same sinks");
-        }
-        say_gone(&begun.gone);
-        Ok(Self {
+        let this = Self {
             office,
             sinks: sinks.into_iter().map(Arc::new).collect(),
-        })
+        };
+        if this.sinks.is_empty() && this.office.store.sinks().await?.is_empty() {
+            return Ok(this);
+        }
+        let command = BeginSinks {
+            sinks: this.sinks.iter().map(|sink| sink.configured()).collect(),
+            alone,
+        };
+        let begun = this.office.registry.apply(command).await?;
+        for sink in &begun.differing {
+            tracing::warn!(%sink, "another hub on this database had this sink with other settings within the last minutes, or has it while this one does not: hubs that share a database must have the same sinks");
+        }
+        say_gone(&begun.gone);
+        Ok(this)
     }
 
     /// One worker a sink, which sign their leases with `owner`.
@@ -102,14 +97,13 @@ impl Deliveries {
         self.sinks.iter().map(worker).collect()
     }
 
-    /// Works until the hub stops, which the bus tells.
-    pub async fn work(self) -> Result<(), NoRandomness> {
-        let owner = random_name()?;
+    /// Works until the hub stops, which the bus tells. `owner`: who signs the leases.
+    pub async fn work(self, owner: String) {
         let mut workers = JoinSet::new();
         for worker in self.workers(&owner) {
-            workers.spawn(worker.work());
+            workers.spawn(supervised(worker));
         }
-        let mut news = self.office.revision.subscribe();
+        let mut news = self.office.revision.subscribe_to_deliveries();
         let mut keep = tokio::time::interval(KEEP);
         keep.tick().await;
         loop {
@@ -125,17 +119,41 @@ impl Deliveries {
             // What was cut off is claimed, and settled at the next start.
             workers.abort_all();
         }
-        Ok(())
     }
 
+    /// Renews the promise to work for the sinks, and gives up those that no hub promises for.
     async fn keep(&self) {
-        if self.sinks.is_empty() {
-            return;
+        let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let kept = async {
+            if names.is_empty() && self.office.store.sinks().await?.is_empty() {
+                return Ok(());
+            }
+            let (gone, back) = self.office.registry.apply(KeepSinks(names)).await?;
+            say_gone(&gone);
+            for sink in back {
+                tracing::error!(%sink, "another hub took this sink for gone and gave up what it was owed; it is served again");
+            }
+            Ok::<_, ApplyError>(())
+        };
+        if let Err(error) = kept.await {
+            tracing::error!("cannot write down that this hub serves its sinks: {error}");
         }
-        let names = self.sinks.iter().map(|sink| sink.name.clone()).collect();
-        match self.office.registry.apply(KeepSinks(names)).await {
-            Ok(gone) => say_gone(&gone),
-            Err(error) => tracing::error!("cannot write down that this hub is here: {error}"),
+    }
+}
+
+/// Works until the hub stops; a worker that fails in a way that it can't handle is begun anew.
+async fn supervised(worker: Worker) {
+    loop {
+        let sink = worker.sink.name.clone();
+        // Ends with this task.
+        let mut task = JoinSet::new();
+        task.spawn(worker.clone().work());
+        match task.join_next().await {
+            None | Some(Ok(())) => return,
+            Some(Err(error)) => {
+                tracing::error!(%sink, "the worker of this sink failed and is begun anew: {error}");
+                tokio::time::sleep(AFTER_PANIC).await;
+            }
         }
     }
 }

@@ -100,7 +100,9 @@ impl PleskSink {
             Standing::Nothing => (Addresses::default(), Addresses::default()),
             Standing::Claimed(sent) => (Addresses::default(), sent),
             Standing::Published(published) => (published, Addresses::default()),
-            Standing::Replacing { published, sent } => (published, sent),
+            Standing::Replacing {
+                published, sent, ..
+            } => (published, sent),
         };
         // Without what is wanted, so that the task stays the same once its sending is written down.
         let mut published: Vec<IpAddr> = surely

@@ -2,15 +2,14 @@
 
 use tokio::time::{Instant, timeout};
 
-use super::reconcile::RECONCILE_EVERY;
 use super::sink::{Outcome, Publication, Reach, SEND_DEADLINE, StateSink, Trouble};
 use super::worker::{LEASE_SECONDS, Round, RoundError, SHIFT, Worker};
 use crate::domain::time::Time;
-use crate::registry::{BeginPublishing, EndPublishing, Publishing};
-use crate::store::{Activity, KnownSink};
+use crate::registry::{BeginPublishing, EndPublishing, Publishing, TakenUp};
+use crate::store::KnownSink;
 
 /// How many names are taken up at once.
-const BATCH: i64 = 32;
+const BATCH: usize = 32;
 
 impl Worker {
     pub(super) async fn publish_round(
@@ -20,12 +19,12 @@ impl Worker {
         now: Time,
     ) -> Result<Round, RoundError> {
         let name = &self.sink.name;
-        let due = known.reconciled_at.plus_seconds(RECONCILE_EVERY);
-        if known.active == Activity::Active && due <= now {
-            self.reconcile(sink, known).await?;
-        }
         let records = self.office.store.due_names(name, now, BATCH).await?;
         if records.is_empty() {
+            // What is owed goes before what may be owed.
+            if self.reconcile_some(sink, known, now).await? {
+                return Ok(Round::Again);
+            }
             return Ok(match self.office.store.next_name(name).await? {
                 Some(at) => Round::Until(at),
                 None => Round::Idle,
@@ -44,15 +43,20 @@ impl Worker {
             lease_seconds: LEASE_SECONDS,
             records,
         };
+        // The lease is counted from inside the transaction: the shift from before it.
+        let begun = Instant::now();
         match self.office.registry.apply(command).await? {
             Publishing::NotNow => Ok(Round::Idle),
-            Publishing::Names {
-                publications,
-                through,
-            } => {
-                if !publications.is_empty() {
-                    let ended = self.publish_all(sink, publications).await;
-                    self.end_publishing(ended, through).await?;
+            Publishing::Names { names, through } => {
+                if !names.is_empty() {
+                    let command = EndPublishing {
+                        sink: name.clone(),
+                        owner: self.owner.clone(),
+                        ended: self.publish_all(sink, names, begun).await,
+                        through,
+                        jitter: self.jitter(),
+                    };
+                    self.write_down(command).await?;
                 }
                 Ok(Round::Again)
             }
@@ -63,39 +67,27 @@ impl Worker {
     async fn publish_all(
         &self,
         sink: &dyn StateSink,
-        publications: Vec<Publication>,
-    ) -> Vec<(Publication, Outcome)> {
-        let begun = Instant::now();
-        let mut ended = Vec::with_capacity(publications.len());
-        for publication in publications {
-            let outcome = match timeout(SEND_DEADLINE, sink.publish(&publication)).await {
+        names: Vec<TakenUp>,
+        begun: Instant,
+    ) -> Vec<(TakenUp, Outcome)> {
+        let mut ended = Vec::with_capacity(names.len());
+        for name in names {
+            if begun.elapsed() > SHIFT || self.office.revision.is_over() {
+                break;
+            }
+            let publication = &name.publication;
+            let outcome = match timeout(SEND_DEADLINE, sink.publish(publication)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Outcome::Retry(Trouble::of_sink("it took too long")),
             };
-            self.log(&publication, &outcome);
+            self.log(publication, &outcome);
             let whole = is_of_sink(&outcome);
-            ended.push((publication, outcome));
-            if whole || begun.elapsed() > SHIFT || self.office.revision.is_over() {
+            ended.push((name, outcome));
+            if whole {
                 break;
             }
         }
         ended
-    }
-
-    async fn end_publishing(
-        &self,
-        ended: Vec<(Publication, Outcome)>,
-        through: i64,
-    ) -> Result<(), RoundError> {
-        let command = EndPublishing {
-            sink: self.sink.name.clone(),
-            owner: self.owner.clone(),
-            ended,
-            through,
-            jitter: self.jitter(),
-        };
-        self.office.registry.apply(command).await?;
-        Ok(())
     }
 
     fn log(&self, publication: &Publication, outcome: &Outcome) {

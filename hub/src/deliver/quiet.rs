@@ -11,7 +11,7 @@ use crate::registry::NoteQuiet;
 /// How many records are looked at once.
 const PAGE: i64 = 500;
 /// How often they are looked for, in milliseconds.
-const EVERY_MS: i64 = 15_000;
+const EVERY_MS: i64 = 60_000;
 /// What was named is written down once a minute only: silence is judged no finer than this, in
 /// seconds.
 const WRITTEN_DOWN_WITHIN: i64 = 120;

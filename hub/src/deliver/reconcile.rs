@@ -1,65 +1,119 @@
 //! Compares what was published (the ledger) with the silos, and owes the sink what differs: at start, after
-//! an import, a restored copy or changed settings, and daily.
+//! an import, a restored copy or changed settings, and daily. A page of silos at a time, whenever
+//! nothing else is owed, and without holding up any writer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
 use super::sink::StateSink;
 use super::worker::{RoundError, Worker};
-use crate::registry::{EndReconciling, OweDifference};
-use crate::store::{KnownSink, Ours};
+use crate::domain::time::Time;
+use crate::registry::{BeginReconciling, EndReconciling, OweDifference};
+use crate::store::{Activity, KnownSink, Ours};
 
 /// How often ledger and silos are compared, in seconds.
-pub(super) const RECONCILE_EVERY: i64 = 86_400;
+const RECONCILE_EVERY: i64 = 86_400;
 /// How many silos are looked through at once.
-const PAGE: i64 = 500;
+const PAGE: i64 = 200;
+
+/// How far a comparison has come.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The last silo that was looked through; empty: none yet.
+    after: String,
+    /// Silos of the ledger that were not met yet: once all others are, these are those that are gone.
+    unmet: BTreeSet<SiloId>,
+    /// How many hostnames were found to differ.
+    differing: usize,
+}
 
 impl Worker {
-    /// Looks through all silos, a page at a time, without holding up any writer.
-    pub(super) async fn reconcile(
+    /// Compares the next page, when a comparison is due or under way; false: there is nothing to do.
+    pub(super) async fn reconcile_some(
         &self,
         sink: &dyn StateSink,
         known: &KnownSink,
-    ) -> Result<(), RoundError> {
+        now: Time,
+    ) -> Result<bool, RoundError> {
+        let due = known.reconciled_at.plus_seconds(RECONCILE_EVERY) <= now;
+        if known.active != Activity::Active || !due {
+            return Ok(false);
+        }
         let store = &self.office.store;
-        let mut silos: BTreeSet<SiloId> = store
-            .ledger_silos(&self.sink.name)
-            .await?
-            .into_iter()
-            .collect();
-        let mut after = String::new();
-        let mut owed = 0;
-        loop {
-            let page = store.silo_ids(&after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.to_string();
-            for silo in page {
-                silos.remove(&silo);
-                owed += self.reconcile_silo(sink, known, &silo).await?;
+        let place = self.compared_until(None);
+        // At the epoch itself somebody asked for it, perhaps again: from the beginning.
+        let mut place = match place.filter(|_| known.reconciled_at != Time::default()) {
+            Some(place) => place,
+            None => {
+                let begin = BeginReconciling(self.sink.name.clone());
+                self.office.registry.apply(begin).await?;
+                Place {
+                    after: String::new(),
+                    unmet: store
+                        .ledger_silos(&self.sink.name)
+                        .await?
+                        .into_iter()
+                        .collect(),
+                    differing: 0,
+                }
+            }
+        };
+        let mut page = store.silo_ids(&place.after, PAGE).await?;
+        let is_last = match page.last() {
+            Some(last) => {
+                place.after = last.to_string();
+                for silo in &page {
+                    place.unmet.remove(silo);
+                }
+                false
+            }
+            None => {
+                // What is left was deleted, and what was published of it is to go.
+                page.extend(std::mem::take(&mut place.unmet));
+                true
+            }
+        };
+        let mut differing = Vec::new();
+        for silo in page {
+            let hostnames = self.differing(sink, known, &silo).await?;
+            if !hostnames.is_empty() {
+                differing.push((silo, hostnames));
             }
         }
-        // What is left was deleted, and what was published of it is to go.
-        for silo in silos {
-            owed += self.reconcile_silo(sink, known, &silo).await?;
+        if !differing.is_empty() {
+            let command = OweDifference {
+                sink: self.sink.name.clone(),
+                differing,
+            };
+            place.differing += self.office.registry.apply(command).await?;
         }
-        if owed > 0 {
-            tracing::info!(sink = %self.sink.name, names = owed, "what is published differs from the silos and is set right");
+        if !is_last {
+            self.compared_until(Some(place));
+            return Ok(true);
         }
-        self.office
-            .registry
-            .apply(EndReconciling(self.sink.name.clone()))
-            .await?;
-        Ok(())
+        if place.differing > 0 {
+            tracing::info!(sink = %self.sink.name, names = place.differing, "what is published differs from the silos and is set right");
+        }
+        let end = EndReconciling(self.sink.name.clone());
+        self.office.registry.apply(end).await?;
+        Ok(true)
     }
 
-    /// Owes what differs in one silo; answers how many hostnames.
-    async fn reconcile_silo(
+    /// Takes out how far the comparison has come, and puts in how far it has now.
+    fn compared_until(&self, now: Option<Place>) -> Option<Place> {
+        let mut place = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, now)
+    }
+
+    /// The hostnames of one silo whose publication differs and that the sink is not owed yet.
+    async fn differing(
         &self,
         sink: &dyn StateSink,
         known: &KnownSink,
         silo: &SiloId,
-    ) -> Result<usize, RoundError> {
+    ) -> Result<Vec<Hostname>, RoundError> {
         let store = &self.office.store;
         let name = &self.sink.name;
         let mut wanted: BTreeMap<Hostname, Addresses> = BTreeMap::new();
@@ -90,20 +144,11 @@ impl Worker {
                 hostnames.push(hostname.clone());
             }
         }
-        if hostnames.is_empty() {
-            return Ok(0);
+        if !hostnames.is_empty() {
+            let owed: BTreeSet<Hostname> =
+                store.owed_names(name, silo).await?.into_iter().collect();
+            hostnames.retain(|hostname| !owed.contains(hostname));
         }
-        let owed: BTreeSet<Hostname> = store.owed_names(name, silo).await?.into_iter().collect();
-        hostnames.retain(|hostname| !owed.contains(hostname));
-        let count = hostnames.len();
-        if count > 0 {
-            let command = OweDifference {
-                sink: name.clone(),
-                silo: silo.clone(),
-                hostnames,
-            };
-            self.office.registry.apply(command).await?;
-        }
-        Ok(count)
+        Ok(hostnames)
     }
 }

@@ -170,7 +170,9 @@ impl Call<'_> {
                 self.replace(wanted).await?;
             }
             // Whichever of both stands there is ours.
-            Standing::Replacing { published, sent } => {
+            Standing::Replacing {
+                published, sent, ..
+            } => {
                 before.extend([published, sent]);
                 self.replace(wanted).await?;
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use silo_shared::silo::{Addresses, Hostname};
 
 pub use crate::domain::delivery::{
-    Event, EventKind, Outcome, Publication, Reach, Standing, Told, Trouble,
+    Event, EventKind, Outcome, Publication, Reach, Standing, Told, Trouble, Unsure,
 };
 
 /// Within what time one call of a sink must end; the worker cuts it off then, well before its lease ends.

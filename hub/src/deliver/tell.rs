@@ -1,6 +1,6 @@
 //! Tells an event sink every change, in order per hostname.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use silo_shared::silo::{Family, Hostname, SiloId};
 use tokio::time::{Instant, timeout};
@@ -14,6 +14,8 @@ use crate::store::{Happening, PendingEvent, StoreError};
 
 /// How many deliveries are looked at.
 const WINDOW: i64 = 500;
+/// How many messages are told before it is written down.
+const MOST_AT_ONCE: usize = 20;
 /// How many events one message may hold.
 const MOST_TOGETHER: usize = 100;
 
@@ -35,36 +37,26 @@ impl Worker {
         now: Time,
     ) -> Result<Round, RoundError> {
         self.look_for_quiet(sink, now).await?;
-        let pending = self
-            .office
-            .store
-            .pending_events(&self.sink.name, WINDOW)
-            .await?;
-        let gather = i64::try_from(sink.gather().as_millis()).unwrap_or(i64::MAX);
-        let events = match next(pending, gather, now) {
+        match self.next(sink, now).await? {
             Next::Nothing => return Ok(Round::Idle),
             Next::Until(at) => return Ok(Round::Until(at)),
-            Next::Tell(events) => events,
-        };
+            Next::Tell(_) => {}
+        }
         let lease = BeginTelling {
             sink: self.sink.name.clone(),
             owner: self.owner.clone(),
             lease_seconds: LEASE_SECONDS,
         };
+        // The lease is counted from inside the transaction: the shift from before it.
+        let begun = Instant::now();
         if !self.office.registry.apply(lease).await? {
             return Ok(Round::Idle);
         }
-        // What was read before the lease was taken may have been told by another worker since.
-        let pending = self
-            .office
-            .store
-            .pending_events(&self.sink.name, WINDOW)
-            .await?;
-        let events: Vec<_> = pending
-            .into_iter()
-            .filter(|event| events.iter().any(|other| other.id == event.id))
-            .collect();
-        let ended = self.tell_all(sink, events).await?;
+        // Another worker may have been at it before the lease was ours.
+        let ended = match self.next(sink, self.office.clock.now()).await? {
+            Next::Tell(events) => self.tell_all(sink, events, begun).await,
+            Next::Nothing | Next::Until(_) => Vec::new(),
+        };
         let command = EndTelling {
             sink: self.sink.name.clone(),
             owner: self.owner.clone(),
@@ -72,8 +64,28 @@ impl Worker {
             max_attempts: sink.max_attempts(),
             jitter: self.jitter(),
         };
-        self.office.registry.apply(command).await?;
+        self.write_down(command).await?;
         Ok(Round::Again)
+    }
+
+    /// Which of the pending deliveries come next. Read on as long as all that was read is held back.
+    async fn next(&self, sink: &dyn EventSink, now: Time) -> Result<Next, RoundError> {
+        let gather_ms = i64::try_from(sink.gather().as_millis()).unwrap_or(i64::MAX);
+        let mut queue = Queue::new(now);
+        let mut after = 0;
+        loop {
+            let page = self
+                .office
+                .store
+                .pending_events(&self.sink.name, after, WINDOW)
+                .await?;
+            let is_whole = page.len() < usize::try_from(WINDOW).unwrap_or(usize::MAX);
+            after = page.last().map_or(after, |event| event.id);
+            queue.take_in(page);
+            if is_whole || queue.has_some() {
+                return Ok(queue.next(gather_ms));
+            }
+        }
     }
 
     /// Tells together what is gathered, else one after another.
@@ -81,8 +93,8 @@ impl Worker {
         &self,
         sink: &dyn EventSink,
         pending: Vec<PendingEvent>,
-    ) -> Result<Vec<(i64, i64, Told)>, RoundError> {
-        let begun = Instant::now();
+        begun: Instant,
+    ) -> Vec<(i64, i64, Told)> {
         let together = if sink.gather().is_zero() {
             1
         } else {
@@ -90,9 +102,19 @@ impl Worker {
         };
         let mut ended = Vec::with_capacity(pending.len());
         for some in pending.chunks(together) {
+            if begun.elapsed() > SHIFT || self.office.revision.is_over() {
+                break;
+            }
             let mut events = Vec::with_capacity(some.len());
             for pending in some {
-                events.push(self.event(pending).await?);
+                match self.event(pending).await {
+                    Ok(event) => events.push(event),
+                    Err(error) => {
+                        tracing::warn!(sink = %self.sink.name, "cannot read what is to be told: {error}");
+                        // What was told before is written down all the same.
+                        return ended;
+                    }
+                }
             }
             let told = match timeout(SEND_DEADLINE, sink.tell(&events)).await {
                 Ok(told) => told,
@@ -105,11 +127,11 @@ impl Worker {
                 ended.push((pending.id, pending.attempts, told));
             }
             // After a failure the order is looked at anew.
-            if stop || begun.elapsed() > SHIFT || self.office.revision.is_over() {
+            if stop {
                 break;
             }
         }
-        Ok(ended)
+        ended
     }
 
     fn log_told(&self, pending: &PendingEvent, outcome: &Outcome) {
@@ -191,45 +213,98 @@ fn too_slow(event: &Event) -> Told {
     }
 }
 
-/// A delivery's turn comes once it is due and no older one that is still owed names one of its
-/// hostnames. What is gathered waits until the oldest has waited long enough.
-fn next(pending: Vec<PendingEvent>, gather_ms: i64, now: Time) -> Next {
-    let mut held_back: HashSet<(SiloId, Hostname)> = HashSet::new();
-    let mut ready = Vec::new();
-    let mut earliest: Option<i64> = None;
-    let mut sooner = |at: i64| earliest = Some(earliest.map_or(at, |known| known.min(at)));
-    for event in pending {
-        let keys: Vec<_> = event
-            .names
-            .iter()
-            .map(|(hostname, _)| (event.silo.clone(), hostname.clone()))
-            .collect();
-        let waits = keys.iter().any(|key| held_back.contains(key));
-        let is_due = event.next_at <= now.as_millis();
-        if waits || !is_due {
-            if !waits {
-                sooner(event.next_at);
+/// What is pending, in order. A delivery's turn comes once it is due and no older one that is still owed
+/// names one of its hostnames.
+#[derive(Debug)]
+struct Queue {
+    now: Time,
+    held_back: HashSet<(SiloId, Hostname)>,
+    ready: Vec<PendingEvent>,
+    earliest: Option<i64>,
+}
+
+impl Queue {
+    fn new(now: Time) -> Self {
+        Self {
+            now,
+            held_back: HashSet::new(),
+            ready: Vec::new(),
+            earliest: None,
+        }
+    }
+
+    fn has_some(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn sooner(&mut self, at: i64) {
+        self.earliest = Some(self.earliest.map_or(at, |known| known.min(at)));
+    }
+
+    fn take_in(&mut self, events: Vec<PendingEvent>) {
+        for event in events {
+            let keys: Vec<_> = event
+                .names
+                .iter()
+                .map(|(hostname, _)| (event.silo.clone(), hostname.clone()))
+                .collect();
+            let waits = keys.iter().any(|key| self.held_back.contains(key));
+            if !waits && event.next_at <= self.now.as_millis() {
+                self.ready.push(event);
+                continue;
             }
-            held_back.extend(keys);
+            if !waits {
+                self.sooner(event.next_at);
+            }
+            self.held_back.extend(keys);
+        }
+    }
+
+    /// What is gathered waits until the oldest has waited long enough. What was tried least comes first:
+    /// what looks like the receiver's trouble may be that of one message.
+    fn next(mut self, gather_ms: i64) -> Next {
+        if gather_ms > 0 {
+            if let Some(oldest) = self.ready.first() {
+                // What was tried before has waited already.
+                let due = oldest.created_at.as_millis().saturating_add(gather_ms);
+                let is_fresh = self.ready.iter().all(|event| event.attempts == 0);
+                if is_fresh && due > self.now.as_millis() {
+                    self.sooner(due);
+                    self.ready.clear();
+                }
+            }
+            self.ready.truncate(MOST_TOGETHER);
         } else {
-            ready.push(event);
+            self.keep_order();
+            self.ready.truncate(MOST_AT_ONCE);
+        }
+        match (self.ready.is_empty(), self.earliest) {
+            (false, _) => Next::Tell(self.ready),
+            (true, Some(at)) => Next::Until(at),
+            (true, None) => Next::Nothing,
         }
     }
-    if let Some(oldest) = ready.first()
-        && gather_ms > 0
-    {
-        // What was tried before has waited already.
-        let due = oldest.created_at.as_millis().saturating_add(gather_ms);
-        if ready.iter().all(|event| event.attempts == 0) && due > now.as_millis() {
-            sooner(due);
-            ready.clear();
+
+    /// Sorts by attempts without letting a delivery pass an older one of the same hostname.
+    fn keep_order(&mut self) {
+        let mut most: HashMap<(SiloId, Hostname), i64> = HashMap::new();
+        let mut ranked = Vec::with_capacity(self.ready.len());
+        for event in self.ready.drain(..) {
+            let keys = event
+                .names
+                .iter()
+                .map(|(hostname, _)| (event.silo.clone(), hostname.clone()));
+            let keys: Vec<_> = keys.collect();
+            let before = keys.iter().filter_map(|key| most.get(key)).max();
+            let rank = before.copied().unwrap_or(0).max(event.attempts);
+            for key in keys {
+                most.insert(key, rank);
+            }
+            ranked.push((rank, event));
         }
-        ready.truncate(MOST_TOGETHER);
-    }
-    match (ready.is_empty(), earliest) {
-        (false, _) => Next::Tell(ready),
-        (true, Some(at)) => Next::Until(at),
-        (true, None) => Next::Nothing,
+        ranked.sort_by_key(|(rank, event)| (*rank, event.id));
+        self.ready
+            .extend(ranked.into_iter().map(|(_, event)| event));
     }
 }
 
@@ -255,6 +330,12 @@ mod tests {
         }
     }
 
+    fn next(events: Vec<PendingEvent>, gather_ms: i64, now: Time) -> Next {
+        let mut queue = Queue::new(now);
+        queue.take_in(events);
+        queue.next(gather_ms)
+    }
+
     fn told(next: Next) -> Vec<i64> {
         match next {
             Next::Tell(events) => events.iter().map(|event| event.id).collect(),
@@ -278,6 +359,24 @@ mod tests {
             Next::Until(90_000)
         );
         assert_eq!(next(Vec::new(), 0, now), Next::Nothing);
+    }
+
+    #[test]
+    fn what_was_tried_least_comes_first_but_never_passes_its_own_hostname() {
+        let tried = |id, names: &[&str], attempts| PendingEvent {
+            attempts,
+            ..pending(id, names, 0)
+        };
+        let events = vec![
+            tried(1, &["db"], 3),
+            tried(2, &["db"], 0),
+            tried(3, &["web"], 1),
+            tried(4, &["web", "nas"], 0),
+            tried(5, &["nas"], 0),
+            tried(6, &["mail"], 0),
+        ];
+        let now = Time::from_millis(10_000);
+        assert_eq!(told(next(events, 0, now)), [6, 3, 4, 5, 1, 2]);
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! One task a sink: looks what is owed, sends, and sleeps until there may be more.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::Office;
+use super::reconcile::Place;
 use super::settings::OpenSink;
 use super::sink::Sink;
 use crate::domain::time::Time;
-use crate::registry::ApplyError;
+use crate::registry::{ApplyError, Command};
 use crate::store::{Activity, KnownSink, StoreError};
 
 /// The longest a worker sleeps: what another hub or the command line owes may not wake it.
@@ -20,6 +21,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// For how long a worker has a sink for itself, in seconds: one send that takes as long as it may,
 /// begun at the last moment, and room for clocks that differ between hubs.
 pub(super) const LEASE_SECONDS: i64 = 60;
+/// How often it is tried to write down how a shift ended, within the lease.
+const WRITE_DOWN_TRIES: usize = 5;
 /// How long a worker goes on beginning sends under one lease.
 pub(super) const SHIFT: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,8 @@ pub struct Worker {
     pub(super) owner: String,
     /// When silent records were last looked for, in milliseconds since the epoch.
     pub(super) listened_at: Arc<AtomicI64>,
+    /// How far the present comparison of ledger and silos has come.
+    pub(super) compared: Arc<Mutex<Option<Place>>>,
 }
 
 /// What a look at the outbox came to.
@@ -63,12 +68,13 @@ impl Worker {
             sink,
             owner,
             listened_at: Arc::default(),
+            compared: Arc::default(),
         }
     }
 
     /// Works until the hub stops.
     pub async fn work(self) {
-        let mut news = self.office.revision.subscribe();
+        let mut news = self.office.revision.subscribe_to_deliveries();
         let mut failing = false;
         loop {
             news.mark_known();
@@ -110,7 +116,9 @@ impl Worker {
     /// Looks what is owed and does some of it.
     pub async fn round(&self) -> Result<Round, RoundError> {
         let known = self.office.store.sink(&self.sink.name).await?;
-        let Some(known) = known.filter(|known| known.active != Activity::Gone) else {
+        let Some(known) =
+            known.filter(|known| matches!(known.active, Activity::Active | Activity::Cleaning))
+        else {
             return Ok(Round::Idle);
         };
         let now = self.office.clock.now();
@@ -129,6 +137,26 @@ impl Worker {
     /// Whether another worker has the sink.
     fn is_taken(&self, known: &KnownSink, now: Time) -> bool {
         known.lease_owner != self.owner && known.lease_until > now
+    }
+
+    /// Writes down how a shift ended, and tries again for a while: what was sent would else be sent once
+    /// more.
+    pub(super) async fn write_down<C: Command + Clone>(
+        &self,
+        command: C,
+    ) -> Result<(), RoundError> {
+        let mut tries = 0;
+        loop {
+            match self.office.registry.apply(command.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(ApplyError::Store(error)) if tries < WRITE_DOWN_TRIES => {
+                    tracing::debug!(sink = %self.sink.name, "not written down yet: {error}");
+                    tries += 1;
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Any number, for jitter.

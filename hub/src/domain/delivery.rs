@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use silo_shared::silo::{Addresses, Hostname, SiloId};
+use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 
 use super::change::AddressChange;
 use super::time::Time;
@@ -18,14 +18,55 @@ pub enum Standing {
     Claimed(Addresses),
     /// The receiver has taken these from us.
     Published(Addresses),
-    /// The receiver has taken `published` from us; later `sent` (empty: a deletion) may have been
-    /// sent too, but nobody knows how that ended.
+    /// The receiver has taken `published` from us; later `sent` (empty: a deletion), and perhaps
+    /// others before it, may have been sent too, but nobody knows how that ended.
     Replacing {
         /// What it surely took.
         published: Addresses,
-        /// What it may have been sent since.
+        /// What it may have been sent last.
         sent: Addresses,
+        /// Which families may stand otherwise than published.
+        unsure: Unsure,
     },
+}
+
+/// The families of which nobody knows what stands at the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsure {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Unsure {
+    /// Both families.
+    pub const BOTH: Self = Self { v4: true, v6: true };
+
+    /// The families in which two states differ.
+    pub fn between(one: &Addresses, other: &Addresses) -> Self {
+        Self {
+            v4: one.v4 != other.v4,
+            v6: one.v6 != other.v6,
+        }
+    }
+
+    /// The families of either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            v4: self.v4 || other.v4,
+            v6: self.v6 || other.v6,
+        }
+    }
+
+    /// Whether a family is among them.
+    pub fn has(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
 }
 
 /// One name that a state sink shall bring to the state of its record.

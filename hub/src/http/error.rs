@@ -222,6 +222,7 @@ impl From<Refusal> for ApiError {
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
             Refusal::NoSink => Self::NotFound("there is no such sink"),
+            Refusal::SinkGone => Self::NotFound("no hub has this delivery's sink any more"),
             Refusal::NoDelivery => Self::NotFound("there is no such delivery"),
             Refusal::Precondition => Self::Precondition,
             Refusal::OtherKey => {

@@ -17,7 +17,7 @@ pub(super) struct Change<'a> {
     revision: i64,
     now: Time,
     /// The mail addresses that the records named before, where a sink wants them.
-    notify: Option<BTreeMap<Hostname, Option<String>>>,
+    notify: BTreeMap<Hostname, String>,
 }
 
 impl<'a> Change<'a> {
@@ -32,23 +32,16 @@ impl<'a> Change<'a> {
         let wants_notify = interests
             .iter()
             .any(|sink| sink.wants_notify && sink.takes_silo(id));
-        let notify = if wants_notify {
-            Some(
-                transaction
-                    .notify_addresses(id)
-                    .await?
-                    .into_iter()
-                    .collect(),
-            )
-        } else {
-            None
+        let notify = match wants_notify {
+            true => transaction.notify_addresses(id).await?,
+            false => Vec::new(),
         };
         Ok(Self {
             actor,
             id,
             revision: transaction.take_revision(id),
             now,
-            notify,
+            notify: notify.into_iter().collect(),
         })
     }
 
@@ -93,9 +86,16 @@ impl<'a> Change<'a> {
             return Ok(());
         }
         // A record that is still there has the last word on whom to tell; one that is gone had it.
-        let mut notify = self.notify.unwrap_or_default();
+        let mut notify = self.notify;
         if interests.iter().any(|sink| sink.wants_notify) {
-            notify.extend(transaction.notify_addresses(self.id).await?);
+            let mut changed: Vec<&Hostname> = changes.iter().map(|row| &row.hostname).collect();
+            changed.dedup();
+            for (hostname, own) in transaction.notify_addresses_of(self.id, &changed).await? {
+                match own {
+                    Some(own) => notify.insert(hostname, own),
+                    None => notify.remove(&hostname),
+                };
+            }
         }
         for sink in interests.iter() {
             let mut names: Vec<(Hostname, Option<String>)> = Vec::new();
@@ -104,7 +104,7 @@ impl<'a> Change<'a> {
                 let again = names.last().is_some_and(|(last, _)| last == hostname);
                 if !again && sink.takes.takes(self.id, hostname) {
                     let own = notify.get(hostname).filter(|_| sink.wants_notify);
-                    names.push((hostname.clone(), own.cloned().flatten()));
+                    names.push((hostname.clone(), own.cloned()));
                 }
             }
             if names.is_empty() {

@@ -38,8 +38,8 @@ use crate::view::View;
 pub use hearing::Hearing;
 pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
 pub use publishing::{
-    AdoptName, BeginPublishing, EndPublishing, EndReconciling, NamedRecord, OweDifference,
-    Publishing,
+    AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, NamedRecord,
+    OweDifference, Publishing, TakenUp,
 };
 pub use purge::PurgeOld;
 pub use revert::{RevertSilo, Reverted};
@@ -48,8 +48,8 @@ pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
 pub use sinks::{
-    BeginCleaning, BeginSinks, ConfiguredSink, DoubtLedger, EndCleaning, KeepSinks, RetryDelivery,
-    SinksBegun,
+    BeginCleaning, BeginSinks, ConfiguredSink, DoubtLedger, EndCleaning, KeepSinks, OweRemoval,
+    RetryDelivery, SinksBegun,
 };
 pub use telling::{BeginTelling, EndTelling, NoteQuiet};
 pub use tokens::{
@@ -91,6 +91,9 @@ pub enum Refusal {
     /// There is no such sink.
     #[error("there is no such sink")]
     NoSink,
+    /// Nobody works for the sink.
+    #[error("no hub has this sink any more")]
+    SinkGone,
     /// There is no such delivery.
     #[error("there is no such delivery")]
     NoDelivery,
@@ -357,7 +360,7 @@ impl Writer {
             self.listeners.revision.announce(revision);
         }
         if effects.deliveries_owed {
-            self.listeners.revision.nudge();
+            self.listeners.revision.announce_deliveries();
         }
     }
 }

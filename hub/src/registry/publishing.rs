@@ -5,16 +5,19 @@ use silo_shared::silo::{Hostname, SiloId};
 use super::sinks::worse;
 use super::{ApplyError, Command};
 use crate::domain::backoff::{LONGEST, wait_ms};
-use crate::domain::delivery::{Outcome, Publication, Reach, Standing, Trouble};
+use crate::domain::delivery::{Outcome, Publication, Reach, Standing, Trouble, Unsure};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DueName, Happening, KnownSink, LedgerRow, NEVER, Ours, OwedEvent, SinkTrouble,
+    Activity, DueName, Happening, KnownSink, Later, LedgerRow, NEVER, Ours, OwedEvent, SinkTrouble,
     WriteTransaction,
 };
 
-/// How soon something that was handed over is asked after again, in milliseconds.
-const ASK_AGAIN_MS: i64 = 500;
+/// How soon something that was handed over is asked after again, in milliseconds; then twice as late each
+/// time, so often.
+const ASK_AGAIN_MS: i64 = 250;
+/// See above: up to eight seconds.
+const WAITING_ATTEMPTS: i64 = 5;
 
 /// A record whose turn it is, and what the sink calls it; `Err`: why it is not for the sink.
 pub type NamedRecord = (DueName, Result<String, String>);
@@ -40,41 +43,55 @@ pub enum Publishing {
     /// Bring these to their wanted state; what is owed up to a delivery is then done.
     Names {
         /// Each name.
-        publications: Vec<Publication>,
+        names: Vec<TakenUp>,
         /// The last delivery that this covers.
         through: i64,
     },
 }
 
+/// A name that is to be published, and what the ledger said before it was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenUp {
+    /// What is to be published.
+    pub publication: Publication,
+    /// What was ours before.
+    pub before: Ours,
+}
+
 /// Writes down how publications ended and gives the lease back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndPublishing {
     /// The sink.
     pub sink: SinkName,
     /// The worker that has the lease.
     pub owner: String,
     /// What was tried; what is missing stays owed.
-    pub ended: Vec<(Publication, Outcome)>,
+    pub ended: Vec<(TakenUp, Outcome)>,
     /// As [`Publishing::Names`] said.
     pub through: i64,
     /// Any number, for the jitter of waits.
     pub jitter: u64,
 }
 
-/// Owes a sink the hostnames of a silo whose publication differs, unless they are owed already.
+/// Owes a sink the hostnames whose publication differs, unless they are owed already.
 #[derive(Debug)]
 pub struct OweDifference {
     /// The sink.
     pub sink: SinkName,
-    /// The silo.
-    pub silo: SiloId,
-    /// The hostnames.
-    pub hostnames: Vec<Hostname>,
+    /// The hostnames by silo.
+    pub differing: Vec<(SiloId, Vec<Hostname>)>,
 }
 
-/// Notes that ledger and silos were compared.
+/// Notes that ledger and silos are being compared.
+#[derive(Debug)]
+pub struct BeginReconciling(pub SinkName);
+
+/// Notes that they were compared, unless somebody asked for it again meanwhile.
 #[derive(Debug)]
 pub struct EndReconciling(pub SinkName);
+
+/// Stands in `reconciled_at` while ledger and silos are compared.
+const COMPARING: Time = Time::from_millis(1);
 
 /// Takes over a name that holds what the silo says.
 #[derive(Debug)]
@@ -87,7 +104,7 @@ pub struct AdoptName {
 
 /// Whether a worker may send to the sink now.
 pub(super) fn may_send(sink: &KnownSink, owner: &str, now: Time) -> bool {
-    sink.active != Activity::Gone
+    matches!(sink.active, Activity::Active | Activity::Cleaning)
         && sink.next_at <= now.as_millis()
         && (sink.lease_owner == owner || sink.lease_until <= now)
 }
@@ -107,7 +124,7 @@ impl Command for BeginPublishing {
             return Ok(Publishing::NotNow);
         }
         let through = transaction.last_delivery().await?;
-        let mut publications = Vec::new();
+        let mut names = Vec::new();
         for (record, name) in &self.records {
             let attempts = transaction.attempts_at(&self.sink, record, through).await?;
             if attempts.is_none() {
@@ -115,12 +132,10 @@ impl Command for BeginPublishing {
             }
             match name {
                 Ok(name) => {
-                    if let Some(publication) = self
-                        .take_up(transaction, &sink, record, name, through, now)
-                        .await?
-                    {
-                        publications.push(publication);
-                    }
+                    names.extend(
+                        self.take_up(transaction, &sink, record, name, through, now)
+                            .await?,
+                    );
                 }
                 Err(why) => {
                     transaction
@@ -129,16 +144,13 @@ impl Command for BeginPublishing {
                 }
             }
         }
-        if !publications.is_empty() {
+        if !names.is_empty() {
             let until = now.plus_seconds(self.lease_seconds);
             transaction
                 .set_lease(&self.sink, &self.owner, until)
                 .await?;
         }
-        Ok(Publishing::Names {
-            publications,
-            through,
-        })
+        Ok(Publishing::Names { names, through })
     }
 }
 
@@ -152,7 +164,7 @@ impl BeginPublishing {
         name: &str,
         through: i64,
         now: Time,
-    ) -> Result<Option<Publication>, ApplyError> {
+    ) -> Result<Option<TakenUp>, ApplyError> {
         let is_for_it =
             sink.active == Activity::Active && sink.takes.takes(&record.silo, &record.hostname);
         let present = match is_for_it {
@@ -174,18 +186,14 @@ impl BeginPublishing {
                     "{name} is published for {} of the silo {} already",
                     row.hostname, row.silo
                 );
-                let next_at = now.plus_seconds(LONGEST).as_millis();
+                let later = Later {
+                    failed: true,
+                    attempts: 1,
+                    next_at: now.plus_seconds(LONGEST).as_millis(),
+                    why: Some(why),
+                };
                 transaction
-                    .postpone_name(
-                        &self.sink,
-                        record,
-                        through,
-                        true,
-                        1,
-                        next_at,
-                        Some(&why),
-                        now,
-                    )
+                    .postpone_name(&self.sink, record, through, &later, now)
                     .await?;
             }
             return Ok(None);
@@ -199,15 +207,13 @@ impl BeginPublishing {
         }
         // An older claim of a first publication is settled before anything else is claimed.
         let settles = ours.published.is_none() && ours.claimed.is_some_and(|old| old != wanted);
-        if !settles && ours.claimed != Some(wanted) {
+        let claimed = ours.claiming(wanted);
+        if !settles && claimed != ours {
             let claim = LedgerRow {
                 name: name.to_owned(),
                 silo: record.silo.clone(),
                 hostname: record.hostname.clone(),
-                ours: Ours {
-                    claimed: Some(wanted),
-                    ..ours
-                },
+                ours: claimed,
             };
             transaction.put_ledger(&self.sink, &claim).await?;
         }
@@ -215,12 +221,16 @@ impl BeginPublishing {
             Standing::Nothing => Standing::Claimed(wanted),
             standing => standing,
         };
-        Ok(Some(Publication {
+        let publication = Publication {
             silo: record.silo.clone(),
             hostname: record.hostname.clone(),
             name: name.to_owned(),
             wanted,
             standing,
+        };
+        Ok(Some(TakenUp {
+            publication,
+            before: ours,
         }))
     }
 }
@@ -232,19 +242,18 @@ impl Command for EndPublishing {
         let Some(sink) = transaction.sink(&self.sink).await? else {
             return Ok(());
         };
+        if sink.lease_owner != self.owner {
+            // It took so long that another worker was let in: what is claimed is for that one to settle.
+            return Ok(());
+        }
         let mut whole = None;
         let mut reached = false;
-        for (publication, outcome) in &self.ended {
-            match outcome {
-                Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble)
-                    if trouble.reach == Reach::Sink =>
-                {
-                    whole = Some((outcome, trouble));
-                }
+        for (name, outcome) in &self.ended {
+            match trouble_of(outcome) {
+                Some(trouble) if trouble.reach == Reach::Sink => whole = Some((outcome, trouble)),
                 _ => reached = true,
             }
-            self.write_down(transaction, publication, outcome, now)
-                .await?;
+            self.write_down(transaction, name, outcome, now).await?;
         }
         if let Some((outcome, trouble)) = whole {
             let next_at = match outcome {
@@ -258,12 +267,19 @@ impl Command for EndPublishing {
                 .set_sink_trouble(&self.sink, &SinkTrouble::default())
                 .await?;
         }
-        if sink.lease_owner == self.owner {
-            transaction
-                .set_lease(&self.sink, "", Time::default())
-                .await?;
-        }
+        transaction
+            .set_lease(&self.sink, "", Time::default())
+            .await?;
         Ok(())
+    }
+}
+
+fn trouble_of(outcome: &Outcome) -> Option<&Trouble> {
+    match outcome {
+        Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
+            Some(trouble)
+        }
+        Outcome::Done | Outcome::Found(_) | Outcome::Waiting => None,
     }
 }
 
@@ -281,68 +297,84 @@ impl EndPublishing {
     async fn write_down(
         &self,
         transaction: &mut WriteTransaction,
-        publication: &Publication,
+        name: &TakenUp,
         outcome: &Outcome,
         now: Time,
     ) -> Result<(), ApplyError> {
+        let TakenUp {
+            publication,
+            before,
+        } = name;
         let record = DueName {
             silo: publication.silo.clone(),
             hostname: publication.hostname.clone(),
         };
-        let (sink, through) = (&self.sink, self.through);
-        let row = transaction.ledger(sink, &publication.name).await?;
-        let stands = row.map(|row| row.ours).unwrap_or_default();
-        let (ours, verdict) = match outcome {
-            Outcome::Done => (Some(surely(publication.wanted)), None),
-            Outcome::Found(standing) => (Some(found(*standing)), Some((false, 0, None, None))),
-            Outcome::Waiting => (
-                None,
-                Some((false, now.as_millis() + ASK_AGAIN_MS, None, None)),
-            ),
-            Outcome::Retry(trouble) => (None, Some((false, 0, Some(trouble), Some(())))),
-            // Nothing was written there: what was claimed for it is not ours.
-            Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
-                let ours = Ours {
-                    claimed: None,
-                    ..stands
-                };
-                (Some(ours), Some((true, 0, Some(trouble), Some(()))))
-            }
+        let ours = match outcome {
+            Outcome::Done => Some(surely(publication.wanted)),
+            Outcome::Found(standing) => Some(found(*standing)),
+            // It may have arrived: the claim stands.
+            Outcome::Waiting | Outcome::Retry(_) => None,
+            // Nothing was written by this attempt; an earlier one may still have been.
+            Outcome::Failed(_) | Outcome::Refused(_) => Some(*before),
         };
-        if let Some(ours) = ours
-            && ours != stands
-        {
+        if let Some(ours) = ours {
             let row = LedgerRow {
                 name: publication.name.clone(),
                 silo: publication.silo.clone(),
                 hostname: publication.hostname.clone(),
                 ours,
             };
-            transaction.put_ledger(sink, &row).await?;
+            transaction.put_ledger(&self.sink, &row).await?;
         }
-        let attempts = transaction.attempts_at(sink, &record, through).await?;
-        let Some(attempts) = attempts else {
+        let (sink, through) = (&self.sink, self.through);
+        let Some(attempts) = transaction.attempts_at(sink, &record, through).await? else {
             return Ok(());
         };
-        let Some((failed, soon, trouble, counts)) = verdict else {
-            return Ok(transaction
-                .finish_name(sink, &record, through, None, now)
-                .await?);
+        let later = match outcome {
+            Outcome::Done => {
+                return Ok(transaction
+                    .finish_name(sink, &record, through, None, now)
+                    .await?);
+            }
+            Outcome::Found(standing) if *standing == publication.standing => {
+                // The sink goes round in a circle: not at once again.
+                let trouble = Trouble::of_name("what the receiver holds does not become clear");
+                self.later(&trouble, outcome, attempts, now)
+            }
+            Outcome::Found(_) => Later::soon(attempts, now.as_millis()),
+            Outcome::Waiting => {
+                let asked = attempts.clamp(0, WAITING_ATTEMPTS);
+                Later::soon(
+                    (asked + 1).min(WAITING_ATTEMPTS).max(attempts),
+                    now.as_millis() + (ASK_AGAIN_MS << asked),
+                )
+            }
+            Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
+                self.later(trouble, outcome, attempts, now)
+            }
         };
-        let attempts = attempts + i64::from(counts.is_some());
-        let next_at = match (outcome, trouble) {
-            (Outcome::Refused(_), _) => NEVER,
-            // The sink as a whole is held back; its names then go on at once.
-            (_, Some(trouble)) if trouble.reach == Reach::Sink => 0,
-            (Outcome::Failed(_), Some(trouble)) => next_at(attempts, trouble, self.jitter, now)
-                .max(now.plus_seconds(LONGEST).as_millis()),
-            (_, Some(trouble)) => next_at(attempts, trouble, self.jitter, now),
-            (_, None) => soon,
-        };
-        let why = trouble.map(|trouble| trouble.why.as_str());
         Ok(transaction
-            .postpone_name(sink, &record, through, failed, attempts, next_at, why, now)
+            .postpone_name(sink, &record, through, &later, now)
             .await?)
+    }
+
+    fn later(&self, trouble: &Trouble, outcome: &Outcome, attempts: i64, now: Time) -> Later {
+        let attempts = attempts + 1;
+        let next_at = match outcome {
+            Outcome::Refused(_) => NEVER,
+            // The sink as a whole is held back. Then it is this name's turn after those that were
+            // not tried yet: what is behind the trouble may be the name after all.
+            _ if trouble.reach == Reach::Sink => now.as_millis(),
+            Outcome::Failed(_) => next_at(attempts, trouble, self.jitter, now)
+                .max(now.plus_seconds(LONGEST).as_millis()),
+            _ => next_at(attempts, trouble, self.jitter, now),
+        };
+        Later {
+            failed: matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)),
+            attempts,
+            next_at,
+            why: Some(trouble.why.clone()),
+        }
     }
 }
 
@@ -351,6 +383,7 @@ fn surely(wanted: silo_shared::silo::Addresses) -> Ours {
     Ours {
         claimed: None,
         published: (!wanted.is_empty()).then_some(wanted),
+        unsure: Unsure::default(),
     }
 }
 
@@ -362,47 +395,66 @@ fn found(standing: Standing) -> Ours {
         Standing::Claimed(claimed) => Ours {
             claimed: Some(claimed),
             published: None,
+            unsure: Unsure::BOTH,
         },
-        Standing::Replacing { published, sent } => Ours {
+        Standing::Replacing {
+            published,
+            sent,
+            unsure,
+        } => Ours {
             claimed: Some(sent),
             published: Some(published),
+            unsure,
         },
     }
 }
 
 impl Command for OweDifference {
-    /// Whether anything was owed anew.
-    type Outcome = bool;
+    /// How many hostnames are owed anew.
+    type Outcome = usize;
 
-    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<usize, ApplyError> {
         let last = transaction.last_delivery().await?;
-        let mut names = Vec::new();
-        for hostname in &self.hostnames {
-            let record = DueName {
-                silo: self.silo.clone(),
-                hostname: hostname.clone(),
-            };
-            if transaction
-                .attempts_at(&self.sink, &record, last)
-                .await?
-                .is_none()
-            {
-                names.push((hostname.clone(), None));
+        let mut count = 0;
+        for (silo, hostnames) in &self.differing {
+            let mut names = Vec::new();
+            for hostname in hostnames {
+                let record = DueName {
+                    silo: silo.clone(),
+                    hostname: hostname.clone(),
+                };
+                let attempts = transaction.attempts_at(&self.sink, &record, last).await?;
+                if attempts.is_none() {
+                    names.push((hostname.clone(), None));
+                }
             }
+            if names.is_empty() {
+                continue;
+            }
+            let owed = OwedEvent {
+                sink: &self.sink,
+                happening: Happening::Reconcile,
+                silo,
+                revision: transaction.revision(),
+                at: now,
+                last_seen: None,
+            };
+            transaction.owe(&owed, &names).await?;
+            count += names.len();
         }
-        if names.is_empty() {
-            return Ok(false);
-        }
-        let owed = OwedEvent {
-            sink: &self.sink,
-            happening: Happening::Reconcile,
-            silo: &self.silo,
-            revision: transaction.revision(),
-            at: now,
-            last_seen: None,
-        };
-        transaction.owe(&owed, &names).await?;
-        Ok(true)
+        Ok(count)
+    }
+}
+
+impl Command for BeginReconciling {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        Ok(transaction.set_reconciled(&self.0, COMPARING, None).await?)
     }
 }
 
@@ -410,8 +462,9 @@ impl Command for EndReconciling {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        transaction.set_reconciled(&self.0, now).await?;
-        Ok(())
+        Ok(transaction
+            .set_reconciled(&self.0, now, Some(COMPARING))
+            .await?)
     }
 }
 

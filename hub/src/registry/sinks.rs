@@ -1,5 +1,7 @@
 //! The commands that say which sinks there are and who works for them.
 
+use silo_shared::silo::{Hostname, SiloId};
+
 use super::{ApplyError, Command, Refusal};
 use crate::domain::sink::{SinkFilter, SinkName};
 use crate::domain::time::Time;
@@ -51,6 +53,17 @@ pub struct KeepSinks(pub Vec<SinkName>);
 #[derive(Debug)]
 pub struct BeginCleaning(pub SinkName);
 
+/// Owes a sink the removal of what it published of a silo.
+#[derive(Debug)]
+pub struct OweRemoval {
+    /// The sink.
+    pub sink: SinkName,
+    /// The silo.
+    pub silo: SiloId,
+    /// The records, each once.
+    pub hostnames: Vec<Hostname>,
+}
+
 /// Ends it; the sink is then as if it was never configured.
 #[derive(Debug)]
 pub struct EndCleaning(pub SinkName);
@@ -80,8 +93,12 @@ impl Command for BeginSinks {
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         for old in &known {
-            let is_at_work = old.active == Activity::Cleaning && old.lease_until > now;
-            if old.active == Activity::Gone || is_at_work || names.contains(&old.name) {
+            let is_at_work = match old.active {
+                Activity::Active => true,
+                Activity::Cleaning => old.lease_until <= now,
+                Activity::Gone | Activity::Cleaned => false,
+            };
+            if !is_at_work || names.contains(&old.name) {
                 continue;
             }
             if !self.alone && old.served_until > now {
@@ -108,9 +125,10 @@ impl BeginSinks {
         begun: &mut SinksBegun,
         now: Time,
     ) -> Result<bool, StoreError> {
-        let same = old.is_some_and(|old| {
+        let same_receiver = old.is_some_and(|old| {
             old.fingerprint == sink.fingerprint && old.active == Activity::Active
         });
+        let same = same_receiver && old.is_some_and(|old| old.takes == sink.takes);
         if let Some(old) = old
             && !self.alone
             && old.active == Activity::Active
@@ -137,7 +155,7 @@ impl BeginSinks {
         let new = match old {
             Some(old) => {
                 let keeps_lease = !self.alone;
-                let keeps_trouble = same;
+                let keeps_trouble = same_receiver;
                 KnownSink {
                     lease_owner: if keeps_lease {
                         old.lease_owner.clone()
@@ -159,9 +177,14 @@ impl BeginSinks {
             None => fresh,
         };
         transaction.put_sink(&new, old.is_some()).await?;
-        if !same && sink.is_state {
-            // What was refused under the old settings may be taken under the new ones.
+        if !same_receiver && sink.is_state {
+            // What was refused under the old settings may be taken under the new ones, and what was
+            // taken may not be there.
             transaction.revive_names(&sink.name).await?;
+            match old {
+                Some(old) if old.kind != sink.kind => transaction.drop_ledger(&sink.name).await?,
+                _ => transaction.release_ledger(&sink.name).await?,
+            }
         }
         Ok(!same)
     }
@@ -183,20 +206,32 @@ async fn give_up(
 }
 
 impl Command for KeepSinks {
-    /// Sinks that nobody works for any more.
-    type Outcome = Vec<(SinkName, u64)>;
+    /// Sinks that nobody works for any more, and then those of this hub that another one took for such.
+    type Outcome = (Vec<(SinkName, u64)>, Vec<SinkName>);
 
     async fn run(
         &self,
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<Self::Outcome, ApplyError> {
-        let mut gone = Vec::new();
+        let (mut gone, mut back) = (Vec::new(), Vec::new());
         for sink in transaction.sinks().await? {
+            let is_ours = self.0.contains(&sink.name);
+            if is_ours && sink.active == Activity::Gone {
+                back.push(sink.name.clone());
+                let kept = KnownSink {
+                    active: Activity::Active,
+                    served_until: now.plus_seconds(PROMISE),
+                    reconciled_at: Time::default(),
+                    ..sink
+                };
+                transaction.put_sink(&kept, true).await?;
+                continue;
+            }
             if sink.active != Activity::Active {
                 continue;
             }
-            if self.0.contains(&sink.name) {
+            if is_ours {
                 let kept = KnownSink {
                     served_until: now.plus_seconds(PROMISE),
                     ..sink
@@ -206,51 +241,51 @@ impl Command for KeepSinks {
                 gone.push(give_up(transaction, &sink).await?);
             }
         }
-        if !gone.is_empty() {
+        if !gone.is_empty() || !back.is_empty() {
             transaction.note_sinks_changed().await?;
         }
-        Ok(gone)
+        Ok((gone, back))
     }
 }
 
 impl Command for BeginCleaning {
-    /// How many names are to go.
-    type Outcome = usize;
+    type Outcome = ();
 
-    async fn run(
-        &self,
-        transaction: &mut WriteTransaction,
-        now: Time,
-    ) -> Result<usize, ApplyError> {
-        let Some(sink) = transaction.sink(&self.0).await? else {
-            return Err(Refusal::NoSink.into());
-        };
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        let sink = transaction.sink(&self.0).await?;
         let cleaning = KnownSink {
             active: Activity::Cleaning,
             attempts: 0,
             next_at: 0,
             failing_since: None,
             why: None,
-            ..sink
+            ..sink.ok_or(Refusal::NoSink)?
         };
         transaction.put_sink(&cleaning, true).await?;
         transaction.note_sinks_changed().await?;
-        let mut names = 0;
-        for silo in transaction.ledger_silos(&self.0).await? {
-            let rows = transaction.ledger_of_silo(&self.0, &silo).await?;
-            let hostnames: Vec<_> = rows.into_iter().map(|row| (row.hostname, None)).collect();
-            let owed = OwedEvent {
-                sink: &self.0,
-                happening: Happening::Clean,
-                silo: &silo,
-                revision: transaction.revision(),
-                at: now,
-                last_seen: None,
-            };
-            names += hostnames.len();
-            transaction.owe(&owed, &hostnames).await?;
-        }
-        Ok(names)
+        Ok(())
+    }
+}
+
+impl Command for OweRemoval {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let owed = OwedEvent {
+            sink: &self.sink,
+            happening: Happening::Clean,
+            silo: &self.silo,
+            revision: transaction.revision(),
+            at: now,
+            last_seen: None,
+        };
+        let names: Vec<_> = self
+            .hostnames
+            .iter()
+            .map(|name| (name.clone(), None))
+            .collect();
+        transaction.owe(&owed, &names).await?;
+        Ok(())
     }
 }
 
@@ -261,11 +296,11 @@ impl Command for EndCleaning {
         let Some(sink) = transaction.sink(&self.0).await? else {
             return Err(Refusal::NoSink.into());
         };
-        let gone = KnownSink {
-            active: Activity::Gone,
+        let cleaned = KnownSink {
+            active: Activity::Cleaned,
             ..sink
         };
-        transaction.put_sink(&gone, true).await?;
+        transaction.put_sink(&cleaned, true).await?;
         transaction.note_sinks_changed().await?;
         Ok(())
     }
@@ -284,8 +319,13 @@ impl Command for RetryDelivery {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
-        let sink = transaction.retry_delivery(self.0).await?;
+        let sink = transaction.delivery_sink(self.0).await?;
         let sink = sink.ok_or(Refusal::NoDelivery)?;
+        let known = transaction.sink(&sink).await?;
+        if !known.is_some_and(|known| known.active == Activity::Active) {
+            return Err(Refusal::SinkGone.into());
+        }
+        transaction.retry_delivery(self.0, &sink).await?;
         transaction.wake_workers().await?;
         tracing::debug!(%sink, delivery = self.0, "to be tried again");
         Ok(())

@@ -23,7 +23,7 @@ pub struct BeginTelling {
 }
 
 /// Writes down how telling ended, and gives the lease back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndTelling {
     /// The sink.
     pub sink: SinkName,

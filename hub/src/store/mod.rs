@@ -35,8 +35,8 @@ pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use outbox::{
     Activity, DeliveryCount, DeliveryCursor, DeliveryRow, DeliveryState, DueName, Happening,
-    Interest, KnownSink, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord,
-    SinkTrouble,
+    Interest, KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent,
+    QuietRecord, SinkTrouble,
 };
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};

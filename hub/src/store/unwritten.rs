@@ -17,6 +17,15 @@ pub(super) struct Unwritten {
     /// The heads that were read or set.
     heads: BTreeMap<SiloId, Head>,
     history: Vec<Entry>,
+    /// Deliveries whose state follows from their hostnames', and when that became so.
+    unsettled: BTreeMap<i64, Time>,
+}
+
+impl Unwritten {
+    /// Notes that a delivery's state is to be told from its hostnames.
+    pub(super) fn settle(&mut self, delivery: i64, now: Time) {
+        self.unsettled.insert(delivery, now);
+    }
 }
 
 #[derive(Debug)]
@@ -138,7 +147,8 @@ impl WriteTransaction {
             }
             query.execute(&mut *self.inner).await?;
         }
-        Ok(())
+        let unsettled = std::mem::take(&mut self.unwritten.unsettled);
+        self.settle_deliveries(unsettled).await
     }
 
     /// Forgets which heads were read, since rows are removed by other means than these.

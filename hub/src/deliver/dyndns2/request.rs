@@ -109,12 +109,9 @@ fn surely_held(standing: &Standing, family: Family) -> Option<IpAddr> {
     match standing {
         Standing::Nothing | Standing::Claimed(_) => None,
         Standing::Published(published) => published.get(family),
-        Standing::Replacing { published, sent } => {
-            let published = published.get(family);
-            // A family that was left out was not sent at all.
-            let unsure = sent.get(family).is_some_and(|sent| Some(sent) != published);
-            published.filter(|_| !unsure)
-        }
+        Standing::Replacing {
+            published, unsure, ..
+        } => published.get(family).filter(|_| !unsure.has(family)),
     }
 }
 

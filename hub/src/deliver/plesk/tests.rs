@@ -6,6 +6,7 @@ use silo_shared::silo::SiloId;
 use super::super::settings::SinkSettings;
 use super::job::Nonce;
 use super::*;
+use crate::domain::delivery::Unsure;
 
 fn open_with(keys: &str) -> Result<Sink, String> {
     let text = format!("- {{ name: plesk, kind: plesk, {keys} }}");
@@ -80,6 +81,7 @@ fn the_task_says_what_may_be_taken_away_and_stays_the_same_once_claimed() {
     let replacing = Standing::Replacing {
         published: a,
         sent: b,
+        unsure: Unsure::BOTH,
     };
     assert_eq!(task("10.0.0.6", replacing), published);
     assert_eq!(task("", replacing).published.len(), 3);

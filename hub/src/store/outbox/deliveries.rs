@@ -94,32 +94,22 @@ pub struct PendingEvent {
 }
 
 impl Store {
-    /// The earliest `next_at` of what a sink is owed; `None`: it is owed nothing.
-    pub async fn next_event(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT min(next_at) FROM deliveries WHERE sink = ? AND state = ?")
-            .bind(sink.as_str())
-            .bind(PENDING)
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(row.try_get(0)?)
-    }
-
-    /// The oldest deliveries that an event sink is still owed.
+    /// The oldest deliveries that an event sink is still owed, after one.
     pub async fn pending_events(
         &self,
         sink: &SinkName,
+        after: i64,
         limit: i64,
     ) -> Result<Vec<PendingEvent>, StoreError> {
         let rows = self
             .dialect
             .query(
                 "SELECT id, event, silo, revision, created_at, next_at, attempts, last_seen, told \
-                 FROM deliveries WHERE sink = ? AND state = ? ORDER BY id LIMIT ?",
+                 FROM deliveries WHERE sink = ? AND state = ? AND id > ? ORDER BY id LIMIT ?",
             )
             .bind(sink.as_str())
             .bind(PENDING)
+            .bind(after)
             .bind(limit)
             .fetch_all(&self.readers)
             .await?;
@@ -143,20 +133,20 @@ impl Store {
                 names: Vec::new(),
             });
         }
-        if let (Some(first), Some(last)) = (events.first(), events.last()) {
-            let rows = self
+        let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
+        for chunk in ids.chunks(ROWS_AT_ONCE) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let mut query = self
                 .dialect
-                .query(
+                .query(format!(
                     "SELECT delivery, hostname, notify FROM delivery_names \
-                     WHERE sink = ? AND state = ? AND delivery >= ? AND delivery <= ?",
-                )
-                .bind(sink.as_str())
-                .bind(PENDING)
-                .bind(first.id)
-                .bind(last.id)
-                .fetch_all(&self.readers)
-                .await?;
-            for row in &rows {
+                     WHERE delivery IN ({marks}) ORDER BY delivery, hostname"
+                ))
+                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+            for id in chunk {
+                query = query.bind(*id);
+            }
+            for row in &query.fetch_all(&self.readers).await? {
                 let delivery: i64 = row.try_get(0)?;
                 if let Ok(at) = events.binary_search_by_key(&delivery, |event| event.id) {
                     events[at].names.push((hostname(row, 1)?, row.try_get(2)?));
@@ -216,19 +206,45 @@ impl WriteTransaction {
         Ok(id)
     }
 
-    /// The mail addresses that the records of a silo name, by hostname; `None`: the record names none.
+    /// The records of a silo that name a mail address, with it.
     pub async fn notify_addresses(
         &mut self,
         silo: &SiloId,
-    ) -> Result<Vec<(Hostname, Option<String>)>, StoreError> {
+    ) -> Result<Vec<(Hostname, String)>, StoreError> {
         self.dialect
-            .query("SELECT hostname, notify FROM records WHERE silo = ?")
+            .query("SELECT hostname, notify FROM records WHERE silo = ? AND notify IS NOT NULL")
             .bind(silo.as_str())
             .fetch_all(&mut *self.inner)
             .await?
             .iter()
             .map(|row| Ok((hostname(row, 0)?, row.try_get(1)?)))
             .collect()
+    }
+
+    /// Those of these records of a silo that are there, each with the mail address that it names.
+    pub async fn notify_addresses_of(
+        &mut self,
+        silo: &SiloId,
+        hostnames: &[&Hostname],
+    ) -> Result<Vec<(Hostname, Option<String>)>, StoreError> {
+        let mut found = Vec::with_capacity(hostnames.len());
+        for chunk in hostnames.chunks(ROWS_AT_ONCE) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let mut query = self
+                .dialect
+                .query(format!(
+                    "SELECT hostname, notify FROM records WHERE silo = ? AND hostname IN ({marks})"
+                ))
+                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE))
+                .bind(silo.as_str());
+            for name in chunk {
+                query = query.bind(name.as_str());
+            }
+            for row in &query.fetch_all(&mut *self.inner).await? {
+                found.push((hostname(row, 0)?, row.try_get(1)?));
+            }
+        }
+        Ok(found)
     }
 
     /// Writes that an event sink was told, or why it could not be. `state`: what it comes to.

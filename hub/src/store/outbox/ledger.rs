@@ -4,7 +4,7 @@ use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use crate::domain::delivery::Standing;
+use crate::domain::delivery::{Standing, Unsure};
 use crate::domain::sink::SinkName;
 use crate::store::{Store, StoreError, WriteTransaction, hostname, silo_id};
 
@@ -15,6 +15,8 @@ pub struct Ours {
     pub claimed: Option<Addresses>,
     /// What the receiver surely took.
     pub published: Option<Addresses>,
+    /// In which families unfinished sends may have changed that.
+    pub unsure: Unsure,
 }
 
 impl Ours {
@@ -24,7 +26,22 @@ impl Ours {
             (None, None) => Standing::Nothing,
             (None, Some(claimed)) => Standing::Claimed(claimed),
             (Some(published), None) => Standing::Published(published),
-            (Some(published), Some(sent)) => Standing::Replacing { published, sent },
+            (Some(published), Some(sent)) => Standing::Replacing {
+                published,
+                sent,
+                unsure: self.unsure,
+            },
+        }
+    }
+
+    /// The same with a claim on `wanted`, which is about to be sent.
+    #[must_use]
+    pub fn claiming(&self, wanted: Addresses) -> Self {
+        let published = self.published.unwrap_or_default();
+        Self {
+            claimed: Some(wanted),
+            published: self.published,
+            unsure: self.unsure.and(Unsure::between(&published, &wanted)),
         }
     }
 
@@ -48,9 +65,9 @@ pub struct LedgerRow {
 }
 
 const SILOS: &str = "SELECT DISTINCT silo FROM ledger WHERE sink = ? ORDER BY silo";
-const COLUMNS_BY_SILO: &str = "SELECT published_name, silo, hostname, claimed, published \
+const COLUMNS_BY_SILO: &str = "SELECT published_name, silo, hostname, claimed, published, unsure \
      FROM ledger WHERE sink = ? AND silo = ?";
-const COLUMNS_BY_NAME: &str = "SELECT published_name, silo, hostname, claimed, published \
+const COLUMNS_BY_NAME: &str = "SELECT published_name, silo, hostname, claimed, published, unsure \
      FROM ledger WHERE sink = ? AND published_name = ?";
 
 fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
@@ -61,8 +78,16 @@ fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
         ours: Ours {
             claimed: addresses(row.try_get(3)?)?,
             published: addresses(row.try_get(4)?)?,
+            unsure: unsure(row.try_get(5)?),
         },
     })
+}
+
+fn unsure(number: i64) -> Unsure {
+    Unsure {
+        v4: number & 1 != 0,
+        v6: number & 2 != 0,
+    }
 }
 
 fn addresses(text: Option<&str>) -> Result<Option<Addresses>, StoreError> {
@@ -135,6 +160,32 @@ impl WriteTransaction {
             .collect()
     }
 
+    /// Another receiver, or another way to it, may stand behind a sink from now on: nothing is sure to
+    /// be there, and what is there is taken over only where it holds what we published.
+    pub async fn release_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "UPDATE ledger SET claimed = coalesce(published, claimed), published = NULL, \
+                 unsure = 3 WHERE sink = ?",
+            )
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets what a sink published, since another kind of receiver has its name now.
+    pub async fn drop_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("DELETE FROM ledger WHERE sink = ?")
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// What is ours under a name, and for which record.
     pub async fn ledger(
         &mut self,
@@ -166,16 +217,18 @@ impl WriteTransaction {
         }
         let claimed = row.ours.claimed.map(|ips| ips.to_string());
         let published = row.ours.published.map(|ips| ips.to_string());
+        let unsure = i16::from(row.ours.unsure.v4) + 2 * i16::from(row.ours.unsure.v6);
         let updated = self
             .dialect
             .query(
-                "UPDATE ledger SET silo = ?, hostname = ?, claimed = ?, published = ? \
+                "UPDATE ledger SET silo = ?, hostname = ?, claimed = ?, published = ?, unsure = ? \
                  WHERE sink = ? AND published_name = ?",
             )
             .bind(row.silo.as_str())
             .bind(row.hostname.as_str())
             .bind(claimed.as_deref())
             .bind(published.as_deref())
+            .bind(unsure)
             .bind(sink.as_str())
             .bind(row.name.as_str())
             .execute(&mut *self.inner)
@@ -184,13 +237,14 @@ impl WriteTransaction {
         if updated.rows_affected() == 0 && self.ledger(sink, &row.name).await?.is_none() {
             self.dialect
                 .query(
-                    "INSERT INTO ledger (silo, hostname, claimed, published, sink, \
-                     published_name) VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO ledger (silo, hostname, claimed, published, unsure, sink, \
+                     published_name) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 )
                 .bind(row.silo.as_str())
                 .bind(row.hostname.as_str())
                 .bind(claimed)
                 .bind(published)
+                .bind(unsure)
                 .bind(sink.as_str())
                 .bind(row.name.as_str())
                 .execute(&mut *self.inner)

@@ -17,35 +17,66 @@ pub struct DueName {
     pub hostname: Hostname,
 }
 
+/// When a record's turn comes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// Shown as failed until then.
+    pub failed: bool,
+    /// How often it was tried in vain.
+    pub attempts: i64,
+    /// When, in milliseconds since the epoch.
+    pub next_at: i64,
+    /// Why; `None`: nothing is wrong.
+    pub why: Option<String>,
+}
+
+impl Later {
+    /// At a time, with nothing wrong.
+    pub fn soon(attempts: i64, next_at: i64) -> Self {
+        Self {
+            failed: false,
+            attempts,
+            next_at,
+            why: None,
+        }
+    }
+}
+
 impl Store {
-    /// The records whose turn it is, those owed longest first.
+    /// Records whose turn it is, each once, those first that wait longest; at most about `limit`.
     pub async fn due_names(
         &self,
         sink: &SinkName,
         now: Time,
-        limit: i64,
+        limit: usize,
     ) -> Result<Vec<DueName>, StoreError> {
-        self.dialect
-            .query(
-                "SELECT silo, hostname FROM delivery_names WHERE sink = ? AND state IN (?, ?) \
-                 AND next_at <= ? GROUP BY silo, hostname \
-                 ORDER BY min(delivery), silo, hostname LIMIT ?",
-            )
-            .bind(sink.as_str())
-            .bind(PENDING)
-            .bind(FAILED)
-            .bind(now.as_millis())
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(|row| {
-                Ok(DueName {
+        let mut due: Vec<DueName> = Vec::new();
+        // One state after the other, so that an index gives the order. A record that changes often
+        // has many rows.
+        for state in [PENDING, FAILED] {
+            let rows = self
+                .dialect
+                .query(
+                    "SELECT silo, hostname FROM delivery_names WHERE sink = ? AND state = ? \
+                     AND next_at <= ? ORDER BY next_at, delivery, hostname LIMIT ?",
+                )
+                .bind(sink.as_str())
+                .bind(state)
+                .bind(now.as_millis())
+                .bind(i64::try_from(limit * 8).unwrap_or(i64::MAX))
+                .fetch_all(&self.readers)
+                .await?;
+            for row in &rows {
+                let name = DueName {
                     silo: silo_id(row, 0)?,
                     hostname: hostname(row, 1)?,
-                })
-            })
-            .collect()
+                };
+                if due.len() < limit && !due.contains(&name) {
+                    due.push(name);
+                }
+            }
+        }
+        Ok(due)
     }
 
     /// When the next record's turn comes; `None`: nothing is owed.
@@ -122,7 +153,7 @@ impl WriteTransaction {
         why: Option<&str>,
         now: Time,
     ) -> Result<(), StoreError> {
-        let deliveries = self.open_deliveries(sink, name, through).await?;
+        self.note_unsettled(sink, name, through, now).await?;
         self.must_commit = true;
         self.dialect
             .query(
@@ -139,23 +170,19 @@ impl WriteTransaction {
             .bind(through)
             .execute(&mut *self.inner)
             .await?;
-        self.settle_deliveries(&deliveries, now).await
+        Ok(())
     }
 
-    /// Writes when a record's turn comes again. `failed`: shown as failed until then.
-    #[expect(clippy::too_many_arguments, reason = "one row's columns")]
+    /// Writes when a record's turn comes again.
     pub async fn postpone_name(
         &mut self,
         sink: &SinkName,
         name: &DueName,
         through: i64,
-        failed: bool,
-        attempts: i64,
-        next_at: i64,
-        why: Option<&str>,
+        later: &Later,
         now: Time,
     ) -> Result<(), StoreError> {
-        let deliveries = self.open_deliveries(sink, name, through).await?;
+        self.note_unsettled(sink, name, through, now).await?;
         self.must_commit = true;
         self.dialect
             .query(
@@ -164,11 +191,11 @@ impl WriteTransaction {
                  ELSE coalesce(failing_since, ?) END \
                  WHERE sink = ? AND silo = ? AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
             )
-            .bind(if failed { FAILED } else { PENDING })
-            .bind(attempts)
-            .bind(next_at)
-            .bind(why)
-            .bind(i64::from(why.is_some()))
+            .bind(if later.failed { FAILED } else { PENDING })
+            .bind(later.attempts)
+            .bind(later.next_at)
+            .bind(later.why.as_deref())
+            .bind(i64::from(later.why.is_some()))
             .bind(now.as_millis())
             .bind(sink.as_str())
             .bind(name.silo.as_str())
@@ -178,16 +205,19 @@ impl WriteTransaction {
             .bind(through)
             .execute(&mut *self.inner)
             .await?;
-        self.settle_deliveries(&deliveries, now).await
+        Ok(())
     }
 
-    async fn open_deliveries(
+    /// Notes the deliveries whose state may follow from what is about to become of a name.
+    async fn note_unsettled(
         &mut self,
         sink: &SinkName,
         name: &DueName,
         through: i64,
-    ) -> Result<Vec<i64>, StoreError> {
-        self.dialect
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let rows = self
+            .dialect
             .query(
                 "SELECT delivery FROM delivery_names WHERE sink = ? AND silo = ? AND hostname = ? \
                  AND state IN (?, ?) AND delivery <= ?",
@@ -199,39 +229,39 @@ impl WriteTransaction {
             .bind(FAILED)
             .bind(through)
             .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| Ok(row.try_get(0)?))
-            .collect()
+            .await?;
+        for row in &rows {
+            self.unwritten.settle(row.try_get(0)?, now);
+        }
+        Ok(())
     }
 
     /// Brings deliveries to the state that their hostnames come to: done when all are, failed when
     /// what is not done has failed.
-    async fn settle_deliveries(&mut self, ids: &[i64], now: Time) -> Result<(), StoreError> {
-        for id in ids {
-            let rows = self
-                .dialect
-                .query(
-                    "SELECT state, count(*) FROM delivery_names WHERE delivery = ? GROUP BY state",
-                )
-                .bind(*id)
-                .fetch_all(&mut *self.inner)
-                .await?;
-            let mut states = Vec::with_capacity(rows.len());
-            for row in &rows {
-                states.push(row.try_get::<i64, _>(0)?);
+    pub(in crate::store) async fn settle_deliveries(
+        &mut self,
+        ids: impl IntoIterator<Item = (i64, Time)>,
+    ) -> Result<(), StoreError> {
+        for (id, now) in ids {
+            let mut state = DONE;
+            for open in [PENDING, FAILED] {
+                let found = self
+                    .dialect
+                    .query("SELECT 1 FROM delivery_names WHERE delivery = ? AND state = ? LIMIT 1")
+                    .bind(id)
+                    .bind(open)
+                    .fetch_optional(&mut *self.inner)
+                    .await?;
+                if found.is_some() {
+                    state = open;
+                    break;
+                }
             }
-            let has = |state: i16| states.contains(&i64::from(state));
-            let state = match (has(PENDING), has(FAILED)) {
-                (true, _) => PENDING,
-                (false, true) => FAILED,
-                (false, false) => DONE,
-            };
             self.dialect
-                .query("UPDATE deliveries SET state = ?, done_at = ? WHERE id = ?")
+                .query("UPDATE deliveries SET state = ?, done_at = ?, why = NULL WHERE id = ?")
                 .bind(state)
                 .bind((state == DONE).then_some(now.as_millis()))
-                .bind(*id)
+                .bind(id)
                 .execute(&mut *self.inner)
                 .await?;
         }
@@ -247,7 +277,8 @@ impl WriteTransaction {
         ] {
             self.dialect
                 .query(format!(
-                    "UPDATE {table} SET state = ?, next_at = 0 WHERE sink = ? AND {condition}"
+                    "UPDATE {table} SET state = ?, next_at = 0, why = NULL, failing_since = NULL \
+                     WHERE sink = ? AND {condition}"
                 ))
                 .bind(PENDING)
                 .bind(sink.as_str())

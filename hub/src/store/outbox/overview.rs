@@ -247,72 +247,72 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Lets a delivery that is not done be tried again at once, and lifts what holds back its sink;
-    /// `None`: there is no such delivery. Answers its sink.
-    pub async fn retry_delivery(&mut self, id: i64) -> Result<Option<SinkName>, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT sink, state FROM deliveries WHERE id = ?")
+    /// The sink of a delivery; `None`: there is no such delivery.
+    pub async fn delivery_sink(&mut self, id: i64) -> Result<Option<SinkName>, StoreError> {
+        self.dialect
+            .query("SELECT sink FROM deliveries WHERE id = ?")
             .bind(id)
             .fetch_optional(&mut *self.inner)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let sink = super::sinks::sink_name(&row, 0)?;
-        if DeliveryState::of(&row, 1)? == DeliveryState::Done {
-            return Ok(Some(sink));
-        }
-        self.must_commit = true;
-        self.dialect
-            .query("UPDATE deliveries SET state = ?, next_at = 0, attempts = 0 WHERE id = ?")
-            .bind(PENDING)
-            .bind(id)
-            .execute(&mut *self.inner)
-            .await?;
-        self.dialect
-            .query(
-                "UPDATE delivery_names SET state = ?, next_at = 0, attempts = 0 \
-                 WHERE delivery = ? AND state IN (?, ?)",
-            )
-            .bind(PENDING)
-            .bind(id)
-            .bind(PENDING)
-            .bind(FAILED)
-            .execute(&mut *self.inner)
-            .await?;
-        // What was refused as a whole is asked for once more as well.
-        self.set_sink_trouble(&sink, &super::SinkTrouble::default())
-            .await?;
-        Ok(Some(sink))
+            .await?
+            .map(|row| super::sinks::sink_name(&row, 0))
+            .transpose()
     }
 
-    /// Removes deliveries that are over and older than `before`, at most `limit`.
+    /// Lets a delivery that is not done be tried again at once, and lifts what holds back its sink.
+    pub async fn retry_delivery(&mut self, id: i64, sink: &SinkName) -> Result<(), StoreError> {
+        self.must_commit = true;
+        for statement in [
+            "UPDATE deliveries SET state = ?, next_at = 0, attempts = 0, why = NULL, \
+             failing_since = NULL WHERE id = ? AND state IN (?, ?)",
+            "UPDATE delivery_names SET state = ?, next_at = 0, attempts = 0, why = NULL, \
+             failing_since = NULL WHERE delivery = ? AND state IN (?, ?)",
+        ] {
+            self.dialect
+                .query(statement)
+                .bind(PENDING)
+                .bind(id)
+                .bind(PENDING)
+                .bind(FAILED)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        // What was refused as a whole is asked for once more as well.
+        self.set_sink_trouble(sink, &super::SinkTrouble::default())
+            .await
+    }
+
+    /// Removes the oldest deliveries, pending ones too, that were made before `before`: about `limit` of
+    /// them and of their hostnames. Answers how many went.
     pub async fn purge_deliveries(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+        // Ids grow with time, so the oldest are the first of the primary key.
         let rows = self
             .dialect
-            .query(
-                "SELECT id FROM deliveries WHERE state IN (?, ?) AND created_at < ? \
-                 ORDER BY id LIMIT ?",
-            )
-            .bind(DONE)
-            .bind(FAILED)
-            .bind(before.as_millis())
+            .query("SELECT id, created_at FROM deliveries ORDER BY id LIMIT ?")
             .bind(limit)
             .fetch_all(&mut *self.inner)
             .await?;
+        let (mut gone, mut names) = (0, 0);
         for row in &rows {
             let id: i64 = row.try_get(0)?;
+            let is_young = row.try_get::<i64, _>(1)? >= before.as_millis();
+            if is_young || names > limit.unsigned_abs() {
+                break;
+            }
             self.must_commit = true;
             for statement in [
                 "DELETE FROM delivery_names WHERE delivery = ?",
                 "DELETE FROM deliveries WHERE id = ?",
             ] {
-                self.dialect
+                let deleted = self
+                    .dialect
                     .query(statement)
                     .bind(id)
                     .execute(&mut *self.inner)
                     .await?;
+                names += deleted.rows_affected();
             }
+            gone += 1;
         }
-        Ok(rows.len() as u64)
+        Ok(gone)
     }
 }

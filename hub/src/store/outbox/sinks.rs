@@ -13,12 +13,14 @@ use crate::store::{Store, StoreError, WriteTransaction, optional_time, time};
 /// Whether changes are written down for a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// No hub has it any more, or it was cleaned.
+    /// No hub has it any more.
     Gone,
     /// It is told of changes.
     Active,
     /// What it published is being removed.
     Cleaning,
+    /// What it published was removed; it begins anew with the next start of a hub that has it.
+    Cleaned,
 }
 
 impl Activity {
@@ -27,6 +29,7 @@ impl Activity {
             Self::Gone => 0,
             Self::Active => 1,
             Self::Cleaning => 2,
+            Self::Cleaned => 3,
         }
     }
 }
@@ -108,6 +111,7 @@ fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
         active: match row.try_get::<i64, _>(4)? {
             1 => Activity::Active,
             2 => Activity::Cleaning,
+            3 => Activity::Cleaned,
             _ => Activity::Gone,
         },
         served_until: time(row, 5)?,
@@ -285,15 +289,26 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Writes when ledger and silos were last compared.
-    pub async fn set_reconciled(&mut self, sink: &SinkName, at: Time) -> Result<(), StoreError> {
+    /// Writes when ledger and silos were last compared. `after`: only if this stands there now.
+    pub async fn set_reconciled(
+        &mut self,
+        sink: &SinkName,
+        at: Time,
+        after: Option<Time>,
+    ) -> Result<(), StoreError> {
         self.must_commit = true;
-        self.dialect
-            .query("UPDATE sinks SET reconciled_at = ? WHERE name = ?")
+        let only = after.map_or("", |_| " AND reconciled_at = ?");
+        let mut query = self
+            .dialect
+            .query(format!(
+                "UPDATE sinks SET reconciled_at = ? WHERE name = ?{only}"
+            ))
             .bind(at.as_millis())
-            .bind(sink.as_str())
-            .execute(&mut *self.inner)
-            .await?;
+            .bind(sink.as_str());
+        if let Some(after) = after {
+            query = query.bind(after.as_millis());
+        }
+        query.execute(&mut *self.inner).await?;
         Ok(())
     }
 
@@ -302,7 +317,7 @@ impl WriteTransaction {
     pub async fn doubt_ledger(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
-            .query("UPDATE ledger SET claimed = published WHERE claimed IS NULL")
+            .query("UPDATE ledger SET claimed = coalesce(claimed, published), unsure = 3")
             .execute(&mut *self.inner)
             .await?;
         self.reconcile_sinks().await

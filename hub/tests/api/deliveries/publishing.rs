@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use silo_hub::deliver::sink::{Outcome, Publication, Standing, Trouble};
+use silo_hub::deliver::settings::SinkKind;
+use silo_hub::deliver::sink::{Outcome, Publication, Standing, Trouble, Unsure};
 use silo_hub::registry::{BeginPublishing, DoubtLedger, Publishing};
 use silo_hub::store::DueName;
 use silo_shared::silo::{Hostname, SiloId};
@@ -98,7 +99,8 @@ async fn changes_while_the_receiver_is_away_become_one() {
     assert_eq!(counts(&hub).await, [5, 0, 0]);
 
     hub.pass(1);
-    script.will([Outcome::Found(Standing::Nothing)]);
+    // Whoever was not tried yet comes first.
+    script.will([Outcome::Done, Outcome::Found(Standing::Nothing)]);
     desk.work().await;
     let asked = script.asked();
     let settle = publication("db", &["10.0.0.5"], claimed(&["10.0.0.1"]));
@@ -283,7 +285,7 @@ async fn what_a_crash_left_open_is_settled_before_anything_else_is_sent() {
         )],
     };
     let taken = open.registry.apply(begin()).await.unwrap();
-    assert!(matches!(taken, Publishing::Names { publications, .. } if publications.len() == 1));
+    assert!(matches!(taken, Publishing::Names { names, .. } if names.len() == 1));
     put(&hub, "db", "10.0.0.6").await;
 
     let (sink, script) = state_sink("dns");
@@ -316,6 +318,10 @@ async fn what_a_crash_left_open_is_settled_before_anything_else_is_sent() {
     let standing = Standing::Replacing {
         published: addresses(&["10.0.0.6"]),
         sent: addresses(&["10.0.0.7"]),
+        unsure: Unsure {
+            v4: true,
+            v6: false,
+        },
     };
     assert_eq!(script.asked(), [publication("db", &["10.0.0.6"], standing)]);
     assert_eq!(counts(&hub).await, [0, 0, 4]);
@@ -384,9 +390,128 @@ async fn what_was_there_before_the_sink_is_published_and_what_is_lost_is_set_rig
     sink.fingerprint = "for db alone".to_owned();
     let desk = Desk::begin(&open, "a", vec![sink]).await;
     desk.work().await;
+    let mut asked = script.asked();
+    asked.sort_by(|a, b| a.name.cmp(&b.name));
+    // Other settings may mean another receiver: nothing is sure to be there.
+    let web = publication("web", &[], claimed(&["10.0.0.6"]));
+    let db = publication("db", &["10.0.0.5"], claimed(&["10.0.0.5"]));
+    assert_eq!(asked, [db, web]);
+}
+
+#[tokio::test]
+async fn another_receiver_gets_everything_and_a_narrower_filter_only_takes_away() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, _) = state_sink("dns");
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    hub.put_silo("office", &[("db", "10.0.0.5"), ("web", "10.0.0.6")])
+        .await;
+    desk.work().await;
+    let (mut sink, script) = state_sink("dns");
+    sink.filter.hostnames = vec!["db".to_owned()];
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    desk.work().await;
+    let web = publication("web", &[], published(&["10.0.0.6"]));
+    assert_eq!(script.asked(), [web]);
+
+    let (mut sink, script) = state_sink("dns");
+    sink.filter.hostnames = vec!["db".to_owned()];
+    sink.fingerprint = "at another server".to_owned();
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    desk.work().await;
+    let db = || publication("db", &["10.0.0.5"], claimed(&["10.0.0.5"]));
     assert_eq!(
         script.asked(),
-        [publication("web", &[], published(&["10.0.0.6"]))]
+        [db()],
+        "though its ledger held it for published"
+    );
+
+    // Another kind under the same name has nothing of the first one's.
+    let (mut sink, script) = state_sink("dns");
+    sink.kind = SinkKind::Plesk;
+    sink.fingerprint = "another kind".to_owned();
+    put(&hub, "db", "10.0.0.5").await;
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    desk.work().await;
+    let both: Vec<_> = script
+        .asked()
+        .into_iter()
+        .map(|asked| asked.standing)
+        .collect();
+    assert_eq!(both, [claimed(&["10.0.0.5"]), claimed(&["10.0.0.6"])]);
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_is_not_forgotten_by_a_refusal_or_a_change_back() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("ddns");
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    put(&hub, "db", "10.0.0.5").await;
+    desk.work().await;
+    script.asked();
+    // The new address is sent and perhaps taken, but no answer comes.
+    script.will([Outcome::Retry(Trouble::of_name("no answer"))]);
+    put(&hub, "db", "10.0.0.6").await;
+    desk.work().await;
+    // Then it is refused: that says nothing of what was taken before.
+    script.will([Outcome::Refused(Trouble::of_name("nohost"))]);
+    hub.pass(10);
+    desk.work().await;
+    script.asked();
+    put(&hub, "db", "10.0.0.5").await;
+    script.will([Outcome::Retry(Trouble::of_name("no answer"))]);
+    desk.work().await;
+    hub.pass(10);
+    desk.work().await;
+    let asked = script.asked();
+    assert_eq!(asked.len(), 2, "put back, until it surely is: {asked:?}");
+    for asked in asked {
+        assert_eq!(asked.wanted, addresses(&["10.0.0.5"]));
+        let Standing::Replacing { unsure, .. } = asked.standing else {
+            panic!("{asked:?}");
+        };
+        assert!(unsure.v4 && !unsure.v6, "{unsure:?}");
+    }
+    desk.work().await;
+    assert_eq!(script.asked(), []);
+}
+
+#[tokio::test]
+async fn what_looks_like_the_receiver_s_trouble_may_be_that_of_one_name() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("dns");
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    hub.put_silo(
+        "office",
+        &[("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.3")],
+    )
+    .await;
+    let mut names = Vec::new();
+    script.will([away(), Outcome::Done, away(), Outcome::Done]);
+    for _ in 0..4 {
+        desk.work().await;
+        names.extend(script.asked().into_iter().map(|asked| asked.name));
+        hub.pass(10);
+    }
+    assert_eq!(names[..2], ["a.example", "b.example"], "{names:?}");
+    assert_eq!(counts(&hub).await, [0, 0, 1], "{names:?}");
+}
+
+#[tokio::test]
+async fn what_is_handed_over_is_asked_after_ever_less_often() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("plesk");
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    put(&hub, "db", "10.0.0.5").await;
+    script.will(std::iter::repeat_n(Outcome::Waiting, 100));
+    for _ in 0..60 {
+        desk.work().await;
+        hub.pass(1);
+    }
+    let asked = script.asked().len();
+    assert!((8..20).contains(&asked), "{asked} times in a minute");
+    assert_eq!(
+        deliveries(&hub, "state=pending").await[0]["why"],
+        json!(null)
     );
 }
 

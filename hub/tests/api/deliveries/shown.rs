@@ -87,7 +87,7 @@ async fn they_come_newest_first_by_state_and_sink_page_by_page() {
 }
 
 #[tokio::test]
-async fn what_is_over_goes_with_the_retention_and_what_is_owed_stays() {
+async fn deliveries_go_with_the_retention_whatever_became_of_them() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (dns, _) = state_sink("dns");
     let (hook, _) = event_sink("hook", Manner::default());
@@ -98,6 +98,9 @@ async fn what_is_over_goes_with_the_retention_and_what_is_owed_stays() {
     assert_eq!(counts(&hub).await, [1, 0, 1]);
     hub.pass(10);
     let before = hub.clock().now();
+    hub.put_silo("home", &[("nas", "10.1.0.5")]).await;
     open.registry.apply(PurgeOld { before }).await.unwrap();
-    assert_eq!(counts(&hub).await, [1, 0, 0]);
+    let left = deliveries(&hub, "").await;
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().all(|row| row["silo"] == "home"));
 }

@@ -119,6 +119,42 @@ async fn a_failing_message_keeps_its_id_and_its_place_and_is_given_up_at_last() 
 }
 
 #[tokio::test]
+async fn one_hostname_that_always_fails_starves_nobody() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = event_sink("hook", Manner::default());
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    let stuck = || Outcome::Retry(Trouble::of_name("no"));
+    // More than are looked at together.
+    for round in 0..600 {
+        let ip = format!("10.0.{}.{}", round / 250, round % 250 + 1);
+        hub.put_silo("office", &[("db", &ip)]).await;
+    }
+    hub.put_silo("home", &[("nas", "10.9.0.1")]).await;
+    script.will([stuck()]);
+    desk.work().await;
+    let told = script.told();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1][0].silo.as_str(), "home");
+}
+
+#[tokio::test]
+async fn a_message_that_looks_like_the_receiver_s_trouble_goes_behind_the_others() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = event_sink("hook", Manner::default());
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    hub.put_silo("home", &[("nas", "10.1.0.6")]).await;
+    script.will([Outcome::Retry(Trouble::of_sink("status 500"))]);
+    desk.work().await;
+    assert_eq!(script.told().len(), 1, "held back as a whole");
+    hub.pass(1);
+    desk.work().await;
+    let told = script.told();
+    let silos: Vec<_> = told.iter().map(|told| told[0].silo.as_str()).collect();
+    assert_eq!(silos, ["home", "office"]);
+}
+
+#[tokio::test]
 async fn a_burst_becomes_one_message() {
     let (hub, open) = TestHub::start_in_parts().await;
     let manner = Manner {
@@ -195,7 +231,7 @@ async fn silence_is_told_once_and_so_is_its_end() {
         retention_days: 400,
     };
     upkeep.write_down().await.unwrap();
-    hub.pass(20);
+    hub.pass(60);
     desk.work().await;
     let told = script.told();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -206,7 +242,7 @@ async fn silence_is_told_once_and_so_is_its_end() {
     assert_eq!(counts(&hub).await, [0, 0, 4]);
     // A record that is removed while it is not seen is told as removed, and then no more.
     hub.delete(path).await;
-    hub.pass(20);
+    hub.pass(60);
     desk.work().await;
     let told = script.told();
     assert_eq!((told.len(), told[0][0].kind), (1, EventKind::Change));
