@@ -5,17 +5,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use reqwest::Method;
 use serde_json::Value;
+use silo_e2e::dns::{DnsServer, Program, ZONE};
 use silo_e2e::postgres::Postgres;
 use silo_e2e::provider::{self, Provider};
 use silo_e2e::smtp::{Security, SmtpServer};
 use silo_e2e::webhook_receiver::{self, Message, Receiver};
-use silo_e2e::{Caller, Hub, PATIENCE, write_private};
+use silo_e2e::{Caller, Hub, PATIENCE, binary, write_private};
 
 /// A sink of the kind `webhook`.
 fn hook(folder: &Path, receiver: &Receiver) -> String {
@@ -45,6 +47,87 @@ fn mail(server: &SmtpServer) -> String {
          text: \"{{hostname}} {{old}} -> {{new}};\"\n",
         server.port()
     )
+}
+
+/// A sink of the kind `rfc2136`.
+fn dns(server: &DnsServer) -> String {
+    let own = format!("secret_file: {}/", server.folder().display());
+    let keys = server.sink().replace("secret_file: ", &own);
+    let keys: String = keys.lines().map(|line| format!("    {line}\n")).collect();
+    format!("  - name: dns\n    kind: rfc2136\n{keys}")
+}
+
+/// A Plesk that keeps its zone in a file, with the worker that the hub's sink hands its jobs to.
+struct Plesk {
+    folder: PathBuf,
+    worker: Child,
+}
+
+impl Plesk {
+    /// The zone `example.com` has these names. Runs as root, as Plesk does.
+    fn start(folder: &Path, hosts: &[String]) -> Self {
+        let folder = folder.join("plesk");
+        for name in ["", "zones", "spool", "spool/jobs", "spool/results", "state"] {
+            let path = folder.join(name);
+            std::fs::create_dir(&path).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, mode).unwrap();
+        }
+        let zone: String = hosts
+            .iter()
+            .map(|host| format!("{host}.example.com. A 10.255.0.1\n"))
+            .collect();
+        std::fs::write(folder.join("zones/example.com"), zone).unwrap();
+        let script = include_str!("../../hub/tests/plesk/fake_plesk.sh");
+        let script = script.replace("@HERE@", &folder.display().to_string());
+        let program = folder.join("plesk");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let worker = Command::new(binary("silo-hub"))
+            .args([
+                "plesk-worker",
+                "--owner",
+                "root",
+                "--domains",
+                "example.com",
+            ])
+            .arg("--spool")
+            .arg(folder.join("spool"))
+            .arg("--state")
+            .arg(folder.join("state"))
+            .arg("--plesk")
+            .arg(&program)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { folder, worker }
+    }
+
+    fn sink(&self) -> String {
+        let spool = self.folder.join("spool");
+        format!(
+            "  - name: plesk\n    kind: plesk\n    spool: {}\n    zone: example.com\n",
+            spool.display()
+        )
+    }
+
+    /// The address of a host in the zone.
+    fn address(&self, host: &str) -> Vec<IpAddr> {
+        let zone = std::fs::read_to_string(self.folder.join("zones/example.com")).unwrap();
+        let start = format!("{host}.example.com. A ");
+        let lines = zone.lines().filter_map(|line| line.strip_prefix(&start));
+        lines.map(|ip| ip.trim().parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Plesk {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is as well.
+        let _ = self.worker.kill();
+        let _ = self.worker.wait();
+    }
 }
 
 fn configure(folder: &Path, sinks: &[String]) {
@@ -215,7 +298,12 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let provider = Provider::start(&names);
     let smtp = SmtpServer::start(Security::None, false);
+    let server = DnsServer::start(Program::Bind);
+    let hosts: Vec<String> = (0..HOSTS).map(|host| format!("h{host}")).collect();
+    let plesk = Plesk::start(folder.path(), &hosts);
     let sinks = [
+        dns(&server),
+        plesk.sink(),
         hook(folder.path(), &receiver),
         ddns(folder.path(), &provider),
         mail(&smtp),
@@ -243,7 +331,7 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
     let caller = Caller::new(&hub, &token);
     settled(&caller).await;
     assert_eq!(deliveries(&caller, "state=failed").await, [] as [Value; 0]);
-    for sink in ["hook", "ddns", "mail"] {
+    for sink in ["hook", "ddns", "mail", "dns", "plesk"] {
         let done = deliveries(&caller, &format!("sink={sink}&state=done&limit=1000")).await;
         assert_eq!(done.len(), 1000, "{sink}");
     }
@@ -253,6 +341,9 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
     for (hostname, ip) in silo(&caller).await {
         let stands = provider.addresses(&format!("{hostname}.example.net"));
         assert_eq!(stands, [ip], "{hostname}");
+        let stands = server.lookup(&format!("{hostname}.{ZONE}"), "A");
+        assert_eq!(stands, [ip.to_string()], "{hostname}");
+        assert_eq!(plesk.address(&hostname), [ip], "{hostname}");
     }
     let repeats = provider
         .updates()

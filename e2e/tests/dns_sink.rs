@@ -9,7 +9,7 @@ mod trouble;
 use silo_e2e::dns::{DnsServer, KEYS, LOCAL_ZONE, Program, REVERSE, ZONE};
 use silo_hub::deliver::rfc2136::Rfc2136;
 use silo_hub::deliver::settings::SinkSettings;
-use silo_hub::deliver::sink::{Outcome, Publication, Reach, Standing, StateSink};
+use silo_hub::deliver::sink::{Outcome, Publication, Reach, Standing, StateSink, Unsure};
 use silo_hub::domain::time::Clock;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
@@ -130,6 +130,7 @@ async fn names_and_pointers_follow_the_silo(program: Program) {
     let standing = Standing::Replacing {
         published: second,
         sent: third,
+        unsure: Unsure::BOTH,
     };
     let gone = Addresses::default();
     assert_eq!(publish(&sink, "db", standing, gone).await, Outcome::Done);
@@ -213,6 +214,7 @@ async fn a_publication_that_was_cut_off_is_finished_or_settled(program: Program)
     let standing = Standing::Replacing {
         published: x,
         sent: y,
+        unsure: Unsure::BOTH,
     };
     assert_eq!(publish(&sink, "db", standing, y).await, Outcome::Done);
     assert_eq!(server.lookup(&db, "A"), ["192.0.2.21"]);

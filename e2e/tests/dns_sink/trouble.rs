@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use silo_e2e::dns::{DnsServer, OTHER_KEY, POLICY_ZONE, Program, ZONE};
 use silo_hub::deliver::rfc2136::Rfc2136;
-use silo_hub::deliver::sink::{Outcome, Reach, Standing};
+use silo_hub::deliver::sink::{Outcome, Reach, Standing, Unsure};
 use silo_hub::domain::time::Clock;
 
 use crate::relay::{Relay, Way};
@@ -127,6 +127,7 @@ async fn a_server_that_was_away_gets_it_when_it_is_back(program: Program) {
     let standing = Standing::Replacing {
         published: addresses("192.0.2.1"),
         sent: gone,
+        unsure: Unsure::BOTH,
     };
     assert_eq!(publish(&sink, "old", standing, wanted).await, Outcome::Done);
     assert_eq!(publish_first(&sink, "db", "192.0.2.1").await, Outcome::Done);
