@@ -1,10 +1,12 @@
 //! The Silo hub: stores silos of hostname/IP records and serves them over REST.
 //!
-//! The rooms, and who may call whom: `main` → [`run`] → [`http`], [`deliver`] → [`registry`], [`view`] →
-//! [`store`], [`revision`] → [`domain`] → `silo-shared`. Only [`store`] knows SQL, only [`registry`]
-//! writes, only `http/error.rs` maps errors to statuses, [`domain`] does no I/O.
+//! The rooms, and who may call whom: `main` → [`run`] → [`http`], [`compat`], [`deliver`] → [`registry`],
+//! [`view`] → [`store`], [`revision`] → [`domain`] → `silo-shared`. Only [`store`] knows SQL, only
+//! [`registry`] writes, only `http/error.rs` maps errors to statuses (foreign protocols say them in words
+//! of their own), [`domain`] does no I/O. [`compat`] asks [`http`] who calls, and nothing else.
 
 pub mod backup;
+pub mod compat;
 pub mod contact;
 pub mod data_dir;
 pub mod deliver;
@@ -135,8 +137,8 @@ async fn serve(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    let app =
-        http::router(hub.http(settings, key)).into_make_service_with_connect_info::<SocketAddr>();
+    let app = http::router(hub.http(settings, key), compat::routes())
+        .into_make_service_with_connect_info::<SocketAddr>();
     let stop = {
         let (handle, revision) = (handle.clone(), hub.revision.clone());
         async move {

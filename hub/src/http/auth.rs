@@ -1,4 +1,4 @@
-//! Who calls: the credential, and the rights that follow from its token.
+//! Who calls: the credential, and the rights that follow from its token. Foreign protocols ask here too.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::token_cache::CachedToken;
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     cached: Arc<CachedToken>,
     ip: IpAddr,
 }
@@ -33,19 +33,24 @@ const NO_SILO: ApiError = ApiError::NotFound("there is no such silo");
 
 impl Caller {
     /// The token that was shown.
-    pub(super) fn token(&self) -> &Token {
+    pub(crate) fn token(&self) -> &Token {
         &self.cached.known.token
     }
 
     /// Where the request came from.
-    pub(super) fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         self.ip
     }
 
-    /// Who asks for a change, for the history.
+    /// Who asks for a change by REST, for the history.
     pub(super) fn actor(&self) -> Actor {
+        self.actor_via(Via::Rest)
+    }
+
+    /// Who asks for a change, and by which way.
+    pub(crate) fn actor_via(&self, via: Via) -> Actor {
         Actor {
-            via: Via::Rest,
+            via,
             token: Some(self.token().id),
             client_ip: Some(self.ip),
         }
@@ -134,11 +139,29 @@ fn credential(headers: &HeaderMap, authorization: &[u8]) -> Option<Credential> {
         return Credential::parse(rest).ok();
     }
     if scheme.eq_ignore_ascii_case("basic") {
-        let pair = STANDARD.decode(rest).ok()?;
-        // The user name may be in any character set (RFC 7617 section 2), but holds no colon.
-        let colon = pair.iter().position(|byte| *byte == b':')?;
-        let password = std::str::from_utf8(&pair[colon + 1..]).ok()?;
-        return Credential::parse(password).ok();
+        let (_, password) = user_and_password(rest)?;
+        return Credential::parse(std::str::from_utf8(&password).ok()?).ok();
     }
     None
+}
+
+/// User name and password of Basic. The user name may be in any character set (RFC 7617 section 2),
+/// but holds no colon.
+fn user_and_password(encoded: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut user = STANDARD.decode(encoded).ok()?;
+    let colon = user.iter().position(|byte| *byte == b':')?;
+    let password = user.split_off(colon + 1);
+    user.truncate(colon);
+    Some((user, password))
+}
+
+/// The user name of Basic, which means nothing to REST; `None` also where it is not UTF-8.
+pub(crate) fn basic_user(headers: &HeaderMap) -> Option<String> {
+    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = authorization.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let (user, _) = user_and_password(rest.trim())?;
+    String::from_utf8(user).ok()
 }

@@ -54,7 +54,7 @@ pub enum ApiError {
 }
 
 /// How long a client should wait before it tries again after a 503, in seconds.
-const UNAVAILABLE_RETRY_AFTER: u64 = 5;
+pub(crate) const UNAVAILABLE_RETRY_AFTER: u64 = 5;
 
 impl ApiError {
     /// One wrong value.

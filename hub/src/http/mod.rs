@@ -1,16 +1,17 @@
-//! The REST interface: the router with its layers, and what handlers share. One file a resource.
+//! The REST interface: the router with its layers, and what handlers share. One file a resource. What
+//! foreign protocols need of it too, such as who calls and from where, is `pub(crate)`.
 
-mod auth;
+pub(crate) mod auth;
 mod bodies;
 mod client_ip;
 mod deliveries;
-mod error;
+pub(crate) mod error;
 mod failure_limit;
 mod history;
 mod open;
-mod origin;
+pub(crate) mod origin;
 mod records;
-mod request;
+pub(crate) mod request;
 mod silos;
 mod tokens;
 
@@ -66,8 +67,8 @@ pub struct Hub {
     pub trusted_proxies: TrustedProxies,
 }
 
-/// Every route.
-pub fn router(hub: Arc<Hub>) -> Router {
+/// Every route of REST and `foreign` ones, which share its layers.
+pub fn router(hub: Arc<Hub>, foreign: Router<Arc<Hub>>) -> Router {
     let routes = Router::new()
         .route("/", get(open::root))
         .route("/ping", get(open::ping).post(open::ping).put(open::ping))
@@ -89,6 +90,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/tokens/{token}", delete(tokens::revoke))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
+        .merge(foreign)
         .fallback(|| async { ApiError::NotFound("there is no such route") })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         // In one piece: each layer of a router costs an allocation a request.

@@ -8,12 +8,19 @@ use super::error::ApiError;
 /// Refuses a write with `Sec-Fetch-Site: cross-site` or with an `Origin` that is not this host.
 pub(super) fn refuse_foreign_write(request: &Parts) -> Result<(), ApiError> {
     let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if !reads && is_foreign(request) {
-        return Err(ApiError::Forbidden(
-            "a page of another site may not write here",
-        ));
+    if reads {
+        Ok(())
+    } else {
+        refuse_foreign(request)
     }
-    Ok(())
+}
+
+/// The same whatever the method, for routes that change something on `GET`.
+pub(crate) fn refuse_foreign(request: &Parts) -> Result<(), ApiError> {
+    let foreign = is_foreign(request);
+    (!foreign).then_some(()).ok_or(ApiError::Forbidden(
+        "a page of another site may not write here",
+    ))
 }
 
 fn is_foreign(request: &Parts) -> bool {

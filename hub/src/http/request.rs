@@ -243,7 +243,7 @@ impl FromRequest<Arc<Hub>> for LenientJsonBody {
 }
 
 /// The media type without its parameters, in lower case.
-fn content_type(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = headers
         .get(header::CONTENT_TYPE)?
         .to_str()
@@ -261,7 +261,8 @@ fn is_json(kind: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
+/// A body of bounded size, within a deadline.
+pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
     let declared = request.headers().get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {

@@ -17,6 +17,8 @@ use crate::domain::time::Time;
 pub enum Via {
     /// The REST interface.
     Rest,
+    /// A client that speaks dyndns2.
+    Dyndns2,
     /// The hub itself, of a record that was not seen for too long.
     Expiry,
     /// An export that was read in.
@@ -29,6 +31,7 @@ impl Via {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Rest => "rest",
+            Self::Dyndns2 => "dyndns2",
             Self::Expiry => "expiry",
             Self::Import => "import",
             Self::Revert => "revert",

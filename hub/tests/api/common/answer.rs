@@ -12,13 +12,24 @@ use super::text;
 /// A request in the making.
 pub(crate) struct Call {
     head: bool,
+    in_words: bool,
     request: RequestBuilder,
 }
 
 impl Call {
     /// A bare request.
     pub(super) fn new(head: bool, request: RequestBuilder) -> Self {
-        Self { head, request }
+        Self {
+            head,
+            in_words: false,
+            request,
+        }
+    }
+
+    /// In a foreign protocol, which says errors in words of its own.
+    pub(crate) fn in_words(mut self) -> Self {
+        self.in_words = true;
+        self
     }
 
     /// With one more header.
@@ -66,7 +77,7 @@ impl IntoFuture for Call {
                 headers: response.headers().clone(),
                 body: response.bytes().await.expect("the body comes").to_vec(),
             };
-            answer.check(self.head);
+            answer.check(self.head, self.in_words);
             answer
         })
     }
@@ -92,7 +103,7 @@ impl std::fmt::Debug for Answer {
 
 impl Answer {
     /// What holds for every answer of the hub.
-    fn check(&self, head: bool) {
+    fn check(&self, head: bool, in_words: bool) {
         assert_eq!(self.header("transfer-encoding"), None, "{self:?}");
         assert_eq!(self.header("content-encoding"), None, "{self:?}");
         if head {
@@ -107,7 +118,14 @@ impl Answer {
             let length = self.body.len().to_string();
             assert_eq!(self.header("content-length"), Some(&*length), "{self:?}");
         }
-        if self.status >= 400 && !head {
+        if in_words {
+            assert_eq!(
+                self.header("content-type"),
+                Some("text/plain; charset=utf-8"),
+                "{self:?}"
+            );
+            assert!(matches!(self.status, 200 | 401 | 503), "{self:?}");
+        } else if self.status >= 400 && !head {
             assert_eq!(
                 self.header("content-type"),
                 Some("application/problem+json"),

@@ -155,7 +155,7 @@ impl TestHub {
         let address = listener.local_addr().expect("it is bound");
         listener.set_nonblocking(true).expect("it can be set");
         let listener = tokio::net::TcpListener::from_std(listener).expect("it can be taken over");
-        let app = silo_hub::http::router(open.http(&settings, key))
+        let app = silo_hub::http::router(open.http(&settings, key), silo_hub::compat::routes())
             .into_make_service_with_connect_info::<SocketAddr>();
         let (stop, _) = oneshot::channel();
         let running = tokio::spawn(async move {

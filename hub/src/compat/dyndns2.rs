@@ -1,0 +1,173 @@
+//! `/nic/update` and `/v3/update`: dyndns2, as ddclient, inadyn, routers and the FRITZ!Box speak it.
+//!
+//! There is no standard; `docs/ddns-clients.md` tells users what this hub understands. The credential is
+//! the password of Basic, the user name may say the silo. Each host is a `SetRecord` of its own, so a
+//! request that fails half-way is simply sent again: what is done already is `nochg` then.
+
+mod reply;
+mod wish;
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use silo_shared::silo::{Hostname, SiloId};
+
+use crate::domain::change::AttributePatch;
+use crate::domain::precondition::Precondition;
+use crate::http::Hub;
+use crate::http::auth::{Caller, basic_user};
+use crate::http::error::ApiError;
+use crate::http::origin::refuse_foreign;
+use crate::http::request::{content_type, read};
+use crate::registry::{ApplyError, SetRecord};
+use crate::store::Via;
+use reply::{Reply, Word};
+use wish::{NoAddress, Params, Wish};
+
+/// The most hosts of a request.
+const MAX_HOSTS: usize = 20;
+
+/// `GET` or `POST`; every other method is refused, `HEAD` too.
+pub(super) async fn update(State(hub): State<Arc<Hub>>, request: Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::POST) {
+        let mut response = ApiError::MethodNotAllowed.into_response();
+        let allow = HeaderValue::from_static("GET,POST");
+        response.headers_mut().insert(ALLOW, allow);
+        return response;
+    }
+    match reply(&hub, request).await {
+        Ok(reply) => reply,
+        Err(error) => Reply::from(error),
+    }
+    .into_response()
+}
+
+async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    // A page could make a browser send this with the password it keeps.
+    refuse_foreign(&parts)?;
+    let caller = Caller::from_request_parts(&mut parts, hub).await?;
+    let Some(silo) = silo(hub, &caller, basic_user(&parts.headers)).await? else {
+        return Ok(Reply::BadAuth);
+    };
+    let is_form = content_type(&parts.headers)
+        .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
+    let uri = parts.uri.clone();
+    let body = match parts.method {
+        Method::POST if is_form => read(Request::from_parts(parts, body)).await?,
+        _ => axum::body::Bytes::new(),
+    };
+    let mut params = Params::default();
+    params.add(uri.query().unwrap_or("").as_bytes());
+    params.add(&body);
+    let hostnames = params.hostnames();
+    if hostnames.is_empty() {
+        return Ok(Reply::NoHostname);
+    }
+    if hostnames.len() > MAX_HOSTS {
+        return Ok(Reply::TooManyHostnames);
+    }
+    let update = Update {
+        hub,
+        caller: &caller,
+        silo: &silo,
+        wish: Wish::read(&params, caller.ip()),
+    };
+    let mut words = Vec::with_capacity(hostnames.len());
+    for hostname in hostnames {
+        words.push(update.host(hostname).await?);
+    }
+    Ok(Reply::Hosts(words))
+}
+
+/// The silo that the request is about; `None`: nothing says it.
+async fn silo(
+    hub: &Hub,
+    caller: &Caller,
+    user: Option<String>,
+) -> Result<Option<SiloId>, ApiError> {
+    let token = caller.token();
+    let plain = |pattern: &String| SiloId::parse(pattern).ok();
+    if let [only] = token.spec.silos.as_slice()
+        && let Some(id) = plain(only)
+    {
+        return Ok(Some(id));
+    }
+    let named = user.and_then(|user| SiloId::parse(&user).ok());
+    let Some(id) = named.filter(|id| token.may_write(id)) else {
+        return Ok(None);
+    };
+    // A glob must not make a silo of every mistyped user name.
+    let is_known = token
+        .spec
+        .silos
+        .iter()
+        .filter_map(plain)
+        .any(|silo| silo == id)
+        || hub
+            .store
+            .silo_head(&id)
+            .await?
+            .is_some_and(|head| !head.deleted);
+    Ok(is_known.then_some(id))
+}
+
+/// A request that may be carried out.
+struct Update<'a> {
+    hub: &'a Hub,
+    caller: &'a Caller,
+    silo: &'a SiloId,
+    wish: Result<Wish, NoAddress>,
+}
+
+impl Update<'_> {
+    async fn host(&self, text: &str) -> Result<Word, ApiError> {
+        let Ok(hostname) = Hostname::parse(text) else {
+            return Ok(Word::NotFqdn);
+        };
+        if !self.caller.token().may_write_record(self.silo, &hostname) {
+            return Ok(Word::NoHost);
+        }
+        let before = self.hub.store.record(self.silo, &hostname).await?;
+        let suffix: Option<Ipv6Addr> = before
+            .as_ref()
+            .and_then(|record| record.attributes.ipv6_suffix);
+        let addresses = match self.wish.and_then(|wish| wish.addresses(suffix)) {
+            Ok(addresses) => addresses,
+            Err(why) => return Ok(self.dnserr(&hostname, &why)),
+        };
+        let command = SetRecord {
+            actor: self.caller.actor_via(Via::Dyndns2),
+            id: self.silo.clone(),
+            hostname: hostname.clone(),
+            addresses,
+            attributes: AttributePatch::default(),
+            precondition: Precondition::default(),
+        };
+        match self.hub.registry.apply(command).await {
+            // The revision at which the record changed stands still if it did not.
+            Ok(written)
+                if before.is_some_and(|before| before.revision == written.record.revision) =>
+            {
+                Ok(Word::NoChange(addresses))
+            }
+            Ok(_) => Ok(Word::Good(addresses)),
+            Err(ApplyError::Refused(refusal)) => Ok(self.dnserr(&hostname, &refusal)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The protocol has no word for what is wrong, so the log says it.
+    fn dnserr(&self, hostname: &Hostname, why: &dyn std::fmt::Display) -> Word {
+        tracing::info!(
+            silo = %self.silo,
+            token_id = %self.caller.token().id,
+            "dyndns2: {hostname} is not set: {why}"
+        );
+        Word::DnsErr
+    }
+}

@@ -1,0 +1,367 @@
+//! What an update asks for: hostnames, and for each the addresses it shall have. Pure.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::Ipv6Net;
+use silo_shared::silo::{Addresses, Family, check_address, parse_address};
+use thiserror::Error;
+use url::form_urlencoded;
+
+/// The parameters that hold whole addresses, each perhaps several, separated by commas.
+const ADDRESSES: [&str; 3] = ["myip", "myipv6", "myip6"];
+
+/// The parameters of an update; those that nobody needs any more (`system`, `wildcard`, `mx`, `backmx`,
+/// `offline`) and unknown ones are ignored.
+#[derive(Debug, Default)]
+pub(super) struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Params<'a> {
+    /// Takes in a query, or a body of the form type.
+    pub(super) fn add(&mut self, form: &'a [u8]) {
+        self.0.extend(form_urlencoded::parse(form));
+    }
+
+    /// The values of a parameter, which may hold several each; empty ones are none.
+    fn values<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b str> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .flat_map(|(_, value)| value.split(','))
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// The hostnames as sent, in order.
+    pub(super) fn hostnames(&self) -> Vec<&str> {
+        self.values("hostname").collect()
+    }
+}
+
+/// Why an update names no address for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum NoAddress {
+    /// `myip`, `myipv6` or `myip6` holds something else.
+    #[error("myip, myipv6 or myip6 holds what is no address of a machine")]
+    Address,
+    /// Two addresses of one family.
+    #[error("two addresses of one family")]
+    Two,
+    /// `ip6lanprefix` is no network.
+    #[error("ip6lanprefix is no IPv6 network such as 2001:db8:1:2::/64")]
+    Prefix,
+    /// `suffix` is no host part.
+    #[error("suffix is not the host part of an IPv6 address, such as ::5")]
+    Suffix,
+    /// Nothing is left: a prefix for a host whose host part nobody knows, or a host part without prefix.
+    #[error(
+        "a prefix needs a host part (the record's ipv6_suffix, or suffix=), and a host part a prefix"
+    )]
+    Half,
+}
+
+/// The addresses that an update is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// Whole addresses.
+    whole: Addresses,
+    /// The prefix of the network that the hosts are in.
+    prefix: Option<Ipv6Net>,
+    /// The hosts' part in it, where the request says it.
+    suffix: Option<Ipv6Addr>,
+    /// Whether IPv6 is said by prefix, even if there is none at the moment.
+    by_prefix: bool,
+}
+
+impl Wish {
+    /// Reads the parameters; where they hold no address at all, the caller's is meant.
+    pub(super) fn read(params: &Params<'_>, caller: IpAddr) -> Result<Self, NoAddress> {
+        let mut whole = Addresses::default();
+        for text in ADDRESSES.iter().flat_map(|name| params.values(name)) {
+            let ip = parse_address(text).map_err(|_| NoAddress::Address)?;
+            if whole.set(ip).is_some_and(|other| other != ip) {
+                return Err(NoAddress::Two);
+            }
+        }
+        let mut prefixes = params.values("ip6lanprefix");
+        let prefix = prefixes
+            .next()
+            .map(|text| text.parse::<Ipv6Net>().map_err(|_| NoAddress::Prefix))
+            .transpose()?;
+        if prefixes.next().is_some() {
+            return Err(NoAddress::Prefix);
+        }
+        let mut suffixes = params.values("suffix");
+        let suffix = suffixes
+            .next()
+            .map(|text| text.parse().map_err(|_| NoAddress::Suffix))
+            .transpose()?;
+        if suffixes.next().is_some() || suffix.is_some_and(|ip: Ipv6Addr| ip.is_unspecified()) {
+            return Err(NoAddress::Suffix);
+        }
+        if whole.is_empty() && prefix.is_none() {
+            whole.set(check_address(caller).map_err(|_| NoAddress::Address)?);
+        }
+        Ok(Self {
+            whole,
+            prefix,
+            suffix,
+            by_prefix: suffix.is_some() || params.names("ip6lanprefix"),
+        })
+    }
+
+    /// The addresses of a host whose record has this host part. A host that has one never gets the IPv6
+    /// address of the device that asks, when the device speaks of the prefix.
+    pub(super) fn addresses(&self, stored: Option<Ipv6Addr>) -> Result<Addresses, NoAddress> {
+        let mut addresses = self.whole;
+        if self.by_prefix
+            && let Some(suffix) = self.suffix.or(stored)
+        {
+            addresses.v6 = None;
+            if let Some(prefix) = self.prefix {
+                let ip = check_address(IpAddr::V6(joined(prefix, suffix)));
+                // One that is an IPv4 address in disguise is nobody's.
+                let ip = ip.ok().filter(|ip| Family::of(*ip) == Family::V6);
+                addresses.set(ip.ok_or(NoAddress::Prefix)?);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(NoAddress::Half);
+        }
+        Ok(addresses)
+    }
+}
+
+/// The bits of the prefix, then those of the suffix.
+fn joined(prefix: Ipv6Net, suffix: Ipv6Addr) -> Ipv6Addr {
+    let bits = prefix.network().to_bits() | (suffix.to_bits() & prefix.hostmask().to_bits());
+    Ipv6Addr::from_bits(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLER: &str = "198.51.100.9";
+
+    fn read(query: &str) -> Result<Wish, NoAddress> {
+        let mut params = Params::default();
+        params.add(query.as_bytes());
+        Wish::read(&params, CALLER.parse().unwrap())
+    }
+
+    fn said(query: &str, stored: Option<&str>) -> Result<String, NoAddress> {
+        let stored = stored.map(|text| text.parse().unwrap());
+        read(query)?
+            .addresses(stored)
+            .map(|addresses| addresses.to_string())
+    }
+
+    #[test]
+    fn whole_addresses_come_by_any_parameter_and_none_means_the_caller() {
+        for (query, addresses) in [
+            ("", CALLER),
+            ("myip=", CALLER),
+            ("myip=&myipv6=&myip6=&ip6lanprefix=", CALLER),
+            ("myip=%20,%20", CALLER),
+            ("myip=192.0.2.1", "192.0.2.1"),
+            ("myip=2001:DB8:0::1", "2001:db8::1"),
+            ("myip=2001%3Adb8%3A%3A1", "2001:db8::1"),
+            ("myip=192.0.2.1,2001:db8::1", "192.0.2.1 2001:db8::1"),
+            ("myip=2001:db8::1,%20192.0.2.1,", "192.0.2.1 2001:db8::1"),
+            ("myip=192.0.2.1&myipv6=2001:db8::1", "192.0.2.1 2001:db8::1"),
+            ("myip=192.0.2.1&myip6=2001:db8::1", "192.0.2.1 2001:db8::1"),
+            ("myip=&myipv6=2001:db8::1", "2001:db8::1"),
+            ("myip6=2001:db8::1&myipv6=2001:db8::1", "2001:db8::1"),
+            ("myip=192.0.2.1&myip=192.0.2.1", "192.0.2.1"),
+            ("myip=::ffff:192.0.2.1", "192.0.2.1"),
+            ("myip=127.0.0.1", "127.0.0.1"),
+            (
+                "system=dyndns&myip=192.0.2.1&wildcard=ON&mx=a&backmx=NO&offline=NO",
+                "192.0.2.1",
+            ),
+        ] {
+            assert_eq!(said(query, None).as_deref(), Ok(addresses), "{query}");
+            // A machine that says its whole address means it, whatever its record's suffix.
+            if !query.contains("ip6lanprefix") {
+                assert_eq!(
+                    said(query, Some("::5")).as_deref(),
+                    Ok(addresses),
+                    "{query}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_put_before_the_suffix() {
+        let lan = "ip6lanprefix=2001:db8:1:2::/64";
+        for (query, stored, addresses) in [
+            (lan.to_owned(), Some("::5"), "2001:db8:1:2::5"),
+            (
+                lan.replace('/', "%2F").replace(':', "%3A"),
+                Some("::5"),
+                "2001:db8:1:2::5",
+            ),
+            (format!("{lan}&suffix=::6"), None, "2001:db8:1:2::6"),
+            (format!("{lan}&suffix=::6"), Some("::5"), "2001:db8:1:2::6"),
+            (format!("{lan}&suffix="), Some("::5"), "2001:db8:1:2::5"),
+            (
+                format!("{lan}&myip=192.0.2.1"),
+                Some("::5"),
+                "192.0.2.1 2001:db8:1:2::5",
+            ),
+            // The router's own addresses are for hosts without suffix.
+            (
+                format!("{lan}&myip=192.0.2.1,2001:db8::1"),
+                Some("::5"),
+                "192.0.2.1 2001:db8:1:2::5",
+            ),
+            (
+                format!("{lan}&myip=192.0.2.1,2001:db8::1"),
+                None,
+                "192.0.2.1 2001:db8::1",
+            ),
+            (format!("{lan}&myip=192.0.2.1"), None, "192.0.2.1"),
+            (
+                "ip6lanprefix=&myip=192.0.2.1&myipv6=2001:db8::1".to_owned(),
+                Some("::5"),
+                "192.0.2.1",
+            ),
+            (
+                "suffix=::6&myip=192.0.2.1&myipv6=2001:db8::1".to_owned(),
+                None,
+                "192.0.2.1",
+            ),
+            (
+                "ip6lanprefix=2001:db8:1::/48".to_owned(),
+                Some("::2:0:0:0:5"),
+                "2001:db8:1:2::5",
+            ),
+            (
+                "ip6lanprefix=2001:db8:1:ff00::/56".to_owned(),
+                Some("::12:0:0:0:5"),
+                "2001:db8:1:ff12::5",
+            ),
+            (
+                "ip6lanprefix=2001:db8:1:fff0::/60".to_owned(),
+                Some("::2:0:0:0:5"),
+                "2001:db8:1:fff2::5",
+            ),
+            // Bits of the suffix under the prefix, and of the prefix under the suffix, do not count.
+            (
+                "ip6lanprefix=2001:db8:1:2::9/64".to_owned(),
+                Some("fe80::1:2:3:5"),
+                "2001:db8:1:2:1:2:3:5",
+            ),
+            (
+                "ip6lanprefix=::/0".to_owned(),
+                Some("2001:db8::5"),
+                "2001:db8::5",
+            ),
+            (
+                "ip6lanprefix=2001:db8::7/128".to_owned(),
+                Some("::5"),
+                "2001:db8::7",
+            ),
+        ] {
+            assert_eq!(said(&query, stored).as_deref(), Ok(addresses), "{query}");
+        }
+    }
+
+    #[test]
+    fn every_length_of_prefix_keeps_its_bits_and_no_more() {
+        let (ones, zeros) = (Ipv6Addr::from_bits(u128::MAX), Ipv6Addr::from_bits(0));
+        for length in 0..=128_u8 {
+            let net = |ip| Ipv6Net::new(ip, length).unwrap();
+            assert_eq!(
+                joined(net(ones), zeros).to_bits().leading_ones(),
+                u32::from(length)
+            );
+            assert_eq!(
+                joined(net(zeros), ones).to_bits().leading_zeros(),
+                u32::from(length)
+            );
+            assert_eq!(joined(net(ones), ones), ones);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_named() {
+        for (query, stored, why) in [
+            ("myip=nonsense", None, NoAddress::Address),
+            ("myip=192.0.2.1,nonsense", None, NoAddress::Address),
+            ("myip=192.0.2.1%202001:db8::1", None, NoAddress::Address),
+            ("myip=0.0.0.0", None, NoAddress::Address),
+            ("myip=ff02::1", None, NoAddress::Address),
+            ("myip=fe80::1%25eth0", None, NoAddress::Address),
+            ("myip=2001:db8::1/64", None, NoAddress::Address),
+            ("myip=<ipaddr>", None, NoAddress::Address),
+            ("myip=192.0.2.1,192.0.2.2", None, NoAddress::Two),
+            ("myip=2001:db8::1&myipv6=2001:db8::2", None, NoAddress::Two),
+            ("ip6lanprefix=2001:db8::", Some("::5"), NoAddress::Prefix),
+            (
+                "ip6lanprefix=2001:db8::/129",
+                Some("::5"),
+                NoAddress::Prefix,
+            ),
+            ("ip6lanprefix=2001:db8::/-1", Some("::5"), NoAddress::Prefix),
+            ("ip6lanprefix=192.0.2.0/24", Some("::5"), NoAddress::Prefix),
+            ("ip6lanprefix=x&myip=192.0.2.1", None, NoAddress::Prefix),
+            (
+                "ip6lanprefix=2001:db8::/64,2001:db8:1::/64",
+                Some("::5"),
+                NoAddress::Prefix,
+            ),
+            ("ip6lanprefix=ff00::/8", Some("::5"), NoAddress::Prefix),
+            (
+                "ip6lanprefix=::/0",
+                Some("::ffff:192.0.2.1"),
+                NoAddress::Prefix,
+            ),
+            (
+                "ip6lanprefix=2001:db8::/64&suffix=5",
+                None,
+                NoAddress::Suffix,
+            ),
+            (
+                "ip6lanprefix=2001:db8::/64&suffix=::",
+                None,
+                NoAddress::Suffix,
+            ),
+            (
+                "ip6lanprefix=2001:db8::/64&suffix=192.0.2.1",
+                None,
+                NoAddress::Suffix,
+            ),
+            (
+                "ip6lanprefix=2001:db8::/64&suffix=::5,::6",
+                None,
+                NoAddress::Suffix,
+            ),
+            ("ip6lanprefix=2001:db8::/64", None, NoAddress::Half),
+            ("myip=&ip6lanprefix=2001:db8::/64", None, NoAddress::Half),
+            ("suffix=::5&myipv6=2001:db8::1", None, NoAddress::Half),
+            (
+                "ip6lanprefix=&myipv6=2001:db8::1",
+                Some("::5"),
+                NoAddress::Half,
+            ),
+        ] {
+            assert_eq!(said(query, stored), Err(why), "{query}");
+        }
+    }
+
+    #[test]
+    fn hostnames_come_in_order_and_empty_ones_are_none() {
+        let mut params = Params::default();
+        params.add(b"hostname=b,a,,%20c&myip=&hostname=d");
+        params.add(b"hostname=e");
+        assert_eq!(params.hostnames(), ["b", "a", "c", "d", "e"]);
+        assert!(Params::default().hostnames().is_empty());
+    }
+}
