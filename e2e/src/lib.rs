@@ -6,6 +6,7 @@ pub mod dns;
 pub mod http_server;
 pub mod postgres;
 pub mod provider;
+pub mod relay;
 pub mod smtp;
 pub mod webhook_receiver;
 
