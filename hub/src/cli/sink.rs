@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use silo_hub::deliver::Office;
 use silo_hub::deliver::settings::OpenSink;
-use silo_hub::deliver::sink::{SEND_DEADLINE, Sink, StateSink};
+use silo_hub::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
 use silo_hub::deliver::worker::{Round, Worker};
 use silo_hub::domain::sink::SinkName;
 use silo_hub::open_hub::{OpenError, OpenHub};
@@ -20,6 +20,8 @@ use silo_shared::silo::SiloId;
 
 use super::{Failure, say, with_hub};
 
+/// How long to wait for names that are not removed at once.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon to look again for what another worker does.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How many silos are read at once.
@@ -145,6 +147,11 @@ async fn adopt_silo(
                     open.kind.as_str()
                 )));
             }
+            Some(Err(trouble)) if trouble.reach == Reach::Name => {
+                eprintln!("silo-hub: {name}: {}", trouble.why);
+                others += 1;
+                continue;
+            }
             Some(Err(trouble)) => return Err(Failure::Failed(format!("{name}: {}", trouble.why))),
             Some(Ok(stands)) => stands,
         };
@@ -208,6 +215,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     let owner = random_name().map_err(OpenError::from)?;
     let open = Arc::new(open);
     let worker = Worker::new(office, Arc::clone(&open), owner);
+    let begun = Instant::now();
     loop {
         let round = worker
             .round()
@@ -216,37 +224,36 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         if round == Round::Again {
             continue;
         }
-        if hub.store.next_name(&name).await?.is_none() {
+        let left = still_published(hub, &open).await?;
+        if left == 0 {
             break;
         }
         // Another worker is at it, or the receiver wants time, or is away.
         let known = hub.store.sink(&name).await?;
-        if let Some(why) = known.and_then(|sink| sink.why) {
+        let why = known.and_then(|sink| sink.why);
+        if why.is_some() || begun.elapsed() > PATIENCE {
+            let why = why.unwrap_or_else(|| format!("see /deliveries?sink={name}"));
             return Err(Failure::Failed(format!(
-                "{name}: not everything is removed yet ({why}); a running hub goes on, or run this again"
+                "{name}: {left} names are not removed yet ({why}); a running hub goes on, or run this again"
             )));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    let left = async {
-        let mut left = 0;
-        for silo in hub.store.ledger_silos(&name).await? {
-            let rows = hub.store.ledger_of_silo(&name, &silo).await?;
-            left += rows.iter().filter(|row| is_named_so(&open, row)).count();
-        }
-        Ok::<_, Failure>(left)
-    };
-    let left = left.await?;
-    if left > 0 {
-        return Err(Failure::Failed(format!(
-            "{name}: {left} names were refused and are not removed: see /deliveries?sink={name}"
-        )));
     }
     hub.registry.apply(EndCleaning(name.clone())).await?;
     say(format_args!(
         "{names} names removed, {others} left; take {name} out of the configuration before a hub starts again"
     ))?;
     Ok(())
+}
+
+/// How many names of the sink stand in the ledger still.
+async fn still_published(hub: &OpenHub, open: &OpenSink) -> Result<usize, Failure> {
+    let mut left = 0;
+    for silo in hub.store.ledger_silos(&open.name).await? {
+        let rows = hub.store.ledger_of_silo(&open.name, &silo).await?;
+        left += rows.iter().filter(|row| is_named_so(open, row)).count();
+    }
+    Ok(left)
 }
 
 /// Whether a sink would call the record so under its present settings.
