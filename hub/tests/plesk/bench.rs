@@ -92,10 +92,14 @@ impl Bench {
         }
     }
 
-    /// The fake's process that hangs, or hung last.
-    pub(crate) fn blocked(&self) -> Option<Pid> {
-        let id = fs::read_to_string(self.path("blocked")).ok()?;
-        Some(Pid::from_raw(id.trim().parse().unwrap()).unwrap())
+    /// The fake that hangs, or hung last: its process, and the one that it waits for.
+    pub(crate) fn blocked(&self) -> Option<[Pid; 2]> {
+        let ids = fs::read_to_string(self.path("blocked")).ok()?;
+        let pids: Vec<Pid> = ids
+            .split_whitespace()
+            .map(|id| Pid::from_raw(id.parse().unwrap()).unwrap())
+            .collect();
+        Some(pids.try_into().unwrap())
     }
 
     /// The commands that Plesk was given, without `bin dns`, since last asked. None was out of order.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Plesk's `bin dns`, as far as it is used here. Zones are files of lines as --info prints them.
-# A file `fail--add` makes that command fail, `block--add` makes it hang, and so on.
+# A file `fail--add` makes that command fail, `block--add` makes it hang,
+# `ignore--add` lets it end well with nothing done, and so on.
 here=@HERE@
 wrong() {
     echo "$1" >>"$here/wrong"
@@ -19,9 +20,10 @@ if [ -e "$here/fail$verb" ]; then
     exit 1
 fi
 if [ -e "$here/block$verb" ]; then
-    echo $$ >"$here/blocked.new"
+    (while [ -e "$here/block$verb" ]; do sleep 0.05; done) &
+    echo "$$ $!" >"$here/blocked.new"
     mv "$here/blocked.new" "$here/blocked"
-    while [ -e "$here/block$verb" ]; do sleep 0.05; done
+    wait
 fi
 if [ ! -f "$file" ]; then
     echo "Domain $zone does not exist" >&2
@@ -49,6 +51,7 @@ case $5:$8 in
 -aaaa:*:*) type=AAAA ;;
 *) wrong "family: $*" ;;
 esac
+if [ -e "$here/ignore$verb" ]; then exit 0; fi
 line="${6:+$6.}$zone. $type $8"
 if [ "$verb" = --add ]; then
     if grep -qxF -e "$line" "$file"; then

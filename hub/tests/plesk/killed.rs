@@ -22,7 +22,7 @@ fn killed_in_between() -> Bench {
     worker.signal(Signal::KILL);
     assert_eq!(worker.end().code, None, "killed");
     // Plesk's own command dies with the machine, say.
-    rustix::process::kill_process(bench.blocked().unwrap(), Signal::KILL).unwrap();
+    rustix::process::kill_process(bench.blocked().unwrap()[0], Signal::KILL).unwrap();
     assert!(bench.at_plesk(NAME).is_empty(), "the gap");
     bench.switch("block--add", false);
     bench.calls();

@@ -61,9 +61,11 @@ fn a_signal_waits_for_the_command_that_runs() {
         "{}",
         ran.stderr
     );
-    wait_until("plesk is gone", || {
-        rustix::process::test_kill_process(bench.blocked().unwrap()).is_err()
-    });
+    for pid in bench.blocked().unwrap() {
+        wait_until("plesk is gone, with all that it started", || {
+            rustix::process::test_kill_process(pid).is_err()
+        });
+    }
     bench.switch("block--add", false);
     bench.once();
     assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.6"]);

@@ -215,6 +215,11 @@ fn a_name_that_we_took_away_may_come_back_but_not_one_that_somebody_else_took_aw
     let refused = bench.round(name, "10.0.0.7", Standing::Nothing);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     assert!(bench.at_plesk(name).is_empty());
+    // Nor is the address that somebody puts there afterwards, even if it was ours once.
+    bench.set_zone(&["db.example.com. A 10.0.0.6"]);
+    assert_eq!(bench.round(name, "", Standing::Nothing), Outcome::Done);
+    assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
+    bench.calls();
 }
 
 #[test]
@@ -286,6 +291,30 @@ fn a_plesk_that_fails_is_told_and_asked_again_later() {
         Outcome::Done
     );
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
+    bench.calls();
+}
+
+#[test]
+fn a_plesk_that_ends_well_without_doing_it_is_not_believed() {
+    let bench = Bench::new();
+    for verb in ["ignore--add", "ignore--del"] {
+        bench.switch(verb, true);
+        bench.publish("db.example.com", "10.0.0.6", Standing::Nothing);
+        assert_eq!(bench.work(&["--once"]).code, Some(1));
+        let outcome = bench.publish("db.example.com", "10.0.0.6", Standing::Nothing);
+        let Outcome::Retry(trouble) = outcome else {
+            panic!("{verb}: {outcome:?}");
+        };
+        assert_eq!(trouble.reach, Reach::Name);
+        assert_eq!(
+            trouble.why,
+            "plesk ended well, but does not show what it was told"
+        );
+        bench.switch(verb, false);
+        bench.set_zone(&["db.example.com. A 10.0.0.5"]);
+    }
+    let done = bench.round("db.example.com", "10.0.0.6", Standing::Nothing);
+    assert_eq!(done, Outcome::Done);
     bench.calls();
 }
 
