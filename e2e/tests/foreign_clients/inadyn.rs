@@ -81,13 +81,15 @@ impl Staying {
     fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            // Before the log is read: what it said last stands there then.
+            let ended = self.child.try_wait().unwrap();
             let log = std::fs::read(&self.log).unwrap();
             let log = String::from_utf8_lossy(&log[self.read..]).into_owned();
             if let Some(at) = log.find(text) {
                 self.read += at + text.len();
                 return;
             }
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = ended {
                 panic!("inadyn ended with {status} before it said {text:?}:\n{log}");
             }
             assert!(Instant::now() < deadline, "no {text:?} in:\n{log}");
