@@ -4,6 +4,7 @@
 mod plesk_worker;
 mod sink;
 mod transfer;
+mod update_key;
 
 use std::fmt;
 use std::io::Write;
@@ -27,6 +28,7 @@ use silo_shared::program::{self, start_logging};
 
 use sink::SinkCommand;
 use transfer::SiloCommand;
+use update_key::UpdateKeyCommand;
 
 /// Stores silos of hostname/IP records and serves them over REST
 #[derive(Debug, Parser)]
@@ -53,6 +55,9 @@ enum Command {
     /// Make, list and revoke tokens; a running hub notices at once
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, list and revoke update keys: secret URLs that set one record
+    #[command(subcommand)]
+    UpdateKey(UpdateKeyCommand),
     /// Carry whole silos; a running hub notices at once
     #[command(subcommand)]
     Silo(SiloCommand),
@@ -109,7 +114,7 @@ enum TokenCommand {
     /// Revoke a token
     Revoke {
         /// The token's id, the middle part of the credential
-        #[arg(value_parser = |text: &str| TokenId::parse(text).map_err(|_| "a token id has 10 characters of a-z and 0-9"))]
+        #[arg(value_parser = parse_id)]
         id: TokenId,
     },
 }
@@ -118,6 +123,10 @@ enum TokenCommand {
 enum KeyCommand {
     /// Make a new hub key; signing tokens must be made anew, Bearer and Basic go on
     Reset,
+}
+
+fn parse_id(text: &str) -> Result<TokenId, &'static str> {
+    TokenId::parse(text).map_err(|_| "an id has 10 characters of a-z and 0-9")
 }
 
 fn parse_time(text: &str) -> Result<Time, &'static str> {
@@ -233,6 +242,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
         Command::Token(TokenCommand::List | TokenCommand::Revoke { .. })
+        | Command::UpdateKey(UpdateKeyCommand::List | UpdateKeyCommand::Revoke { .. })
         | Command::Silo(SiloCommand::Revert { .. } | SiloCommand::Export { .. })
             if let Some(file) = missing_file(&settings) =>
         {
@@ -242,6 +252,12 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             )))
         }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
+        Command::UpdateKey(command) => {
+            with_hub(settings, async |hub| {
+                update_key::update_key(hub, command).await
+            })
+            .await
+        }
         Command::Silo(command) => transfer::silo(settings, command).await,
         Command::Sink(command) => sink::sink(settings, command).await,
         Command::Backup { file } => transfer::back_up(&settings, &file).await,

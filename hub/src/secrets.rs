@@ -12,7 +12,8 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::domain::token::CredentialHash;
-use crate::store::SealedKey;
+use crate::domain::update_key::RawKey;
+use crate::store::{KeyHash, SealedKey};
 
 /// What a token's signing key is derived from the credential with.
 const SIGNING_KEY_CONTEXT: &[u8] = b"silo http-signature v1";
@@ -46,6 +47,18 @@ pub fn random_number() -> u64 {
 
 /// A new credential: a random id and 256 random bits.
 pub fn new_credential() -> Result<Credential, NoRandomness> {
+    let id = random_id()?;
+    let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    Ok(Credential::parse(&format!("silo_{id}_{secret}")).expect("it is made to the form"))
+}
+
+/// A new update key: 128 random bits in 22 characters of a URL.
+pub fn new_update_key() -> Result<String, NoRandomness> {
+    random::<16>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// A random id of a token or an update key.
+pub fn random_id() -> Result<TokenId, NoRandomness> {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut id = String::with_capacity(TokenId::LENGTH);
     while id.len() < TokenId::LENGTH {
@@ -54,8 +67,7 @@ pub fn new_credential() -> Result<Credential, NoRandomness> {
         id.extend(letters.map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
     }
     id.truncate(TokenId::LENGTH);
-    let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
-    Ok(Credential::parse(&format!("silo_{id}_{secret}")).expect("it is made to the form"))
+    Ok(TokenId::parse(&id).expect("it is made to the form"))
 }
 
 /// What the hub keeps to recognise a credential.
@@ -115,6 +127,11 @@ impl HubKey {
         mac.update(&[0]);
         mac.update(text.as_bytes());
         hex(mac.sign().as_ref())
+    }
+
+    /// What an update key is stored and found by.
+    pub fn update_key_hash(&self, key: &RawKey) -> KeyHash {
+        KeyHash(self.keyed_hash("silo update key v1", key.expose()))
     }
 
     /// Derives a token's signing key and seals it, bound to the token's id:

@@ -9,3 +9,4 @@ pub mod precondition;
 pub mod sink;
 pub mod time;
 pub mod token;
+pub mod update_key;

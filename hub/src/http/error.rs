@@ -221,6 +221,8 @@ impl From<Refusal> for ApiError {
             Refusal::NoSilo => Self::NotFound("there is no such silo"),
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
+            Refusal::NoUpdateKey => Self::NotFound("there is no such update key"),
+            Refusal::KeyTaken => Self::invalid("/key", refusal),
             Refusal::NoSink => Self::NotFound("there is no such sink"),
             Refusal::SinkGone => Self::NotFound("no hub has this delivery's sink any more"),
             Refusal::NoDelivery => Self::NotFound("there is no such delivery"),

@@ -18,6 +18,7 @@ mod silos;
 mod sinks;
 mod telling;
 mod tokens;
+mod update_keys;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -56,6 +57,7 @@ pub use tokens::{
     AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ProveWritable, ResetKey, RevokeToken,
     WriteDownUse,
 };
+pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 
 /// The most commands that share one transaction.
 const BATCH: usize = 256;
@@ -88,6 +90,12 @@ pub enum Refusal {
     /// `If-Match` or `If-None-Match` does not hold.
     #[error("the stored state is not the one that If-Match or If-None-Match asks for")]
     Precondition,
+    /// There is no such update key.
+    #[error("there is no such update key")]
+    NoUpdateKey,
+    /// Another update key is the same.
+    #[error("this update key is there already: choose another")]
+    KeyTaken,
     /// There is no such sink.
     #[error("there is no such sink")]
     NoSink,

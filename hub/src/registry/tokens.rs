@@ -121,11 +121,12 @@ impl Command for AdoptKey {
 impl Command for ResetKey {
     type Outcome = ();
 
-    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         transaction
             .set_fact(KEY_FINGERPRINT, &self.fingerprint)
             .await?;
         transaction.forget_signing_keys().await?;
+        transaction.revoke_update_keys(now).await?;
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub enum Via {
     Rest,
     /// A client that speaks dyndns2.
     Dyndns2,
+    /// A call with an update key.
+    Sftdyn,
     /// The hub itself, of a record that was not seen for too long.
     Expiry,
     /// An export that was read in.
@@ -32,6 +34,7 @@ impl Via {
         match self {
             Self::Rest => "rest",
             Self::Dyndns2 => "dyndns2",
+            Self::Sftdyn => "sftdyn",
             Self::Expiry => "expiry",
             Self::Import => "import",
             Self::Revert => "revert",

@@ -47,6 +47,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "unseen",
         include_str!("../../../migrations/0012_unseen.sql"),
     ),
+    (
+        "update_keys",
+        include_str!("../../../migrations/0013_update_keys.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

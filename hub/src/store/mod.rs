@@ -16,6 +16,7 @@ mod snapshot;
 mod tokens;
 mod transfer;
 mod unwritten;
+mod update_keys;
 mod watch;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
 pub use tokens::{KnownToken, SealedKey};
 use unwritten::Unwritten;
+pub use update_keys::KeyHash;
 pub use watch::CommitWatch;
 
 /// Locks the revision counter and changes nothing.

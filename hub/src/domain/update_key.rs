@@ -1,0 +1,99 @@
+//! Update keys: what sftdyn puts behind the slash of a URL, path and query as they are.
+
+use std::fmt::Write;
+
+use silo_shared::credential::{Secret, TokenId};
+use silo_shared::silo::{Hostname, SiloId};
+use thiserror::Error;
+
+use super::time::Time;
+
+/// From how many characters on a key that people chose is taken without asking.
+pub const STRONG: usize = 16;
+/// The longest key, in bytes as it travels.
+const LONGEST: usize = 1024;
+
+/// A key as it travels: printable ASCII without blanks, everything else percent-encoded. Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawKey(Secret);
+
+/// A text can't be an update key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidKey {
+    /// Nothing at all.
+    #[error("an update key has at least one character")]
+    Empty,
+    /// Too much.
+    #[error("an update key has at most 1024 bytes")]
+    TooLong,
+    /// What a client never sends.
+    #[error("'#' begins a fragment, which clients do not send: write %23")]
+    Fragment,
+}
+
+impl RawKey {
+    /// Takes the bytes of a target, or of a command line. What is not printable ASCII is
+    /// percent-encoded (RFC 3986 section 2.1, upper-case digits); nothing is decoded.
+    pub fn of(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        let mut text = String::with_capacity(bytes.len());
+        for byte in bytes {
+            match byte {
+                b'#' => return Err(InvalidKey::Fragment),
+                b'!'..=b'~' => text.push(char::from(*byte)),
+                _ => write!(text, "%{byte:02X}").expect("writing to a String never fails"),
+            }
+        }
+        match text.len() {
+            0 => Err(InvalidKey::Empty),
+            1..=LONGEST => Ok(Self(Secret::new(text))),
+            _ => Err(InvalidKey::TooLong),
+        }
+    }
+
+    /// The key, for the one place that hashes or shows it.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// Whether it is long enough not to be guessed.
+    pub fn is_strong(&self) -> bool {
+        self.expose().len() >= STRONG
+    }
+}
+
+/// What an update key is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateKey {
+    /// Its id, by which it is listed and revoked.
+    pub id: TokenId,
+    /// The silo that it writes to.
+    pub silo: SiloId,
+    /// The one record that it sets.
+    pub hostname: Hostname,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_travel_undecoded_and_in_printable_ascii() {
+        for (bytes, key) in [
+            (b"abc".as_slice(), "abc"),
+            (b"a/b?c=d,e&f", "a/b?c=d,e&f"),
+            (b"a%2Fb", "a%2Fb"),
+            ("ä b".as_bytes(), "%C3%A4%20b"),
+            (b"\x00\x7f", "%00%7F"),
+        ] {
+            assert_eq!(RawKey::of(bytes).unwrap().expose(), key);
+        }
+        assert_eq!(RawKey::of(b""), Err(InvalidKey::Empty));
+        assert_eq!(RawKey::of(b"a#b"), Err(InvalidKey::Fragment));
+        assert_eq!(RawKey::of(&[b'a'; 1025]), Err(InvalidKey::TooLong));
+        assert!(!format!("{:?}", RawKey::of(b"hush-hush").unwrap()).contains("hush"));
+        assert!(RawKey::of(b"0123456789abcdef").unwrap().is_strong());
+        assert!(!RawKey::of(b"0123456789abcde").unwrap().is_strong());
+    }
+}

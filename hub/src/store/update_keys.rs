@@ -1,0 +1,113 @@
+//! Update keys, as keyed hashes.
+
+use silo_shared::credential::TokenId;
+use sqlx::any::AnyRow;
+
+use super::{Store, StoreError, WriteTransaction, hostname, silo_id, time};
+use crate::domain::time::Time;
+use crate::domain::update_key::UpdateKey;
+use sqlx::Row;
+
+/// What an update key hashes to under the hub's key: 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHash(pub String);
+
+const BY_HASH: &str = "SELECT id, silo, hostname, created_at FROM update_keys \
+     WHERE key_hash = ? AND revoked_at IS NULL";
+
+fn update_key(row: &AnyRow) -> Result<UpdateKey, StoreError> {
+    Ok(UpdateKey {
+        id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("update key"))?,
+        silo: silo_id(row, 1)?,
+        hostname: hostname(row, 2)?,
+        created_at: time(row, 3)?,
+    })
+}
+
+impl Store {
+    /// The update key that hashes to this, unless it was revoked.
+    pub async fn update_key(&self, hash: &KeyHash) -> Result<Option<UpdateKey>, StoreError> {
+        self.dialect
+            .query(BY_HASH)
+            .bind(hash.0.as_str())
+            .fetch_optional(&self.readers)
+            .await?
+            .as_ref()
+            .map(update_key)
+            .transpose()
+    }
+
+    /// Every update key that was not revoked, oldest first.
+    pub async fn update_keys(&self) -> Result<Vec<UpdateKey>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT id, silo, hostname, created_at FROM update_keys \
+                 WHERE revoked_at IS NULL ORDER BY created_at, id",
+            )
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(update_key)
+            .collect()
+    }
+}
+
+impl WriteTransaction {
+    /// The update key that hashes to this, unless it was revoked.
+    pub async fn update_key(&mut self, hash: &KeyHash) -> Result<Option<UpdateKey>, StoreError> {
+        self.dialect
+            .query(BY_HASH)
+            .bind(hash.0.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?
+            .as_ref()
+            .map(update_key)
+            .transpose()
+    }
+
+    /// Adds an update key.
+    pub async fn insert_update_key(
+        &mut self,
+        key: &UpdateKey,
+        hash: &KeyHash,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "INSERT INTO update_keys (id, key_hash, silo, hostname, created_at) \
+                 VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(key.id.as_str())
+            .bind(hash.0.as_str())
+            .bind(key.silo.as_str())
+            .bind(key.hostname.as_str())
+            .bind(key.created_at.as_millis())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Revokes an update key; false when there is none that counts.
+    pub async fn revoke_update_key(&mut self, id: TokenId, now: Time) -> Result<bool, StoreError> {
+        let updated = self
+            .dialect
+            .query("UPDATE update_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(now.as_millis())
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        let revoked = updated.rows_affected() > 0;
+        self.must_commit |= revoked;
+        Ok(revoked)
+    }
+
+    /// Revokes every update key, since the key that their hashes were made with is gone.
+    pub async fn revoke_update_keys(&mut self, now: Time) -> Result<(), StoreError> {
+        self.dialect
+            .query("UPDATE update_keys SET revoked_at = ? WHERE revoked_at IS NULL")
+            .bind(now.as_millis())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
