@@ -137,7 +137,7 @@ async fn serve(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    let app = http::router(hub.http(settings, key), compat::routes())
+    let app = http::router(hub.http(settings, key), compat::routes(&settings.compat))
         .into_make_service_with_connect_info::<SocketAddr>();
     let stop = {
         let (handle, revision) = (handle.clone(), hub.revision.clone());

@@ -9,6 +9,7 @@ use silo_shared::config::{ConfigError, read_yaml};
 use silo_shared::network::Network;
 use silo_shared::program::LogFormat;
 
+use crate::compat::Compat;
 use crate::deliver::settings::SinkSettings;
 use crate::store::DatabaseUrl;
 
@@ -46,6 +47,8 @@ pub struct HubSettings {
     pub retention_days: u32,
     /// Who is told of changes.
     pub sinks: Vec<SinkSettings>,
+    /// Which foreign protocols are spoken that not everybody wants.
+    pub compat: Compat,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -63,6 +66,7 @@ pub struct HubFile {
     view_mib: Option<u64>,
     retention_days: Option<u32>,
     sinks: Vec<serde_yaml::Mapping>,
+    compat: Compat,
     log_format: Option<LogFormat>,
 }
 
@@ -147,6 +151,7 @@ impl HubSettings {
                 .saturating_mul(1024 * 1024),
             retention_days: file.retention_days.unwrap_or(DEFAULT_RETENTION_DAYS),
             sinks: SinkSettings::read_list(file.sinks, folder)?,
+            compat: file.compat,
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         })
     }
@@ -218,6 +223,7 @@ mod tests {
             "view_mib",
             "retention_days",
             "sinks",
+            "compat",
             "log_format",
         ] {
             assert!(

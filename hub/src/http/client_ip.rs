@@ -99,7 +99,7 @@ fn node(text: &str) -> Option<IpAddr> {
 
 /// The caller's address; an IPv4-mapped one as IPv4.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ClientIp(pub IpAddr);
+pub(crate) struct ClientIp(pub IpAddr);
 
 impl FromRequestParts<Arc<Hub>> for ClientIp {
     type Rejection = Infallible;

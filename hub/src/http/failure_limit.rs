@@ -26,6 +26,16 @@ struct Window {
 }
 
 impl FailureLimit {
+    /// Whether an address has had all the failures of its minute: where people choose the secret, nothing
+    /// more is looked at then.
+    pub fn is_over(&self, ip: IpAddr, now: Time) -> bool {
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.get(&network(ip)).is_some_and(|window| {
+            let age = now.as_millis() - window.began.as_millis();
+            (0..WINDOW_MS).contains(&age) && window.failures >= ALLOWED
+        })
+    }
+
     /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
     pub fn count(&self, ip: IpAddr, now: Time) -> Result<(), u64> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);

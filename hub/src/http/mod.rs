@@ -3,12 +3,12 @@
 
 pub(crate) mod auth;
 mod bodies;
-mod client_ip;
+pub(crate) mod client_ip;
 mod deliveries;
 pub(crate) mod error;
 mod failure_limit;
 mod history;
-mod open;
+pub(crate) mod open;
 pub(crate) mod origin;
 mod records;
 pub(crate) mod request;
@@ -67,10 +67,18 @@ pub struct Hub {
     pub trusted_proxies: TrustedProxies,
 }
 
+/// Routes that are not this interface's own.
+#[derive(Debug, Default)]
+pub struct Foreign {
+    /// The routes.
+    pub routes: Router<Arc<Hub>>,
+    /// Whether `/`, and what no route takes, are among them.
+    pub has_root: bool,
+}
+
 /// Every route of REST and `foreign` ones, which share its layers.
-pub fn router(hub: Arc<Hub>, foreign: Router<Arc<Hub>>) -> Router {
+pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
     let routes = Router::new()
-        .route("/", get(open::root))
         .route("/ping", get(open::ping).post(open::ping).put(open::ping))
         .route("/ip", get(open::ip))
         .route("/healthz", get(open::healthz))
@@ -90,8 +98,14 @@ pub fn router(hub: Arc<Hub>, foreign: Router<Arc<Hub>>) -> Router {
         .route("/tokens/{token}", delete(tokens::revoke))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
-        .merge(foreign)
-        .fallback(|| async { ApiError::NotFound("there is no such route") })
+        .merge(foreign.routes);
+    let routes = match foreign.has_root {
+        true => routes,
+        false => routes
+            .route("/", get(open::root))
+            .fallback(|| async { ApiError::NotFound("there is no such route") }),
+    };
+    let routes = routes
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         // In one piece: each layer of a router costs an allocation a request.
         .layer(

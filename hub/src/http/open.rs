@@ -16,7 +16,7 @@ use super::client_ip::ClientIp;
 use super::error::ApiError;
 
 /// `GET /`
-pub(super) async fn root() -> Json<Value> {
+pub(crate) async fn root() -> Json<Value> {
     Json(json!({ "message": "This is a Silo hub.", "openapi": "/openapi.json" }))
 }
 

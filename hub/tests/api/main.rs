@@ -27,4 +27,5 @@ mod silos;
 mod start;
 mod tokens;
 mod transfer;
+mod update_keys;
 mod wait;

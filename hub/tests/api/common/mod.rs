@@ -143,8 +143,16 @@ impl TestHub {
 
     /// A hub whose parts a test holds in its hands: what [`silo_hub::run`] does, but for its tasks.
     pub(crate) async fn start_in_parts() -> (Self, Arc<OpenHub>) {
+        Self::start_in_parts_with(|_| {}).await
+    }
+
+    /// Like [`TestHub::start_in_parts`], with changed settings.
+    pub(crate) async fn start_in_parts_with(
+        change: impl FnOnce(&mut HubSettings),
+    ) -> (Self, Arc<OpenHub>) {
         let home = Arc::new(Home::new());
-        let settings = home.settings();
+        let mut settings = home.settings();
+        change(&mut settings);
         let clock = Arc::new(AtomicI64::new(START_MS));
         let open = OpenHub::open(&settings, Clock::Set(Arc::clone(&clock)))
             .await
@@ -155,8 +163,11 @@ impl TestHub {
         let address = listener.local_addr().expect("it is bound");
         listener.set_nonblocking(true).expect("it can be set");
         let listener = tokio::net::TcpListener::from_std(listener).expect("it can be taken over");
-        let app = silo_hub::http::router(open.http(&settings, key), silo_hub::compat::routes())
-            .into_make_service_with_connect_info::<SocketAddr>();
+        let app = silo_hub::http::router(
+            open.http(&settings, key),
+            silo_hub::compat::routes(&settings.compat),
+        )
+        .into_make_service_with_connect_info::<SocketAddr>();
         let (stop, _) = oneshot::channel();
         let running = tokio::spawn(async move {
             axum::serve(listener, app).await?;
