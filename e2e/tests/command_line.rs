@@ -272,3 +272,60 @@ async fn a_client_that_says_nothing_is_cut_off() {
         .expect("the hub closes the connection");
     assert_eq!(answer, b"");
 }
+
+#[tokio::test]
+async fn update_keys_are_made_listed_and_revoked_beside_a_running_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    let for_nas = ["update-key", "add", "--silo", "home", "--hostname", "nas"];
+    let add = |more: &[&str]| hub.cli(&[&for_nas, more].concat());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+
+    let made = add(&[]);
+    assert!(made.status.success(), "{made:?}");
+    let key = text(&made.stdout);
+    assert_eq!(key.len(), 22, "128 bits: {key}");
+    let call = async |key: &str| {
+        let path = format!("/u/{key}");
+        let answer = admin.request(reqwest::Method::GET, &path).send().await;
+        answer.unwrap().text().await.unwrap()
+    };
+    assert_eq!(call(&key).await, "OK");
+    assert_eq!(call(&key).await, "UPTODATE");
+
+    let weak = add(&["--key", "short?key=1"]);
+    assert_eq!(weak.status.code(), Some(2));
+    assert!(text(&weak.stderr).contains("--weak"), "{weak:?}");
+    assert!(add(&["--key", "short?key=1", "--weak"]).status.success());
+    assert_eq!(call("short?key=1").await, "UPTODATE");
+    let twice = add(&["--key", "short?key=1", "--weak"]);
+    assert_eq!(twice.status.code(), Some(1), "{twice:?}");
+    assert_eq!(add(&["--key", "a#b", "--weak"]).status.code(), Some(2));
+
+    let listed = text(&hub.cli(&["update-key", "list"]).stdout);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(
+        !listed.contains(&key) && !listed.contains("short"),
+        "{listed}"
+    );
+    let id = listed.split(' ').next().unwrap().to_owned();
+    assert!(hub.cli(&["update-key", "revoke", &id]).status.success());
+    assert_eq!(call(&key).await, "BADKEY");
+    assert_eq!(
+        hub.cli(&["update-key", "revoke", &id]).status.code(),
+        Some(1)
+    );
+
+    let log = hub.log();
+    assert!(
+        !log.contains(&key) && !log.contains("short"),
+        "a key is in the log"
+    );
+    let database = std::fs::read(hub.data_dir().join("hub.db")).unwrap();
+    let holds = |text: &str| database.windows(text.len()).any(|at| at == text.as_bytes());
+    assert!(
+        !holds(&key) && !holds("short?key"),
+        "a key is in the database"
+    );
+}
