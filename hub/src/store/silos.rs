@@ -7,8 +7,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{
-    ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional, silo_id,
-    time,
+    Store, StoreError, WriteTransaction, hostname, insert_rows, optional, silo_id,
+    statement_chunks, time,
 };
 use crate::domain::change::Attributes;
 use crate::domain::time::Time;
@@ -235,11 +235,8 @@ impl WriteTransaction {
     ) -> Result<(), StoreError> {
         const HEAD: &str = "INSERT INTO records (silo, hostname, ipv4, ipv6, revision, updated_at, \
              last_seen, note, notify, ipv6_suffix, expires_after)";
-        for chunk in records.chunks(ROWS_AT_ONCE) {
-            let mut query = self
-                .dialect
-                .query(insert_rows(HEAD, 11, chunk.len()))
-                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+        for chunk in statement_chunks(records) {
+            let mut query = self.dialect.query(insert_rows(HEAD, 11, chunk.len()));
             for record in chunk {
                 query = query
                     .bind(id.as_str())

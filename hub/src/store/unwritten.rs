@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use silo_shared::silo::SiloId;
 
 use super::silos::{SiloHead, head};
-use super::{ROWS_AT_ONCE, StoreError, WriteTransaction, insert_rows};
+use super::{StoreError, WriteTransaction, insert_rows, statement_chunks};
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 
@@ -127,11 +127,8 @@ impl WriteTransaction {
         const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
              old_ip, new_ip, via, token, client_ip)";
         let history = std::mem::take(&mut self.unwritten.history);
-        for chunk in history.chunks(ROWS_AT_ONCE) {
-            let mut query = self
-                .dialect
-                .query(insert_rows(HEAD, 10, chunk.len()))
-                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+        for chunk in statement_chunks(&history) {
+            let mut query = self.dialect.query(insert_rows(HEAD, 10, chunk.len()));
             for entry in chunk {
                 query = query
                     .bind(entry.revision)

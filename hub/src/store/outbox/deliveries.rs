@@ -7,8 +7,8 @@ use super::{DONE, FAILED, PENDING};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    ROWS_AT_ONCE, Store, StoreError, WriteTransaction, hostname, insert_rows, optional_time,
-    silo_id, time,
+    Store, StoreError, WriteTransaction, hostname, insert_rows, optional_time, silo_id,
+    statement_chunks, time,
 };
 
 /// What a delivery tells.
@@ -134,15 +134,12 @@ impl Store {
             });
         }
         let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
-        for chunk in ids.chunks(ROWS_AT_ONCE) {
+        for chunk in statement_chunks(&ids) {
             let marks = vec!["?"; chunk.len()].join(", ");
-            let mut query = self
-                .dialect
-                .query(format!(
-                    "SELECT delivery, hostname, notify FROM delivery_names \
+            let mut query = self.dialect.query(format!(
+                "SELECT delivery, hostname, notify FROM delivery_names \
                      WHERE delivery IN ({marks}) ORDER BY delivery, hostname"
-                ))
-                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+            ));
             for id in chunk {
                 query = query.bind(*id);
             }
@@ -185,11 +182,8 @@ impl WriteTransaction {
             .bind(owed.last_seen.map(Time::as_millis))
             .execute(&mut *self.inner)
             .await?;
-        for chunk in names.chunks(ROWS_AT_ONCE) {
-            let mut query = self
-                .dialect
-                .query(insert_rows(HEAD, 8, chunk.len()))
-                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE));
+        for chunk in statement_chunks(names) {
+            let mut query = self.dialect.query(insert_rows(HEAD, 8, chunk.len()));
             for (hostname, notify) in chunk {
                 query = query
                     .bind(id)
@@ -228,14 +222,13 @@ impl WriteTransaction {
         hostnames: &[&Hostname],
     ) -> Result<Vec<(Hostname, Option<String>)>, StoreError> {
         let mut found = Vec::with_capacity(hostnames.len());
-        for chunk in hostnames.chunks(ROWS_AT_ONCE) {
+        for chunk in statement_chunks(hostnames) {
             let marks = vec!["?"; chunk.len()].join(", ");
             let mut query = self
                 .dialect
                 .query(format!(
                     "SELECT hostname, notify FROM records WHERE silo = ? AND hostname IN ({marks})"
                 ))
-                .persistent(matches!(chunk.len(), 1 | ROWS_AT_ONCE))
                 .bind(silo.as_str());
             for name in chunk {
                 query = query.bind(name.as_str());
