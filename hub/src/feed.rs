@@ -83,7 +83,11 @@ impl Feed {
         match &mut self.watch {
             Some(watch) => watch.news().await?,
             // What was committed before the watch began is looked for at once.
-            none => *none = Some(self.store.watch_commits().await?),
+            none => {
+                // The driver goes on trying to connect for half a minute.
+                let watch = tokio::time::timeout(PATIENCE, self.store.watch_commits()).await;
+                *none = Some(watch.unwrap_or(Err(StoreError::Silent))?);
+            }
         }
         // A server that hangs is as good as away.
         let caught_up = tokio::time::timeout(PATIENCE, self.catch_up()).await;
