@@ -36,7 +36,8 @@ pub fn random_name() -> Result<String, NoRandomness> {
     random::<16>().map(|bytes| hex(&bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits, in lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -14,7 +14,7 @@ use silo_shared::credential::Secret;
 
 use super::sink::Sink;
 use crate::domain::sink::{SinkFilter, SinkName};
-use crate::secrets::HubKey;
+use crate::secrets::{HubKey, hex};
 
 /// The largest secret file that is read, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -173,12 +173,7 @@ impl SinkSettings {
             hash.update(&(part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        let bytes = hash.finish();
-        bytes
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(hash.finish().as_ref())
     }
 }
 

@@ -186,7 +186,7 @@ impl Store {
     }
 }
 
-fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
+pub(super) fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
     Ok(HistoryRow {
         at: super::time(row, 0)?,
         revision: row.try_get(1)?,

@@ -1,15 +1,15 @@
 //! Reads everything as of one moment, a page at a time, for an export.
 
-use silo_shared::silo::{Hostname, SiloId};
+use silo_shared::silo::SiloId;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, Row, Transaction};
 
 use super::dialect::Dialect;
-use super::history::HistoryRow;
+use super::history::{HistoryRow, history_row};
 use super::silos::{head, record};
 use super::tokens::known_token;
 use super::{KnownToken, SealedKey, SiloHead, Store, StoreError, StoredRecord};
-use super::{hostname, optional, read_fact, silo_id, time};
+use super::{read_fact, silo_id};
 
 /// A silo with everything that is stored of it but its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Snapshot {
             .fetch_all(&mut *self.inner)
             .await?
             .iter()
-            .map(history_row)
+            .map(transferred_row)
             .collect()
     }
 
@@ -163,20 +163,9 @@ impl Snapshot {
     }
 }
 
-fn history_row(row: &AnyRow) -> Result<TransferredRow, StoreError> {
-    let hostname: Hostname = hostname(row, 2)?;
+fn transferred_row(row: &AnyRow) -> Result<TransferredRow, StoreError> {
     Ok(TransferredRow {
         silo: silo_id(row, 9)?,
-        row: HistoryRow {
-            at: time(row, 0)?,
-            revision: row.try_get(1)?,
-            hostname,
-            family: row.try_get(3)?,
-            old: optional(row, 4, "address")?,
-            new: optional(row, 5, "address")?,
-            via: row.try_get(6)?,
-            token: row.try_get(7)?,
-            client_ip: optional(row, 8, "address")?,
-        },
+        row: history_row(row)?,
     })
 }

@@ -271,14 +271,11 @@ impl WriteTransaction {
     /// Lets everything that a state sink refused or failed with be tried again at once.
     pub async fn revive_names(&mut self, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;
-        for (table, condition) in [
-            ("delivery_names", "state IN (?, ?)"),
-            ("deliveries", "state IN (?, ?)"),
-        ] {
+        for table in ["delivery_names", "deliveries"] {
             self.dialect
                 .query(format!(
                     "UPDATE {table} SET state = ?, next_at = 0, why = NULL, failing_since = NULL \
-                     WHERE sink = ? AND {condition}"
+                     WHERE sink = ? AND state IN (?, ?)"
                 ))
                 .bind(PENDING)
                 .bind(sink.as_str())
