@@ -62,7 +62,7 @@ impl<'a> Change<'a> {
             updated_at: self.now,
             deleted,
         };
-        transaction.set_silo_head(self.id, head).await?;
+        transaction.set_silo_head(self.id, head);
         let context = HistoryContext {
             silo: self.id,
             revision: self.revision,
@@ -88,12 +88,13 @@ impl<'a> Change<'a> {
         // A record that is still there has the last word on whom to tell; one that is gone had it.
         let mut notify = self.notify;
         if interests.iter().any(|sink| sink.wants_notify) {
-            let mut changed: Vec<&Hostname> = changes.iter().map(|row| &row.hostname).collect();
-            changed.dedup();
-            for (hostname, own) in transaction.notify_addresses_of(self.id, &changed).await? {
-                match own {
-                    Some(own) => notify.insert(hostname, own),
-                    None => notify.remove(&hostname),
+            for AddressChange { hostname, .. } in changes {
+                let Some(record) = transaction.record(self.id, hostname).await? else {
+                    continue;
+                };
+                match record.attributes.notify {
+                    Some(own) => notify.insert(hostname.clone(), own),
+                    None => notify.remove(hostname),
                 };
             }
         }

@@ -123,23 +123,22 @@ async fn add(
     now: Time,
 ) -> Result<(), ApplyError> {
     let mut head = silo.head;
-    let mut records = silo.records.clone();
     if keeps {
         transaction.note_changed(&silo.id);
     } else {
         head.revision = transaction.take_revision(&silo.id);
         head.updated_at = now;
     }
-    for record in &mut records {
+    for mut record in silo.records.iter().cloned() {
         // To be brought counts as to be named: else an old export would expire at once.
         record.last_seen = now;
         if !keeps {
             record.revision = head.revision;
             record.updated_at = now;
         }
+        transaction.put_record(&silo.id, record).await?;
     }
-    transaction.insert_records(&silo.id, &records).await?;
-    transaction.set_silo_head(&silo.id, head).await?;
+    transaction.set_silo_head(&silo.id, head);
     Ok(())
 }
 
@@ -170,38 +169,22 @@ async fn change(
     };
     let change = Change::begin(transaction, actor, &silo.id, now).await?;
     let mut history = Vec::new();
-    let mut added = Vec::new();
     for new in &silo.records {
         let before = old.remove(&new.hostname);
         let addresses = before.as_ref().map(|old| old.addresses).unwrap_or_default();
         history.extend(address_changes(&new.hostname, &addresses, &new.addresses));
-        let Some(before) = before else {
-            added.push(new_record(
+        let same = before.is_some_and(|before| {
+            before.addresses == new.addresses && before.attributes == new.attributes
+        });
+        if !same {
+            let record = new_record(
                 new.hostname.clone(),
                 new.addresses,
                 new.attributes.clone(),
                 change.revision(),
                 now,
-            ));
-            continue;
-        };
-        let same_attributes = before.attributes == new.attributes;
-        if before.addresses == new.addresses && same_attributes {
-            continue;
-        }
-        transaction
-            .update_addresses(
-                &silo.id,
-                &new.hostname,
-                &new.addresses,
-                change.revision(),
-                now,
-            )
-            .await?;
-        if !same_attributes {
-            transaction
-                .update_attributes(&silo.id, &new.hostname, &new.attributes)
-                .await?;
+            );
+            transaction.put_record(&silo.id, record).await?;
         }
     }
     for (hostname, gone) in &old {
@@ -210,9 +193,8 @@ async fn change(
             &gone.addresses,
             &Default::default(),
         ));
-        transaction.delete_record(&silo.id, hostname).await?;
+        transaction.delete_record(&silo.id, hostname);
     }
-    transaction.insert_records(&silo.id, &added).await?;
     change.end(transaction, false, &history).await?;
     Ok(true)
 }

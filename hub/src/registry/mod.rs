@@ -26,6 +26,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use silo_shared::credential::TokenId;
+use silo_shared::silo::{Hostname, SiloId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -141,6 +142,12 @@ pub trait Command: Send + Sync + 'static {
     /// What the caller learns.
     type Outcome: Send + 'static;
 
+    /// The record that the command begins by reading, if it is one: the writer fetches those of all the
+    /// commands of a batch at once.
+    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
+        None
+    }
+
     /// Reads, decides and writes, all inside the transaction. A refused command has written nothing.
     fn run(
         &self,
@@ -177,6 +184,8 @@ type JobFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Arc<StoreError>>> + 
 
 /// A command together with whoever waits for its outcome.
 trait Job: Send {
+    /// See [`Command::reads`].
+    fn reads(&self) -> Option<(&SiloId, &Hostname)>;
     /// Runs the command and keeps its outcome; fails only when the transaction must not go on.
     fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a>;
     /// Answers the caller, now that the transaction is committed or has failed.
@@ -190,6 +199,10 @@ struct Waiting<C: Command> {
 }
 
 impl<C: Command> Job for Waiting<C> {
+    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
+        self.command.reads()
+    }
+
     fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a> {
         Box::pin(async move {
             match self.command.run(transaction, now).await {
@@ -291,7 +304,8 @@ impl Writer {
     }
 
     async fn run_batch(&self, mut jobs: Vec<Box<dyn Job>>) {
-        let transaction = match self.store.begin_write().await {
+        let reads: Vec<_> = jobs.iter().filter_map(|job| job.reads()).collect();
+        let transaction = match self.store.begin_write(&reads).await {
             Ok(transaction) => transaction,
             Err(error) => return answer_all(jobs, Err(self.failed(Arc::new(error)))),
         };
@@ -311,7 +325,7 @@ impl Writer {
     async fn run_one_by_one(&self, jobs: Vec<Box<dyn Job>>) {
         let mut jobs = jobs.into_iter();
         while let Some(mut job) = jobs.next() {
-            match self.store.begin_write().await {
+            match self.store.begin_write(job.reads().as_slice()).await {
                 Ok(transaction) => {
                     let only = std::slice::from_mut(&mut job);
                     let done = self.run_together(transaction, only).await;

@@ -152,27 +152,23 @@ impl Command for ReplaceSilo {
         }
         let change = Change::begin(transaction, self.actor, &self.id, now).await?;
         let revision = change.revision();
-        let mut added = Vec::new();
+        let changed: Vec<_> = rows
+            .iter()
+            .map(|(hostname, ..)| (&self.id, hostname))
+            .collect();
+        transaction.look_up(&changed).await?;
         let mut history = Vec::new();
         for (hostname, before, after) in rows {
             history.extend(address_changes(&hostname, &before, &after));
             if after.is_empty() {
-                transaction.delete_record(&self.id, &hostname).await?;
-            } else if before.is_empty() {
-                added.push(new_record(
-                    hostname,
-                    after,
-                    Attributes::default(),
-                    revision,
-                    now,
-                ));
-            } else {
-                transaction
-                    .update_addresses(&self.id, &hostname, &after, revision, now)
-                    .await?;
+                transaction.delete_record(&self.id, &hostname);
+                continue;
             }
+            let old = transaction.record(&self.id, &hostname).await?;
+            let attributes = old.map(|old| old.attributes).unwrap_or_default();
+            let record = new_record(hostname, after, attributes, revision, now);
+            transaction.put_record(&self.id, record).await?;
         }
-        transaction.insert_records(&self.id, &added).await?;
         change.end(transaction, false, &history).await?;
         Ok(WrittenSilo {
             silo: stored(revision, now),
@@ -219,6 +215,10 @@ impl Command for DeleteSilo {
 
 impl Command for SetRecord {
     type Outcome = WrittenRecord;
+
+    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
+        Some((&self.id, &self.hostname))
+    }
 
     async fn run(
         &self,
@@ -270,20 +270,7 @@ impl Command for SetRecord {
             change.revision(),
             now,
         );
-        if old.is_some() {
-            transaction
-                .update_addresses(&self.id, &self.hostname, &after, change.revision(), now)
-                .await?;
-            if record.attributes != kept {
-                transaction
-                    .update_attributes(&self.id, &self.hostname, &record.attributes)
-                    .await?;
-            }
-        } else {
-            transaction
-                .insert_records(&self.id, std::slice::from_ref(&record))
-                .await?;
-        }
+        transaction.put_record(&self.id, record.clone()).await?;
         let history: Vec<_> = address_changes(&self.hostname, &before, &after).collect();
         change.end(transaction, false, &history).await?;
         Ok(WrittenRecord {
@@ -299,13 +286,17 @@ impl SetRecord {
         transaction: &mut WriteTransaction,
         added: usize,
     ) -> Result<bool, StoreError> {
-        let held = transaction.count_records(&self.id).await?;
+        let held = transaction.count_pairs(&self.id).await?;
         Ok(usize::try_from(held).is_ok_and(|held| held + added <= MAX_RECORDS))
     }
 }
 
 impl Command for RemoveRecord {
     type Outcome = ();
+
+    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
+        Some((&self.id, &self.hostname))
+    }
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         let head = silo_there(transaction, &self.id).await?;
@@ -328,11 +319,16 @@ impl Command for RemoveRecord {
         )?;
         let change = Change::begin(transaction, self.actor, &self.id, now).await?;
         if after.is_empty() {
-            transaction.delete_record(&self.id, &self.hostname).await?;
+            transaction.delete_record(&self.id, &self.hostname);
         } else {
-            transaction
-                .update_addresses(&self.id, &self.hostname, &after, change.revision(), now)
-                .await?;
+            let record = new_record(
+                self.hostname.clone(),
+                after,
+                old.attributes,
+                change.revision(),
+                now,
+            );
+            transaction.put_record(&self.id, record).await?;
         }
         let history: Vec<_> = address_changes(&self.hostname, &old.addresses, &after).collect();
         change.end(transaction, false, &history).await?;
@@ -343,6 +339,10 @@ impl Command for RemoveRecord {
 impl Command for ExpireRecord {
     /// Whether the record was removed.
     type Outcome = bool;
+
+    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
+        Some((&self.id, &self.hostname))
+    }
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
         let Some(record) = transaction.record(&self.id, &self.hostname).await? else {

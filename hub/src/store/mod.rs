@@ -11,8 +11,10 @@ mod interests;
 mod migrations;
 mod outbox;
 mod purge;
+mod records;
 mod silos;
 mod snapshot;
+mod statements;
 mod tokens;
 mod transfer;
 mod unwritten;
@@ -41,6 +43,7 @@ pub use outbox::{
 };
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
+use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{KnownToken, SealedKey};
 use unwritten::Unwritten;
 pub use update_keys::KeyHash;
@@ -48,6 +51,7 @@ pub use watch::CommitWatch;
 
 /// Locks the revision counter and changes nothing.
 const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
+const SET_COUNTER: &str = "UPDATE counters SET value = ? WHERE name = ?";
 /// The counter of the highest revision of a tombstone that was purged.
 const FEED_FLOOR: &str = "feed_floor";
 /// The counter of the last delivery.
@@ -285,27 +289,35 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// Starts the one kind of transaction that writes.
-    pub async fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
-        let mut inner = self.writer.begin().await?;
-        // Taking the counter's lock first makes every later read part of the same, only, writer: a
-        // deferred SQLite transaction that reads before it writes fails when it wants to write.
-        inner.execute(TOUCH_COUNTER).await?;
+    /// Starts the one kind of transaction that writes, and reads the records that it will begin with.
+    pub async fn begin_write(
+        &self,
+        reads: &[(&SiloId, &Hostname)],
+    ) -> Result<WriteTransaction, StoreError> {
+        let mut inner = self.writer.begin_with(self.dialect.begin_write()).await?;
+        if self.dialect.is_remote() {
+            // Whoever holds the counter's lock is the only writer; SQLite has one anyway.
+            inner.execute(TOUCH_COUNTER).await?;
+        }
+        let mut statements = Statements::new(self.dialect);
+        statements.add("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')");
+        let mut unwritten = Unwritten::default();
+        let question = unwritten.question(&[], reads);
+        question.ask(&mut statements);
+        let mut answers = statements.fetch(&mut inner).await?.into_iter();
         let (mut revision, mut sinks_version) = (0, 0);
-        for row in inner
-            .fetch_all("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')")
-            .await?
-        {
+        for row in answers.next().unwrap_or_default() {
             match row.try_get::<&str, _>(0)? {
                 "revision" => revision = row.try_get(1)?,
                 _ => sinks_version = row.try_get(1)?,
             }
         }
+        unwritten.learn(question, answers)?;
         Ok(WriteTransaction {
             dialect: self.dialect,
             inner,
             interests: self.interests.clone(),
-            unwritten: Unwritten::default(),
+            unwritten,
             sinks_version,
             sinks_changed: false,
             first_revision: revision,
@@ -447,25 +459,22 @@ impl WriteTransaction {
 
     /// Makes everything durable, or rolls back when there is nothing to keep.
     pub async fn commit(mut self) -> Result<Effects, StoreError> {
-        self.flush().await?;
+        self.settle().await?;
+        let mut statements = Statements::new(self.dialect);
+        self.unwritten.send(&mut statements);
         if self.revision != self.first_revision {
-            self.dialect
-                .query("UPDATE counters SET value = ? WHERE name = 'revision'")
+            statements
+                .add(SET_COUNTER)
                 .bind(self.revision)
-                .execute(&mut *self.inner)
-                .await?;
+                .bind("revision");
             self.effects.revision = Some(self.revision);
             self.must_commit = true;
         }
         if let Some(delivery) = self.delivery {
-            self.dialect
-                .query("UPDATE counters SET value = ? WHERE name = ?")
-                .bind(delivery)
-                .bind(DELIVERIES)
-                .execute(&mut *self.inner)
-                .await?;
+            statements.add(SET_COUNTER).bind(delivery).bind(DELIVERIES);
             self.must_commit = true;
         }
+        statements.execute(&mut self.inner).await?;
         if self.must_commit {
             self.effects.is_durable = true;
             if let Some(announcement) = self.dialect.announcement() {
@@ -576,27 +585,4 @@ fn optional<T: std::str::FromStr>(
     row.try_get::<Option<&str>, _>(column)?
         .map(|text| text.parse().map_err(|_| StoreError::Corrupt(what)))
         .transpose()
-}
-
-/// `INSERT` of many rows at once: the head, then a parenthesis of placeholders a row.
-fn insert_rows(head: &str, columns: usize, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    format!("{head} VALUES {}", vec![row; rows].join(", "))
-}
-
-/// How many rows one statement carries at most.
-const ROWS_AT_ONCE: usize = 50;
-
-/// Rows in parts of a few sizes, the large ones first: each size is a statement that the server keeps
-/// prepared. One that is prepared for this time alone costs two more round trips, and on MariaDB the
-/// second of them waits for the acknowledgement of the first.
-fn statement_chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
-    const SIZES: [usize; 5] = [ROWS_AT_ONCE, 20, 8, 3, 1];
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
-        let (chunk, after) = rest.split_at(size);
-        rest = after;
-        Some(chunk)
-    })
 }

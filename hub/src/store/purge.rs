@@ -3,7 +3,7 @@
 use silo_shared::silo::SiloId;
 use sqlx::Row;
 
-use super::{FEED_FLOOR, StoreError, WriteTransaction, read_counter, silo_id};
+use super::{FEED_FLOOR, SET_COUNTER, StoreError, WriteTransaction, read_counter, silo_id};
 use crate::domain::time::Time;
 
 impl WriteTransaction {
@@ -73,7 +73,7 @@ impl WriteTransaction {
         if revision > present {
             self.must_commit = true;
             self.dialect
-                .query("UPDATE counters SET value = ? WHERE name = ?")
+                .query(SET_COUNTER)
                 .bind(revision)
                 .bind(FEED_FLOOR)
                 .execute(&mut *self.inner)

@@ -6,10 +6,7 @@ use silo_shared::silo::{Addresses, Hostname, Records, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{
-    Store, StoreError, WriteTransaction, hostname, insert_rows, optional, silo_id,
-    statement_chunks, time,
-};
+use super::{Store, StoreError, hostname, optional, silo_id, time};
 use crate::domain::change::Attributes;
 use crate::domain::time::Time;
 
@@ -54,10 +51,10 @@ pub struct SiloHead {
     pub deleted: bool,
 }
 
-const RECORD_COLUMNS: &str = "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, \
-     expires_after, revision, updated_at, last_seen FROM records WHERE silo = ? AND hostname = ?";
+const RECORD: &str = "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, expires_after, \
+     revision, updated_at, last_seen FROM records WHERE silo = ? AND hostname = ?";
 
-fn addresses(row: &AnyRow, v4: usize, v6: usize) -> Result<Addresses, StoreError> {
+pub(super) fn addresses(row: &AnyRow, v4: usize, v6: usize) -> Result<Addresses, StoreError> {
     Ok(Addresses {
         v4: optional(row, v4, "address")?,
         v6: optional(row, v6, "address")?,
@@ -88,7 +85,7 @@ pub(super) fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
     })
 }
 
-pub(super) const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
+const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
 
 impl Store {
     /// A silo as it is now; `None` when there is none.
@@ -127,7 +124,7 @@ impl Store {
         hostname: &Hostname,
     ) -> Result<Option<StoredRecord>, StoreError> {
         self.dialect
-            .query(RECORD_COLUMNS)
+            .query(RECORD)
             .bind(id.as_str())
             .bind(hostname.as_str())
             .fetch_optional(&self.readers)
@@ -183,169 +180,5 @@ impl Store {
             .iter()
             .map(|row| Ok((silo_id(row, 0)?, hostname(row, 1)?)))
             .collect()
-    }
-}
-
-impl WriteTransaction {
-    /// One record.
-    pub async fn record(
-        &mut self,
-        id: &SiloId,
-        hostname: &Hostname,
-    ) -> Result<Option<StoredRecord>, StoreError> {
-        self.dialect
-            .query(RECORD_COLUMNS)
-            .bind(id.as_str())
-            .bind(hostname.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .as_ref()
-            .map(record)
-            .transpose()
-    }
-
-    /// The addresses of all records of a silo.
-    pub async fn records(&mut self, id: &SiloId) -> Result<Records, StoreError> {
-        self.dialect
-            .query("SELECT hostname, ipv4, ipv6 FROM records WHERE silo = ?")
-            .bind(id.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| Ok((hostname(row, 0)?, addresses(row, 1, 2)?)))
-            .collect()
-    }
-
-    /// How many hostname/address pairs a silo has.
-    pub async fn count_records(&mut self, id: &SiloId) -> Result<i64, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT count(ipv4), count(ipv6) FROM records WHERE silo = ?")
-            .bind(id.as_str())
-            .fetch_one(&mut *self.inner)
-            .await?;
-        Ok(row.try_get::<i64, _>(0)? + row.try_get::<i64, _>(1)?)
-    }
-
-    /// Adds records that are not there, seen now.
-    pub async fn insert_records(
-        &mut self,
-        id: &SiloId,
-        records: &[StoredRecord],
-    ) -> Result<(), StoreError> {
-        const HEAD: &str = "INSERT INTO records (silo, hostname, ipv4, ipv6, revision, updated_at, \
-             last_seen, note, notify, ipv6_suffix, expires_after)";
-        for chunk in statement_chunks(records) {
-            let mut query = self.dialect.query(insert_rows(HEAD, 11, chunk.len()));
-            for record in chunk {
-                query = query
-                    .bind(id.as_str())
-                    .bind(record.hostname.as_str())
-                    .bind(record.addresses.v4.map(|ip| ip.to_string()))
-                    .bind(record.addresses.v6.map(|ip| ip.to_string()))
-                    .bind(record.revision)
-                    .bind(record.updated_at.as_millis())
-                    .bind(record.last_seen.as_millis())
-                    .bind(record.attributes.comment.as_deref())
-                    .bind(record.attributes.notify.as_deref())
-                    .bind(record.attributes.ipv6_suffix.map(|ip| ip.to_string()))
-                    .bind(record.attributes.expires_after);
-            }
-            query.execute(&mut *self.inner).await?;
-        }
-        Ok(())
-    }
-
-    /// Sets the addresses of a record that is there, and keeps what else it carries.
-    pub async fn update_addresses(
-        &mut self,
-        id: &SiloId,
-        hostname: &Hostname,
-        addresses: &Addresses,
-        revision: i64,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        self.dialect.query(
-            "UPDATE records SET ipv4 = ?, ipv6 = ?, revision = ?, updated_at = ?, last_seen = ? \
-             WHERE silo = ? AND hostname = ?",
-        )
-        .bind(addresses.v4.map(|ip| ip.to_string()))
-        .bind(addresses.v6.map(|ip| ip.to_string()))
-        .bind(revision)
-        .bind(now.as_millis())
-        .bind(now.as_millis())
-        .bind(id.as_str())
-        .bind(hostname.as_str())
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
-    /// Sets what a record carries beside its addresses.
-    pub async fn update_attributes(
-        &mut self,
-        id: &SiloId,
-        hostname: &Hostname,
-        attributes: &Attributes,
-    ) -> Result<(), StoreError> {
-        self.dialect
-            .query(
-                "UPDATE records SET note = ?, notify = ?, ipv6_suffix = ?, expires_after = ? \
-             WHERE silo = ? AND hostname = ?",
-            )
-            .bind(attributes.comment.as_deref())
-            .bind(attributes.notify.as_deref())
-            .bind(attributes.ipv6_suffix.map(|ip| ip.to_string()))
-            .bind(attributes.expires_after)
-            .bind(id.as_str())
-            .bind(hostname.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
-    }
-
-    /// Removes one record.
-    pub async fn delete_record(
-        &mut self,
-        id: &SiloId,
-        hostname: &Hostname,
-    ) -> Result<(), StoreError> {
-        self.dialect
-            .query("DELETE FROM records WHERE silo = ? AND hostname = ?")
-            .bind(id.as_str())
-            .bind(hostname.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
-    }
-
-    /// Removes every record of a silo.
-    pub async fn delete_records(&mut self, id: &SiloId) -> Result<(), StoreError> {
-        self.dialect
-            .query("DELETE FROM records WHERE silo = ?")
-            .bind(id.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
-    }
-
-    /// Moves `last_seen` of a record forward; a record that is gone stays gone.
-    pub async fn set_last_seen(
-        &mut self,
-        id: &SiloId,
-        hostname: &Hostname,
-        seen: Time,
-    ) -> Result<(), StoreError> {
-        self.must_commit = true;
-        self.dialect.query(
-            "UPDATE records SET last_seen = ? WHERE silo = ? AND hostname = ? AND last_seen < ?",
-        )
-        .bind(seen.as_millis())
-        .bind(id.as_str())
-        .bind(hostname.as_str())
-        .bind(seen.as_millis())
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
     }
 }

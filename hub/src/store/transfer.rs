@@ -6,11 +6,8 @@ use std::net::IpAddr;
 use silo_shared::silo::{Family, Hostname, SiloId};
 use sqlx::Row;
 
-use super::silos::record;
 use super::snapshot::{TransferredRow, TransferredToken};
-use super::{
-    ROWS_AT_ONCE, StoreError, StoredRecord, WriteTransaction, hostname, insert_rows, optional,
-};
+use super::{ROWS_AT_ONCE, StoreError, WriteTransaction, hostname, insert_rows, optional};
 
 impl WriteTransaction {
     /// What each address that changed after a revision was at that revision.
@@ -98,21 +95,6 @@ impl WriteTransaction {
             .execute(&mut *self.inner)
             .await?;
         Ok(())
-    }
-
-    /// All records of a silo with all that they carry.
-    pub async fn whole_records(&mut self, id: &SiloId) -> Result<Vec<StoredRecord>, StoreError> {
-        self.dialect
-            .query(
-                "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, expires_after, revision, \
-                 updated_at, last_seen FROM records WHERE silo = ?",
-            )
-            .bind(id.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(record)
-            .collect()
     }
 
     /// Adds the rows whose revision, hostname and family the history does not have; answers how many.

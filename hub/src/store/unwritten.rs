@@ -1,13 +1,17 @@
-//! What a transaction has decided and not yet sent to the database: the heads of silos and the rows of the
-//! history. Of a batch of many commands on a few silos, only each silo's last head is written, and the
-//! history goes in a few statements: a statement costs more than a row.
+//! What a transaction has decided and not yet sent to the database: the heads of silos, their records
+//! ([`super::records`]) and the rows of the history. Of a batch of many commands on a few silos, only each
+//! silo's last head is written, and the rest goes in a few statements: a statement costs more than a row.
 
 use std::collections::BTreeMap;
 
-use silo_shared::silo::SiloId;
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::any::AnyRow;
 
+use super::records::KnownRecords;
 use super::silos::{SiloHead, head};
-use super::{StoreError, WriteTransaction, insert_rows, statement_chunks};
+use super::{
+    Statements, StoreError, WriteTransaction, insert_rows, padded_chunks, silo_id, statement_chunks,
+};
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 
@@ -16,12 +20,122 @@ use crate::domain::time::Time;
 pub(super) struct Unwritten {
     /// The heads that were read or set.
     heads: BTreeMap<SiloId, Head>,
+    /// The records that were read or changed.
+    pub(super) records: KnownRecords,
     history: Vec<Entry>,
     /// Deliveries whose state follows from their hostnames', and when that became so.
     unsettled: BTreeMap<i64, Time>,
 }
 
+/// What is to be read.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    silos: Vec<&'a SiloId>,
+    records: Vec<(&'a SiloId, &'a Hostname)>,
+}
+
+impl Question<'_> {
+    /// Adds the statements that ask it.
+    pub(super) fn ask(&self, statements: &mut Statements) {
+        for chunk in padded_chunks(&self.silos) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            statements.add(format!(
+                "SELECT revision, updated_at, deleted, id FROM silos WHERE id IN ({marks})"
+            ));
+            for id in chunk {
+                statements.bind(id.as_str());
+            }
+        }
+        KnownRecords::ask(&self.records, statements);
+    }
+}
+
 impl Unwritten {
+    /// Asks for the heads of silos, and for records with their silos' heads, as far as they are not known.
+    pub(super) fn question<'a>(
+        &self,
+        silos: &[&'a SiloId],
+        records: &[(&'a SiloId, &'a Hostname)],
+    ) -> Question<'a> {
+        let of_records = records.iter().map(|(silo, _)| *silo);
+        let mut silos: Vec<_> = silos.iter().copied().chain(of_records).collect();
+        silos.retain(|id| !self.heads.contains_key(*id));
+        silos.sort_unstable();
+        silos.dedup();
+        let mut records = records.to_vec();
+        records.retain(|(silo, hostname)| !self.records.knows(silo, hostname));
+        records.sort_unstable();
+        records.dedup();
+        Question { silos, records }
+    }
+
+    /// Keeps what the database answered to each statement of a question.
+    pub(super) fn learn(
+        &mut self,
+        question: Question<'_>,
+        mut answers: impl Iterator<Item = Vec<AnyRow>>,
+    ) -> Result<(), StoreError> {
+        let mut learn = |id: SiloId, head: Option<SiloHead>| {
+            let changed = false;
+            self.heads.insert(id, Head { head, changed });
+        };
+        for id in &question.silos {
+            learn((*id).clone(), None);
+        }
+        for rows in answers
+            .by_ref()
+            .take(padded_chunks(&question.silos).count())
+        {
+            for row in &rows {
+                learn(silo_id(row, 3)?, Some(head(row)?));
+            }
+        }
+        self.records.learn(&question.records, answers)
+    }
+
+    /// Adds the statements that write what was decided, and counts it as written.
+    pub(super) fn send(&mut self, statements: &mut Statements) {
+        let mut changed: Vec<(&SiloId, SiloHead)> = Vec::new();
+        for (id, known) in &mut self.heads {
+            if let Some(head) = known.head.filter(|_| known.changed) {
+                changed.push((id, head));
+            }
+            known.changed = false;
+        }
+        for chunk in statement_chunks(&changed) {
+            const HEAD: &str = "INSERT INTO silos (id, revision, updated_at, deleted)";
+            let columns = ["revision", "updated_at", "deleted"];
+            statements.add_upsert(insert_rows(HEAD, 4, chunk.len()), &["id"], &columns);
+            for (id, head) in chunk {
+                statements
+                    .bind(id.as_str())
+                    .bind(head.revision)
+                    .bind(head.updated_at.as_millis())
+                    .bind(i16::from(head.deleted));
+            }
+        }
+        self.records.send(statements);
+        const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
+             old_ip, new_ip, via, token, client_ip)";
+        for chunk in statement_chunks(&self.history) {
+            statements.add(insert_rows(HEAD, 10, chunk.len()));
+            for entry in chunk {
+                statements
+                    .bind(entry.revision)
+                    .bind(entry.silo.as_str())
+                    .bind(entry.change.hostname.as_str())
+                    .bind(entry.change.family.number())
+                    .bind(entry.at.as_millis())
+                    .bind(entry.change.old.map(|ip| ip.to_string()))
+                    .bind(entry.change.new.map(|ip| ip.to_string()))
+                    .bind(entry.via)
+                    .bind(entry.token.as_deref())
+                    .bind(entry.client_ip.as_deref());
+            }
+        }
+        self.history.clear();
+    }
+
     /// Notes that a delivery's state is to be told from its hostnames.
     pub(super) fn settle(&mut self, delivery: i64, now: Time) {
         self.unsettled.insert(delivery, now);
@@ -31,8 +145,6 @@ impl Unwritten {
 #[derive(Debug)]
 struct Head {
     head: Option<SiloHead>,
-    /// Whether the database has a row of it.
-    has_row: bool,
     changed: bool,
 }
 
@@ -52,40 +164,31 @@ struct Entry {
 pub(super) use super::history::HistoryContext;
 
 impl WriteTransaction {
+    /// Reads records that will be asked for, with their silos' heads, in as few statements as may be.
+    pub async fn look_up(&mut self, reads: &[(&SiloId, &Hostname)]) -> Result<(), StoreError> {
+        self.answer(self.unwritten.question(&[], reads)).await
+    }
+
+    async fn answer(&mut self, question: Question<'_>) -> Result<(), StoreError> {
+        let mut statements = Statements::new(self.dialect);
+        question.ask(&mut statements);
+        let answers = statements.fetch(&mut self.inner).await?;
+        self.unwritten.learn(question, answers.into_iter())
+    }
+
     /// Whether a silo is there or ever was, as this transaction leaves it.
     pub async fn silo_head(&mut self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
-        if let Some(known) = self.unwritten.heads.get(id) {
-            return Ok(known.head);
-        }
-        let row = self
-            .dialect
-            .query(super::silos::HEAD)
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?;
-        let found = row.as_ref().map(head).transpose()?;
-        let known = Head {
-            head: found,
-            has_row: found.is_some(),
-            changed: false,
-        };
-        self.unwritten.heads.insert(id.clone(), known);
-        Ok(found)
+        self.answer(self.unwritten.question(&[id], &[])).await?;
+        Ok(self.unwritten.heads.get(id).and_then(|known| known.head))
     }
 
     /// Sets at which revision a silo stands, there or deleted.
-    pub async fn set_silo_head(&mut self, id: &SiloId, new: SiloHead) -> Result<(), StoreError> {
-        let has_row = match self.unwritten.heads.get(id) {
-            Some(known) => known.has_row,
-            None => self.silo_head(id).await?.is_some(),
-        };
+    pub fn set_silo_head(&mut self, id: &SiloId, new: SiloHead) {
         let head = Head {
             head: Some(new),
-            has_row,
             changed: true,
         };
         self.unwritten.heads.insert(id.clone(), head);
-        Ok(())
     }
 
     /// Writes down what changed.
@@ -104,46 +207,14 @@ impl WriteTransaction {
 
     /// Sends what was decided, so that the database's own answers include it.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
-        for (id, head) in &mut self.unwritten.heads {
-            let Some(new) = head.head.filter(|_| head.changed) else {
-                continue;
-            };
-            let statement = if head.has_row {
-                "UPDATE silos SET revision = ?, updated_at = ?, deleted = ? WHERE id = ?"
-            } else {
-                "INSERT INTO silos (revision, updated_at, deleted, id) VALUES (?, ?, ?, ?)"
-            };
-            self.dialect
-                .query(statement)
-                .bind(new.revision)
-                .bind(new.updated_at.as_millis())
-                .bind(i16::from(new.deleted))
-                .bind(id.as_str())
-                .execute(&mut *self.inner)
-                .await?;
-            head.has_row = true;
-            head.changed = false;
-        }
-        const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
-             old_ip, new_ip, via, token, client_ip)";
-        let history = std::mem::take(&mut self.unwritten.history);
-        for chunk in statement_chunks(&history) {
-            let mut query = self.dialect.query(insert_rows(HEAD, 10, chunk.len()));
-            for entry in chunk {
-                query = query
-                    .bind(entry.revision)
-                    .bind(entry.silo.as_str())
-                    .bind(entry.change.hostname.as_str())
-                    .bind(entry.change.family.number())
-                    .bind(entry.at.as_millis())
-                    .bind(entry.change.old.map(|ip| ip.to_string()))
-                    .bind(entry.change.new.map(|ip| ip.to_string()))
-                    .bind(entry.via)
-                    .bind(entry.token.as_deref())
-                    .bind(entry.client_ip.as_deref());
-            }
-            query.execute(&mut *self.inner).await?;
-        }
+        let mut statements = Statements::new(self.dialect);
+        self.unwritten.send(&mut statements);
+        statements.execute(&mut self.inner).await?;
+        self.settle().await
+    }
+
+    /// Brings deliveries to the state that their hostnames come to.
+    pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
         let unsettled = std::mem::take(&mut self.unwritten.unsettled);
         self.settle_deliveries(unsettled).await
     }

@@ -15,7 +15,7 @@ async fn writes_are_503_all_at_once_reads_go_on_and_the_hub_recovers() {
     let hub = TestHub::start().await;
     let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
-    let held = other.store.begin_write().await.unwrap();
+    let held = other.store.begin_write(&[]).await.unwrap();
     let mut writes = JoinSet::new();
     for number in 0..WRITERS {
         let call = hub

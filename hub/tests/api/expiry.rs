@@ -217,7 +217,7 @@ async fn silence_while_the_database_takes_no_writes_does_not_count() {
         .json(&json!({"ip": "10.0.0.5", "expires_after": 1800}))
         .await;
     let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
-    let held = other.store.begin_write().await.unwrap();
+    let held = other.store.begin_write(&[]).await.unwrap();
     hub.pass(1000);
     let heartbeat = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
     assert_eq!(heartbeat.status, 503);

@@ -200,46 +200,6 @@ impl WriteTransaction {
         Ok(id)
     }
 
-    /// The records of a silo that name a mail address, with it.
-    pub async fn notify_addresses(
-        &mut self,
-        silo: &SiloId,
-    ) -> Result<Vec<(Hostname, String)>, StoreError> {
-        self.dialect
-            .query("SELECT hostname, notify FROM records WHERE silo = ? AND notify IS NOT NULL")
-            .bind(silo.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| Ok((hostname(row, 0)?, row.try_get(1)?)))
-            .collect()
-    }
-
-    /// Those of these records of a silo that are there, each with the mail address that it names.
-    pub async fn notify_addresses_of(
-        &mut self,
-        silo: &SiloId,
-        hostnames: &[&Hostname],
-    ) -> Result<Vec<(Hostname, Option<String>)>, StoreError> {
-        let mut found = Vec::with_capacity(hostnames.len());
-        for chunk in statement_chunks(hostnames) {
-            let marks = vec!["?"; chunk.len()].join(", ");
-            let mut query = self
-                .dialect
-                .query(format!(
-                    "SELECT hostname, notify FROM records WHERE silo = ? AND hostname IN ({marks})"
-                ))
-                .bind(silo.as_str());
-            for name in chunk {
-                query = query.bind(name.as_str());
-            }
-            for row in &query.fetch_all(&mut *self.inner).await? {
-                found.push((hostname(row, 0)?, row.try_get(1)?));
-            }
-        }
-        Ok(found)
-    }
-
     /// Writes that an event sink was told, or why it could not be. `state`: what it comes to.
     #[expect(clippy::too_many_arguments, reason = "one row's columns")]
     pub async fn end_event(

@@ -194,7 +194,7 @@ async fn trouble_with_the_database_is_911_and_the_next_try_succeeds() {
     let other = OpenHub::open(&office.hub.settings, office.hub.clock())
         .await
         .unwrap();
-    let held = other.store.begin_write().await.unwrap();
+    let held = other.store.begin_write(&[]).await.unwrap();
     let answer = office.call("hostname=nas,db&myip=192.0.2.2").await;
     assert_eq!((answer.status, answer.text()), (503, "911\n"));
     let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();

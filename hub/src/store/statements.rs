@@ -1,0 +1,178 @@
+//! Statements that go to the database together.
+//!
+//! SQLite's driver hands each call to a thread of its own and back, which takes longer than most
+//! statements do; it takes several statements, with the values of all of them, in one call. The other
+//! databases are sent one statement after another.
+
+use std::borrow::Cow;
+use std::mem;
+
+use futures_util::TryStreamExt;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{Any, AnyConnection, Arguments, Either, Encode, Executor, Type};
+
+use super::StoreError;
+use super::dialect::Dialect;
+
+/// The most rows that one statement carries.
+pub(super) const ROWS_AT_ONCE: usize = 50;
+
+/// Statements with their values, to be sent together.
+pub(super) struct Statements {
+    dialect: Dialect,
+    calls: Vec<Call>,
+    refused: Option<sqlx::error::BoxDynError>,
+}
+
+/// What goes in one call.
+struct Call {
+    sql: String,
+    values: AnyArguments,
+    statements: usize,
+}
+
+impl Statements {
+    /// None yet.
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            calls: Vec::new(),
+            refused: None,
+        }
+    }
+
+    /// Adds a statement, written with `?` for each value; its values follow by [`Statements::bind`].
+    pub(super) fn add(&mut self, sql: impl Into<Cow<'static, str>>) -> &mut Self {
+        let sql = sql.into();
+        match self.calls.last_mut() {
+            Some(last) if !self.dialect.is_remote() => {
+                last.sql.push_str("; ");
+                last.sql.push_str(&sql);
+                last.statements += 1;
+            }
+            _ => self.calls.push(Call {
+                sql: sql.into_owned(),
+                values: AnyArguments::default(),
+                statements: 1,
+            }),
+        }
+        self
+    }
+
+    /// Adds an `INSERT` that replaces the `columns` of rows that are there under the same `key`.
+    pub(super) fn add_upsert(&mut self, insert: String, key: &[&str], columns: &[&str]) {
+        let upsert = self.dialect.upsert(key, columns);
+        self.add(format!("{insert}{upsert}"));
+    }
+
+    /// The next value of the statement that was added last.
+    pub(super) fn bind<'t, T: Encode<'t, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
+        let call = self.calls.last_mut();
+        let call = call.expect("a statement comes before its values");
+        if let Err(error) = call.values.add(value) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Sends them all, in order.
+    pub(super) async fn execute(self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        for (dialect, call) in self.into_calls()? {
+            let query = dialect.query_with(call.sql, call.values);
+            query.execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends them all, and answers the rows of each.
+    pub(super) async fn fetch(
+        self,
+        connection: &mut AnyConnection,
+    ) -> Result<Vec<Vec<AnyRow>>, StoreError> {
+        let mut all = Vec::new();
+        for (dialect, call) in self.into_calls()? {
+            let (mut rows, expected) = (Vec::new(), all.len() + call.statements);
+            let query = dialect.query_with(call.sql, call.values);
+            let mut answers = connection.fetch_many(query);
+            while let Some(answer) = answers.try_next().await? {
+                match answer {
+                    Either::Right(row) => rows.push(row),
+                    Either::Left(_) => all.push(mem::take(&mut rows)),
+                }
+            }
+            if all.len() != expected {
+                return Err(StoreError::Corrupt("number of answers"));
+            }
+        }
+        Ok(all)
+    }
+
+    fn into_calls(self) -> Result<impl Iterator<Item = (Dialect, Call)>, StoreError> {
+        match self.refused {
+            Some(error) => Err(sqlx::Error::Encode(error).into()),
+            None => Ok(self.calls.into_iter().map(move |call| (self.dialect, call))),
+        }
+    }
+}
+
+/// `INSERT` of many rows at once: the head, then a parenthesis of placeholders a row.
+pub(super) fn insert_rows(head: &str, columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    format!("{head} VALUES {}", vec![row; rows].join(", "))
+}
+
+/// Rows in parts of a few sizes, the large ones first: each size is a statement that the server keeps
+/// prepared. One that is prepared for this time alone costs two more round trips, and on MariaDB the
+/// second of them waits for the acknowledgement of the first.
+pub(super) fn statement_chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    const SIZES: [usize; 5] = [ROWS_AT_ONCE, 20, 8, 3, 1];
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        Some(chunk)
+    })
+}
+
+/// Keys to be looked up, in parts of a few sizes, the last of each repeated until it is full: see
+/// [`statement_chunks`]. To look a key up again costs less than a statement.
+pub(super) fn padded_chunks<T: Copy>(keys: &[T]) -> impl Iterator<Item = Vec<T>> {
+    const SIZES: [usize; 3] = [1, 8, 64];
+    keys.chunks(SIZES[2]).map(|part| {
+        let size = SIZES.into_iter().find(|size| part.len() <= *size);
+        let last = part.last().copied().into_iter().cycle();
+        let padding = last.take(size.unwrap_or(part.len()) - part.len());
+        part.iter().copied().chain(padding).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_go_in_parts_of_a_few_sizes() {
+        let sizes = |rows: usize| {
+            let rows = vec![(); rows];
+            statement_chunks(&rows).map(<[()]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(0), [0; 0]);
+        assert_eq!(sizes(1), [1]);
+        assert_eq!(sizes(82), [50, 20, 8, 3, 1]);
+        assert_eq!(sizes(104), [50, 50, 3, 1]);
+    }
+
+    #[test]
+    fn keys_are_repeated_until_a_part_is_full() {
+        let parts = |keys: usize| {
+            let keys: Vec<usize> = (1..=keys).collect();
+            padded_chunks(&keys).collect::<Vec<_>>()
+        };
+        assert!(parts(0).is_empty());
+        assert_eq!(parts(1), [[1]]);
+        assert_eq!(parts(3), [[1, 2, 3, 3, 3, 3, 3, 3]]);
+        let many = parts(65);
+        assert_eq!((many[0].len(), many[1].as_slice()), (64, [65].as_slice()));
+    }
+}
