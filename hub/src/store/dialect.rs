@@ -78,12 +78,18 @@ impl Dialect {
         }
     }
 
-    /// What begins a writing transaction. A deferred SQLite transaction that reads before it writes fails
-    /// when it wants to write.
+    /// Locks the revision counter and changes nothing.
+    pub(super) const TOUCH_COUNTER: &str =
+        "UPDATE counters SET value = value WHERE name = 'revision'";
+
+    /// What begins the one writing transaction there is. A deferred SQLite transaction that reads before
+    /// it writes fails when it wants to write; elsewhere whoever holds the counter's lock is the writer.
     pub(super) fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres | Self::MariaDb => "BEGIN",
+            Self::Postgres | Self::MariaDb => {
+                "BEGIN; UPDATE counters SET value = value WHERE name = 'revision'"
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod silos;
 mod snapshot;
 mod statements;
 mod tokens;
+mod transaction;
 mod transfer;
 mod unwritten;
 mod update_keys;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row, Transaction};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
 use thiserror::Error;
 
 use crate::domain::time::Time;
@@ -45,12 +46,10 @@ pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{KnownToken, SealedKey};
-use unwritten::Unwritten;
+pub use transaction::{Effects, WriteTransaction};
 pub use update_keys::KeyHash;
 pub use watch::CommitWatch;
 
-/// Locks the revision counter and changes nothing.
-const TOUCH_COUNTER: &str = "UPDATE counters SET value = value WHERE name = 'revision'";
 const SET_COUNTER: &str = "UPDATE counters SET value = ? WHERE name = ?";
 /// The counter of the highest revision of a tombstone that was purged.
 const FEED_FLOOR: &str = "feed_floor";
@@ -229,7 +228,6 @@ impl Store {
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
                 })
-                .after_release(|connection, _| Box::pin(is_at_rest(connection)))
                 .connect_with(options.clone())
         };
         // A pool only says that it waited in vain; a first connection of its own says why.
@@ -289,45 +287,6 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// Starts the one kind of transaction that writes, and reads the records that it will begin with.
-    pub async fn begin_write(
-        &self,
-        reads: &[(&SiloId, &Hostname)],
-    ) -> Result<WriteTransaction, StoreError> {
-        let mut inner = self.writer.begin_with(self.dialect.begin_write()).await?;
-        if self.dialect.is_remote() {
-            // Whoever holds the counter's lock is the only writer; SQLite has one anyway.
-            inner.execute(TOUCH_COUNTER).await?;
-        }
-        let mut statements = Statements::new(self.dialect);
-        statements.add("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')");
-        let mut unwritten = Unwritten::default();
-        let question = unwritten.question(&[], reads);
-        question.ask(&mut statements);
-        let mut answers = statements.fetch(&mut inner).await?.into_iter();
-        let (mut revision, mut sinks_version) = (0, 0);
-        for row in answers.next().unwrap_or_default() {
-            match row.try_get::<&str, _>(0)? {
-                "revision" => revision = row.try_get(1)?,
-                _ => sinks_version = row.try_get(1)?,
-            }
-        }
-        unwritten.learn(question, answers)?;
-        Ok(WriteTransaction {
-            dialect: self.dialect,
-            inner,
-            interests: self.interests.clone(),
-            unwritten,
-            sinks_version,
-            sinks_changed: false,
-            first_revision: revision,
-            revision,
-            delivery: None,
-            must_commit: false,
-            effects: Effects::default(),
-        })
-    }
-
     /// The last committed revision and the state of the tokens.
     pub async fn position(&self) -> Result<Position, StoreError> {
         let mut connection = self.readers.acquire().await?;
@@ -385,151 +344,6 @@ pub struct Position {
     pub deliveries: i64,
     /// The highest revision of a deletion that is told no more.
     pub feed_floor: i64,
-}
-
-/// The only way to write. Dropped without [`WriteTransaction::commit`], it leaves no trace.
-#[derive(Debug)]
-pub struct WriteTransaction {
-    dialect: Dialect,
-    inner: Transaction<'static, Any>,
-    interests: Interests,
-    unwritten: Unwritten,
-    /// The counter that moves with every change of the sinks.
-    sinks_version: i64,
-    sinks_changed: bool,
-    first_revision: i64,
-    revision: i64,
-    /// The id of the last delivery, once it was asked for.
-    delivery: Option<i64>,
-    must_commit: bool,
-    effects: Effects,
-}
-
-/// What the rest of the hub must learn of a transaction once it is over.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// Whether anything was written, rather than rolled back.
-    pub is_durable: bool,
-    /// The last revision that was taken, if one was.
-    pub revision: Option<i64>,
-    /// The silos that changed.
-    pub silos: Vec<SiloId>,
-    /// Whether a token was made or revoked.
-    pub tokens_changed: bool,
-    /// Whether a sink is owed something that it was not owed before.
-    pub deliveries_owed: bool,
-    /// Records that were named by a write without being changed.
-    pub seen: Vec<(SiloId, Hostname)>,
-}
-
-impl WriteTransaction {
-    /// Takes the next revision for a changing command on a silo.
-    pub fn take_revision(&mut self, silo: &SiloId) -> i64 {
-        self.revision += 1;
-        self.effects.silos.push(silo.clone());
-        self.revision
-    }
-
-    /// Takes the next id of a delivery, and has the workers look what they owe.
-    pub async fn take_delivery(&mut self) -> Result<i64, StoreError> {
-        let next = self.last_delivery().await? + 1;
-        self.delivery = Some(next);
-        self.effects.deliveries_owed = true;
-        Ok(next)
-    }
-
-    /// Has the workers look what they owe, in every hub.
-    pub async fn wake_workers(&mut self) -> Result<(), StoreError> {
-        self.take_delivery().await?;
-        Ok(())
-    }
-
-    /// The id of the last delivery.
-    pub async fn last_delivery(&mut self) -> Result<i64, StoreError> {
-        match self.delivery {
-            Some(last) => Ok(last),
-            None => read_counter(self.dialect, &mut self.inner, DELIVERIES).await,
-        }
-    }
-
-    /// Notes that a write named this record and changed nothing.
-    pub fn note_seen(&mut self, silo: &SiloId, hostname: &Hostname) {
-        self.effects.seen.push((silo.clone(), hostname.clone()));
-    }
-
-    /// Makes everything durable, or rolls back when there is nothing to keep.
-    pub async fn commit(mut self) -> Result<Effects, StoreError> {
-        self.settle().await?;
-        let mut statements = Statements::new(self.dialect);
-        self.unwritten.send(&mut statements);
-        if self.revision != self.first_revision {
-            statements
-                .add(SET_COUNTER)
-                .bind(self.revision)
-                .bind("revision");
-            self.effects.revision = Some(self.revision);
-            self.must_commit = true;
-        }
-        if let Some(delivery) = self.delivery {
-            statements.add(SET_COUNTER).bind(delivery).bind(DELIVERIES);
-            self.must_commit = true;
-        }
-        statements.execute(&mut self.inner).await?;
-        if self.must_commit {
-            self.effects.is_durable = true;
-            if let Some(announcement) = self.dialect.announcement() {
-                self.inner.execute(announcement).await?;
-            }
-            self.inner.commit().await?;
-        } else {
-            self.inner.rollback().await?;
-        }
-        Ok(self.effects)
-    }
-
-    /// Asks for a commit that changes nothing, which shows whether the database takes writes.
-    pub async fn prove_writable(&mut self) -> Result<(), StoreError> {
-        self.must_commit = true;
-        self.inner.execute(TOUCH_COUNTER).await?;
-        Ok(())
-    }
-
-    /// A fact about this database.
-    pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
-        read_fact(self.dialect, &mut self.inner, name).await
-    }
-
-    /// Sets a fact about this database.
-    pub async fn set_fact(&mut self, name: &str, fact: &str) -> Result<(), StoreError> {
-        self.must_commit = true;
-        let updated = self
-            .dialect
-            .query("UPDATE facts SET fact = ? WHERE name = ?")
-            .bind(fact)
-            .bind(name)
-            .execute(&mut *self.inner)
-            .await?;
-        if updated.rows_affected() == 0 {
-            self.dialect
-                .query("INSERT INTO facts (name, fact) VALUES (?, ?)")
-                .bind(name)
-                .bind(fact)
-                .execute(&mut *self.inner)
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether a connection that is given back has no transaction left. SQLite ends a transaction by itself
-/// when its disk is full; the driver's own end of it then fails, and the driver takes the next
-/// transaction for a part of the old one, whose commit would keep nothing. Such a connection is closed.
-async fn is_at_rest(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
-    if connection.is_in_transaction() {
-        // A roll-back that is under way is over once the connection answers.
-        connection.ping().await?;
-    }
-    Ok(!connection.is_in_transaction())
 }
 
 async fn read_counter(

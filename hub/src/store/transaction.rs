@@ -1,0 +1,229 @@
+//! The only way to write.
+
+use std::ops::{Deref, DerefMut};
+
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, Executor, Row};
+
+use super::dialect::Dialect;
+use super::interests::Interests;
+use super::unwritten::Unwritten;
+use super::{DELIVERIES, SET_COUNTER, Statements, Store, StoreError, read_counter, read_fact};
+
+/// The writer's connection while a transaction is open.
+///
+/// The statements that begin and end it go together with others. So the driver does not know of it,
+/// which is as well: SQLite ends a transaction by itself when its disk is full, and the driver, whose
+/// own end of it then failed, took the next transaction for a part of the old one.
+#[derive(Debug)]
+pub(super) struct Session {
+    connection: PoolConnection<Any>,
+    is_over: bool,
+}
+
+impl Deref for Session {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Whatever the transaction did ends with its connection.
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Store {
+    /// Starts a transaction, and reads the records that it will begin with.
+    pub async fn begin_write(
+        &self,
+        reads: &[(&SiloId, &Hostname)],
+    ) -> Result<WriteTransaction, StoreError> {
+        let mut inner = Session {
+            connection: self.writer.acquire().await?,
+            is_over: false,
+        };
+        let mut statements = Statements::new(self.dialect);
+        match self.dialect.begin_write() {
+            begin if self.dialect.is_remote() => drop(inner.execute(begin).await?),
+            begin => drop(statements.add(begin)),
+        }
+        statements.add("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')");
+        let mut unwritten = Unwritten::default();
+        let question = unwritten.question(&[], reads);
+        question.ask(&mut statements);
+        let mut answers = statements.fetch(&mut inner).await?.into_iter();
+        if !self.dialect.is_remote() {
+            // The beginning has no rows.
+            answers.next();
+        }
+        let (mut revision, mut sinks_version) = (0, 0);
+        for row in answers.next().unwrap_or_default() {
+            match row.try_get::<&str, _>(0)? {
+                "revision" => revision = row.try_get(1)?,
+                _ => sinks_version = row.try_get(1)?,
+            }
+        }
+        unwritten.learn(question, answers)?;
+        Ok(WriteTransaction {
+            dialect: self.dialect,
+            inner,
+            interests: self.interests.clone(),
+            unwritten,
+            sinks_version,
+            sinks_changed: false,
+            first_revision: revision,
+            revision,
+            delivery: None,
+            must_commit: false,
+            effects: Effects::default(),
+        })
+    }
+}
+
+/// The only way to write. Dropped without [`WriteTransaction::commit`], it leaves no trace.
+#[derive(Debug)]
+pub struct WriteTransaction {
+    pub(super) dialect: Dialect,
+    pub(super) inner: Session,
+    pub(super) interests: Interests,
+    pub(super) unwritten: Unwritten,
+    /// The counter that moves with every change of the sinks.
+    pub(super) sinks_version: i64,
+    pub(super) sinks_changed: bool,
+    first_revision: i64,
+    pub(super) revision: i64,
+    /// The id of the last delivery, once it was asked for.
+    pub(super) delivery: Option<i64>,
+    pub(super) must_commit: bool,
+    pub(super) effects: Effects,
+}
+
+/// What the rest of the hub must learn of a transaction once it is over.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Whether anything was written, rather than rolled back.
+    pub is_durable: bool,
+    /// The last revision that was taken, if one was.
+    pub revision: Option<i64>,
+    /// The silos that changed.
+    pub silos: Vec<SiloId>,
+    /// Whether a token was made or revoked.
+    pub tokens_changed: bool,
+    /// Whether a sink is owed something that it was not owed before.
+    pub deliveries_owed: bool,
+    /// Records that were named by a write without being changed.
+    pub seen: Vec<(SiloId, Hostname)>,
+}
+
+impl WriteTransaction {
+    /// Takes the next revision for a changing command on a silo.
+    pub fn take_revision(&mut self, silo: &SiloId) -> i64 {
+        self.revision += 1;
+        self.effects.silos.push(silo.clone());
+        self.revision
+    }
+
+    /// Takes the next id of a delivery, and has the workers look what they owe.
+    pub async fn take_delivery(&mut self) -> Result<i64, StoreError> {
+        let next = self.last_delivery().await? + 1;
+        self.delivery = Some(next);
+        self.effects.deliveries_owed = true;
+        Ok(next)
+    }
+
+    /// Has the workers look what they owe, in every hub.
+    pub async fn wake_workers(&mut self) -> Result<(), StoreError> {
+        self.take_delivery().await?;
+        Ok(())
+    }
+
+    /// The id of the last delivery.
+    pub async fn last_delivery(&mut self) -> Result<i64, StoreError> {
+        match self.delivery {
+            Some(last) => Ok(last),
+            None => read_counter(self.dialect, &mut self.inner, DELIVERIES).await,
+        }
+    }
+
+    /// Notes that a write named this record and changed nothing.
+    pub fn note_seen(&mut self, silo: &SiloId, hostname: &Hostname) {
+        self.effects.seen.push((silo.clone(), hostname.clone()));
+    }
+
+    /// Makes everything durable, or rolls back when there is nothing to keep.
+    pub async fn commit(mut self) -> Result<Effects, StoreError> {
+        self.settle().await?;
+        let mut statements = Statements::new(self.dialect);
+        self.unwritten.send(&mut statements);
+        if self.revision != self.first_revision {
+            statements
+                .add(SET_COUNTER)
+                .bind(self.revision)
+                .bind("revision");
+            self.effects.revision = Some(self.revision);
+            self.must_commit = true;
+        }
+        if let Some(delivery) = self.delivery {
+            statements.add(SET_COUNTER).bind(delivery).bind(DELIVERIES);
+            self.must_commit = true;
+        }
+        if self.must_commit {
+            self.effects.is_durable = true;
+            if let Some(announcement) = self.dialect.announcement() {
+                statements.add(announcement);
+            }
+            statements.add("COMMIT");
+        } else {
+            statements.add("ROLLBACK");
+        }
+        statements.execute(&mut self.inner).await?;
+        self.inner.is_over = true;
+        Ok(self.effects)
+    }
+
+    /// Asks for a commit that changes nothing, which shows whether the database takes writes.
+    pub async fn prove_writable(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.inner.execute(Dialect::TOUCH_COUNTER).await?;
+        Ok(())
+    }
+
+    /// A fact about this database.
+    pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+        read_fact(self.dialect, &mut self.inner, name).await
+    }
+
+    /// Sets a fact about this database.
+    pub async fn set_fact(&mut self, name: &str, fact: &str) -> Result<(), StoreError> {
+        self.must_commit = true;
+        let updated = self
+            .dialect
+            .query("UPDATE facts SET fact = ? WHERE name = ?")
+            .bind(fact)
+            .bind(name)
+            .execute(&mut *self.inner)
+            .await?;
+        if updated.rows_affected() == 0 {
+            self.dialect
+                .query("INSERT INTO facts (name, fact) VALUES (?, ?)")
+                .bind(name)
+                .bind(fact)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+}
