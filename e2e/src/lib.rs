@@ -395,3 +395,10 @@ pub fn write_private(path: &Path, text: &str) {
             .expect("its owner can set a file's mode");
     }
 }
+
+/// The block of a documentation's page that begins with three backticks and this name.
+pub fn stanza<'a>(page: &'a str, name: &str) -> &'a str {
+    let rest = page.split_once(&format!("```{name}\n"));
+    let rest = rest.unwrap_or_else(|| panic!("the page has no {name}")).1;
+    rest.split_once("```").expect("the block ends").0
+}

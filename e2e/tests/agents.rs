@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::json;
-use silo_e2e::{Caller, Hub, binary, write_private};
+use silo_e2e::relay::Relay;
+use silo_e2e::{Caller, Hub, binary, stanza, write_private};
 
 /// A machine: a folder with a token file, and a hosts file of its own.
 struct Machine {
@@ -177,23 +178,30 @@ async fn a_stopped_hub_changes_nothing_on_either_machine() {
 
 #[tokio::test]
 async fn the_configuration_of_a_pyddns_client_is_taken_as_it_is() {
+    const PAGE: &str = include_str!("../../docs/pyddns.md");
     let folder = tempfile::tempdir().unwrap();
+    let trust = "trusted_proxies: [127.0.0.0/8]\n";
+    std::fs::write(folder.path().join("hub.yaml"), trust).unwrap();
     let hub = Hub::start_on_chosen(folder.path());
+    let relay = Relay::start(hub.url(), "198.51.100.7");
     let admin = Caller::new(&hub, &hub.admin_token());
-    let records = json!({"dnsrecords": [{"hostname": "db", "ip": "10.0.0.5"}]});
-    let made = admin
-        .request(reqwest::Method::PUT, "/silos/office")
-        .json(&records)
-        .send()
-        .await;
-    assert_eq!(made.unwrap().status(), 201);
-    let credential = hub.token(&["--name", "old", "--role", "write", "--silo", "office"]);
+    let credential = hub.token(&["--name", "old", "--role", "write", "--silo", "web"]);
     let config = folder.path().join("config.yml");
-    let text = format!(
-        "endpoint: {}\nusername: someone\npassword: {credential}\nsilo_id: office\nhostnames:\n  - db\ngetIpFrom: Socket\n",
-        hub.url()
-    );
-    write_private(&config, &text);
+    let text = stanza(PAGE, "config").replace("silo_…", &credential);
+    let with_endpoint = |endpoint: &str| text.replace("10.0.0.1:8053", endpoint);
+    write_private(&config, &with_endpoint(&relay.address()));
+    let upstream = || {
+        Command::new(binary("silo-upstream"))
+            .args(["once", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap()
+    };
+    // Where pyDDNS's own upstream fails: there is no silo yet.
+    said(&upstream());
+    for hostname in ["webserver", "dbserver"] {
+        let (_, record) = admin.get(&format!("/silos/web/records/{hostname}")).await;
+        assert_eq!(record["ips"], json!(["198.51.100.7"]), "{hostname}");
+    }
     let hosts = folder.path().join("hosts");
     std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
     let downstream = Command::new(binary("silo-downstream"))
@@ -203,21 +211,19 @@ async fn the_configuration_of_a_pyddns_client_is_taken_as_it_is() {
         .output()
         .unwrap();
     said(&downstream);
-    assert!(
-        std::fs::read_to_string(&hosts)
-            .unwrap()
-            .contains("10.0.0.5 db")
-    );
+    let hosts = std::fs::read_to_string(&hosts).unwrap();
+    for line in ["198.51.100.7 webserver", "198.51.100.7 dbserver"] {
+        assert!(hosts.contains(line), "{hosts}");
+    }
     // Towards a hub on this machine the way leads over loopback, which is never reported.
-    let upstream = Command::new(binary("silo-upstream"))
-        .args(["once", "--config", config.to_str().unwrap()])
-        .output()
-        .unwrap();
-    assert_eq!(upstream.status.code(), Some(1));
-    let (_, record) = admin.get("/silos/office/records/db").await;
+    let socket = with_endpoint(&relay.address()).replace("ServerApi", "Socket");
+    assert_ne!(socket, with_endpoint(&relay.address()));
+    write_private(&config, &socket);
+    assert_eq!(upstream().status.code(), Some(1));
+    let (_, record) = admin.get("/silos/web/records/dbserver").await;
     assert_eq!(
         record["ips"],
-        json!(["10.0.0.5"]),
+        json!(["198.51.100.7"]),
         "an unusable address changes nothing"
     );
 }

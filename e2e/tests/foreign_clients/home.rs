@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::Value;
 use silo_e2e::relay::Relay;
-use silo_e2e::{Caller, Hub};
+use silo_e2e::{Caller, Hub, stanza};
 use tempfile::TempDir;
 
 use crate::PAGE;
@@ -18,15 +18,6 @@ use crate::PAGE;
 pub(crate) const UPDATE: &str = "/nic/update";
 /// A credential of no hub.
 pub(crate) const WRONG: &str = "silo_aaaaaaaaaa_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
-
-/// The block of the page with this name.
-pub(crate) fn stanza(name: &str) -> String {
-    let begin = format!("```{name}\n");
-    let (_, rest) = PAGE
-        .split_once(&begin)
-        .unwrap_or_else(|| panic!("the page has no {name}"));
-    rest.split_once("```").unwrap().0.to_owned()
-}
 
 /// A home: a hub, a relay before it, and a token for a few hosts.
 pub(crate) struct Home {
@@ -79,7 +70,7 @@ impl Home {
 
     /// A stanza of the page with this home's address and token.
     pub(crate) fn filled(&self, name: &str) -> String {
-        let text = stanza(name);
+        let text = stanza(PAGE, name);
         assert!(text.contains("10.0.0.1:8053"), "{text}");
         let text = text.replace("10.0.0.1:8053", &self.relay().address());
         text.replace("silo_…", &self.token)

@@ -17,6 +17,7 @@ mod failure_limit;
 mod full;
 mod history;
 mod open_routes;
+mod pyddns;
 mod records;
 mod refused_input;
 mod revert;
