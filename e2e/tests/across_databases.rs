@@ -120,10 +120,25 @@ async fn an_export_goes_round_all_databases_unchanged() {
     fill(&admin).await;
     let path = "/silos/ab";
     let (before, credential) = (admin.get(path).await, source.admin_token());
+    for (hostname, key) in [("x-y", "ältere/key?a=b,c&%2F"), ("xy", "0123456789abcdef")] {
+        let add = ["update-key", "add", "--silo", "ab", "--hostname", hostname];
+        let added = source.cli(&[&add[..], &["--key", key]].concat());
+        assert!(added.status.success(), "{added:?}");
+    }
+    let listed = String::from_utf8(source.cli(&["update-key", "list"]).stdout).unwrap();
+    let revoked = listed.lines().find(|line| line.contains("hostname xy "));
+    let revoked = revoked.unwrap().split(' ').next().unwrap();
+    assert!(
+        source
+            .cli(&["update-key", "revoke", revoked])
+            .status
+            .success()
+    );
     let key = source.data_dir().join("hub.key");
     let text = String::from_utf8(source.cli(&["silo", "export"]).stdout).unwrap();
     assert!(text.lines().count() > MANY, "{text}");
     assert_eq!(text.matches("\"token\":{").count(), 4);
+    assert_eq!(text.matches("\"update_key\":{").count(), 2);
     assert_eq!(source.stop(), Some(0));
 
     let mut carried = text.clone();
@@ -138,6 +153,10 @@ async fn an_export_goes_round_all_databases_unchanged() {
         assert_eq!(carried, text, "after {kind:?}");
         let again = station.cli(&text, &["silo", "import", "-"]);
         assert!(again.contains("(0 new, 0 changed)"), "{again}");
+        assert!(
+            again.ends_with("4 tokens (0 new), 2 update keys (0 new)\n"),
+            "{again}"
+        );
         assert_eq!(station.cli("", &["silo", "export"]), text);
 
         // Whoever has a token goes on there.
@@ -147,6 +166,16 @@ async fn an_export_goes_round_all_databases_unchanged() {
         };
         let serving = folder.path().join(format!("serving-{number}"));
         let hub = Hub::start_on(&database, &key, &serving);
-        assert_eq!(Caller::new(&hub, &credential).get(path).await, before);
+        let caller = Caller::new(&hub, &credential);
+        assert_eq!(caller.get(path).await, before);
+        for (key, status) in [
+            ("%C3%A4ltere/key?a=b,c&%2F", 200),
+            ("0123456789abcdef", 403),
+        ] {
+            let called = caller.request(Method::GET, &format!("/u/{key}"));
+            assert_eq!(called.send().await.unwrap().status(), status, "{key}");
+        }
+        let (_, record) = caller.get("/silos/ab/records/x-y").await;
+        assert_eq!(record["ips"][0], "127.0.0.1");
     }
 }

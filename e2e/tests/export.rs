@@ -87,9 +87,14 @@ async fn an_export_moves_a_hub_and_its_key_moves_the_tokens() {
     let admin = Caller::new(&hub, &hub.admin_token());
     put(&admin, "db", "10.0.0.5").await;
     let last = put(&admin, "db", "10.0.0.6").await;
+    let add = ["update-key", "add", "--silo", "office", "--hostname", "db"];
+    let key = printed(&hub.cli(&add));
     let text = printed(&hub.cli(&["silo", "export"]));
     let bare = printed(&hub.cli(&["silo", "export", "--no-tokens"]));
-    assert!(text.contains("\"token\":{") && !bare.contains("\"token\":{"));
+    for kind in ["\"token\":{", "\"update_key\":{"] {
+        assert!(text.contains(kind) && !bare.contains(kind), "{kind}");
+    }
+    assert!(!text.contains(key.trim()));
     assert!(!text.contains(&hub.admin_token()[16..]));
 
     let target = folder.path().join("target");

@@ -181,7 +181,7 @@ impl CredentialHash {
     /// Parses 64 hexadecimal digits.
     pub fn parse(hex: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        if hex.len() != 64 || !hex.is_ascii() {
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {

@@ -13,7 +13,8 @@ use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
 use crate::domain::time::Time;
 use crate::store::{
-    StoredRecord, TransferredRow, TransferredSilo, TransferredToken, Via, WriteTransaction,
+    StoredRecord, TransferredRow, TransferredSilo, TransferredToken, TransferredUpdateKey, Via,
+    WriteTransaction,
 };
 
 /// The fact that says at which revision an import into an empty database has arrived. As long as
@@ -33,6 +34,8 @@ pub struct ImportPart {
     pub history: Vec<TransferredRow>,
     /// Tokens.
     pub tokens: Vec<TransferredToken>,
+    /// Update keys.
+    pub update_keys: Vec<TransferredUpdateKey>,
 }
 
 /// Ends an import: no revision that anybody holds is below the ones that follow.
@@ -58,6 +61,8 @@ pub struct PartWritten {
     pub history: u64,
     /// Tokens that were not there.
     pub tokens: u64,
+    /// Update keys that were not there.
+    pub update_keys: u64,
 }
 
 impl Command for BeginImport {
@@ -106,6 +111,9 @@ impl Command for ImportPart {
         written.history = transaction.add_missing_history(&self.history).await?;
         for token in &self.tokens {
             written.tokens += u64::from(transaction.add_missing_token(token).await?);
+        }
+        for key in &self.update_keys {
+            written.update_keys += u64::from(transaction.add_missing_update_key(key).await?);
         }
         if keeps {
             let arrived = transaction.revision().to_string();

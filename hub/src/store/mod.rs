@@ -43,7 +43,9 @@ pub use outbox::{
     QuietRecord, SinkTrouble,
 };
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
-pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredToken};
+pub use snapshot::{
+    Snapshot, TransferredRow, TransferredSilo, TransferredToken, TransferredUpdateKey,
+};
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{KnownToken, SealedKey};
 pub use transaction::{Effects, WriteTransaction};

@@ -8,8 +8,11 @@ use super::dialect::Dialect;
 use super::history::{HistoryRow, history_row};
 use super::silos::{head, record};
 use super::tokens::known_token;
+use super::update_keys::{KeyHash, update_key};
 use super::{KnownToken, SealedKey, SiloHead, Store, StoreError, StoredRecord};
-use super::{read_fact, silo_id};
+use super::{optional_time, read_fact, silo_id};
+use crate::domain::time::Time;
+use crate::domain::update_key::UpdateKey;
 
 /// A silo with everything that is stored of it but its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,17 @@ pub struct TransferredToken {
     pub known: KnownToken,
     /// Its sealed signing key.
     pub signing_key: SealedKey,
+}
+
+/// An update key with everything that is stored of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferredUpdateKey {
+    /// What it is for.
+    pub key: UpdateKey,
+    /// What it hashes to.
+    pub hash: KeyHash,
+    /// When it was revoked.
+    pub revoked_at: Option<Time>,
 }
 
 /// The database as of one moment.
@@ -157,6 +171,32 @@ impl Snapshot {
                 Ok(TransferredToken {
                     known: known_token(row)?,
                     signing_key: SealedKey(row.try_get(10)?),
+                })
+            })
+            .collect()
+    }
+
+    /// The update keys whose ids follow `after`, revoked ones too.
+    pub async fn update_keys(
+        &mut self,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<TransferredUpdateKey>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT id, silo, hostname, created_at, key_hash, revoked_at FROM update_keys \
+                 WHERE id > ? ORDER BY id LIMIT ?",
+            )
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(TransferredUpdateKey {
+                    key: update_key(row)?,
+                    hash: KeyHash(row.try_get(4)?),
+                    revoked_at: optional_time(row, 5)?,
                 })
             })
             .collect()

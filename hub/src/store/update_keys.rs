@@ -3,6 +3,7 @@
 use silo_shared::credential::TokenId;
 use sqlx::any::AnyRow;
 
+use super::snapshot::TransferredUpdateKey;
 use super::{Store, StoreError, WriteTransaction, hostname, silo_id, time};
 use crate::domain::time::Time;
 use crate::domain::update_key::UpdateKey;
@@ -12,10 +13,18 @@ use sqlx::Row;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHash(pub String);
 
+impl KeyHash {
+    /// Takes 64 lower-case hexadecimal digits, as they are stored and compared.
+    pub fn parse(hex: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (hex.len() == 64 && hex.bytes().all(is_digit)).then(|| Self(hex.to_owned()))
+    }
+}
+
 const BY_HASH: &str = "SELECT id, silo, hostname, created_at FROM update_keys \
      WHERE key_hash = ? AND revoked_at IS NULL";
 
-fn update_key(row: &AnyRow) -> Result<UpdateKey, StoreError> {
+pub(super) fn update_key(row: &AnyRow) -> Result<UpdateKey, StoreError> {
     Ok(UpdateKey {
         id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("update key"))?,
         silo: silo_id(row, 1)?,
@@ -85,6 +94,31 @@ impl WriteTransaction {
             .execute(&mut *self.inner)
             .await?;
         Ok(())
+    }
+
+    /// Adds an update key with what it was, unless there is one of its id, or one that counts has the
+    /// same key; answers whether it did.
+    pub async fn add_missing_update_key(
+        &mut self,
+        new: &TransferredUpdateKey,
+    ) -> Result<bool, StoreError> {
+        let known = self
+            .dialect
+            .query("SELECT id FROM update_keys WHERE id = ?")
+            .bind(new.key.id.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        if known.is_some() {
+            return Ok(false);
+        }
+        if new.revoked_at.is_none() && self.update_key(&new.hash).await?.is_some() {
+            return Ok(false);
+        }
+        self.insert_update_key(&new.key, &new.hash).await?;
+        if let Some(revoked) = new.revoked_at {
+            self.revoke_update_key(new.key.id, revoked).await?;
+        }
+        Ok(true)
     }
 
     /// Revokes an update key; false when there is none that counts.

@@ -23,8 +23,8 @@ pub enum ExportError {
     Output(#[from] std::io::Error),
 }
 
-/// Writes everything that is stored as of one moment, beside whoever writes. Tokens go with their
-/// hashes and sealed keys: nothing in an export is a credential.
+/// Writes everything that is stored as of one moment, beside whoever writes. Tokens and
+/// update keys go, if they are wanted, as hashes and sealed keys: nothing in an export is a credential.
 pub async fn export(
     store: &Store,
     tokens: bool,
@@ -41,7 +41,7 @@ pub async fn export(
         version: VERSION,
         key,
     };
-    // Without a key that is known there are no tokens either.
+    // Without a key that is known there are no tokens and update keys either.
     let tokens = header.key.is_some();
     write(output, &header)?;
     let mut after = None;
@@ -67,6 +67,7 @@ pub async fn export(
     }
     if tokens {
         counts.tokens = write_tokens(&mut snapshot, output).await?;
+        counts.update_keys = write_update_keys(&mut snapshot, output).await?;
     }
     write(output, &Line::End(counts))?;
     output.flush()?;
@@ -86,6 +87,24 @@ async fn write_tokens(
         after = last.known.token.id.to_string();
         for token in page {
             write(output, &Line::Token(token.into()))?;
+            count += 1;
+        }
+    }
+}
+
+async fn write_update_keys(
+    snapshot: &mut Snapshot,
+    output: &mut impl Write,
+) -> Result<u64, ExportError> {
+    let (mut count, mut after) = (0, String::new());
+    loop {
+        let page = snapshot.update_keys(&after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(count);
+        };
+        after = last.key.id.to_string();
+        for key in page {
+            write(output, &Line::UpdateKey(key.into()))?;
             count += 1;
         }
     }

@@ -50,6 +50,8 @@ pub struct Imported {
     pub history: u64,
     /// Tokens that were not there.
     pub tokens: u64,
+    /// Update keys that were not there.
+    pub update_keys: u64,
 }
 
 /// An export of which the first line was read.
@@ -87,7 +89,7 @@ impl<R: BufRead> Import<R> {
         })
     }
 
-    /// The fingerprint of the hub's key that the tokens need; `None`: there are no tokens.
+    /// The fingerprint of the hub's key that the tokens and update keys need; `None`: there are neither.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -105,6 +107,7 @@ impl<R: BufRead> Import<R> {
             imported.silos_changed += written.silos_changed;
             imported.history += written.history;
             imported.tokens += written.tokens;
+            imported.update_keys += written.update_keys;
             if let Rest::End = read? {
                 registry.apply(EndImport).await?;
                 return Ok(imported);
@@ -136,12 +139,17 @@ impl<R: BufRead> Import<R> {
                     part.history.push(row.check().map_err(wrong)?);
                     counts.history += 1;
                 }
-                Line::Token(_) if self.key.is_none() => {
-                    return Err(wrong("a token, and the first line names no key".to_owned()));
+                Line::Token(_) | Line::UpdateKey(_) if self.key.is_none() => {
+                    let what = "a token or update key, and the first line names no key of a hub";
+                    return Err(wrong(what.to_owned()));
                 }
                 Line::Token(token) => {
                     part.tokens.push(token.check().map_err(wrong)?);
                     counts.tokens += 1;
+                }
+                Line::UpdateKey(key) => {
+                    part.update_keys.push(key.check().map_err(wrong)?);
+                    counts.update_keys += 1;
                 }
                 Line::End(said) if said != *counts => {
                     return Err(wrong("lines are missing before this last one".to_owned()));

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, SiloId, check_address};
 
+use super::credential_lines::{TokenLine, UpdateKeyLine};
 use crate::domain::change::Attributes;
 use crate::domain::time::Time;
-use crate::domain::token::{CredentialHash, Token, TokenSpec};
-use crate::store::{
-    HistoryRow, KnownToken, SealedKey, SiloHead, StoredRecord, TransferredRow, TransferredSilo,
-    TransferredToken,
-};
+use crate::store::{HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo};
 
 /// What the first line says.
 pub(super) const FORMAT: &str = "silo-export";
@@ -30,7 +25,8 @@ const MAX_REVISION: i64 = 1 << 53;
 pub(super) struct Header {
     pub(super) format: String,
     pub(super) version: u32,
-    /// The fingerprint of the hub's key that sealed the tokens' keys; absent: no tokens.
+    /// The fingerprint of the hub's key that sealed the tokens' keys and hashed the update keys;
+    /// absent: there are neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<String>,
 }
@@ -42,6 +38,7 @@ pub(super) enum Line {
     Silo(SiloLine),
     History(HistoryLine),
     Token(TokenLine),
+    UpdateKey(UpdateKeyLine),
     End(Counts),
 }
 
@@ -55,6 +52,9 @@ pub struct Counts {
     pub history: u64,
     /// Tokens.
     pub tokens: u64,
+    /// Update keys.
+    #[serde(default)]
+    pub update_keys: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,22 +99,6 @@ pub(super) struct HistoryLine {
     client_ip: Option<IpAddr>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenLine {
-    id: String,
-    name: String,
-    role: String,
-    silos: Vec<String>,
-    hostnames: Option<Vec<String>>,
-    created_at: Time,
-    expires_at: Option<Time>,
-    revoked_at: Option<Time>,
-    last_used_at: Option<Time>,
-    credential_hash: String,
-    signing_key: String,
-}
-
 impl From<TransferredSilo> for SiloLine {
     fn from(silo: TransferredSilo) -> Self {
         Self {
@@ -154,31 +138,6 @@ impl From<TransferredRow> for HistoryLine {
             via: row.via,
             token: row.token,
             client_ip: row.client_ip,
-        }
-    }
-}
-
-impl From<TransferredToken> for TokenLine {
-    fn from(TransferredToken { known, signing_key }: TransferredToken) -> Self {
-        let Token {
-            id,
-            spec,
-            created_at,
-            revoked_at,
-            last_used_at,
-        } = known.token;
-        Self {
-            id: id.to_string(),
-            name: spec.name,
-            role: spec.role.to_string(),
-            silos: spec.silos,
-            hostnames: spec.hostnames,
-            created_at,
-            expires_at: spec.expires_at,
-            revoked_at,
-            last_used_at,
-            credential_hash: known.credential_hash.to_string(),
-            signing_key: signing_key.0,
         }
     }
 }
@@ -296,47 +255,6 @@ impl HistoryLine {
                 token: self.token,
                 client_ip: self.client_ip,
             },
-        })
-    }
-}
-
-impl TokenLine {
-    pub(super) fn check(self) -> Result<TransferredToken, Wrong> {
-        let id = TokenId::parse(&self.id).map_err(|error| error.to_string())?;
-        let spec = TokenSpec {
-            name: self.name,
-            role: self
-                .role
-                .parse()
-                .map_err(|error| format!("{id}: {error}"))?,
-            silos: self.silos,
-            hostnames: self.hostnames,
-            // One that has ended is a token all the same, and stays ended.
-            expires_at: None,
-        };
-        let mut spec = spec.check(Time::default()).map_err(|errors| {
-            let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            format!("{id}: {}", words.join("; "))
-        })?;
-        spec.expires_at = self.expires_at;
-        let credential_hash = CredentialHash::parse(&self.credential_hash)
-            .ok_or_else(|| format!("{id}: credential_hash has 64 hexadecimal digits"))?;
-        let sealed = STANDARD.decode(&self.signing_key);
-        if !sealed.is_ok_and(|bytes| bytes.len() <= 256) {
-            return Err(format!("{id}: signing_key is base64 of at most 256 bytes"));
-        }
-        Ok(TransferredToken {
-            known: KnownToken {
-                token: Token {
-                    id,
-                    spec,
-                    created_at: self.created_at,
-                    revoked_at: self.revoked_at,
-                    last_used_at: self.last_used_at,
-                },
-                credential_hash,
-            },
-            signing_key: SealedKey(self.signing_key),
         })
     }
 }

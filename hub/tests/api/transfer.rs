@@ -1,13 +1,16 @@
 //! What is exported, read in again, here or elsewhere.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use silo_hub::open_hub::OpenHub;
+use silo_hub::registry::RevokeUpdateKey;
 use silo_hub::transfer::{Import, ImportError, Imported, export};
 
 use crate::common::{TestHub, revision};
+use crate::update_keys::{add, get, words};
 
 async fn exported(open: &OpenHub, tokens: bool) -> String {
     let mut output = Vec::new();
@@ -192,6 +195,66 @@ async fn tokens_go_on_where_the_key_is_the_same() {
     assert!(!exported(&from, false).await.contains("\"token\":{"));
 }
 
+/// A hub that keeps its key in a file of another's.
+async fn start_with_key(file: &std::path::Path) -> (TestHub, Arc<OpenHub>) {
+    TestHub::start_in_parts_with(|settings| settings.key_file = Some(file.to_owned())).await
+}
+
+#[tokio::test]
+async fn update_keys_go_on_where_the_key_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hub.key");
+    let (_source, from) = start_with_key(&file).await;
+    let [first, second, gone, own] =
+        ["first", "second", "gone", "taken"].map(|name| format!("{name}-0123456789?a=b,c&%2F"));
+    let nas = add(&from, &first, "nas").await.unwrap();
+    let db = add(&from, &second, "db").await.unwrap();
+    let revoked = add(&from, &gone, "web").await.unwrap();
+    from.registry
+        .apply(RevokeUpdateKey(revoked.id))
+        .await
+        .unwrap();
+    add(&from, &own, "theirs").await.unwrap();
+    let text = exported(&from, true).await;
+    assert_eq!(text.matches("{\"update_key\":{").count(), 4);
+    assert!(!text.contains("0123456789"), "an export shows a key");
+    assert!(!exported(&from, false).await.contains("update_key\":{"));
+
+    let (target, to) = start_with_key(&file).await;
+    let here = add(&to, &own, "ours").await.unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let from_key = lines.iter().position(|line| line.contains("update_key"));
+    // Cut short behind the first of them, and read in whole over it.
+    let cut = lines[..=from_key.unwrap()].join("\n");
+    import(&to, &cut).await.unwrap_err();
+    let imported = import(&to, &text).await.unwrap();
+    assert_eq!(imported.read.update_keys, 4);
+    // Its own, and all but the one of the same key.
+    let now = exported(&to, true).await;
+    assert_eq!(now.matches("{\"update_key\":{").count(), 4);
+    let again = import(&to, &text).await.unwrap();
+    assert_eq!((again.tokens, again.update_keys), (0, 0));
+
+    let mut expected = vec![nas.clone(), db, here];
+    expected.sort_by_key(|key| (key.created_at, key.id.to_string()));
+    assert_eq!(to.store.update_keys().await.unwrap(), expected);
+    let call = async |key: &str| get(&target, &format!("/u/{key}"), "192.0.2.7").await;
+    assert_eq!(call(&first).await, words(200, "OK"));
+    assert_eq!(call(&second).await, words(200, "OK"));
+    assert_eq!(call(&gone).await, words(403, "BADKEY"));
+    // The one that was here keeps its record.
+    assert_eq!(call(&own).await, words(200, "OK"));
+    assert_eq!(target.get("/silos/office/records/ours").await.status, 200);
+    assert_eq!(target.get("/silos/office/records/theirs").await.status, 404);
+    let history = target.history("office").await;
+    assert!(history.iter().any(|row| row["token"] == nas.id.as_str()));
+
+    // Revoked here stays revoked here.
+    to.registry.apply(RevokeUpdateKey(nas.id)).await.unwrap();
+    assert_eq!(import(&to, &text).await.unwrap().update_keys, 0);
+    assert_eq!(call(&first).await, words(403, "BADKEY"));
+}
+
 #[tokio::test]
 async fn a_revert_goes_behind_an_import() {
     let (source, from) = TestHub::start_in_parts().await;
@@ -215,6 +278,7 @@ async fn a_revert_goes_behind_an_import() {
 async fn hostile_lines_are_named_by_number_and_change_nothing() {
     let (source, from) = TestHub::start_in_parts().await;
     fill(&source).await;
+    add(&from, "0123456789abcdef", "nas").await.unwrap();
     let text = exported(&from, true).await;
     let lines: Vec<Value> = text
         .lines()
@@ -228,6 +292,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
     };
     let (office, gone) = (place("silo", "\"office\""), place("silo", "\"gone\""));
     let (row, token) = (place("history", "10.0.0.5"), place("token", "nas-"));
+    let key = place("update_key", "\"nas\"");
     let record = "/silo/records/0";
     let far = json!(i64::MAX);
     let long = json!("x".repeat(1001));
@@ -274,7 +339,17 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
         (token, "/token/name", long),
         (token, "/token/credential_hash", json!("\u{1b}[2J")),
         (token, "/token/signing_key", json!("€")),
+        (token, "/token/credential_hash", json!("+1".repeat(32))),
+        (key, "/update_key/id", json!("short")),
+        (key, "/update_key/silo", json!("../etc")),
+        (key, "/update_key/hostname", json!("localhost")),
+        (key, "/update_key/created_at", json!("yesterday")),
+        (key, "/update_key/key_hash", json!("a".repeat(63))),
+        (key, "/update_key/key_hash", json!("A".repeat(64))),
+        (key, "/update_key/key_hash", json!("\u{1b}[2J")),
+        (key, "/update_key/key", json!("0123456789abcdef")),
         (lines.len() - 1, "/end/silos", json!(9)),
+        (lines.len() - 1, "/end/update_keys", json!(0)),
         (lines.len() - 1, "/end", json!([])),
     ];
     let (_target, to) = TestHub::start_in_parts().await;
@@ -309,6 +384,20 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
         let error = import(&to, garbage).await.unwrap_err().to_string();
         assert!(error.starts_with("line 1: "), "{error}");
     }
+    // A first line that names no key of a hub.
+    let bare = json!({"format": "silo-export", "version": 1});
+    for at in [token, key] {
+        let error = import(&to, &format!("{bare}\n{}", lines[at])).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("line 2: "), "{error}");
+        assert!(error.contains("names no key"), "{error}");
+    }
+    // One from before there were update keys.
+    let old = format!(
+        "{bare}\n{}",
+        json!({"end": {"silos": 0, "history": 0, "tokens": 0}})
+    );
+    assert_eq!(import(&to, &old).await.unwrap(), Imported::default());
     let error = import(&to, "{\"format\":\"silo-export\",\"version\":2}").await;
     assert!(error.unwrap_err().to_string().contains("version 2"));
     let deep = format!("{}\n{}", lines[0], "[".repeat(100_000));

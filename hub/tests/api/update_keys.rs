@@ -14,7 +14,11 @@ use tokio::net::TcpStream;
 use crate::common::TestHub;
 
 /// Adds an update key for a record of `office`; answers its id.
-async fn add(open: &OpenHub, key: &str, hostname: &str) -> Result<UpdateKey, ApplyError> {
+pub(crate) async fn add(
+    open: &OpenHub,
+    key: &str,
+    hostname: &str,
+) -> Result<UpdateKey, ApplyError> {
     let hub_key = open.key().await.expect("the key is there");
     let raw = RawKey::of(key.as_bytes()).expect("a key");
     let key = UpdateKey {
@@ -62,11 +66,11 @@ async fn call(hub: &TestHub, method: &str, target: &str, from: &str) -> (u16, St
     (status.parse().expect("a number"), body.to_owned())
 }
 
-async fn get(hub: &TestHub, target: &str, from: &str) -> (u16, String) {
+pub(crate) async fn get(hub: &TestHub, target: &str, from: &str) -> (u16, String) {
     call(hub, "GET", target, from).await
 }
 
-fn words(status: u16, text: &str) -> (u16, String) {
+pub(crate) fn words(status: u16, text: &str) -> (u16, String) {
     (status, text.to_owned())
 }
 
