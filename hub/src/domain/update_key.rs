@@ -33,12 +33,16 @@ pub enum InvalidKey {
 
 impl RawKey {
     /// Takes the bytes of a target, or of a command line. What is not printable ASCII is
-    /// percent-encoded (RFC 3986 section 2.1, upper-case digits); nothing is decoded.
+    /// percent-encoded (RFC 3986 section 2.1, upper-case digits); nothing is decoded. Where a client has
+    /// encoded such a byte itself, its digits count in either case: curl writes `ü` as `%c3%bc`.
     pub fn of(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let mut text = String::with_capacity(bytes.len());
-        for byte in bytes {
+        for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 b'#' => return Err(InvalidKey::Fragment),
+                b'a'..=b'f' if is_digit_of_encoded(bytes, at) => {
+                    text.push(char::from(byte.to_ascii_uppercase()));
+                }
                 b'!'..=b'~' => text.push(char::from(*byte)),
                 _ => write!(text, "%{byte:02X}").expect("writing to a String never fails"),
             }
@@ -59,6 +63,19 @@ impl RawKey {
     pub fn is_strong(&self) -> bool {
         self.expose().len() >= STRONG
     }
+}
+
+/// Whether the byte here is a digit of a percent-encoding that stands for no printable ASCII.
+fn is_digit_of_encoded(bytes: &[u8], at: usize) -> bool {
+    let encoded = |at: usize| {
+        let digits = bytes.get(at..)?.strip_prefix(b"%")?.get(..2)?;
+        let digit = |at: usize| char::from(digits[at]).to_digit(16);
+        Some(digit(0)? * 16 + digit(1)?)
+    };
+    let before = [1, 2].into_iter().filter_map(|back| at.checked_sub(back));
+    before
+        .filter_map(encoded)
+        .any(|byte| !(0x21..=0x7e).contains(&byte))
 }
 
 /// What an update key is for.
@@ -86,6 +103,8 @@ mod tests {
             (b"a%2Fb", "a%2Fb"),
             ("ä b".as_bytes(), "%C3%A4%20b"),
             (b"\x00\x7f", "%00%7F"),
+            (b"%c3%bC%1f", "%C3%BC%1F"),
+            (b"%2f%af2%+f%c%", "%2f%AF2%+f%c%"),
         ] {
             assert_eq!(RawKey::of(bytes).unwrap().expose(), key);
         }

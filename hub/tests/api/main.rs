@@ -23,6 +23,7 @@ mod refused_input;
 mod revert;
 mod rights;
 mod several_hubs;
+mod sftdyn_clients;
 mod silo_list;
 mod silos;
 mod start;

@@ -14,7 +14,7 @@ use silo_e2e::stanza;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use crate::common::{DEADLINE, TestHub, revision};
+use crate::common::{DEADLINE, TestHub, printed, revision};
 
 const PAGE: &str = include_str!("../../../docs/pyddns.md");
 
@@ -32,11 +32,7 @@ async fn run(hub: &TestHub, name: &str, token: &str) -> String {
             program.args(arguments.split(' '));
             program
         }
-        None => {
-            let mut shell = tokio::process::Command::new("sh");
-            shell.args(["-ec", &text]);
-            shell
-        }
+        None => return printed(&text).await,
     };
     let output = command.stdin(Stdio::null()).output();
     let output = output.await.expect("the command can be started");

@@ -36,7 +36,7 @@ pub(crate) async fn add(
 }
 
 /// A hub behind a proxy that the tests are, which speaks sftdyn at its root or not.
-async fn start(sftdyn: bool) -> (TestHub, std::sync::Arc<OpenHub>) {
+pub(crate) async fn start(sftdyn: bool) -> (TestHub, std::sync::Arc<OpenHub>) {
     TestHub::start_in_parts_with(|settings| {
         settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         settings.compat = Compat { sftdyn };

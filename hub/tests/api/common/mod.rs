@@ -3,6 +3,7 @@
 mod answer;
 mod guarded;
 mod home;
+mod page;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 pub(crate) use answer::{Answer, Call};
 pub(crate) use guarded::Guarded;
 pub(crate) use home::Home;
+pub(crate) use page::{printed, shell};
 pub(crate) use silo_e2e::database::Kind;
 
 /// When every hub's clock begins: 2026-01-02T03:04:05.678Z, in milliseconds.
