@@ -22,6 +22,7 @@ mod records;
 mod refused_input;
 mod revert;
 mod rights;
+mod rights_of_protocols;
 mod several_hubs;
 mod sftdyn_clients;
 mod silo_list;

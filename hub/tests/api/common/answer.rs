@@ -3,6 +3,8 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -12,7 +14,8 @@ use super::text;
 /// A request in the making.
 pub(crate) struct Call {
     head: bool,
-    in_words: bool,
+    /// The statuses of a foreign protocol.
+    in_words: Option<&'static [u16]>,
     request: RequestBuilder,
 }
 
@@ -21,14 +24,19 @@ impl Call {
     pub(super) fn new(head: bool, request: RequestBuilder) -> Self {
         Self {
             head,
-            in_words: false,
+            in_words: None,
             request,
         }
     }
 
-    /// In a foreign protocol, which says errors in words of its own.
-    pub(crate) fn in_words(mut self) -> Self {
-        self.in_words = true;
+    /// In dyndns2, which says errors in words of its own.
+    pub(crate) fn in_words(self) -> Self {
+        self.in_words_of(&[200, 401, 503])
+    }
+
+    /// In a foreign protocol that says errors in words of its own, with these statuses.
+    pub(crate) fn in_words_of(mut self, statuses: &'static [u16]) -> Self {
+        self.in_words = Some(statuses);
         self
     }
 
@@ -45,6 +53,12 @@ impl Call {
         headers.insert("authorization", value.parse().expect("a header value"));
         self.request = self.request.headers(headers);
         self
+    }
+
+    /// With a user name and a password.
+    pub(crate) fn login(self, user: &str, password: &str) -> Self {
+        let pair = STANDARD.encode(format!("{user}:{password}"));
+        self.header("authorization", &format!("Basic {pair}"))
     }
 
     /// With a JSON body.
@@ -103,7 +117,7 @@ impl std::fmt::Debug for Answer {
 
 impl Answer {
     /// What holds for every answer of the hub.
-    fn check(&self, head: bool, in_words: bool) {
+    fn check(&self, head: bool, in_words: Option<&[u16]>) {
         assert_eq!(self.header("transfer-encoding"), None, "{self:?}");
         assert_eq!(self.header("content-encoding"), None, "{self:?}");
         if head {
@@ -118,13 +132,13 @@ impl Answer {
             let length = self.body.len().to_string();
             assert_eq!(self.header("content-length"), Some(&*length), "{self:?}");
         }
-        if in_words {
+        if let Some(statuses) = in_words {
             assert_eq!(
                 self.header("content-type"),
                 Some("text/plain; charset=utf-8"),
                 "{self:?}"
             );
-            assert!(matches!(self.status, 200 | 401 | 503), "{self:?}");
+            assert!(statuses.contains(&self.status), "{self:?}");
         } else if self.status >= 400 && !head {
             assert_eq!(
                 self.header("content-type"),

@@ -6,8 +6,6 @@ mod requests;
 mod rights;
 mod words;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -17,9 +15,8 @@ const NAS: &str = "/silos/office/records/nas";
 
 /// A call by Basic, as every client makes it.
 fn basic(hub: &TestHub, method: Method, path: &str, user: &str, password: &str) -> Call {
-    let pair = STANDARD.encode(format!("{user}:{password}"));
     hub.open_call(method, path)
-        .header("authorization", &format!("Basic {pair}"))
+        .login(user, password)
         .header("user-agent", "ddclient/3.10.0")
         .in_words()
 }

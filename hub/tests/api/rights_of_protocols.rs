@@ -1,0 +1,273 @@
+//! One table: every way to write, under every kind of credential. No foreign route gives more right than
+//! the token or the key that it is shown.
+//!
+//! A new protocol is one more [`Row`].
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::common::{Call, START_MS, TestHub, dnsrecords};
+use crate::update_keys::{add, start};
+
+/// What is written, by every row.
+const SILO: &str = "office";
+const HOSTNAME: &str = "db";
+/// The update key that may.
+const KEY: &str = "an-update-key-of-office-db";
+
+/// The columns: what is shown.
+const SHOWN: [&str; 11] = [
+    "nothing",
+    "wrong credential",
+    "read token",
+    "write token of another silo",
+    "write token of all silos' other hostnames",
+    "write token of other hostnames",
+    "write token of the hostname",
+    "write token of the silo",
+    "expired token",
+    "revoked token",
+    "admin token",
+];
+
+/// A way to write.
+struct Row {
+    name: &'static str,
+    /// The request that sets the record to an address, with the credential in the way that the protocol
+    /// has; the admin's token would do it.
+    request: fn(&TestHub, credential: Option<&str>, ip: &str) -> Call,
+    /// A column each: the status, the word, and `+` with the silo that changes.
+    expected: [&'static str; SHOWN.len()],
+    /// Whether the credential is a token's, whose rights REST tells.
+    by_token: bool,
+}
+
+fn rows() -> Vec<Row> {
+    const DYNDNS2: [&str; SHOWN.len()] = [
+        "401 badauth",
+        "401 badauth",
+        "200 nohost",
+        // One silo is the token's own, whatever the user name.
+        "200 good +home",
+        "200 nohost",
+        "200 nohost",
+        "200 good +office",
+        "200 good +office",
+        "401 badauth",
+        "401 badauth",
+        "200 good +office",
+    ];
+    vec![
+        Row {
+            name: "PUT of a record",
+            request: |hub, credential, ip| {
+                let path = format!("/silos/{SILO}/records/{HOSTNAME}");
+                let call = hub.open_call(Method::PUT, &path);
+                bearer(call.json(&json!({"ip": ip})), credential)
+            },
+            expected: [
+                "401 unauthorized",
+                "401 unauthorized",
+                "403 forbidden",
+                "403 forbidden",
+                "403 forbidden",
+                "403 forbidden",
+                "200 +office",
+                "200 +office",
+                "401 unauthorized",
+                "401 unauthorized",
+                "200 +office",
+            ],
+            by_token: true,
+        },
+        Row {
+            name: "PUT of a silo",
+            request: |hub, credential, ip| {
+                let call = hub.open_call(Method::PUT, &format!("/silos/{SILO}"));
+                bearer(call.json(&dnsrecords(&[(HOSTNAME, ip)])), credential)
+            },
+            expected: [
+                "401 unauthorized",
+                "401 unauthorized",
+                "403 forbidden",
+                "403 forbidden",
+                "403 forbidden",
+                "403 forbidden",
+                "403 forbidden",
+                "200 +office",
+                "401 unauthorized",
+                "401 unauthorized",
+                "200 +office",
+            ],
+            by_token: true,
+        },
+        Row {
+            name: "dyndns2 GET /nic/update",
+            request: |hub, credential, ip| dyndns2(hub, Method::GET, "/nic/update", credential, ip),
+            expected: DYNDNS2,
+            by_token: true,
+        },
+        Row {
+            name: "dyndns2 POST /nic/update",
+            request: |hub, credential, ip| {
+                dyndns2(hub, Method::POST, "/nic/update", credential, ip)
+            },
+            expected: DYNDNS2,
+            by_token: true,
+        },
+        Row {
+            name: "dyndns2 GET /v3/update",
+            request: |hub, credential, ip| dyndns2(hub, Method::GET, "/v3/update", credential, ip),
+            expected: DYNDNS2,
+            by_token: true,
+        },
+        Row {
+            name: "dyndns2 POST /v3/update",
+            request: |hub, credential, ip| dyndns2(hub, Method::POST, "/v3/update", credential, ip),
+            expected: DYNDNS2,
+            by_token: true,
+        },
+        Row {
+            name: "a credential as update key",
+            request: |hub, credential, _| {
+                let path = format!("/u/{}", credential.unwrap_or_default());
+                bearer(update_key(hub, &path), credential)
+            },
+            expected: [
+                "200 address",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+                "403 BADKEY",
+            ],
+            by_token: true,
+        },
+        Row {
+            name: "an update key, with a credential beside it",
+            request: |hub, credential, _| bearer(update_key(hub, &format!("/u/{KEY}")), credential),
+            expected: ["200 OK +office"; SHOWN.len()],
+            by_token: false,
+        },
+    ]
+}
+
+fn bearer(call: Call, credential: Option<&str>) -> Call {
+    match credential {
+        Some(credential) => call.bearer(credential),
+        None => call,
+    }
+}
+
+fn dyndns2(hub: &TestHub, method: Method, path: &str, credential: Option<&str>, ip: &str) -> Call {
+    let query = format!("hostname={HOSTNAME}&myip={ip}");
+    let call = match method {
+        Method::GET => hub.open_call(method, &format!("{path}?{query}")),
+        _ => hub
+            .open_call(method, path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(query),
+    };
+    match credential {
+        Some(credential) => call.login(SILO, credential),
+        None => call,
+    }
+    .in_words()
+}
+
+fn update_key(hub: &TestHub, path: &str) -> Call {
+    hub.open_call(Method::GET, path)
+        .in_words_of(&[200, 403, 500])
+}
+
+/// What each column shows.
+async fn credentials(hub: &TestHub) -> [Option<String>; SHOWN.len()] {
+    let other = ["nas-*", "dbx", "d"];
+    let write = json!({"name": "a token", "role": "write", "silos": [SILO]});
+    let mut expiring = write.clone();
+    let end = jiff::Timestamp::from_millisecond(START_MS + 60_000).expect("a time");
+    expiring["expires_at"] = json!(end.to_string());
+    let expired = hub.token(expiring).await.1;
+    let (id, revoked) = hub.token(write).await;
+    assert_eq!(hub.delete(&format!("/tokens/{id}")).await.status, 204);
+    hub.pass(120);
+    let wrong = format!("silo_aaaaaaaaaa_{}", "x".repeat(43));
+    [
+        None,
+        Some(wrong),
+        Some(hub.credential("read", &[SILO], &[]).await),
+        Some(hub.credential("write", &["home"], &[]).await),
+        Some(hub.credential("write", &["*"], &other).await),
+        Some(hub.credential("write", &[SILO], &other).await),
+        Some(hub.credential("write", &[SILO], &[HOSTNAME]).await),
+        Some(hub.credential("write", &[SILO], &[]).await),
+        Some(expired),
+        Some(revoked),
+        Some(hub.admin.clone()),
+    ]
+}
+
+/// Every silo that there is.
+async fn silos(hub: &TestHub) -> Vec<Value> {
+    hub.walk("/silos").await.concat()
+}
+
+#[tokio::test]
+async fn no_route_gives_more_right_than_its_token_or_key() {
+    let (hub, open) = start(false).await;
+    for silo in [SILO, "home"] {
+        hub.put_silo(silo, &[(HOSTNAME, "192.0.2.1"), ("nas-1", "192.0.2.1")])
+            .await;
+    }
+    add(&open, KEY, HOSTNAME).await.expect("a key");
+    let credentials = credentials(&hub).await;
+    let mut wrong = Vec::new();
+    for (row, number) in rows().iter().zip(1..) {
+        for (column, credential) in credentials.iter().enumerate() {
+            let case = format!("{}, {}", row.name, SHOWN[column]);
+            // An address of its own, so that each write is a change and no failure counts for another.
+            let ip = format!("198.51.{number}.{}", column + 1);
+            let before = silos(&hub).await;
+            let call = (row.request)(&hub, credential.as_deref(), &ip);
+            let answer = call.seen_from(&ip).await;
+            let after = silos(&hub).await;
+            let mut said = answer.status.to_string();
+            let word = match answer.header("content-type") {
+                Some("application/problem+json") => {
+                    let kind = answer.json()["type"].as_str().map(str::to_owned);
+                    kind.and_then(|kind| Some(kind.strip_prefix("/problems/")?.to_owned()))
+                }
+                Some("application/json") => None,
+                _ => answer.text().split_whitespace().next().map(str::to_owned),
+            };
+            if let Some(word) = word {
+                said += if word == ip { " address" } else { " " };
+                said += if word == ip { "" } else { &word };
+            }
+            for silo in &after {
+                if !before.contains(silo) {
+                    let id = silo["id"].as_str().expect("an id");
+                    said += &format!(" +{id}");
+                    // What changes is what this token may change by REST: an impossible precondition is
+                    // judged after the right.
+                    let rest = format!("/silos/{id}/records/{HOSTNAME}");
+                    let rest = hub.open_call(Method::PUT, &rest).json(&json!({"ip": ip}));
+                    let rest = bearer(rest, credential.as_deref());
+                    let rest = rest.header("if-match", "\"never\"").await;
+                    assert!(!row.by_token || rest.status == 412, "{case}: {rest:?}");
+                    assert!(silo.to_string().contains(&ip), "{case}: {silo}");
+                }
+            }
+            assert_eq!(after.len(), 2, "{case}: no silo comes or goes");
+            if said != row.expected[column] {
+                wrong.push(format!("{case}: {said}, not {}", row.expected[column]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
