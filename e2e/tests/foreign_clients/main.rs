@@ -8,6 +8,7 @@ mod ddclient;
 mod devices;
 mod home;
 mod inadyn;
+mod secrets;
 
 const PAGE: &str = include_str!("../../../docs/ddns-clients.md");
 
