@@ -89,35 +89,60 @@ impl AttributePatch {
 
 /// The longest comment, in characters.
 const MAX_COMMENT: usize = 1000;
-/// The longest mail address, in bytes.
+/// The longest mail address, in bytes (RFC 5321 section 4.5.3.1.3).
 const MAX_NOTIFY: usize = 254;
 /// The shortest and the longest expiry, in seconds: half an hour, a hundred years.
 const EXPIRES_AFTER: std::ops::RangeInclusive<i64> = 1800..=100 * 366 * 86_400;
 
+/// Checks a comment; the error follows its name in a sentence, as in the functions below.
+pub fn check_comment(text: &str) -> Result<(), &'static str> {
+    let fits = text.chars().count() <= MAX_COMMENT && !text.contains('\0');
+    fits.then_some(()).ok_or("has at most 1000 characters")
+}
+
+/// Checks the form of a mail address, enough to keep mistakes and header injections out.
+pub fn check_notify(text: &str) -> Result<(), &'static str> {
+    let printable = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    let parts = text.rsplit_once('@');
+    let fits = text.len() <= MAX_NOTIFY
+        && printable
+        && !text.contains(['<', '>', ',', ';', '"'])
+        && parts.is_some_and(|(local, domain)| {
+            !local.is_empty() && !local.contains('@') && !domain.is_empty()
+        });
+    fits.then_some(()).ok_or("is not a mail address")
+}
+
+/// Checks an IPv6 host part.
+pub fn check_ipv6_suffix(suffix: Ipv6Addr) -> Result<(), &'static str> {
+    (!suffix.is_unspecified())
+        .then_some(())
+        .ok_or("is not the host part of an IPv6 address, such as \"::5\"")
+}
+
+/// Checks an expiry in seconds.
+pub fn check_expires_after(seconds: i64) -> Result<(), &'static str> {
+    EXPIRES_AFTER
+        .contains(&seconds)
+        .then_some(())
+        .ok_or("must be at least 1800 seconds and at most 100 years")
+}
+
 impl Attributes {
-    /// Checks attributes that come from elsewhere than a request.
-    pub fn check(&self) -> Result<(), &'static str> {
-        let fits = |text: &Option<String>, most: usize| {
-            text.as_ref()
-                .is_none_or(|text| text.chars().count() <= most && !text.contains('\0'))
-        };
-        if !fits(&self.comment, MAX_COMMENT) {
-            Err("a comment has at most 1000 characters")
-        } else if !fits(&self.notify, MAX_NOTIFY)
-            || self
-                .notify
-                .as_ref()
-                .is_some_and(|mail| mail.chars().any(char::is_control))
-        {
-            Err("notify is a mail address")
-        } else if self
-            .expires_after
-            .is_some_and(|seconds| !EXPIRES_AFTER.contains(&seconds))
-        {
-            Err("expires_after is at least 1800 seconds and at most 100 years")
-        } else {
-            Ok(())
+    /// Checks attributes that come from elsewhere than a request; the error names the wrong one.
+    pub fn check(&self) -> Result<(), String> {
+        let checks = [
+            ("comment", self.comment.as_deref().map(check_comment)),
+            ("notify", self.notify.as_deref().map(check_notify)),
+            ("ipv6_suffix", self.ipv6_suffix.map(check_ipv6_suffix)),
+            ("expires_after", self.expires_after.map(check_expires_after)),
+        ];
+        for (name, check) in checks {
+            if let Some(Err(wrong)) = check {
+                return Err(format!("{name} {wrong}"));
+            }
         }
+        Ok(())
     }
 
     /// The attributes after a patch.

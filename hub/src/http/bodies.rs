@@ -9,20 +9,14 @@ use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloI
 
 use super::error::ApiError;
 use super::request::json_object;
-use crate::domain::change::AttributePatch;
+use crate::domain::change::{
+    AttributePatch, check_comment, check_expires_after, check_ipv6_suffix, check_notify,
+};
 use crate::domain::time::Time;
 use crate::domain::token::{SpecError, TokenSpec};
 
 /// How many wrong places are named at most.
 const MAX_ERRORS: usize = 100;
-/// The longest comment, in characters.
-const MAX_COMMENT: usize = 1000;
-/// The longest mail address (RFC 5321 section 4.5.3.1.3).
-const MAX_MAIL: usize = 254;
-/// The shortest expiry, in seconds.
-const MIN_EXPIRES_AFTER: i64 = 1800;
-/// The longest expiry: a hundred years, in seconds.
-const MAX_EXPIRES_AFTER: i64 = 100 * 366 * 86_400;
 
 /// Gathers wrong places; the object is refused when there is one.
 #[derive(Debug, Default)]
@@ -187,33 +181,25 @@ fn attributes(object: &Map<String, Value>, errors: &mut Errors) -> AttributePatc
     AttributePatch {
         comment: patch(object, "comment", errors, |value| {
             let text = value.as_str().ok_or("must be a string or null")?;
-            let fits = text.chars().count() <= MAX_COMMENT && !text.chars().any(|c| c == '\0');
-            fits.then(|| text.to_owned())
-                .ok_or("has at most 1000 characters")
+            check_comment(text).map(|()| text.to_owned())
         }),
         notify: patch(object, "notify", errors, |value| {
             let text = value.as_str().ok_or("must be a mail address or null")?;
-            is_mail_address(text)
-                .then(|| text.to_owned())
-                .ok_or("is not a mail address")
+            check_notify(text).map(|()| text.to_owned())
         }),
         ipv6_suffix: patch(object, "ipv6_suffix", errors, |value| {
             let text = value
                 .as_str()
                 .ok_or("must be a string such as \"::5\", or null")?;
-            let suffix = text
-                .parse::<Ipv6Addr>()
-                .ok()
-                .filter(|ip| !ip.is_unspecified());
-            suffix.ok_or("is not the host part of an IPv6 address, such as \"::5\"")
+            // What is no address at all is no host part either.
+            let suffix = text.parse().unwrap_or(Ipv6Addr::UNSPECIFIED);
+            check_ipv6_suffix(suffix).map(|()| suffix)
         }),
         expires_after: patch(object, "expires_after", errors, |value| {
             let seconds = value
                 .as_i64()
                 .ok_or("must be a whole number of seconds, or null")?;
-            let fits = (MIN_EXPIRES_AFTER..=MAX_EXPIRES_AFTER).contains(&seconds);
-            fits.then_some(seconds)
-                .ok_or("must be at least 1800 seconds and at most 100 years")
+            check_expires_after(seconds).map(|()| seconds)
         }),
     }
 }
@@ -234,18 +220,6 @@ fn patch<T>(
             }
         },
     }
-}
-
-/// The form of a mail address, enough to keep mistakes and header injections out.
-fn is_mail_address(text: &str) -> bool {
-    let printable = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
-    let parts = text.rsplit_once('@');
-    text.len() <= MAX_MAIL
-        && printable
-        && !text.contains(['<', '>', ',', ';', '"'])
-        && parts.is_some_and(|(local, domain)| {
-            !local.is_empty() && !local.contains('@') && !domain.is_empty()
-        })
 }
 
 /// The body of `POST /tokens`.

@@ -10,6 +10,7 @@ use silo_shared::silo::Addresses;
 use super::super::sink::EventKind;
 use super::letter::{Letter, News, key};
 use super::template::{Placeholder, Template, html_escaped};
+use crate::secrets::hex;
 
 /// How many changes a mail lists; it says how many more there were. A server takes no mail of any size.
 const MAX_LISTED: usize = 500;
@@ -130,10 +131,7 @@ impl Stationery<'_> {
             }
         }
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        let hash: String = hash.as_ref()[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hex(&hash.as_ref()[..16]);
         let domain = self.from.email.domain();
         let domain = if domain.is_ascii() {
             domain

@@ -15,6 +15,7 @@ use silo_shared::silo::{Addresses, parse_address};
 use thiserror::Error;
 
 use super::place::{InvalidPlace, Place};
+use crate::secrets::hex;
 
 /// The most bytes that a job or a result may have.
 pub const MAX_BYTES: u64 = 4096;
@@ -102,10 +103,6 @@ impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_hex_of_16_bytes(text: &str) -> bool {
