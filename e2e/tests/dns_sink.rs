@@ -55,6 +55,7 @@ fn addresses(text: &str) -> Addresses {
 async fn publish(sink: &Rfc2136, hostname: &str, standing: Standing, wanted: Addresses) -> Outcome {
     let hostname = Hostname::parse(hostname).unwrap();
     let publication = Publication {
+        login: None,
         silo: SiloId::parse("office").unwrap(),
         name: sink.published_name(&hostname).unwrap(),
         hostname,

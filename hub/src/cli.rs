@@ -55,7 +55,7 @@ enum Command {
     /// Make, list and revoke tokens; a running hub notices at once
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Make, list and revoke update keys: secret URLs that set one record
+    /// Make, list and revoke update keys: secrets that set one record
     #[command(subcommand)]
     UpdateKey(UpdateKeyCommand),
     /// Carry whole silos; a running hub notices at once
@@ -253,8 +253,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
         Command::UpdateKey(command) => {
+            let dynahost = settings.compat.dynahost.clone();
             with_hub(settings, async |hub| {
-                update_key::update_key(hub, command).await
+                update_key::update_key(hub, command, dynahost).await
             })
             .await
         }
@@ -360,6 +361,12 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
                 "the hub's key is the one that the database knows"
             ))?;
         }
+    }
+    if let Some(dynahost) = &settings.compat.dynahost {
+        say(format_args!(
+            "dynahost: hostnames {} of the silo {}",
+            dynahost.hostnames, dynahost.silo
+        ))?;
     }
     let unreached = sink::check(settings, connect).await?;
     say(format_args!("the configuration is valid"))?;

@@ -12,6 +12,7 @@ pub mod data_dir;
 pub mod deliver;
 pub mod domain;
 pub mod feed;
+mod html;
 pub mod http;
 pub mod new_token;
 pub mod open_hub;
@@ -82,7 +83,19 @@ pub async fn run(
 
 /// Reads the keys of every sink and the files that they name.
 pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> {
-    settings.sinks.iter().map(SinkSettings::open).collect()
+    let sinks: Vec<OpenSink> = settings
+        .sinks
+        .iter()
+        .map(SinkSettings::open)
+        .collect::<Result<_, _>>()?;
+    let wants_logins = sinks.iter().find(|sink| sink.filter.with_login);
+    match (wants_logins, &settings.compat.dynahost) {
+        (Some(sink), None) => Err(ConfigError::Setting(format!(
+            "sinks: {}: logins: dynahost needs compat.dynahost, which brings the logins",
+            sink.name
+        ))),
+        _ => Ok(sinks),
+    }
 }
 
 async fn serve(
@@ -123,6 +136,7 @@ async fn serve(
     let deliveries = Deliveries::begin(office, sinks, hub.is_alone())
         .await
         .map_err(OpenError::from)?;
+    let foreign = compat::routes(&settings.compat, deliveries.sinks());
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let handle = Handle::new();
@@ -137,7 +151,7 @@ async fn serve(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    let app = http::router(hub.http(settings, key), compat::routes(&settings.compat))
+    let app = http::router(hub.http(settings, key), foreign)
         .into_make_service_with_connect_info::<SocketAddr>();
     let stop = {
         let (handle, revision) = (handle.clone(), hub.revision.clone());

@@ -1,5 +1,8 @@
 //! Random credentials, their hashes, and the hub's key that seals what must be kept readable.
 
+mod provider_login;
+mod secid;
+
 use std::fmt;
 
 use base64::Engine;
@@ -14,6 +17,9 @@ use thiserror::Error;
 use crate::domain::token::CredentialHash;
 use crate::domain::update_key::RawKey;
 use crate::store::{KeyHash, SealedKey};
+
+pub use provider_login::LoginOwner;
+pub use secid::{hash_secid, is_secid_of};
 
 /// What a token's signing key is derived from the credential with.
 const SIGNING_KEY_CONTEXT: &[u8] = b"silo http-signature v1";
@@ -139,19 +145,34 @@ impl HubKey {
     /// base64 of a nonce (12 bytes), the ciphertext (32 bytes) and the tag (16 bytes).
     pub fn seal_signing_key(&self, credential: &Credential) -> Result<SealedKey, NoRandomness> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, credential.expose().as_bytes());
-        let mut sealed = hmac::sign(&key, SIGNING_KEY_CONTEXT).as_ref().to_vec();
+        let derived = hmac::sign(&key, SIGNING_KEY_CONTEXT).as_ref().to_vec();
+        self.seal(credential.id().as_str().as_bytes(), derived)
+            .map(SealedKey)
+    }
+
+    /// Seals at most a few kilobytes, bound to `context`: base64 of a nonce (12 bytes), the ciphertext
+    /// and the tag (16 bytes).
+    fn seal(&self, context: &[u8], mut bytes: Vec<u8>) -> Result<String, NoRandomness> {
         let nonce = random::<{ aead::NONCE_LEN }>()?;
-        let id = credential.id();
         self.cipher()
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(id.as_str().as_bytes()),
-                &mut sealed,
+                Aad::from(context),
+                &mut bytes,
             )
-            .expect("32 bytes are far below the cipher's limit");
-        Ok(SealedKey(
-            STANDARD.encode([nonce.as_slice(), &sealed].concat()),
-        ))
+            .expect("this is far below the cipher's limit");
+        Ok(STANDARD.encode([nonce.as_slice(), &bytes].concat()))
+    }
+
+    /// Opens what was sealed with the same context; `None`: it was not, or by another key.
+    fn open(&self, context: &[u8], sealed: &str) -> Option<Vec<u8>> {
+        let mut bytes = STANDARD.decode(sealed).ok()?;
+        let nonce = Nonce::try_assume_unique_for_key(bytes.get(..aead::NONCE_LEN)?).ok()?;
+        let opened = self
+            .cipher()
+            .open_within(nonce, Aad::from(context), &mut bytes, aead::NONCE_LEN..)
+            .ok()?;
+        Some(opened.to_vec())
     }
 
     fn cipher(&self) -> LessSafeKey {

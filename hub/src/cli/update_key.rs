@@ -1,9 +1,10 @@
 //! `silo-hub update-key`: secret URLs that set one record to the caller's address.
 
 use clap::Subcommand;
+use silo_hub::compat::Dynahost;
 use silo_hub::domain::update_key::{RawKey, STRONG, UpdateKey};
 use silo_hub::open_hub::{OpenError, OpenHub};
-use silo_hub::registry::{AddUpdateKey, RevokeUpdateKey};
+use silo_hub::registry::{AddUpdateKey, OpenDynahost, Opened, RevokeUpdateKey};
 use silo_hub::secrets::{new_update_key, random_id};
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
@@ -15,37 +16,58 @@ pub(super) enum UpdateKeyCommand {
     /// Make an update key and print it, this once
     Add {
         /// The silo that it writes to
-        #[arg(long)]
-        silo: SiloId,
+        #[arg(long, required_unless_present = "dynahost")]
+        silo: Option<SiloId>,
         /// The one record that it sets
-        #[arg(long)]
-        hostname: Hostname,
+        #[arg(long, required_unless_present = "dynahost")]
+        hostname: Option<Hostname>,
         /// The key, such as one that a router has already [default: 128 random bits]
         #[arg(long)]
         key: Option<String>,
         /// Take a key of less than 16 characters, which can be guessed
         #[arg(long, requires = "key")]
         weak: bool,
+        /// Make no key: open this hostname to the first secid that comes by dynahost's protocol, or
+        /// confirm the one that has come
+        #[arg(
+            long,
+            value_name = "HOST",
+            conflicts_with_all = ["silo", "hostname", "key", "weak"]
+        )]
+        dynahost: Option<Hostname>,
     },
-    /// List the update keys that were not revoked, without the keys themselves
+    /// List the update keys that were not revoked, without the keys themselves, and who may set what by
+    /// dynahost's protocol
     List,
-    /// Revoke an update key
+    /// Revoke an update key, or what lets a secid of dynahost's protocol set a hostname
     Revoke {
-        /// The update key's id
+        /// The id that `list` shows
         #[arg(value_parser = parse_id)]
         id: TokenId,
     },
 }
 
-pub(super) async fn update_key(hub: &OpenHub, command: UpdateKeyCommand) -> Result<(), Failure> {
+pub(super) async fn update_key(
+    hub: &OpenHub,
+    command: UpdateKeyCommand,
+    settings: Option<Dynahost>,
+) -> Result<(), Failure> {
     let hub_key = hub.key().await?;
     match command {
+        UpdateKeyCommand::Add {
+            dynahost: Some(hostname),
+            ..
+        } => open(hub, hostname, settings).await?,
         UpdateKeyCommand::Add {
             silo,
             hostname,
             key,
             weak,
+            dynahost: None,
         } => {
+            let (Some(silo), Some(hostname)) = (silo, hostname) else {
+                unreachable!("both are required where --dynahost is not given");
+            };
             let made = key.is_none();
             let text = match key {
                 Some(key) => key,
@@ -88,6 +110,24 @@ pub(super) async fn update_key(hub: &OpenHub, command: UpdateKeyCommand) -> Resu
                     key.id, key.silo, key.hostname, key.created_at
                 ))?;
             }
+            for binding in hub.store.dynahosts().await? {
+                let state = match (&binding.secid, binding.is_confirmed) {
+                    (None, _) => "open to the first secid",
+                    (Some(_), true) => "bound",
+                    (Some(_), false) => "bound by first use, not confirmed",
+                };
+                let login = binding
+                    .login
+                    .map(|login| format!("  login for {}", login.sink));
+                say(format_args!(
+                    "{}  silo {}  hostname {}  made {}  dynahost: {state}{}",
+                    binding.id,
+                    binding.silo,
+                    binding.hostname,
+                    binding.created_at,
+                    login.unwrap_or_default()
+                ))?;
+            }
         }
         UpdateKeyCommand::Revoke { id } => {
             hub.registry.apply(RevokeUpdateKey(id)).await?;
@@ -95,4 +135,39 @@ pub(super) async fn update_key(hub: &OpenHub, command: UpdateKeyCommand) -> Resu
         }
     }
     Ok(())
+}
+
+/// `update-key add --dynahost HOST`.
+async fn open(
+    hub: &OpenHub,
+    hostname: Hostname,
+    settings: Option<Dynahost>,
+) -> Result<(), Failure> {
+    let Some(settings) = settings else {
+        return Err(Failure::Misused(
+            "--dynahost: compat.dynahost, which names the silo, is not in the configuration (--config)"
+                .to_owned(),
+        ));
+    };
+    if !settings.hostnames.has(&hostname) {
+        return Err(Failure::Misused(format!(
+            "--dynahost: {hostname} is not within compat.dynahost.hostnames ({})",
+            settings.hostnames
+        )));
+    }
+    let command = OpenDynahost {
+        silo: settings.silo,
+        hostname: hostname.clone(),
+        id: random_id().map_err(OpenError::from)?,
+    };
+    let (opened, id) = hub.registry.apply(command).await?;
+    let state = match opened {
+        Opened::Open => "is open to the first secid that comes",
+        Opened::OpenAlready => "was open already to the first secid that comes",
+        Opened::Confirmed => "is confirmed as bound to the secid that has come",
+        Opened::ConfirmedAlready => {
+            "is bound to a secid already; revoke it to open the hostname to another"
+        }
+    };
+    say(format_args!("{id}  {hostname} {state}"))
 }

@@ -24,7 +24,10 @@ use super::settings::OwnKeys;
 use super::sink::{
     Answer, Outcome, Publication, Reach, SEND_DEADLINE, Sink, Standing, StateSink, Trouble,
 };
+use crate::domain::dynahost::{InvalidLogin, ProviderLogin};
+use crate::domain::sink::SinkName;
 use crate::domain::time::Clock;
+use crate::secrets::{HubKey, LoginOwner};
 
 /// How long one request may take. A name may need two of them, one after the other.
 const TIMEOUT: Duration = Duration::from_secs(12);
@@ -39,8 +42,9 @@ const MAX_CONTACT: usize = 200;
 struct Keys {
     preset: Option<Preset>,
     url: Option<ServerUrl>,
-    username: String,
-    password_file: PathBuf,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    logins: Option<Logins>,
     ipv6: Option<Ipv6>,
     contact: Option<String>,
     ca_file: Option<PathBuf>,
@@ -55,6 +59,14 @@ struct Keys {
 enum Preset {
     /// OVH's DynHost.
     Ovh,
+}
+
+/// Who brings logins for single records.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Logins {
+    /// Callers that speak dynahost.
+    Dynahost,
 }
 
 /// Reads the keys of such a sink.
@@ -86,9 +98,30 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
         domain: own.domain,
         hosts: own.hosts,
     };
-    names.check().map_err(|why| keys.wrong(why))?;
-    let password = keys.secret("password_file", &own.password_file)?;
-    let login = Login::new(own.username, password.clone()).map_err(|why| keys.wrong(why))?;
+    let mut secrets = Vec::new();
+    let account = match (own.logins, own.username, own.password_file) {
+        (None, Some(username), Some(file)) => {
+            names.check().map_err(|why| keys.wrong(why))?;
+            let password = keys.secret("password_file", &file)?;
+            secrets.push(password.clone());
+            let login = ProviderLogin::new(Secret::new(username), password);
+            Account::One(login.map_err(|why| {
+                keys.wrong(match why {
+                    InvalidLogin::Username => format!("username: {why}"),
+                    InvalidLogin::Password => format!("password_file: {why}"),
+                })
+            })?)
+        }
+        (Some(Logins::Dynahost), None, None) => {
+            names.check_each().map_err(|why| keys.wrong(why))?;
+            Account::OfRecords(None)
+        }
+        (Some(_), _, _) => {
+            return Err(keys.wrong("with `logins: dynahost` leave out username and password_file"));
+        }
+        (None, None, _) => return Err(keys.wrong("missing field `username`")),
+        (None, Some(_), None) => return Err(keys.wrong("missing field `password_file`")),
+    };
     let user_agent = match &own.contact {
         None => USER_AGENT.to_owned(),
         Some(contact) if is_contact(contact) => format!("{USER_AGENT} {contact}"),
@@ -98,37 +131,28 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let http = HttpClient::new(&endpoint.url, &user_agent, TIMEOUT, ca_file.as_deref())
         .map_err(|why| keys.wrong(why))?;
     let sink = Dyndns2 {
+        sink: keys.sink().clone(),
         names,
-        login,
+        account,
         provider: Provider {
             endpoint,
             http,
             clock: Clock::System,
         },
     };
-    Ok((Sink::State(Box::new(sink)), vec![password]))
+    Ok((Sink::State(Box::new(sink)), secrets))
 }
 
 fn is_contact(text: &str) -> bool {
     (1..=MAX_CONTACT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Who updates, at the provider (RFC 7617).
-struct Login {
-    username: String,
-    password: Secret,
-}
-
-impl Login {
-    fn new(username: String, password: Secret) -> Result<Self, &'static str> {
-        if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
-            Err("username: it must not be empty or hold ':' or control characters")
-        } else if password.expose().contains(char::is_control) {
-            Err("password_file: more than one line, or control characters in it")
-        } else {
-            Ok(Self { username, password })
-        }
-    }
+/// Who updates, at the provider.
+enum Account {
+    /// The same for every name.
+    One(ProviderLogin),
+    /// Each record has its own, which the hub's key opens.
+    OfRecords(Option<HubKey>),
 }
 
 /// A provider that can be told addresses.
@@ -142,7 +166,7 @@ impl Provider {
     /// Brings one name to `wanted`, with as few requests as the endpoint needs.
     async fn update(
         &self,
-        login: &Login,
+        login: &ProviderLogin,
         name: &str,
         wanted: &Addresses,
         standing: &Standing,
@@ -164,15 +188,15 @@ impl Provider {
         outcome
     }
 
-    async fn send(&self, login: &Login, update: &Update) -> Outcome {
-        let password = login.password.expose();
+    async fn send(&self, login: &ProviderLogin, update: &Update) -> Outcome {
+        let (username, password) = (login.username(), login.password());
         let request = self
             .http
             .request(Method::GET, update.url.clone())
-            .basic_auth(&login.username, Some(password));
+            .basic_auth(username, Some(password));
         let answer = self.http.send(request, MAX_REPLY_BYTES, self.clock.now());
         let outcome = match answer.await {
-            Ok(answer) => judge(&answer, &update.sent, &[password, &login.username]),
+            Ok(answer) => judge(&answer, &update.sent, &[password, username]),
             Err(why) => Outcome::Retry(Trouble::of_sink(why)),
         };
         match outcome {
@@ -204,26 +228,96 @@ fn reach(outcome: &Outcome) -> Option<Reach> {
     }
 }
 
-/// The sink: one login for all its names.
+/// The sink.
 struct Dyndns2 {
+    sink: SinkName,
     names: Names,
-    login: Login,
+    account: Account,
     provider: Provider,
 }
 
-impl StateSink for Dyndns2 {
-    fn published_name(&self, hostname: &Hostname) -> Result<String, String> {
-        self.names.of(hostname)
-    }
-
-    fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
+impl Dyndns2 {
+    async fn bring(&self, publication: &Publication) -> Outcome {
         let Publication {
             name,
             wanted,
             standing,
             ..
         } = publication;
-        Box::pin(self.provider.update(&self.login, name, wanted, standing))
+        let opened;
+        let (login, is_own) = match &self.account {
+            Account::One(login) => (login, false),
+            // Nothing is sent then.
+            Account::OfRecords(_) if wanted.is_empty() => return Outcome::Done,
+            Account::OfRecords(key) => {
+                opened = match login_of(publication, &self.sink, key.as_ref()) {
+                    Ok(login) => login,
+                    Err(why) => return Outcome::Refused(Trouble::of_name(why)),
+                };
+                (&opened, true)
+            }
+        };
+        let outcome = self.provider.update(login, name, wanted, standing).await;
+        match outcome {
+            // The login of one is no affair of the others.
+            Outcome::Failed(trouble) if is_own => Outcome::Failed(of_name(trouble)),
+            Outcome::Refused(trouble) if is_own => Outcome::Refused(of_name(trouble)),
+            outcome => outcome,
+        }
+    }
+}
+
+/// The login that was given for a record.
+fn login_of(
+    publication: &Publication,
+    sink: &SinkName,
+    key: Option<&HubKey>,
+) -> Result<ProviderLogin, &'static str> {
+    let sealed = publication
+        .login
+        .as_ref()
+        .ok_or("nobody gives a login for it any more")?;
+    let owner = LoginOwner {
+        sink,
+        silo: &publication.silo,
+        hostname: &publication.hostname,
+    };
+    key.and_then(|key| key.open_login(owner, sealed))
+        .ok_or("its login was sealed by another hub key: it must be given again")
+}
+
+fn of_name(trouble: Trouble) -> Trouble {
+    Trouble {
+        reach: Reach::Name,
+        ..trouble
+    }
+}
+
+impl StateSink for Dyndns2 {
+    fn published_name(&self, hostname: &Hostname) -> Result<String, String> {
+        match &self.account {
+            Account::OfRecords(_) if self.names.is_empty() => {
+                if hostname.is_single_label() {
+                    return Err("it has no domain, and the sink's settings name none".to_owned());
+                }
+                Ok(hostname.to_string())
+            }
+            Account::One(_) | Account::OfRecords(_) => self.names.of(hostname),
+        }
+    }
+
+    fn wants_logins(&self) -> bool {
+        matches!(self.account, Account::OfRecords(_))
+    }
+
+    fn take_key(&mut self, key: &HubKey) {
+        if let Account::OfRecords(own) = &mut self.account {
+            *own = Some(key.clone());
+        }
+    }
+
+    fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
+        Box::pin(self.bring(publication))
     }
 
     fn observe<'a>(&'a self, _: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>> {

@@ -64,6 +64,7 @@ async fn publish(
 ) -> Outcome {
     let hostname = Hostname::parse(hostname).unwrap();
     let publication = Publication {
+        login: None,
         silo: SiloId::parse("office").unwrap(),
         name: sink.published_name(&hostname).unwrap(),
         hostname,
@@ -398,6 +399,7 @@ fn the_pages_stanzas_are_valid_and_name_every_setting() {
         "url",
         "username",
         "password_file",
+        "logins",
         "domain",
         "hosts",
         "ipv6",

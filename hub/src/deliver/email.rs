@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::failure::Failure;
 use self::ledger::Ledger;
-use self::letter::{Letter, letters};
+use self::letter::{Letter, allowed, letters};
 use self::render::Stationery;
 use self::settings::{EmailSettings, Transport};
 use super::settings::OwnKeys;
@@ -187,6 +187,10 @@ impl EventSink for EmailSink {
 
     fn unseen_after(&self) -> Option<Duration> {
         self.settings.unseen_after
+    }
+
+    fn may_notify(&self, address: &str) -> bool {
+        allowed(address, &self.settings.allow_to).is_some()
     }
 
     fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {

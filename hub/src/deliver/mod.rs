@@ -91,6 +91,11 @@ impl Deliveries {
         Ok(this)
     }
 
+    /// The sinks.
+    pub fn sinks(&self) -> &[Arc<OpenSink>] {
+        &self.sinks
+    }
+
     /// One worker a sink, which sign their leases with `owner`.
     pub fn workers(&self, owner: &str) -> Vec<Worker> {
         let worker = |sink| Worker::new(self.office.clone(), Arc::clone(sink), owner.to_owned());

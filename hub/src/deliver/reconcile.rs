@@ -144,6 +144,10 @@ impl Worker {
                 hostnames.push(hostname.clone());
             }
         }
+        if known.takes.with_login && !hostnames.is_empty() {
+            let with_login = store.hostnames_with_login(name, silo).await?;
+            hostnames.retain(|hostname| with_login.contains(hostname));
+        }
         if !hostnames.is_empty() {
             let owed: BTreeSet<Hostname> =
                 store.owed_names(name, silo).await?.into_iter().collect();

@@ -124,6 +124,7 @@ impl SinkSettings {
         let filter = SinkFilter {
             silos: shared.silos,
             hostnames: shared.hostnames,
+            with_login: false,
         };
         let filter = filter
             .checked()
@@ -154,10 +155,14 @@ impl SinkSettings {
             SinkKind::Email => super::email::open(&self.own),
             SinkKind::Webhook => super::webhook::open(&self.own),
         }?;
+        let with_login = matches!(&sink, Sink::State(sink) if sink.wants_logins());
         Ok(OpenSink {
             name: self.name.clone(),
             kind: self.kind,
-            filter: self.filter.clone(),
+            filter: SinkFilter {
+                with_login,
+                ..self.filter.clone()
+            },
             fingerprint: self.fingerprint(&secrets),
             sink,
         })
@@ -193,9 +198,13 @@ pub struct OpenSink {
 }
 
 impl OpenSink {
-    /// The same with a fingerprint that may be stored: who reads it can't try out secrets.
+    /// The same with a fingerprint that may be stored: who reads it can't try out secrets. The sink has
+    /// the key too, then.
     #[must_use]
-    pub fn keyed(self, key: &HubKey) -> Self {
+    pub fn keyed(mut self, key: &HubKey) -> Self {
+        if let Sink::State(sink) = &mut self.sink {
+            sink.take_key(key);
+        }
         Self {
             fingerprint: key.keyed_hash("silo sink settings v1", &self.fingerprint),
             ..self

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use silo_shared::silo::{Addresses, Hostname};
 
+use crate::secrets::HubKey;
+
 pub use crate::domain::delivery::{
     Event, EventKind, Outcome, Publication, Reach, Standing, Told, Trouble, Unsure,
 };
@@ -24,6 +26,15 @@ pub trait StateSink: Send + Sync {
     /// What a record is called at the receiver; `Err` says why it is not for this sink and is shown
     /// with the delivery, which is done then.
     fn published_name(&self, hostname: &Hostname) -> Result<String, String>;
+
+    /// Whether it sends under logins that callers gave for single records, rather than under one of its
+    /// own. Only records with such a login are its affair then.
+    fn wants_logins(&self) -> bool {
+        false
+    }
+
+    /// Takes the hub's key, which opens such logins. Called once, before anything is published.
+    fn take_key(&mut self, _key: &HubKey) {}
 
     /// Brings one name to `publication.wanted`. Idempotent: it may have run before and been cut off
     /// at any point.
@@ -47,6 +58,11 @@ pub trait EventSink: Send + Sync {
 
     /// After how long without a write a record is reported as not seen.
     fn unseen_after(&self) -> Option<Duration>;
+
+    /// Whether a record may name this mail address to be told.
+    fn may_notify(&self, _address: &str) -> bool {
+        false
+    }
 
     /// Tells events, oldest first: one unless [`EventSink::gather`] asks for more. Answers one
     /// outcome an event, in order.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 
 use super::change::AddressChange;
+use super::dynahost::SealedLogin;
 use super::time::Time;
 
 /// What is known of a name at the receiver: the ledger.
@@ -83,6 +84,8 @@ pub struct Publication {
     /// What is known to stand there. `Claimed(x)` with `x == wanted` also stands for a first
     /// attempt: the claim is always committed before the sink is asked.
     pub standing: Standing,
+    /// The login that was given for the record, where the sink wants one.
+    pub login: Option<SealedLogin>,
 }
 
 /// How an attempt ended.

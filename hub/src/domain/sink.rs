@@ -62,6 +62,9 @@ pub struct SinkFilter {
     pub silos: Vec<String>,
     /// Names or globs of hostnames.
     pub hostnames: Vec<String>,
+    /// Of these only the hostnames that a login was given for: see [`crate::domain::dynahost`].
+    #[serde(default)]
+    pub with_login: bool,
 }
 
 impl SinkFilter {
@@ -75,6 +78,7 @@ impl SinkFilter {
         Ok(Self {
             silos: each(self.silos, silo_pattern)?,
             hostnames: each(self.hostnames, hostname_pattern)?,
+            ..self
         })
     }
 
@@ -83,7 +87,7 @@ impl SinkFilter {
         matches_any(&self.silos, silo.as_str())
     }
 
-    /// Whether changes of a hostname concern it.
+    /// Whether changes of a hostname concern it, leaving out of account what logins there are.
     pub fn takes(&self, silo: &SiloId, hostname: &Hostname) -> bool {
         self.takes_silo(silo) && matches_any(&self.hostnames, hostname.as_str())
     }
@@ -115,6 +119,7 @@ mod tests {
         let filter = SinkFilter {
             silos: vec!["Office".to_owned(), "home-*".to_owned()],
             hostnames: vec!["nas-*".to_owned()],
+            ..SinkFilter::default()
         };
         let filter = filter.checked().unwrap();
         for (id, host, taken) in [
@@ -128,6 +133,7 @@ mod tests {
         let wrong = SinkFilter {
             silos: vec!["of/fice".to_owned()],
             hostnames: Vec::new(),
+            ..SinkFilter::default()
         };
         assert_eq!(wrong.checked(), Err("of/fice".to_owned()));
     }

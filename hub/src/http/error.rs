@@ -65,7 +65,8 @@ impl ApiError {
         }])
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::MalformedBody(_) => StatusCode::BAD_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -104,7 +105,8 @@ impl ApiError {
         }
     }
 
-    fn detail(&self) -> String {
+    /// What is wrong, in words.
+    pub(crate) fn detail(&self) -> String {
         match self {
             Self::Malformed(detail) | Self::MalformedBody(detail) => detail.clone(),
             Self::Invalid(errors) => match errors.as_slice() {
@@ -222,6 +224,11 @@ impl From<Refusal> for ApiError {
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
             Refusal::NoUpdateKey => Self::NotFound("there is no such update key"),
+            Refusal::WrongSecid => Self::Forbidden("this secid may not set this host"),
+            Refusal::TooManyUnconfirmed => {
+                Self::Forbidden("too many hosts are waiting to be confirmed by an admin")
+            }
+            Refusal::BoundMeanwhile => Self::Unavailable,
             Refusal::KeyTaken => Self::invalid("/key", refusal),
             Refusal::NoSink => Self::NotFound("there is no such sink"),
             Refusal::SinkGone => Self::NotFound("no hub has this delivery's sink any more"),

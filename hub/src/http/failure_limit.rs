@@ -29,11 +29,16 @@ impl FailureLimit {
     /// Whether an address has had all the failures of its minute: where people choose the secret, nothing
     /// more is looked at then.
     pub fn is_over(&self, ip: IpAddr, now: Time) -> bool {
+        self.over_for(ip, now).is_some()
+    }
+
+    /// The same, with the seconds until the window ends.
+    pub fn over_for(&self, ip: IpAddr, now: Time) -> Option<u64> {
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.get(&network(ip)).is_some_and(|window| {
-            let age = now.as_millis() - window.began.as_millis();
-            (0..WINDOW_MS).contains(&age) && window.failures >= ALLOWED
-        })
+        let window = windows.get(&network(ip))?;
+        let age = now.as_millis() - window.began.as_millis();
+        let is_over = (0..WINDOW_MS).contains(&age) && window.failures >= ALLOWED;
+        is_over.then(|| window.seconds_left(now))
     }
 
     /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
@@ -64,8 +69,14 @@ impl FailureLimit {
         if window.failures <= ALLOWED {
             return Ok(());
         }
-        let left = WINDOW_MS - (now.as_millis() - window.began.as_millis());
-        Err(u64::try_from(left).unwrap_or(0).div_ceil(1000).max(1))
+        Err(window.seconds_left(now))
+    }
+}
+
+impl Window {
+    fn seconds_left(&self, now: Time) -> u64 {
+        let left = WINDOW_MS - (now.as_millis() - self.began.as_millis());
+        u64::try_from(left).unwrap_or(0).div_ceil(1000).max(1)
     }
 }
 

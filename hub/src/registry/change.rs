@@ -99,11 +99,22 @@ impl<'a> Change<'a> {
             }
         }
         for sink in interests.iter() {
+            let with_login = match sink.takes.with_login && sink.takes_silo(self.id) {
+                true => Some(
+                    transaction
+                        .hostnames_with_login(&sink.name, self.id)
+                        .await?,
+                ),
+                false => None,
+            };
             let mut names: Vec<(Hostname, Option<String>)> = Vec::new();
             for AddressChange { hostname, .. } in changes {
                 // The families of a hostname stand next to each other.
                 let again = names.last().is_some_and(|(last, _)| last == hostname);
-                if !again && sink.takes.takes(self.id, hostname) {
+                let has_login = with_login
+                    .as_ref()
+                    .is_none_or(|with| with.contains(hostname));
+                if !again && has_login && sink.takes.takes(self.id, hostname) {
                     let own = notify.get(hostname).filter(|_| sink.wants_notify);
                     names.push((hostname.clone(), own.cloned()));
                 }

@@ -8,6 +8,7 @@
 //! and then all that wait are answered at once.
 
 mod change;
+mod dynahost;
 mod hearing;
 mod import;
 mod publishing;
@@ -37,6 +38,7 @@ use crate::store::{Effects, Store, StoreError, Via, WriteTransaction};
 use crate::token_cache::TokenCache;
 use crate::view::View;
 
+pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use hearing::Hearing;
 pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
 pub use publishing::{
@@ -97,6 +99,18 @@ pub enum Refusal {
     /// Another update key is the same.
     #[error("this update key is there already: choose another")]
     KeyTaken,
+    /// The hostname is bound to another secid, or has a record that nobody may bind.
+    #[error("this secid may not set this host")]
+    WrongSecid,
+    /// As many hostnames are bound by a first use alone as may be.
+    #[error(
+        "{} hosts are waiting to be confirmed: an admin must confirm or revoke some first",
+        crate::domain::dynahost::MAX_UNCONFIRMED
+    )]
+    TooManyUnconfirmed,
+    /// The hostname's secid is not the one that it was when the caller's was looked at.
+    #[error("the host was bound, or its secid revoked, just now: try again")]
+    BoundMeanwhile,
     /// There is no such sink.
     #[error("there is no such sink")]
     NoSink,

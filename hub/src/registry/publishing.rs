@@ -221,7 +221,16 @@ impl BeginPublishing {
             Standing::Nothing => Standing::Claimed(wanted),
             standing => standing,
         };
+        let login = match sink.takes.with_login {
+            true => {
+                transaction
+                    .login(&self.sink, &record.silo, &record.hostname)
+                    .await?
+            }
+            false => None,
+        };
         let publication = Publication {
+            login,
             silo: record.silo.clone(),
             hostname: record.hostname.clone(),
             name: name.to_owned(),

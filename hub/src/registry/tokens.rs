@@ -127,6 +127,7 @@ impl Command for ResetKey {
             .await?;
         transaction.forget_signing_keys().await?;
         transaction.revoke_update_keys(now).await?;
+        transaction.forget_logins().await?;
         Ok(())
     }
 }

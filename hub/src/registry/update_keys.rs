@@ -23,7 +23,7 @@ pub struct AddUpdateKey {
     pub hashed_by: String,
 }
 
-/// Revokes an update key.
+/// Revokes an update key, or what lets a secid of dynahost's protocol set a hostname.
 #[derive(Debug)]
 pub struct RevokeUpdateKey(pub TokenId);
 
@@ -57,7 +57,9 @@ impl Command for RevokeUpdateKey {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        if transaction.revoke_update_key(self.0, now).await? {
+        if transaction.revoke_update_key(self.0, now).await?
+            || transaction.remove_dynahost(self.0).await?
+        {
             Ok(())
         } else {
             Err(Refusal::NoUpdateKey.into())

@@ -21,6 +21,8 @@ pub enum Via {
     Dyndns2,
     /// A call with an update key.
     Sftdyn,
+    /// A call in dynahost's protocol.
+    Dynahost,
     /// The hub itself, of a record that was not seen for too long.
     Expiry,
     /// An export that was read in.
@@ -35,6 +37,7 @@ impl Via {
             Self::Rest => "rest",
             Self::Dyndns2 => "dyndns2",
             Self::Sftdyn => "sftdyn",
+            Self::Dynahost => "dynahost",
             Self::Expiry => "expiry",
             Self::Import => "import",
             Self::Revert => "revert",

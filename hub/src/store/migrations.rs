@@ -51,6 +51,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "update_keys",
         include_str!("../../../migrations/0013_update_keys.sql"),
     ),
+    (
+        "dynahost",
+        include_str!("../../../migrations/0014_dynahost.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

@@ -6,6 +6,7 @@
 
 mod backup;
 mod dialect;
+mod dynahost;
 mod history;
 mod interests;
 mod migrations;

@@ -11,6 +11,7 @@ mod concurrency;
 mod conditional;
 mod databases;
 mod deliveries;
+mod dynahost;
 mod dyndns2;
 mod expiry;
 mod failure_limit;

@@ -2,7 +2,6 @@
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::compat::Compat;
 use silo_hub::domain::update_key::{RawKey, UpdateKey};
 use silo_hub::open_hub::OpenHub;
 use silo_hub::registry::{AddUpdateKey, ApplyError, Refusal, RevokeUpdateKey};
@@ -39,7 +38,7 @@ pub(crate) async fn add(
 pub(crate) async fn start(sftdyn: bool) -> (TestHub, std::sync::Arc<OpenHub>) {
     TestHub::start_in_parts_with(|settings| {
         settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
-        settings.compat = Compat { sftdyn };
+        settings.compat.sftdyn = sftdyn;
     })
     .await
 }

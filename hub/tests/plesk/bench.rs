@@ -141,6 +141,7 @@ impl Bench {
             spool.display()
         );
         let publication = Publication {
+            login: None,
             silo: SiloId::parse("office").unwrap(),
             hostname: Hostname::parse(name).unwrap(),
             name: name.to_owned(),

@@ -18,13 +18,23 @@ pub(super) struct Names {
 impl Names {
     /// Checks that there are names at all, and no name for two records.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.domain.is_none() && self.hosts.is_empty() {
+        if self.is_empty() {
             return Err(
                 "say what records are called at the provider: `domain: example.net` (db becomes \
                  db.example.net) or `hosts: {db: home.example.net}`"
                     .to_owned(),
             );
         }
+        self.check_each()
+    }
+
+    /// Whether nothing says what records are called.
+    pub(super) fn is_empty(&self) -> bool {
+        self.domain.is_none() && self.hosts.is_empty()
+    }
+
+    /// Checks that there is no name for two records.
+    pub(super) fn check_each(&self) -> Result<(), String> {
         let mut owners = BTreeMap::new();
         for (hostname, name) in &self.hosts {
             if let Some(other) = owners.insert(name, hostname) {

@@ -50,7 +50,7 @@ fn of_line(line: &str, sent: &Addresses) -> Option<Outcome> {
     Some(match word.as_str() {
         "good" | "nochg" => taken(words.next().unwrap_or(""), sent),
         "badauth" => refused_sink(
-            "the provider refuses the login (badauth): are username and password_file right?",
+            "the provider refuses the login (badauth): are user name and password right?",
         ),
         "!donator" => refused_sink("the account does not include what was asked for (!donator)"),
         "abuse" => refused_sink("the provider has blocked updates for abuse (abuse)"),
@@ -112,7 +112,7 @@ fn of_status(answer: &HttpAnswer, line: &str, secrets: &[&str]) -> Outcome {
             "the provider answered {status}, a redirect, which is not followed: is `url` right?"
         )),
         401 => Outcome::Refused(Trouble::of_sink(
-            "the provider refuses the login (401): are username and password_file right?",
+            "the provider refuses the login (401): are user name and password right?",
         )),
         404 | 410 => failed(format!(
             "the provider answered {status}: nothing is at `url`"

@@ -118,7 +118,7 @@ pub(super) fn letters<'a>(
 }
 
 /// A record's address, if it is one and the settings let it be told.
-fn allowed(text: &str, allow_to: &[String]) -> Option<Address> {
+pub(super) fn allowed(text: &str, allow_to: &[String]) -> Option<Address> {
     let folded = text.to_lowercase();
     let within = allow_to.iter().any(|glob| glob_matches(glob, &folded));
     within.then(|| text.parse().ok()).flatten()

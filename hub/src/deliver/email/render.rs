@@ -9,7 +9,8 @@ use silo_shared::silo::Addresses;
 
 use super::super::sink::EventKind;
 use super::letter::{Letter, News, key};
-use super::template::{Placeholder, Template, html_escaped};
+use super::template::{Placeholder, Template};
+use crate::html::html_escaped;
 use crate::secrets::hex;
 
 /// How many changes a mail lists; it says how many more there were. A server takes no mail of any size.

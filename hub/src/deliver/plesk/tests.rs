@@ -53,6 +53,7 @@ fn addresses(ips: &str) -> Addresses {
 
 fn publication(wanted: &str, standing: Standing) -> Publication {
     Publication {
+        login: None,
         silo: SiloId::parse("office").unwrap(),
         hostname: Hostname::parse("db").unwrap(),
         name: "db.example.com".to_owned(),

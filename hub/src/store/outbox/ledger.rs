@@ -175,6 +175,27 @@ impl WriteTransaction {
         Ok(())
     }
 
+    /// The same for one record, whose login changed.
+    pub async fn release_ledger_of(
+        &mut self,
+        sink: &SinkName,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "UPDATE ledger SET claimed = coalesce(published, claimed), published = NULL, \
+                 unsure = 3 WHERE sink = ? AND silo = ? AND hostname = ?",
+            )
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .bind(hostname.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// Forgets what a sink published, since another kind of receiver has its name now.
     pub async fn drop_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;

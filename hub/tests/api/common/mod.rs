@@ -165,9 +165,14 @@ impl TestHub {
         let address = listener.local_addr().expect("it is bound");
         listener.set_nonblocking(true).expect("it can be set");
         let listener = tokio::net::TcpListener::from_std(listener).expect("it can be taken over");
+        let sinks = silo_hub::open_sinks(&settings).expect("the settings are good");
+        let sinks: Vec<_> = sinks
+            .into_iter()
+            .map(|sink| Arc::new(sink.keyed(&key)))
+            .collect();
         let app = silo_hub::http::router(
             open.http(&settings, key),
-            silo_hub::compat::routes(&settings.compat),
+            silo_hub::compat::routes(&settings.compat, &sinks),
         )
         .into_make_service_with_connect_info::<SocketAddr>();
         let (stop, _) = oneshot::channel();

@@ -4,6 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod publishing;
-mod scripted;
+pub(crate) mod scripted;
 mod shown;
 mod telling;

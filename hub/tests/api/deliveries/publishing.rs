@@ -15,6 +15,7 @@ use crate::common::TestHub;
 
 fn publication(hostname: &str, wanted: &[&str], standing: Standing) -> Publication {
     Publication {
+        login: None,
         silo: SiloId::parse("office").unwrap(),
         hostname: Hostname::parse(hostname).unwrap(),
         name: format!("{hostname}.example"),

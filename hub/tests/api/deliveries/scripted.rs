@@ -146,18 +146,18 @@ pub(super) fn event_sink(name: &str, manner: Manner) -> (OpenSink, Arc<Script>) 
 }
 
 /// A hub's delivery workers, which work when a test says so.
-pub(super) struct Desk {
-    pub(super) workers: Vec<Worker>,
+pub(crate) struct Desk {
+    pub(crate) workers: Vec<Worker>,
 }
 
 impl Desk {
     /// Workers of `owner` for these sinks, as at the start of a hub that is alone.
-    pub(super) async fn begin(hub: &OpenHub, owner: &str, sinks: Vec<OpenSink>) -> Self {
+    pub(crate) async fn begin(hub: &OpenHub, owner: &str, sinks: Vec<OpenSink>) -> Self {
         Self::begin_beside(hub, owner, sinks, true).await
     }
 
     /// Workers of a hub beside which others may run.
-    pub(super) async fn begin_beside(
+    pub(crate) async fn begin_beside(
         hub: &OpenHub,
         owner: &str,
         sinks: Vec<OpenSink>,
@@ -177,7 +177,7 @@ impl Desk {
     }
 
     /// Works until there is nothing to do at this moment.
-    pub(super) async fn work(&self) {
+    pub(crate) async fn work(&self) {
         for worker in &self.workers {
             let mut rounds = 0;
             while worker.round().await.unwrap() == Round::Again {
@@ -189,14 +189,14 @@ impl Desk {
 }
 
 /// The deliveries as an admin sees them, newest first, by filter.
-pub(super) async fn deliveries(hub: &TestHub, filter: &str) -> Vec<Value> {
+pub(crate) async fn deliveries(hub: &TestHub, filter: &str) -> Vec<Value> {
     let answer = hub.get(&format!("/deliveries?limit=1000&{filter}")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json().as_array().unwrap().clone()
 }
 
 /// How many deliveries are pending, failed and done.
-pub(super) async fn counts(hub: &TestHub) -> [usize; 3] {
+pub(crate) async fn counts(hub: &TestHub) -> [usize; 3] {
     let mut counts = [0; 3];
     for (count, state) in counts.iter_mut().zip(["pending", "failed", "done"]) {
         *count = deliveries(hub, &format!("state={state}")).await.len();
@@ -205,7 +205,7 @@ pub(super) async fn counts(hub: &TestHub) -> [usize; 3] {
 }
 
 /// These addresses.
-pub(super) fn addresses(ips: &[&str]) -> Addresses {
+pub(crate) fn addresses(ips: &[&str]) -> Addresses {
     ips.iter()
         .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
         .collect()

@@ -1,0 +1,320 @@
+//! `/update` and `/log` as dynahost has them: whoever comes first for a hostname chooses its secret, and
+//! with it sets the hostname to its own address. `docs/dynahost.md` says what differs from dynahost.
+//!
+//! People choose these secrets, so guessing is limited: after ten failures a minute from an address,
+//! nothing from there is looked at until the minute ends; and each look costs an Argon2 hash, whether or
+//! not the hostname is known, two at a time.
+
+mod page;
+mod params;
+mod reply;
+mod settings;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use silo_shared::credential::Secret;
+use silo_shared::silo::{Hostname, check_address};
+use tokio::sync::Semaphore;
+
+use crate::deliver::settings::OpenSink;
+use crate::deliver::sink::Sink;
+use crate::domain::change::Attributes;
+use crate::domain::dynahost::{KnownLogin, SecidHash};
+use crate::http::Hub;
+use crate::http::client_ip::ClientIp;
+use crate::http::error::ApiError;
+use crate::http::origin::refuse_foreign;
+use crate::http::request::{content_type, read};
+use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
+use crate::secrets::{LoginOwner, NoRandomness, hash_secid, is_secid_of, random_id};
+use page::page;
+use params::{Backend, Params};
+use reply::Reply;
+
+pub use settings::{Dynahost, Hostnames};
+
+/// How many secids are hashed at once: each takes 19 MiB and a processor.
+const HASHED_AT_ONCE: usize = 2;
+/// How long a request waits for its turn.
+const HASHING_PATIENCE: Duration = Duration::from_secs(10);
+/// How many rows of the history a page shows.
+const ROWS: usize = 1000;
+
+/// What the routes share.
+#[derive(Debug)]
+pub(super) struct Door {
+    settings: Dynahost,
+    sinks: Vec<Arc<OpenSink>>,
+    hashing: Arc<Semaphore>,
+}
+
+/// What a look at a secid came to, unless it is wrong.
+enum Look {
+    /// It is the one with this hash, which is stored.
+    Known(SecidHash),
+    /// Nothing was stored; this is what it hashes to.
+    New(SecidHash),
+}
+
+impl Door {
+    pub(super) fn new(settings: Dynahost, sinks: &[Arc<OpenSink>]) -> Self {
+        Self {
+            settings,
+            sinks: sinks.to_vec(),
+            hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
+        }
+    }
+
+    /// `/update`.
+    pub(super) async fn update(&self, hub: &Arc<Hub>, request: Request) -> Response {
+        match self.set(hub, request).await {
+            Ok(()) => Reply::Ok,
+            Err(reply) => reply,
+        }
+        .into_response()
+    }
+
+    /// `/log`.
+    pub(super) async fn log(&self, hub: &Arc<Hub>, request: Request) -> Response {
+        match self.history(hub, request).await {
+            Ok(html) => Reply::Page(html),
+            Err(reply) => reply,
+        }
+        .into_response()
+    }
+
+    async fn set(&self, hub: &Arc<Hub>, request: Request) -> Result<(), Reply> {
+        let (ip, parts, body) = enter(hub, request).await?;
+        refuse_foreign(&parts)?;
+        let mut params = Params::default();
+        params.add(parts.uri.query().unwrap_or("").as_bytes());
+        params.add(&body);
+        let (secid, host) = (params.secid()?, params.host()?);
+        let backend = params.backend()?;
+        let email = params.email()?;
+        self.require_host(&host)?;
+        let notify = email.map(|text| self.notify(text, &host)).transpose()?;
+        let sink = backend
+            .as_ref()
+            .map(|backend| self.sink(backend, &host))
+            .transpose()?;
+        let address = check_address(ip)
+            .map_err(|why| Reply::wrong("your address", format_args!("{ip}: {why}")))?;
+        // Whoever else binds the host, or revokes it, in between is seen the second time.
+        for _ in 0..2 {
+            let shown = match self.look(hub, ip, &secid, &host).await? {
+                Look::Known(hash) => Shown::Known(hash),
+                Look::New(hash) => Shown::New {
+                    hash,
+                    id: random_id().map_err(|_| ApiError::Internal)?,
+                },
+            };
+            let login = match (sink, &backend) {
+                (Some(sink), Some(backend)) => Some(self.seal(hub, sink, backend, &host)?),
+                _ => None,
+            };
+            let command = SetByDynahost {
+                silo: self.settings.silo.clone(),
+                hostname: host.clone(),
+                shown,
+                ip: address,
+                notify: notify.clone(),
+                login,
+            };
+            match hub.registry.apply(command).await {
+                Ok(outcome) => {
+                    if outcome.is_login_replaced {
+                        // Nobody shall try out logins at a provider by way of this hub.
+                        let _ = hub.failures.count(ip, hub.clock.now());
+                    }
+                    return Ok(());
+                }
+                Err(ApplyError::Refused(Refusal::BoundMeanwhile)) => {}
+                Err(ApplyError::Refused(
+                    why @ (Refusal::WrongSecid | Refusal::TooManyUnconfirmed),
+                )) => return Err(refused(hub, ip, why)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(refused(hub, ip, Refusal::BoundMeanwhile))
+    }
+
+    async fn history(&self, hub: &Arc<Hub>, request: Request) -> Result<String, Reply> {
+        let (ip, parts, body) = enter(hub, request).await?;
+        let mut params = Params::default();
+        params.add(parts.uri.query().unwrap_or("").as_bytes());
+        params.add(&body);
+        let (secid, host) = (params.secid()?, params.host()?);
+        self.require_host(&host)?;
+        match self.look(hub, ip, &secid, &host).await? {
+            Look::Known(_) => {}
+            Look::New(_) => return Err(refused(hub, ip, Refusal::WrongSecid)),
+        }
+        let asked = i64::try_from(ROWS + 1).unwrap_or(i64::MAX);
+        let mut rows = hub
+            .store
+            .history(&self.settings.silo, Some(&host), None, asked)
+            .await?;
+        let is_cut = rows.len() > ROWS;
+        rows.truncate(ROWS);
+        Ok(page(&host, &rows, is_cut))
+    }
+
+    fn require_host(&self, host: &Hostname) -> Result<(), Reply> {
+        let is_ours = self.settings.hostnames.has(host);
+        is_ours
+            .then_some(())
+            .ok_or_else(|| Reply::forbidden(format_args!("host: {host} is not served here")))
+    }
+
+    /// The mail address, if a record may name it.
+    fn notify(&self, text: &str, host: &Hostname) -> Result<String, Reply> {
+        let mut mails = self
+            .sinks
+            .iter()
+            .filter(|sink| sink.filter.takes(&self.settings.silo, host))
+            .filter_map(|sink| match &sink.sink {
+                Sink::Event(event) => Some(event),
+                Sink::State(_) => None,
+            });
+        if !mails.any(|sink| sink.may_notify(text)) {
+            return Err(Reply::wrong(
+                "email",
+                "no mail sink of this hub sends to such an address (allow_to)",
+            ));
+        }
+        let attributes = Attributes {
+            notify: Some(text.to_owned()),
+            ..Attributes::default()
+        };
+        attributes
+            .check()
+            .map_err(|_| Reply::wrong("email", "not a mail address"))?;
+        Ok(text.to_owned())
+    }
+
+    /// The sink that a backend is.
+    fn sink(&self, backend: &Backend<'_>, host: &Hostname) -> Result<&OpenSink, Reply> {
+        let sink = self
+            .sinks
+            .iter()
+            .filter(|sink| sink.filter.with_login)
+            .find(|sink| sink.name.as_str() == backend.name)
+            .ok_or_else(|| {
+                let name: String = backend.name.chars().take(64).collect();
+                Reply::wrong("backend", format_args!("this hub has none called {name:?}"))
+            })?;
+        if !sink.filter.takes(&self.settings.silo, host) {
+            return Err(Reply::wrong(
+                "backend",
+                format_args!("it does not take {host}"),
+            ));
+        }
+        let called = match &sink.sink {
+            Sink::State(state) => state.published_name(host),
+            Sink::Event(_) => unreachable!("only state sinks want logins"),
+        };
+        called.map_err(|why| Reply::wrong("host", format_args!("not for {}: {why}", sink.name)))?;
+        Ok(sink)
+    }
+
+    fn seal(
+        &self,
+        hub: &Hub,
+        sink: &OpenSink,
+        backend: &Backend<'_>,
+        host: &Hostname,
+    ) -> Result<GivenLogin, Reply> {
+        let owner = LoginOwner {
+            sink: &sink.name,
+            silo: &self.settings.silo,
+            hostname: host,
+        };
+        let sealed = hub.key.seal_login(owner, &backend.login);
+        Ok(GivenLogin {
+            known: KnownLogin {
+                sink: sink.name.clone(),
+                hash: hub.key.login_hash(owner, &backend.login),
+            },
+            sealed: sealed.map_err(|_| ApiError::Internal)?,
+            sealed_by: hub.key.fingerprint(),
+        })
+    }
+
+    /// Looks at a secid. It takes one hash, whatever is known of the host.
+    async fn look(
+        &self,
+        hub: &Hub,
+        ip: IpAddr,
+        secid: &Secret,
+        host: &Hostname,
+    ) -> Result<Look, Reply> {
+        let turn = Arc::clone(&self.hashing).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(HASHING_PATIENCE, turn).await else {
+            return Err(ApiError::Unavailable.into());
+        };
+        // Others from there may have failed while this one waited.
+        require_patience(hub, ip)?;
+        let stored = hub.store.dynahost(&self.settings.silo, host).await?;
+        let stored = stored.and_then(|binding| binding.secid);
+        let secid = secid.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let look = match stored {
+                Some(hash) => Ok(is_secid_of(&secid, &hash).then_some(Look::Known(hash))),
+                None => hash_secid(&secid).map(|hash| Some(Look::New(hash))),
+            };
+            // The turn lasts until it is done, also when the caller has gone.
+            (look, turn)
+        });
+        match look.await {
+            Ok((Ok(Some(look)), _)) => Ok(look),
+            // Counted before the next one's turn.
+            Ok((Ok(None), _turn)) => Err(refused(hub, ip, Refusal::WrongSecid)),
+            Ok((Err(NoRandomness), _)) | Err(_) => Err(ApiError::Internal.into()),
+        }
+    }
+}
+
+/// Takes a request apart, once its sender may be listened to.
+async fn enter(hub: &Arc<Hub>, request: Request) -> Result<(IpAddr, Parts, Bytes), Reply> {
+    if !matches!(*request.method(), Method::GET | Method::POST) {
+        return Err(ApiError::MethodNotAllowed.into());
+    }
+    let (mut parts, body) = request.into_parts();
+    let Ok(ClientIp(ip)) = ClientIp::from_request_parts(&mut parts, hub).await;
+    require_patience(hub, ip)?;
+    if parts.method == Method::GET {
+        return Ok((ip, parts, Bytes::new()));
+    }
+    let kind = content_type(&parts.headers);
+    if kind.is_some_and(|kind| kind != "application/x-www-form-urlencoded") {
+        return Err(Reply::Refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the parameters in the query, or as application/x-www-form-urlencoded".to_owned(),
+        ));
+    }
+    let body = read(Request::from_parts(parts.clone(), body)).await?;
+    Ok((ip, parts, body))
+}
+
+/// Refuses an address that has had its failures of the minute.
+fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
+    match hub.failures.over_for(ip, hub.clock.now()) {
+        Some(retry_after) => Err(ApiError::TooManyFailures { retry_after }),
+        None => Ok(()),
+    }
+}
+
+/// A refusal that counts as a failure.
+fn refused(hub: &Hub, ip: IpAddr, why: Refusal) -> Reply {
+    // Counted; from the eleventh on nothing is looked at.
+    let _ = hub.failures.count(ip, hub.clock.now());
+    Reply::forbidden(why)
+}

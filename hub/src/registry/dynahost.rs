@@ -1,0 +1,250 @@
+//! The commands of dynahost's protocol: an admin opens or confirms a hostname, a caller sets it.
+
+use std::net::IpAddr;
+
+use silo_shared::credential::TokenId;
+use silo_shared::silo::{Addresses, Hostname, SiloId};
+
+use super::{Actor, ApplyError, Command, KEY_FINGERPRINT, Refusal, SetRecord, WrittenRecord};
+use crate::domain::change::AttributePatch;
+use crate::domain::dynahost::{Binding, KnownLogin, MAX_UNCONFIRMED, SealedLogin, SecidHash};
+use crate::domain::precondition::Precondition;
+use crate::domain::time::Time;
+use crate::store::{Activity, Happening, OwedEvent, StoreError, Via, WriteTransaction};
+
+/// Opens a hostname to the first secid that comes, or confirms the one that has come.
+#[derive(Debug)]
+pub struct OpenDynahost {
+    /// The silo.
+    pub silo: SiloId,
+    /// The hostname.
+    pub hostname: Hostname,
+    /// The id of the binding, if there is none yet.
+    pub id: TokenId,
+}
+
+/// What opening a hostname came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It waits for the first secid now.
+    Open,
+    /// It waited already.
+    OpenAlready,
+    /// A first use is confirmed now.
+    Confirmed,
+    /// It was confirmed before.
+    ConfirmedAlready,
+}
+
+/// Sets a hostname to the address that a call came from.
+#[derive(Debug)]
+pub struct SetByDynahost {
+    /// The silo.
+    pub silo: SiloId,
+    /// The hostname.
+    pub hostname: Hostname,
+    /// What the caller showed.
+    pub shown: Shown,
+    /// Where the call came from.
+    pub ip: IpAddr,
+    /// Who is to be told of changes by mail; `None`: whoever it was.
+    pub notify: Option<String>,
+    /// The login at a provider; `None`: whichever it was.
+    pub login: Option<GivenLogin>,
+}
+
+/// What a secid was found to be before the command. It is judged again, under the lock.
+#[derive(Debug)]
+pub enum Shown {
+    /// It is the one with this hash.
+    Known(SecidHash),
+    /// Nobody's, when it was looked up.
+    New {
+        /// What it hashes to.
+        hash: SecidHash,
+        /// The id of the binding, if there is none yet.
+        id: TokenId,
+    },
+}
+
+/// A login as it is stored.
+#[derive(Debug)]
+pub struct GivenLogin {
+    /// Which one, for which sink.
+    pub known: KnownLogin,
+    /// The same, sealed.
+    pub sealed: SealedLogin,
+    /// The fingerprint of the hub's key that sealed it.
+    pub sealed_by: String,
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub struct SetOutcome {
+    /// The record now.
+    pub written: WrittenRecord,
+    /// Whether the call replaced one login by another.
+    pub is_login_replaced: bool,
+}
+
+impl Command for OpenDynahost {
+    /// What it came to, and the binding's id.
+    type Outcome = (Opened, TokenId);
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<Self::Outcome, ApplyError> {
+        let Some(binding) = transaction.dynahost(&self.silo, &self.hostname).await? else {
+            let binding = Binding {
+                id: self.id,
+                silo: self.silo.clone(),
+                hostname: self.hostname.clone(),
+                secid: None,
+                is_confirmed: true,
+                created_at: now,
+                login: None,
+            };
+            transaction.insert_dynahost(&binding).await?;
+            return Ok((Opened::Open, self.id));
+        };
+        let opened = match (&binding.secid, binding.is_confirmed) {
+            (None, _) => Opened::OpenAlready,
+            (Some(_), true) => Opened::ConfirmedAlready,
+            (Some(_), false) => {
+                transaction.confirm_dynahost(binding.id).await?;
+                Opened::Confirmed
+            }
+        };
+        Ok((opened, binding.id))
+    }
+}
+
+impl Command for SetByDynahost {
+    type Outcome = SetOutcome;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<SetOutcome, ApplyError> {
+        let stored = transaction.dynahost(&self.silo, &self.hostname).await?;
+        let (binding, is_new) = self.judge(transaction, stored, now).await?;
+        if let Some(login) = &self.login {
+            // The key may have been reset beside this running hub; nobody could open what it seals.
+            let known = transaction.fact(KEY_FINGERPRINT).await?;
+            if known.is_some_and(|known| known != login.sealed_by) {
+                return Err(Refusal::OtherKey.into());
+            }
+        }
+        let set = SetRecord {
+            actor: Actor {
+                via: Via::Dynahost,
+                token: Some(binding.id),
+                client_ip: Some(self.ip),
+            },
+            id: self.silo.clone(),
+            hostname: self.hostname.clone(),
+            addresses: Addresses::from_iter([self.ip]),
+            attributes: AttributePatch {
+                notify: self.notify.clone().map(Some),
+                ..AttributePatch::default()
+            },
+            precondition: Precondition::default(),
+        };
+        // Before anything else is written: this may still be refused.
+        let written = set.run(transaction, now).await?;
+        match (&self.shown, is_new) {
+            (Shown::New { .. }, true) => transaction.insert_dynahost(&binding).await?,
+            (Shown::New { hash, .. }, false) => transaction.bind_dynahost(binding.id, hash).await?,
+            (Shown::Known(_), _) => {}
+        }
+        let is_login_replaced = match &self.login {
+            Some(login) if binding.login.as_ref() != Some(&login.known) => {
+                let revision = written.record.revision;
+                self.take_login(transaction, &binding, login, revision, now)
+                    .await?;
+                binding.login.is_some()
+            }
+            _ => false,
+        };
+        Ok(SetOutcome {
+            written,
+            is_login_replaced,
+        })
+    }
+}
+
+impl SetByDynahost {
+    /// The binding under which the call may write, and whether it is still to be added.
+    async fn judge(
+        &self,
+        transaction: &mut WriteTransaction,
+        stored: Option<Binding>,
+        now: Time,
+    ) -> Result<(Binding, bool), ApplyError> {
+        match (stored, &self.shown) {
+            (Some(binding), Shown::Known(hash)) if binding.secid.as_ref() == Some(hash) => {
+                Ok((binding, false))
+            }
+            (Some(binding), Shown::New { .. }) if binding.secid.is_none() => Ok((binding, false)),
+            (None, Shown::New { hash, id }) => {
+                let record = transaction.record(&self.silo, &self.hostname).await?;
+                if record.is_some() {
+                    return Err(Refusal::WrongSecid.into());
+                }
+                if transaction.unconfirmed_dynahosts().await? >= MAX_UNCONFIRMED {
+                    return Err(Refusal::TooManyUnconfirmed.into());
+                }
+                let binding = Binding {
+                    id: *id,
+                    silo: self.silo.clone(),
+                    hostname: self.hostname.clone(),
+                    secid: Some(hash.clone()),
+                    is_confirmed: false,
+                    created_at: now,
+                    login: None,
+                };
+                Ok((binding, true))
+            }
+            (Some(_) | None, _) => Err(Refusal::BoundMeanwhile.into()),
+        }
+    }
+
+    /// Stores another login, and has the provider told by it.
+    async fn take_login(
+        &self,
+        transaction: &mut WriteTransaction,
+        binding: &Binding,
+        login: &GivenLogin,
+        revision: i64,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let sink = &login.known.sink;
+        transaction
+            .put_login(binding.id, &login.known, &login.sealed)
+            .await?;
+        if binding.login.as_ref().is_some_and(|old| old.sink == *sink) {
+            // As with changed settings of a sink: another account may stand behind the name.
+            transaction
+                .release_ledger_of(sink, &self.silo, &self.hostname)
+                .await?;
+        }
+        let known = transaction.sink(sink).await?;
+        if known.is_some_and(|known| known.active == Activity::Active) {
+            let owed = OwedEvent {
+                sink,
+                happening: Happening::Reconcile,
+                silo: &self.silo,
+                revision,
+                at: now,
+                last_seen: None,
+            };
+            transaction
+                .owe(&owed, &[(self.hostname.clone(), None)])
+                .await?;
+        }
+        Ok(())
+    }
+}

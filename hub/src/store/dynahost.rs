@@ -1,0 +1,231 @@
+//! Who may set which hostname by dynahost's protocol, and their sealed logins at providers.
+
+use silo_shared::credential::TokenId;
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Store, StoreError, WriteTransaction, hostname, optional, silo_id, time};
+use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin, SecidHash};
+use crate::domain::sink::SinkName;
+
+const ONE: &str = "SELECT id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash \
+     FROM dynahost WHERE silo = ? AND hostname = ?";
+const WITH_LOGIN: &str = "SELECT hostname FROM dynahost WHERE sink = ? AND silo = ?";
+
+fn binding(row: &AnyRow) -> Result<Binding, StoreError> {
+    let sink = optional::<SinkName>(row, 6, "sink name")?;
+    let hash: Option<String> = row.try_get(7)?;
+    Ok(Binding {
+        id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("update key"))?,
+        silo: silo_id(row, 1)?,
+        hostname: hostname(row, 2)?,
+        secid: row.try_get::<Option<String>, _>(3)?.map(SecidHash),
+        is_confirmed: row.try_get::<i64, _>(4)? != 0,
+        created_at: time(row, 5)?,
+        login: sink.zip(hash).map(|(sink, hash)| KnownLogin { sink, hash }),
+    })
+}
+
+impl Store {
+    /// Who may set a hostname.
+    pub async fn dynahost(
+        &self,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<Binding>, StoreError> {
+        self.dialect
+            .query(ONE)
+            .bind(silo.as_str())
+            .bind(hostname.as_str())
+            .fetch_optional(&self.readers)
+            .await?
+            .as_ref()
+            .map(binding)
+            .transpose()
+    }
+
+    /// Who may set which hostname, oldest first.
+    pub async fn dynahosts(&self) -> Result<Vec<Binding>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash \
+                 FROM dynahost ORDER BY created_at, id",
+            )
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(binding)
+            .collect()
+    }
+
+    /// The hostnames of a silo that a login of this sink was given for.
+    pub async fn hostnames_with_login(
+        &self,
+        sink: &SinkName,
+        silo: &SiloId,
+    ) -> Result<Vec<Hostname>, StoreError> {
+        self.dialect
+            .query(WITH_LOGIN)
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| hostname(row, 0))
+            .collect()
+    }
+}
+
+impl WriteTransaction {
+    /// Who may set a hostname.
+    pub async fn dynahost(
+        &mut self,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<Binding>, StoreError> {
+        self.dialect
+            .query(ONE)
+            .bind(silo.as_str())
+            .bind(hostname.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?
+            .as_ref()
+            .map(binding)
+            .transpose()
+    }
+
+    /// How many bindings stand on a first use alone.
+    pub async fn unconfirmed_dynahosts(&mut self) -> Result<i64, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT count(*) FROM dynahost WHERE confirmed = 0")
+            .fetch_one(&mut *self.inner)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Adds a binding, without any login.
+    pub async fn insert_dynahost(&mut self, binding: &Binding) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query(
+                "INSERT INTO dynahost (silo, hostname, id, secid_hash, confirmed, created_at) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(binding.silo.as_str())
+            .bind(binding.hostname.as_str())
+            .bind(binding.id.as_str())
+            .bind(binding.secid.as_ref().map(|hash| hash.0.as_str()))
+            .bind(i16::from(binding.is_confirmed))
+            .bind(binding.created_at.as_millis())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Ties a hostname that is open to a secid.
+    pub async fn bind_dynahost(
+        &mut self,
+        id: TokenId,
+        secid: &SecidHash,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE dynahost SET secid_hash = ? WHERE id = ?")
+            .bind(secid.0.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that an admin agrees with a binding.
+    pub async fn confirm_dynahost(&mut self, id: TokenId) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE dynahost SET confirmed = 1 WHERE id = ?")
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a binding with its login; false when there is none.
+    pub async fn remove_dynahost(&mut self, id: TokenId) -> Result<bool, StoreError> {
+        let removed = self
+            .dialect
+            .query("DELETE FROM dynahost WHERE id = ?")
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        let is_removed = removed.rows_affected() > 0;
+        self.must_commit |= is_removed;
+        Ok(is_removed)
+    }
+
+    /// Stores the login that the caller gave, in place of any other.
+    pub async fn put_login(
+        &mut self,
+        id: TokenId,
+        known: &KnownLogin,
+        sealed: &SealedLogin,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE dynahost SET sink = ?, login = ?, login_hash = ? WHERE id = ?")
+            .bind(known.sink.as_str())
+            .bind(sealed.0.as_str())
+            .bind(known.hash.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// The login of a hostname at the receiver behind a sink.
+    pub async fn login(
+        &mut self,
+        sink: &SinkName,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<SealedLogin>, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT login FROM dynahost WHERE silo = ? AND hostname = ? AND sink = ?")
+            .bind(silo.as_str())
+            .bind(hostname.as_str())
+            .bind(sink.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let login = row.map(|row| row.try_get::<Option<String>, _>(0));
+        Ok(login.transpose()?.flatten().map(SealedLogin))
+    }
+
+    /// The hostnames of a silo that a login of this sink was given for.
+    pub async fn hostnames_with_login(
+        &mut self,
+        sink: &SinkName,
+        silo: &SiloId,
+    ) -> Result<Vec<Hostname>, StoreError> {
+        self.dialect
+            .query(WITH_LOGIN)
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| hostname(row, 0))
+            .collect()
+    }
+
+    /// Forgets every login, since the key that opens them is gone.
+    pub async fn forget_logins(&mut self) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE dynahost SET sink = NULL, login = NULL, login_hash = NULL")
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
