@@ -2,9 +2,9 @@
 //! with it sets the hostname to its own address. `docs/dynahost.md` says what differs from dynahost.
 //!
 //! People choose these secrets, so guessing is limited: after ten failures a minute from an address,
-//! nothing from there is looked at until the minute ends; and each look costs an Argon2 hash, whether or
-//! not the hostname is known, two at a time.
+//! nothing from there is looked at until the minute ends, and each look costs an Argon2 hash (`guard`).
 
+mod guard;
 mod page;
 mod params;
 mod reply;
@@ -12,38 +12,32 @@ mod settings;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use silo_shared::credential::Secret;
 use silo_shared::silo::{Hostname, check_address};
-use tokio::sync::Semaphore;
 
 use crate::deliver::settings::OpenSink;
 use crate::deliver::sink::Sink;
 use crate::domain::change::Attributes;
-use crate::domain::dynahost::{KnownLogin, SecidHash};
+use crate::domain::dynahost::KnownLogin;
 use crate::http::Hub;
 use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
 use crate::http::origin::refuse_foreign;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
-use crate::secrets::{LoginOwner, NoRandomness, hash_secid, is_secid_of, random_id};
+use crate::secrets::{LoginOwner, random_id};
+use guard::{Guard, Look, refused, require_patience};
 use page::page;
 use params::{Backend, Params};
 use reply::Reply;
 
 pub use settings::{Dynahost, Hostnames};
 
-/// How many secids are hashed at once: each takes 19 MiB and a processor.
-const HASHED_AT_ONCE: usize = 2;
-/// How long a request waits for its turn.
-const HASHING_PATIENCE: Duration = Duration::from_secs(10);
 /// How many rows of the history a page shows.
 const ROWS: usize = 1000;
 
@@ -52,15 +46,7 @@ const ROWS: usize = 1000;
 pub(super) struct Door {
     settings: Dynahost,
     sinks: Vec<Arc<OpenSink>>,
-    hashing: Arc<Semaphore>,
-}
-
-/// What a look at a secid came to, unless it is wrong.
-enum Look {
-    /// It is the one with this hash, which is stored.
-    Known(SecidHash),
-    /// Nothing was stored; this is what it hashes to.
-    New(SecidHash),
+    guard: Guard,
 }
 
 impl Door {
@@ -68,7 +54,7 @@ impl Door {
         Self {
             settings,
             sinks: sinks.to_vec(),
-            hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
+            guard: Guard::default(),
         }
     }
 
@@ -109,8 +95,9 @@ impl Door {
             .map_err(|why| Reply::wrong("your address", format_args!("{ip}: {why}")))?;
         // Whoever else binds the host, or revokes it, in between is seen the second time.
         for _ in 0..2 {
-            let shown = match self.look(hub, ip, &secid, &host).await? {
-                Look::Known(hash) => Shown::Known(hash),
+            let look = self.guard.look(hub, ip, &secid, &self.settings.silo, &host);
+            let shown = match look.await? {
+                Look::Known { hash, .. } => Shown::Known(hash),
                 Look::New(hash) => Shown::New {
                     hash,
                     id: random_id().map_err(|_| ApiError::Internal)?,
@@ -153,15 +140,17 @@ impl Door {
         params.add(&body);
         let (secid, host) = (params.secid()?, params.host()?);
         self.require_host(&host)?;
-        match self.look(hub, ip, &secid, &host).await? {
-            Look::Known(_) => {}
+        let silo = &self.settings.silo;
+        let binding = match self.guard.look(hub, ip, &secid, silo, &host).await? {
+            Look::Known { binding, .. } => binding,
             Look::New(_) => return Err(refused(hub, ip, Refusal::WrongSecid)),
-        }
+        };
         let asked = i64::try_from(ROWS + 1).unwrap_or(i64::MAX);
-        let mut rows = hub
-            .store
-            .history(&self.settings.silo, Some(&host), None, asked)
-            .await?;
+        let mut rows = hub.store.history(silo, Some(&host), None, asked).await?;
+        if !binding.is_confirmed {
+            // Whoever had the hostname before was somebody else.
+            rows.retain(|row| row.at >= binding.created_at);
+        }
         let is_cut = rows.len() > ROWS;
         rows.truncate(ROWS);
         Ok(page(&host, &rows, is_cut))
@@ -247,39 +236,6 @@ impl Door {
             sealed_by: hub.key.fingerprint(),
         })
     }
-
-    /// Looks at a secid. It takes one hash, whatever is known of the host.
-    async fn look(
-        &self,
-        hub: &Hub,
-        ip: IpAddr,
-        secid: &Secret,
-        host: &Hostname,
-    ) -> Result<Look, Reply> {
-        let turn = Arc::clone(&self.hashing).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(HASHING_PATIENCE, turn).await else {
-            return Err(ApiError::Unavailable.into());
-        };
-        // Others from there may have failed while this one waited.
-        require_patience(hub, ip)?;
-        let stored = hub.store.dynahost(&self.settings.silo, host).await?;
-        let stored = stored.and_then(|binding| binding.secid);
-        let secid = secid.clone();
-        let look = tokio::task::spawn_blocking(move || {
-            let look = match stored {
-                Some(hash) => Ok(is_secid_of(&secid, &hash).then_some(Look::Known(hash))),
-                None => hash_secid(&secid).map(|hash| Some(Look::New(hash))),
-            };
-            // The turn lasts until it is done, also when the caller has gone.
-            (look, turn)
-        });
-        match look.await {
-            Ok((Ok(Some(look)), _)) => Ok(look),
-            // Counted before the next one's turn.
-            Ok((Ok(None), _turn)) => Err(refused(hub, ip, Refusal::WrongSecid)),
-            Ok((Err(NoRandomness), _)) | Err(_) => Err(ApiError::Internal.into()),
-        }
-    }
 }
 
 /// Takes a request apart, once its sender may be listened to.
@@ -302,19 +258,4 @@ async fn enter(hub: &Arc<Hub>, request: Request) -> Result<(IpAddr, Parts, Bytes
     }
     let body = read(Request::from_parts(parts.clone(), body)).await?;
     Ok((ip, parts, body))
-}
-
-/// Refuses an address that has had its failures of the minute.
-fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
-    match hub.failures.over_for(ip, hub.clock.now()) {
-        Some(retry_after) => Err(ApiError::TooManyFailures { retry_after }),
-        None => Ok(()),
-    }
-}
-
-/// A refusal that counts as a failure.
-fn refused(hub: &Hub, ip: IpAddr, why: Refusal) -> Reply {
-    // Counted; from the eleventh on nothing is looked at.
-    let _ = hub.failures.count(ip, hub.clock.now());
-    Reply::forbidden(why)
 }

@@ -376,6 +376,19 @@ fn wrong_settings_are_named() {
             format!("{url}, {login}, domain: a.b, ca_file: password"),
             "ca_file",
         ),
+        (
+            format!("{url}, {login}, logins: dynahost"),
+            "leave out username and password_file",
+        ),
+        (
+            format!("{url}, username: a, logins: dynahost"),
+            "leave out username and password_file",
+        ),
+        (format!("{url}, logins: anybody"), "logins"),
+        (
+            format!("{url}, logins: dynahost, hosts: {{a: x.y, b: x.y}}"),
+            "a and b are both x.y",
+        ),
     ] {
         let error = error(&keys);
         assert!(error.contains(word), "{keys}: {error}");
@@ -408,4 +421,57 @@ fn the_pages_stanzas_are_valid_and_name_every_setting() {
     ] {
         assert!(page.contains(&format!("`{key}`")), "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_sink_of_others_logins_has_none_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |keys: &str| {
+        let yaml = format!(
+            "sinks:\n- {{name: p, kind: dyndns2, url: 'http://127.0.0.1:9/', logins: dynahost{keys}}}\n"
+        );
+        super::super::test_sinks::open(folder.path(), &yaml)
+            .unwrap()
+            .remove(0)
+    };
+    let plain = open("");
+    assert!(plain.filter.with_login);
+    let Sink::State(sink) = plain.sink else {
+        panic!("dyndns2 is a state sink");
+    };
+    let name =
+        |sink: &dyn StateSink, text: &str| sink.published_name(&Hostname::parse(text).unwrap());
+    assert_eq!(
+        name(&*sink, "db.example.net").as_deref(),
+        Ok("db.example.net")
+    );
+    assert!(name(&*sink, "db").is_err());
+    let Sink::State(within) = open(", domain: example.net").sink else {
+        panic!("dyndns2 is a state sink");
+    };
+    assert_eq!(name(&*within, "db").as_deref(), Ok("db.example.net"));
+    assert!(name(&*within, "db.example.org").is_err());
+    let publish = |wanted: &str, login| Publication {
+        login,
+        silo: SiloId::parse("office").unwrap(),
+        hostname: Hostname::parse("db.example.net").unwrap(),
+        name: "db.example.net".to_owned(),
+        wanted: addresses(wanted),
+        standing: claimed(wanted),
+    };
+    // Without a login, and with one that no key here opens, nothing is sent and only this name waits.
+    let sealed = crate::domain::dynahost::SealedLogin("AAAA".to_owned());
+    for (login, words) in [
+        (None, "nobody gives a login"),
+        (Some(sealed), "given again"),
+    ] {
+        match sink.publish(&publish("192.0.2.1", login)).await {
+            Outcome::Refused(trouble) => {
+                assert_eq!(trouble.reach, Reach::Name);
+                assert!(trouble.why.contains(words), "{}", trouble.why);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(sink.publish(&publish("", None)).await, Outcome::Done);
 }

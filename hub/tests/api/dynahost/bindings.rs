@@ -60,11 +60,9 @@ async fn a_host_is_bound_to_its_first_secid() {
         update_from(&hub, "secid=two&host=nas", "192.0.2.8").await,
         wrong()
     );
-    let binding = open.store.dynahosts().await.expect("a list").remove(0);
-    assert_eq!(
-        (binding.hostname.as_str(), binding.is_confirmed),
-        ("nas", false)
-    );
+    let binding = open.store.dynahost(&home(), &name("nas")).await;
+    let binding = binding.expect("it can be read").expect("it is there");
+    assert!(!binding.is_confirmed);
     let revoke = open.registry.apply(RevokeUpdateKey(binding.id));
     revoke.await.expect("it is there");
     assert_eq!(
@@ -202,4 +200,23 @@ async fn the_log_is_a_table_of_the_hosts_own_history() {
     let log = get(&hub, "/log?secid=one&host=db", HERE).await;
     assert_eq!(log.status, 403, "not within hostnames");
     assert_eq!(get(&hub, "/log?host=nas", HERE).await.status, 400);
+}
+
+#[tokio::test]
+async fn who_takes_a_hostname_sees_nothing_of_who_had_it_before() {
+    let (hub, open) = start().await;
+    hub.put_silo("home", &[("nas", "10.0.0.5")]).await;
+    hub.delete("/silos/home/records/nas").await;
+    hub.pass(1);
+    assert_eq!(update(&hub, "secid=one&host=nas").await, ok());
+    let log = async || {
+        let log = hub.open_call(Method::GET, "/log?secid=one&host=nas").await;
+        log.text().to_owned()
+    };
+    let seen = log().await;
+    assert!(seen.contains(HERE) && !seen.contains("10.0.0.5"), "{seen}");
+    // But with an admin's word.
+    add(&open, "nas").await;
+    let seen = log().await;
+    assert!(seen.contains(HERE) && seen.contains("10.0.0.5"), "{seen}");
 }
