@@ -9,8 +9,8 @@ use silo_shared::credential::Secret;
 use super::{NoRandomness, random};
 use crate::domain::dynahost::SecidHash;
 
-/// Hashes a secid with a salt of its own: some 20 ms and 19 MiB (Argon2id with the parameters that
-/// RFC 9106's authors recommend for logins).
+/// Hashes a secid with a salt of its own: some 20 ms and 19 MiB (Argon2id, RFC 9106, with the library's
+/// parameters, which are those of the OWASP Password Storage Cheat Sheet).
 pub fn hash_secid(secid: &Secret) -> Result<SecidHash, NoRandomness> {
     let salt = random::<16>()?;
     let hash = Argon2::default()
