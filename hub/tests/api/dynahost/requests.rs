@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{HERE, compat, get, ok, start, start_with, update, update_from, wrong};
+use super::{HERE, STATUSES, compat, get, ok, start, start_with, update, update_from, wrong};
 use crate::common::TestHub;
 
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
     hub.pass(100);
     let post = hub
         .open_call(Method::POST, "/update")
-        .in_words()
+        .in_words_of(STATUSES)
         .header("content-type", "application/x-www-form-urlencoded")
         .seen_from(HERE)
         .body("secid=Tr0ub4dor%263&host=NAS.example.net");
@@ -31,7 +31,7 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
     // The other family is added, from query and body together, and without any Content-Type.
     let post = hub
         .open_call(Method::POST, "/update?host=nas.example.net")
-        .in_words()
+        .in_words_of(STATUSES)
         .seen_from("2001:db8::7")
         .header(
             "content-type",
@@ -55,7 +55,7 @@ async fn only_a_trusted_proxy_says_where_a_call_comes_from() {
     let (hub, _open) = start().await;
     let call = hub
         .open_call(Method::GET, "/update?secid=s&host=nas")
-        .in_words()
+        .in_words_of(STATUSES)
         .header("x-real-ip", "198.51.100.1");
     assert_eq!(call.await.text(), "OK");
     let record = hub.get("/silos/home/records/nas").await.json();
@@ -102,18 +102,23 @@ async fn what_is_wrong_is_named() {
     for method in [Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
         let head = method == Method::HEAD;
         let call = hub.open_call(method, "/update?secid=s&host=nas");
-        let answer = if head { call } else { call.in_words() }.await;
+        let answer = if head {
+            call
+        } else {
+            call.in_words_of(STATUSES)
+        }
+        .await;
         assert_eq!(answer.status, 405, "{answer:?}");
         assert_eq!(answer.allowed(), ["GET", "POST"]);
     }
     let json = hub
         .open_call(Method::POST, "/update")
-        .in_words()
+        .in_words_of(STATUSES)
         .json(&json!({"secid": "s", "host": "nas"}));
     assert_eq!(json.await.status, 415);
     let cross = hub
         .open_call(Method::GET, "/update?secid=s&host=nas")
-        .in_words()
+        .in_words_of(STATUSES)
         .header("sec-fetch-site", "cross-site");
     assert_eq!(cross.await.status, 403);
     assert_eq!(hub.get("/silos/home").await.status, 404, "nothing was set");
