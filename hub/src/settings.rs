@@ -18,7 +18,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
 /// Where the hub keeps its files unless it is told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "silo-data";
 /// How much memory rendered silos may take unless told otherwise, in MiB.
-pub const DEFAULT_VIEW_MIB: u64 = 64;
+pub const DEFAULT_VIEW_MIB: u64 = 128;
 
 /// For how many days history is kept unless told otherwise.
 pub const DEFAULT_RETENTION_DAYS: u32 = 400;
