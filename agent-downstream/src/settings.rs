@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 use silo_shared::config::{ConfigError, parse_yaml, read_text};
 use silo_shared::connection::{Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
+use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
 use silo_shared::silo::SiloId;
@@ -24,6 +25,7 @@ struct FileSettings {
     token_file: Option<PathBuf>,
     token_file_mode: Option<TokenFileMode>,
     ca_file: Option<PathBuf>,
+    pin_sha256: Option<Pins>,
     silo: Option<SiloId>,
     silos: Vec<SiloId>,
     hostnames: Vec<Glob>,
@@ -45,6 +47,7 @@ impl FileSettings {
             token_file: self.token_file.take(),
             token_file_mode: self.token_file_mode.take(),
             ca_file: self.ca_file.take(),
+            pins: self.pin_sha256.take(),
         }
     }
 }
@@ -111,6 +114,7 @@ impl Settings {
             token_file: flags.token_file.clone(),
             token_file_mode: flags.token_file_mode.map(Into::into),
             ca_file: flags.ca_file.clone(),
+            pins: flags.pin_sha256.clone(),
         };
         let Some((path, text)) = file else {
             return Self::merge(

@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use silo_shared::connection::TokenFileMode;
+use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::silo::{Hostname, SiloId};
 
@@ -169,6 +170,16 @@ pub(crate) struct Flags {
         hide_env_values = true
     )]
     pub(crate) ca_file: Option<PathBuf>,
+
+    /// The hub's key, as `silo-hub tls self-signed` prints it: no other hub is talked to
+    #[arg(
+        long,
+        global = true,
+        value_name = "PIN",
+        env = "SILO_UPSTREAM_PIN_SHA256",
+        hide_env_values = true
+    )]
+    pub(crate) pin_sha256: Option<Pins>,
 
     /// Speak only of a change or a failure
     #[arg(long, short, global = true, value_name = "true|false", num_args = 0..=1, require_equals = true,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use silo_shared::config::{ConfigError, parse_yaml, read_text};
 use silo_shared::connection::{Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
+use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
 use silo_shared::silo::{Hostname, SiloId};
@@ -50,6 +51,7 @@ struct File {
     token_file: Option<PathBuf>,
     token_file_mode: Option<TokenFileMode>,
     ca_file: Option<PathBuf>,
+    pin_sha256: Option<Pins>,
     silo: Option<SiloId>,
     hostnames: Option<Vec<Hostname>>,
     addresses: Option<AddressSource>,
@@ -98,6 +100,7 @@ impl Settings {
             token_file: flags.token_file.clone(),
             token_file_mode: flags.token_file_mode.map(Into::into),
             ca_file: flags.ca_file.clone(),
+            pins: flags.pin_sha256.clone(),
         };
         let (connection, file) = match (any_file, path) {
             (AnyFile::Pyddns(pyddns), Some(path)) => {
@@ -110,6 +113,7 @@ impl Settings {
                     token_file: file.token_file.clone(),
                     token_file_mode: file.token_file_mode,
                     ca_file: file.ca_file.clone(),
+                    pins: file.pin_sha256.clone(),
                 };
                 (weaker.overridden_by(stronger).resolve(path)?, *file)
             }

@@ -179,6 +179,7 @@ fn the_example_is_a_configuration_with_every_key() {
         "token_file",
         "token_file_mode",
         "ca_file",
+        "pin_sha256",
         "silo",
         "hostnames",
         "addresses",

@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::api::{CallerAddress, PROBLEM_JSON, Problem, RecordDocument, SiloDocument};
 use crate::connection::{Authentication, Connection};
+use crate::hub_tls::judge_by;
 use crate::silo::{Addresses, Hostname, SiloId};
 
 /// How long to wait for a connection.
@@ -118,16 +119,9 @@ impl HubClient {
         if connection.hub.scheme() == "http" {
             // Spares every run over plain HTTP the reading of the system's certificates.
             builder = builder.tls_certs_only([]);
-        } else if let Some(file) = &connection.ca_file {
-            let setup =
-                |error: String| ClientError::Setup(format!("ca_file: {}: {error}", file.display()));
-            let pem = std::fs::read(file).map_err(|error| setup(error.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|_| setup("holds no PEM certificate".to_owned()))?;
-            if certificates.is_empty() {
-                return Err(setup("holds no PEM certificate".to_owned()));
-            }
-            builder = builder.tls_certs_only(certificates);
+        } else {
+            let (ca_file, pins) = (connection.ca_file.as_deref(), connection.pins.as_ref());
+            builder = judge_by(builder, ca_file, pins).map_err(ClientError::Setup)?;
         }
         if let (Some(addresses), Some(host)) = (&route.addresses, connection.hub.host_str()) {
             builder = builder.resolve_to_addrs(host, addresses);
@@ -386,6 +380,7 @@ mod tests {
             hub: parse_hub_url(hub).unwrap(),
             authentication: Authentication::Bearer(Secret::new("hush")),
             ca_file: None,
+            pins: None,
         };
         HubClient::new(&connection, Route::default()).unwrap()
     }

@@ -14,6 +14,7 @@ use url::{Host, Url};
 use crate::config::ConfigError;
 use crate::credential::{Credential, Secret};
 use crate::output::Output;
+use crate::pin::Pins;
 
 /// The largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 4096;
@@ -31,6 +32,8 @@ pub struct ConnectionSettings {
     pub token_file_mode: Option<TokenFileMode>,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The hub's key: with it alone, nothing else of the certificate counts.
+    pub pins: Option<Pins>,
 }
 
 /// Whether a token file that others can read is accepted.
@@ -67,6 +70,8 @@ pub struct Connection {
     pub authentication: Authentication,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The hub's key: with it alone, nothing else of the certificate counts.
+    pub pins: Option<Pins>,
 }
 
 impl ConnectionSettings {
@@ -85,6 +90,7 @@ impl ConnectionSettings {
             token_file,
             token_file_mode: stronger.token_file_mode.or(self.token_file_mode),
             ca_file: stronger.ca_file.or(self.ca_file),
+            pins: stronger.pins.or(self.pins),
         }
     }
 
@@ -124,10 +130,13 @@ impl ConnectionSettings {
                 None => format!("token: {error}"),
             })
         })?;
+        let hub = parse_hub_url(hub)?;
+        refuse_pins_over_http(&hub, self.pins.as_ref())?;
         Ok(Connection {
-            hub: parse_hub_url(hub)?,
+            hub,
             authentication: Authentication::Bearer(Secret::new(credential.expose())),
             ca_file: self.ca_file.clone(),
+            pins: self.pins.clone(),
         })
     }
 
@@ -177,6 +186,17 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     }
     #[cfg(not(unix))]
     let _ = file;
+    Ok(())
+}
+
+/// A pin that nothing can be held against would protect nobody.
+pub(crate) fn refuse_pins_over_http(hub: &Url, pins: Option<&Pins>) -> Result<(), ConfigError> {
+    if pins.is_some() && hub.scheme() != "https" {
+        return Err(ConfigError::Setting(
+            "pin_sha256: only a hub at https:// has a key to compare with, and this one is at http://"
+                .to_owned(),
+        ));
+    }
     Ok(())
 }
 
@@ -377,6 +397,7 @@ mod tests {
                 hub: parse_hub_url(hub).unwrap(),
                 authentication: Authentication::Bearer(Secret::new("x")),
                 ca_file: None,
+                pins: None,
             };
             assert_eq!(connection.shows_credential(), shows, "{hub}");
         }

@@ -7,6 +7,7 @@
 //! - [`connection`]: the settings with which both agents reach a hub.
 //! - [`checklist`], [`output`]: what both agents say.
 //! - [`client`]: the HTTP client of both agents.
+//! - [`pin`]: pins of a hub's key.
 //! - [`network`]: networks as both agents' settings list them.
 //! - [`program`]: exit codes and logging, alike in all three programs.
 //! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
@@ -17,8 +18,10 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod credential;
+mod hub_tls;
 pub mod network;
 pub mod output;
+pub mod pin;
 pub mod program;
 pub mod pyddns;
 pub mod silo;

@@ -12,6 +12,7 @@ use url::Url;
 use crate::config::{ConfigError, deserialize_text, parse_yaml};
 use crate::connection::{
     Authentication, Connection, ConnectionSettings, TokenFileMode, check_private, parse_hub_url,
+    refuse_pins_over_http,
 };
 use crate::credential::Secret;
 use crate::silo::{Hostname, SiloId};
@@ -115,16 +116,19 @@ impl PyddnsConfig {
         if token_file_mode.unwrap_or_default() == TokenFileMode::Private {
             check_private(file)?;
         }
+        let hub = match &stronger.hub {
+            Some(hub) => parse_hub_url(hub)?,
+            None => self.endpoint.clone(),
+        };
+        refuse_pins_over_http(&hub, stronger.pins.as_ref())?;
         Ok(Connection {
-            hub: match &stronger.hub {
-                Some(hub) => parse_hub_url(hub)?,
-                None => self.endpoint.clone(),
-            },
+            hub,
             authentication: Authentication::Basic {
                 username: self.username.clone(),
                 password: self.password.clone(),
             },
             ca_file: stronger.ca_file.clone(),
+            pins: stronger.pins.clone(),
         })
     }
 }

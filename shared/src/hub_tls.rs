@@ -1,0 +1,160 @@
+//! How an agent judges a hub's certificate: by the system's certificates, by `ca_file`, by a pin, or by
+//! `ca_file` and pin together.
+//!
+//! A pin alone names the hub's key, which is more than a name in a certificate says: chain, host name and
+//! dates are then not looked at (curl: `--insecure --pinnedpubkey`). With `ca_file` beside it all must hold
+//! (curl: `--cacert --pinnedpubkey`). Whatever is judged by, the hub must sign the handshake with its key.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use reqwest::ClientBuilder;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+
+use crate::pin::{Pin, Pins};
+
+/// Sets up how certificates are judged over HTTPS. Fails when `ca_file` can't be read or holds no
+/// certificate.
+pub(crate) fn judge_by(
+    builder: ClientBuilder,
+    ca_file: Option<&Path>,
+    pins: Option<&Pins>,
+) -> Result<ClientBuilder, String> {
+    let roots = ca_file.map(read_roots).transpose()?;
+    let Some(pins) = pins else {
+        return Ok(match roots {
+            None => builder,
+            Some(roots) => preconfigured(
+                builder,
+                client_config()
+                    .with_root_certificates(roots)
+                    .with_no_client_auth(),
+            ),
+        });
+    };
+    let chain = roots
+        .map(|roots| {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build()
+        })
+        .transpose()
+        .map_err(|error| format!("ca_file: {error}"))?;
+    let verifier = PinVerifier {
+        pins: pins.clone(),
+        chain,
+        provider: provider(),
+    };
+    let config = client_config()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(preconfigured(builder, config))
+}
+
+fn preconfigured(builder: ClientBuilder, mut config: ClientConfig) -> ClientBuilder {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    builder.tls_backend_preconfigured(config)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn client_config() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring has what TLS 1.2 and 1.3 need")
+}
+
+fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+    let wrong = |why: &str| format!("ca_file: {}: {why}", file.display());
+    let pem = std::fs::read(file).map_err(|error| wrong(&error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| wrong("a PEM certificate in it is broken"))?;
+        roots
+            .add(certificate)
+            .map_err(|_| wrong("a certificate in it can't be read"))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("holds no PEM certificate"));
+    }
+    Ok(roots)
+}
+
+/// Why a pinned hub is not believed; printed as the last words of the connection's error.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the key is not the one that pin_sha256 names, but {found}: was the hub's key replaced, or does something else answer?"
+)]
+struct OtherKey {
+    found: Pin,
+}
+
+struct PinVerifier {
+    pins: Pins,
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl fmt::Debug for PinVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.pins)
+    }
+}
+
+impl ServerCertVerifier for PinVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let found =
+            Pin::of(end_entity).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if !self.pins.contain(&found) {
+            return Err(Error::General(OtherKey { found }.to_string()));
+        }
+        match &self.chain {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(chain) => {
+                chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
