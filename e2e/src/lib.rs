@@ -223,6 +223,11 @@ impl Hub {
             .expect("the hub runs")
     }
 
+    /// Tells the hub to read its certificate anew.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     fn signal(&self, name: &str) {
         let done = Command::new("kill")
             .args(["-s", name, &self.pid().to_string()])

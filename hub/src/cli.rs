@@ -3,6 +3,7 @@
 #[cfg(unix)]
 mod plesk_worker;
 mod sink;
+mod tls;
 mod transfer;
 mod update_key;
 
@@ -21,12 +22,14 @@ use silo_hub::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
 use silo_hub::registry::{ApplyError, KEY_FINGERPRINT, RevokeToken};
 use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
 use silo_hub::store::{Store, StoreError};
+use silo_hub::tls::{Identity, TlsError};
 use silo_hub::{RunError, run as run_hub};
 use silo_shared::config::ConfigError;
 use silo_shared::credential::TokenId;
 use silo_shared::program::{self, start_logging};
 
 use sink::SinkCommand;
+use tls::TlsCommand;
 use transfer::SiloCommand;
 use update_key::UpdateKeyCommand;
 
@@ -77,6 +80,9 @@ enum Command {
     /// Replace a lost key
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make a certificate for TLS
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Carry out what the hub has dropped for Plesk; for root, needs no configuration file
     #[cfg(unix)]
     PleskWorker(plesk_worker::PleskWorkerArgs),
@@ -160,6 +166,12 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::Misused(error.to_string())
+    }
+}
+
 impl From<std::io::Error> for Failure {
     /// Of writing to standard output.
     fn from(error: std::io::Error) -> Self {
@@ -193,7 +205,10 @@ impl From<RunError> for Failure {
         match error {
             RunError::Open(error) => error.into(),
             RunError::Sinks(error) => error.into(),
-            error @ RunError::Listen(_) => Self::Failed(error.to_string()),
+            RunError::Tls(error) => error.into(),
+            error @ (RunError::Listen(_) | RunError::Bind { .. }) => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }
@@ -215,6 +230,7 @@ pub(crate) async fn run(cli: Cli) -> ExitCode {
 
 async fn carry_out(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Tls(command) => return tls::tls(command),
         Command::ConfigExample => {
             std::io::stdout().write_all(EXAMPLE.as_bytes())?;
             return Ok(());
@@ -273,7 +289,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         #[cfg(unix)]
         Command::PleskWorker(_) => Ok(()),
-        Command::ConfigExample | Command::Completions { .. } => Ok(()),
+        Command::ConfigExample | Command::Completions { .. } | Command::Tls(_) => Ok(()),
     }
 }
 
@@ -289,6 +305,7 @@ async fn with_hub(
 }
 
 async fn serve(settings: HubSettings) -> Result<(), Failure> {
+    silo_hub::serve::raise_open_files();
     let listener = TcpListener::bind(settings.listen).map_err(|error| {
         Failure::Failed(format!("cannot listen on {}: {error}", settings.listen))
     })?;
@@ -339,6 +356,12 @@ fn missing_file(settings: &HubSettings) -> Option<PathBuf> {
 async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failure> {
     let database = database_url(settings);
     say(format_args!("listen: {}", settings.listen))?;
+    if let Some(tls) = &settings.tls {
+        let pin = Identity::open(tls)?.pin();
+        say(format_args!(
+            "TLS: certificate and key fit, pin_sha256: {pin}"
+        ))?;
+    }
     say(format_args!(
         "data directory: {}",
         settings.data_dir.display()

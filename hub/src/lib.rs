@@ -14,14 +14,17 @@ pub mod domain;
 pub mod feed;
 mod html;
 pub mod http;
+pub mod limits;
 pub mod new_token;
 pub mod open_hub;
 pub mod registry;
 pub mod render;
 pub mod revision;
 pub mod secrets;
+pub mod serve;
 pub mod settings;
 pub mod store;
+pub mod tls;
 pub mod token_cache;
 pub mod transfer;
 pub mod upkeep;
@@ -31,9 +34,6 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use hyper_util::rt::TokioTimer;
 use silo_shared::config::ConfigError;
 use thiserror::Error;
 
@@ -43,14 +43,12 @@ use domain::time::Clock;
 use feed::Feed;
 use open_hub::{OpenError, OpenHub};
 use secrets::random_name;
+use serve::Listeners;
 use settings::HubSettings;
+use tls::TlsError;
 use upkeep::Upkeep;
 
-/// How long a connection may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long running requests may take to end once the hub is asked to stop.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
-/// How long the writing down of use may take after that.
+/// How long the writing down of use may take after the listeners have ended.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the hub ended without being asked to.
@@ -62,6 +60,17 @@ pub enum RunError {
     /// A sink is configured wrongly.
     #[error(transparent)]
     Sinks(#[from] ConfigError),
+    /// The certificate or its key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener without TLS can't be bound.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Listen(#[from] std::io::Error),
@@ -75,8 +84,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let sinks = open_sinks(&settings)?;
+    let listeners = Listeners::open(listener, &settings)?;
     let hub = OpenHub::open_to_serve(&settings, clock).await?;
-    let served = serve(listener, &settings, sinks, &hub, shutdown).await;
+    let served = serve(listeners, &settings, sinks, &hub, shutdown).await;
     hub.close().await;
     served
 }
@@ -99,7 +109,7 @@ pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> 
 }
 
 async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     settings: &HubSettings,
     sinks: Vec<OpenSink>,
     hub: &OpenHub,
@@ -137,39 +147,16 @@ async fn serve(
         .await
         .map_err(OpenError::from)?;
     let foreign = compat::routes(&settings.compat, deliveries.sinks());
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)?
-        .acceptor(NoDelayAcceptor::new())
-        .handle(handle.clone())
-        // Without the choice between versions the deadline for a request's head begins with the
-        // connection, so that a client that says nothing is cut off too.
-        .http1_only();
-    server
-        .http_builder()
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
-    let app = http::router(hub.http(settings, key), foreign)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let stop = {
-        let (handle, revision) = (handle.clone(), hub.revision.clone());
-        async move {
-            shutdown.await;
-            tracing::info!("stopping");
-            revision.end();
-            handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
-            std::future::pending::<()>().await;
-        }
-    };
+    let revision = hub.revision.clone();
+    let listening = listeners.serve(settings, hub.http(settings, key), foreign, shutdown, || {
+        tracing::info!("stopping");
+        revision.end();
+    });
     let deliveries = tokio::spawn(deliveries.work(owner));
-    tracing::info!("listening on http://{address}");
     let served = tokio::select! {
-        served = server.serve(app) => served,
+        served = listening => served,
         () = feed.follow() => unreachable!("the feed follows for ever"),
         () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
-        () = stop => unreachable!("stopping waits for the server"),
     };
     hub.revision.end();
     if let Err(error) = deliveries.await {

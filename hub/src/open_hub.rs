@@ -273,6 +273,10 @@ impl OpenHub {
             contact: self.contact.clone(),
             clock: self.clock.clone(),
             failures: crate::http::FailureLimit::default(),
+            rate: crate::http::TokenRate::new(
+                settings.limits.requests_per_minute,
+                self.clock.clone(),
+            ),
             trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),
         })
     }

@@ -11,7 +11,9 @@ use silo_shared::program::LogFormat;
 
 use crate::compat::Compat;
 use crate::deliver::settings::SinkSettings;
+use crate::limits::{Limits, LimitsFile};
 use crate::store::DatabaseUrl;
+use crate::tls::{TlsFile, TlsSettings};
 
 /// Where the hub listens unless it is told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
@@ -31,6 +33,10 @@ pub const EXAMPLE: &str = include_str!("../../config/hub.yaml");
 pub struct HubSettings {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// With which certificate to serve TLS there; `None`: without TLS.
+    pub tls: Option<TlsSettings>,
+    /// What a client may cost.
+    pub limits: Limits,
     /// Which database; `None`: the SQLite file in the data directory.
     pub database: Option<DatabaseUrl>,
     /// Where the hub's own files lie.
@@ -58,6 +64,8 @@ pub struct HubSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct HubFile {
     listen: Option<SocketAddr>,
+    tls: TlsFile,
+    limits: LimitsFile,
     database: Option<String>,
     data_dir: Option<PathBuf>,
     key_file: Option<PathBuf>,
@@ -79,6 +87,20 @@ pub struct HubArgs {
     /// Address and port to listen on [default: 127.0.0.1:8053]
     #[arg(long, value_name = "ADDR:PORT", env = "SILO_HUB_LISTEN", global = true)]
     pub listen: Option<SocketAddr>,
+    /// Certificate (PEM) to serve TLS with
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_CERT", global = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_KEY", global = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Where to listen without TLS beside it, for /ping and signed requests only
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "SILO_HUB_TLS_PLAIN_LISTEN",
+        global = true
+    )]
+    pub tls_plain_listen: Option<SocketAddr>,
     /// Database [default: hub.db in the data directory]
     #[arg(
         long,
@@ -130,9 +152,16 @@ impl HubSettings {
             .map(|url| url.parse())
             .transpose()
             .map_err(|error| ConfigError::Setting(format!("database: {error}")))?;
+        let tls = TlsFile {
+            cert: args.tls_cert.or(file.tls.cert),
+            key: args.tls_key.or(file.tls.key),
+            plain_listen: args.tls_plain_listen.or(file.tls.plain_listen),
+        };
         let default_listen = || DEFAULT_LISTEN.parse().expect("the default is an address");
         Ok(Self {
             listen: args.listen.or(file.listen).unwrap_or_else(default_listen),
+            tls: tls.check()?,
+            limits: file.limits.check()?,
             database,
             data_dir: args
                 .data_dir
@@ -215,6 +244,8 @@ mod tests {
         HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default()).unwrap();
         for key in [
             "listen",
+            "tls",
+            "limits",
             "database",
             "data_dir",
             "key_file",

@@ -124,6 +124,9 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             return Err(ApiError::Unavailable);
         }
         hub.tokens.note_use(&cached, now);
+        hub.rate
+            .count(cached.known.token.id)
+            .map_err(|retry_after| ApiError::TooManyRequests { retry_after })?;
         Ok(Self { cached, ip })
     }
 }

@@ -47,6 +47,13 @@ pub enum ApiError {
         /// When to try again, in seconds.
         retry_after: u64,
     },
+    /// Too many requests of this token: 429.
+    TooManyRequests {
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// Without TLS, on a listener for signed requests: 403.
+    Unencrypted,
     /// The database is away or takes no writes, or the hub is stopping: 503.
     Unavailable,
     /// Anything else: 500.
@@ -71,14 +78,16 @@ impl ApiError {
             Self::Malformed(_) | Self::MalformedBody(_) => StatusCode::BAD_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::Unencrypted => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyFailures { .. } | Self::TooManyRequests { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -100,6 +109,10 @@ impl ApiError {
             Self::TooLarge => ("too-large", "The body is too large"),
             Self::MediaType => ("media-type", "The body is not JSON"),
             Self::TooManyFailures { .. } => ("too-many-failures", "Too many wrong credentials"),
+            Self::TooManyRequests { .. } => {
+                ("too-many-requests", "Too many requests of this token")
+            }
+            Self::Unencrypted => ("unencrypted", "This needs TLS, or a signature"),
             Self::Unavailable => ("unavailable", "The hub cannot do this at the moment"),
             Self::Internal => ("internal", "The hub failed"),
         }
@@ -125,6 +138,10 @@ impl ApiError {
             Self::TooManyFailures { retry_after } => {
                 format!("too many wrong credentials came from this address; wait {retry_after} s")
             }
+            Self::TooManyRequests { retry_after } => {
+                format!("this token has made all its requests of this minute; wait {retry_after} s")
+            }
+            Self::Unencrypted => "without TLS this hub answers /ping and signed requests only: call it at https://, or sign (and never send a token here)".to_owned(),
             Self::Unavailable => {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }
@@ -176,7 +193,7 @@ impl IntoResponse for ApiError {
                     HeaderValue::from_static("Bearer, Basic realm=\"silo\""),
                 );
             }
-            Self::TooManyFailures { retry_after } => {
+            Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
                 headers.insert(header::RETRY_AFTER, retry_after.into());
             }
             Self::Unavailable => {

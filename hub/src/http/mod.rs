@@ -13,6 +13,7 @@ pub(crate) mod origin;
 mod records;
 pub(crate) mod request;
 mod silos;
+mod token_rate;
 mod tokens;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::view::View;
 
 pub use client_ip::TrustedProxies;
 pub use failure_limit::FailureLimit;
+pub use token_rate::TokenRate;
 
 use error::ApiError;
 
@@ -63,6 +65,8 @@ pub struct Hub {
     pub clock: Clock,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
+    /// Counts the requests of tokens.
+    pub rate: TokenRate,
     /// Whose word on the client's address counts.
     pub trusted_proxies: TrustedProxies,
 }

@@ -74,7 +74,8 @@ impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unauthorized { .. } => Self::BadAuth,
-            ApiError::TooManyFailures { retry_after } => Self::Later { retry_after },
+            ApiError::TooManyFailures { retry_after }
+            | ApiError::TooManyRequests { retry_after } => Self::Later { retry_after },
             ApiError::Unavailable | ApiError::Internal => Self::Later {
                 retry_after: UNAVAILABLE_RETRY_AFTER,
             },

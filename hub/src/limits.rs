@@ -1,0 +1,74 @@
+//! The limits that the hub keeps to, whoever calls.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::Deserialize;
+use silo_shared::config::ConfigError;
+
+/// How many connections there may be unless told otherwise.
+pub const DEFAULT_CONNECTIONS: usize = 8192;
+/// Until when the first request's head must have come unless told otherwise, in seconds.
+pub const DEFAULT_HEAD_SECONDS: u64 = 10;
+/// How long a connection may wait for its next request unless told otherwise, in seconds: longer than the
+/// 60 that proxies keep theirs.
+pub const DEFAULT_IDLE_SECONDS: u64 = 75;
+/// How long a client may leave its answer untouched unless told otherwise, in seconds.
+pub const DEFAULT_STALL_SECONDS: u64 = 30;
+
+/// `limits:` of the configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsFile {
+    connections: Option<usize>,
+    head_seconds: Option<u64>,
+    idle_seconds: Option<u64>,
+    stall_seconds: Option<u64>,
+    requests_per_minute: Option<u32>,
+}
+
+/// What a client may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections there may be at once, of all listeners together.
+    pub connections: usize,
+    /// Until when the first request's head must have come, from the connection on.
+    pub head: Duration,
+    /// Until when the next request's head must have come, from the last answer on.
+    pub idle: Duration,
+    /// How long a client may leave what it is sent untouched.
+    pub stall: Duration,
+    /// How many requests a token may make a minute; `None`: as many as it likes.
+    pub requests_per_minute: Option<NonZeroU32>,
+}
+
+impl LimitsFile {
+    pub(crate) fn check(self) -> Result<Limits, ConfigError> {
+        let seconds = |key, given: Option<u64>, default| match given.unwrap_or(default) {
+            seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
+            _ => Err(wrong(key, "from 1 to 86400 seconds")),
+        };
+        let connections = match self.connections.unwrap_or(DEFAULT_CONNECTIONS) {
+            0 => return Err(wrong("connections", "at least 1")),
+            connections => connections,
+        };
+        let requests_per_minute = self
+            .requests_per_minute
+            .map(|requests| {
+                NonZeroU32::new(requests)
+                    .ok_or_else(|| wrong("requests_per_minute", "at least 1, or left out"))
+            })
+            .transpose()?;
+        Ok(Limits {
+            connections,
+            head: seconds("head_seconds", self.head_seconds, DEFAULT_HEAD_SECONDS)?,
+            idle: seconds("idle_seconds", self.idle_seconds, DEFAULT_IDLE_SECONDS)?,
+            stall: seconds("stall_seconds", self.stall_seconds, DEFAULT_STALL_SECONDS)?,
+            requests_per_minute,
+        })
+    }
+}
+
+fn wrong(key: &str, words: &str) -> ConfigError {
+    ConfigError::Setting(format!("limits.{key}: {words}"))
+}

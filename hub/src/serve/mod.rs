@@ -1,0 +1,194 @@
+//! The hub's listeners: TLS or not, how many connections there may be, and what cuts off who is too slow.
+
+mod connections;
+mod open_files;
+mod plain;
+mod service;
+mod stream;
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::RustlsAcceptor;
+use axum_server::{Handle, Server};
+use hyper_util::rt::TokioTimer;
+
+use crate::http::{Foreign, Hub};
+use crate::limits::Limits;
+use crate::settings::HubSettings;
+use crate::tls::Reloader;
+use crate::{RunError, http};
+
+use connections::{Admission, Connections};
+pub use open_files::raise_limit as raise_open_files;
+
+/// How long running requests may take to end once the hub is asked to stop.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
+/// The largest head of a request that is read, in bytes, over HTTP/1.1 and HTTP/2 alike. Of HTTP/1.1's
+/// bodies no more than this is read ahead.
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
+/// How many requests may run on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+
+/// The listeners, bound and ready to serve.
+pub(crate) struct Listeners {
+    main: TcpListener,
+    plain: Option<TcpListener>,
+    tls: Option<Reloader>,
+    connections: Connections,
+}
+
+impl Listeners {
+    /// Reads the certificate and binds what is configured beside the main listener.
+    pub(crate) fn open(main: TcpListener, settings: &HubSettings) -> Result<Self, RunError> {
+        let tls = settings.tls.clone().map(Reloader::open).transpose()?;
+        let plain = settings.tls.as_ref().and_then(|tls| tls.plain_listen);
+        let plain = plain
+            .map(|address| {
+                TcpListener::bind(address).map_err(|cause| RunError::Bind { address, cause })
+            })
+            .transpose()?;
+        let limits = Limits {
+            connections: open_files::within_limit(settings.limits.connections),
+            ..settings.limits.clone()
+        };
+        Ok(Self {
+            main,
+            plain,
+            tls,
+            connections: Connections::new(limits),
+        })
+    }
+
+    /// Serves until `stop` completes; then finishes what runs. The hub is told to end what it holds open
+    /// by `stopping`.
+    pub(crate) async fn serve(
+        self,
+        settings: &HubSettings,
+        hub: Arc<Hub>,
+        foreign: Foreign,
+        stop: impl Future<Output = ()>,
+        stopping: impl FnOnce(),
+    ) -> std::io::Result<()> {
+        let handles = [Handle::new(), Handle::new()];
+        let app = http::router(Arc::clone(&hub), foreign);
+        let address = self.main.local_addr()?;
+        let admission = Admission::new(self.connections.clone());
+        let main = server(self.main, &handles[0])?;
+        let (main, reloading) = match self.tls {
+            Some(tls) => {
+                let acceptor = RustlsAcceptor::new(tls.config())
+                    .handshake_timeout(settings.limits.head)
+                    .acceptor(admission.clone());
+                let main = set_up(main.acceptor(acceptor));
+                tracing::info!("listening on https://{address}");
+                (Either::Tls(main), Some(tls.follow()))
+            }
+            None => {
+                // Without TLS nobody could say which version he speaks but by guessing.
+                let main = set_up(main.acceptor(admission.clone())).http1_only();
+                tracing::info!("listening on http://{address}");
+                (Either::Plain(main), None)
+            }
+        };
+        let plain = match self.plain {
+            None => None,
+            Some(listener) => {
+                let address = listener.local_addr()?;
+                let server =
+                    set_up(server(listener, &handles[1])?.acceptor(admission)).http1_only();
+                tracing::info!(
+                    "listening on http://{address} too, for /ping and signed requests only"
+                );
+                Some((
+                    server,
+                    plain::only_signed(http::router(hub, http::Foreign::default())),
+                ))
+            }
+        };
+        let stop = async {
+            stop.await;
+            stopping();
+            for handle in &handles {
+                handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
+            }
+            std::future::pending::<()>().await;
+        };
+        let main = async {
+            match main {
+                Either::Tls(server) => run(server, app).await,
+                Either::Plain(server) => run(server, app).await,
+            }
+        };
+        let plain = async {
+            match plain {
+                Some((server, app)) => run(server, app).await,
+                None => Ok(()),
+            }
+        };
+        let reloading = async {
+            match reloading {
+                Some(reloading) => reloading.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = async { tokio::try_join!(main, plain) } => served.map(|_| ()),
+            () = self.connections.cut_off_the_slow() => unreachable!("there are always slow ones"),
+            () = reloading => unreachable!("files are looked at for ever"),
+            () = stop => unreachable!("stopping waits for the listeners"),
+        }
+    }
+}
+
+enum Either<A, B> {
+    Tls(A),
+    Plain(B),
+}
+
+fn server(
+    listener: TcpListener,
+    handle: &Handle<SocketAddr>,
+) -> std::io::Result<Server<SocketAddr>> {
+    listener.set_nonblocking(true)?;
+    Ok(axum_server::from_tcp(listener)?.handle(handle.clone()))
+}
+
+fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
+    let builder = server.http_builder();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Connections are cut off by `Connections`, which sees an answer that is still being written.
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD_BYTES)
+        .max_concurrent_streams(MAX_STREAMS);
+    server
+}
+
+async fn run<A>(server: Server<SocketAddr, A>, app: Router) -> std::io::Result<()>
+where
+    A: Accept<
+            tokio::net::TcpStream,
+            axum::middleware::AddExtension<Router, axum::extract::ConnectInfo<SocketAddr>>,
+            Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
+            Service: axum_server::service::SendService<
+                axum::http::Request<hyper::body::Incoming>,
+            > + Send,
+            Future: Send,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    server.serve(service).await
+}

@@ -1,0 +1,144 @@
+//! Certificate and key out of PEM files, with errors that name the setting and the file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{Error, InconsistentKeys, ServerConfig};
+use silo_shared::pin::Pin;
+use thiserror::Error;
+
+use super::TlsSettings;
+
+/// Why certificate and key can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("tls.{field}: {}: {why}", path.display())]
+pub struct TlsError {
+    /// Which setting names the file.
+    pub field: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What stands in the two files; the key among it, so that it is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Files {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// A certificate chain and the key that fits it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+}
+
+impl Files {
+    /// Reads both; a key that every user of the machine can read is refused (Unix).
+    pub(super) fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let read = |field, path: &Path| {
+            std::fs::read(path).map_err(|error| refuse(field, path, error.to_string()))
+        };
+        let files = Self {
+            cert: read("cert", &settings.cert)?,
+            key: read("key", &settings.key)?,
+        };
+        check_private(&settings.key)?;
+        Ok(files)
+    }
+
+    /// Takes certificate and key out of their PEM; `settings` is for the errors.
+    pub(super) fn identity(&self, settings: &TlsSettings) -> Result<Identity, TlsError> {
+        let wrong_cert = |why: &str| refuse("cert", &settings.cert, why);
+        let wrong_key = |why: &str| refuse("key", &settings.key, why);
+        let chain = CertificateDer::pem_slice_iter(&self.cert)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| wrong_cert("a PEM certificate in it is broken"))?;
+        if chain.is_empty() {
+            return Err(wrong_cert("holds no PEM certificate"));
+        }
+        if Pin::of(&chain[0]).is_none() {
+            return Err(wrong_cert("its first certificate can't be read"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
+            wrong_key("holds no PEM private key (one with a passphrase can't be used)")
+        })?;
+        match CertifiedKey::from_der(chain, key, &default_provider()) {
+            Ok(certified) => Ok(Identity {
+                certified: Arc::new(certified),
+            }),
+            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                Err(wrong_key(&format!(
+                    "this is not the key of the certificate in {}",
+                    settings.cert.display()
+                )))
+            }
+            Err(_) => Err(wrong_key(
+                "a key of this kind can't be used: RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519",
+            )),
+        }
+    }
+}
+
+impl Identity {
+    /// Reads both files.
+    pub fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
+        Files::read(settings)?.identity(settings)
+    }
+
+    /// What agents are to pin.
+    pub fn pin(&self) -> Pin {
+        let end = &self.certified.cert[0];
+        Pin::of(end).expect("it was read when the identity was opened")
+    }
+
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this identity whatever name the client asks for.
+    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has what TLS 1.2 and 1.3 need")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
+                &self.certified,
+            ))));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+}
+
+fn refuse(field: &'static str, path: &Path, why: impl Into<String>) -> TlsError {
+    TlsError {
+        field,
+        path: path.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// A group may read the key, as Debian's `ssl-cert` does.
+#[cfg(unix)]
+fn check_private(key: &Path) -> Result<(), TlsError> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(key).map_err(|error| refuse("key", key, error.to_string()))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    let path = key.display();
+    Err(refuse(
+        "key",
+        key,
+        format!(
+            "its mode is {mode:04o}, so that every user can reach it: run `chmod 600 {path}`, or 640 for a group"
+        ),
+    ))
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path) -> Result<(), TlsError> {
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Reads certificate and key anew when their files change, and on SIGHUP. What can't be used leaves the old
+//! identity in place and is logged once.
+
+use std::time::Duration;
+
+use axum_server::tls_rustls::RustlsConfig;
+
+use super::TlsSettings;
+use super::identity::{Files, Identity, TlsError};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What has become of the files.
+#[derive(Debug)]
+enum Look {
+    Same,
+    New(Identity),
+    /// Wrong, and perhaps only half written.
+    Doubtful,
+    /// Wrong in the same way as at the look before, or when told to look.
+    Wrong(TlsError),
+}
+
+/// Serves the identity of two files, whatever becomes of them.
+pub(crate) struct Reloader {
+    settings: TlsSettings,
+    config: RustlsConfig,
+    served: Files,
+    /// What was last seen beside what is served, and whether it was complained of.
+    seen: Option<(Result<Files, TlsError>, bool)>,
+}
+
+impl Reloader {
+    /// Reads the files for the first time.
+    pub(crate) fn open(settings: TlsSettings) -> Result<Self, TlsError> {
+        let served = Files::read(&settings)?;
+        let identity = served.identity(&settings)?;
+        tracing::info!(
+            "agents may pin this hub's key: pin_sha256: {}",
+            identity.pin()
+        );
+        Ok(Self {
+            config: RustlsConfig::from_config(identity.server_config()),
+            settings,
+            served,
+            seen: None,
+        })
+    }
+
+    /// What the listener serves with; follows what is reloaded.
+    pub(crate) fn config(&self) -> RustlsConfig {
+        self.config.clone()
+    }
+
+    /// Looks for ever; stop it by dropping the future.
+    pub(crate) async fn follow(mut self) {
+        let mut hangup = Hangup::new();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let at_once = tokio::select! {
+                () = hangup.comes() => true,
+                _ = looks.tick() => false,
+            };
+            // Two small files: not worth a thread of their own.
+            let read = Files::read(&self.settings);
+            match self.judge(read, at_once) {
+                Look::Same | Look::Doubtful => {}
+                Look::New(identity) => {
+                    self.config.reload_from_config(identity.server_config());
+                    tracing::info!(
+                        "serving a new certificate; its key's pin is {}",
+                        identity.pin()
+                    );
+                }
+                Look::Wrong(error) => {
+                    tracing::error!("the old certificate stays in use: {error}");
+                }
+            }
+        }
+    }
+
+    /// Certificate and key are two files, and none is written at a stroke: what is wrong must be so at two
+    /// looks before it is complained of, and is complained of once.
+    fn judge(&mut self, read: Result<Files, TlsError>, at_once: bool) -> Look {
+        if read.as_ref() == Ok(&self.served) {
+            self.seen = None;
+            return Look::Same;
+        }
+        let known = self.seen.take().filter(|(seen, _)| *seen == read);
+        let (is_known, was_said) = match &known {
+            Some((_, said)) => (true, *said),
+            None => (false, false),
+        };
+        let error = match read.clone().and_then(|files| {
+            let identity = files.identity(&self.settings)?;
+            Ok((files, identity))
+        }) {
+            Ok((files, identity)) => {
+                self.served = files;
+                return Look::New(identity);
+            }
+            Err(error) => error,
+        };
+        let say = at_once || (is_known && !was_said);
+        self.seen = Some((read, was_said || say));
+        if say {
+            Look::Wrong(error)
+        } else {
+            Look::Doubtful
+        }
+    }
+}
+
+/// SIGHUP, where there is such a thing.
+struct Hangup {
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangup {
+    fn new() -> Self {
+        Self {
+            #[cfg(unix)]
+            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+                .inspect_err(|error| tracing::warn!("cannot listen for SIGHUP: {error}"))
+                .ok(),
+        }
+    }
+
+    async fn comes(&mut self) {
+        #[cfg(unix)]
+        if let Some(hangup) = &mut self.hangup
+            && hangup.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
