@@ -17,6 +17,7 @@ mod expiry;
 mod failure_limit;
 mod full;
 mod history;
+mod limits;
 mod open_routes;
 mod pyddns;
 mod records;

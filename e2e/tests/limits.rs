@@ -1,0 +1,249 @@
+//! Thousands of silent and slow clients, and what honest ones notice of them: nothing.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use silo_e2e::{Hub, PATIENCE, binary};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const SILENT: usize = 3500;
+const SLOW_HEADS: usize = 1000;
+const SLOW_BODIES: usize = 500;
+/// What they may cost the hub, in KiB.
+const MEMORY_KIB: u64 = 150 * 1024;
+
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
+
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true)
+        .timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
+fn address(hub: &Hub) -> SocketAddr {
+    hub.url().split_once("//").unwrap().1.parse().unwrap()
+}
+
+/// The hub's resident memory, in KiB (proc_pid_status(5)).
+fn memory_kib(hub: &Hub) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse().unwrap()
+}
+
+async fn open(address: SocketAddr, count: usize, begin: &str) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    while streams.len() < count {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The hub may have cut it off already.
+        let _ = stream.write_all(begin.as_bytes()).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+/// Sends a byte on each, for ever.
+async fn trickle(mut streams: Vec<TcpStream>) {
+    loop {
+        for stream in &mut streams {
+            let _ = stream.write_all(b"a").await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn honest(hub: &Hub, one: &reqwest::Client) {
+    let url = hub.url();
+    let token = hub.admin_token();
+    for number in 0..10 {
+        let path = format!("{url}/silos/office/records/db");
+        let body = json!({"ip": format!("10.0.0.{}", number + 1)});
+        let answer = one.put(&path).bearer_auth(&token).json(&body).send().await;
+        assert!(answer.unwrap().status().is_success());
+        // And one who comes anew each time.
+        let answer = client().get(&path).bearer_auth(&token).send().await;
+        assert_eq!(
+            answer.unwrap().json::<serde_json::Value>().await.unwrap()["ips"][0],
+            body["ip"]
+        );
+    }
+}
+
+async fn besieged(hub: &Hub) {
+    let address = address(hub);
+    let one = client();
+    honest(hub, &one).await;
+    let before = memory_kib(hub);
+    let mut silent = open(address, SILENT, "").await;
+    honest(hub, &one).await;
+    let head = "GET /silos HTTP/1.1\r\nHost: hub\r\nX-Slow: ";
+    let heads = tokio::spawn(trickle(open(address, SLOW_HEADS, head).await));
+    let body = format!(
+        "PUT /silos/slow HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\nContent-Length: 100000\r\n\r\n{{",
+        hub.admin_token()
+    );
+    let bodies = tokio::spawn(trickle(open(address, SLOW_BODIES, &body).await));
+    for _ in 0..10 {
+        honest(hub, &one).await;
+    }
+    let after = memory_kib(hub);
+    println!(
+        "{before} KiB before, {after} KiB among {} connections",
+        SILENT + SLOW_HEADS + SLOW_BODIES
+    );
+    assert!(
+        after < before + MEMORY_KIB,
+        "{before} KiB before, {after} KiB after"
+    );
+    // Every one that says nothing is cut off.
+    let all_end = async {
+        for stream in &mut silent {
+            let mut byte = [0];
+            // A reset is an end too.
+            let _ = stream.read(&mut byte).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_end)
+        .await
+        .expect("the hub hangs up in time");
+    honest(hub, &one).await;
+    heads.abort();
+    bodies.abort();
+}
+
+fn hub_with(folder: &Path, config: &str) -> Hub {
+    std::fs::write(folder.join("hub.yaml"), config).unwrap();
+    Hub::start(folder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_silent_and_slow_clients_hinder_nobody() {
+    allow_many_files();
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub_with(folder.path(), "limits: {head_seconds: 5}\n");
+    besieged(&hub).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn far_more_clients_than_connections_hinder_nobody_over_tls_either() {
+    allow_many_files();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let made = Command::new(binary("silo-hub"))
+        .args(["tls", "self-signed", "--name", "127.0.0.1", "--out"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let config = format!(
+        "tls: {{cert: {at}/cert.pem, key: {at}/key.pem}}\nlimits: {{head_seconds: 5, connections: 700}}\n"
+    );
+    let hub = hub_with(folder.path(), &config);
+    besieged(&hub).await;
+    assert!(
+        hub.log()
+            .contains("limits.connections: 700 connections are open")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limit_of_open_files_is_raised_and_kept_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let soft = ["sh", "-c", "ulimit -S -n 200 && exec \"$@\"", "sh"];
+    let hub = Hub::start_under(&soft, &folder.path().join("soft"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", hub.pid())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+    assert_ne!(numbers[0], "200");
+    drop(hub);
+
+    let hard = ["sh", "-c", "ulimit -n 300 && exec \"$@\"", "sh"];
+    let hub = Hub::start_under(&hard, &folder.path().join("hard"));
+    assert!(
+        hub.log()
+            .contains("limits.connections: 172 instead of 8192"),
+        "{}",
+        hub.log()
+    );
+    let silent = open(address(&hub), 400, "").await;
+    honest(&hub, &client()).await;
+    drop(silent);
+}
+
+#[test]
+fn who_takes_his_answer_slowly_gets_it_and_who_takes_nothing_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "limits: {head_seconds: 1, idle_seconds: 1, stall_seconds: 2}\n";
+    let hub = hub_with(folder.path(), config);
+    let rows: Vec<_> = (0..9000)
+        .map(|row| json!({"hostname": format!("{}-{row}", "n".repeat(50)), "ip": "10.0.0.1"}))
+        .collect();
+    let admin = hub.admin_token();
+    let made = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let body = json!({"dnsrecords": rows}).to_string();
+        let put = client()
+            .put(format!("{}/silos/large", hub.url()))
+            .bearer_auth(&admin);
+        put.header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    });
+    assert_eq!(made.status(), 201);
+    let get =
+        format!("GET /silos/large HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {admin}\r\n\r\n");
+
+    // Far more than the kernel buffers, and for longer than a client may take nothing.
+    const TIMES: usize = 12;
+    let mut slow = std::net::TcpStream::connect(address(&hub)).unwrap();
+    let last = get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    slow.write_all((get.repeat(TIMES - 1) + &last).as_bytes())
+        .unwrap();
+    let (mut answer, mut piece) = (Vec::new(), vec![0; 16 * 1024]);
+    loop {
+        match slow.read(&mut piece).unwrap() {
+            0 => break,
+            read => answer.extend_from_slice(&piece[..read]),
+        }
+        // This is the client's slowness.
+        std::thread::sleep(Duration::from_millis(8));
+    }
+    let answers = String::from_utf8(answer).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), TIMES);
+    assert_eq!(answers.matches("\"revision\"").count(), TIMES);
+
+    let mut lazy = std::net::TcpStream::connect(address(&hub)).unwrap();
+    lazy.write_all(get.repeat(100).as_bytes()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    // Once the hub has hung up, what still comes is answered by a reset.
+    while lazy.write_all(b"G").is_ok() {
+        assert!(Instant::now() < deadline, "the hub does not hang up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
