@@ -11,6 +11,7 @@
 //! - [`network`]: networks as both agents' settings list them.
 //! - [`program`]: exit codes and logging, alike in all three programs.
 //! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
+//! - [`signing`]: signatures of requests and answers.
 
 pub mod api;
 pub mod checklist;
@@ -24,4 +25,5 @@ pub mod output;
 pub mod pin;
 pub mod program;
 pub mod pyddns;
+pub mod signing;
 pub mod silo;

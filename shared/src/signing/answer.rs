@@ -1,0 +1,97 @@
+//! Answers: signed by the hub to every request whose signature verified, verified by the agent. The
+//! signature covers that of the request, so that an answer fits one request alone.
+
+use http::{HeaderMap, header};
+
+use super::base::signature_base;
+use super::component::{Component, Message, RequestHead, only};
+use super::digest::{check_content, content_digest};
+use super::input::{self, Parameters, SignatureInput};
+use super::{CONTENT_DIGEST, SignatureError, SigningKey};
+
+/// What of its request every signature of an answer covers.
+const OF_REQUEST: [&str; 5] = ["@method", "@authority", "@path", "@query", "signature"];
+
+/// Signs an answer: adds `Content-Digest` where there is content, `Signature-Input` and `Signature`.
+/// `created` is in Unix seconds.
+///
+/// Fails when the entity tag stands there twice or is no printable ASCII.
+pub fn sign(
+    status: u16,
+    headers: &mut HeaderMap,
+    content: &[u8],
+    request: &RequestHead,
+    key: &SigningKey,
+    keyid: &str,
+    created: i64,
+) -> Result<(), SignatureError> {
+    if !content.is_empty() {
+        headers.insert(CONTENT_DIGEST, content_digest(content));
+    }
+    let parameters = Parameters {
+        created: Some(created),
+        keyid: Some(keyid.to_owned()),
+        ..Parameters::default()
+    };
+    let input = SignatureInput::new(required(headers, content)?, parameters);
+    let message = Message::Answer {
+        status,
+        headers,
+        request,
+    };
+    let base = signature_base(message, &input)?;
+    input::write(headers, &input, &key.sign(&base));
+    Ok(())
+}
+
+/// What an answer's signature must cover.
+fn required(headers: &HeaderMap, content: &[u8]) -> Result<Vec<Component>, SignatureError> {
+    let mut components = vec![Component::new("@status")];
+    let digest = only(headers, &CONTENT_DIGEST)?;
+    if !content.is_empty() || digest.is_some() {
+        components.push(Component::new(CONTENT_DIGEST.as_str().to_owned()));
+    }
+    if only(headers, &header::ETAG)?.is_some() {
+        components.push(Component::new("etag"));
+    }
+    components.extend(OF_REQUEST.into_iter().map(Component::of_request));
+    Ok(components)
+}
+
+/// Verifies an answer to a request of one's own; `Ok(None)`: it is not signed at all. Else when the hub
+/// made it, in Unix seconds: trustworthy, but not checked, since the answer fits this request alone.
+pub fn verify(
+    status: u16,
+    headers: &HeaderMap,
+    content: &[u8],
+    request: &RequestHead,
+    key: &SigningKey,
+    keyid: &str,
+) -> Result<Option<i64>, SignatureError> {
+    let Some((input, signature)) = input::read(headers)? else {
+        return Ok(None);
+    };
+    let components = required(headers, content)?;
+    for component in &components {
+        input.require(component)?;
+    }
+    let parameters = input.parameters();
+    let missing = SignatureError::NoParameter;
+    let created = parameters.created.ok_or(missing("created"))?;
+    if parameters.keyid.as_deref().ok_or(missing("keyid"))? != keyid {
+        return Err(SignatureError::Wrong);
+    }
+    let message = Message::Answer {
+        status,
+        headers,
+        request,
+    };
+    let base = signature_base(message, &input)?;
+    if !key.verifies(&base, &signature) {
+        return Err(SignatureError::Wrong);
+    }
+    if headers.contains_key(CONTENT_DIGEST) {
+        check_content(headers, content)?;
+    }
+    Ok(Some(created))
+}

@@ -1,0 +1,202 @@
+//! `Signature-Input` and `Signature` (RFC 9421 section 4): structured fields, dictionaries of one member.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue};
+use sfv::{BareItem, Dictionary, FieldType, InnerList, Item, ListEntry, Parser};
+
+use super::component::{Component, only};
+use super::{LABEL, SIGNATURE, SIGNATURE_INPUT, SignatureError};
+
+const INPUT: &str = "Signature-Input";
+
+/// The parameters of a signature (RFC 9421 section 2.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// When it was made, in Unix seconds.
+    pub created: Option<i64>,
+    /// When it ends, in Unix seconds.
+    pub expires: Option<i64>,
+    /// A text that no other signature of the key has.
+    pub nonce: Option<String>,
+    /// Whose key it is.
+    pub keyid: Option<String>,
+    /// The algorithm.
+    pub alg: Option<String>,
+}
+
+/// What a signature covers, and its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureInput {
+    components: Vec<Component>,
+    parameters: Parameters,
+    /// As it stands in the field and in the signature base.
+    text: String,
+}
+
+impl SignatureInput {
+    /// An input in the making. Texts among the parameters must be of printable ASCII without `"` and `\`.
+    pub fn new(components: Vec<Component>, parameters: Parameters) -> Self {
+        let items: Vec<String> = components.iter().map(Component::to_string).collect();
+        let mut text = format!("({})", items.join(" "));
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                write!(text, ";{name}={value}").expect("writing to a String never fails");
+            }
+        };
+        let quoted = |text: &Option<String>| text.as_ref().map(|text| format!("\"{text}\""));
+        add("created", parameters.created.map(|time| time.to_string()));
+        add("expires", parameters.expires.map(|time| time.to_string()));
+        add("nonce", quoted(&parameters.nonce));
+        add("keyid", quoted(&parameters.keyid));
+        add("alg", quoted(&parameters.alg));
+        Self {
+            components,
+            parameters,
+            text,
+        }
+    }
+
+    fn parse(list: &InnerList, text: String) -> Result<Self, SignatureError> {
+        let mut components: Vec<Component> = Vec::with_capacity(list.items.len());
+        for item in &list.items {
+            let component = component(item)?;
+            if components.contains(&component) {
+                return Err(SignatureError::Repeated(component.to_string()));
+            }
+            components.push(component);
+        }
+        let mut parameters = Parameters::default();
+        for (name, value) in &list.params {
+            let wrong = SignatureError::malformed(INPUT, "a parameter is of the wrong type");
+            let time = |value: &BareItem| value.as_integer().map(i64::from);
+            let string = |value: &BareItem| Some(value.as_string()?.as_str().to_owned());
+            match name.as_str() {
+                "created" => parameters.created = Some(time(value).ok_or(wrong)?),
+                "expires" => parameters.expires = Some(time(value).ok_or(wrong)?),
+                "nonce" => parameters.nonce = Some(string(value).ok_or(wrong)?),
+                "keyid" => parameters.keyid = Some(string(value).ok_or(wrong)?),
+                "alg" => parameters.alg = Some(string(value).ok_or(wrong)?),
+                // Signed as every parameter is, and without a meaning here.
+                _ => {}
+            }
+        }
+        Ok(Self {
+            components,
+            parameters,
+            text,
+        })
+    }
+
+    /// The components, in order.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The member's value, which is also the last line of the signature base.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a component is among those that are signed.
+    pub fn require(&self, component: &Component) -> Result<(), SignatureError> {
+        match self.components.contains(component) {
+            true => Ok(()),
+            false => Err(SignatureError::Uncovered(component.to_string())),
+        }
+    }
+}
+
+fn component(item: &Item) -> Result<Component, SignatureError> {
+    let unknown = || {
+        let text = item.bare_item.as_string().map_or("", |name| name.as_str());
+        SignatureError::UnknownComponent(format!("\"{text}\""))
+    };
+    let name = item.bare_item.as_string().ok_or_else(unknown)?.as_str();
+    let is_name = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"@!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    if name.is_empty() || !name.bytes().all(is_name) {
+        return Err(unknown());
+    }
+    let mut of_request = false;
+    for (parameter, value) in &item.params {
+        match (parameter.as_str(), value.as_boolean()) {
+            ("req", Some(true)) => of_request = true,
+            _ => return Err(unknown()),
+        }
+    }
+    let name = name.to_owned();
+    Ok(if of_request {
+        Component::of_request(name)
+    } else {
+        Component::new(name)
+    })
+}
+
+/// Reads both fields: what is signed, and the signature. `None`: the message has neither.
+pub fn read(headers: &HeaderMap) -> Result<Option<(SignatureInput, Vec<u8>)>, SignatureError> {
+    let (input, signature) = (only(headers, &SIGNATURE_INPUT)?, only(headers, &SIGNATURE)?);
+    let (input, signature) = match (input, signature) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(SignatureError::malformed("Signature", "is missing")),
+        (None, Some(_)) => return Err(SignatureError::malformed(INPUT, "is missing")),
+        (Some(input), Some(signature)) => (input, signature),
+    };
+    let ListEntry::InnerList(list) = only_member(INPUT, input)? else {
+        return Err(SignatureError::malformed(INPUT, "must be an inner list"));
+    };
+    let text = input[LABEL.len() + 1..].to_owned();
+    let input = SignatureInput::parse(&list, text)?;
+    match only_member("Signature", signature)? {
+        ListEntry::Item(Item {
+            bare_item: BareItem::ByteSequence(bytes),
+            params,
+        }) if params.is_empty() => Ok(Some((input, bytes))),
+        _ => Err(SignatureError::malformed(
+            "Signature",
+            "must be a byte sequence",
+        )),
+    }
+}
+
+/// The one member of a dictionary, which must be written as a serializer writes it.
+fn only_member(field: &'static str, text: &str) -> Result<ListEntry, SignatureError> {
+    let dictionary: Dictionary = Parser::new(text)
+        .parse()
+        .map_err(|_| SignatureError::malformed(field, "is no dictionary of RFC 9651"))?;
+    if dictionary.len() > 1 {
+        let why = "must hold one signature alone";
+        return Err(SignatureError::malformed(field, why));
+    }
+    // Tells a member that stands there twice as well, of which a parser keeps the last.
+    if dictionary.serialize().as_deref() != Some(text) {
+        let why = "is not written in the form of RFC 9651 section 4.1";
+        return Err(SignatureError::malformed(field, why));
+    }
+    match dictionary.into_iter().next() {
+        Some((label, member)) if label.as_str() == LABEL => Ok(member),
+        _ => Err(SignatureError::malformed(
+            field,
+            "the signature must be labelled silo",
+        )),
+    }
+}
+
+/// Puts both fields into a message.
+pub(super) fn write(headers: &mut HeaderMap, input: &SignatureInput, signature: &[u8]) {
+    let field = |text: String| HeaderValue::try_from(text).expect("it is of printable ASCII");
+    headers.insert(
+        SIGNATURE_INPUT,
+        field(format!("{LABEL}={}", input.as_str())),
+    );
+    let encoded = STANDARD.encode(signature);
+    headers.insert(SIGNATURE, field(format!("{LABEL}=:{encoded}:")));
+}
