@@ -273,6 +273,7 @@ impl OpenHub {
             contact: self.contact.clone(),
             clock: self.clock.clone(),
             failures: crate::http::FailureLimit::default(),
+            nonces: crate::http::ReadNonces::default(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,
                 self.clock.clone(),

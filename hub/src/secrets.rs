@@ -11,6 +11,7 @@ use ring::aead::{self, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 use silo_shared::credential::{Credential, TokenId};
+use silo_shared::signing::SigningKey;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
@@ -20,9 +21,6 @@ use crate::store::{KeyHash, SealedKey};
 
 pub use provider_login::LoginOwner;
 pub use secid::{hash_secid, is_secid_of};
-
-/// What a token's signing key is derived from the credential with.
-const SIGNING_KEY_CONTEXT: &[u8] = b"silo http-signature v1";
 
 /// The system gave no random bytes.
 #[derive(Clone, Copy, Debug, Error)]
@@ -144,8 +142,7 @@ impl HubKey {
     /// Derives a token's signing key and seals it, bound to the token's id:
     /// base64 of a nonce (12 bytes), the ciphertext (32 bytes) and the tag (16 bytes).
     pub fn seal_signing_key(&self, credential: &Credential) -> Result<SealedKey, NoRandomness> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, credential.expose().as_bytes());
-        let derived = hmac::sign(&key, SIGNING_KEY_CONTEXT).as_ref().to_vec();
+        let derived = SigningKey::of(credential).expose().to_vec();
         self.seal(credential.id().as_str().as_bytes(), derived)
             .map(SealedKey)
     }
@@ -173,6 +170,13 @@ impl HubKey {
             .open_within(nonce, Aad::from(context), &mut bytes, aead::NONCE_LEN..)
             .ok()?;
         Some(opened.to_vec())
+    }
+
+    /// Opens what [`HubKey::seal_signing_key`] sealed; `None` when another key sealed it, or for another
+    /// token, or a key reset made the hub forget it.
+    pub fn open_signing_key(&self, sealed: &SealedKey, id: TokenId) -> Option<SigningKey> {
+        let opened = self.open(id.as_str().as_bytes(), &sealed.0)?;
+        SigningKey::from_bytes(&opened)
     }
 
     fn cipher(&self) -> LessSafeKey {
@@ -210,25 +214,19 @@ mod tests {
     fn a_sealed_key_opens_only_with_the_hub_key_and_for_its_token() {
         let key = HubKey::generate().unwrap();
         let credential = new_credential().unwrap();
-        let sealed = STANDARD
-            .decode(key.seal_signing_key(&credential).unwrap().0)
-            .unwrap();
-        assert_eq!(sealed.len(), 12 + 32 + 16);
-        let open = |key: &HubKey, id: &str| {
-            let (nonce, rest) = sealed.split_at(12);
-            let nonce = Nonce::try_assume_unique_for_key(nonce).unwrap();
-            let mut rest = rest.to_vec();
-            key.cipher()
-                .open_in_place(nonce, Aad::from(id.as_bytes()), &mut rest)
-                .map(|bytes| bytes.to_vec())
-        };
+        let sealed = key.seal_signing_key(&credential).unwrap();
+        assert_eq!(STANDARD.decode(&sealed.0).unwrap().len(), 12 + 32 + 16);
         let signing_key = hmac::Key::new(hmac::HMAC_SHA256, credential.expose().as_bytes());
         let expected = hmac::sign(&signing_key, b"silo http-signature v1");
-        assert_eq!(
-            open(&key, credential.id().as_str()).unwrap(),
-            expected.as_ref()
-        );
-        assert!(open(&HubKey::generate().unwrap(), credential.id().as_str()).is_err());
-        assert!(open(&key, "aaaaaaaaaa").is_err());
+        let opened = key.open_signing_key(&sealed, credential.id()).unwrap();
+        assert_eq!(opened.expose(), expected.as_ref());
+        let other = HubKey::generate().unwrap();
+        assert_eq!(other.open_signing_key(&sealed, credential.id()), None);
+        let id = TokenId::parse("aaaaaaaaaa").unwrap();
+        assert_eq!(key.open_signing_key(&sealed, id), None);
+        for wrong in ["", "c2hvcnQ=", "?"] {
+            let wrong = SealedKey(wrong.to_owned());
+            assert_eq!(key.open_signing_key(&wrong, credential.id()), None);
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use silo_shared::signing::MAX_CLOCK_OFFSET;
+
 use crate::domain::time::{Clock, Time};
 use crate::registry::{
-    Actor, ApplyError, ExpireRecord, ProveWritable, PurgeOld, Registry, WriteDownUse,
+    Actor, ApplyError, ExpireRecord, ForgetSigned, ProveWritable, PurgeOld, Registry, WriteDownUse,
 };
 use crate::store::{Store, Via};
 use crate::token_cache::TokenCache;
@@ -15,6 +17,11 @@ const WRITE_DOWN: Duration = Duration::from_secs(60);
 const EXPIRE: Duration = Duration::from_secs(15);
 /// How often old rows are looked for.
 const PURGE: Duration = Duration::from_secs(86_400);
+/// How often signed writes are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+/// For how long signed writes are remembered after they were signed, in seconds: twice as long as they are
+/// accepted, so that the clocks of several hubs may differ.
+const SIGNED_KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
 /// How many overdue records are read at once.
 const PAGE: i64 = 500;
 /// How many records are written down in one transaction.
@@ -44,6 +51,7 @@ impl Upkeep {
         let mut write_down = tokio::time::interval(WRITE_DOWN);
         let mut expire = tokio::time::interval(EXPIRE);
         let mut purge = tokio::time::interval(PURGE);
+        let mut forget = tokio::time::interval(FORGET);
         write_down.tick().await;
         loop {
             let done = tokio::select! {
@@ -51,6 +59,7 @@ impl Upkeep {
                 () = self.registry.seen().many() => self.write_down().await,
                 _ = expire.tick() => self.expire().await,
                 _ = purge.tick() => self.purge().await,
+                _ = forget.tick() => self.forget_signed().await,
             };
             if let Err(error) = done {
                 tracing::error!("upkeep failed and will be tried again: {error}");
@@ -93,6 +102,15 @@ impl Upkeep {
         }
         if purged > 0 {
             tracing::info!(rows = purged, "removed what is older than {days} days");
+        }
+        Ok(())
+    }
+
+    /// Forgets signed writes that would be refused for their age alone.
+    pub async fn forget_signed(&self) -> Result<(), ApplyError> {
+        let before = self.clock.now().plus_seconds(-SIGNED_KEPT);
+        while self.store.has_signed_writes(before).await? {
+            self.registry.apply(ForgetSigned { before }).await?;
         }
         Ok(())
     }

@@ -15,11 +15,13 @@ use super::Hub;
 use super::client_ip::ClientIp;
 use super::error::ApiError;
 use super::origin::refuse_foreign_write;
+use super::signing::Verified;
 use crate::contact::TOKENS_GOOD_FOR;
+use crate::domain::time::Time;
 use crate::domain::token::Token;
-use crate::registry::Actor;
+use crate::registry::{Actor, ApplyError, Command, Refusal, Signed};
 use crate::secrets::is_credential_of;
-use crate::store::Via;
+use crate::store::{Place, Via};
 use crate::token_cache::CachedToken;
 
 /// A caller with a valid token.
@@ -27,6 +29,7 @@ use crate::token_cache::CachedToken;
 pub(crate) struct Caller {
     cached: Arc<CachedToken>,
     ip: IpAddr,
+    signature: Option<Verified>,
 }
 
 const NO_SILO: ApiError = ApiError::NotFound("there is no such silo");
@@ -40,6 +43,36 @@ impl Caller {
     /// Where the request came from.
     pub(crate) fn ip(&self) -> IpAddr {
         self.ip
+    }
+
+    /// Where the request came from, if that may stand for an address that it leaves out: not in a signed
+    /// request, since whoever relays the connection could so have his own address set.
+    pub(super) fn stated_ip(&self) -> Option<IpAddr> {
+        self.signature.is_none().then_some(self.ip)
+    }
+
+    /// Runs a command; one that came signed at most once, and not after a newer one to the same place.
+    pub(super) async fn apply<C: Command>(
+        &self,
+        hub: &Hub,
+        place: Place,
+        command: C,
+    ) -> Result<C::Outcome, ApiError> {
+        let write = self
+            .signature
+            .as_ref()
+            .and_then(|signed| signed.write.as_ref());
+        match write {
+            None => Ok(hub.registry.apply(command).await?),
+            Some(write) => {
+                let signed = Signed {
+                    write: write.take(),
+                    place,
+                    command,
+                };
+                apply(hub, self.ip, signed).await
+            }
+        }
     }
 
     /// Who asks for a change by REST, for the history.
@@ -92,6 +125,14 @@ impl FromRequestParts<Arc<Hub>> for Caller {
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         refuse_foreign_write(parts)?;
         let Ok(ClientIp(ip)) = ClientIp::from_request_parts(parts, hub).await;
+        if let Some(signature) = parts.extensions.get::<Verified>() {
+            require_rate(hub, &signature.token)?;
+            return Ok(Self {
+                cached: Arc::clone(&signature.token),
+                ip,
+                signature: Some(signature.clone()),
+            });
+        }
         let headers = &parts.headers;
         let browser = headers
             .get("sec-fetch-mode")
@@ -109,25 +150,56 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             }),
         };
         let Some(cached) = known else {
-            hub.failures
-                .count(ip, now)
-                .map_err(|retry_after| ApiError::TooManyFailures { retry_after })?;
             let detail = "this is no credential of this hub, or it is revoked or expired; it is sent as Bearer, or as the password of Basic";
-            return Err(ApiError::Unauthorized { detail, browser });
+            let refusal = ApiError::Unauthorized { detail, browser };
+            return Err(wrong_credential(hub, ip, now, refusal));
         };
-        // Nobody could have told this hub of a revocation since.
-        if hub
-            .contact
-            .stale_for(now)
-            .is_some_and(|seconds| seconds > TOKENS_GOOD_FOR)
-        {
-            return Err(ApiError::Unavailable);
-        }
+        require_recent(hub, now)?;
         hub.tokens.note_use(&cached, now);
-        hub.rate
-            .count(cached.known.token.id)
-            .map_err(|retry_after| ApiError::TooManyRequests { retry_after })?;
-        Ok(Self { cached, ip })
+        require_rate(hub, &cached)?;
+        Ok(Self {
+            cached,
+            ip,
+            signature: None,
+        })
+    }
+}
+
+/// Counts a wrong credential; after too many of them the answer is another one.
+pub(super) fn wrong_credential(hub: &Hub, ip: IpAddr, now: Time, refusal: ApiError) -> ApiError {
+    match hub.failures.count(ip, now) {
+        Ok(()) => refusal,
+        Err(retry_after) => ApiError::TooManyFailures { retry_after },
+    }
+}
+
+/// Refuses a token that has made all its requests of this minute, where they are limited.
+fn require_rate(hub: &Hub, token: &CachedToken) -> Result<(), ApiError> {
+    let counted = hub.rate.count(token.known.token.id);
+    counted.map_err(|retry_after| ApiError::TooManyRequests { retry_after })
+}
+
+/// Refuses every token when the database has been away for too long: nobody could have told this hub of a
+/// revocation since.
+pub(super) fn require_recent(hub: &Hub, now: Time) -> Result<(), ApiError> {
+    let stale = hub.contact.stale_for(now);
+    match stale.is_some_and(|seconds| seconds > TOKENS_GOOD_FOR) {
+        true => Err(ApiError::Unavailable),
+        false => Ok(()),
+    }
+}
+
+/// Runs a command that came signed; a replay counts as a wrong credential.
+pub(super) async fn apply<C: Command>(
+    hub: &Hub,
+    ip: IpAddr,
+    command: Signed<C>,
+) -> Result<C::Outcome, ApiError> {
+    match hub.registry.apply(command).await {
+        Err(ApplyError::Refused(refusal @ Refusal::Replayed)) => {
+            Err(wrong_credential(hub, ip, hub.clock.now(), refusal.into()))
+        }
+        outcome => Ok(outcome?),
     }
 }
 

@@ -125,9 +125,18 @@ pub(super) fn silo(body: &[u8], id: &SiloId) -> Result<Records, ApiError> {
     errors.refuse_or(records)
 }
 
-/// The body of `PUT /silos/{id}/records/{hostname}`; no body stands for the caller's address.
-pub(super) fn record(body: &[u8], caller: IpAddr) -> Result<(Addresses, AttributePatch), ApiError> {
+/// The body of `PUT /silos/{id}/records/{hostname}`; no body stands for the caller's address, where that
+/// may be taken.
+pub(super) fn record(
+    body: &[u8],
+    caller: Option<IpAddr>,
+) -> Result<(Addresses, AttributePatch), ApiError> {
     if body.is_empty() {
+        let caller = caller.ok_or_else(|| {
+            let detail =
+                "a signed request names the address: whoever relays it could have his own set";
+            ApiError::invalid("/ip", detail)
+        })?;
         let ip = silo_shared::silo::check_address(caller)
             .map_err(|error| ApiError::invalid("", format!("your address {caller}: {error}")))?;
         return Ok((Addresses::from_iter([ip]), AttributePatch::default()));

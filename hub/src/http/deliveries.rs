@@ -18,6 +18,7 @@ use super::silos::{PRIVATE, header_value};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{Refusal, RetryDelivery};
+use crate::store::Place;
 use crate::store::{DeliveryCursor, DeliveryRow, DeliveryState, KnownSink, NEVER, NameRow};
 
 #[derive(Debug, Serialize)]
@@ -94,7 +95,9 @@ pub(super) async fn retry(
 ) -> Result<Response, ApiError> {
     caller.require_admin()?;
     let id = id.ok_or(Refusal::NoDelivery)?;
-    hub.registry.apply(RetryDelivery(id)).await?;
+    caller
+        .apply(&hub, Place::Elsewhere, RetryDelivery(id))
+        .await?;
     let row = hub.store.delivery(id).await?.ok_or(Refusal::NoDelivery)?;
     let sinks = known_sinks(&hub).await?;
     Ok(([(CACHE_CONTROL, PRIVATE)], Json(document(row, &sinks))).into_response())

@@ -8,7 +8,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use silo_shared::api::{FieldError, MAX_BODY_BYTES, PROBLEM_JSON, Problem};
+use silo_shared::signing::MAX_CLOCK_OFFSET;
 
+use crate::domain::time::Time;
 use crate::registry::{ApplyError, Refusal};
 use crate::store::StoreError;
 
@@ -28,6 +30,8 @@ pub enum ApiError {
         /// Whether a script in a browser asks.
         browser: bool,
     },
+    /// The signature does not count: 401.
+    Signature(SignatureProblem),
     /// The credential gives no right to this: 403.
     Forbidden(&'static str),
     /// What is asked for is not there: 404.
@@ -60,6 +64,50 @@ pub enum ApiError {
     Internal,
 }
 
+/// Why a signature does not count.
+#[derive(Clone, Debug)]
+pub enum SignatureProblem {
+    /// It is incomplete or wrong.
+    Wrong(String),
+    /// It was made too long ago, or is of the future.
+    Clock {
+        /// By how much the signer's clock is behind this hub's, in milliseconds; negative: ahead.
+        offset_ms: i64,
+        /// This hub's time.
+        now: Time,
+    },
+    /// The request was received before.
+    Replay,
+    /// A newer write was accepted before.
+    Order,
+}
+
+impl SignatureProblem {
+    fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Wrong(_) => ("unauthorized", "A valid credential is needed"),
+            Self::Clock { .. } => ("clock", "The clocks differ too much"),
+            Self::Replay => ("replay", "This request was received before"),
+            Self::Order => ("order", "A newer write was accepted before"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Wrong(detail) => detail.clone(),
+            Self::Clock { offset_ms, now } => {
+                let seconds = offset_ms.unsigned_abs() / 1000;
+                let side = if *offset_ms < 0 { "after" } else { "before" };
+                format!(
+                    "the signature was made {seconds} s {side} this hub's time, {now}; at most {MAX_CLOCK_OFFSET} s are accepted"
+                )
+            }
+            Self::Replay => Refusal::Replayed.to_string(),
+            Self::Order => Refusal::Order.to_string(),
+        }
+    }
+}
+
 /// How long a client should wait before it tries again after a 503, in seconds.
 pub(crate) const UNAVAILABLE_RETRY_AFTER: u64 = 5;
 
@@ -77,7 +125,7 @@ impl ApiError {
         match self {
             Self::Malformed(_) | Self::MalformedBody(_) => StatusCode::BAD_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized { .. } | Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) | Self::Unencrypted => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -101,6 +149,7 @@ impl ApiError {
             }
             Self::Invalid(_) => ("invalid", "The request holds a wrong value"),
             Self::Unauthorized { .. } => ("unauthorized", "A valid credential is needed"),
+            Self::Signature(problem) => problem.kind(),
             Self::Forbidden(_) => ("forbidden", "The credential gives no right to this"),
             Self::NotFound(_) => ("not-found", "Not found"),
             Self::MethodNotAllowed => ("method-not-allowed", "This method is not allowed here"),
@@ -130,6 +179,7 @@ impl ApiError {
             Self::Unauthorized { detail, .. }
             | Self::Forbidden(detail)
             | Self::NotFound(detail) => (*detail).to_owned(),
+            Self::Signature(problem) => problem.detail(),
             Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
             Self::Timeout => "the body did not arrive in time".to_owned(),
             Self::Precondition => Refusal::Precondition.to_string(),
@@ -159,6 +209,16 @@ fn place(error: &FieldError) -> String {
     }
 }
 
+/// A time as HTTP writes it (RFC 9110 section 5.6.7).
+fn http_date(time: Time) -> HeaderValue {
+    let time = jiff::Timestamp::from_millisecond(time.as_millis()).unwrap_or_default();
+    jiff::fmt::rfc2822::DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&time)
+        .ok()
+        .and_then(|text| HeaderValue::try_from(text).ok())
+        .unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
@@ -183,11 +243,15 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Self::Signature(SignatureProblem::Clock { now, .. }) = &self {
+            // By which the sender can tell how far its clock is off.
+            headers.insert(header::DATE, http_date(*now));
+        }
         match self {
             Self::Unauthorized { browser: true, .. } => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Unauthorized { browser: false, .. } => {
+            Self::Unauthorized { browser: false, .. } | Self::Signature(_) => {
                 headers.insert(
                     header::WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer, Basic realm=\"silo\""),
@@ -237,6 +301,8 @@ impl From<ApplyError> for ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Replayed => Self::Signature(SignatureProblem::Replay),
+            Refusal::Order => Self::Signature(SignatureProblem::Order),
             Refusal::NoSilo => Self::NotFound("there is no such silo"),
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),

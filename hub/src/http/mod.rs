@@ -12,6 +12,7 @@ pub(crate) mod open;
 pub(crate) mod origin;
 mod records;
 pub(crate) mod request;
+mod signing;
 mod silos;
 mod token_rate;
 mod tokens;
@@ -40,9 +41,11 @@ use crate::view::View;
 
 pub use client_ip::TrustedProxies;
 pub use failure_limit::FailureLimit;
+pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 
 use error::ApiError;
+use signing::SigningLayer;
 
 /// What every handler can reach.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub struct Hub {
     pub clock: Clock,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
+    /// What signed reads have spent.
+    pub nonces: ReadNonces,
     /// Counts the requests of tokens.
     pub rate: TokenRate,
     /// Whose word on the client's address counts.
@@ -103,7 +108,8 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
         .merge(foreign.routes);
-    let routes = match foreign.has_root {
+    let has_root = foreign.has_root;
+    let routes = match has_root {
         true => routes,
         false => routes
             .route("/", get(open::root))
@@ -120,7 +126,11 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
                 .layer(SetResponseHeaderLayer::overriding(
                     X_CONTENT_TYPE_OPTIONS,
                     HeaderValue::from_static("nosniff"),
-                )),
+                ))
+                .layer(SigningLayer {
+                    hub: Arc::clone(&hub),
+                    has_fallback: !has_root,
+                }),
         );
     // Requests are traced at debug level: without it nobody pays for it.
     let routes = if tracing::enabled!(tracing::Level::DEBUG) {

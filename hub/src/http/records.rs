@@ -18,7 +18,7 @@ use super::request::{LenientJsonBody, Query, RecordPath, tag_list};
 use super::silos::{PRIVATE, header_value};
 use crate::domain::precondition::{Precondition, record_tag};
 use crate::registry::{Refusal, RemoveRecord, SetRecord};
-use crate::store::StoredRecord;
+use crate::store::{Place, StoredRecord};
 
 /// `GET /silos/{id}/records/{hostname}`
 pub(super) async fn read(
@@ -54,8 +54,9 @@ pub(super) async fn set(
     LenientJsonBody(body): LenientJsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_write(&id, &hostname)?;
-    let (addresses, attributes) = bodies::record(&body, caller.ip())?;
+    let (addresses, attributes) = bodies::record(&body, caller.stated_ip())?;
     let location = header_value(&format!("/silos/{id}/records/{hostname}"))?;
+    let place = Place::Record(id.clone(), hostname.clone());
     let command = SetRecord {
         actor: caller.actor(),
         id: id.clone(),
@@ -64,7 +65,7 @@ pub(super) async fn set(
         attributes,
         precondition,
     };
-    let written = hub.registry.apply(command).await?;
+    let written = caller.apply(&hub, place, command).await?;
     let mut response = answer(&caller, &id, written.record)?;
     response
         .headers_mut()
@@ -87,6 +88,7 @@ pub(super) async fn remove(
     caller.require_write(&id, &hostname)?;
     query.only(&["family"])?;
     let family = query.family()?;
+    let place = Place::Record(id.clone(), hostname.clone());
     let command = RemoveRecord {
         actor: caller.actor(),
         id,
@@ -94,7 +96,7 @@ pub(super) async fn remove(
         family,
         precondition,
     };
-    hub.registry.apply(command).await?;
+    caller.apply(&hub, place, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

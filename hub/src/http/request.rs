@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -261,14 +261,20 @@ fn is_json(kind: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A body of bounded size, within a deadline.
+/// A request's body, of bounded size, within a deadline.
 pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
-    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let (parts, body) = request.into_parts();
+    read_content(&parts.headers, body).await
+}
+
+/// A body of bounded size, within a deadline.
+pub(super) async fn read_content(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(ApiError::TooLarge);
     }
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES);
+    let body = Limited::new(body, MAX_BODY_BYTES);
     match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
         Err(_) => Err(ApiError::Timeout),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -21,6 +21,7 @@ use super::request::{LenientJsonBody, Query, SiloPath, tag_list};
 use crate::domain::precondition::{Precondition, TagList};
 use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
 use crate::render::Format;
+use crate::store::Place;
 use crate::view::Rendered;
 
 /// The most that a page of the list holds, in bytes, unless its only silo is larger.
@@ -219,13 +220,14 @@ pub(super) async fn replace(
     caller.require_replace(&id)?;
     let records = bodies::silo(&body, &id)?;
     let location = header_value(&format!("/silos/{id}"))?;
+    let place = Place::Silo(id.clone());
     let command = ReplaceSilo {
         actor: caller.actor(),
         id,
         records,
         precondition,
     };
-    let written = hub.registry.apply(command).await?;
+    let written = caller.apply(&hub, place, command).await?;
     let silo = Rendered::new(&written.silo, Format::Json);
     let mut response = Response::new(Body::from(silo.body));
     let headers = response.headers_mut();
@@ -251,13 +253,13 @@ pub(super) async fn remove(
     precondition: Precondition,
 ) -> Result<StatusCode, ApiError> {
     caller.require_replace(&id)?;
-    hub.registry
-        .apply(DeleteSilo {
-            actor: caller.actor(),
-            id,
-            precondition,
-        })
-        .await?;
+    let place = Place::Silo(id.clone());
+    let command = DeleteSilo {
+        actor: caller.actor(),
+        id,
+        precondition,
+    };
+    caller.apply(&hub, place, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -19,6 +19,7 @@ use crate::domain::time::Time;
 use crate::domain::token::Token;
 use crate::new_token::NewToken;
 use crate::registry::{Refusal, RevokeToken};
+use crate::store::Place;
 
 #[derive(Debug, Serialize)]
 struct Document<'a> {
@@ -76,7 +77,8 @@ pub(super) async fn create(
         tracing::error!("{error}");
         ApiError::Internal
     })?;
-    hub.registry.apply(new.command).await?;
+    let command = new.command;
+    caller.apply(&hub, Place::Elsewhere, command).await?;
     let location = header_value(&format!("/tokens/{}", new.token.id))?;
     let document = document(&new.token, Some(new.credential.expose()));
     let headers = [
@@ -93,8 +95,7 @@ pub(super) async fn revoke(
     TokenPath(id): TokenPath,
 ) -> Result<StatusCode, ApiError> {
     caller.require_admin()?;
-    hub.registry
-        .apply(RevokeToken(id.ok_or(Refusal::NoToken)?))
-        .await?;
+    let command = RevokeToken(id.ok_or(Refusal::NoToken)?);
+    caller.apply(&hub, Place::Elsewhere, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,7 +13,7 @@ use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
 use crate::domain::time::Time;
 use crate::store::{
-    StoredRecord, TransferredRow, TransferredSilo, TransferredToken, TransferredUpdateKey, Via,
+    KnownToken, StoredRecord, TransferredRow, TransferredSilo, TransferredUpdateKey, Via,
     WriteTransaction,
 };
 
@@ -33,7 +33,7 @@ pub struct ImportPart {
     /// Rows of the history.
     pub history: Vec<TransferredRow>,
     /// Tokens.
-    pub tokens: Vec<TransferredToken>,
+    pub tokens: Vec<KnownToken>,
     /// Update keys.
     pub update_keys: Vec<TransferredUpdateKey>,
 }

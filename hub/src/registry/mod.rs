@@ -15,6 +15,7 @@ mod publishing;
 mod purge;
 mod revert;
 mod seen;
+mod signed;
 mod silos;
 mod sinks;
 mod telling;
@@ -48,6 +49,7 @@ pub use publishing::{
 pub use purge::PurgeOld;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
+pub use signed::{ForgetSigned, Nothing, Signed, SignedWrite};
 pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
@@ -126,6 +128,12 @@ pub enum Refusal {
     /// The hub's key was reset while this hub ran.
     #[error("the hub's key was reset while this hub ran: restart it")]
     OtherKey,
+    /// The nonce of a signed write was spent before.
+    #[error("this request was received before: a retry is signed anew")]
+    Replayed,
+    /// A signed write is older than another one that it would undo.
+    #[error("a newer signed write to the same place was accepted before")]
+    Order,
     /// A new hostname without any address.
     #[error("a new hostname needs an address")]
     NoAddress,

@@ -55,6 +55,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "dynahost",
         include_str!("../../../migrations/0014_dynahost.sql"),
     ),
+    (
+        "signed_writes",
+        include_str!("../../../migrations/0015_signed_writes.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

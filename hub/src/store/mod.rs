@@ -13,6 +13,7 @@ mod migrations;
 mod outbox;
 mod purge;
 mod records;
+mod signed_writes;
 mod silos;
 mod snapshot;
 mod statements;
@@ -43,10 +44,9 @@ pub use outbox::{
     Interest, KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent,
     QuietRecord, SinkTrouble,
 };
+pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
-pub use snapshot::{
-    Snapshot, TransferredRow, TransferredSilo, TransferredToken, TransferredUpdateKey,
-};
+pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredUpdateKey};
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{KnownToken, SealedKey};
 pub use transaction::{Effects, WriteTransaction};

@@ -9,7 +9,7 @@ use super::history::{HistoryRow, history_row};
 use super::silos::{head, record};
 use super::tokens::known_token;
 use super::update_keys::{KeyHash, update_key};
-use super::{KnownToken, SealedKey, SiloHead, Store, StoreError, StoredRecord};
+use super::{KnownToken, SiloHead, Store, StoreError, StoredRecord};
 use super::{optional_time, read_fact, silo_id};
 use crate::domain::time::Time;
 use crate::domain::update_key::UpdateKey;
@@ -32,15 +32,6 @@ pub struct TransferredRow {
     pub silo: SiloId,
     /// The row.
     pub row: HistoryRow,
-}
-
-/// A token with everything that is stored of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferredToken {
-    /// The token and its hash.
-    pub known: KnownToken,
-    /// Its sealed signing key.
-    pub signing_key: SealedKey,
 }
 
 /// An update key with everything that is stored of it.
@@ -151,11 +142,7 @@ impl Snapshot {
     }
 
     /// The tokens whose ids follow `after`, revoked ones too.
-    pub async fn tokens(
-        &mut self,
-        after: &str,
-        limit: i64,
-    ) -> Result<Vec<TransferredToken>, StoreError> {
+    pub async fn tokens(&mut self, after: &str, limit: i64) -> Result<Vec<KnownToken>, StoreError> {
         self.dialect
             .query(
                 "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
@@ -167,12 +154,7 @@ impl Snapshot {
             .fetch_all(&mut *self.inner)
             .await?
             .iter()
-            .map(|row| {
-                Ok(TransferredToken {
-                    known: known_token(row)?,
-                    signing_key: SealedKey(row.try_get(10)?),
-                })
-            })
+            .map(known_token)
             .collect()
     }
 

@@ -19,12 +19,14 @@ pub struct KnownToken {
     pub token: Token,
     /// What its credential hashes to.
     pub credential_hash: CredentialHash,
+    /// Its sealed signing key.
+    pub signing_key: SealedKey,
 }
 
 const SELECT: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
-     last_used_at, credential_hash FROM tokens";
+     last_used_at, credential_hash, signing_key FROM tokens";
 const SELECT_ONE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
-     revoked_at, last_used_at, credential_hash FROM tokens WHERE id = ?";
+     revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id = ?";
 const ANY: &str = "SELECT id FROM tokens LIMIT 1";
 
 fn list(text: &str) -> Result<Vec<String>, StoreError> {
@@ -52,6 +54,7 @@ pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
         },
         credential_hash: CredentialHash::parse(row.try_get(9)?)
             .ok_or(StoreError::Corrupt("credential hash"))?,
+        signing_key: SealedKey(row.try_get(10)?),
     })
 }
 

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use silo_shared::silo::{Family, Hostname, SiloId};
 use sqlx::Row;
 
-use super::snapshot::{TransferredRow, TransferredToken};
-use super::{ROWS_AT_ONCE, StoreError, WriteTransaction, hostname, insert_rows, optional};
+use super::snapshot::TransferredRow;
+use super::{
+    KnownToken, ROWS_AT_ONCE, StoreError, WriteTransaction, hostname, insert_rows, optional,
+};
 
 impl WriteTransaction {
     /// What each address that changed after a revision was at that revision.
@@ -167,8 +169,8 @@ impl WriteTransaction {
     }
 
     /// Adds a token unless there is one of its id; answers whether it did.
-    pub async fn add_missing_token(&mut self, new: &TransferredToken) -> Result<bool, StoreError> {
-        let token = &new.known.token;
+    pub async fn add_missing_token(&mut self, new: &KnownToken) -> Result<bool, StoreError> {
+        let token = &new.token;
         let known = self
             .dialect
             .query("SELECT id FROM tokens WHERE id = ?")
@@ -178,7 +180,7 @@ impl WriteTransaction {
         if known.is_some() {
             return Ok(false);
         }
-        self.insert_token(token, new.known.credential_hash, &new.signing_key)
+        self.insert_token(token, new.credential_hash, &new.signing_key)
             .await?;
         if let Some(revoked) = token.revoked_at {
             self.revoke_token(token.id, revoked).await?;

@@ -10,7 +10,7 @@ use super::line::Wrong;
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token, TokenSpec};
 use crate::domain::update_key::UpdateKey;
-use crate::store::{KeyHash, KnownToken, SealedKey, TransferredToken, TransferredUpdateKey};
+use crate::store::{KeyHash, KnownToken, SealedKey, TransferredUpdateKey};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,8 +39,8 @@ pub(super) struct UpdateKeyLine {
     key_hash: String,
 }
 
-impl From<TransferredToken> for TokenLine {
-    fn from(TransferredToken { known, signing_key }: TransferredToken) -> Self {
+impl From<KnownToken> for TokenLine {
+    fn from(known: KnownToken) -> Self {
         let Token {
             id,
             spec,
@@ -59,7 +59,7 @@ impl From<TransferredToken> for TokenLine {
             revoked_at,
             last_used_at,
             credential_hash: known.credential_hash.to_string(),
-            signing_key: signing_key.0,
+            signing_key: known.signing_key.0,
         }
     }
 }
@@ -84,7 +84,7 @@ impl From<TransferredUpdateKey> for UpdateKeyLine {
 }
 
 impl TokenLine {
-    pub(super) fn check(self) -> Result<TransferredToken, Wrong> {
+    pub(super) fn check(self) -> Result<KnownToken, Wrong> {
         let id = TokenId::parse(&self.id).map_err(|error| error.to_string())?;
         let spec = TokenSpec {
             name: self.name,
@@ -108,17 +108,15 @@ impl TokenLine {
         if !sealed.is_ok_and(|bytes| bytes.len() <= 256) {
             return Err(format!("{id}: signing_key is base64 of at most 256 bytes"));
         }
-        Ok(TransferredToken {
-            known: KnownToken {
-                token: Token {
-                    id,
-                    spec,
-                    created_at: self.created_at,
-                    revoked_at: self.revoked_at,
-                    last_used_at: self.last_used_at,
-                },
-                credential_hash,
+        Ok(KnownToken {
+            token: Token {
+                id,
+                spec,
+                created_at: self.created_at,
+                revoked_at: self.revoked_at,
+                last_used_at: self.last_used_at,
             },
+            credential_hash,
             signing_key: SealedKey(self.signing_key),
         })
     }

@@ -84,7 +84,7 @@ async fn write_tokens(
         let Some(last) = page.last() else {
             return Ok(count);
         };
-        after = last.known.token.id.to_string();
+        after = last.token.id.to_string();
         for token in page {
             write(output, &Line::Token(token.into()))?;
             count += 1;

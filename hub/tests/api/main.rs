@@ -27,6 +27,7 @@ mod rights;
 mod rights_of_protocols;
 mod several_hubs;
 mod sftdyn_clients;
+mod signing;
 mod silo_list;
 mod silos;
 mod start;

@@ -21,7 +21,7 @@ fn settings_of(home: &Home, name: &str) -> HubSettings {
 }
 
 /// Two hubs on one database; only one, and proof that it stays alone, on SQLite.
-async fn two_hubs() -> Option<(TestHub, TestHub)> {
+pub(crate) async fn two_hubs() -> Option<(TestHub, TestHub)> {
     let home = Arc::new(Home::new());
     let a = TestHub::start_in(Arc::clone(&home), settings_of(&home, "a")).await;
     let mut settings = settings_of(&home, "b");

@@ -1,0 +1,190 @@
+//! The layer around all routes. A request without a signature passes at no cost.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::http::{Method, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::future::Either;
+use silo_shared::signing::answer;
+use tower::{Layer, Service};
+
+use super::verify::{Signer, admit, is_signed, signer};
+use crate::http::Hub;
+use crate::http::client_ip::ClientIp;
+use crate::http::error::ApiError;
+use crate::registry::{Nothing, Signed};
+use crate::store::Place;
+
+/// The routes where credentials mean nothing.
+const OPEN: [&str; 5] = ["/ping", "/healthz", "/readyz", "/openapi.json", "/"];
+/// The beginnings of routes that speak foreign protocols, which know no signatures.
+const FOREIGN: [&str; 3] = ["/nic/", "/v3/", "/u/"];
+
+/// Verifies signed requests and signs their answers.
+#[derive(Clone)]
+pub(in crate::http) struct SigningLayer {
+    /// What is asked for tokens and nonces.
+    pub(in crate::http) hub: Arc<Hub>,
+    /// Whether what no route takes is this interface's own, rather than a foreign protocol's.
+    pub(in crate::http) has_fallback: bool,
+}
+
+impl<S> Layer<S> for SigningLayer {
+    type Service = Signing<S>;
+
+    fn layer(&self, inner: S) -> Signing<S> {
+        Signing {
+            layer: self.clone(),
+            inner,
+        }
+    }
+}
+
+/// A route behind the layer.
+#[derive(Clone)]
+pub(in crate::http) struct Signing<S> {
+    layer: SigningLayer,
+    inner: S,
+}
+
+type Boxed = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+impl<S> Service<Request> for Signing<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Boxed>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if !is_signed(request.headers()) || !self.layer.minds(&request) {
+            return Either::Left(self.inner.call(request));
+        }
+        let hub = Arc::clone(&self.layer.hub);
+        // The one that was polled until it was ready serves this request.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        Either::Right(Box::pin(
+            async move { Ok(serve(&hub, inner, request).await) },
+        ))
+    }
+}
+
+impl SigningLayer {
+    /// Whether signatures mean something at this request's route.
+    fn minds(&self, request: &Request) -> bool {
+        match request.extensions().get::<MatchedPath>() {
+            None => self.has_fallback,
+            Some(route) => {
+                let route = route.as_str();
+                let is_foreign = FOREIGN.iter().any(|start| route.starts_with(start));
+                !is_foreign && !OPEN.contains(&route)
+            }
+        }
+    }
+}
+
+async fn serve<S>(hub: &Arc<Hub>, inner: S, request: Request) -> Response
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let (mut parts, body) = request.into_parts();
+    let Ok(ClientIp(ip)) = ClientIp::from_request_parts(&mut parts, hub).await;
+    let now = hub.clock.now();
+    let has_content = !body.is_end_stream();
+    let signer = match signer(hub, &parts, has_content, ip, now).await {
+        Ok(signer) => signer,
+        Err(error) => return error.into_response(),
+    };
+    let response = match admit(hub, &signer, body, ip, now).await {
+        Err(error) => error.into_response(),
+        Ok((content, verified)) => {
+            // Not signed, so that anybody on the way could choose the format by it.
+            parts.headers.remove(header::ACCEPT);
+            let write = verified.write.clone();
+            parts.extensions.insert(verified);
+            let response = call(inner, Request::from_parts(parts, Body::from(content))).await;
+            match write.and_then(|write| write.rest()) {
+                None => response,
+                // Refused before there was a command: a replay must fail all the same.
+                Some(write) => {
+                    let nothing = Signed {
+                        write,
+                        place: Place::Elsewhere,
+                        command: Nothing,
+                    };
+                    match crate::http::auth::apply(hub, ip, nothing).await {
+                        Ok(()) => response,
+                        Err(error) => error.into_response(),
+                    }
+                }
+            }
+        }
+    };
+    sign(hub, &signer, response).await
+}
+
+/// Calls the route; a panic becomes an answer, which can be signed.
+async fn call<S>(mut inner: S, request: Request) -> Response
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let called = AssertUnwindSafe(async { inner.call(request).await });
+    match called.catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Err(_) => ApiError::Internal.into_response(),
+    }
+}
+
+/// Signs an answer. A stream has no end that could be waited for.
+async fn sign(hub: &Hub, signer: &Signer, response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let is_stream = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if is_stream {
+        return Response::from_parts(parts, body);
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::error!("an answer could not be signed: {error}");
+        ApiError::Internal.into_response()
+    };
+    // Every answer but a stream is whole in memory already.
+    let content = match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(content) => content,
+        Err(error) => return failed(&error),
+    };
+    // The content of an answer to HEAD is dropped further out.
+    let sent = match signer.head.method {
+        Method::HEAD => &[],
+        _ => &content[..],
+    };
+    let created = hub.clock.now().as_millis().div_euclid(1000);
+    let signed = answer::sign(
+        parts.status.as_u16(),
+        &mut parts.headers,
+        sent,
+        &signer.head,
+        &signer.key,
+        signer.keyid().as_str(),
+        created,
+    );
+    match signed {
+        Ok(()) => Response::from_parts(parts, Body::from(content)),
+        Err(error) => failed(&error),
+    }
+}

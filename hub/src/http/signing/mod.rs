@@ -1,0 +1,54 @@
+//! Signed requests (RFC 9421): verified before a handler sees them, and every answer to a verified one is
+//! signed. The layer stands around all routes; [`super::auth::Caller`] takes from it who calls.
+//!
+//! Open routes and foreign protocols know no signatures, but for `/ip`: an address that somebody forged on
+//! the way would be reported.
+
+mod layer;
+mod nonces;
+mod verify;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::registry::SignedWrite;
+use crate::token_cache::CachedToken;
+
+pub(super) use layer::SigningLayer;
+pub use nonces::ReadNonces;
+
+/// A request whose signature was verified, as handlers find it among the request's extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Verified {
+    /// The token whose key signed it.
+    pub(super) token: Arc<CachedToken>,
+    /// What the registry must know of a write; `None`: it only reads.
+    pub(super) write: Option<Arc<OnceWrite>>,
+}
+
+/// A signed write, and whether a command has taken charge of its nonce.
+#[derive(Debug)]
+pub(super) struct OnceWrite {
+    write: SignedWrite,
+    taken: AtomicBool,
+}
+
+impl OnceWrite {
+    fn new(write: SignedWrite) -> Self {
+        Self {
+            write,
+            taken: AtomicBool::new(false),
+        }
+    }
+
+    /// The write, for the command that spends its nonce.
+    pub(super) fn take(&self) -> SignedWrite {
+        self.taken.store(true, Ordering::Release);
+        self.write.clone()
+    }
+
+    /// The write, if no command has taken it.
+    fn rest(&self) -> Option<SignedWrite> {
+        (!self.taken.load(Ordering::Acquire)).then(|| self.write.clone())
+    }
+}

@@ -1,0 +1,174 @@
+//! Whose signature a request has, and whether it counts.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use silo_shared::credential::TokenId;
+use silo_shared::signing::component::RequestHead;
+use silo_shared::signing::request::RequestSignature;
+use silo_shared::signing::{SignatureError, SigningKey};
+
+use super::{OnceWrite, Verified};
+use crate::domain::time::Time;
+use crate::http::Hub;
+use crate::http::auth::{require_recent, wrong_credential};
+use crate::http::error::{ApiError, SignatureProblem};
+use crate::http::request::read_content;
+use crate::registry::SignedWrite;
+use crate::token_cache::CachedToken;
+
+/// Who signed a request; from here on its answer is signed too.
+pub(super) struct Signer {
+    pub(super) head: RequestHead,
+    pub(super) key: SigningKey,
+    token: Arc<CachedToken>,
+    signature: RequestSignature,
+}
+
+impl Signer {
+    /// The token's id, under which answers are signed.
+    pub(super) fn keyid(&self) -> TokenId {
+        self.token.known.token.id
+    }
+}
+
+/// Whose signature it is: what must be signed is, and the key of a valid token made it.
+/// `has_content`: whether content follows, or may.
+pub(super) async fn signer(
+    hub: &Hub,
+    parts: &Parts,
+    has_content: bool,
+    ip: IpAddr,
+    now: Time,
+) -> Result<Signer, ApiError> {
+    if parts.headers.contains_key(header::AUTHORIZATION) {
+        return Err(ApiError::Malformed(
+            "a signature and Authorization together: send one of them".to_owned(),
+        ));
+    }
+    let refuse = |error: SignatureError| wrong_signature(hub, ip, now, error.to_string());
+    let (head, signature) = read(parts, has_content).map_err(refuse)?;
+    let cached = match TokenId::parse(&signature.keyid) {
+        Ok(id) => hub.tokens.get(id).await?,
+        Err(_) => None,
+    };
+    let cached = cached.filter(|cached| cached.known.token.is_valid_at(now));
+    let key = cached.as_ref().and_then(|cached| {
+        let known = &cached.known;
+        hub.key.open_signing_key(&known.signing_key, known.token.id)
+    });
+    let (Some(token), Some(key)) = (cached, key) else {
+        let detail = "keyid names no token of this hub, or one that is revoked or expired, or whose signing key was forgotten with the hub's key";
+        return Err(wrong_signature(hub, ip, now, detail.to_owned()));
+    };
+    signature.verify(&head, &key).map_err(refuse)?;
+    Ok(Signer {
+        head,
+        key,
+        token,
+        signature,
+    })
+}
+
+fn read(
+    parts: &Parts,
+    has_content: bool,
+) -> Result<(RequestHead, RequestSignature), SignatureError> {
+    let head = RequestHead {
+        method: parts.method.clone(),
+        authority: authority(parts)?,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(ToOwned::to_owned),
+        headers: parts.headers.clone(),
+    };
+    let signature = RequestSignature::read(&head, has_content)?;
+    let missing = SignatureError::Malformed {
+        field: "Signature",
+        why: "is missing",
+    };
+    Ok((head, signature.ok_or(missing)?))
+}
+
+/// The host as the client named it, in lower case.
+fn authority(parts: &Parts) -> Result<String, SignatureError> {
+    let malformed = |why| SignatureError::Malformed { field: "Host", why };
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(SignatureError::Repeated("host".to_owned()));
+    }
+    let host = host
+        .map(|host| host.to_str().map_err(|_| malformed("is not ASCII")))
+        .transpose()?;
+    let named = match (parts.uri.authority(), host) {
+        (Some(target), Some(host)) if !target.as_str().eq_ignore_ascii_case(host) => {
+            return Err(malformed("is not the host of the target"));
+        }
+        (Some(target), _) => target.as_str(),
+        (None, Some(host)) => host,
+        (None, None) => return Err(malformed("is missing")),
+    };
+    Ok(named.to_ascii_lowercase())
+}
+
+/// Admits a signed request: its time, its content, and that it was not seen before. Answers the content,
+/// and what handlers are told.
+pub(super) async fn admit(
+    hub: &Hub,
+    signer: &Signer,
+    body: Body,
+    ip: IpAddr,
+    now: Time,
+) -> Result<(axum::body::Bytes, Verified), ApiError> {
+    let Signer {
+        head,
+        token,
+        signature,
+        ..
+    } = signer;
+    let refuse = |error: SignatureError| wrong_signature(hub, ip, now, error.to_string());
+    if let Some(offset_ms) = signature.clock_offset(now.as_millis()) {
+        let problem = SignatureProblem::Clock { offset_ms, now };
+        return Err(wrong_credential(hub, ip, now, ApiError::Signature(problem)));
+    }
+    signature.check_end(now.as_millis()).map_err(refuse)?;
+    require_recent(hub, now)?;
+    let content = read_content(&head.headers, body).await?;
+    signature.check_content(head, &content).map_err(refuse)?;
+    let nonce = &signature.nonce;
+    let write = match head.method {
+        Method::GET | Method::HEAD => {
+            if !hub.nonces.spend(signer.keyid(), nonce, now) {
+                let replay = ApiError::Signature(SignatureProblem::Replay);
+                return Err(wrong_credential(hub, ip, now, replay));
+            }
+            None
+        }
+        _ => Some(SignedWrite {
+            token: signer.keyid(),
+            nonce: nonce.clone(),
+            created: Time::from_millis(signature.created.saturating_mul(1000)),
+        }),
+    };
+    hub.tokens.note_use(token, now);
+    let verified = Verified {
+        token: Arc::clone(token),
+        write: write.map(OnceWrite::new).map(Arc::new),
+    };
+    Ok((content, verified))
+}
+
+/// A signature that does not count is as good as a wrong credential.
+fn wrong_signature(hub: &Hub, ip: IpAddr, now: Time, detail: String) -> ApiError {
+    let problem = ApiError::Signature(SignatureProblem::Wrong(detail));
+    wrong_credential(hub, ip, now, problem)
+}
+
+/// Whether a message has something of a signature.
+pub(super) fn is_signed(headers: &HeaderMap) -> bool {
+    headers.contains_key(&silo_shared::signing::SIGNATURE)
+        || headers.contains_key(&silo_shared::signing::SIGNATURE_INPUT)
+}

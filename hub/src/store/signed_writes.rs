@@ -1,0 +1,137 @@
+//! The signed writes of the last minutes, so that none is carried out twice and none that was held back
+//! undoes a newer one.
+
+use silo_shared::credential::TokenId;
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
+
+use super::{Store, StoreError, WriteTransaction, time};
+use crate::domain::time::Time;
+
+/// What a write goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One hostname of a silo.
+    Record(SiloId, Hostname),
+    /// A silo as a whole.
+    Silo(SiloId),
+    /// No silo, such as a token.
+    Elsewhere,
+}
+
+impl Store {
+    /// Whether there are signed writes from before a time.
+    pub async fn has_signed_writes(&self, before: Time) -> Result<bool, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT token FROM signed_writes WHERE created < ? LIMIT 1")
+            .bind(before.as_millis())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
+impl WriteTransaction {
+    /// Whether a token has signed with this nonce already.
+    pub async fn nonce_is_spent(
+        &mut self,
+        token: TokenId,
+        nonce: &str,
+    ) -> Result<bool, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT token FROM signed_writes WHERE token = ? AND nonce = ?")
+            .bind(token.as_str())
+            .bind(nonce)
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// When the newest accepted write of a token that bears on this place was signed: for a record one to
+    /// it or to the whole silo, for a silo one anywhere in it.
+    pub async fn last_signed_write(
+        &mut self,
+        token: TokenId,
+        place: &Place,
+    ) -> Result<Option<Time>, StoreError> {
+        let query = match place {
+            Place::Record(silo, hostname) => self
+                .dialect
+                .query(
+                    "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
+                     AND hostname IN (?, '') ORDER BY created DESC LIMIT 1",
+                )
+                .bind(token.as_str())
+                .bind(silo.as_str())
+                .bind(hostname.as_str()),
+            Place::Silo(silo) => self
+                .dialect
+                .query(
+                    "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
+                     ORDER BY created DESC LIMIT 1",
+                )
+                .bind(token.as_str())
+                .bind(silo.as_str()),
+            Place::Elsewhere => return Ok(None),
+        };
+        let row = query.fetch_optional(&mut *self.inner).await?;
+        row.as_ref().map(|row| time(row, 0)).transpose()
+    }
+
+    /// Spends a nonce that is not spent; durable whatever else the transaction does.
+    pub async fn spend_nonce(
+        &mut self,
+        token: TokenId,
+        nonce: &str,
+        created: Time,
+        place: &Place,
+    ) -> Result<(), StoreError> {
+        self.must_commit = true;
+        let (silo, hostname) = match place {
+            Place::Record(silo, hostname) => (silo.as_str(), hostname.as_str()),
+            Place::Silo(silo) => (silo.as_str(), ""),
+            Place::Elsewhere => ("", ""),
+        };
+        self.dialect
+            .query(
+                "INSERT INTO signed_writes (token, nonce, silo, hostname, created) \
+                 VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(token.as_str())
+            .bind(nonce)
+            .bind(silo)
+            .bind(hostname)
+            .bind(created.as_millis())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets the oldest signed writes, at most about `limit`; answers how many went.
+    pub async fn purge_signed_writes(
+        &mut self,
+        before: Time,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        let rows = self
+            .dialect
+            .query("SELECT created FROM signed_writes WHERE created < ? ORDER BY created LIMIT ?")
+            .bind(before.as_millis())
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(0);
+        };
+        self.must_commit = true;
+        let gone = self
+            .dialect
+            .query("DELETE FROM signed_writes WHERE created <= ?")
+            .bind(last.try_get::<i64, _>(0)?)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(gone.rows_affected())
+    }
+}
