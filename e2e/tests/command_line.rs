@@ -43,6 +43,33 @@ async fn a_token_made_and_revoked_beside_a_running_hub_counts_at_once() {
 }
 
 #[tokio::test]
+async fn a_token_rotated_beside_a_running_hub_has_a_new_secret_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
+    let old = hub.token(&["--name", "reader", "--role", "read", "--silo", "office"]);
+    let id = &old[5..15];
+    let rotate = |overlap: &str| {
+        let output = hub.cli(&["token", "rotate", id, "--overlap", overlap]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let new = rotate("0");
+    // From when on the old one is refused, the new one is known.
+    wait_for_status(&Caller::new(&hub, &old), "/silos/office", 401).await;
+    assert_eq!(Caller::new(&hub, &new).get("/silos/office").await.0, 200);
+    let unknown = hub.cli(&["token", "rotate", "aaaaaaaaaa"]);
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    let wrong = hub.cli(&["token", "rotate", id, "--overlap", "7776001"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let log = hub.log();
+    for credential in [&old, &new] {
+        assert!(!log.contains(&credential[16..]), "a secret is in the log");
+    }
+}
+
+#[tokio::test]
 async fn no_secret_reaches_the_log_at_any_level() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());

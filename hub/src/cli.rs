@@ -17,11 +17,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use silo_hub::data_dir::{DataDir, DataDirError};
 use silo_hub::domain::time::{Clock, Time};
 use silo_hub::domain::token::{Role, SpecError, TokenSpec};
-use silo_hub::new_token::NewToken;
+use silo_hub::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP, NewSecret, NewToken};
 use silo_hub::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
-use silo_hub::registry::{ApplyError, KEY_FINGERPRINT, RevokeToken};
+use silo_hub::registry::{Actor, ApplyError, Audited, KEY_FINGERPRINT, RevokeToken};
 use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
-use silo_hub::store::{Store, StoreError};
+use silo_hub::store::{Store, StoreError, Via};
 use silo_hub::tls::{Identity, TlsError};
 use silo_hub::{RunError, run as run_hub};
 use silo_shared::config::ConfigError;
@@ -117,6 +117,15 @@ enum TokenCommand {
     },
     /// List the tokens that were not revoked
     List,
+    /// Give a token a new secret and print its credential, this once
+    Rotate {
+        /// The token's id, the middle part of the credential
+        #[arg(value_parser = parse_id)]
+        id: TokenId,
+        /// For how many seconds the old secret still counts
+        #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_OVERLAP, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_OVERLAP)))]
+        overlap: u32,
+    },
     /// Revoke a token
     Revoke {
         /// The token's id, the middle part of the credential
@@ -257,7 +266,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve(settings).await,
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
-        Command::Token(TokenCommand::List | TokenCommand::Revoke { .. })
+        Command::Token(
+            TokenCommand::List | TokenCommand::Rotate { .. } | TokenCommand::Revoke { .. },
+        )
         | Command::UpdateKey(UpdateKeyCommand::List | UpdateKeyCommand::Revoke { .. })
         | Command::Silo(SiloCommand::Revert { .. } | SiloCommand::Export { .. })
             if let Some(file) = missing_file(&settings) =>
@@ -424,11 +435,13 @@ async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
                 .check(now)
                 .map_err(|errors| Failure::Misused(in_flags(&errors)))?;
             let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
-            hub.registry.apply(new.command).await?;
+            hub.registry.apply(audited(new.command)).await?;
             eprintln!("token {}, shown this once:", new.token.id);
             if let Err(error) = say(format_args!("{}", new.credential.expose())) {
                 // A credential that nobody has seen must not stay valid.
-                hub.registry.apply(RevokeToken(new.token.id)).await?;
+                hub.registry
+                    .apply(audited(RevokeToken(new.token.id)))
+                    .await?;
                 return Err(error);
             }
         }
@@ -453,12 +466,30 @@ async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
                 ))?;
             }
         }
+        TokenCommand::Rotate { id, overlap } => {
+            let new =
+                NewSecret::make(id, overlap, &key, hub.clock.now()).map_err(OpenError::from)?;
+            let ends = new.command.former_ends;
+            hub.registry.apply(audited(new.command)).await?;
+            eprintln!("token {id}, shown this once; the old secret counts until {ends}:");
+            say(format_args!("{}", new.credential.expose()))?;
+        }
         TokenCommand::Revoke { id } => {
-            hub.registry.apply(RevokeToken(id)).await?;
+            hub.registry.apply(audited(RevokeToken(id))).await?;
             say(format_args!("token {id} is revoked"))?;
         }
     }
     Ok(())
+}
+
+/// A command on a token, as the audit tells of it.
+fn audited<C>(command: C) -> Audited<C> {
+    let actor = Actor {
+        via: Via::Cli,
+        token: None,
+        client_ip: None,
+    };
+    Audited { actor, command }
 }
 
 /// Writes a line to standard output.

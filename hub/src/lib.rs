@@ -5,6 +5,7 @@
 //! [`registry`] writes, only `http/error.rs` maps errors to statuses (foreign protocols say them in words
 //! of their own), [`domain`] does no I/O. [`compat`] asks [`http`] who calls, and nothing else.
 
+pub mod audit;
 pub mod backup;
 pub mod compat;
 pub mod contact;
@@ -130,6 +131,7 @@ async fn serve(
         store: hub.store.clone(),
         registry: hub.registry.clone(),
         tokens: hub.tokens.clone(),
+        refused: hub.refused.clone(),
         clock: hub.clock.clone(),
         since: hub.clock.now(),
         retention_days: settings.retention_days,
@@ -162,7 +164,7 @@ async fn serve(
     if let Err(error) = deliveries.await {
         tracing::error!("the delivery workers ended with an error: {error}");
     }
-    match tokio::time::timeout(LAST_WRITE_TIMEOUT, upkeep.write_down()).await {
+    match tokio::time::timeout(LAST_WRITE_TIMEOUT, upkeep.write_all_down()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),
         Err(_) => tracing::warn!("what was last seen could not be written down in time"),

@@ -1,11 +1,11 @@
 //! A token in the making: the credential, which is shown once, and the command that stores the rest.
 
-use silo_shared::credential::Credential;
+use silo_shared::credential::{Credential, TokenId};
 
 use crate::domain::time::Time;
 use crate::domain::token::{Token, TokenSpec};
-use crate::registry::CreateToken;
-use crate::secrets::{HubKey, NoRandomness, credential_hash, new_credential};
+use crate::registry::{CreateToken, RotateToken};
+use crate::secrets::{HubKey, NoRandomness, credential_hash, new_credential, renewed_credential};
 
 /// A token that is not stored yet.
 #[derive(Debug)]
@@ -47,6 +47,38 @@ impl NewToken {
         Ok(Self {
             credential,
             token,
+            command,
+        })
+    }
+}
+
+/// For how long the old secret counts after a rotation unless told otherwise, in seconds.
+pub const DEFAULT_OVERLAP: u32 = 86_400;
+/// The longest that may be asked for, in seconds: 90 days.
+pub const MAX_OVERLAP: u32 = 90 * 86_400;
+
+/// A token's new secret that is not stored yet.
+#[derive(Debug)]
+pub struct NewSecret {
+    /// The whole credential.
+    pub credential: Credential,
+    /// Stores it.
+    pub command: RotateToken,
+}
+
+impl NewSecret {
+    /// Makes a random secret for a token; the old one counts for `overlap` seconds more.
+    pub fn make(id: TokenId, overlap: u32, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
+        let credential = renewed_credential(id)?;
+        let command = RotateToken {
+            id,
+            credential_hash: credential_hash(&credential),
+            signing_key: key.seal_signing_key(&credential)?,
+            sealed_by: key.fingerprint(),
+            former_ends: now.plus_seconds(overlap.into()),
+        };
+        Ok(Self {
+            credential,
             command,
         })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
+use crate::audit::RefusedLog;
 use crate::contact::Contact;
 use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
@@ -61,6 +62,8 @@ pub struct OpenHub {
     pub position: Position,
     /// Whether the database answers.
     pub contact: Contact,
+    /// The refused credentials that are to be written down.
+    pub refused: RefusedLog,
     /// The time.
     pub clock: Clock,
     key_file: PathBuf,
@@ -116,6 +119,7 @@ impl OpenHub {
             revision,
             position,
             contact: Contact::new(clock.now()),
+            refused: RefusedLog::default(),
             clock,
             key_file,
             writer,
@@ -272,7 +276,7 @@ impl OpenHub {
             key,
             contact: self.contact.clone(),
             clock: self.clock.clone(),
-            failures: crate::http::FailureLimit::default(),
+            failures: crate::http::FailureLimit::telling(self.refused.clone()),
             nonces: crate::http::ReadNonces::default(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,

@@ -52,7 +52,11 @@ pub fn random_number() -> u64 {
 
 /// A new credential: a random id and 256 random bits.
 pub fn new_credential() -> Result<Credential, NoRandomness> {
-    let id = random_id()?;
+    renewed_credential(random_id()?)
+}
+
+/// Another credential of the same token: its id and 256 new random bits.
+pub fn renewed_credential(id: TokenId) -> Result<Credential, NoRandomness> {
     let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
     Ok(Credential::parse(&format!("silo_{id}_{secret}")).expect("it is made to the form"))
 }

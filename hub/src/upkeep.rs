@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use silo_shared::signing::MAX_CLOCK_OFFSET;
 
+use crate::audit::RefusedLog;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{
-    Actor, ApplyError, ExpireRecord, ForgetSigned, ProveWritable, PurgeOld, Registry, WriteDownUse,
+    Actor, ApplyError, ExpireRecord, ForgetSigned, ProveWritable, PurgeOld, Registry,
+    WriteDownRefused, WriteDownUse,
 };
 use crate::store::{Store, Via};
 use crate::token_cache::TokenCache;
@@ -36,6 +38,8 @@ pub struct Upkeep {
     pub registry: Registry,
     /// Whose uses are written down.
     pub tokens: TokenCache,
+    /// The refused credentials that are to be written down.
+    pub refused: RefusedLog,
     /// The time.
     pub clock: Clock,
     /// When this hub began to hear writes: silence before does not count, nor silence while the
@@ -67,8 +71,31 @@ impl Upkeep {
         }
     }
 
-    /// Writes down when records were named and tokens shown.
+    /// Writes down everything, before the hub ends.
+    pub async fn write_all_down(&self) -> Result<(), ApplyError> {
+        self.write_refused(true).await?;
+        self.write_down().await
+    }
+
+    /// Writes down refused credentials, of whole minutes unless the hub ends.
+    async fn write_refused(&self, unended_too: bool) -> Result<(), ApplyError> {
+        for chunk in self
+            .refused
+            .take(self.clock.now(), unended_too)
+            .chunks(CHUNK)
+        {
+            let written = self.registry.apply(WriteDownRefused(chunk.to_vec())).await;
+            if let Err(error) = written {
+                self.refused.put_back(chunk.to_vec());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down when records were named and tokens shown, and which credentials were refused.
     pub async fn write_down(&self) -> Result<(), ApplyError> {
+        self.write_refused(false).await?;
         let tokens = self.tokens.pending_uses();
         if !tokens.is_empty() {
             let command = WriteDownUse {

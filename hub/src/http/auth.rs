@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use silo_shared::credential::Credential;
+use silo_shared::credential::{Credential, TokenId};
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::Hub;
@@ -21,7 +21,7 @@ use crate::domain::time::Time;
 use crate::domain::token::Token;
 use crate::registry::{Actor, ApplyError, Command, Refusal, Signed};
 use crate::secrets::is_credential_of;
-use crate::store::{Place, Via};
+use crate::store::{KnownToken, Place, Via};
 use crate::token_cache::CachedToken;
 
 /// A caller with a valid token.
@@ -30,6 +30,7 @@ pub(crate) struct Caller {
     cached: Arc<CachedToken>,
     ip: IpAddr,
     signature: Option<Verified>,
+    by_former: bool,
 }
 
 const NO_SILO: ApiError = ApiError::NotFound("there is no such silo");
@@ -49,6 +50,18 @@ impl Caller {
     /// request, since whoever relays the connection could so have his own address set.
     pub(super) fn stated_ip(&self) -> Option<IpAddr> {
         self.signature.is_none().then_some(self.ip)
+    }
+
+    /// The token itself with its present secret, or an admin: else whoever has found an old secret could lock
+    /// its owner out.
+    pub(super) fn require_rotate(&self, id: TokenId) -> Result<(), ApiError> {
+        match self.token().id == id {
+            true if self.by_former => Err(ApiError::Forbidden(
+                "this secret has been rotated already: only the new one may rotate the token",
+            )),
+            true => Ok(()),
+            false => self.require_admin(),
+        }
     }
 
     /// Runs a command; one that came signed at most once, and not after a newer one to the same place.
@@ -131,6 +144,7 @@ impl FromRequestParts<Arc<Hub>> for Caller {
                 cached: Arc::clone(&signature.token),
                 ip,
                 signature: Some(signature.clone()),
+                by_former: signature.by_former,
             });
         }
         let headers = &parts.headers;
@@ -144,12 +158,17 @@ impl FromRequestParts<Arc<Hub>> for Caller {
         let now = hub.clock.now();
         let known = match credential(headers, authorization.as_bytes()) {
             None => None,
-            Some(credential) => hub.tokens.get(credential.id()).await?.filter(|cached| {
-                is_credential_of(&credential, &cached.known.credential_hash)
-                    && cached.known.token.is_valid_at(now)
-            }),
+            Some(credential) => hub
+                .tokens
+                .get(credential.id())
+                .await?
+                .filter(|cached| cached.known.token.is_valid_at(now))
+                .and_then(|cached| {
+                    let by_former = shown_secret(&credential, &cached.known, now)?;
+                    Some((cached, by_former))
+                }),
         };
-        let Some(cached) = known else {
+        let Some((cached, by_former)) = known else {
             let detail = "this is no credential of this hub, or it is revoked or expired; it is sent as Bearer, or as the password of Basic";
             let refusal = ApiError::Unauthorized { detail, browser };
             return Err(wrong_credential(hub, ip, now, refusal));
@@ -161,8 +180,18 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             cached,
             ip,
             signature: None,
+            by_former,
         })
     }
+}
+
+/// Whether a credential shows the token's former secret, or its present one; `None`: neither.
+fn shown_secret(credential: &Credential, known: &KnownToken, now: Time) -> Option<bool> {
+    if is_credential_of(credential, &known.credential_hash) {
+        return Some(false);
+    }
+    let former = known.former_at(now)?;
+    is_credential_of(credential, &former.credential_hash).then_some(true)
 }
 
 /// Counts a wrong credential; after too many of them the answer is another one.

@@ -14,6 +14,7 @@ use crate::domain::change::{
 };
 use crate::domain::time::Time;
 use crate::domain::token::{SpecError, TokenSpec};
+use crate::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP};
 
 /// How many wrong places are named at most.
 const MAX_ERRORS: usize = 100;
@@ -228,6 +229,22 @@ fn patch<T>(
                 None
             }
         },
+    }
+}
+
+/// The body of `POST /tokens/{id}/rotate`: for how many seconds the old secret counts.
+pub(super) fn overlap(body: &[u8]) -> Result<u32, ApiError> {
+    let object = json_object(body)?;
+    match object.get("overlap") {
+        None => Ok(DEFAULT_OVERLAP),
+        Some(value) => value
+            .as_u64()
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .filter(|seconds| *seconds <= MAX_OVERLAP)
+            .ok_or_else(|| {
+                let detail = format!("must be a whole number of seconds, at most {MAX_OVERLAP}");
+                ApiError::invalid("/overlap", detail)
+            }),
     }
 }
 

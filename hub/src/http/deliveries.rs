@@ -19,7 +19,7 @@ use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{Refusal, RetryDelivery};
 use crate::store::Place;
-use crate::store::{DeliveryCursor, DeliveryRow, DeliveryState, KnownSink, NEVER, NameRow};
+use crate::store::{DeliveryRow, DeliveryState, IdCursor, KnownSink, NEVER, NameRow};
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -58,12 +58,7 @@ pub(super) async fn list(
     let limit = query.limit(100)?;
     let state = query.parse::<DeliveryState>("state")?;
     let sink = query.parse::<SinkName>("sink")?;
-    let before = match query.get("cursor") {
-        None => DeliveryCursor(i64::MAX),
-        Some(text) => DeliveryCursor::decode(text).ok_or_else(|| {
-            ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
-        })?,
-    };
+    let before = query.id_cursor()?;
     // One row more than asked for tells whether there is a next page.
     let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut rows = hub
@@ -75,7 +70,7 @@ pub(super) async fn list(
     let link = rows.last().filter(|_| more).map(|last| {
         let state = state.map_or(String::new(), |state| format!("state={}&", state.as_str()));
         let sink = sink.map_or(String::new(), |sink| format!("sink={sink}&"));
-        let cursor = DeliveryCursor(last.id).encode();
+        let cursor = IdCursor(last.id).encode();
         format!("</deliveries?{state}{sink}limit={limit}&cursor={cursor}>; rel=\"next\"")
     });
     let sinks = known_sinks(&hub).await?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
+use crate::audit::RefusedLog;
 use crate::domain::time::Time;
 
 /// Wrong credentials a minute that are answered 401; further ones get 429.
@@ -17,6 +18,7 @@ const ADDRESSES: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct FailureLimit {
     windows: Mutex<HashMap<IpAddr, Window>>,
+    log: RefusedLog,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,14 @@ struct Window {
 }
 
 impl FailureLimit {
+    /// Tells `log` of each failure.
+    pub fn telling(log: RefusedLog) -> Self {
+        Self {
+            windows: Mutex::default(),
+            log,
+        }
+    }
+
     /// Whether an address has had all the failures of its minute: where people choose the secret, nothing
     /// more is looked at then.
     pub fn is_over(&self, ip: IpAddr, now: Time) -> bool {
@@ -43,6 +53,7 @@ impl FailureLimit {
 
     /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
     pub fn count(&self, ip: IpAddr, now: Time) -> Result<(), u64> {
+        self.log.note(network(ip), now);
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back ends a window as well.
         let is_over = |window: &Window| {

@@ -1,6 +1,7 @@
 //! The REST interface: the router with its layers, and what handlers share. One file a resource. What
 //! foreign protocols need of it too, such as who calls and from where, is `pub(crate)`.
 
+mod audit;
 pub(crate) mod auth;
 mod bodies;
 pub(crate) mod client_ip;
@@ -105,6 +106,8 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
         .route("/silos/{id}/history", get(history::list))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{token}", delete(tokens::revoke))
+        .route("/tokens/{token}/rotate", post(tokens::rotate))
+        .route("/audit", get(audit::list))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
         .merge(foreign.routes);

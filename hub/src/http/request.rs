@@ -16,6 +16,7 @@ use silo_shared::silo::{Family, Hostname, SiloId};
 use super::Hub;
 use super::error::ApiError;
 use crate::domain::precondition::{Precondition, TagList};
+use crate::store::IdCursor;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -163,6 +164,16 @@ impl Query {
                 let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 limit.ok_or_else(|| ApiError::invalid("/limit", "a whole number from 1 to 1000"))
             }
+        }
+    }
+
+    /// `cursor` of lists that count down ids; without it, the beginning.
+    pub(super) fn id_cursor(&self) -> Result<IdCursor, ApiError> {
+        match self.get("cursor") {
+            None => Ok(IdCursor(i64::MAX)),
+            Some(text) => IdCursor::decode(text).ok_or_else(|| {
+                ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
+            }),
         }
     }
 

@@ -17,8 +17,8 @@ use super::request::{JsonBody, TokenPath};
 use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::domain::token::Token;
-use crate::new_token::NewToken;
-use crate::registry::{Refusal, RevokeToken};
+use crate::new_token::{NewSecret, NewToken};
+use crate::registry::{Audited, Refusal, RevokeToken};
 use crate::store::Place;
 
 #[derive(Debug, Serialize)]
@@ -34,6 +34,9 @@ struct Document<'a> {
     last_used_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
+    /// Until when the secret from before a rotation counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_secret_ends_at: Option<Time>,
 }
 
 fn document<'a>(token: &'a Token, secret: Option<&'a str>) -> Document<'a> {
@@ -47,8 +50,11 @@ fn document<'a>(token: &'a Token, secret: Option<&'a str>) -> Document<'a> {
         expires_at: token.spec.expires_at,
         last_used_at: token.last_used_at,
         secret,
+        old_secret_ends_at: None,
     }
 }
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// `GET /tokens`: every token that was not revoked, without secrets.
 pub(super) async fn list(
@@ -77,14 +83,14 @@ pub(super) async fn create(
         tracing::error!("{error}");
         ApiError::Internal
     })?;
-    let command = new.command;
+    let command = Audited {
+        actor: caller.actor(),
+        command: new.command,
+    };
     caller.apply(&hub, Place::Elsewhere, command).await?;
     let location = header_value(&format!("/tokens/{}", new.token.id))?;
     let document = document(&new.token, Some(new.credential.expose()));
-    let headers = [
-        (LOCATION, location),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
+    let headers = [(LOCATION, location), (CACHE_CONTROL, NO_STORE)];
     Ok((StatusCode::CREATED, headers, Json(document)).into_response())
 }
 
@@ -95,7 +101,49 @@ pub(super) async fn revoke(
     TokenPath(id): TokenPath,
 ) -> Result<StatusCode, ApiError> {
     caller.require_admin()?;
-    let command = RevokeToken(id.ok_or(Refusal::NoToken)?);
+    let command = Audited {
+        actor: caller.actor(),
+        command: RevokeToken(id.ok_or(Refusal::NoToken)?),
+    };
     caller.apply(&hub, Place::Elsewhere, command).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /tokens/{id}/rotate`: answers the new credential, this once; the old one ends after `overlap` seconds.
+pub(super) async fn rotate(
+    caller: Caller,
+    State(hub): State<Arc<Hub>>,
+    TokenPath(id): TokenPath,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let id = match id {
+        Some(id) => id,
+        None => {
+            caller.require_admin()?;
+            return Err(Refusal::NoToken.into());
+        }
+    };
+    caller.require_rotate(id)?;
+    let overlap = bodies::overlap(&body)?;
+    let new = NewSecret::make(id, overlap, &hub.key, hub.clock.now()).map_err(|error| {
+        tracing::error!("{error}");
+        ApiError::Internal
+    })?;
+    let ends_at = new.command.former_ends;
+    let command = Audited {
+        actor: caller.actor(),
+        command: new.command,
+    };
+    caller.apply(&hub, Place::Elsewhere, command).await?;
+    let known = hub.store.token(id).await?.ok_or(Refusal::NoToken)?;
+    let document = Document {
+        old_secret_ends_at: Some(ends_at),
+        ..document(&known.token, Some(new.credential.expose()))
+    };
+    Ok((
+        StatusCode::CREATED,
+        [(CACHE_CONTROL, NO_STORE)],
+        Json(document),
+    )
+        .into_response())
 }

@@ -7,6 +7,7 @@
 //! command never takes its batch down; but a transaction that can't even begin is no command's fault,
 //! and then all that wait are answered at once.
 
+mod audit;
 mod change;
 mod dynahost;
 mod hearing;
@@ -39,6 +40,7 @@ use crate::store::{Effects, Store, StoreError, Via, WriteTransaction};
 use crate::token_cache::TokenCache;
 use crate::view::View;
 
+pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use hearing::Hearing;
 pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
@@ -60,7 +62,7 @@ pub use sinks::{
 pub use telling::{BeginTelling, EndTelling, NoteQuiet};
 pub use tokens::{
     AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ProveWritable, ResetKey, RevokeToken,
-    WriteDownUse,
+    RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 

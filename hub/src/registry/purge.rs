@@ -2,12 +2,12 @@
 
 use super::{ApplyError, Command};
 use crate::domain::time::Time;
-use crate::store::WriteTransaction;
+use crate::store::{REFUSED_KEPT, WriteTransaction};
 
 /// How many rows one transaction removes of each kind, so that writers wait for moments only.
 const BATCH: i64 = 500;
 
-/// Removes some of the history, tombstones and ended deliveries that are older than `before`.
+/// Removes some of the history, tombstones, ended deliveries and audit that are older than `before`.
 #[derive(Debug)]
 pub struct PurgeOld {
     /// What is older goes.
@@ -18,10 +18,15 @@ impl Command for PurgeOld {
     /// How many rows went; none: there are no more.
     type Outcome = u64;
 
-    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<u64, ApplyError> {
         let history = transaction.purge_history(self.before, BATCH).await?;
         let tombstones = transaction.purge_tombstones(self.before, BATCH).await?;
         let deliveries = transaction.purge_deliveries(self.before, BATCH).await?;
-        Ok(history + tombstones + deliveries)
+        let audit = transaction.purge_audit(self.before, BATCH).await?;
+        let refused = transaction.purge_refused(REFUSED_KEPT, BATCH).await?;
+        // A day later than they end, so that the clocks of several hubs may differ.
+        let ended = now.plus_seconds(-86_400);
+        let secrets = transaction.purge_former_secrets(ended).await?;
+        Ok(history + tombstones + deliveries + audit + refused + secrets)
     }
 }

@@ -6,7 +6,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use super::{ApplyError, Command, Refusal};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
-use crate::store::{SealedKey, WriteTransaction};
+use crate::store::{AuditEvent, AuditRow, SealedKey, WriteTransaction};
 
 /// The fact under which the fingerprint of the hub's key is stored.
 pub const KEY_FINGERPRINT: &str = "key_fingerprint";
@@ -31,6 +31,21 @@ pub struct CreateFirstToken(pub CreateToken);
 /// Revokes a token.
 #[derive(Debug)]
 pub struct RevokeToken(pub TokenId);
+
+/// Gives a token a new secret.
+#[derive(Debug)]
+pub struct RotateToken {
+    /// The token.
+    pub id: TokenId,
+    /// What its new credential hashes to.
+    pub credential_hash: CredentialHash,
+    /// Its new sealed signing key.
+    pub signing_key: SealedKey,
+    /// The fingerprint of the hub's key that sealed it.
+    pub sealed_by: String,
+    /// Until when the old secret counts.
+    pub former_ends: Time,
+}
 
 /// Ties a database that knows no key to this hub's key.
 #[derive(Debug)]
@@ -63,18 +78,43 @@ impl Command for CreateToken {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
-        // The key may have been reset beside this running hub; nobody could open what it seals.
-        if transaction
-            .fact(KEY_FINGERPRINT)
-            .await?
-            .is_some_and(|known| known != self.sealed_by)
-        {
-            return Err(Refusal::OtherKey.into());
-        }
+        check_sealed_by(transaction, &self.sealed_by).await?;
         transaction
             .insert_token(&self.token, self.credential_hash, &self.signing_key)
             .await?;
         Ok(())
+    }
+}
+
+/// The key may have been reset beside this running hub; nobody could open what it seals.
+async fn check_sealed_by(
+    transaction: &mut WriteTransaction,
+    sealed_by: &str,
+) -> Result<(), ApplyError> {
+    let known = transaction.fact(KEY_FINGERPRINT).await?;
+    match known.is_some_and(|known| known != sealed_by) {
+        true => Err(Refusal::OtherKey.into()),
+        false => Ok(()),
+    }
+}
+
+impl Command for RotateToken {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        check_sealed_by(transaction, &self.sealed_by).await?;
+        let rotated = transaction
+            .rotate_token(
+                self.id,
+                self.credential_hash,
+                &self.signing_key,
+                self.former_ends,
+            )
+            .await?;
+        match rotated {
+            true => Ok(()),
+            false => Err(Refusal::NoToken.into()),
+        }
     }
 }
 
@@ -87,6 +127,8 @@ impl Command for CreateFirstToken {
             return Ok(false);
         }
         self.0.run(transaction, now).await?;
+        let row = AuditRow::of_token(AuditEvent::Created, self.0.token.id, now);
+        transaction.add_audit(&row).await?;
         Ok(true)
     }
 }

@@ -17,6 +17,8 @@ use crate::domain::time::Time;
 pub enum Via {
     /// The REST interface.
     Rest,
+    /// The command line.
+    Cli,
     /// A client that speaks dyndns2.
     Dyndns2,
     /// A call with an update key.
@@ -32,9 +34,11 @@ pub enum Via {
 }
 
 impl Via {
-    pub(super) fn as_str(self) -> &'static str {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Rest => "rest",
+            Self::Cli => "cli",
             Self::Dyndns2 => "dyndns2",
             Self::Sftdyn => "sftdyn",
             Self::Dynahost => "dynahost",

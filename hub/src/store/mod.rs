@@ -4,6 +4,7 @@
 //! [`WriteTransaction`] at a time, which locks the revision counter before it reads anything, hands
 //! out revisions, and gathers what must be told to the rest of the hub once it is durable.
 
+mod audit;
 mod backup;
 mod dialect;
 mod dynahost;
@@ -36,19 +37,20 @@ use thiserror::Error;
 
 use crate::domain::time::Time;
 
+pub use audit::{AuditEvent, AuditRow, REFUSED_KEPT};
 use dialect::{Dialect, is_full};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use outbox::{
-    Activity, DeliveryCount, DeliveryCursor, DeliveryRow, DeliveryState, DueName, Happening,
-    Interest, KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent,
-    QuietRecord, SinkTrouble,
+    Activity, DeliveryCount, DeliveryRow, DeliveryState, DueName, Happening, IdCursor, Interest,
+    KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord,
+    SinkTrouble,
 };
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredUpdateKey};
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
-pub use tokens::{KnownToken, SealedKey};
+pub use tokens::{FormerSecret, KnownToken, SealedKey};
 pub use transaction::{Effects, WriteTransaction};
 pub use update_keys::KeyHash;
 pub use watch::CommitWatch;

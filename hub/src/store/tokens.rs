@@ -21,6 +21,26 @@ pub struct KnownToken {
     pub credential_hash: CredentialHash,
     /// Its sealed signing key.
     pub signing_key: SealedKey,
+    /// The secret that it had before.
+    pub former: Option<FormerSecret>,
+}
+
+/// A token's secret from before its rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerSecret {
+    /// What the whole credential hashes to.
+    pub credential_hash: CredentialHash,
+    /// The sealed signing key.
+    pub signing_key: SealedKey,
+    /// From when on it does not count any more.
+    pub ends_at: Time,
+}
+
+impl KnownToken {
+    /// The former secret, while it counts.
+    pub fn former_at(&self, now: Time) -> Option<&FormerSecret> {
+        self.former.as_ref().filter(|former| former.ends_at > now)
+    }
 }
 
 const SELECT: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
@@ -55,6 +75,16 @@ pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
         credential_hash: CredentialHash::parse(row.try_get(9)?)
             .ok_or(StoreError::Corrupt("credential hash"))?,
         signing_key: SealedKey(row.try_get(10)?),
+        former: None,
+    })
+}
+
+fn former_secret(row: &AnyRow) -> Result<FormerSecret, StoreError> {
+    Ok(FormerSecret {
+        credential_hash: CredentialHash::parse(row.try_get(0)?)
+            .ok_or(StoreError::Corrupt("credential hash"))?,
+        signing_key: SealedKey(row.try_get(1)?),
+        ends_at: time(row, 2)?,
     })
 }
 
@@ -67,7 +97,19 @@ impl Store {
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await?;
-        row.as_ref().map(known_token).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let former = self
+            .dialect
+            .query(
+                "SELECT credential_hash, signing_key, ends_at FROM former_secrets WHERE token = ?",
+            )
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(Some(KnownToken {
+            former: former.as_ref().map(former_secret).transpose()?,
+            ..known_token(&row)?
+        }))
     }
 
     /// Whether a token was ever made.
@@ -149,6 +191,62 @@ impl WriteTransaction {
         Ok(true)
     }
 
+    /// Gives a token a new secret; the one that it had counts until `former_ends`, the one before that no
+    /// more. False when there is none that counts.
+    pub async fn rotate_token(
+        &mut self,
+        id: TokenId,
+        credential_hash: CredentialHash,
+        signing_key: &SealedKey,
+        former_ends: Time,
+    ) -> Result<bool, StoreError> {
+        let present = self
+            .dialect
+            .query("SELECT credential_hash, signing_key FROM tokens WHERE id = ? AND revoked_at IS NULL")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let Some(present) = present else {
+            return Ok(false);
+        };
+        let statements = [
+            self.dialect
+                .query("DELETE FROM former_secrets WHERE token = ?")
+                .bind(id.as_str()),
+            self.dialect
+                .query(
+                    "INSERT INTO former_secrets (token, credential_hash, signing_key, ends_at) \
+                     VALUES (?, ?, ?, ?)",
+                )
+                .bind(id.as_str())
+                .bind(present.try_get::<String, _>(0)?)
+                .bind(present.try_get::<String, _>(1)?)
+                .bind(former_ends.as_millis()),
+            self.dialect
+                .query("UPDATE tokens SET credential_hash = ?, signing_key = ? WHERE id = ?")
+                .bind(credential_hash.to_string())
+                .bind(signing_key.0.as_str())
+                .bind(id.as_str()),
+        ];
+        for statement in statements {
+            statement.execute(&mut *self.inner).await?;
+        }
+        self.note_tokens_changed().await?;
+        Ok(true)
+    }
+
+    /// Removes the former secrets that ended before a time; answers how many.
+    pub async fn purge_former_secrets(&mut self, before: Time) -> Result<u64, StoreError> {
+        let gone = self
+            .dialect
+            .query("DELETE FROM former_secrets WHERE ends_at < ?")
+            .bind(before.as_millis())
+            .execute(&mut *self.inner)
+            .await?;
+        self.must_commit |= gone.rows_affected() > 0;
+        Ok(gone.rows_affected())
+    }
+
     /// Writes down when a token was last used.
     pub async fn set_last_used(&mut self, id: TokenId, used: Time) -> Result<(), StoreError> {
         self.must_commit = true;
@@ -165,6 +263,10 @@ impl WriteTransaction {
     pub async fn forget_signing_keys(&mut self) -> Result<(), StoreError> {
         self.dialect
             .query("UPDATE tokens SET signing_key = ''")
+            .execute(&mut *self.inner)
+            .await?;
+        self.dialect
+            .query("UPDATE former_secrets SET signing_key = ''")
             .execute(&mut *self.inner)
             .await?;
         self.note_tokens_changed().await

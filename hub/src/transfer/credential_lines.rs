@@ -118,6 +118,8 @@ impl TokenLine {
             },
             credential_hash,
             signing_key: SealedKey(self.signing_key),
+            // A secret that is about to end does not travel.
+            former: None,
         })
     }
 }

@@ -12,11 +12,12 @@ use crate::common::{START_MS, TestHub, dnsrecords, revision};
 const DB: &str = "/silos/office/records/db";
 
 /// The hub's own work on expiry, as of a start at this many seconds.
-fn upkeep(open: &Arc<OpenHub>, since_seconds: i64) -> Upkeep {
+pub(crate) fn upkeep(open: &Arc<OpenHub>, since_seconds: i64) -> Upkeep {
     Upkeep {
         store: open.store.clone(),
         registry: open.registry.clone(),
         tokens: open.tokens.clone(),
+        refused: open.refused.clone(),
         clock: open.clock.clone(),
         since: Time::from_millis(START_MS).plus_seconds(since_seconds),
         retention_days: 30,

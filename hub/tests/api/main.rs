@@ -4,6 +4,7 @@
 //! `SILO_TEST_ON` says on which database: `sqlite` unless it is set, or `postgres` or `mariadb`, by
 //! `scripts/with-databases --fast env SILO_TEST_ON=postgres cargo test -p silo-hub --test api`.
 
+mod audit;
 mod away;
 mod bodies;
 mod common;
@@ -25,6 +26,7 @@ mod refused_input;
 mod revert;
 mod rights;
 mod rights_of_protocols;
+mod rotation;
 mod several_hubs;
 mod sftdyn_clients;
 mod signing;

@@ -22,6 +22,8 @@ pub use nonces::ReadNonces;
 pub(super) struct Verified {
     /// The token whose key signed it.
     pub(super) token: Arc<CachedToken>,
+    /// Whether it was the key of the token's former secret.
+    pub(super) by_former: bool,
     /// What the registry must know of a write; `None`: it only reads.
     pub(super) write: Option<Arc<OnceWrite>>,
 }

@@ -18,6 +18,7 @@ use crate::http::auth::{require_recent, wrong_credential};
 use crate::http::error::{ApiError, SignatureProblem};
 use crate::http::request::read_content;
 use crate::registry::SignedWrite;
+use crate::store::{KnownToken, SealedKey};
 use crate::token_cache::CachedToken;
 
 /// Who signed a request; from here on its answer is signed too.
@@ -25,6 +26,7 @@ pub(super) struct Signer {
     pub(super) head: RequestHead,
     pub(super) key: SigningKey,
     token: Arc<CachedToken>,
+    by_former: bool,
     signature: RequestSignature,
 }
 
@@ -56,19 +58,30 @@ pub(super) async fn signer(
         Err(_) => None,
     };
     let cached = cached.filter(|cached| cached.known.token.is_valid_at(now));
+    let open =
+        |sealed: &SealedKey, known: &KnownToken| hub.key.open_signing_key(sealed, known.token.id);
     let key = cached.as_ref().and_then(|cached| {
         let known = &cached.known;
-        hub.key.open_signing_key(&known.signing_key, known.token.id)
+        open(&known.signing_key, known)
     });
     let (Some(token), Some(key)) = (cached, key) else {
         let detail = "keyid names no token of this hub, or one that is revoked or expired, or whose signing key was forgotten with the hub's key";
         return Err(wrong_signature(hub, ip, now, detail.to_owned()));
     };
-    signature.verify(&head, &key).map_err(refuse)?;
+    let mut verified = signature.verify(&head, &key).map(|()| (key, false));
+    if verified.is_err()
+        && let Some(former) = token.known.former_at(now)
+        && let Some(key) = open(&former.signing_key, &token.known)
+        && signature.verify(&head, &key).is_ok()
+    {
+        verified = Ok((key, true));
+    }
+    let (key, by_former) = verified.map_err(refuse)?;
     Ok(Signer {
         head,
         key,
         token,
+        by_former,
         signature,
     })
 }
@@ -126,6 +139,7 @@ pub(super) async fn admit(
     let Signer {
         head,
         token,
+        by_former,
         signature,
         ..
     } = signer;
@@ -156,6 +170,7 @@ pub(super) async fn admit(
     hub.tokens.note_use(token, now);
     let verified = Verified {
         token: Arc::clone(token),
+        by_former: *by_former,
         write: write.map(OnceWrite::new).map(Arc::new),
     };
     Ok((content, verified))

@@ -11,7 +11,7 @@ mod unseen;
 pub use deliveries::{Happening, OwedEvent, PendingEvent};
 pub use ledger::{LedgerRow, Ours};
 pub use names::{DueName, Later};
-pub use overview::{DeliveryCount, DeliveryCursor, DeliveryRow, DeliveryState, NameRow};
+pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow};
 pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
 pub use unseen::QuietRecord;
 

@@ -121,15 +121,15 @@ pub struct DeliveryCount {
 
 /// A place in the list, from which older deliveries follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeliveryCursor(pub i64);
+pub struct IdCursor(pub i64);
 
-impl DeliveryCursor {
+impl IdCursor {
     /// As an opaque text.
     pub fn encode(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.to_string())
     }
 
-    /// From the text that [`DeliveryCursor::encode`] gave.
+    /// From the text that [`IdCursor::encode`] gave.
     pub fn decode(text: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         text.parse().ok().map(Self)
@@ -145,7 +145,7 @@ impl Store {
         &self,
         state: Option<DeliveryState>,
         sink: Option<&SinkName>,
-        before: DeliveryCursor,
+        before: IdCursor,
         limit: i64,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
         let by_state = state.map_or("", |_| " AND state = ?");

@@ -226,6 +226,7 @@ async fn silence_is_told_once_and_so_is_its_end() {
         store: open.store.clone(),
         registry: open.registry.clone(),
         tokens: open.tokens.clone(),
+        refused: open.refused.clone(),
         clock: open.clock.clone(),
         since: open.clock.now(),
         retention_days: 400,

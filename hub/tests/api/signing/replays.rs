@@ -167,6 +167,7 @@ async fn what_could_be_shown_again_is_remembered_and_no_longer() {
         store: open.store.clone(),
         registry: open.registry.clone(),
         tokens: open.tokens.clone(),
+        refused: open.refused.clone(),
         clock: open.clock.clone(),
         since: Time::from_millis(START_MS),
         retention_days: 30,

@@ -1,0 +1,87 @@
+//! Commands whose success is written into the audit, in the same transaction.
+
+use silo_shared::credential::TokenId;
+
+use super::{Actor, ApplyError, Command, CreateToken, RevokeToken, RotateToken};
+use crate::audit::RefusedCount;
+use crate::domain::time::Time;
+use crate::store::{AuditEvent, AuditRow, WriteTransaction};
+
+/// A command on a token that the audit tells of.
+pub trait OnToken: Command {
+    /// What it does, to which token.
+    fn deed(&self) -> (AuditEvent, TokenId);
+}
+
+impl OnToken for CreateToken {
+    fn deed(&self) -> (AuditEvent, TokenId) {
+        (AuditEvent::Created, self.token.id)
+    }
+}
+
+impl OnToken for RevokeToken {
+    fn deed(&self) -> (AuditEvent, TokenId) {
+        (AuditEvent::Revoked, self.0)
+    }
+}
+
+impl OnToken for RotateToken {
+    fn deed(&self) -> (AuditEvent, TokenId) {
+        (AuditEvent::Rotated, self.id)
+    }
+}
+
+/// A command on a token, and who asks for it.
+#[derive(Debug)]
+pub struct Audited<C> {
+    /// Who.
+    pub actor: Actor,
+    /// The command.
+    pub command: C,
+}
+
+/// Writes down refused credentials.
+#[derive(Debug)]
+pub struct WriteDownRefused(pub Vec<RefusedCount>);
+
+impl<C: OnToken> Command for Audited<C> {
+    type Outcome = C::Outcome;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<C::Outcome, ApplyError> {
+        let outcome = self.command.run(transaction, now).await?;
+        let (event, token) = self.command.deed();
+        let row = AuditRow {
+            by: self.actor.token.map(|token| token.to_string()),
+            via: Some(self.actor.via.as_str().to_owned()),
+            client_ip: self.actor.client_ip,
+            ..AuditRow::of_token(event, token, now)
+        };
+        transaction.add_audit(&row).await?;
+        Ok(outcome)
+    }
+}
+
+impl Command for WriteDownRefused {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        for count in &self.0 {
+            let row = AuditRow {
+                id: 0,
+                at: count.minute,
+                event: AuditEvent::Refused.as_str().to_owned(),
+                token: None,
+                by: None,
+                via: None,
+                client_ip: count.ip,
+                times: count.times,
+            };
+            transaction.add_audit(&row).await?;
+        }
+        Ok(())
+    }
+}
