@@ -33,7 +33,9 @@ impl TrustedProxies {
     }
 
     /// The address of the client behind `peer`. The hops are walked from the nearest one back for as
-    /// long as each was named by a trusted proxy; what a client wrote itself is never reached.
+    /// long as each was named by a trusted proxy; what a client wrote itself is never reached. A proxy
+    /// writes one of the two headers and most pass the other on as the client wrote it: where they
+    /// contradict each other nobody can tell which is the proxy's, and neither counts.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !headers.contains_key("x-forwarded-for") && !headers.contains_key("forwarded") {
             return peer;
@@ -47,8 +49,20 @@ impl TrustedProxies {
             }
             return peer;
         }
+        let mut clients = [forwarded_for(headers), forwarded(headers)]
+            .into_iter()
+            .flatten()
+            .map(|hops| self.walk(peer, hops));
+        let client = clients.next().unwrap_or(peer);
+        match clients.next() {
+            Some(other) if other != client => peer,
+            _ => client,
+        }
+    }
+
+    fn walk(&self, peer: IpAddr, hops: Vec<Option<IpAddr>>) -> IpAddr {
         let mut client = peer;
-        for hop in hops(headers).into_iter().rev() {
+        for hop in hops.into_iter().rev() {
             let Some(ip) = hop else { break };
             client = ip;
             if !self.trusts(ip) {
@@ -59,20 +73,25 @@ impl TrustedProxies {
     }
 }
 
-/// The hops that the headers name, the farthest first; `None` where a hop is no address.
-/// `Forwarded` (RFC 7239) counts before `X-Forwarded-For`.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let values = |name| {
+/// The parts of a header, between commas; `None` when it is not there.
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> Option<Vec<&'a str>> {
+    headers.contains_key(name).then(|| {
         headers
             .get_all(name)
             .into_iter()
             .flat_map(|value| value.to_str().unwrap_or("unreadable").split(','))
-            .collect::<Vec<&str>>()
-    };
-    let forwarded = values("forwarded");
-    if forwarded.is_empty() {
-        return values("x-forwarded-for").into_iter().map(node).collect();
-    }
+            .collect()
+    })
+}
+
+/// The hops of `X-Forwarded-For`, the farthest first; `None` where a hop is no address.
+fn forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
+    let values = values(headers, "x-forwarded-for")?;
+    Some(values.into_iter().map(node).collect())
+}
+
+/// The hops of `Forwarded` (RFC 7239), likewise.
+fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let hop = |element: &str| {
         element
             .split(';')
@@ -80,7 +99,7 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
             .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
             .and_then(|(_, value)| node(value.trim().trim_matches('"')))
     };
-    forwarded.into_iter().map(hop).collect()
+    Some(values(headers, "forwarded")?.into_iter().map(hop).collect())
 }
 
 /// An address, with or without port, an IPv6 one perhaps in brackets.
@@ -182,5 +201,26 @@ mod tests {
             assert_eq!(found.to_string(), client, "{peer} {header}: {value}");
         }
         assert!(trusted.warned.load(Ordering::Relaxed));
+        for (forwarded, forwarded_for, client) in [
+            (
+                "for=198.51.100.1",
+                "203.0.113.9, 198.51.100.1",
+                "198.51.100.1",
+            ),
+            ("for=203.0.113.9", "198.51.100.1", "10.0.0.1"),
+            ("for=203.0.113.9, for=10.0.0.2", "198.51.100.1", "10.0.0.1"),
+            ("for=198.51.100.1", "", "10.0.0.1"),
+            ("proto=https", "198.51.100.1", "10.0.0.1"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("forwarded", forwarded.parse().unwrap());
+            headers.insert("x-forwarded-for", forwarded_for.parse().unwrap());
+            let found = trusted.client("10.0.0.1".parse().unwrap(), &headers);
+            assert_eq!(
+                found.to_string(),
+                client,
+                "{forwarded} against {forwarded_for}"
+            );
+        }
     }
 }
