@@ -197,6 +197,50 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
 }
 
 #[test]
+fn over_http_2_too_pages_of_other_sites_may_not_write() {
+    let site = Site::new(&["127.0.0.1"]);
+    let bearer = format!("Authorization: Bearer {}", site.hub.admin_token());
+    let url = format!("{}/silos/office/records/db", site.hub.url());
+    let put = |origin: &str| {
+        let origin = format!("Origin: {origin}");
+        let cert = site.path("cert.pem");
+        let output = run(
+            "curl",
+            &[
+                &[
+                    "-sS",
+                    "--http2",
+                    "--cacert",
+                    cert.to_str().unwrap(),
+                    "-X",
+                    "PUT",
+                ][..],
+                &["-H", &bearer, "-H", &origin, "-d", "{\"ip\":\"10.0.0.5\"}"],
+                &[
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code} %{http_version}",
+                    &url,
+                ],
+            ]
+            .concat(),
+        );
+        said(&output)
+    };
+    // Refused before its content was read, the request ends well all the same.
+    for _ in 0..10 {
+        assert_eq!(put("https://evil.example"), "403 2");
+    }
+    assert_eq!(
+        put("https://127.0.0.1"),
+        "403 2",
+        "another port is another origin"
+    );
+    assert_eq!(put(site.hub.url()), "201 2");
+}
+
+#[test]
 fn the_pages_stanzas_work_as_they_stand() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().to_str().unwrap();

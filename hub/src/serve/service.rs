@@ -1,16 +1,23 @@
-//! Tells a connection when a request begins on it and when its answer is handed over.
+//! Tells a connection when a request begins on it and when its answer is handed over, and reads what of a
+//! request's content no handler has read.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
 use tower::Service;
 
 use super::connections::{Connection, Running};
+
+/// How long content may take that nobody reads.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A service whose requests are counted.
 #[derive(Clone, Debug)]
@@ -27,7 +34,10 @@ impl<S> Counted<S> {
 
 impl<S, A, B> Service<Request<A>> for Counted<S>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<Content<A>>, Response = Response<B>>,
+    A: Body + Send + Unpin + 'static,
+    A::Data: Send,
+    A::Error: Send,
 {
     type Response = Response<Answer<B>>;
     type Error = S::Error;
@@ -38,11 +48,88 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
+        let is_http_2 = request.version() == Version::HTTP_2;
+        let request = request.map(|inner| Content {
+            inner: Some(inner),
+            is_http_2,
+        });
         Answering {
             running: Some(self.connection.begin()),
             inner: self.inner.call(request),
         }
     }
+}
+
+/// The content of a request. Over HTTP/2 what nobody has read of it is read all the same: else the stream is
+/// reset behind the answer, and clients take that for an error of the connection (curl: 92). HTTP/1.1 ends
+/// the connection for it.
+#[derive(Debug)]
+pub(super) struct Content<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    inner: Option<B>,
+    is_http_2: bool,
+}
+
+impl<B> Body for Content<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(inner).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.inner = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl<B> Drop for Content<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    fn drop(&mut self) {
+        if self.is_http_2
+            && !self.is_end_stream()
+            && let Some(inner) = self.inner.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(drain(inner));
+        }
+    }
+}
+
+async fn drain<B: Body + Unpin>(mut body: B) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever is slower than that gets his stream reset.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
 }
 
 pin_project! {
