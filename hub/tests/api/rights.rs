@@ -427,6 +427,7 @@ async fn writes_of_other_sites_pages_are_refused() {
                 .json(&json!({"ip": "10.0.0.5"})),
         ]
     };
+    let own = hub.admin.split('_').nth(1).expect("a credential has an id");
     let harmful = || -> Vec<Call> {
         vec![
             hub.put(OFFICE).json(&dnsrecords(&[])),
@@ -436,6 +437,16 @@ async fn writes_of_other_sites_pages_are_refused() {
             hub.delete("/silos/office/records/db"),
             hub.post("/tokens")
                 .json(&json!({"name": "x", "role": "admin"})),
+            hub.post(&format!("/tokens/{own}/rotate")).json(&json!({})),
+            hub.delete(&format!("/tokens/{own}")),
+            hub.post("/deliveries/1/retry"),
+            // Forms need no leave of the browser (CORS): they are what other sites can send.
+            hub.put(OFFICE)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body("{\"dnsrecords\":[]}"),
+            hub.get("/nic/update?hostname=db&myip=10.0.0.6"),
+            hub.post("/nic/update?hostname=db&myip=10.0.0.6"),
+            hub.get("/v3/update?hostname=db&myip=10.0.0.6"),
         ]
     };
     let elsewhere = "http://evil.example".to_owned();

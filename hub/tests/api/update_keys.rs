@@ -92,10 +92,18 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
     assert_eq!(get(&hub, "/u/", "192.0.2.7").await, words(200, "192.0.2.7"));
     assert_eq!(call(&hub, "POST", target, "192.0.2.8").await.0, 405);
     assert_eq!(call(&hub, "HEAD", target, "192.0.2.8").await.0, 405);
-    let cross = hub
-        .open_call(Method::GET, target)
-        .header("sec-fetch-site", "cross-site");
-    assert_eq!(cross.await.status, 403);
+    // Neither an image nor a link on another site's page sets a record.
+    for (header, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+    ] {
+        let cross = hub.open_call(Method::GET, target).header(header, value);
+        let answer = cross.seen_from("192.0.2.9").await;
+        assert_eq!(answer.status, 403, "{header}: {value}");
+        assert_eq!(answer.json()["type"], "/problems/forbidden");
+    }
+    assert_eq!(hub.history("office").await, history);
 }
 
 #[tokio::test]
