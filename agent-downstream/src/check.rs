@@ -17,9 +17,10 @@ use crate::state::StateDir;
 /// Says each, and answers whether all is well.
 pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
-    let (_, client) = connect(settings, output)?;
+    let (connection, client) = connect(settings, output)?;
     let mut said = Checklist::new(output);
     said.configuration(settings.config_file.as_deref());
+    said.authentication(&connection);
 
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
     let results = pull(&client, unknown).await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 use silo_shared::config::{ConfigError, parse_yaml, read_text};
-use silo_shared::connection::{Connection, ConnectionSettings, TokenFileMode};
+use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
@@ -24,6 +24,7 @@ struct FileSettings {
     token: Option<Secret>,
     token_file: Option<PathBuf>,
     token_file_mode: Option<TokenFileMode>,
+    auth: Option<AuthMode>,
     ca_file: Option<PathBuf>,
     pin_sha256: Option<Pins>,
     silo: Option<SiloId>,
@@ -46,6 +47,7 @@ impl FileSettings {
             token: self.token.take(),
             token_file: self.token_file.take(),
             token_file_mode: self.token_file_mode.take(),
+            auth: self.auth.take(),
             ca_file: self.ca_file.take(),
             pins: self.pin_sha256.take(),
         }
@@ -113,6 +115,7 @@ impl Settings {
             token: None,
             token_file: flags.token_file.clone(),
             token_file_mode: flags.token_file_mode.map(Into::into),
+            auth: flags.auth,
             ca_file: flags.ca_file.clone(),
             pins: flags.pin_sha256.clone(),
         };

@@ -61,7 +61,7 @@ fn the_example_is_a_configuration_and_shows_the_defaults() {
 #[test]
 fn a_whole_file_is_read() {
     let settings = merge(
-        "hub: http://h\ntoken_file: t\ntoken_file_mode: any\nca_file: c\nsilos: [a, B]\nhostnames: ['x*']\nhosts_file: /h\nstate_dir: /s\nin_place: true\nquiet: true\nlog_format: json\n\
+        "hub: http://h\ntoken_file: t\ntoken_file_mode: any\nauth: signed\nca_file: c\nsilos: [a, B]\nhostnames: ['x*']\nhosts_file: /h\nstate_dir: /s\nin_place: true\nquiet: true\nlog_format: json\n\
          policy:\n  names: ['*.corp']\n  networks: [10.0.0.0/8, 10.0.0.5, fd00::5]\n  conflicts: refuse\n  max_removed: {percent: 20}\n",
         &[],
     )
@@ -73,6 +73,7 @@ fn a_whole_file_is_read() {
     assert!(settings.in_place && settings.quiet);
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(hub(&settings).token_file_mode, Some(TokenFileMode::Any));
+    assert_eq!(hub(&settings).auth, Some(AuthMode::Signed));
     assert_eq!(settings.policy.conflicts, Conflicts::Refuse);
     let networks = settings.policy.networks.unwrap();
     let networks: Vec<String> = networks.iter().map(|net| net.0.to_string()).collect();

@@ -248,7 +248,9 @@ pub(crate) fn explain(
         ClientError::Status { status, .. } => {
             let silo = &settings.silo;
             let hint = match status {
-                401 => " (the token is unknown, mistyped, expired or revoked)".to_owned(),
+                401 if !settings.connection.signs() => {
+                    " (the token is unknown, mistyped, expired or revoked)".to_owned()
+                }
                 403 => format!(" ({})", lacks_right(silo, hostname)),
                 404 => format!(
                     " (the token may not read silo {silo}, or this is not the hub's own URL)"

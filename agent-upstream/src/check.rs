@@ -15,6 +15,7 @@ use crate::settings::Settings;
 pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -> bool {
     let mut said = Checklist::new(output);
     said.configuration(settings.file.as_deref());
+    said.authentication(&settings.connection);
     let client = match hub_client(settings) {
         Ok(client) => client,
         Err(error) => {

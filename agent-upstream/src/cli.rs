@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use silo_shared::connection::TokenFileMode;
+use silo_shared::connection::{AuthMode, TokenFileMode};
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::silo::{Hostname, SiloId};
@@ -88,6 +88,17 @@ pub(crate) struct Flags {
         hide_env_values = true
     )]
     pub(crate) token_file_mode: Option<FileMode>,
+
+    /// How the credential is shown: `auto` signs over plain HTTP to another machine [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        hide_possible_values = true,
+        env = "SILO_UPSTREAM_AUTH",
+        hide_env_values = true
+    )]
+    pub(crate) auth: Option<AuthMode>,
 
     /// The silo that holds this machine's names
     #[arg(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use silo_shared::config::{ConfigError, parse_yaml, read_text};
-use silo_shared::connection::{Connection, ConnectionSettings, TokenFileMode};
+use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
@@ -50,6 +50,7 @@ struct File {
     token: Option<Secret>,
     token_file: Option<PathBuf>,
     token_file_mode: Option<TokenFileMode>,
+    auth: Option<AuthMode>,
     ca_file: Option<PathBuf>,
     pin_sha256: Option<Pins>,
     silo: Option<SiloId>,
@@ -99,6 +100,7 @@ impl Settings {
             token: None,
             token_file: flags.token_file.clone(),
             token_file_mode: flags.token_file_mode.map(Into::into),
+            auth: flags.auth,
             ca_file: flags.ca_file.clone(),
             pins: flags.pin_sha256.clone(),
         };
@@ -112,6 +114,7 @@ impl Settings {
                     token: file.token.clone(),
                     token_file: file.token_file.clone(),
                     token_file_mode: file.token_file_mode,
+                    auth: file.auth,
                     ca_file: file.ca_file.clone(),
                     pins: file.pin_sha256.clone(),
                 };

@@ -178,6 +178,7 @@ fn the_example_is_a_configuration_with_every_key() {
         "token",
         "token_file",
         "token_file_mode",
+        "auth",
         "ca_file",
         "pin_sha256",
         "silo",

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use crate::connection::Connection;
 use crate::output::Output;
 
 /// The lines so far.
@@ -44,6 +45,11 @@ impl<'a> Checklist<'a> {
             Some(file) => self.ok("configuration", file.display()),
             None => self.ok("configuration", "flags and environment alone"),
         }
+    }
+
+    /// How the credential is shown to the hub.
+    pub fn authentication(&self, connection: &Connection) {
+        self.ok("authentication", connection.explain_authentication());
     }
 
     /// What the hub's answers, by their HTTP statuses, say of the token; without any, nothing is known.

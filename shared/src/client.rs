@@ -1,8 +1,10 @@
 //! The HTTP client with which both agents call a hub.
 //!
 //! A transport failure, an answer with an error status and an answer that is none of the hub's are
-//! told apart ([`ClientError`]). Every call has a deadline, no redirect is followed, and no answer is
+//! told apart ([`ClientError`]). A client that signs believes no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
 //! read beyond a limit.
+
+mod signer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,7 +18,9 @@ use url::Url;
 use crate::api::{CallerAddress, PROBLEM_JSON, Problem, RecordDocument, SiloDocument};
 use crate::connection::{Authentication, Connection};
 use crate::hub_tls::judge_by;
+use crate::signing::MAX_CLOCK_OFFSET;
 use crate::silo::{Addresses, Hostname, SiloId};
+use signer::{Distrust, Signer};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +57,34 @@ pub enum ClientError {
         hub: String,
         /// What is wrong with it.
         cause: String,
+    },
+    /// This client signs, and the answer is not signed.
+    #[error("{hub}: the hub, or something between, answered {status} unsigned{hint}")]
+    Unsigned {
+        /// Scheme, host and port.
+        hub: String,
+        /// The HTTP status, on nobody's word.
+        status: u16,
+        /// What it may come from.
+        hint: &'static str,
+    },
+    /// This client signs, and the answer's signature does not fit.
+    #[error(
+        "{hub}: the answer is not the hub's own: {cause}; something between changes or forges answers"
+    )]
+    Forged {
+        /// Scheme, host and port.
+        hub: String,
+        /// What is wrong with the signature.
+        cause: String,
+    },
+    /// The hub refused a signature for its time.
+    #[error("{hub}: this machine's clock is {} s {} the hub's, and a signature may be off by {MAX_CLOCK_OFFSET} s: set the clock", .behind_seconds.unsigned_abs(), if *.behind_seconds < 0 { "ahead of" } else { "behind" })]
+    Clock {
+        /// Scheme, host and port.
+        hub: String,
+        /// By how much this machine's clock is behind, in seconds; negative: ahead.
+        behind_seconds: i64,
     },
     /// The answer is larger than [`MAX_ANSWER_BYTES`].
     #[error("{hub}: the answer is larger than {MAX_ANSWER_BYTES} bytes")]
@@ -101,6 +133,7 @@ pub struct HubClient {
     http: reqwest::Client,
     hub: Url,
     authentication: Authentication,
+    signer: Option<Signer>,
 }
 
 impl HubClient {
@@ -140,6 +173,10 @@ impl HubClient {
             http,
             hub: connection.hub.clone(),
             authentication: connection.authentication.clone(),
+            signer: match &connection.authentication {
+                Authentication::Signed(credential) => Some(Signer::new(credential)),
+                Authentication::Bearer(_) | Authentication::Basic { .. } => None,
+            },
         })
     }
 
@@ -253,28 +290,49 @@ impl HubClient {
             Authentication::Basic { username, password } => {
                 request.basic_auth(username, Some(password.expose()))
             }
+            Authentication::Signed(_) => request,
         }
     }
 
-    /// Sends a request; an answer of 2xx or 304 is read, any other becomes [`ClientError::Status`].
+    /// Sends a request; an answer of 2xx or 304 is read, any other becomes [`ClientError::Status`]. A
+    /// client that signs looks at nothing of an answer before its signature.
     async fn send(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
-        let response = request
-            .send()
+        let setup = |error: reqwest::Error| ClientError::Setup(chain(&error));
+        let mut request = request.build().map_err(setup)?;
+        let signer = self.signer.as_ref();
+        let sent = signer.map(|signer| signer.sign(&mut request));
+        let sent = sent.transpose().map_err(ClientError::Setup)?;
+        let response = self
+            .http
+            .execute(request)
             .await
             .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let header = |name| -> Option<String> {
-            Some(response.headers().get(name)?.to_str().ok()?.to_owned())
-        };
+        let headers = response.headers().clone();
+        let header =
+            |name| -> Option<String> { Some(headers.get(name)?.to_str().ok()?.to_owned()) };
         let tag = header(ETAG);
         let is_problem = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(PROBLEM_JSON));
         let body = self.read(response).await?;
+        let mut behind_seconds = None;
+        if let (Some(signer), Some(sent)) = (signer, &sent) {
+            let verified = signer.verify(sent, status.as_u16(), &headers, &body);
+            behind_seconds = Some(verified.map_err(|why| self.distrust(status, why))?);
+        }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(Answer { status, tag, body });
         }
         let problem = is_problem
             .then(|| serde_json::from_slice::<Problem>(&body).ok())
             .flatten();
+        if let (Some(problem), Some(behind_seconds)) = (&problem, behind_seconds)
+            && problem.kind == "/problems/clock"
+        {
+            return Err(ClientError::Clock {
+                hub: self.hub().to_owned(),
+                behind_seconds,
+            });
+        }
         let detail = match problem {
             Some(problem) => one_line(&problem.detail),
             None if status.is_redirection() => {
@@ -322,6 +380,26 @@ impl HubClient {
         ClientError::NotAHub {
             hub: self.hub().to_owned(),
             cause: cause.into(),
+        }
+    }
+
+    fn distrust(&self, status: StatusCode, why: Distrust) -> ClientError {
+        let hub = self.hub().to_owned();
+        match why {
+            Distrust::Unsigned => ClientError::Unsigned {
+                hub,
+                status: status.as_u16(),
+                hint: match status.as_u16() {
+                    401 => ": token unknown, revoked or mistyped?",
+                    429 => ": too many failures from this address, wait a minute?",
+                    500.. => ": a proxy that can't reach the hub?",
+                    _ => ": is this the hub's own URL, or does something forge its answers?",
+                },
+            },
+            Distrust::Wrong(error) => ClientError::Forged {
+                hub,
+                cause: error.to_string(),
+            },
         }
     }
 

@@ -30,10 +30,36 @@ pub struct ConnectionSettings {
     pub token_file: Option<PathBuf>,
     /// `any`: a container mounts the token file readable for others, which is then accepted.
     pub token_file_mode: Option<TokenFileMode>,
+    /// How to show the credential.
+    pub auth: Option<AuthMode>,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// The hub's key: with it alone, nothing else of the certificate counts.
     pub pins: Option<Pins>,
+}
+
+/// How an agent shows the credential, as settings say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Signed over plain HTTP to another machine, Bearer over TLS or to this one
+    #[default]
+    Auto,
+    /// The credential itself, in each request
+    Bearer,
+    /// Requests are signed, and answers must be
+    Signed,
+}
+
+impl AuthMode {
+    /// Whether requests to this hub are signed.
+    pub(crate) fn signs(self, hub: &Url) -> bool {
+        match self {
+            Self::Auto => is_open(hub),
+            Self::Bearer => false,
+            Self::Signed => true,
+        }
+    }
 }
 
 /// Whether a token file that others can read is accepted.
@@ -59,6 +85,8 @@ pub enum Authentication {
         /// The credential.
         password: Secret,
     },
+    /// HTTP Message Signatures: the credential never travels.
+    Signed(Credential),
 }
 
 /// A hub that can be called.
@@ -89,6 +117,7 @@ impl ConnectionSettings {
             token,
             token_file,
             token_file_mode: stronger.token_file_mode.or(self.token_file_mode),
+            auth: stronger.auth.or(self.auth),
             ca_file: stronger.ca_file.or(self.ca_file),
             pins: stronger.pins.or(self.pins),
         }
@@ -132,9 +161,13 @@ impl ConnectionSettings {
         })?;
         let hub = parse_hub_url(hub)?;
         refuse_pins_over_http(&hub, self.pins.as_ref())?;
+        let authentication = match self.auth.unwrap_or_default().signs(&hub) {
+            true => Authentication::Signed(credential),
+            false => Authentication::Bearer(Secret::new(credential.expose())),
+        };
         Ok(Connection {
             hub,
-            authentication: Authentication::Bearer(Secret::new(credential.expose())),
+            authentication,
             ca_file: self.ca_file.clone(),
             pins: self.pins.clone(),
         })
@@ -227,25 +260,44 @@ impl Connection {
     /// Warns when the credential travels in the open. Not in a quiet run: cron mails its every line, each
     /// time.
     pub fn warn_of_open_credential(&self, output: &Output) {
-        if self.shows_credential() && !output.is_quiet() {
+        if !self.signs() && is_open(&self.hub) && !output.is_quiet() {
             let hub = self.hub.as_str().trim_end_matches('/');
             tracing::warn!(
                 hub,
-                "the token travels unencrypted to {hub}: use https:// outside a network that you trust"
+                "the token travels unencrypted to {hub}: use `auth: signed`, or https://"
             );
         }
     }
 
-    /// Whether the credential travels in the open: plain HTTP to another machine.
-    fn shows_credential(&self) -> bool {
-        let loopback = match self.hub.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
-            None => false,
-        };
-        self.hub.scheme() == "http" && !loopback
+    /// Whether requests are signed.
+    pub fn signs(&self) -> bool {
+        matches!(self.authentication, Authentication::Signed(_))
     }
+
+    /// How the credential is shown, in a few words.
+    pub fn explain_authentication(&self) -> &'static str {
+        match &self.authentication {
+            Authentication::Signed(_) => {
+                "requests are signed and answers must be: the credential never travels"
+            }
+            _ if is_open(&self.hub) => "the credential travels unencrypted in each request",
+            _ if self.hub.scheme() == "https" => {
+                "the credential travels in each request, encrypted"
+            }
+            _ => "the credential travels in each request, within this machine",
+        }
+    }
+}
+
+/// Whether what is sent to a hub can be read on the way: plain HTTP to another machine.
+fn is_open(hub: &Url) -> bool {
+    let loopback = match hub.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
+        None => false,
+    };
+    hub.scheme() == "http" && !loopback
 }
 
 #[cfg(test)]
@@ -267,7 +319,7 @@ mod tests {
     fn a_token_file_is_read_and_must_be_private() {
         let file = private_file(&format!("{}\n", token()));
         let settings = ConnectionSettings {
-            hub: Some("http://hub:8053".to_owned()),
+            hub: Some("https://hub".to_owned()),
             token_file: Some(file.path().to_owned()),
             ..Default::default()
         };
@@ -384,22 +436,36 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_to_another_machine_shows_the_credential() {
-        for (hub, shows) in [
+    fn auto_signs_over_plain_http_to_another_machine() {
+        let file = private_file(&token());
+        for (hub, open) in [
             ("http://hub.lan:8053", true),
             ("http://10.0.0.1", true),
+            ("http://0.0.0.0:8053", true),
             ("https://hub.lan", false),
             ("http://localhost:8053", false),
             ("http://127.0.0.1:8053", false),
             ("http://[::1]:8053", false),
+            ("http://[::ffff:127.0.0.1]", false),
         ] {
-            let connection = Connection {
-                hub: parse_hub_url(hub).unwrap(),
-                authentication: Authentication::Bearer(Secret::new("x")),
-                ca_file: None,
-                pins: None,
-            };
-            assert_eq!(connection.shows_credential(), shows, "{hub}");
+            for (auth, signs) in [
+                (None, open),
+                (Some(AuthMode::Auto), open),
+                (Some(AuthMode::Bearer), false),
+                (Some(AuthMode::Signed), true),
+            ] {
+                let settings = ConnectionSettings {
+                    hub: Some(hub.to_owned()),
+                    token_file: Some(file.path().to_owned()),
+                    auth,
+                    ..Default::default()
+                };
+                let connection = settings.resolve(None).unwrap();
+                assert_eq!(connection.signs(), signs, "{hub} {auth:?}");
+                let words = connection.explain_authentication();
+                assert_eq!(words.contains("signed"), signs, "{words}");
+                assert_eq!(words.contains("unencrypted"), open && !signs, "{words}");
+            }
         }
     }
 }

@@ -11,10 +11,10 @@ use url::Url;
 
 use crate::config::{ConfigError, deserialize_text, parse_yaml};
 use crate::connection::{
-    Authentication, Connection, ConnectionSettings, TokenFileMode, check_private, parse_hub_url,
-    refuse_pins_over_http,
+    AuthMode, Authentication, Connection, ConnectionSettings, TokenFileMode, check_private,
+    parse_hub_url, refuse_pins_over_http,
 };
-use crate::credential::Secret;
+use crate::credential::{Credential, Secret};
 use crate::silo::{Hostname, SiloId};
 
 /// What a pyDDNS file says.
@@ -121,12 +121,23 @@ impl PyddnsConfig {
             None => self.endpoint.clone(),
         };
         refuse_pins_over_http(&hub, stronger.pins.as_ref())?;
+        let basic = || Authentication::Basic {
+            username: self.username.clone(),
+            password: self.password.clone(),
+        };
+        let auth = stronger.auth.unwrap_or_default();
+        let authentication = match Credential::parse(self.password.expose()) {
+            Ok(credential) if auth.signs(&hub) => Authentication::Signed(credential),
+            Err(error) if auth == AuthMode::Signed => {
+                return Err(ConfigError::Setting(format!(
+                    "auth: signed: password: {error}"
+                )));
+            }
+            _ => basic(),
+        };
         Ok(Connection {
             hub,
-            authentication: Authentication::Basic {
-                username: self.username.clone(),
-                password: self.password.clone(),
-            },
+            authentication,
             ca_file: stronger.ca_file.clone(),
             pins: stronger.pins.clone(),
         })
@@ -288,10 +299,43 @@ getIpFrom: Socket";
         };
         let connection = config.connection(file.path(), &with_token).unwrap();
         assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
+        // Over plain HTTP to another machine it is signed with, unless told otherwise.
+        let credential = Credential::parse(&token).unwrap();
         assert_eq!(
             connection.authentication,
-            Authentication::Bearer(Secret::new(token))
+            Authentication::Signed(credential.clone())
         );
+        let bearer = ConnectionSettings {
+            auth: Some(AuthMode::Bearer),
+            ..with_token
+        };
+        let connection = config.connection(file.path(), &bearer).unwrap();
+        assert_eq!(
+            connection.authentication,
+            Authentication::Bearer(Secret::new(&*token))
+        );
+
+        // So is a password that is a credential; one that is none can't be.
+        let file_with_token = parse_text(&FILE.replace("correct horse", &token));
+        let config_with_token = file_with_token.unwrap().unwrap();
+        let signed = |auth| ConnectionSettings {
+            auth,
+            ..ConnectionSettings::default()
+        };
+        let connection = config_with_token.connection(file.path(), &signed(None));
+        assert_eq!(
+            connection.unwrap().authentication,
+            Authentication::Signed(credential)
+        );
+        let error = config
+            .connection(file.path(), &signed(Some(AuthMode::Signed)))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("auth: signed: password: not a credential"),
+            "{error}"
+        );
+        assert!(!error.contains("correct horse"), "{error}");
     }
 
     #[cfg(unix)]

@@ -221,7 +221,9 @@ fn a_hub_that_is_down_ends_the_run_with_1() {
         .unwrap()
         .port();
     let url = format!("http://127.0.0.1:{port}");
-    let ran = run(agent().args(sandbox.flags_for(&url)));
+    let ran = run(agent()
+        .args(sandbox.flags_for(&url))
+        .args(["--auth", "bearer"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
     assert!(
         ran.stderr
@@ -412,7 +414,9 @@ fn a_token_in_the_open_is_warned_of_but_not_at_every_quiet_run() {
     let sandbox = Sandbox::new("");
     // Reaches this machine, and yet is no loopback address by its looks.
     let url = format!("http://0.0.0.0:{}", hub.port);
-    let ran = run(agent().args(sandbox.flags_for(&url)));
+    let ran = run(agent()
+        .args(sandbox.flags_for(&url))
+        .args(["--auth", "bearer"]));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.stderr.contains("the token travels unencrypted"),
@@ -420,7 +424,10 @@ fn a_token_in_the_open_is_warned_of_but_not_at_every_quiet_run() {
     );
     assert!(!ran.stderr.contains("xxxx"), "{ran:?}");
     assert_eq!(
-        run(agent().args(sandbox.flags_for(&url)).arg("--quiet")).stderr,
+        run(agent()
+            .args(sandbox.flags_for(&url))
+            .args(["--auth", "bearer", "--quiet"]))
+        .stderr,
         ""
     );
     assert_eq!(sandbox.must_run(&hub, &[]).stderr, "");

@@ -247,7 +247,7 @@ fn a_token_over_plain_http_to_another_machine_is_warned_of() {
             .run()
             .stderr
     };
-    let warned = run("http://192.0.2.1:8053", "");
+    let warned = run("http://192.0.2.1:8053", "auth: bearer\n");
     assert!(
         warned.contains("WARN") && warned.contains("the token travels unencrypted"),
         "{warned}"
@@ -255,7 +255,9 @@ fn a_token_over_plain_http_to_another_machine_is_warned_of() {
     for quiet in [
         run("https://192.0.2.1", ""),
         run("http://localhost:8053", ""),
-        run("http://192.0.2.1:8053", "quiet: true\n"),
+        run("http://192.0.2.1:8053", "auth: bearer\nquiet: true\n"),
+        // Signed, it does not travel.
+        run("http://192.0.2.1:8053", ""),
     ] {
         assert!(!quiet.contains("WARN"), "{quiet}");
     }
