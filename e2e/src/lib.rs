@@ -8,6 +8,7 @@ pub mod postgres;
 pub mod provider;
 pub mod relay;
 pub mod smtp;
+pub mod thief;
 pub mod webhook_receiver;
 
 use std::fs::File;
