@@ -159,7 +159,7 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             Box::new(move |_| forged("401 Unauthorized", problem)),
         ),
         (
-            "answered 502 unsigned: a proxy that can't reach the hub?",
+            "answered 502 unsigned: a proxy that can't reach the hub, or a hub without its database?",
             Box::new(|_| forged("502 Bad Gateway", "")),
         ),
         (

@@ -392,7 +392,7 @@ impl HubClient {
                 hint: match status.as_u16() {
                     401 => ": token unknown, revoked or mistyped?",
                     429 => ": too many failures from this address, wait a minute?",
-                    500.. => ": a proxy that can't reach the hub?",
+                    500.. => ": a proxy that can't reach the hub, or a hub without its database?",
                     _ => ": is this the hub's own URL, or does something forge its answers?",
                 },
             },

@@ -121,6 +121,10 @@ where
                 None => response,
                 // Refused before there was a command: a replay must fail all the same.
                 Some(write) => {
+                    debug_assert!(
+                        !response.status().is_success(),
+                        "a handler wrote past Caller::apply, so that a replay would write again"
+                    );
                     let nothing = Signed {
                         write,
                         place: Place::Elsewhere,

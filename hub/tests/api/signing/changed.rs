@@ -369,6 +369,43 @@ async fn a_message_for_another_hub_is_refused() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_no_text_are_refused() {
+    let (hub, admin) = office().await;
+    for field in [
+        "signature",
+        "signature-input",
+        "content-type",
+        "if-match",
+        "host",
+        "x-extra",
+    ] {
+        let shot = admin.sign(&hub, admin.draft(Method::GET, "/silos"));
+        let mut request = b"GET /silos HTTP/1.1\r\nconnection: close\r\n".to_vec();
+        for (name, value) in [
+            ("host", shot.head.authority.as_str()),
+            ("signature", shot.header("signature")),
+            ("signature-input", shot.header("signature-input")),
+        ] {
+            if name != field {
+                request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            }
+        }
+        request.extend_from_slice(field.as_bytes());
+        request.extend_from_slice(b": \xff\xfe\r\n\r\n");
+        let answer = hub.raw(request).await;
+        // What is not signed may hold anything.
+        let status = if field == "x-extra" { "200" } else { "401" };
+        let status_line = format!("HTTP/1.1 {status}");
+        let is_refused = answer.starts_with(&status_line);
+        // Hosts of no text at all are refused further down already.
+        assert!(
+            is_refused || (field == "host" && answer.starts_with("HTTP/1.1 400")),
+            "{field}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_is_off_is_told_by_how_much() {
     let (hub, admin) = office().await;
     for (created, said) in [
