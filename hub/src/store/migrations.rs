@@ -59,7 +59,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "signed_writes",
         include_str!("../../../migrations/0015_signed_writes.sql"),
     ),
-    ("audit", include_str!("../../../migrations/0017_audit.sql")),
+    ("audit", include_str!("../../../migrations/0016_audit.sql")),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

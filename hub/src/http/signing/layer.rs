@@ -25,7 +25,7 @@ use crate::store::Place;
 /// The routes where credentials mean nothing.
 const OPEN: [&str; 5] = ["/ping", "/healthz", "/readyz", "/openapi.json", "/"];
 /// The beginnings of routes that speak foreign protocols, which know no signatures.
-const FOREIGN: [&str; 3] = ["/nic/", "/v3/", "/u/"];
+const FOREIGN: [&str; 5] = ["/nic/", "/v3/", "/u/", "/update", "/log"];
 
 /// Verifies signed requests and signs their answers.
 #[derive(Clone)]
