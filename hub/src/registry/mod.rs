@@ -68,6 +68,9 @@ pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 
 /// The most commands that share one transaction.
 const BATCH: usize = 256;
+/// How often the runtime looks at its sockets before a batch begins: what has come in meanwhile joins it
+/// and shares its sync. It takes microseconds when nothing has.
+const GATHERING: usize = 10;
 /// The most commands that wait; further callers wait to be let in.
 const QUEUE: usize = 1024;
 
@@ -316,6 +319,14 @@ impl Writer {
     async fn work(self, mut entries: mpsc::Receiver<Entry>) {
         let mut waiting = Vec::with_capacity(BATCH);
         while entries.recv_many(&mut waiting, BATCH).await > 0 {
+            for _ in 0..GATHERING {
+                tokio::task::yield_now().await;
+            }
+            while waiting.len() < BATCH
+                && let Ok(entry) = entries.try_recv()
+            {
+                waiting.push(entry);
+            }
             let mut jobs = Vec::with_capacity(waiting.len());
             for entry in waiting.drain(..) {
                 match entry {
