@@ -5,15 +5,23 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use silo_hub::registry::OpenDynahost;
+use silo_hub::secrets::random_id;
+use silo_shared::silo::{Hostname, SiloId};
 
 use crate::common::{Call, START_MS, TestHub, dnsrecords};
-use crate::update_keys::{add, start};
+use crate::dynahost::{STATUSES, compat};
+use crate::update_keys::add;
 
 /// What is written, by every row.
 const SILO: &str = "office";
 const HOSTNAME: &str = "db";
 /// The update key that may.
 const KEY: &str = "an-update-key-of-office-db";
+
+/// The dynahost secid that may, and one that may set another hostname.
+const SECID: &str = "a-secid-of-office-db";
+const OTHER_SECID: &str = "a-secid-of-office-nas-1";
 
 /// The columns: what is shown.
 const SHOWN: [&str; 11] = [
@@ -154,7 +162,56 @@ fn rows() -> Vec<Row> {
             expected: ["200 OK +office"; SHOWN.len()],
             by_token: false,
         },
+        Row {
+            name: "a credential as dynahost secid",
+            request: |hub, credential, _| {
+                let secid = credential.unwrap_or_default();
+                bearer(dynahost(hub, Method::GET, HOSTNAME, secid), credential)
+            },
+            expected: by_secid("400 secid:", "403 this"),
+            by_token: true,
+        },
+        Row {
+            name: "dynahost secid of another hostname, with a credential beside it",
+            request: |hub, credential, _| {
+                let call = dynahost(hub, Method::GET, HOSTNAME, OTHER_SECID);
+                bearer(call, credential)
+            },
+            expected: ["403 this"; SHOWN.len()],
+            by_token: false,
+        },
+        Row {
+            name: "dynahost secid, for a hostname that the protocol may not touch",
+            request: |hub, credential, _| {
+                bearer(dynahost(hub, Method::GET, "web", SECID), credential)
+            },
+            expected: ["403 host:"; SHOWN.len()],
+            by_token: false,
+        },
+        Row {
+            name: "dynahost secid by GET, with a credential beside it",
+            request: |hub, credential, _| {
+                bearer(dynahost(hub, Method::GET, HOSTNAME, SECID), credential)
+            },
+            expected: ["200 OK +office"; SHOWN.len()],
+            by_token: false,
+        },
+        Row {
+            name: "dynahost secid by POST, with a credential beside it",
+            request: |hub, credential, _| {
+                bearer(dynahost(hub, Method::POST, HOSTNAME, SECID), credential)
+            },
+            expected: ["200 OK +office"; SHOWN.len()],
+            by_token: false,
+        },
     ]
+}
+
+/// One answer where nothing is shown, and one for all else.
+fn by_secid(nothing: &'static str, anything: &'static str) -> [&'static str; SHOWN.len()] {
+    let mut expected = [anything; SHOWN.len()];
+    expected[0] = nothing;
+    expected
 }
 
 fn bearer(call: Call, credential: Option<&str>) -> Call {
@@ -183,6 +240,29 @@ fn dyndns2(hub: &TestHub, method: Method, path: &str, credential: Option<&str>, 
 fn update_key(hub: &TestHub, path: &str) -> Call {
     hub.open_call(Method::GET, path)
         .in_words_of(&[200, 403, 500])
+}
+
+fn dynahost(hub: &TestHub, method: Method, hostname: &str, secid: &str) -> Call {
+    let query = format!("secid={secid}&host={hostname}");
+    let call = match method {
+        Method::GET => hub.open_call(method, &format!("/update?{query}")),
+        _ => hub.open_call(method, "/update").body(query),
+    };
+    call.in_words_of(STATUSES)
+}
+
+/// Binds the hostnames of the rows to their secids.
+async fn bind(hub: &TestHub, open: &silo_hub::open_hub::OpenHub) {
+    for (hostname, secid) in [(HOSTNAME, SECID), ("nas-1", OTHER_SECID)] {
+        let command = OpenDynahost {
+            silo: SiloId::parse(SILO).expect("an id"),
+            hostname: Hostname::parse(hostname).expect("a name"),
+            id: random_id().expect("random bytes"),
+        };
+        open.registry.apply(command).await.expect("it is opened");
+        let first = dynahost(hub, Method::GET, hostname, secid).await;
+        assert_eq!(first.text(), "OK", "{first:?}");
+    }
 }
 
 /// What each column shows.
@@ -219,12 +299,17 @@ async fn silos(hub: &TestHub) -> Vec<Value> {
 
 #[tokio::test]
 async fn no_route_gives_more_right_than_its_token_or_key() {
-    let (hub, open) = start(false).await;
+    let (hub, open) = TestHub::start_in_parts_with(|settings| {
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        settings.compat = compat("{dynahost: {silo: office, hostnames: [db, 'nas-*']}}");
+    })
+    .await;
     for silo in [SILO, "home"] {
         hub.put_silo(silo, &[(HOSTNAME, "192.0.2.1"), ("nas-1", "192.0.2.1")])
             .await;
     }
     add(&open, KEY, HOSTNAME).await.expect("a key");
+    bind(&hub, &open).await;
     let credentials = credentials(&hub).await;
     let mut wrong = Vec::new();
     for (row, number) in rows().iter().zip(1..) {

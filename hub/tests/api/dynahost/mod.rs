@@ -18,7 +18,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use crate::common::{Answer, TestHub};
 
 /// What dynahost's answers may be.
-const STATUSES: &[u16] = &[200, 400, 403, 405, 415, 429, 500, 503];
+pub(crate) const STATUSES: &[u16] = &[200, 400, 403, 405, 415, 429, 500, 503];
 /// Where the callers of these tests come from, unless they say.
 const HERE: &str = "192.0.2.7";
 
@@ -30,7 +30,8 @@ fn speak(settings: &mut HubSettings, sinks: &str) {
     settings.sinks = SinkSettings::read_list(list, Path::new("")).expect("the sinks are good");
 }
 
-fn compat(yaml: &str) -> Compat {
+/// These settings of the foreign protocols.
+pub(crate) fn compat(yaml: &str) -> Compat {
     serde_yaml::from_str(yaml).expect("the settings are good")
 }
 
