@@ -56,9 +56,11 @@ impl Store {
             is_over: false,
         };
         let mut statements = Statements::new(self.dialect);
-        match self.dialect.begin_write() {
-            begin if self.dialect.is_remote() => drop(inner.execute(begin).await?),
-            begin => drop(statements.add(begin)),
+        let begin = self.dialect.begin_write();
+        if self.dialect.is_remote() {
+            inner.execute(begin).await?;
+        } else {
+            statements.add(begin);
         }
         statements.add("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')");
         let mut unwritten = Unwritten::default();
