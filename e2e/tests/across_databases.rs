@@ -17,6 +17,10 @@ use silo_e2e::{Caller, Hub, binary};
 /// More than an export reads at once.
 const MANY: usize = 1100;
 
+/// Who may choose a secid, and whose logins come with it; the provider is nobody.
+const DYNAHOST: &str = "compat: {dynahost: {silo: dyn, hostnames: ['*.dyn']}}\n\
+    sinks: [{name: ovh, kind: dyndns2, url: 'http://127.0.0.1:9/nic/update', logins: dynahost}]\n";
+
 /// A data directory with the first hub's key, and a database.
 struct Station {
     data_dir: PathBuf,
@@ -107,6 +111,13 @@ async fn fill(admin: &Caller) {
     }
 }
 
+/// The status of a call of dynahost's protocol, for a host with a secid and more.
+async fn update(caller: &Caller, host: &str, secid: &str) -> u16 {
+    let path = format!("/update?host={host}&secid={secid}");
+    let sent = caller.request(Method::GET, &path).send().await;
+    sent.unwrap().status().as_u16()
+}
+
 #[tokio::test]
 async fn an_export_goes_round_all_databases_unchanged() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,6 +126,7 @@ async fn an_export_goes_round_all_databases_unchanged() {
         Kind::Postgres => &[Kind::Postgres, Kind::MariaDb, Kind::Sqlite],
         Kind::MariaDb => &[Kind::MariaDb, Kind::Postgres, Kind::Sqlite],
     };
+    std::fs::write(folder.path().join("hub.yaml"), DYNAHOST).unwrap();
     let source = Hub::start(folder.path());
     let admin = Caller::new(&source, &source.admin_token());
     fill(&admin).await;
@@ -134,18 +146,31 @@ async fn an_export_goes_round_all_databases_unchanged() {
             .status
             .success()
     );
+    for (host, more) in [
+        ("b.dyn", "&backend=ovh&login=user-2c9e&pass=%C3%A4-2c9e"),
+        ("a-b.dyn", ""),
+    ] {
+        assert_eq!(
+            update(&admin, host, &format!("secid-2c9e{more}")).await,
+            200
+        );
+    }
+    let opened = source.cli(&["update-key", "add", "--dynahost", "ab.dyn"]);
+    assert!(opened.status.success(), "{opened:?}");
     let key = source.data_dir().join("hub.key");
     let text = String::from_utf8(source.cli(&["silo", "export"]).stdout).unwrap();
     assert!(text.lines().count() > MANY, "{text}");
     assert_eq!(text.matches("\"token\":{").count(), 4);
     assert_eq!(text.matches("\"update_key\":{").count(), 2);
+    assert_eq!(text.matches("\"dynahost\":{").count(), 3);
+    assert!(!text.contains("2c9e"), "an export shows a secret");
     assert_eq!(source.stop(), Some(0));
 
     let mut carried = text.clone();
     for (number, kind) in way.iter().enumerate() {
         let station = Station::new(*kind, &folder.path().join(format!("at-{number}")), &key);
         let said = station.cli(&carried, &["silo", "import", "-"]);
-        assert!(said.starts_with("read 10 silos (10 new, "), "{said}");
+        assert!(said.starts_with("read 11 silos (11 new, "), "{said}");
         carried = station.cli("", &["silo", "export"]);
         for (line, (got, wanted)) in (1..).zip(carried.lines().zip(text.lines())) {
             assert_eq!(got, wanted, "line {line} after {kind:?}");
@@ -154,7 +179,7 @@ async fn an_export_goes_round_all_databases_unchanged() {
         let again = station.cli(&text, &["silo", "import", "-"]);
         assert!(again.contains("(0 new, 0 changed)"), "{again}");
         assert!(
-            again.ends_with("4 tokens (0 new), 2 update keys (0 new)\n"),
+            again.ends_with("4 tokens (0 new), 2 update keys (0 new), 3 dynahost hosts (0 new)\n"),
             "{again}"
         );
         assert_eq!(station.cli("", &["silo", "export"]), text);
@@ -165,6 +190,8 @@ async fn an_export_goes_round_all_databases_unchanged() {
             None => format!("sqlite:{}/hub.db", station.data_dir.display()),
         };
         let serving = folder.path().join(format!("serving-{number}"));
+        std::fs::create_dir_all(&serving).unwrap();
+        std::fs::write(serving.join("hub.yaml"), DYNAHOST).unwrap();
         let hub = Hub::start_on(&database, &key, &serving);
         let caller = Caller::new(&hub, &credential);
         assert_eq!(caller.get(path).await, before);
@@ -174,6 +201,15 @@ async fn an_export_goes_round_all_databases_unchanged() {
         ] {
             let called = caller.request(Method::GET, &format!("/u/{key}"));
             assert_eq!(called.send().await.unwrap().status(), status, "{key}");
+        }
+        for (host, secid, status) in [
+            ("b.dyn", "secid-2c9e", 200),
+            ("b.dyn", "another", 403),
+            ("a-b.dyn", "secid-2c9e", 200),
+            ("ab.dyn", "whose-is-it", 200),
+            ("ab.dyn", "secid-2c9e", 403),
+        ] {
+            assert_eq!(update(&caller, host, secid).await, status, "{host} {secid}");
         }
         let (_, record) = caller.get("/silos/ab/records/x-y").await;
         assert_eq!(record["ips"][0], "127.0.0.1");

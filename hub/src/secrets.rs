@@ -20,7 +20,7 @@ use crate::domain::update_key::RawKey;
 use crate::store::{KeyHash, SealedKey};
 
 pub use provider_login::LoginOwner;
-pub use secid::{hash_secid, is_secid_of};
+pub use secid::{hash_secid, is_secid_of, parse_secid_hash};
 
 /// The system gave no random bytes.
 #[derive(Clone, Copy, Debug, Error)]

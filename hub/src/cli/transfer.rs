@@ -29,7 +29,7 @@ pub(super) enum SiloCommand {
     },
     /// Print everything that is stored as JSON lines
     Export {
-        /// Leave the tokens and update keys out
+        /// Leave out what gives rights: tokens, update keys, and who may set what by dynahost's protocol
         #[arg(long)]
         no_tokens: bool,
     },
@@ -112,7 +112,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
             let file = key_file(&settings, &hub.data_dir);
             if check_key(&file, Some(key)).is_err() {
                 return Err(Failure::Misused(format!(
-                    "the tokens and update keys in this export need another hub.key than {}: put the key of the hub that was exported there before this hub's first start, or leave them out by `silo export --no-tokens`",
+                    "the tokens, update keys and dynahost secids in this export need another hub.key than {}: put the key of the hub that was exported there before this hub's first start, or leave them out by `silo export --no-tokens`",
                     file.display()
                 )));
             }
@@ -125,7 +125,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
         })?;
         let read = imported.read;
         say(format_args!(
-            "read {} silos ({} new, {} changed), {} history rows ({} new), {} tokens ({} new), {} update keys ({} new)",
+            "read {} silos ({} new, {} changed), {} history rows ({} new), {} tokens ({} new), {} update keys ({} new), {} dynahost hosts ({} new)",
             read.silos,
             imported.silos_added,
             imported.silos_changed,
@@ -135,6 +135,8 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
             imported.tokens,
             read.update_keys,
             imported.update_keys,
+            read.dynahosts,
+            imported.dynahosts,
         ))
     })
     .await

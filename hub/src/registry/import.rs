@@ -13,8 +13,8 @@ use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
 use crate::domain::time::Time;
 use crate::store::{
-    KnownToken, StoredRecord, TransferredRow, TransferredSilo, TransferredUpdateKey, Via,
-    WriteTransaction,
+    KnownToken, StoredRecord, TransferredBinding, TransferredRow, TransferredSilo,
+    TransferredUpdateKey, Via, WriteTransaction,
 };
 
 /// The fact that says at which revision an import into an empty database has arrived. As long as
@@ -36,6 +36,8 @@ pub struct ImportPart {
     pub tokens: Vec<KnownToken>,
     /// Update keys.
     pub update_keys: Vec<TransferredUpdateKey>,
+    /// Who may set what by dynahost's protocol.
+    pub dynahosts: Vec<TransferredBinding>,
 }
 
 /// Ends an import: no revision that anybody holds is below the ones that follow.
@@ -63,6 +65,8 @@ pub struct PartWritten {
     pub tokens: u64,
     /// Update keys that were not there.
     pub update_keys: u64,
+    /// Bindings of dynahost's protocol that were not there.
+    pub dynahosts: u64,
 }
 
 impl Command for BeginImport {
@@ -114,6 +118,9 @@ impl Command for ImportPart {
         }
         for key in &self.update_keys {
             written.update_keys += u64::from(transaction.add_missing_update_key(key).await?);
+        }
+        for binding in &self.dynahosts {
+            written.dynahosts += u64::from(transaction.add_missing_dynahost(binding).await?);
         }
         if keeps {
             let arrived = transaction.revision().to_string();

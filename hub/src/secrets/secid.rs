@@ -1,13 +1,16 @@
 //! Argon2 over dynahost's secids, which people choose: trying them out shall cost time and memory. The
 //! whole secid counts, however long.
 
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
 use silo_shared::credential::Secret;
 
 use super::{NoRandomness, random};
 use crate::domain::dynahost::SecidHash;
+
+/// The longest hash that is stored, in bytes.
+const MAX_HASH: usize = 255;
 
 /// Hashes a secid with a salt of its own: some 20 ms and 19 MiB (Argon2id, RFC 9106, with the library's
 /// parameters, which are those of the OWASP Password Storage Cheat Sheet).
@@ -30,6 +33,21 @@ pub fn is_secid_of(secid: &Secret, hash: &SecidHash) -> bool {
         .is_ok()
 }
 
+/// Takes a hash that was made elsewhere, if a look at it costs no more than at one of [`hash_secid`].
+pub fn parse_secid_hash(text: &str) -> Option<SecidHash> {
+    let hash = PasswordHash::new(text).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let is_ours = text.len() <= MAX_HASH
+        && hash.algorithm == Algorithm::Argon2id.ident()
+        && hash.version == Some(Version::V0x13.into())
+        && hash.salt.is_some()
+        && hash.hash.is_some();
+    let is_cheap = params.m_cost() <= Params::DEFAULT_M_COST
+        && params.t_cost() <= Params::DEFAULT_T_COST
+        && params.p_cost() <= Params::DEFAULT_P_COST;
+    (is_ours && is_cheap).then(|| SecidHash(text.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,7 +65,27 @@ mod tests {
             "{}",
             hash.0
         );
-        assert!(hash.0.len() <= 255);
+        assert!(hash.0.len() <= MAX_HASH);
+        assert_eq!(parse_secid_hash(&hash.0), Some(hash.clone()));
+        for (ours, other) in [
+            ("$m=19456,", "$m=19457,"),
+            ("t=2,", "t=3,"),
+            ("p=1$", "p=2$"),
+            ("$argon2id$", "$argon2i$"),
+            ("$v=19$", "$v=16$"),
+            ("$v=19$", "$"),
+            ("$m=", "$n="),
+        ] {
+            let other = hash.0.replacen(ours, other, 1);
+            assert_ne!(other, hash.0);
+            assert_eq!(parse_secid_hash(&other), None, "{other}");
+        }
+        let (without, _) = hash.0.rsplit_once('$').unwrap();
+        assert_eq!(parse_secid_hash(without), None);
+        assert_eq!(
+            parse_secid_hash(&format!("{}{}", hash.0, "A".repeat(200))),
+            None
+        );
         assert!(is_secid_of(&one, &hash));
         assert!(!is_secid_of(&other, &hash));
         assert!(!is_secid_of(&Secret::new(long), &hash));

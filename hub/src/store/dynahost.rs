@@ -5,6 +5,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::snapshot::TransferredBinding;
 use super::{Store, StoreError, WriteTransaction, hostname, optional, silo_id, time};
 use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin, SecidHash};
 use crate::domain::sink::SinkName;
@@ -13,11 +14,11 @@ const ONE: &str = "SELECT id, silo, hostname, secid_hash, confirmed, created_at,
      FROM dynahost WHERE silo = ? AND hostname = ?";
 const WITH_LOGIN: &str = "SELECT hostname FROM dynahost WHERE sink = ? AND silo = ?";
 
-fn binding(row: &AnyRow) -> Result<Binding, StoreError> {
+pub(super) fn binding(row: &AnyRow) -> Result<Binding, StoreError> {
     let sink = optional::<SinkName>(row, 6, "sink name")?;
     let hash: Option<String> = row.try_get(7)?;
     Ok(Binding {
-        id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("update key"))?,
+        id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("dynahost binding"))?,
         silo: silo_id(row, 1)?,
         hostname: hostname(row, 2)?,
         secid: row.try_get::<Option<String>, _>(3)?.map(SecidHash),
@@ -122,6 +123,31 @@ impl WriteTransaction {
             .execute(&mut *self.inner)
             .await?;
         Ok(())
+    }
+
+    /// Adds a binding with what it was, unless there is one of its id or of its hostname; answers whether
+    /// it did.
+    pub async fn add_missing_dynahost(
+        &mut self,
+        new: &TransferredBinding,
+    ) -> Result<bool, StoreError> {
+        let TransferredBinding { binding, login } = new;
+        let known = self
+            .dialect
+            .query("SELECT id FROM dynahost WHERE id = ? OR (silo = ? AND hostname = ?) LIMIT 1")
+            .bind(binding.id.as_str())
+            .bind(binding.silo.as_str())
+            .bind(binding.hostname.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        if known.is_some() {
+            return Ok(false);
+        }
+        self.insert_dynahost(binding).await?;
+        if let Some((known, sealed)) = binding.login.as_ref().zip(login.as_ref()) {
+            self.put_login(binding.id, known, sealed).await?;
+        }
+        Ok(true)
     }
 
     /// Ties a hostname that is open to a secid.

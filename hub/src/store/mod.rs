@@ -48,7 +48,9 @@ pub use outbox::{
 };
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
-pub use snapshot::{Snapshot, TransferredRow, TransferredSilo, TransferredUpdateKey};
+pub use snapshot::{
+    Snapshot, TransferredBinding, TransferredRow, TransferredSilo, TransferredUpdateKey,
+};
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{FormerSecret, KnownToken, SealedKey};
 pub use transaction::{Effects, WriteTransaction};

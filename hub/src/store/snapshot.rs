@@ -5,12 +5,14 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, Row, Transaction};
 
 use super::dialect::Dialect;
+use super::dynahost::binding;
 use super::history::{HistoryRow, history_row};
 use super::silos::{head, record};
 use super::tokens::known_token;
 use super::update_keys::{KeyHash, update_key};
 use super::{KnownToken, SiloHead, Store, StoreError, StoredRecord};
 use super::{optional_time, read_fact, silo_id};
+use crate::domain::dynahost::{Binding, SealedLogin};
 use crate::domain::time::Time;
 use crate::domain::update_key::UpdateKey;
 
@@ -43,6 +45,15 @@ pub struct TransferredUpdateKey {
     pub hash: KeyHash,
     /// When it was revoked.
     pub revoked_at: Option<Time>,
+}
+
+/// Who may set a hostname by dynahost's protocol, with everything that is stored of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferredBinding {
+    /// Who may set what.
+    pub binding: Binding,
+    /// The login that the binding names, sealed.
+    pub login: Option<SealedLogin>,
 }
 
 /// The database as of one moment.
@@ -179,6 +190,31 @@ impl Snapshot {
                     key: update_key(row)?,
                     hash: KeyHash(row.try_get(4)?),
                     revoked_at: optional_time(row, 5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// The bindings of dynahost's protocol whose ids follow `after`.
+    pub async fn dynahosts(
+        &mut self,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<TransferredBinding>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash, \
+                 login FROM dynahost WHERE id > ? ORDER BY id LIMIT ?",
+            )
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(TransferredBinding {
+                    binding: binding(row)?,
+                    login: row.try_get::<Option<String>, _>(8)?.map(SealedLogin),
                 })
             })
             .collect()

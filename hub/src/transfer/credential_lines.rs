@@ -1,4 +1,4 @@
-//! The lines of an export that hold tokens and update keys: hashes and sealed keys, never a credential.
+//! The lines of an export that give rights: hashes, sealed keys and sealed logins, never a credential.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,16 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::line::Wrong;
+use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin};
+use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token, TokenSpec};
 use crate::domain::update_key::UpdateKey;
-use crate::store::{KeyHash, KnownToken, SealedKey, TransferredUpdateKey};
+use crate::secrets::parse_secid_hash;
+use crate::store::{KeyHash, KnownToken, SealedKey, TransferredBinding, TransferredUpdateKey};
+
+/// More than a sealed login has, in bytes: each half is at most a kilobyte.
+const MAX_LOGIN: usize = 4096;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +43,27 @@ pub(super) struct UpdateKeyLine {
     created_at: Time,
     revoked_at: Option<Time>,
     key_hash: String,
+}
+
+// No Debug: what people choose can be found by trying out its hash.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DynahostLine {
+    id: String,
+    silo: SiloId,
+    hostname: Hostname,
+    created_at: Time,
+    confirmed: bool,
+    secid_hash: Option<String>,
+    login: Option<LoginLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginLine {
+    sink: String,
+    sealed: String,
+    hash: String,
 }
 
 impl From<KnownToken> for TokenLine {
@@ -83,6 +110,31 @@ impl From<TransferredUpdateKey> for UpdateKeyLine {
     }
 }
 
+impl From<TransferredBinding> for DynahostLine {
+    fn from(TransferredBinding { binding, login }: TransferredBinding) -> Self {
+        Self {
+            id: binding.id.to_string(),
+            silo: binding.silo,
+            hostname: binding.hostname,
+            created_at: binding.created_at,
+            confirmed: binding.is_confirmed,
+            secid_hash: binding.secid.map(|hash| hash.0),
+            login: binding.login.zip(login).map(|(known, sealed)| LoginLine {
+                sink: known.sink.to_string(),
+                sealed: sealed.0,
+                hash: known.hash,
+            }),
+        }
+    }
+}
+
+/// Whether a text is base64 of at most so many bytes.
+fn is_base64(text: &str, longest: usize) -> bool {
+    STANDARD
+        .decode(text)
+        .is_ok_and(|bytes| bytes.len() <= longest)
+}
+
 impl TokenLine {
     pub(super) fn check(self) -> Result<KnownToken, Wrong> {
         let id = TokenId::parse(&self.id).map_err(|error| error.to_string())?;
@@ -104,8 +156,7 @@ impl TokenLine {
         spec.expires_at = self.expires_at;
         let credential_hash = CredentialHash::parse(&self.credential_hash)
             .ok_or_else(|| format!("{id}: credential_hash has 64 hexadecimal digits"))?;
-        let sealed = STANDARD.decode(&self.signing_key);
-        if !sealed.is_ok_and(|bytes| bytes.len() <= 256) {
+        if !is_base64(&self.signing_key, 256) {
             return Err(format!("{id}: signing_key is base64 of at most 256 bytes"));
         }
         Ok(KnownToken {
@@ -139,5 +190,55 @@ impl UpdateKeyLine {
             hash,
             revoked_at: self.revoked_at,
         })
+    }
+}
+
+impl DynahostLine {
+    pub(super) fn check(self) -> Result<TransferredBinding, Wrong> {
+        let id = TokenId::parse(&self.id).map_err(|error| error.to_string())?;
+        let wrong = |what: &str| format!("{id}: {what}");
+        if self.secid_hash.is_none() && !(self.confirmed && self.login.is_none()) {
+            return Err(wrong(
+                "without a secid_hash it is confirmed and has no login",
+            ));
+        }
+        let secid = self
+            .secid_hash
+            .map(|hash| {
+                parse_secid_hash(&hash)
+                    .ok_or_else(|| wrong("secid_hash is no Argon2id hash of this hub's costs"))
+            })
+            .transpose()?;
+        let login = self
+            .login
+            .map(|login| login.check().map_err(|what| wrong(&what)))
+            .transpose()?;
+        let (known, login) = login.unzip();
+        Ok(TransferredBinding {
+            binding: Binding {
+                id,
+                silo: self.silo,
+                hostname: self.hostname,
+                secid,
+                is_confirmed: self.confirmed,
+                created_at: self.created_at,
+                login: known,
+            },
+            login,
+        })
+    }
+}
+
+impl LoginLine {
+    fn check(self) -> Result<(KnownLogin, SealedLogin), Wrong> {
+        let sink = SinkName::parse(&self.sink).map_err(|error| error.to_string())?;
+        let KeyHash(hash) =
+            KeyHash::parse(&self.hash).ok_or("login.hash has 64 lower-case hexadecimal digits")?;
+        if !is_base64(&self.sealed, MAX_LOGIN) {
+            return Err(format!(
+                "login.sealed is base64 of at most {MAX_LOGIN} bytes"
+            ));
+        }
+        Ok((KnownLogin { sink, hash }, SealedLogin(self.sealed)))
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde::Serialize;
+use silo_shared::credential::TokenId;
 use thiserror::Error;
 
 use super::line::{Counts, FORMAT, Header, Line, VERSION};
@@ -23,8 +24,8 @@ pub enum ExportError {
     Output(#[from] std::io::Error),
 }
 
-/// Writes everything that is stored as of one moment, beside whoever writes. Tokens and
-/// update keys go, if they are wanted, as hashes and sealed keys: nothing in an export is a credential.
+/// Writes everything that is stored as of one moment, beside whoever writes. What gives rights goes, if
+/// `tokens` wants it, as hashes and sealed: nothing in an export is a credential.
 pub async fn export(
     store: &Store,
     tokens: bool,
@@ -41,7 +42,7 @@ pub async fn export(
         version: VERSION,
         key,
     };
-    // Without a key that is known there are no tokens and update keys either.
+    // Without a key that is known there is nothing that gives rights either.
     let tokens = header.key.is_some();
     write(output, &header)?;
     let mut after = None;
@@ -66,46 +67,66 @@ pub async fn export(
         }
     }
     if tokens {
-        counts.tokens = write_tokens(&mut snapshot, output).await?;
-        counts.update_keys = write_update_keys(&mut snapshot, output).await?;
+        counts.tokens = Rights::Tokens.write(&mut snapshot, output).await?;
+        counts.update_keys = Rights::UpdateKeys.write(&mut snapshot, output).await?;
+        counts.dynahosts = Rights::Dynahosts.write(&mut snapshot, output).await?;
     }
     write(output, &Line::End(counts))?;
     output.flush()?;
     Ok(counts)
 }
 
-async fn write_tokens(
-    snapshot: &mut Snapshot,
-    output: &mut impl Write,
-) -> Result<u64, ExportError> {
-    let (mut count, mut after) = (0, String::new());
-    loop {
-        let page = snapshot.tokens(&after, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(count);
-        };
-        after = last.token.id.to_string();
-        for token in page {
-            write(output, &Line::Token(token.into()))?;
-            count += 1;
-        }
-    }
+/// What gives rights, each kind in pages of its own.
+#[derive(Clone, Copy, Debug)]
+enum Rights {
+    Tokens,
+    UpdateKeys,
+    Dynahosts,
 }
 
-async fn write_update_keys(
-    snapshot: &mut Snapshot,
-    output: &mut impl Write,
-) -> Result<u64, ExportError> {
-    let (mut count, mut after) = (0, String::new());
-    loop {
-        let page = snapshot.update_keys(&after, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(count);
-        };
-        after = last.key.id.to_string();
-        for key in page {
-            write(output, &Line::UpdateKey(key.into()))?;
-            count += 1;
+impl Rights {
+    /// A page of lines, each with the id that the next page follows.
+    async fn page(
+        self,
+        snapshot: &mut Snapshot,
+        after: &str,
+    ) -> Result<Vec<(TokenId, Line)>, StoreError> {
+        Ok(match self {
+            Self::Tokens => {
+                let page = snapshot.tokens(after, PAGE).await?.into_iter();
+                page.map(|token| (token.token.id, Line::Token(token.into())))
+                    .collect()
+            }
+            Self::UpdateKeys => {
+                let page = snapshot.update_keys(after, PAGE).await?.into_iter();
+                page.map(|key| (key.key.id, Line::UpdateKey(key.into())))
+                    .collect()
+            }
+            Self::Dynahosts => {
+                let page = snapshot.dynahosts(after, PAGE).await?.into_iter();
+                page.map(|host| (host.binding.id, Line::Dynahost(host.into())))
+                    .collect()
+            }
+        })
+    }
+
+    /// Writes all of a kind; answers how many.
+    async fn write(
+        self,
+        snapshot: &mut Snapshot,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let (mut count, mut after) = (0, String::new());
+        loop {
+            let page = self.page(snapshot, &after).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(count);
+            };
+            after = last.to_string();
+            for (_, line) in page {
+                write(output, &line)?;
+                count += 1;
+            }
         }
     }
 }

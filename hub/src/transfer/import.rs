@@ -52,6 +52,8 @@ pub struct Imported {
     pub tokens: u64,
     /// Update keys that were not there.
     pub update_keys: u64,
+    /// Bindings of dynahost's protocol that were not there.
+    pub dynahosts: u64,
 }
 
 /// An export of which the first line was read.
@@ -89,7 +91,7 @@ impl<R: BufRead> Import<R> {
         })
     }
 
-    /// The fingerprint of the hub's key that the tokens and update keys need; `None`: there are neither.
+    /// The fingerprint of the hub's key that what gives rights needs; `None`: there is nothing of it.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -108,6 +110,7 @@ impl<R: BufRead> Import<R> {
             imported.history += written.history;
             imported.tokens += written.tokens;
             imported.update_keys += written.update_keys;
+            imported.dynahosts += written.dynahosts;
             if let Rest::End = read? {
                 registry.apply(EndImport).await?;
                 return Ok(imported);
@@ -139,8 +142,8 @@ impl<R: BufRead> Import<R> {
                     part.history.push(row.check().map_err(wrong)?);
                     counts.history += 1;
                 }
-                Line::Token(_) | Line::UpdateKey(_) if self.key.is_none() => {
-                    let what = "a token or update key, and the first line names no key of a hub";
+                Line::Token(_) | Line::UpdateKey(_) | Line::Dynahost(_) if self.key.is_none() => {
+                    let what = "it gives a right, and the first line names no key of a hub";
                     return Err(wrong(what.to_owned()));
                 }
                 Line::Token(token) => {
@@ -150,6 +153,10 @@ impl<R: BufRead> Import<R> {
                 Line::UpdateKey(key) => {
                     part.update_keys.push(key.check().map_err(wrong)?);
                     counts.update_keys += 1;
+                }
+                Line::Dynahost(binding) => {
+                    part.dynahosts.push(binding.check().map_err(wrong)?);
+                    counts.dynahosts += 1;
                 }
                 Line::End(said) if said != *counts => {
                     return Err(wrong("lines are missing before this last one".to_owned()));

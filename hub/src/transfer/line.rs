@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, SiloId, check_address};
 
-use super::credential_lines::{TokenLine, UpdateKeyLine};
+use super::credential_lines::{DynahostLine, TokenLine, UpdateKeyLine};
 use crate::domain::change::Attributes;
 use crate::domain::time::Time;
 use crate::store::{HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo};
@@ -25,20 +25,21 @@ const MAX_REVISION: i64 = 1 << 53;
 pub(super) struct Header {
     pub(super) format: String,
     pub(super) version: u32,
-    /// The fingerprint of the hub's key that sealed the tokens' keys and hashed the update keys;
-    /// absent: there are neither.
+    /// The fingerprint of the hub's key that sealed and hashed what gives rights; absent: there is no such
+    /// line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<String>,
 }
 
 /// Any other line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Line {
     Silo(SiloLine),
     History(HistoryLine),
     Token(TokenLine),
     UpdateKey(UpdateKeyLine),
+    Dynahost(DynahostLine),
     End(Counts),
 }
 
@@ -55,6 +56,9 @@ pub struct Counts {
     /// Update keys.
     #[serde(default)]
     pub update_keys: u64,
+    /// Bindings of dynahost's protocol.
+    #[serde(default)]
+    pub dynahosts: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,9 +10,11 @@ use silo_hub::registry::RevokeUpdateKey;
 use silo_hub::transfer::{Import, ImportError, Imported, export};
 
 use crate::common::{TestHub, revision};
+use crate::dynahost::moves::start as start_dynahost;
+use crate::dynahost::{ok, update};
 use crate::update_keys::{add, get, words};
 
-async fn exported(open: &OpenHub, tokens: bool) -> String {
+pub(crate) async fn exported(open: &OpenHub, tokens: bool) -> String {
     let mut output = Vec::new();
     export(&open.store, tokens, &mut output)
         .await
@@ -20,7 +22,7 @@ async fn exported(open: &OpenHub, tokens: bool) -> String {
     String::from_utf8(output).expect("JSON is UTF-8")
 }
 
-async fn import(open: &OpenHub, text: &str) -> Result<Imported, ImportError> {
+pub(crate) async fn import(open: &OpenHub, text: &str) -> Result<Imported, ImportError> {
     Import::begin(text.as_bytes())?
         .read_in(&open.registry)
         .await
@@ -276,9 +278,12 @@ async fn a_revert_goes_behind_an_import() {
 
 #[tokio::test]
 async fn hostile_lines_are_named_by_number_and_change_nothing() {
-    let (source, from) = TestHub::start_in_parts().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (source, from) = start_dynahost(&folder.path().join("hub.key")).await;
     fill(&source).await;
     add(&from, "0123456789abcdef", "nas").await.unwrap();
+    let login = "secid=a-secid&host=nas.example.net&backend=ovh&login=a&pass=b";
+    assert_eq!(update(&source, login).await, ok());
     let text = exported(&from, true).await;
     let lines: Vec<Value> = text
         .lines()
@@ -293,6 +298,9 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
     let (office, gone) = (place("silo", "\"office\""), place("silo", "\"gone\""));
     let (row, token) = (place("history", "10.0.0.5"), place("token", "nas-"));
     let key = place("update_key", "\"nas\"");
+    let bound = place("dynahost", "\"nas.example.net\"");
+    let costly = "$argon2id$v=19$m=4194304,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$\
+                  AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
     let record = "/silo/records/0";
     let far = json!(i64::MAX);
     let long = json!("x".repeat(1001));
@@ -350,6 +358,21 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
         (key, "/update_key/key_hash", json!("A".repeat(64))),
         (key, "/update_key/key_hash", json!("\u{1b}[2J")),
         (key, "/update_key/key", json!("0123456789abcdef")),
+        (bound, "/dynahost/id", json!("short")),
+        (bound, "/dynahost/silo", json!("../etc")),
+        (bound, "/dynahost/hostname", json!("localhost")),
+        (bound, "/dynahost/created_at", json!("yesterday")),
+        (bound, "/dynahost/confirmed", json!(1)),
+        (bound, "/dynahost/secid_hash", json!(null)),
+        (bound, "/dynahost/secid_hash", json!("a-secid")),
+        (bound, "/dynahost/secid_hash", json!(costly)),
+        (bound, "/dynahost/login", json!({"sink": "ovh"})),
+        (bound, "/dynahost/login/sink", json!("OVH")),
+        (bound, "/dynahost/login/sealed", json!("€")),
+        (bound, "/dynahost/login/sealed", json!("A".repeat(8192))),
+        (bound, "/dynahost/login/hash", json!("A".repeat(64))),
+        (bound, "/dynahost/login/pass", json!("b")),
+        (lines.len() - 1, "/end/dynahosts", json!(0)),
         (lines.len() - 1, "/end/silos", json!(9)),
         (lines.len() - 1, "/end/update_keys", json!(0)),
         (lines.len() - 1, "/end", json!([])),
@@ -388,7 +411,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
     }
     // A first line that names no key of a hub.
     let bare = json!({"format": "silo-export", "version": 1});
-    for at in [token, key] {
+    for at in [token, key, bound] {
         let error = import(&to, &format!("{bare}\n{}", lines[at])).await;
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with("line 2: "), "{error}");

@@ -13,7 +13,7 @@ use silo_shared::credential::TokenId;
 use super::{HERE, get, home, name, ok, start, update, update_from, wrong};
 
 /// What `update-key add --dynahost` does.
-async fn add(open: &OpenHub, hostname: &str) -> (Opened, TokenId) {
+pub(super) async fn add(open: &OpenHub, hostname: &str) -> (Opened, TokenId) {
     let command = OpenDynahost {
         silo: home(),
         hostname: name(hostname),

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod logins;
+pub(crate) mod moves;
 mod requests;
 
 use std::path::Path;
@@ -53,7 +54,7 @@ async fn get(hub: &TestHub, target: &str, from: &str) -> Answer {
 }
 
 /// `GET /update` with this query, as status and words.
-async fn update(hub: &TestHub, query: &str) -> (u16, String) {
+pub(crate) async fn update(hub: &TestHub, query: &str) -> (u16, String) {
     update_from(hub, query, HERE).await
 }
 
@@ -62,7 +63,7 @@ async fn update_from(hub: &TestHub, query: &str, from: &str) -> (u16, String) {
     (answer.status, answer.text().to_owned())
 }
 
-fn ok() -> (u16, String) {
+pub(crate) fn ok() -> (u16, String) {
     (200, "OK".to_owned())
 }
 
