@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use silo_e2e::provider::{PASSWORD, Provider, USERNAME};
 use silo_e2e::{Hub, PATIENCE, binary};
 
 use crate::home::WRONG;
@@ -17,6 +19,11 @@ const WRONG_PASSWORD: &str = "password-d14ac9";
 const IN_QUERY: &str = "query-31f9be";
 const IN_BODY: &str = "body-9c0d22";
 const MAIL: &str = "mail-4410ab@example.org";
+const SECID: &str = "secid-e07a35";
+const WRONG_SECID: &str = "wrong-secid-2bb8d1";
+const LOGIN: &str = "login-86f24a";
+const PASS: &str = "pass-c93e17 and more";
+const REFUSED_MAIL: &str = "mail-f0a9d3@example.net";
 
 /// Sends a request as it is; answers what comes back until the hub hangs up.
 fn send(hub: &Hub, request: &str) -> String {
@@ -56,7 +63,15 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 #[test]
 fn no_secret_is_in_a_log_an_answer_or_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = "compat: {sftdyn: true}\n";
+    let provider = Provider::start(&["a.dyn.example.net", "b.dyn.example.net"]);
+    let settings = format!(
+        "compat: {{sftdyn: true, dynahost: {{silo: home, hostnames: ['*.dyn.example.net']}}}}\n\
+         sinks:\n\
+         - {{name: ovh, kind: dyndns2, url: {:?}, logins: dynahost}}\n\
+         - {{name: mail, kind: email, sendmail: /bin/false, from: silo@example.net, \
+         allow_to: ['*@example.org']}}\n",
+        provider.url()
+    );
     std::fs::write(folder.path().join("hub.yaml"), settings).unwrap();
     let hub = Hub::start_under(&["env", "RUST_LOG=trace"], folder.path());
     let admin = hub.admin_token();
@@ -115,6 +130,36 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
             call(&format!("POST {path}?{query}"), login, "", 200);
         }
     }
+    // dynahost: a login that is right at the provider, and one that is wrong.
+    let encoded =
+        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let dynahost = |host: &str, secid: &str, [login, pass, mail]: [&str; 3]| {
+        format!(
+            "backend=ovh&secid={secid}&host={host}.dyn.example.net&login={}&pass={}&email={}",
+            encoded(login),
+            encoded(pass),
+            encoded(mail)
+        )
+    };
+    for (host, login) in [
+        ("a", [USERNAME, PASSWORD, MAIL]),
+        ("b", [LOGIN, PASS, MAIL]),
+    ] {
+        let form = dynahost(host, SECID, login);
+        for route in ["/update", "/log"] {
+            call(&format!("GET {route}?{form}"), None, "", 200);
+            call(&format!("POST {route}"), Some(&bearer(&token)), &form, 200);
+            call(&format!("PUT {route}?{form}"), None, "", 405);
+        }
+        let form = dynahost(host, SECID, [login[0], login[1], REFUSED_MAIL]);
+        call(&format!("GET /update?{form}"), None, "", 400);
+        let form = dynahost(host, SECID, [login[0], "a\nb", MAIL]) + "&pass=" + &encoded(PASS);
+        call("POST /update", None, &form, 400);
+        let form = dynahost(host, SECID, [&format!("{LOGIN}:"), login[1], MAIL]);
+        call("POST /update", None, &form, 400);
+    }
+    let guess = dynahost("a", WRONG_SECID, [LOGIN, PASS, MAIL]);
+    call(&format!("GET /update?{guess}"), None, "", 403);
     let wrong = [
         bearer(WRONG),
         basic(WRONG),
@@ -140,10 +185,37 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
             call(&format!("GET {before}{WRONG_KEY}"), None, "", 403);
         }
     }
+    // More guesses are not looked at.
+    for route in ["/update", "/log"] {
+        call(&format!("GET {route}?{guess}"), None, "", 429);
+        call(&format!("POST {route}"), None, &guess, 429);
+    }
+    // By now, or soon, the provider has refused one login, and the mail program failed.
+    let deliveries = |sink: &str| {
+        ["failed", "pending"].map(|state| {
+            let line = format!("GET /deliveries?sink={sink}&state={state}");
+            send(&hub, &request(&line, Some(&bearer(&admin)), ""))
+        })
+    };
+    let deadline = Instant::now() + PATIENCE;
+    for (sink, says) in [("ovh", "login"), ("mail", "/bin/false: ")] {
+        loop {
+            let told = deliveries(sink);
+            let is_so = told.iter().any(|answer| answer.contains(says));
+            answers.extend(told.clone());
+            if is_so {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{told:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     // What is no HTTP.
     for request in [
         format!("GET /u/{KEY} HTTP/9.9\r\nHost: hub\r\n\r\n"),
         format!("GET /u/{made_key}\u{1} HTTP/1.1\r\nHost: hub\r\n\r\n"),
+        format!("GET /update?{guess} HTTP/9.9\r\nHost: hub\r\n\r\n"),
+        format!("GET /log?{guess}\u{1} HTTP/1.1\r\nHost: hub\r\n\r\n"),
         format!("GET /silos/home HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\0\r\n\r\n"),
         format!(
             "GET /silos/home HTTP/1.1\r\nHost: hub\r\nAuthorization {}\r\n\r\n",
@@ -161,6 +233,13 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
         WRONG_PASSWORD,
         IN_QUERY,
         IN_BODY,
+        SECID,
+        WRONG_SECID,
+        USERNAME,
+        PASSWORD,
+        LOGIN,
+        PASS,
+        REFUSED_MAIL,
         &*made_key,
     ]
     .into_iter()
@@ -172,8 +251,21 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
     for credential in [&*token, &*admin, WRONG, WRONG_PASSWORD] {
         secrets.push(STANDARD.encode(format!("home:{credential}")));
     }
+    for (login, pass) in [(USERNAME, PASSWORD), (LOGIN, PASS)] {
+        secrets.push(STANDARD.encode(format!("{login}:{pass}")));
+    }
+    for secret in [PASSWORD, PASS, REFUSED_MAIL] {
+        secrets.push(encoded(secret));
+    }
     let log = hub.log();
-    for route in ["/silos/{id}", "/nic/update", "/v3/update", "/u/{*key}"] {
+    for route in [
+        "/silos/{id}",
+        "/nic/update",
+        "/v3/update",
+        "/u/{*key}",
+        "/update",
+        "/log",
+    ] {
         let route = format!("route=\"{route}\"");
         assert!(log.contains(&route), "{route} was not called:\n{log}");
     }
@@ -192,7 +284,8 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
             assert!(!answer.contains(&**secret), "{secret} is in {answer}");
         }
     }
-    assert!(!log.contains(MAIL), "a mail address is in the log:\n{log}");
+    let name = MAIL.split('@').next().unwrap();
+    assert!(!log.contains(name), "a mail address is in the log:\n{log}");
     // While it serves, with what is not yet in the database's own file, and after that.
     let serving = files(hub.data_dir());
     let data_dir = hub.data_dir().to_owned();
