@@ -20,6 +20,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use silo_shared::silo::{Hostname, check_address};
 
+use super::MAX_FORM_BYTES;
 use crate::deliver::settings::OpenSink;
 use crate::deliver::sink::Sink;
 use crate::domain::change::Attributes;
@@ -256,6 +257,6 @@ async fn enter(hub: &Arc<Hub>, request: Request) -> Result<(IpAddr, Parts, Bytes
             "send the parameters in the query, or as application/x-www-form-urlencoded".to_owned(),
         ));
     }
-    let body = read(Request::from_parts(parts.clone(), body)).await?;
+    let body = read(Request::from_parts(parts.clone(), body), MAX_FORM_BYTES).await?;
     Ok((ip, parts, body))
 }

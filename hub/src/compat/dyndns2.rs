@@ -11,11 +11,11 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::ALLOW;
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use silo_shared::silo::{Hostname, SiloId};
 
+use super::{MAX_FORM_BYTES, not_allowed};
 use crate::domain::change::AttributePatch;
 use crate::domain::precondition::Precondition;
 use crate::http::Hub;
@@ -34,10 +34,7 @@ const MAX_HOSTS: usize = 20;
 /// `GET` or `POST`; every other method is refused, `HEAD` too.
 pub(super) async fn update(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::POST) {
-        let mut response = ApiError::MethodNotAllowed.into_response();
-        let allow = HeaderValue::from_static("GET,POST");
-        response.headers_mut().insert(ALLOW, allow);
-        return response;
+        return not_allowed("GET,POST");
     }
     match reply(&hub, request).await {
         Ok(reply) => reply,
@@ -58,7 +55,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let uri = parts.uri.clone();
     let body = match parts.method {
-        Method::POST if is_form => read(Request::from_parts(parts, body)).await?,
+        Method::POST if is_form => read(Request::from_parts(parts, body), MAX_FORM_BYTES).await?,
         _ => axum::body::Bytes::new(),
     };
     let mut params = Params::default();

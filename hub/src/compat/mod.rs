@@ -10,13 +10,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::ALLOW;
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
 use crate::deliver::settings::OpenSink;
+use crate::http::error::ApiError;
 use crate::http::{Foreign, Hub};
 use dynahost::Door;
 
 pub use dynahost::{Dynahost, Hostnames};
+
+/// The longest form, in bytes: several times what the most and longest values need, all percent-encoded.
+/// Strangers send such forms, and each parameter costs many times its bytes.
+const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// Which of the foreign protocols are spoken that not everybody wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -50,6 +58,14 @@ pub fn routes(compat: &Compat, sinks: &[Arc<OpenSink>]) -> Foreign {
         routes,
         has_root: compat.sftdyn,
     }
+}
+
+/// 405, with the methods that there are.
+fn not_allowed(methods: &'static str) -> Response {
+    let mut response = ApiError::MethodNotAllowed.into_response();
+    let allow = HeaderValue::from_static(methods);
+    response.headers_mut().insert(ALLOW, allow);
+    response
 }
 
 fn with_dynahost(routes: Router<Arc<Hub>>, door: Door) -> Router<Arc<Hub>> {

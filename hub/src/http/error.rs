@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use silo_shared::api::{FieldError, MAX_BODY_BYTES, PROBLEM_JSON, Problem};
+use silo_shared::api::{FieldError, PROBLEM_JSON, Problem};
 use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use crate::domain::time::Time;
@@ -43,7 +43,10 @@ pub enum ApiError {
     /// `If-Match` or `If-None-Match` does not hold: 412.
     Precondition,
     /// The body is too large: 413.
-    TooLarge,
+    TooLarge {
+        /// How many bytes it may have.
+        limit: usize,
+    },
     /// The body is not JSON by its own account: 415.
     MediaType,
     /// Too many wrong credentials from this address: 429.
@@ -131,7 +134,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyFailures { .. } | Self::TooManyRequests { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -155,7 +158,7 @@ impl ApiError {
             Self::MethodNotAllowed => ("method-not-allowed", "This method is not allowed here"),
             Self::Timeout => ("timeout", "The request came too slowly"),
             Self::Precondition => ("precondition-failed", "The stored state is another"),
-            Self::TooLarge => ("too-large", "The body is too large"),
+            Self::TooLarge { .. } => ("too-large", "The body is too large"),
             Self::MediaType => ("media-type", "The body is not JSON"),
             Self::TooManyFailures { .. } => ("too-many-failures", "Too many wrong credentials"),
             Self::TooManyRequests { .. } => {
@@ -183,7 +186,7 @@ impl ApiError {
             Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
             Self::Timeout => "the body did not arrive in time".to_owned(),
             Self::Precondition => Refusal::Precondition.to_string(),
-            Self::TooLarge => format!("a body has at most {MAX_BODY_BYTES} bytes"),
+            Self::TooLarge { limit } => format!("a body has at most {limit} bytes here"),
             Self::MediaType => "send the body as Content-Type: application/json".to_owned(),
             Self::TooManyFailures { retry_after } => {
                 format!("too many wrong credentials came from this address; wait {retry_after} s")
@@ -231,7 +234,7 @@ impl IntoResponse for ApiError {
             errors: match &self {
                 Self::Invalid(errors) => errors.clone(),
                 // The pointer to the whole document (RFC 6901).
-                Self::TooLarge | Self::MalformedBody(_) => {
+                Self::TooLarge { .. } | Self::MalformedBody(_) => {
                     vec![FieldError {
                         pointer: String::new(),
                         detail: self.detail(),

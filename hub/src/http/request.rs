@@ -233,7 +233,7 @@ impl FromRequest<Arc<Hub>> for JsonBody {
         if !kind.as_deref().is_some_and(is_json) {
             return Err(ApiError::MediaType);
         }
-        read(request).await.map(Self)
+        read(request, MAX_BODY_BYTES).await.map(Self)
     }
 }
 
@@ -249,7 +249,7 @@ impl FromRequest<Arc<Hub>> for LenientJsonBody {
         {
             return Err(ApiError::MediaType);
         }
-        read(request).await.map(Self)
+        read(request, MAX_BODY_BYTES).await.map(Self)
     }
 }
 
@@ -272,24 +272,28 @@ fn is_json(kind: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A request's body, of bounded size, within a deadline.
-pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
+/// A request's body of at most `limit` bytes, within a deadline.
+pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let (parts, body) = request.into_parts();
-    read_content(&parts.headers, body).await
+    read_content(&parts.headers, body, limit).await
 }
 
-/// A body of bounded size, within a deadline.
-pub(super) async fn read_content(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+/// A body of at most `limit` bytes, within a deadline.
+pub(super) async fn read_content(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
     let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
-        return Err(ApiError::TooLarge);
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(ApiError::TooLarge { limit });
     }
-    let body = Limited::new(body, MAX_BODY_BYTES);
+    let body = Limited::new(body, limit);
     match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
         Err(_) => Err(ApiError::Timeout),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { limit }),
         Ok(Err(_)) => Err(ApiError::MalformedBody("the body broke off".to_owned())),
     }
 }

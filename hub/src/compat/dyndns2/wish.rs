@@ -12,8 +12,8 @@ use url::form_urlencoded;
 const ADDRESSES: [&str; 3] = ["myip", "myipv6", "myip6"];
 
 /// The parameters of an update; those that nobody needs any more (`system`, `wildcard`, `mx`, `backmx`,
-/// `offline`) and unknown ones are ignored.
-#[derive(Debug, Default)]
+/// `offline`) and unknown ones are ignored. Never printed: some clients put a password there.
+#[derive(Default)]
 pub(super) struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Params<'a> {

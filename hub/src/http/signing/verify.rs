@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
+use silo_shared::api::MAX_BODY_BYTES;
 use silo_shared::credential::TokenId;
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::request::RequestSignature;
@@ -150,7 +151,7 @@ pub(super) async fn admit(
     }
     signature.check_end(now.as_millis()).map_err(refuse)?;
     require_recent(hub, now)?;
-    let content = read_content(&head.headers, body).await?;
+    let content = read_content(&head.headers, body, MAX_BODY_BYTES).await?;
     signature.check_content(head, &content).map_err(refuse)?;
     let nonce = &signature.nonce;
     let write = match head.method {

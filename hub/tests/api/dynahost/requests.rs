@@ -126,6 +126,24 @@ async fn what_is_wrong_is_named() {
     assert_eq!(update(&hub, "secid=s&host=nas").await, ok());
 }
 
+/// Whoever asks, before anything is known of him.
+#[tokio::test]
+async fn a_form_has_at_most_64_kib() {
+    let (hub, _open) = start().await;
+    let post = |length: usize| {
+        let begins = "secid=s&host=nas&more=";
+        hub.open_call(Method::POST, "/update")
+            .in_words_of(&[200, 413])
+            .body(format!("{begins}{}", "x".repeat(length - begins.len())))
+    };
+    let answer = post(64 * 1024 + 1).await;
+    assert_eq!(
+        (answer.status, answer.text()),
+        (413, "a body has at most 65536 bytes here\n")
+    );
+    assert_eq!(post(64 * 1024).await.text(), "OK");
+}
+
 #[tokio::test]
 async fn it_is_spoken_only_where_it_is_switched_on() {
     let hub = TestHub::start().await;

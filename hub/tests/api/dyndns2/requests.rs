@@ -28,6 +28,12 @@ async fn a_post_is_as_good_by_query_or_by_form() {
         .json(&json!({"myip": "192.0.2.4"}))
         .await;
     assert_eq!(lines(&other), "nochg 192.0.2.3");
+    // A form has room for twenty hosts, and no more than that needs.
+    let pair = STANDARD.encode(format!("any:{}", office.token));
+    let long = form(office.hub.open_call(Method::POST, "/nic/update"))
+        .header("authorization", &format!("Basic {pair}"))
+        .body(format!("hostname=nas&more={}", "x".repeat(64 * 1024)));
+    assert_eq!(long.await.status, 413);
     // Who may not write is told so before his body is read.
     let big = office
         .hub
