@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use silo_shared::silo::check_address;
 
+use super::not_allowed;
 use crate::domain::update_key::RawKey;
 use crate::http::Hub;
 use crate::http::client_ip::ClientIp;
@@ -63,8 +65,9 @@ pub(super) async fn below_u(State(hub): State<Arc<Hub>>, request: Request) -> Re
 /// `/{key}`: what no other route takes.
 pub(super) async fn below_root(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let path = request.uri().path();
-    // What has more than one segment is a mistyped route rather than a key.
-    if ASKED_BY_BROWSERS.contains(&path) || path[1..].contains('/') {
+    // What has more than one segment is a mistyped route rather than a key. CONNECT has none at all.
+    let segments = path.split('/').skip(1);
+    if ASKED_BY_BROWSERS.contains(&path) || segments.count() != 1 {
         return ApiError::NotFound("there is no such route").into_response();
     }
     answer(&hub, request, "/").await
@@ -85,10 +88,7 @@ pub(super) async fn root(State(hub): State<Arc<Hub>>, request: Request) -> Respo
 
 async fn answer(hub: &Arc<Hub>, request: Request, before: &str) -> Response {
     if *request.method() != Method::GET {
-        let mut response = ApiError::MethodNotAllowed.into_response();
-        let allow = HeaderValue::from_static("GET");
-        response.headers_mut().insert(ALLOW, allow);
-        return response;
+        return not_allowed("GET");
     }
     let (mut parts, _) = request.into_parts();
     if let Err(error) = refuse_foreign(&parts) {
@@ -118,15 +118,31 @@ async fn carry_out(hub: &Hub, key: &[u8], ip: IpAddr) -> Answer {
         Ok(key) => hub.key.update_key_hash(&key),
         Err(_) => return bad_key(hub, ip),
     };
+    // A look first, so that guesses wait for no writer.
+    match hub.store.update_key(&hash).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return bad_key(hub, ip),
+        Err(error) => return failed(&error),
+    }
+    // Of many guesses at once, others may have failed meanwhile.
+    if hub.failures.is_over(ip, hub.clock.now()) {
+        return Answer::BadKey;
+    }
+    let ip = match check_address(ip) {
+        Ok(ip) => ip,
+        Err(why) => return failed(&why),
+    };
     match hub.registry.apply(SetByUpdateKey { hash, ip }).await {
         Ok((_, true)) => Answer::Ok,
         Ok((_, false)) => Answer::UpToDate,
         Err(ApplyError::Refused(Refusal::NoUpdateKey)) => bad_key(hub, ip),
-        Err(error) => {
-            tracing::error!("an update key could not be followed: {error}");
-            Answer::Fail
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(why: &dyn std::fmt::Display) -> Answer {
+    tracing::error!("an update key could not be followed: {why}");
+    Answer::Fail
 }
 
 fn bad_key(hub: &Hub, ip: IpAddr) -> Answer {

@@ -183,6 +183,52 @@ async fn after_ten_wrong_keys_nothing_is_looked_at() {
     }
 }
 
+/// A guess is over at once, whoever writes meanwhile; so many that come together are no more than ten.
+#[tokio::test]
+async fn wrong_keys_wait_for_no_writer_and_none_is_looked_at_behind_ten() {
+    let (hub, open) = start(true).await;
+    add(&open, "0123456789abcdef", "nas").await.expect("a key");
+    let held = open.store.begin_write(&[]).await.expect("nobody writes");
+    for guess in 0..10 {
+        let before = ["/u/", "/"][guess % 2];
+        let answer = get(&hub, &format!("{before}guess-{guess}"), "192.0.2.66").await;
+        assert_eq!(answer, words(403, "BADKEY"));
+    }
+    drop(held);
+    let answer = get(&hub, "/u/0123456789abcdef", "192.0.2.66").await;
+    assert_eq!(answer, words(403, "BADKEY"));
+    assert_eq!(hub.get("/silos/office").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_address_that_no_machine_has_is_not_stored() {
+    let (hub, open) = start(false).await;
+    add(&open, "0123456789abcdef", "nas").await.expect("a key");
+    for from in ["0.0.0.0", "::", "224.0.0.1", "ff02::1"] {
+        let answer = get(&hub, "/u/0123456789abcdef", from).await;
+        assert_eq!(answer, words(500, "FAIL"), "{from}");
+    }
+    assert_eq!(hub.get("/silos/office").await.status, 404);
+}
+
+#[tokio::test]
+async fn requests_without_a_path_are_no_keys() {
+    for sftdyn in [false, true] {
+        let (hub, _open) = start(sftdyn).await;
+        for (request, status) in [
+            ("CONNECT hub:80", 404),
+            ("OPTIONS *", 404),
+            ("GET //", 404),
+            ("GET http://hub", 200),
+        ] {
+            let more = "HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n";
+            let answer = hub.raw(format!("{request} {more}")).await;
+            let status = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&status), "{request}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_root_speaks_sftdyn_only_where_it_is_told_to() {
     let (hub, open) = start(false).await;
