@@ -55,7 +55,11 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let uri = parts.uri.clone();
     let body = match parts.method {
-        Method::POST if is_form => read(Request::from_parts(parts, body), MAX_FORM_BYTES).await?,
+        Method::POST if is_form => {
+            let body = read(Request::from_parts(parts, body), MAX_FORM_BYTES).await?;
+            caller.require_still(hub).await?;
+            body
+        }
         _ => axum::body::Bytes::new(),
     };
     let mut params = Params::default();

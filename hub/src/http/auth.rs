@@ -64,6 +64,27 @@ impl Caller {
         }
     }
 
+    /// Refuses a token, or the secret of it that was shown, that has ended since: a body may take its time
+    /// to come, and a read to wait.
+    pub(crate) async fn require_still(&self, hub: &Hub) -> Result<(), ApiError> {
+        let now = hub.clock.now();
+        let then = &self.cached.known;
+        let shown = match (self.by_former, &then.former) {
+            (true, Some(former)) => former.credential_hash,
+            _ => then.credential_hash,
+        };
+        let still = hub.tokens.get(then.token.id).await?.is_some_and(|cached| {
+            let known = &cached.known;
+            let former = known.former_at(now).map(|former| former.credential_hash);
+            known.token.is_valid_at(now)
+                && (known.credential_hash == shown || former == Some(shown))
+        });
+        still.then_some(()).ok_or(ApiError::Unauthorized {
+            detail: "the token was revoked, or its secret ended, while the request ran",
+            browser: false,
+        })
+    }
+
     /// Runs a command; one that came signed at most once, and not after a newer one to the same place.
     pub(super) async fn apply<C: Command>(
         &self,
@@ -71,6 +92,7 @@ impl Caller {
         place: Place,
         command: C,
     ) -> Result<C::Outcome, ApiError> {
+        self.require_still(hub).await?;
         let write = self
             .signature
             .as_ref()

@@ -119,7 +119,11 @@ pub(super) async fn read(
     let known = tag_list(headers, IF_NONE_MATCH)?;
     let wait = known.as_ref().and_then(|_| wait_seconds(headers));
     let silo = match (&known, wait) {
-        (Some(known), Some(seconds)) => changed_silo(&hub, &id, format, known, seconds).await?,
+        (Some(known), Some(seconds)) => {
+            let silo = changed_silo(&hub, &id, format, known, seconds).await?;
+            caller.require_still(&hub).await?;
+            silo
+        }
         (Some(known), None) => known_silo(&hub, &id, format, known).await?,
         (None, _) => hub.view.get(id, format).await?,
     };

@@ -14,6 +14,7 @@ mod databases;
 mod deliveries;
 mod dynahost;
 mod dyndns2;
+mod ended_tokens;
 mod expiry;
 mod failure_limit;
 mod full;

@@ -105,6 +105,22 @@ async fn a_waiting_read_ends_with_404_when_the_silo_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_waiting_read_tells_nothing_to_a_token_that_was_revoked() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[("db", "10.0.0.5")]).await.etag();
+    let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
+    let tokens = hub.get("/tokens").await.json();
+    let waits = |token: &&Value| token["name"] == "waiting";
+    let token = tokens.as_array().into_iter().flatten().find(waits);
+    let id = text(&token.expect("it is listed")["id"]);
+    assert_eq!(hub.delete(&format!("/tokens/{id}")).await.status, 204);
+    hub.put_silo("office", &[("db", "10.0.0.6")]).await;
+    let read = answer(read).await;
+    assert_eq!(read.status, 401);
+    assert!(!read.text().contains("10.0.0.6"), "{read:?}");
+}
+
+#[tokio::test]
 async fn a_wait_without_a_change_ends_with_304() {
     let hub = TestHub::start().await;
     let tag = hub.put_silo("office", &[]).await.etag();
