@@ -11,6 +11,9 @@ use super::component::{Component, only};
 use super::{LABEL, SIGNATURE, SIGNATURE_INPUT, SignatureError};
 
 const INPUT: &str = "Signature-Input";
+/// The most components that a signature covers. Each is compared with those before it, which whoever
+/// has no key at all can have done: a field of 64 KiB has room for thousands.
+const MAX_COMPONENTS: usize = 64;
 
 /// The parameters of a signature (RFC 9421 section 2.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,10 @@ impl SignatureInput {
     }
 
     fn parse(list: &InnerList, text: String) -> Result<Self, SignatureError> {
+        if list.items.len() > MAX_COMPONENTS {
+            let why = "covers more than 64 components";
+            return Err(SignatureError::malformed(INPUT, why));
+        }
         let mut components: Vec<Component> = Vec::with_capacity(list.items.len());
         for item in &list.items {
             let component = component(item)?;

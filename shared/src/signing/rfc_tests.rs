@@ -328,3 +328,20 @@ fn fields_of_another_form_are_refused() {
         );
     }
 }
+
+/// Each component is compared with the others before anybody knows whose signature it is.
+#[test]
+fn a_signature_covers_64_components_at_most() {
+    let read = |number: usize| {
+        let names: Vec<_> = (0..number).map(|n| format!("\"{n:x}\"")).collect();
+        let input = format!("silo=({});created=1;keyid=\"k\"", names.join(" "));
+        assert!(input.len() < 64 * 1024);
+        let fields = headers(&[("signature-input", &input), ("signature", "silo=:AQI=:")]);
+        read(&fields).map(|read| read.is_some())
+    };
+    assert_eq!(read(64), Ok(true));
+    for number in [65, 9000] {
+        let said = read(number).unwrap_err().to_string();
+        assert_eq!(said, "Signature-Input: covers more than 64 components");
+    }
+}
