@@ -606,9 +606,17 @@ fn without_tls_only_ping_and_signed_requests_are_let_in() {
     let config = configured(folder.path(), "plain_listen") + "compat: {sftdyn: true}\n";
     std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
     let hub = Hub::start(folder.path());
-    let log = hub.log();
-    let (_, rest) = log.split_once("listening on http://").unwrap();
-    let plain = format!("http://{}", rest.split_whitespace().next().unwrap());
+    // The listener without TLS tells its address after the other.
+    let deadline = Instant::now() + PATIENCE;
+    let plain = loop {
+        let log = hub.log();
+        let said = log.split_once("listening on http://");
+        if let Some((address, _)) = said.and_then(|(_, rest)| rest.split_once(' ')) {
+            break format!("http://{address}");
+        }
+        assert!(Instant::now() < deadline, "{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
     let bearer = format!("Authorization: Bearer {}", hub.admin_token());
     let signed = "Signature-Input: silo=(\"@method\");keyid=\"aaaaaaaaaa\"";
     let ask = |path: &str, headers: &[&str]| {
@@ -642,5 +650,12 @@ fn without_tls_only_ping_and_signed_requests_are_let_in() {
     for path in ["/silos", "/u/key", "/key", "/nic/update?hostname=db"] {
         assert_eq!(ask(path, &[signed]).0, "401", "{path}");
     }
+    // Anybody could read what a signed request is answered with: no new secret is among it.
+    for path in ["/tokens", "/tokens/aaaaaaaaaa/rotate"] {
+        let url = format!("{plain}{path}");
+        let answer = said(&run("curl", &["-sS", "-X", "POST", "-H", signed, &url]));
+        assert!(answer.contains("/problems/unencrypted"), "{path}: {answer}");
+    }
+    assert_eq!(ask("/tokens", &[signed]).0, "401");
     assert_eq!(hub.stop(), Some(0));
 }

@@ -194,7 +194,7 @@ impl ApiError {
             Self::TooManyRequests { retry_after } => {
                 format!("this token has made all its requests of this minute; wait {retry_after} s")
             }
-            Self::Unencrypted => "without TLS this hub answers /ping and signed requests only: call it at https://, or sign (and never send a token here)".to_owned(),
+            Self::Unencrypted => "without TLS this hub answers /ping and signed requests only, and of these none whose answer holds a new secret: call it at https://, or sign (and never send a token here)".to_owned(),
             Self::Unavailable => {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }
