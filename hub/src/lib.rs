@@ -23,6 +23,7 @@ pub mod render;
 pub mod revision;
 pub mod secrets;
 pub mod serve;
+mod service_manager;
 pub mod settings;
 pub mod store;
 pub mod tls;
@@ -152,15 +153,21 @@ async fn serve(
     let revision = hub.revision.clone();
     let listening = listeners.serve(settings, hub.http(settings, key), foreign, shutdown, || {
         tracing::info!("stopping");
+        service_manager::stopping();
         revision.end();
     });
     let deliveries = tokio::spawn(deliveries.work(owner));
+    let alive =
+        service_manager::stay_alive(hub.store.clone(), hub.contact.clone(), hub.clock.clone());
+    // A task of its own, since what it shows to be alive is the threads that serve.
+    let alive = tokio::spawn(alive);
     let served = tokio::select! {
         served = listening => served,
         () = feed.follow() => unreachable!("the feed follows for ever"),
         () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
     };
     hub.revision.end();
+    alive.abort();
     if let Err(error) = deliveries.await {
         tracing::error!("the delivery workers ended with an error: {error}");
     }

@@ -21,7 +21,7 @@ use crate::http::{Foreign, Hub};
 use crate::limits::Limits;
 use crate::settings::HubSettings;
 use crate::tls::Reloader;
-use crate::{RunError, http};
+use crate::{RunError, http, service_manager};
 
 use connections::{Admission, Connections};
 pub use open_files::raise_limit as raise_open_files;
@@ -110,6 +110,7 @@ impl Listeners {
                 ))
             }
         };
+        service_manager::ready();
         let stop = async {
             stop.await;
             stopping();
