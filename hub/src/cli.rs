@@ -168,7 +168,9 @@ impl From<ConfigError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match &error {
-            OpenError::DataDir(DataDirError::Key { .. } | DataDirError::NotAFolder(_))
+            OpenError::DataDir(
+                DataDirError::Key { .. } | DataDirError::NotAFolder(_) | DataDirError::Open { .. },
+            )
             | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }

@@ -27,6 +27,14 @@ pub enum DataDirError {
     /// The data directory is a file.
     #[error("{}: the data directory is not a folder", .0.display())]
     NotAFolder(PathBuf),
+    /// Others could put a key, a token or a database into the data directory.
+    #[error("{}: the data directory {why}, so that others could put files into it: make it private with `chown` and `chmod 700`, or choose another", path.display())]
+    Open {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Another hub serves this database.
     #[error(
         "{}: another silo-hub serves this database; an SQLite file is for one hub",
@@ -74,7 +82,8 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory (mode 0700) when there is none.
+    /// Makes the directory (mode 0700) when there is none. One that somebody else may write in is refused:
+    /// the files in it are believed. That others can list it is harmless, since each file is private.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -87,6 +96,8 @@ impl DataDir {
             true => DataDirError::NotAFolder(path.to_owned()),
             false => DataDirError::file(path)(cause),
         })?;
+        #[cfg(unix)]
+        refuse_open_folder(path)?;
         Ok(Self {
             path: path.to_owned(),
         })
@@ -227,6 +238,25 @@ pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
         _ => {}
     }
     make_key(path)
+}
+
+#[cfg(unix)]
+fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).map_err(DataDirError::file(path))?;
+    let me = rustix::process::geteuid().as_raw();
+    let refuse = |why| {
+        let path = path.to_owned();
+        Err(DataDirError::Open { path, why })
+    };
+    if metadata.mode() & 0o022 != 0 {
+        return refuse(format!("has mode {:04o}", metadata.mode() & 0o7777));
+    }
+    // Root runs the command line beside a hub that runs as another user.
+    if ![me, 0].contains(&metadata.uid()) && me != 0 {
+        return refuse(format!("belongs to user {}", metadata.uid()));
+    }
+    Ok(())
 }
 
 /// Reads a file that holds a secret; says so when others can read it as well.
