@@ -8,6 +8,7 @@ pub mod postgres;
 pub mod provider;
 pub mod relay;
 pub mod smtp;
+pub mod systemd;
 pub mod thief;
 pub mod webhook_receiver;
 
