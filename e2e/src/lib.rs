@@ -4,6 +4,7 @@
 pub mod database;
 pub mod dns;
 pub mod http_server;
+pub mod logs;
 pub mod postgres;
 pub mod provider;
 pub mod relay;
@@ -137,7 +138,7 @@ impl Hub {
             .arg(&data_dir);
         place.tell(&mut command, folder);
         let child = command
-            .env("RUST_LOG", "debug")
+            .env("RUST_LOG", logs::EVERYTHING)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("the log can be made"))
@@ -246,10 +247,20 @@ impl Hub {
             .arg(&self.data_dir);
         let folder = self.data_dir.parent().unwrap_or(&self.data_dir);
         self.place.tell(&mut command, folder);
-        command
-            .stdin(Stdio::null())
-            .output()
-            .expect("the hub's command line can be started")
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.expect("the hub's command line can be started");
+        if let ["update-key", "add", rest @ ..] = arguments {
+            let printed = String::from_utf8_lossy(&output.stdout);
+            // One word is a key, else it tells something.
+            Some(printed.trim())
+                .filter(|text| !text.contains(' '))
+                .into_iter()
+                .for_each(logs::is_secret);
+            let given = rest.iter().skip_while(|word| **word != "--key").nth(1);
+            given.into_iter().for_each(|key| logs::is_secret(key));
+        }
+        logs::assert_clean("the command line", &String::from_utf8_lossy(&output.stderr));
+        output
     }
 
     /// Makes a token by the command line and returns its credential.
@@ -272,6 +283,16 @@ impl Drop for Hub {
         // Both fail when the hub was stopped by the test already, which is as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            return;
+        }
+        if let Ok(key) = std::fs::read_to_string(self.data_dir.join("hub.key")) {
+            logs::is_secret(key.trim());
+        }
+        // The log is gone when a test's folder is.
+        if let Ok(log) = std::fs::read(&self.log) {
+            logs::assert_clean("the hub", &String::from_utf8_lossy(&log));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use serde_json::json;
 use silo_e2e::relay::Relay;
-use silo_e2e::{Caller, Hub, binary, stanza, write_private};
+use silo_e2e::{Caller, Hub, binary, logs, stanza, write_private};
 
 /// A machine: a folder with a token file, and a hosts file of its own.
 struct Machine {
@@ -44,7 +44,7 @@ impl Machine {
                 .arg("--state-dir")
                 .arg(path("state"));
         }
-        command.output().unwrap()
+        logs::run(&mut command)
     }
 
     fn hosts(&self) -> String {

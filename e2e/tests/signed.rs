@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use silo_e2e::thief::{Exchange, Thief, send};
-use silo_e2e::{Caller, Hub, binary, write_private};
+use silo_e2e::{Caller, Hub, binary, logs, write_private};
 
 /// A hub that believes the loopback's word on addresses, a thief before it, and a machine with a token.
 struct Scene {
@@ -59,7 +59,7 @@ impl Scene {
         } else {
             command.args(["--hostnames", "nas"]);
         }
-        command.output().unwrap()
+        logs::run(&mut command)
     }
 
     fn downstream(&self) -> Output {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use silo_e2e::{Hub, PATIENCE, binary, write_private};
+use silo_e2e::{Hub, PATIENCE, binary, logs, write_private};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -133,7 +133,7 @@ impl Site {
             command.arg("--hosts-file").arg(self.path("hosts"));
             command.arg("--state-dir").arg(self.path("state"));
         }
-        command.args(arguments).output().unwrap()
+        logs::run(command.args(arguments))
     }
 
     fn hosts(&self) -> String {

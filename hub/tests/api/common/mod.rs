@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use silo_e2e::logs::Captured;
 use silo_hub::RunError;
 use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::OpenHub;
@@ -48,6 +49,8 @@ pub(crate) struct TestHub {
     client: Client,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), RunError>>,
+    /// No secret was logged while it ran.
+    _logs: Captured,
 }
 
 /// A client with connections of its own.
@@ -106,6 +109,7 @@ impl TestHub {
         home: Arc<Home>,
         settings: HubSettings,
     ) -> Self {
+        let logs = Captured::begin();
         let address = listener.local_addr().expect("it is bound");
         let clock = Arc::new(AtomicI64::new(START_MS));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -135,6 +139,7 @@ impl TestHub {
             client,
             stop,
             running,
+            _logs: logs,
         };
         hub.admin = std::fs::read_to_string(hub.data("admin.token"))
             .unwrap_or_default()
@@ -152,6 +157,7 @@ impl TestHub {
     pub(crate) async fn start_in_parts_with(
         change: impl FnOnce(&mut HubSettings),
     ) -> (Self, Arc<OpenHub>) {
+        let logs = Captured::begin();
         let home = Arc::new(Home::new());
         let mut settings = home.settings();
         change(&mut settings);
@@ -189,6 +195,7 @@ impl TestHub {
             client: client(),
             stop,
             running,
+            _logs: logs,
         };
         hub.admin = hub.read("admin.token").trim().to_owned();
         (hub, Arc::new(open))
