@@ -305,3 +305,38 @@ fn a_missing_service_manager_is_no_reason_to_fail() {
     assert!(log().contains("listening on"));
     drop(hub);
 }
+
+/// The promises of `SECURITY.md` name tests, which must be there.
+#[test]
+fn the_tests_that_show_the_promises_are_there() {
+    fn sources(folder: &Path, into: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let root = packaging().join("..");
+    let mut code = String::new();
+    for crate_folder in ["shared", "hub", "agent-upstream", "agent-downstream", "e2e"] {
+        sources(&root.join(crate_folder), &mut code);
+    }
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let names: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() >= 4)
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(code.contains(&format!("fn {name}(")), "no test {name}");
+    }
+    for link in page.split("](").skip(1) {
+        let file = link.split(')').next().unwrap();
+        assert!(root.join(file).exists(), "{file}");
+    }
+}
