@@ -1,5 +1,9 @@
 //! The packaged systemd units: systemd takes them, leaves them little, and with that little they do their work.
 #![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test that called it"
+)]
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
