@@ -61,25 +61,9 @@ fn some_file() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// The bytes outside every block, found without the code under test: between marker lines.
+/// The bytes outside both blocks.
 fn outside(file: &[u8]) -> Vec<u8> {
-    let mut inside = false;
-    let bom = if file.starts_with(BOM) { BOM.len() } else { 0 };
-    let mut out = file[..bom].to_vec();
-    for line in file[bom..].split_inclusive(|b| *b == b'\n') {
-        let is = |start: &str| {
-            ["home", "office"].iter().any(|id| {
-                line.strip_prefix(format!("{start}{id}").as_bytes())
-                    .is_some_and(|rest| rest.first().is_none_or(|b| b.is_ascii_whitespace()))
-            })
-        };
-        inside |= is("# BEGIN silo ");
-        if !inside {
-            out.extend_from_slice(line);
-        }
-        inside &= !is("# END silo ");
-    }
-    out
+    crate::fuzz::outside(file, &["home", "office"].into())
 }
 
 proptest! {

@@ -19,6 +19,9 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod credential;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hub_tls;
 pub mod network;
 pub mod output;

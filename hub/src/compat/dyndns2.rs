@@ -4,6 +4,8 @@
 //! the password of Basic, the user name may say the silo. Each host is a `SetRecord` of its own, so a
 //! request that fails half-way is simply sent again: what is done already is `nochg` then.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod reply;
 mod wish;
 

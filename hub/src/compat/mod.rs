@@ -21,6 +21,9 @@ use crate::http::{Foreign, Hub};
 use dynahost::Door;
 
 pub use dynahost::{Dynahost, Hostnames};
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use dyndns2::fuzz;
 
 /// The longest form, in bytes: several times what the most and longest values need, all percent-encoded.
 /// Strangers send such forms, and each parameter costs many times its bytes.

@@ -8,6 +8,9 @@ pub(crate) mod client_ip;
 mod deliveries;
 pub(crate) mod error;
 mod failure_limit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 pub(crate) mod open;
 pub(crate) mod origin;

@@ -1,0 +1,135 @@
+//! A fuzz target: takes bytes and panics when something does not hold. The package `silo-fuzz` gives it to
+//! libFuzzer, the test below runs it for a moment.
+
+use std::collections::BTreeSet;
+
+use silo_shared::api::DnsRecord;
+use silo_shared::silo::SiloId;
+
+use crate::glob::Glob;
+use crate::hosts::HostsFile;
+use crate::plan::{Answer, Change, Pulled, Rules, plan};
+use crate::policy::{Guarded, Policy};
+
+/// A plan keeps every byte outside the blocks that it writes, and a second run changes nothing.
+///
+/// The input is what the hub said, a line `SILO HOSTNAME IP` a record or `SILO` alone for a pull that
+/// failed, or the word `+force` or `+names` (every name is accepted); an empty line; the hosts file.
+pub fn hosts(data: &[u8]) {
+    let end = data.windows(2).position(|two| two == b"\n\n");
+    let (said, file) = match end {
+        Some(end) => (&data[..end], &data[end + 2..]),
+        None => (&b""[..], data),
+    };
+    let (pulled, rules) = read(said);
+    let parsed = HostsFile::parse(file).map_err(|broken| broken.to_string());
+    let run = match (plan(file, &pulled, &rules), &parsed) {
+        (Ok(run), Ok(_)) => run,
+        (Err(broken), Err(same)) => return assert_eq!(broken.to_string(), *same),
+        (run, parsed) => panic!("{run:?}, but {parsed:?}"),
+    };
+    let ours: BTreeSet<&str> = run
+        .reports
+        .iter()
+        .filter(|report| report.outcome.is_ok())
+        .map(|report| report.silo.as_str())
+        .collect();
+    let kept = outside(&run.bytes, &ours);
+    let mut expected = outside(file, &ours);
+    // The one thing that may be added: a newline before a new block.
+    if kept != expected {
+        assert_ne!(expected.last(), Some(&b'\n'), "bytes outside are lost");
+        let crlf = kept.ends_with(b"\r\n");
+        expected.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
+    }
+    assert_eq!(shown(&kept), shown(&expected));
+
+    let again = plan(&run.bytes, &pulled, &rules).expect("what a plan writes can be read");
+    assert_eq!(shown(&again.bytes), shown(&run.bytes));
+    for (first, second) in run.reports.iter().zip(&again.reports) {
+        match (&first.outcome, &second.outcome) {
+            (Ok(_), Ok(update)) => assert_eq!(update.change, Change::None, "{}", second.silo),
+            (first, second) => assert_eq!(first.is_ok(), second.is_ok()),
+        }
+    }
+}
+
+/// What the hub said, and the rules; lines that say nothing are passed over.
+fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
+    let mut rules = Rules {
+        policy: Policy::default(),
+        hostnames: Vec::new(),
+        guarded: Guarded::default(),
+        force: false,
+    };
+    let mut pulled: Vec<Pulled> = Vec::new();
+    for line in String::from_utf8_lossy(said).lines() {
+        let mut words = line.split(' ');
+        let first = words.next().unwrap_or("");
+        match first {
+            "+force" => rules.force = true,
+            "+names" => {
+                let every = Glob::parse("*").expect("a star is a glob");
+                rules.policy.names = vec![every];
+            }
+            _ => {}
+        }
+        let Ok(silo) = SiloId::parse(first) else {
+            continue;
+        };
+        let record = words.next().zip(words.next()).map(|(hostname, ip)| {
+            let (hostname, ip) = (hostname.to_owned(), ip.to_owned());
+            DnsRecord { hostname, ip }
+        });
+        let known = pulled.iter().position(|pulled| pulled.silo == silo);
+        let known = known.unwrap_or_else(|| {
+            let answer = None;
+            pulled.push(Pulled { silo, answer });
+            pulled.len() - 1
+        });
+        if let Some(record) = record {
+            let answer = pulled[known].answer.get_or_insert(Answer {
+                records: Vec::new(),
+                revision: 1,
+            });
+            answer.records.push(record);
+        }
+    }
+    (pulled, rules)
+}
+
+/// The bytes outside the blocks of these silos, found without the code under test: between marker lines.
+pub(crate) fn outside(file: &[u8], silos: &BTreeSet<&str>) -> Vec<u8> {
+    const BOM: &[u8] = b"\xef\xbb\xbf";
+    let mut inside = false;
+    let bom = if file.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut out = file[..bom].to_vec();
+    for line in file[bom..].split_inclusive(|byte| *byte == b'\n') {
+        let is = |start: &str| {
+            silos.iter().any(|id| {
+                line.strip_prefix(format!("{start}{id}").as_bytes())
+                    .is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+            })
+        };
+        inside |= is("# BEGIN silo ");
+        if !inside {
+            out.extend_from_slice(line);
+        }
+        inside &= !is("# END silo ");
+    }
+    out
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use silo_e2e::fuzz::try_target;
+
+    #[test]
+    fn a_plan_keeps_what_is_not_its_own_and_a_second_changes_nothing() {
+        try_target("hosts", super::hosts);
+    }
+}

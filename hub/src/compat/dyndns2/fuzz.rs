@@ -1,0 +1,57 @@
+//! A fuzz target: takes bytes and panics when something does not hold. The package `silo-fuzz` gives it to
+//! libFuzzer, the test below runs it for a moment.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use silo_shared::silo::{Addresses, check_address};
+
+use super::wish::{Params, Wish};
+
+/// The addresses that an update wishes are those of machines, and stay the same when they are sent whole.
+///
+/// The input is the query and, behind a newline, a body of the form type.
+pub fn dyndns2(data: &[u8]) {
+    let mut params = Params::default();
+    for part in data.splitn(2, |byte| *byte == b'\n') {
+        params.add(part);
+    }
+    for host in params.hostnames() {
+        assert!(!host.is_empty() && !host.contains(','), "{host:?}");
+        assert_eq!(host.trim(), host);
+    }
+    let caller = IpAddr::from(Ipv4Addr::new(192, 0, 2, 1));
+    let Ok(wish) = Wish::read(&params, caller) else {
+        return;
+    };
+    let stored = Ipv6Addr::from_bits(5);
+    for stored in [None, Some(stored)] {
+        let Ok(addresses) = wish.addresses(stored) else {
+            continue;
+        };
+        assert!(!addresses.is_empty());
+        for ip in addresses.iter() {
+            assert_eq!(check_address(ip), Ok(ip));
+        }
+        assert_eq!(sent_whole(addresses, caller), addresses);
+    }
+}
+
+fn sent_whole(addresses: Addresses, caller: IpAddr) -> Addresses {
+    let whole = addresses.to_string().replace(' ', ",");
+    let query = format!("myip={whole}");
+    let mut params = Params::default();
+    params.add(query.as_bytes());
+    let wish = Wish::read(&params, caller).expect("addresses can be sent");
+    wish.addresses(None)
+        .expect("whole addresses need no prefix")
+}
+
+#[cfg(test)]
+mod tests {
+    use silo_e2e::fuzz::try_target;
+
+    #[test]
+    fn an_update_wishes_addresses_of_machines() {
+        try_target("dyndns2", super::dyndns2);
+    }
+}

@@ -1,0 +1,86 @@
+//! A fuzz target: takes bytes and panics when something does not hold. The package `silo-fuzz` gives it to
+//! libFuzzer, the test below runs it for a moment.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::{Value, json};
+use silo_shared::silo::{MAX_RECORDS, SiloId, count_records};
+
+use super::bodies;
+use super::error::ApiError;
+use crate::domain::time::Time;
+
+/// A body is read, or refused with places that are in it; what was read is read again from what it prints.
+pub fn bodies(data: &[u8]) {
+    let id = SiloId::parse("office").expect("it is the id of a silo");
+    let caller = IpAddr::from(Ipv4Addr::new(192, 0, 2, 1));
+    let now = Time::parse("2026-01-02T03:04:05Z").expect("it is a time");
+
+    match bodies::silo(data, &id) {
+        Ok(records) => {
+            assert!(count_records(&records) <= MAX_RECORDS);
+            let printed: Vec<Value> = records
+                .iter()
+                .flat_map(|(name, addresses)| addresses.iter().map(move |ip| (name, ip)))
+                .map(|(hostname, ip)| json!({ "hostname": hostname, "ip": ip }))
+                .collect();
+            let printed = json!({ "id": id, "dnsrecords": printed }).to_string();
+            let again = bodies::silo(printed.as_bytes(), &id).expect("what was read can be sent");
+            assert_eq!(again, records);
+        }
+        Err(error) => check(data, &error),
+    }
+    match bodies::record(data, Some(caller)) {
+        Ok((addresses, patch)) => {
+            assert!(!addresses.is_empty() || !patch.is_empty());
+            assert!(data.is_empty() || serde_json::from_slice::<Value>(data).is_ok());
+            if !addresses.is_empty() {
+                let printed = json!({ "ips": addresses.iter().collect::<Vec<_>>() }).to_string();
+                let again = bodies::record(printed.as_bytes(), None);
+                let (again, _) = again.expect("what was read can be sent");
+                assert_eq!(again, addresses);
+            }
+        }
+        Err(error) => check(data, &error),
+    }
+    match bodies::token(data, now) {
+        Ok(spec) => assert_eq!(spec.clone().check(now), Ok(spec)),
+        Err(error) => check(data, &error),
+    }
+    if let Err(error) = bodies::overlap(data) {
+        check(data, &error);
+    }
+}
+
+/// A refusal says why, and where: the object or array that a pointer leads into is in the body.
+fn check(data: &[u8], error: &ApiError) {
+    match error {
+        ApiError::MalformedBody(why) => {
+            assert!(!why.is_empty());
+            assert!(serde_json::from_slice::<Value>(data).is_err());
+        }
+        ApiError::Invalid(places) => {
+            assert!((1..=100).contains(&places.len()));
+            let body = serde_json::from_slice::<Value>(data).unwrap_or_default();
+            for place in places {
+                let parent = place
+                    .pointer
+                    .rsplit_once('/')
+                    .map_or("", |(parent, _)| parent);
+                assert!(body.pointer(parent).is_some(), "{place:?} is nowhere");
+                assert!(!place.detail.is_empty());
+            }
+        }
+        other => panic!("a body is not refused with {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use silo_e2e::fuzz::try_target;
+
+    #[test]
+    fn bodies_are_read_or_refused_at_a_place() {
+        try_target("bodies", super::bodies);
+    }
+}
