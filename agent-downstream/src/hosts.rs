@@ -226,7 +226,8 @@ impl<'a> HostsFile<'a> {
     }
 
     /// CRLF if every line outside the blocks ends so; without such lines, if every line in them does;
-    /// without any line ending at all, what the platform uses.
+    /// without any line ending at all, what the platform uses. A CR that ends the file is CRLF already: it
+    /// would be one with the newline that goes before a new block, and the next run would judge otherwise.
     fn line_ending(&self) -> &'static str {
         let inside = |index: usize| self.blocks.iter().any(|b| b.lines.contains(&index));
         let judge = |within: bool| {
@@ -236,8 +237,11 @@ impl<'a> HostsFile<'a> {
                 .enumerate()
                 .filter(|(index, _)| inside(*index) == within)
                 .map(|(_, line)| &self.bytes[line.clone()])
-                .filter(|line| line.ends_with(b"\n"))
-                .map(|line| line.ends_with(b"\r\n"))
+                .filter_map(|line| match line {
+                    [.., b'\r', b'\n'] | [.., b'\r'] => Some(true),
+                    [.., b'\n'] => Some(false),
+                    _ => None,
+                })
                 .peekable();
             endings.peek()?;
             Some(endings.all(|crlf| crlf))

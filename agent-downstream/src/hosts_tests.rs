@@ -139,6 +139,18 @@ const CASES: &[Case] = &[
         b"a\rb\n{office}\n{/office}\n",
     ),
     (
+        "a CR that ends the file is half a CRLF, as the next run would see it",
+        b"a\r",
+        &[("office", "db 10.0.0.5")],
+        b"a\r\r\n{office}\r\n10.0.0.5 db\r\n{/office}\r\n",
+    ),
+    (
+        "a CR that ends a file of LF",
+        b"a\nb\r",
+        &[("office", "")],
+        b"a\nb\r\n{office}\n{/office}\n",
+    ),
+    (
         "only a newline",
         b"\n",
         &[("office", "")],
