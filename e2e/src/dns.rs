@@ -276,7 +276,8 @@ impl DnsServer {
     /// Changes a zone by `nsupdate`, as somebody else would: lines such as `update add …`.
     pub fn change(&self, lines: &[&str]) {
         let mut child = Command::new("nsupdate")
-            .arg("-k")
+            // By TCP, which waits for a server that is busy; by UDP it gives up after three seconds.
+            .args(["-v", "-t", "30", "-k"])
             .arg(self.path(&format!("{}key", KEYS[0].0)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
