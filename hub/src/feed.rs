@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::contact::Contact;
 use crate::domain::time::Clock;
+use crate::failure_limit::FailureLimit;
 use crate::revision::Revision;
 use crate::store::{CommitWatch, Position, Store, StoreError};
 use crate::token_cache::TokenCache;
@@ -20,47 +21,37 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// How many changed silos are read at once.
 const PAGE: usize = 1000;
 
-/// Follows the database.
+/// Follows the database, and keeps what is held of it fresh.
 #[derive(Debug)]
 pub struct Feed {
-    store: Store,
-    view: View,
-    tokens: TokenCache,
-    revision: Revision,
-    position: Position,
-    contact: Contact,
-    clock: Clock,
-    watch: Option<CommitWatch>,
+    /// The database.
+    pub store: Store,
+    /// Forgets silos that changed.
+    pub view: View,
+    /// Forgets tokens that changed.
+    pub tokens: TokenCache,
+    /// Learns how many wrong credentials came to other hubs.
+    pub failures: FailureLimit,
+    /// Announces what is new.
+    pub revision: Revision,
+    /// Notes whether the database answers.
+    pub contact: Contact,
+    /// The time.
+    pub clock: Clock,
 }
 
 impl Feed {
-    /// Follows from a position on.
-    pub fn new(
-        store: Store,
-        view: View,
-        tokens: TokenCache,
-        revision: Revision,
-        position: Position,
-        contact: Contact,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            store,
-            view,
-            tokens,
-            revision,
-            position,
-            contact,
-            clock,
-            watch: None,
-        }
-    }
-
-    /// Follows for ever; stop it by dropping the future.
-    pub async fn follow(mut self) {
+    /// Follows from a position on, for ever; stop it by dropping the future.
+    pub async fn follow(self, from: Position) {
         let mut failing = false;
+        let mut watch = None;
+        let mut position = Position {
+            // Those of the present minute count for a hub that has just begun, too.
+            failures: 0,
+            ..from
+        };
         loop {
-            match self.look().await {
+            match self.look(&mut watch, &mut position).await {
                 Ok(()) => {
                     self.contact.note_answer(self.clock.now());
                     if std::mem::take(&mut failing) {
@@ -68,7 +59,7 @@ impl Feed {
                     }
                 }
                 Err(error) => {
-                    self.watch = None;
+                    watch = None;
                     self.contact.note_silence();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!("cannot look for changes in the database: {error}");
@@ -79,8 +70,12 @@ impl Feed {
         }
     }
 
-    async fn look(&mut self) -> Result<(), StoreError> {
-        match &mut self.watch {
+    async fn look(
+        &self,
+        watch: &mut Option<CommitWatch>,
+        position: &mut Position,
+    ) -> Result<(), StoreError> {
+        match watch {
             Some(watch) => watch.news().await?,
             // What was committed before the watch began is looked for at once.
             none => {
@@ -90,35 +85,37 @@ impl Feed {
             }
         }
         // A server that hangs is as good as away.
-        let caught_up = tokio::time::timeout(PATIENCE, self.catch_up()).await;
+        let caught_up = tokio::time::timeout(PATIENCE, self.catch_up(position)).await;
         caught_up.unwrap_or(Err(StoreError::Silent))
     }
 
-    async fn catch_up(&mut self) -> Result<(), StoreError> {
+    async fn catch_up(&self, held: &mut Position) -> Result<(), StoreError> {
         let position = self.store.position().await?;
-        if position.tokens != self.position.tokens {
+        if position.tokens != held.tokens {
             self.tokens.forget_all();
-            self.position.tokens = position.tokens;
+            held.tokens = position.tokens;
         }
-        if position.deliveries != self.position.deliveries {
-            self.position.deliveries = position.deliveries;
+        if position.deliveries != held.deliveries {
+            held.deliveries = position.deliveries;
             self.revision.announce_deliveries();
         }
-        if self.position.revision < position.feed_floor {
+        if position.failures != held.failures {
+            let counted = self.store.failures_since(held.failures).await?;
+            self.failures.learn(&counted, self.clock.now());
+            held.failures = position.failures;
+        }
+        if held.revision < position.feed_floor {
             // Deletions in between are told no more: nothing that is held can be relied on.
             self.view.forget_all();
             self.tokens.forget_all();
-            self.position.revision = position.feed_floor;
+            held.revision = position.feed_floor;
         }
         loop {
             let limit = i64::try_from(PAGE).expect("a page is small");
-            let changed = self
-                .store
-                .changed_since(self.position.revision, limit)
-                .await?;
+            let changed = self.store.changed_since(held.revision, limit).await?;
             for (id, revision) in &changed {
                 self.view.forget_older(id, *revision);
-                self.position.revision = *revision;
+                held.revision = *revision;
             }
             if let Some((_, revision)) = changed.last() {
                 self.revision.announce(*revision);

@@ -12,6 +12,8 @@ pub mod contact;
 pub mod data_dir;
 pub mod deliver;
 pub mod domain;
+pub mod failure_limit;
+pub mod failure_sharing;
 pub mod feed;
 mod html;
 pub mod http;
@@ -119,13 +121,18 @@ async fn serve(
 ) -> Result<(), RunError> {
     let key = hub.key().await?;
     hub.first_admin_token(&key).await?;
-    let feed = Feed::new(
-        hub.store.clone(),
-        hub.view.clone(),
-        hub.tokens.clone(),
-        hub.revision.clone(),
-        hub.position,
-        hub.contact.clone(),
+    let feed = Feed {
+        store: hub.store.clone(),
+        view: hub.view.clone(),
+        tokens: hub.tokens.clone(),
+        failures: hub.failures.clone(),
+        revision: hub.revision.clone(),
+        contact: hub.contact.clone(),
+        clock: hub.clock.clone(),
+    };
+    let sharing = failure_sharing::share(
+        hub.failures.clone(),
+        hub.registry.clone(),
         hub.clock.clone(),
     );
     let upkeep = Upkeep {
@@ -163,7 +170,8 @@ async fn serve(
     let alive = tokio::spawn(alive);
     let served = tokio::select! {
         served = listening => served,
-        () = feed.follow() => unreachable!("the feed follows for ever"),
+        () = feed.follow(hub.position) => unreachable!("the feed follows for ever"),
+        () = sharing, if !hub.is_alone() => unreachable!("there are always wrong credentials"),
         () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
     };
     hub.revision.end();

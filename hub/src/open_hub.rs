@@ -15,6 +15,7 @@ use crate::data_dir::{
 };
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
+use crate::failure_limit::FailureLimit;
 use crate::new_token::NewToken;
 use crate::registry::{
     AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, Registry, ResetKey,
@@ -64,6 +65,8 @@ pub struct OpenHub {
     pub contact: Contact,
     /// The refused credentials that are to be written down.
     pub refused: RefusedLog,
+    /// Counts wrong credentials.
+    pub failures: FailureLimit,
     /// The time.
     pub clock: Clock,
     key_file: PathBuf,
@@ -110,6 +113,7 @@ impl OpenHub {
         };
         let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone());
         let key_file = key_file(settings, &data_dir);
+        let refused = RefusedLog::default();
         Ok(Self {
             data_dir,
             store,
@@ -119,7 +123,8 @@ impl OpenHub {
             revision,
             position,
             contact: Contact::new(clock.now()),
-            refused: RefusedLog::default(),
+            failures: FailureLimit::noting(refused.clone()),
+            refused,
             clock,
             key_file,
             writer,
@@ -276,7 +281,7 @@ impl OpenHub {
             key,
             contact: self.contact.clone(),
             clock: self.clock.clone(),
-            failures: crate::http::FailureLimit::telling(self.refused.clone()),
+            failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,

@@ -7,7 +7,6 @@ mod bodies;
 pub(crate) mod client_ip;
 mod deliveries;
 pub(crate) mod error;
-mod failure_limit;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -36,6 +35,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::contact::Contact;
 use crate::domain::time::Clock;
+use crate::failure_limit::FailureLimit;
 use crate::registry::Registry;
 use crate::revision::Revision;
 use crate::secrets::HubKey;
@@ -44,7 +44,6 @@ use crate::token_cache::TokenCache;
 use crate::view::View;
 
 pub use client_ip::TrustedProxies;
-pub use failure_limit::FailureLimit;
 pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 

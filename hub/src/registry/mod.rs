@@ -10,6 +10,7 @@
 mod audit;
 mod change;
 mod dynahost;
+mod failures;
 mod hearing;
 mod import;
 mod publishing;
@@ -42,6 +43,7 @@ use crate::view::View;
 
 pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
+pub use failures::ShareFailures;
 pub use hearing::Hearing;
 pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
 pub use publishing::{

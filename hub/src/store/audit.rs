@@ -6,7 +6,7 @@ use silo_shared::credential::TokenId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{IdCursor, Store, StoreError, WriteTransaction, optional, read_counter, time};
+use super::{IdCursor, Store, StoreError, WriteTransaction, optional, time};
 use crate::domain::time::Time;
 
 /// How many rows of refused credentials are kept, whatever the retention.
@@ -92,12 +92,7 @@ impl Store {
 impl WriteTransaction {
     /// Adds a row; its id is given here.
     pub async fn add_audit(&mut self, row: &AuditRow) -> Result<(), StoreError> {
-        self.must_commit = true;
-        self.dialect
-            .query("UPDATE counters SET value = value + 1 WHERE name = 'audit'")
-            .execute(&mut *self.inner)
-            .await?;
-        let id = read_counter(self.dialect, &mut self.inner, "audit").await?;
+        let id = self.advance("audit").await?;
         self.dialect
             .query(
                 "INSERT INTO audit (id, happened_at, event, token, by_token, via, client_ip, times) \

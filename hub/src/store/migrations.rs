@@ -60,6 +60,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/0015_signed_writes.sql"),
     ),
     ("audit", include_str!("../../../migrations/0016_audit.sql")),
+    (
+        "failures",
+        include_str!("../../../migrations/0017_failures.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod dialect;
 mod dynahost;
+mod failures;
 mod history;
 mod interests;
 mod migrations;
@@ -39,6 +40,7 @@ use crate::domain::time::Time;
 
 pub use audit::{AuditEvent, AuditRow, REFUSED_KEPT};
 use dialect::{Dialect, is_full};
+pub use failures::AddressFailures;
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use outbox::{
@@ -62,6 +64,8 @@ const SET_COUNTER: &str = "UPDATE counters SET value = ? WHERE name = ?";
 const FEED_FLOOR: &str = "feed_floor";
 /// The counter of the last delivery.
 const DELIVERIES: &str = "deliveries";
+/// The counter of changes to what hubs count together.
+const FAILURES: &str = "failures";
 /// How many connections serve reads.
 const READERS: u32 = 4;
 /// How long a write waits for the connection before the database counts as away.
@@ -294,15 +298,25 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// The last committed revision and the state of the tokens.
+    /// How far the database is.
     pub async fn position(&self) -> Result<Position, StoreError> {
+        let mut position = Position::default();
         let mut connection = self.readers.acquire().await?;
-        Ok(Position {
-            tokens: read_counter(self.dialect, &mut connection, "tokens").await?,
-            feed_floor: read_counter(self.dialect, &mut connection, FEED_FLOOR).await?,
-            deliveries: read_counter(self.dialect, &mut connection, DELIVERIES).await?,
-            revision: read_counter(self.dialect, &mut connection, "revision").await?,
-        })
+        for row in connection
+            .fetch_all("SELECT name, value FROM counters")
+            .await?
+        {
+            let value = row.try_get(1)?;
+            match row.try_get(0)? {
+                "revision" => position.revision = value,
+                "tokens" => position.tokens = value,
+                FEED_FLOOR => position.feed_floor = value,
+                DELIVERIES => position.deliveries = value,
+                FAILURES => position.failures = value,
+                _ => {}
+            }
+        }
+        Ok(position)
     }
 
     /// The silos, deleted ones too, that changed after a revision: id and revision in order.
@@ -341,7 +355,7 @@ impl Store {
 }
 
 /// How far the database has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// The last committed revision.
     pub revision: i64,
@@ -349,6 +363,8 @@ pub struct Position {
     pub tokens: i64,
     /// Grows with every delivery that is owed or to be tried again.
     pub deliveries: i64,
+    /// Grows with every change of the wrong credentials that hubs count together.
+    pub failures: i64,
     /// The highest revision of a deletion that is told no more.
     pub feed_floor: i64,
 }

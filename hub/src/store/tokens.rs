@@ -273,12 +273,8 @@ impl WriteTransaction {
     }
 
     async fn note_tokens_changed(&mut self) -> Result<(), StoreError> {
-        self.must_commit = true;
         self.effects.tokens_changed = true;
-        self.dialect
-            .query("UPDATE counters SET value = value + 1 WHERE name = 'tokens'")
-            .execute(&mut *self.inner)
-            .await?;
+        self.advance("tokens").await?;
         Ok(())
     }
 }

@@ -203,6 +203,17 @@ impl WriteTransaction {
         Ok(())
     }
 
+    /// Moves a counter on by one; answers where it is then.
+    pub(super) async fn advance(&mut self, counter: &'static str) -> Result<i64, StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE counters SET value = value + 1 WHERE name = ?")
+            .bind(counter)
+            .execute(&mut *self.inner)
+            .await?;
+        read_counter(self.dialect, &mut self.inner, counter).await
+    }
+
     /// A fact about this database.
     pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
         read_fact(self.dialect, &mut self.inner, name).await

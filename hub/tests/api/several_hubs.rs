@@ -7,16 +7,19 @@ use std::sync::atomic::AtomicI64;
 use reqwest::Method;
 use serde_json::{Value, json};
 use silo_hub::domain::time::Clock;
+use silo_hub::open_hub::OpenHub;
 use silo_hub::settings::HubSettings;
 
 use crate::common::{
     Answer, Call, DEADLINE, Home, Kind, START_MS, TestHub, listener, refusal, revision,
 };
+use crate::update_keys;
 
 /// The settings of a hub at this home, with files of its own but the others' key.
 fn settings_of(home: &Home, name: &str) -> HubSettings {
     let mut settings = home.settings_in(name);
     settings.key_file = Some(home.path().join("shared.key"));
+    settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     settings
 }
 
@@ -215,6 +218,47 @@ async fn a_token_revoked_on_one_stops_on_the_other() {
     until(ask, |answer| answer.status == 200).await;
     assert_eq!(a.delete(&format!("/tokens/{id}")).await.status, 204);
     until(ask, |answer| answer.status == 401).await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_counted_together() {
+    let Some((a, b)) = two_hubs().await else {
+        return;
+    };
+    let open = OpenHub::open(&a.settings, a.clock())
+        .await
+        .expect("it opens beside a serving hub");
+    update_keys::add(&open, "a-key-that-is-right", "nas")
+        .await
+        .expect("it is new");
+    open.close().await;
+    let wrong = format!("silo_aaaaaaaaaa_{}", "x".repeat(43));
+    let guess = |hub: &TestHub, ip: &str| {
+        hub.open_call(Method::GET, "/silos")
+            .bearer(&wrong)
+            .seen_from(ip)
+    };
+    for _ in 0..3 {
+        assert_eq!(guess(&b, "192.0.2.1").await.status, 401);
+    }
+    for _ in 0..7 {
+        assert_eq!(guess(&a, "192.0.2.1").await.status, 401);
+    }
+    // A right key is refused unlooked-at once both know of all ten.
+    for hub in [&a, &b] {
+        let key = |ip| {
+            hub.open_call(Method::GET, "/u/a-key-that-is-right")
+                .seen_from(ip)
+        };
+        until(|| key("192.0.2.1"), |answer| answer.status == 403).await;
+        assert_eq!(key("192.0.2.2").await.status, 200);
+        assert_eq!(guess(hub, "192.0.2.1").await.status, 429);
+    }
+    // The minute ends at all of them.
+    for hub in [&a, &b] {
+        hub.pass(60);
+        assert_eq!(guess(hub, "192.0.2.1").await.status, 401);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
