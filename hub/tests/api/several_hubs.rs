@@ -10,9 +10,7 @@ use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::OpenHub;
 use silo_hub::settings::HubSettings;
 
-use crate::common::{
-    Answer, Call, DEADLINE, Home, Kind, START_MS, TestHub, listener, refusal, revision,
-};
+use crate::common::{DEADLINE, Home, Kind, START_MS, TestHub, listener, refusal, revision};
 use crate::update_keys;
 
 /// The settings of a hub at this home, with files of its own but the others' key.
@@ -44,7 +42,10 @@ pub(crate) async fn two_hubs() -> Option<(TestHub, TestHub)> {
 }
 
 /// Asks until an answer is as wanted.
-async fn until(call: impl Fn() -> Call, wanted: impl Fn(&Answer) -> bool) -> Answer {
+async fn until<C: IntoFuture>(
+    call: impl Fn() -> C,
+    wanted: impl Fn(&C::Output) -> bool,
+) -> C::Output {
     let asking = async {
         loop {
             let answer = call().await;
@@ -246,12 +247,9 @@ async fn wrong_credentials_are_counted_together() {
     }
     // A right key is refused unlooked-at once both know of all ten.
     for hub in [&a, &b] {
-        let key = |ip| {
-            hub.open_call(Method::GET, "/u/a-key-that-is-right")
-                .seen_from(ip)
-        };
-        until(|| key("192.0.2.1"), |answer| answer.status == 403).await;
-        assert_eq!(key("192.0.2.2").await.status, 200);
+        let key = |ip| update_keys::get(hub, "/u/a-key-that-is-right", ip);
+        until(|| key("192.0.2.1"), |(status, _)| *status == 403).await;
+        assert_eq!(key("192.0.2.2").await.0, 200);
         assert_eq!(guess(hub, "192.0.2.1").await.status, 429);
     }
     // The minute ends at all of them.
