@@ -13,8 +13,9 @@ use silo_e2e::postgres::Postgres;
 use silo_e2e::{Caller, Hub, binary};
 use tokio::task::JoinSet;
 
-/// The size of the small disks: PostgreSQL's empty database has more than seven MiB.
-const SQLITE_DISK: &str = "1m";
+/// The size of the small disks: SQLite's log has all migrations until it is emptied, PostgreSQL's empty database
+/// has more than seven MiB.
+const SQLITE_DISK: &str = "4m";
 const POSTGRES_DISK: &str = "12m";
 const WRITERS: usize = 16;
 /// Tells a test that it runs in its own namespace.

@@ -40,7 +40,6 @@ use crate::domain::time::Time;
 
 pub use audit::{AuditEvent, AuditRow, REFUSED_KEPT};
 use dialect::{Dialect, is_full};
-pub use failures::AddressFailures;
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use outbox::{
@@ -256,7 +255,9 @@ impl Store {
         } else {
             migrations::check(&writer).await?;
         }
-        let readers = pool(READERS, READER_PATIENCE, url.dialect.reader_setup())
+        // SQLite's watch of commits holds one.
+        let readers = READERS + u32::from(!url.dialect.is_remote());
+        let readers = pool(readers, READER_PATIENCE, url.dialect.reader_setup())
             .await
             .map_err(refused)?;
         let store = Self {

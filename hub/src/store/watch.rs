@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
-use sqlx::{AnyConnection, Executor, Row};
+use sqlx::{Any, Executor, Row};
 
 use super::dialect::Dialect;
 use super::{Store, StoreError};
@@ -19,9 +20,10 @@ pub struct CommitWatch(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// SQLite has a number that differs once another connection has committed.
+    /// SQLite has a number that differs once another connection has committed. The connection stays one of
+    /// the pool's: what closes the pool waits for it, and the last one to close removes the log.
     Version {
-        connection: AnyConnection,
+        connection: PoolConnection<Any>,
         seen: Option<i64>,
     },
     /// PostgreSQL calls whoever listens.
@@ -34,7 +36,7 @@ impl CommitWatch {
     pub(super) async fn start(store: &Store) -> Result<Self, StoreError> {
         Ok(Self(match store.dialect {
             Dialect::Sqlite => {
-                let connection = store.readers.acquire().await?.detach();
+                let connection = store.readers.acquire().await?;
                 Kind::Version {
                     connection,
                     seen: None,
@@ -54,7 +56,7 @@ impl CommitWatch {
     pub async fn news(&mut self) -> Result<(), StoreError> {
         match &mut self.0 {
             Kind::Version { connection, seen } => loop {
-                let row = connection.fetch_one("PRAGMA data_version").await?;
+                let row = connection.as_mut().fetch_one("PRAGMA data_version").await?;
                 let version: i64 = row.try_get(0)?;
                 if seen.replace(version) != Some(version) {
                     return Ok(());
