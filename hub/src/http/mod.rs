@@ -15,7 +15,7 @@ pub(crate) mod open;
 pub(crate) mod origin;
 mod records;
 pub(crate) mod request;
-mod signing;
+pub(crate) mod signing;
 mod silos;
 mod token_rate;
 mod tokens;

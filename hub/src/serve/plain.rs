@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 
 use crate::http::error::ApiError;
+use crate::http::signing::is_open;
 
 /// Lets only `/ping` and signed requests through to `routes`, which judge the signature.
 pub(super) fn only_signed(routes: Router) -> Router {
@@ -16,21 +17,22 @@ pub(super) fn only_signed(routes: Router) -> Router {
 }
 
 async fn gate(request: Request, next: Next) -> Response {
-    if is_answered_with_secret(&request) {
-        ApiError::Unencrypted.into_response()
-    } else if request.uri().path() == "/ping" || claims_signature_alone(request.headers()) {
-        next.run(request).await
-    } else {
-        ApiError::Unencrypted.into_response()
+    match may_pass(&request) {
+        true => next.run(request).await,
+        false => ApiError::Unencrypted.into_response(),
     }
 }
 
-/// Whether a request makes a token or rotates one, so that the answer holds the new secret. A signature keeps
-/// it from being changed, not from being read.
-fn is_answered_with_secret(request: &Request) -> bool {
+fn may_pass(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>();
-    request.method() == Method::POST
-        && route.is_some_and(|route| route.as_str().starts_with("/tokens"))
+    match route.map(MatchedPath::as_str) {
+        Some("/ping") => true,
+        // Nobody would look at the signature.
+        Some(route) if is_open(route) => false,
+        // The answer holds a new token's secret. A signature keeps it from being changed, not from being read.
+        Some(route) if route.starts_with("/tokens") && request.method() == Method::POST => false,
+        _ => claims_signature_alone(request.headers()),
+    }
 }
 
 /// Whether a request says that it is signed (RFC 9421 section 4.1), and shows no secret.

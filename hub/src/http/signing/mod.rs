@@ -15,6 +15,7 @@ use crate::registry::SignedWrite;
 use crate::token_cache::CachedToken;
 
 pub(super) use layer::SigningLayer;
+pub(crate) use layer::is_open;
 pub use nonces::ReadNonces;
 
 /// A request whose signature was verified, as handlers find it among the request's extensions.
