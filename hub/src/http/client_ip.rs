@@ -73,33 +73,62 @@ impl TrustedProxies {
     }
 }
 
-/// The parts of a header, between commas; `None` when it is not there.
-fn values<'a>(headers: &'a HeaderMap, name: &str) -> Option<Vec<&'a str>> {
-    headers.contains_key(name).then(|| {
-        headers
-            .get_all(name)
-            .into_iter()
-            .flat_map(|value| value.to_str().unwrap_or("unreadable").split(','))
-            .collect()
-    })
+/// The lines of a header; `None` when it is not there.
+fn lines<'a>(headers: &'a HeaderMap, name: &str) -> Option<impl Iterator<Item = &'a str>> {
+    let values = headers.get_all(name).into_iter();
+    headers
+        .contains_key(name)
+        .then(|| values.map(|value| value.to_str().unwrap_or("unreadable")))
 }
 
 /// The hops of `X-Forwarded-For`, the farthest first; `None` where a hop is no address.
 fn forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
-    let values = values(headers, "x-forwarded-for")?;
-    Some(values.into_iter().map(node).collect())
+    let hops = lines(headers, "x-forwarded-for")?.flat_map(|line| line.split(','));
+    Some(hops.map(node).collect())
 }
 
-/// The hops of `Forwarded` (RFC 7239), likewise.
+/// The hops of `Forwarded` (RFC 7239 section 4), likewise.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
-    let hop = |element: &str| {
-        element
-            .split(';')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
-            .and_then(|(_, value)| node(value.trim().trim_matches('"')))
-    };
-    Some(values(headers, "forwarded")?.into_iter().map(hop).collect())
+    let hops = lines(headers, "forwarded")?.flat_map(|line| match split_unquoted(line, ',') {
+        Some(elements) => elements.into_iter().map(hop).collect(),
+        None => vec![None],
+    });
+    Some(hops.collect())
+}
+
+/// The one `for` of an element of `Forwarded`.
+fn hop(element: &str) -> Option<IpAddr> {
+    let pairs = split_unquoted(element, ';')?.into_iter();
+    let mut named = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
+        .map(|(_, value)| value.trim());
+    let value = named.next()?;
+    if named.next().is_some() {
+        return None;
+    }
+    // No address has anything in it that is escaped.
+    let inner = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    node(inner.unwrap_or(value))
+}
+
+/// Splits where a separator stands outside of quoted strings (RFC 9110 section 5.6.4); `None` when one of them
+/// does not end.
+fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = text.split(|character| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return character == separator && !quoted,
+        }
+        false
+    });
+    let parts = parts.collect();
+    (!quoted).then_some(parts)
 }
 
 /// An address, with or without port, an IPv6 one perhaps in brackets.
@@ -194,6 +223,31 @@ mod tests {
                 "198.51.100.1",
             ),
             ("10.0.0.1", "forwarded", "for=_hidden", "10.0.0.1"),
+            // What a client can have a proxy repeat, such as its Host, is in quotes.
+            (
+                "10.0.0.1",
+                "forwarded",
+                "for=198.51.100.1;host=\"a,for=203.0.113.9\"",
+                "198.51.100.1",
+            ),
+            (
+                "10.0.0.1",
+                "forwarded",
+                "host=\"a;for=203.0.113.9;\\\"\";for=198.51.100.1",
+                "198.51.100.1",
+            ),
+            (
+                "10.0.0.1",
+                "forwarded",
+                "for=198.51.100.1;for=203.0.113.9",
+                "10.0.0.1",
+            ),
+            (
+                "10.0.0.1",
+                "forwarded",
+                "for=\"203.0.113.9, for=198.51.100.1",
+                "10.0.0.1",
+            ),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header, value.parse().unwrap());
