@@ -23,7 +23,7 @@ use crate::domain::precondition::Precondition;
 use crate::http::Hub;
 use crate::http::auth::{Caller, basic_user};
 use crate::http::error::ApiError;
-use crate::http::origin::refuse_foreign;
+use crate::http::origin::refuse_followed_link;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, SetRecord};
 use crate::store::Via;
@@ -48,7 +48,7 @@ pub(super) async fn update(State(hub): State<Arc<Hub>>, request: Request) -> Res
 async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     let (mut parts, body) = request.into_parts();
     // A page could make a browser send this with the password it keeps.
-    refuse_foreign(&parts)?;
+    refuse_followed_link(&parts)?;
     let caller = Caller::from_request_parts(&mut parts, hub).await?;
     let Some(silo) = silo(hub, &caller, basic_user(&parts.headers)).await? else {
         return Ok(Reply::BadAuth);

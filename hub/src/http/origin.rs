@@ -23,6 +23,20 @@ pub(crate) fn refuse_foreign(request: &Parts) -> Result<(), ApiError> {
     ))
 }
 
+/// The same for routes that change something on `GET` by a credential that a browser keeps and sends by itself.
+/// Over plain HTTP it does not say whose page has a link that it follows, so it may follow none here.
+pub(crate) fn refuse_followed_link(request: &Parts) -> Result<(), ApiError> {
+    refuse_foreign(request)?;
+    let headers = &request.headers;
+    let is_followed = headers.contains_key("upgrade-insecure-requests");
+    match is_followed && !headers.contains_key("sec-fetch-site") {
+        true => Err(ApiError::Forbidden(
+            "a browser may not write here over plain HTTP: any page could have made it",
+        )),
+        false => Ok(()),
+    }
+}
+
 fn is_foreign(request: &Parts) -> bool {
     let headers = &request.headers;
     if headers

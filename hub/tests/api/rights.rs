@@ -484,3 +484,21 @@ async fn writes_of_other_sites_pages_are_refused() {
     assert_eq!(hub.get(OFFICE).await.body, before.body);
     assert_eq!(hub.get("/tokens").await.json().as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_link_that_a_browser_follows_over_plain_http_writes_nothing() {
+    let hub = TestHub::start().await;
+    let before = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let writer = hub.credential("write", &["office"], &[]).await;
+    // It says of no page, and sends the password that it keeps.
+    let followed = || {
+        hub.open_call(Method::GET, "/nic/update?hostname=db&myip=10.0.0.6")
+            .bearer(&writer)
+            .header("upgrade-insecure-requests", "1")
+    };
+    assert_eq!(followed().await.status, 403);
+    assert_eq!(hub.get(OFFICE).await.body, before.body);
+    // Over TLS it would have said that the address was typed.
+    let typed = followed().header("sec-fetch-site", "none").await;
+    assert_eq!(typed.text(), "good 10.0.0.6\n");
+}
