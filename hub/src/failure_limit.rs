@@ -8,13 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::audit::RefusedLog;
+use crate::domain::failures::{AddressFailures, WINDOW_MS};
 use crate::domain::time::Time;
-use crate::store::AddressFailures;
 
 /// Wrong credentials a minute that are answered 401; further ones get 429.
 const ALLOWED: u32 = 10;
-/// The length of the window.
-const WINDOW_MS: i64 = 60_000;
 /// How many addresses are remembered at most.
 const ADDRESSES: usize = 65_536;
 
@@ -37,6 +35,8 @@ struct Window {
     failures: u32,
     /// How many of them the other hubs have not been told of.
     untold: u32,
+    /// When the window of all hubs began, if it is known here, by the clock of who began it.
+    learnt: Option<Time>,
 }
 
 impl FailureLimit {
@@ -104,36 +104,31 @@ impl FailureLimit {
         taken
     }
 
-    /// Puts back what the other hubs could not be told.
-    pub fn put_back(&self, taken: &[AddressFailures]) {
-        let mut windows = self.lock();
-        for of in taken {
-            if let Some(window) = windows.get_mut(&of.ip) {
-                window.untold += of.times;
-            }
-        }
-        self.0.untold.notify_one();
-    }
-
-    /// Learns what all hubs have counted together.
+    /// Learns what all hubs have counted together. Their clocks differ a little: a window that begins later
+    /// than the one that was learnt last is a new one, whatever this hub's clock says of the old one.
     pub fn learn(&self, counted: &[AddressFailures], now: Time) {
         let mut windows = self.lock();
         for of in counted {
-            // The clocks of hubs differ a little.
             let began = of.began.min(now);
             if !holds(began, now) {
                 continue;
             }
             let window = window(&mut windows, of.ip, now);
-            window.began = began;
             let together = of.times.saturating_add(window.untold);
-            window.failures = window.failures.max(together);
+            match window.learnt {
+                Some(learnt) if of.began < learnt => continue,
+                Some(learnt) if of.began > learnt => {
+                    window.began = began;
+                    window.failures = together;
+                }
+                Some(_) => window.failures = window.failures.max(together),
+                None => {
+                    window.began = began;
+                    window.failures = window.failures.max(together);
+                }
+            }
+            window.learnt = Some(of.began);
         }
-    }
-
-    /// What began at or before this time counts no more.
-    pub fn ended(now: Time) -> Time {
-        Time::from_millis(now.as_millis() - WINDOW_MS)
     }
 
     fn lock(&self) -> MutexGuard<'_, Windows> {
@@ -157,6 +152,7 @@ fn window(windows: &mut Windows, ip: IpAddr, now: Time) -> &mut Window {
         began: now,
         failures: 0,
         untold: 0,
+        learnt: None,
     };
     let window = windows.entry(ip).or_insert(new);
     if !window.holds(now) {
@@ -243,11 +239,8 @@ mod tests {
         assert_eq!(b.over_for(ip, at(2)), None);
         assert_eq!(b.count(ip, at(2)), Ok(()));
         assert_eq!(b.over_for(ip, at(2)), Some(58), "the first one counts");
-        // What could not be told is told later; what is learned twice counts once.
-        let told = b.take_untold(9, at(3));
-        assert_eq!(told, [of(at(0), 4)]);
-        b.put_back(&told);
-        assert_eq!(b.take_untold(9, at(3)), told);
+        // What is learned twice counts once.
+        assert_eq!(b.take_untold(9, at(3)), [of(at(0), 4)]);
         for _ in 0..2 {
             a.learn(&[of(at(0), 9)], at(3));
         }
@@ -259,6 +252,26 @@ mod tests {
         assert_eq!(a.count(ip, at(60)), Ok(()));
         a.learn(&[of(at(0), 10)], at(60));
         assert_eq!(a.over_for(ip, at(60)), None, "news of the last minute");
+    }
+
+    #[test]
+    fn clocks_of_hubs_may_differ() {
+        let hub = FailureLimit::default();
+        let ip = "192.0.2.1".parse().unwrap();
+        let at = |seconds: i64| Time::from_millis(1_000_000).plus_seconds(seconds);
+        let learn = |began, times, now| hub.learn(&[AddressFailures { ip, began, times }], now);
+        learn(at(0), 10, at(0));
+        assert_eq!(hub.over_for(ip, at(59)), Some(1));
+        // Elsewhere the next minute has begun.
+        learn(at(61), 1, at(59));
+        assert_eq!(hub.over_for(ip, at(59)), None);
+        learn(at(0), 10, at(59));
+        assert_eq!(hub.over_for(ip, at(59)), None, "old news");
+        learn(at(61), 10, at(70));
+        assert_eq!(hub.over_for(ip, at(70)), Some(49), "news do not prolong it");
+        // A clock that is far ahead.
+        learn(at(1000), 10, at(80));
+        assert_eq!(hub.over_for(ip, at(80)), Some(60));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 use crate::audit::RefusedLog;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{
-    Actor, ApplyError, ExpireRecord, ForgetSigned, ProveWritable, PurgeOld, Registry,
-    WriteDownRefused, WriteDownUse,
+    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeOld,
+    Registry, WriteDownRefused, WriteDownUse,
 };
 use crate::store::{Store, Via};
 use crate::token_cache::TokenCache;
@@ -19,11 +19,11 @@ const WRITE_DOWN: Duration = Duration::from_secs(60);
 const EXPIRE: Duration = Duration::from_secs(15);
 /// How often old rows are looked for.
 const PURGE: Duration = Duration::from_secs(86_400);
-/// How often signed writes are forgotten.
+/// How often signed writes and wrong credentials are forgotten.
 const FORGET: Duration = Duration::from_secs(60);
 /// For how long signed writes are remembered after they were signed, in seconds: twice as long as they are
-/// accepted, so that the clocks of several hubs may differ.
-const SIGNED_KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
+/// accepted, so that the clocks of several hubs may differ. Wrong credentials are as well.
+const KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
 /// How many overdue records are read at once.
 const PAGE: i64 = 500;
 /// How many records are written down in one transaction.
@@ -63,7 +63,7 @@ impl Upkeep {
                 () = self.registry.seen().many() => self.write_down().await,
                 _ = expire.tick() => self.expire().await,
                 _ = purge.tick() => self.purge().await,
-                _ = forget.tick() => self.forget_signed().await,
+                _ = forget.tick() => self.forget().await,
             };
             if let Err(error) = done {
                 tracing::error!("upkeep failed and will be tried again: {error}");
@@ -133,11 +133,15 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Forgets signed writes that would be refused for their age alone.
-    pub async fn forget_signed(&self) -> Result<(), ApplyError> {
-        let before = self.clock.now().plus_seconds(-SIGNED_KEPT);
+    /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that
+    /// are over by every hub's clock.
+    pub async fn forget(&self) -> Result<(), ApplyError> {
+        let before = self.clock.now().plus_seconds(-KEPT);
         while self.store.has_signed_writes(before).await? {
             self.registry.apply(ForgetSigned { before }).await?;
+        }
+        while self.store.has_failures(before).await? {
+            self.registry.apply(ForgetFailures { before }).await?;
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ use crate::view::View;
 
 pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
-pub use failures::ShareFailures;
+pub use failures::{ForgetFailures, ShareFailures};
 pub use hearing::Hearing;
 pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
 pub use publishing::{

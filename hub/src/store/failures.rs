@@ -1,21 +1,21 @@
 //! Wrong credentials that several hubs count together.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
-use super::{FAILURES, Store, StoreError, WriteTransaction, optional, time};
+use super::statements::{insert_rows, statement_chunks};
+use super::{FAILURES, Statements, Store, StoreError, WriteTransaction, optional, time};
+use crate::domain::failures::AddressFailures;
 use crate::domain::time::Time;
 
-/// How many wrong credentials came from an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressFailures {
-    /// The address, IPv6 by /64.
-    pub ip: IpAddr,
-    /// When the first one came.
-    pub began: Time,
-    /// How many.
-    pub times: u32,
+fn address_failures(row: &AnyRow) -> Result<AddressFailures, StoreError> {
+    Ok(AddressFailures {
+        ip: optional(row, 0, "address")?.ok_or(StoreError::Corrupt("address"))?,
+        began: time(row, 1)?,
+        times: u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX),
+    })
 }
 
 impl Store {
@@ -27,54 +27,66 @@ impl Store {
             .fetch_all(&self.readers)
             .await?
             .iter()
-            .map(|row| {
-                Ok(AddressFailures {
-                    ip: optional(row, 0, "address")?.ok_or(StoreError::Corrupt("address"))?,
-                    began: time(row, 1)?,
-                    times: u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX),
-                })
-            })
+            .map(address_failures)
             .collect()
+    }
+
+    /// Whether there are counts of windows that began before a time.
+    pub async fn has_failures(&self, before: Time) -> Result<bool, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT client_ip FROM failures WHERE began_at < ? LIMIT 1")
+            .bind(before.as_millis())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
     }
 }
 
 impl WriteTransaction {
-    /// Adds to what all hubs counted; what began before `ended` is forgotten.
+    /// Adds to what all hubs counted, each address once. Strangers decide how often this is called, so it
+    /// takes a few statements however many addresses there are.
     pub async fn add_failures(
         &mut self,
-        failures: &[AddressFailures],
-        ended: Time,
+        new: &[AddressFailures],
+        now: Time,
     ) -> Result<(), StoreError> {
         let version = self.advance(FAILURES).await?;
-        self.dialect
-            .query("DELETE FROM failures WHERE began_at <= ?")
-            .bind(ended.as_millis())
-            .execute(&mut *self.inner)
-            .await?;
-        for of in failures {
-            let ip = of.ip.to_string();
-            let updated = self
-                .dialect
-                .query("UPDATE failures SET times = times + ?, version = ? WHERE client_ip = ?")
-                .bind(i64::from(of.times))
-                .bind(version)
-                .bind(ip.as_str())
-                .execute(&mut *self.inner)
-                .await?;
-            if updated.rows_affected() == 0 {
-                self.dialect
-                    .query(
-                        "INSERT INTO failures (client_ip, began_at, times, version) \
-                         VALUES (?, ?, ?, ?)",
-                    )
-                    .bind(ip)
-                    .bind(of.began.as_millis())
-                    .bind(i64::from(of.times))
-                    .bind(version)
-                    .execute(&mut *self.inner)
-                    .await?;
+        let mut questions = Statements::new(self.dialect);
+        for chunk in statement_chunks(new) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            questions.add(format!(
+                "SELECT client_ip, began_at, times FROM failures WHERE client_ip IN ({marks})"
+            ));
+            for failures in chunk {
+                questions.bind(failures.ip.to_string());
             }
         }
-        Ok(())
+        let mut counted = HashMap::new();
+        for row in questions.fetch(&mut self.inner).await?.iter().flatten() {
+            let failures = address_failures(row)?;
+            counted.insert(failures.ip, failures);
+        }
+        let mut statements = Statements::new(self.dialect);
+        for chunk in statement_chunks(new) {
+            const HEAD: &str = "INSERT INTO failures (client_ip, began_at, times, version)";
+            let columns = ["began_at", "times", "version"];
+            statements.add_upsert(insert_rows(HEAD, 4, chunk.len()), &["client_ip"], &columns);
+            for failures in chunk {
+                let together = failures.added_to(counted.get(&failures.ip).copied(), now);
+                statements
+                    .bind(together.ip.to_string())
+                    .bind(together.began.as_millis())
+                    .bind(i64::from(together.times))
+                    .bind(version);
+            }
+        }
+        statements.execute(&mut self.inner).await
+    }
+
+    /// Forgets the oldest counts, at most about `limit`; answers how many went.
+    pub async fn purge_failures(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+        self.purge_oldest("failures", "began_at", before, limit)
+            .await
     }
 }

@@ -1,4 +1,4 @@
-//! What has outlived its retention: history, and the tombstones of deleted silos.
+//! What has outlived its retention: history, the tombstones of deleted silos, and what is kept for minutes.
 
 use silo_shared::silo::SiloId;
 use sqlx::Row;
@@ -7,6 +7,37 @@ use super::{FEED_FLOOR, SET_COUNTER, StoreError, WriteTransaction, read_counter,
 use crate::domain::time::Time;
 
 impl WriteTransaction {
+    /// Removes the oldest rows of a table by their time in `column`, at most about `limit`; answers how many
+    /// went.
+    pub(super) async fn purge_oldest(
+        &mut self,
+        table: &str,
+        column: &str,
+        before: Time,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        let rows = self
+            .dialect
+            .query(format!(
+                "SELECT {column} FROM {table} WHERE {column} < ? ORDER BY {column} LIMIT ?"
+            ))
+            .bind(before.as_millis())
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(0);
+        };
+        self.must_commit = true;
+        let gone = self
+            .dialect
+            .query(format!("DELETE FROM {table} WHERE {column} <= ?"))
+            .bind(last.try_get::<i64, _>(0)?)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(gone.rows_affected())
+    }
+
     /// Removes the oldest rows of the history, at most about `limit`; answers how many went.
     pub async fn purge_history(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
         self.flush().await?;

@@ -3,7 +3,6 @@
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::Row;
 
 use super::{Store, StoreError, WriteTransaction, time};
 use crate::domain::time::Time;
@@ -115,23 +114,7 @@ impl WriteTransaction {
         before: Time,
         limit: i64,
     ) -> Result<u64, StoreError> {
-        let rows = self
-            .dialect
-            .query("SELECT created FROM signed_writes WHERE created < ? ORDER BY created LIMIT ?")
-            .bind(before.as_millis())
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        let Some(last) = rows.last() else {
-            return Ok(0);
-        };
-        self.must_commit = true;
-        let gone = self
-            .dialect
-            .query("DELETE FROM signed_writes WHERE created <= ?")
-            .bind(last.try_get::<i64, _>(0)?)
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(gone.rows_affected())
+        self.purge_oldest("signed_writes", "created", before, limit)
+            .await
     }
 }

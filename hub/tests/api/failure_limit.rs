@@ -1,8 +1,11 @@
 //! More than ten wrong credentials a minute from one address.
 
 use reqwest::Method;
+use silo_hub::domain::failures::AddressFailures;
+use silo_hub::registry::ShareFailures;
 
 use crate::common::{Answer, TestHub};
+use crate::expiry::upkeep;
 
 fn wrong() -> String {
     format!("silo_aaaaaaaaaa_{}", "x".repeat(43))
@@ -122,4 +125,57 @@ async fn a_revoked_tokens_use_is_counted() {
         assert_eq!(read().await.status, 401);
     }
     assert_limited(&read().await);
+}
+
+#[tokio::test]
+async fn what_hubs_count_together_is_kept_for_minutes() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let upkeep = upkeep(&open, 0);
+    // More than one statement carries.
+    let of = |times| -> Vec<AddressFailures> {
+        let began = open.clock.now();
+        (1..=100)
+            .map(|host| AddressFailures {
+                ip: [192, 0, 2, host].into(),
+                began,
+                times,
+            })
+            .collect()
+    };
+    let counted = async |version| {
+        let mut counted = open.store.failures_since(version).await.unwrap();
+        counted.sort_by_key(|failures| failures.ip);
+        counted
+    };
+    let first = of(3);
+    open.registry
+        .apply(ShareFailures(first.clone()))
+        .await
+        .unwrap();
+    assert_eq!(counted(0).await, first);
+    let version = open.store.position().await.unwrap().failures;
+    hub.pass(59);
+    let more = of(2)[..10].to_vec();
+    open.registry.apply(ShareFailures(more)).await.unwrap();
+    let added: Vec<_> = first[..10]
+        .iter()
+        .map(|failures| AddressFailures {
+            times: 5,
+            ..*failures
+        })
+        .collect();
+    assert_eq!(counted(version).await, added, "what is new since");
+    hub.pass(1);
+    let next_minute = of(1)[..1].to_vec();
+    open.registry
+        .apply(ShareFailures(next_minute.clone()))
+        .await
+        .unwrap();
+    assert_eq!(counted(0).await[..2], [next_minute[0], added[1]]);
+    hub.pass(540);
+    upkeep.forget().await.unwrap();
+    assert_eq!(counted(0).await.len(), 100);
+    hub.pass(1);
+    upkeep.forget().await.unwrap();
+    assert_eq!(counted(0).await, next_minute);
 }

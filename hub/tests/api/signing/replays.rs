@@ -3,10 +3,10 @@
 use reqwest::Method;
 use serde_json::json;
 use silo_hub::domain::time::Time;
-use silo_hub::upkeep::Upkeep;
 
 use super::{NOW, Shot, Signer, assert_refused, ip, office};
-use crate::common::{START_MS, TestHub, dnsrecords};
+use crate::common::{TestHub, dnsrecords};
+use crate::expiry::upkeep;
 use crate::several_hubs::two_hubs;
 
 const DB: &str = "/silos/office/records/db";
@@ -163,15 +163,7 @@ async fn a_replay_breaks_no_batch() {
 async fn what_could_be_shown_again_is_remembered_and_no_longer() {
     let (hub, open) = TestHub::start_in_parts().await;
     let admin = Signer::of(&hub.admin);
-    let upkeep = Upkeep {
-        store: open.store.clone(),
-        registry: open.registry.clone(),
-        tokens: open.tokens.clone(),
-        refused: open.refused.clone(),
-        clock: open.clock.clone(),
-        since: Time::from_millis(START_MS),
-        retention_days: 30,
-    };
+    let upkeep = upkeep(&open, 0);
     // Made by a clock that is as far ahead as may be.
     let shot = admin.sign(
         &hub,
@@ -186,16 +178,16 @@ async fn what_could_be_shown_again_is_remembered_and_no_longer() {
         open.store.has_signed_writes(later).await.unwrap()
     };
     hub.pass(599);
-    upkeep.forget_signed().await.unwrap();
+    upkeep.forget().await.unwrap();
     assert_refused(&admin_send(&hub, &shot).await, 401, "replay");
     hub.pass(300);
-    upkeep.forget_signed().await.unwrap();
+    upkeep.forget().await.unwrap();
     assert!(
         remembered().await,
         "it is kept a while longer, for hubs whose clocks are behind"
     );
     hub.pass(1);
-    upkeep.forget_signed().await.unwrap();
+    upkeep.forget().await.unwrap();
     assert!(!remembered().await);
     assert_refused(&admin_send(&hub, &shot).await, 401, "clock");
 }
