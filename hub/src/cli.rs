@@ -1,9 +1,11 @@
 //! The command line: what can be said, and how each command is carried out.
 
+mod failure;
 #[cfg(unix)]
 mod plesk_worker;
 mod sink;
 mod tls;
+mod token;
 mod transfer;
 mod update_key;
 
@@ -14,22 +16,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use silo_hub::data_dir::{DataDir, DataDirError};
-use silo_hub::domain::time::{Clock, Time};
-use silo_hub::domain::token::{Role, SpecError, TokenSpec};
-use silo_hub::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP, NewSecret, NewToken};
-use silo_hub::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
-use silo_hub::registry::{Actor, ApplyError, Audited, KEY_FINGERPRINT, RevokeToken};
+use silo_hub::data_dir::DataDir;
+use silo_hub::domain::time::Clock;
+use silo_hub::open_hub::{OpenHub, check_key, database_url, key_file};
+use silo_hub::registry::KEY_FINGERPRINT;
+use silo_hub::run as run_hub;
 use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
-use silo_hub::store::{Store, StoreError, Via};
-use silo_hub::tls::{Identity, TlsError};
-use silo_hub::{RunError, run as run_hub};
-use silo_shared::config::ConfigError;
+use silo_hub::store::Store;
+use silo_hub::tls::Identity;
 use silo_shared::credential::TokenId;
 use silo_shared::program::{self, start_logging};
 
+use failure::Failure;
 use sink::SinkCommand;
 use tls::TlsCommand;
+use token::TokenCommand;
 use transfer::SiloCommand;
 use update_key::UpdateKeyCommand;
 
@@ -96,45 +97,6 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Make a token and print its credential, this once
-    Create {
-        /// What people call it
-        #[arg(long)]
-        name: String,
-        /// read, write or admin
-        #[arg(long)]
-        role: Role,
-        /// A silo that it is for: a name or a glob; may be repeated
-        #[arg(long = "silo", value_name = "SILO", value_delimiter = ',')]
-        silos: Vec<String>,
-        /// A hostname that it may write: a name or a glob; may be repeated [default: all]
-        #[arg(long = "hostname", value_name = "HOSTNAME", value_delimiter = ',')]
-        hostnames: Vec<String>,
-        /// When it ends, such as 2027-01-01T00:00:00Z
-        #[arg(long, value_parser = parse_time)]
-        expires: Option<Time>,
-    },
-    /// List the tokens that were not revoked
-    List,
-    /// Give a token a new secret and print its credential, this once
-    Rotate {
-        /// The token's id, the middle part of the credential
-        #[arg(value_parser = parse_id)]
-        id: TokenId,
-        /// For how many seconds the old secret still counts
-        #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_OVERLAP, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_OVERLAP)))]
-        overlap: u32,
-    },
-    /// Revoke a token
-    Revoke {
-        /// The token's id, the middle part of the credential
-        #[arg(value_parser = parse_id)]
-        id: TokenId,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 enum KeyCommand {
     /// Make a new hub key; signing tokens must be made anew, Bearer and Basic go on
     Reset,
@@ -142,86 +104,6 @@ enum KeyCommand {
 
 fn parse_id(text: &str) -> Result<TokenId, &'static str> {
     TokenId::parse(text).map_err(|_| "an id has 10 characters of a-z and 0-9")
-}
-
-fn parse_time(text: &str) -> Result<Time, &'static str> {
-    Time::parse(text).ok_or("not a time such as 2027-01-01T00:00:00Z (RFC 3339)")
-}
-
-/// Why a command ended badly, by exit code.
-#[derive(Debug)]
-enum Failure {
-    /// A later try may succeed: 1.
-    Failed(String),
-    /// The command line or configuration must be changed first: 2.
-    Misused(String),
-    /// Nobody reads the output any more, as with `| head`: 0, in silence.
-    Unread,
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Misused(error.to_string())
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        match &error {
-            OpenError::DataDir(
-                DataDirError::Key { .. } | DataDirError::NotAFolder(_) | DataDirError::Open { .. },
-            )
-            | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-impl From<TlsError> for Failure {
-    fn from(error: TlsError) -> Self {
-        Self::Misused(error.to_string())
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    /// Of writing to standard output.
-    fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self::Unread,
-            _ => Self::Failed(format!("cannot write the output: {error}")),
-        }
-    }
-}
-
-impl From<DataDirError> for Failure {
-    fn from(error: DataDirError) -> Self {
-        OpenError::from(error).into()
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        OpenError::from(error).into()
-    }
-}
-
-impl From<ApplyError> for Failure {
-    fn from(error: ApplyError) -> Self {
-        OpenError::from(error).into()
-    }
-}
-
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Open(error) => error.into(),
-            RunError::Sinks(error) => error.into(),
-            RunError::Tls(error) => error.into(),
-            error @ (RunError::Listen(_) | RunError::Bind { .. }) => {
-                Self::Failed(error.to_string())
-            }
-        }
-    }
 }
 
 /// Carries out a command.
@@ -280,7 +162,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
                 file.display()
             )))
         }
-        Command::Token(command) => with_hub(settings, async |hub| token(hub, command).await).await,
+        Command::Token(command) => {
+            with_hub(settings, async |hub| token::token(hub, command).await).await
+        }
         Command::UpdateKey(command) => {
             let dynahost = settings.compat.dynahost.clone();
             with_hub(settings, async |hub| {
@@ -414,114 +298,8 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
     }
 }
 
-async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
-    let key = hub.key().await?;
-    match command {
-        TokenCommand::Create {
-            name,
-            role,
-            silos,
-            hostnames,
-            expires,
-        } => {
-            let now = hub.clock.now();
-            let hostnames = (!hostnames.is_empty()).then_some(hostnames);
-            let spec = TokenSpec {
-                name,
-                role,
-                silos,
-                hostnames,
-                expires_at: expires,
-            };
-            let spec = spec
-                .check(now)
-                .map_err(|errors| Failure::Misused(in_flags(&errors)))?;
-            let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
-            hub.registry.apply(audited(new.command)).await?;
-            eprintln!("token {}, shown this once:", new.token.id);
-            if let Err(error) = say(format_args!("{}", new.credential.expose())) {
-                // A credential that nobody has seen must not stay valid.
-                hub.registry
-                    .apply(audited(RevokeToken(new.token.id)))
-                    .await?;
-                return Err(error);
-            }
-        }
-        TokenCommand::List => {
-            for token in hub.store.tokens().await? {
-                let spec = token.spec;
-                let silos = if spec.silos.is_empty() {
-                    "*".to_owned()
-                } else {
-                    spec.silos.join(",")
-                };
-                let or_dash = |time: Option<Time>| Dash(time);
-                say(format_args!(
-                    "{}  {:5}  silos {silos}  hostnames {}  made {}  ends {}  used {}  {}",
-                    token.id,
-                    spec.role.as_str(),
-                    spec.hostnames.map_or("*".to_owned(), |list| list.join(",")),
-                    token.created_at,
-                    or_dash(spec.expires_at),
-                    or_dash(token.last_used_at),
-                    spec.name,
-                ))?;
-            }
-        }
-        TokenCommand::Rotate { id, overlap } => {
-            let new =
-                NewSecret::make(id, overlap, &key, hub.clock.now()).map_err(OpenError::from)?;
-            let ends = new.command.former_ends;
-            hub.registry.apply(audited(new.command)).await?;
-            eprintln!("token {id}, shown this once; the old secret counts until {ends}:");
-            say(format_args!("{}", new.credential.expose()))?;
-        }
-        TokenCommand::Revoke { id } => {
-            hub.registry.apply(audited(RevokeToken(id))).await?;
-            say(format_args!("token {id} is revoked"))?;
-        }
-    }
-    Ok(())
-}
-
-/// A command on a token, as the audit tells of it.
-fn audited<C>(command: C) -> Audited<C> {
-    let actor = Actor {
-        via: Via::Cli,
-        token: None,
-        client_ip: None,
-    };
-    Audited { actor, command }
-}
-
 /// Writes a line to standard output.
 fn say(line: fmt::Arguments<'_>) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
-}
-
-struct Dash(Option<Time>);
-
-impl fmt::Display for Dash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(time) => time.fmt(f),
-            None => f.write_str("-"),
-        }
-    }
-}
-
-/// The errors by the names of the flags.
-fn in_flags(errors: &[SpecError]) -> String {
-    let flag = |member| match member {
-        "silos" => "--silo",
-        "hostnames" => "--hostname",
-        "expires_at" => "--expires",
-        _ => "--name",
-    };
-    let words: Vec<String> = errors
-        .iter()
-        .map(|wrong| format!("{}: {}", flag(wrong.member), wrong.error))
-        .collect();
-    words.join("; ")
 }

@@ -1,0 +1,85 @@
+//! How a command ends badly.
+
+use silo_hub::RunError;
+use silo_hub::data_dir::DataDirError;
+use silo_hub::open_hub::OpenError;
+use silo_hub::registry::ApplyError;
+use silo_hub::store::StoreError;
+use silo_hub::tls::TlsError;
+use silo_shared::config::ConfigError;
+
+/// Why a command ended badly, by exit code.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A later try may succeed: 1.
+    Failed(String),
+    /// The command line or configuration must be changed first: 2.
+    Misused(String),
+    /// Nobody reads the output any more, as with `| head`: 0, in silence.
+    Unread,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Misused(error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match &error {
+            OpenError::DataDir(
+                DataDirError::Key { .. } | DataDirError::NotAFolder(_) | DataDirError::Open { .. },
+            )
+            | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::Misused(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// Of writing to standard output.
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Failed(format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Self {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Open(error) => error.into(),
+            RunError::Sinks(error) => error.into(),
+            RunError::Tls(error) => error.into(),
+            error @ (RunError::Listen(_) | RunError::Bind { .. }) => {
+                Self::Failed(error.to_string())
+            }
+        }
+    }
+}

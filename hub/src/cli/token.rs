@@ -1,0 +1,163 @@
+//! `silo-hub token`: the credentials of clients.
+
+use std::fmt;
+
+use clap::Subcommand;
+use silo_hub::domain::time::Time;
+use silo_hub::domain::token::{Role, SpecError, TokenSpec};
+use silo_hub::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP, NewSecret, NewToken};
+use silo_hub::open_hub::{OpenError, OpenHub};
+use silo_hub::registry::{Actor, Audited, RevokeToken};
+use silo_hub::store::Via;
+use silo_shared::credential::TokenId;
+
+use super::{Failure, parse_id, say};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print its credential, this once
+    Create {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// read, write or admin
+        #[arg(long)]
+        role: Role,
+        /// A silo that it is for: a name or a glob; may be repeated
+        #[arg(long = "silo", value_name = "SILO", value_delimiter = ',')]
+        silos: Vec<String>,
+        /// A hostname that it may write: a name or a glob; may be repeated [default: all]
+        #[arg(long = "hostname", value_name = "HOSTNAME", value_delimiter = ',')]
+        hostnames: Vec<String>,
+        /// When it ends, such as 2027-01-01T00:00:00Z
+        #[arg(long, value_parser = parse_time)]
+        expires: Option<Time>,
+    },
+    /// List the tokens that were not revoked
+    List,
+    /// Give a token a new secret and print its credential, this once
+    Rotate {
+        /// The token's id, the middle part of the credential
+        #[arg(value_parser = parse_id)]
+        id: TokenId,
+        /// For how many seconds the old secret still counts
+        #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_OVERLAP, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_OVERLAP)))]
+        overlap: u32,
+    },
+    /// Revoke a token
+    Revoke {
+        /// The token's id, the middle part of the credential
+        #[arg(value_parser = parse_id)]
+        id: TokenId,
+    },
+}
+
+fn parse_time(text: &str) -> Result<Time, &'static str> {
+    Time::parse(text).ok_or("not a time such as 2027-01-01T00:00:00Z (RFC 3339)")
+}
+
+pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Failure> {
+    let key = hub.key().await?;
+    match command {
+        TokenCommand::Create {
+            name,
+            role,
+            silos,
+            hostnames,
+            expires,
+        } => {
+            let now = hub.clock.now();
+            let hostnames = (!hostnames.is_empty()).then_some(hostnames);
+            let spec = TokenSpec {
+                name,
+                role,
+                silos,
+                hostnames,
+                expires_at: expires,
+            };
+            let spec = spec
+                .check(now)
+                .map_err(|errors| Failure::Misused(in_flags(&errors)))?;
+            let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
+            hub.registry.apply(audited(new.command)).await?;
+            eprintln!("token {}, shown this once:", new.token.id);
+            if let Err(error) = say(format_args!("{}", new.credential.expose())) {
+                // A credential that nobody has seen must not stay valid.
+                hub.registry
+                    .apply(audited(RevokeToken(new.token.id)))
+                    .await?;
+                return Err(error);
+            }
+        }
+        TokenCommand::List => {
+            for token in hub.store.tokens().await? {
+                let spec = token.spec;
+                let silos = if spec.silos.is_empty() {
+                    "*".to_owned()
+                } else {
+                    spec.silos.join(",")
+                };
+                let or_dash = |time: Option<Time>| Dash(time);
+                say(format_args!(
+                    "{}  {:5}  silos {silos}  hostnames {}  made {}  ends {}  used {}  {}",
+                    token.id,
+                    spec.role.as_str(),
+                    spec.hostnames.map_or("*".to_owned(), |list| list.join(",")),
+                    token.created_at,
+                    or_dash(spec.expires_at),
+                    or_dash(token.last_used_at),
+                    spec.name,
+                ))?;
+            }
+        }
+        TokenCommand::Rotate { id, overlap } => {
+            let new =
+                NewSecret::make(id, overlap, &key, hub.clock.now()).map_err(OpenError::from)?;
+            let ends = new.command.former_ends;
+            hub.registry.apply(audited(new.command)).await?;
+            eprintln!("token {id}, shown this once; the old secret counts until {ends}:");
+            say(format_args!("{}", new.credential.expose()))?;
+        }
+        TokenCommand::Revoke { id } => {
+            hub.registry.apply(audited(RevokeToken(id))).await?;
+            say(format_args!("token {id} is revoked"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A command on a token, as the audit tells of it.
+fn audited<C>(command: C) -> Audited<C> {
+    let actor = Actor {
+        via: Via::Cli,
+        token: None,
+        client_ip: None,
+    };
+    Audited { actor, command }
+}
+
+struct Dash(Option<Time>);
+
+impl fmt::Display for Dash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => time.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// The errors by the names of the flags.
+fn in_flags(errors: &[SpecError]) -> String {
+    let flag = |member| match member {
+        "silos" => "--silo",
+        "hostnames" => "--hostname",
+        "expires_at" => "--expires",
+        _ => "--name",
+    };
+    let words: Vec<String> = errors
+        .iter()
+        .map(|wrong| format!("{}: {}", flag(wrong.member), wrong.error))
+        .collect();
+    words.join("; ")
+}
