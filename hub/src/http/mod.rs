@@ -7,6 +7,7 @@ mod bodies;
 pub(crate) mod client_ip;
 mod deliveries;
 pub(crate) mod error;
+mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -106,6 +107,8 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
             get(records::read).put(records::set).delete(records::remove),
         )
         .route("/silos/{id}/history", get(history::list))
+        .route("/silos/{id}/events", get(events::of_silo))
+        .route("/events", get(events::of_all))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{token}", delete(tokens::revoke))
         .route("/tokens/{token}/rotate", post(tokens::rotate))

@@ -15,6 +15,7 @@ mod deliveries;
 mod dynahost;
 mod dyndns2;
 mod ended_tokens;
+mod events;
 mod expiry;
 mod failure_limit;
 mod full;

@@ -1,0 +1,299 @@
+//! Streams of events.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test that called it"
+)]
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::common::{DEADLINE, TestHub, client, revision};
+use crate::expiry::upkeep;
+use crate::several_hubs::two_hubs;
+use crate::signing::Signer;
+
+const OFFICE: &str = "/silos/office/events";
+
+/// A stream that is read.
+struct Stream {
+    response: Response,
+    unread: String,
+}
+
+/// What a stream tells.
+#[derive(Debug, PartialEq)]
+struct Told {
+    event: String,
+    id: Option<i64>,
+    data: Value,
+}
+
+fn told(event: &str, id: i64, data: Value) -> Told {
+    Told {
+        event: event.to_owned(),
+        id: Some(id),
+        data,
+    }
+}
+
+impl Stream {
+    async fn of(hub: &TestHub, credential: &str, path: &str, last: Option<&str>) -> Self {
+        let url = format!("http://{}{path}", hub.address);
+        let mut request = client().get(url).bearer_auth(credential);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let header = |name| response.headers()[name].to_str().unwrap();
+        assert_eq!(header("content-type"), "text/event-stream");
+        assert_eq!(header("cache-control"), "private, no-cache");
+        assert_eq!(header("x-accel-buffering"), "no");
+        Self {
+            response,
+            unread: String::new(),
+        }
+    }
+
+    async fn begin(hub: &TestHub, path: &str) -> Self {
+        Self::of(hub, &hub.admin, path, None).await
+    }
+
+    async fn resume(hub: &TestHub, path: &str, last: impl ToString) -> Self {
+        Self::of(hub, &hub.admin, path, Some(&last.to_string())).await
+    }
+
+    /// The next event; `None` once the stream has ended.
+    async fn next(&mut self) -> Option<Told> {
+        loop {
+            if let Some((text, rest)) = self.unread.split_once("\n\n") {
+                let text = text.to_owned();
+                self.unread = rest.to_owned();
+                if let Some(told) = parsed(&text) {
+                    return Some(told);
+                }
+                continue;
+            }
+            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk())
+                .await
+                .expect("something comes in time")
+                .unwrap()?;
+            self.unread.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    async fn tells(&mut self, expected: Told) {
+        assert_eq!(self.next().await, Some(expected));
+    }
+}
+
+/// An event; `None`: a comment.
+fn parsed(text: &str) -> Option<Told> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    Some(Told {
+        event: field("event: ")?.to_owned(),
+        id: field("id: ").map(|id| id.parse().unwrap()),
+        data: serde_json::from_str(field("data: ").unwrap()).unwrap(),
+    })
+}
+
+#[tokio::test]
+async fn a_silos_state_and_every_change_are_told() {
+    let hub = TestHub::start().await;
+    let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
+    let mut stream = Stream::begin(&hub, OFFICE).await;
+    stream.tells(told("silo", revision(&made), made)).await;
+    hub.put_silo("other", &[]).await;
+    let changed = hub.put_silo("office", &[("db", "10.0.0.6")]).await.json();
+    stream
+        .tells(told("silo", revision(&changed), changed))
+        .await;
+    hub.delete("/silos/office").await;
+    let deleted = stream.next().await.unwrap();
+    let id = deleted.id.unwrap();
+    let name = |id| json!({"id": "office", "revision": id});
+    assert_eq!(deleted, told("deleted", id, name(id)));
+    let again = hub.put_silo("office", &[]).await.json();
+    stream.tells(told("silo", revision(&again), again)).await;
+}
+
+#[tokio::test]
+async fn who_comes_back_hears_what_is_new() {
+    let hub = TestHub::start().await;
+    let first = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
+    hub.put_silo("office", &[("db", "10.0.0.6")]).await;
+    let now = hub.put_silo("office", &[("db", "10.0.0.7")]).await.json();
+    let mut stream = Stream::resume(&hub, OFFICE, revision(&first)).await;
+    stream
+        .tells(told("silo", revision(&now), now.clone()))
+        .await;
+    // Nothing is new: what comes next is the next change.
+    let mut stream = Stream::resume(&hub, OFFICE, revision(&now)).await;
+    hub.delete("/silos/office").await;
+    let deleted = stream.next().await.unwrap();
+    assert_eq!(deleted.event, "deleted");
+    // Also who comes back only then.
+    let mut stream = Stream::resume(&hub, OFFICE, revision(&now)).await;
+    assert_eq!(stream.next().await, Some(deleted));
+}
+
+#[tokio::test]
+async fn who_was_away_for_too_long_is_told_to_begin_anew() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let old = hub.put_silo("gone", &[]).await.json();
+    let office = hub.put_silo("office", &[]).await.json();
+    hub.delete("/silos/gone").await;
+    let last = open.store.position().await.unwrap().revision;
+    let reset = Told {
+        event: "reset".to_owned(),
+        id: None,
+        data: json!({ "revision": last }),
+    };
+    let state = || told("silo", revision(&office), office.clone());
+    for last in [(last + 1).to_string(), "soon".to_owned(), "-1".to_owned()] {
+        let mut stream = Stream::resume(&hub, OFFICE, last).await;
+        assert_eq!(stream.next().await.as_ref(), Some(&reset));
+        stream.tells(state()).await;
+    }
+    hub.pass(31 * 86_400);
+    upkeep(&open, 0).purge().await.unwrap();
+    for path in [OFFICE, "/events?full=1"] {
+        let mut stream = Stream::resume(&hub, path, revision(&old)).await;
+        assert_eq!(stream.next().await.as_ref(), Some(&reset));
+        stream.tells(state()).await;
+    }
+    // From the purge on everything is known.
+    let mut stream = Stream::resume(&hub, OFFICE, last).await;
+    let changed = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
+    stream
+        .tells(told("silo", revision(&changed), changed))
+        .await;
+}
+
+#[tokio::test]
+async fn all_silos_that_a_token_may_read_are_told() {
+    let hub = TestHub::start().await;
+    let b = revision(&hub.put_silo("b", &[("db", "10.0.0.5")]).await.json());
+    let secret = revision(&hub.put_silo("secret", &[]).await.json());
+    let a = hub.put_silo("a", &[]).await.json();
+    hub.put_silo("gone", &[]).await;
+    hub.delete("/silos/gone").await;
+    let name = |id: &str, revision| json!({"id": id, "revision": revision});
+    let reader = hub.credential("read", &["a", "b", "gone"], &[]).await;
+    let mut names = Stream::of(&hub, &reader, "/events", None).await;
+    names.tells(told("silo", b, name("b", b))).await;
+    let at = revision(&a);
+    names.tells(told("silo", at, name("a", at))).await;
+    let mut full = Stream::of(&hub, &reader, "/events?full=1", Some(&b.to_string())).await;
+    full.tells(told("silo", at, a)).await;
+    let gone = full.next().await.unwrap();
+    assert_eq!(
+        (gone.event.as_str(), &gone.data["id"]),
+        ("deleted", &json!("gone"))
+    );
+
+    hub.put_silo("secret", &[("db", "10.0.0.6")]).await;
+    let changed = hub.put_silo("b", &[("db", "10.0.0.6")]).await.json();
+    let at = revision(&changed);
+    full.tells(told("silo", at, changed)).await;
+    names.tells(told("silo", at, name("b", at))).await;
+    hub.delete("/silos/a").await;
+    assert_eq!(names.next().await.unwrap().event, "deleted");
+    // An admin hears of all.
+    let mut all = Stream::begin(&hub, "/events").await;
+    let mut heard = Vec::new();
+    while heard.last() != Some(&json!("b")) {
+        heard.push(all.next().await.unwrap().data["id"].clone());
+    }
+    assert_eq!(heard, ["secret", "b"]);
+    assert!(secret > b);
+}
+
+#[tokio::test]
+async fn more_silos_than_are_read_at_once_are_told_each_once() {
+    const SILOS: usize = 250;
+    let hub = TestHub::start().await;
+    for number in 0..SILOS {
+        hub.put_silo(&format!("s{number:03}"), &[]).await;
+    }
+    let mut stream = Stream::begin(&hub, "/events").await;
+    for number in 0..SILOS {
+        let event = stream.next().await.unwrap();
+        assert_eq!(event.data["id"], format!("s{number:03}"));
+    }
+    hub.put_silo("last", &[]).await;
+    assert_eq!(stream.next().await.unwrap().data["id"], "last");
+}
+
+#[tokio::test]
+async fn what_another_hub_writes_is_told() {
+    let Some((a, b)) = two_hubs().await else {
+        return;
+    };
+    a.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let mut streams = Vec::new();
+    for path in [OFFICE, "/events?full=1"] {
+        let mut stream = Stream::begin(&a, path).await;
+        stream.next().await.unwrap();
+        streams.push(stream);
+    }
+    let changed = b.put_silo("office", &[("db", "10.0.0.6")]).await.json();
+    for mut stream in streams {
+        stream
+            .tells(told("silo", revision(&changed), changed.clone()))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_and_with_the_hub() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[]).await;
+    let spec = json!({"name": "reader", "role": "read", "silos": ["office"]});
+    let (id, credential) = hub.token(spec).await;
+    let mut streams = Vec::new();
+    for path in [OFFICE, "/events"] {
+        let mut stream = Stream::of(&hub, &credential, path, None).await;
+        assert_eq!(stream.next().await.unwrap().event, "silo");
+        streams.push(stream);
+    }
+    let mut admins = Stream::begin(&hub, OFFICE).await;
+    assert_eq!(admins.next().await.unwrap().event, "silo");
+    hub.delete(&format!("/tokens/{id}")).await;
+    for stream in &mut streams {
+        assert_eq!(stream.next().await, None);
+    }
+    hub.stop().await;
+    assert_eq!(admins.next().await, None);
+}
+
+#[tokio::test]
+async fn what_no_stream_can_tell_is_refused() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[]).await;
+    hub.put_silo("gone", &[]).await;
+    hub.delete("/silos/gone").await;
+    for path in ["/silos/none/events", "/silos/gone/events"] {
+        assert_eq!(hub.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(hub.get("/silos/a%20b/events").await.status, 422);
+    let answer = hub.get("/events?full=yes").await;
+    assert_eq!(
+        (answer.status, answer.pointers()),
+        (422, vec!["/full".into()])
+    );
+    let stranger = hub.credential("read", &["other"], &[]).await;
+    let ask = |path| hub.open_call(Method::GET, path);
+    assert_eq!(ask(OFFICE).bearer(&stranger).await.status, 404);
+    for path in [OFFICE, "/events"] {
+        assert_eq!(ask(path).await.status, 401);
+        assert_eq!(hub.post(path).await.status, 405);
+        assert_eq!(hub.head(path).await.status, 200);
+        // An answer without end cannot be signed.
+        let admin = Signer::of(&hub.admin);
+        let shot = admin.sign(&hub, admin.draft(Method::GET, path));
+        let answer = shot.send(&hub).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        shot.assert_signed(&answer);
+    }
+}
