@@ -3,17 +3,21 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "limits/bodies.rs"]
+mod bodies;
+#[path = "limits/line.rs"]
+mod line;
+
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use line::{Door, Line, self_signed};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use silo_e2e::{Hub, PATIENCE, binary};
+use silo_e2e::{Hub, PATIENCE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const SILENT: usize = 3500;
 const SLOW_HEADS: usize = 1000;
@@ -52,22 +56,31 @@ fn memory_kib(hub: &Hub) -> u64 {
     kib.parse().unwrap()
 }
 
-async fn open(address: SocketAddr, count: usize, begin: &str) -> Vec<TcpStream> {
-    let mut streams = Vec::new();
-    while streams.len() < count {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+/// Opens so many connections, each with these words: through TLS where there is any, unless there is nothing
+/// to say.
+async fn open(door: &Door, count: usize, begin: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for _ in 0..count {
         // The hub may have cut it off already.
-        let _ = stream.write_all(begin.as_bytes()).await;
-        streams.push(stream);
+        let Ok(mut line) = (match begin {
+            "" => door.knock().await,
+            _ => door.enter().await,
+        }) else {
+            continue;
+        };
+        let _ = line.write_all(begin.as_bytes()).await;
+        let _ = line.flush().await;
+        lines.push(line);
     }
-    streams
+    lines
 }
 
 /// Sends a byte on each, for ever.
-async fn trickle(mut streams: Vec<TcpStream>) {
+async fn trickle(mut lines: Vec<Line>) {
     loop {
-        for stream in &mut streams {
-            let _ = stream.write_all(b"a").await;
+        for line in &mut lines {
+            let _ = line.write_all(b"a").await;
+            let _ = line.flush().await;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -90,20 +103,23 @@ async fn honest(hub: &Hub, one: &reqwest::Client) {
     }
 }
 
-async fn besieged(hub: &Hub) {
-    let address = address(hub);
+async fn besieged(hub: &Hub, door: &Door) {
     let one = client();
     honest(hub, &one).await;
     let before = memory_kib(hub);
-    let mut silent = open(address, SILENT, "").await;
+    let mut silent = open(door, SILENT, "").await;
     honest(hub, &one).await;
     let head = "GET /silos HTTP/1.1\r\nHost: hub\r\nX-Slow: ";
-    let heads = tokio::spawn(trickle(open(address, SLOW_HEADS, head).await));
+    let heads = open(door, SLOW_HEADS, head).await;
+    assert!(heads.len() > SLOW_HEADS / 2, "{} got in", heads.len());
+    let heads = tokio::spawn(trickle(heads));
     let body = format!(
         "PUT /silos/slow HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\nContent-Length: 100000\r\n\r\n{{",
         hub.admin_token()
     );
-    let bodies = tokio::spawn(trickle(open(address, SLOW_BODIES, &body).await));
+    let bodies = open(door, SLOW_BODIES, &body).await;
+    assert_eq!(bodies.len(), SLOW_BODIES);
+    let bodies = tokio::spawn(trickle(bodies));
     for _ in 0..10 {
         honest(hub, &one).await;
     }
@@ -118,10 +134,10 @@ async fn besieged(hub: &Hub) {
     );
     // Every one that says nothing is cut off.
     let all_end = async {
-        for stream in &mut silent {
+        for line in &mut silent {
             let mut byte = [0];
             // A reset is an end too.
-            let _ = stream.read(&mut byte).await;
+            let _ = line.read(&mut byte).await;
         }
     };
     tokio::time::timeout(PATIENCE, all_end)
@@ -130,6 +146,18 @@ async fn besieged(hub: &Hub) {
     honest(hub, &one).await;
     heads.abort();
     bodies.abort();
+}
+
+/// Makes a silo whose answer is far longer than 16 KiB.
+async fn make_large(hub: &Hub) {
+    let rows: Vec<_> = (0..9000)
+        .map(|row| json!({"hostname": format!("{}-{row}", "n".repeat(50)), "ip": "10.0.0.1"}))
+        .collect();
+    let put = client()
+        .put(format!("{}/silos/large", hub.url()))
+        .bearer_auth(hub.admin_token())
+        .json(&json!({"dnsrecords": rows}));
+    assert_eq!(put.send().await.unwrap().status(), 201);
 }
 
 fn hub_with(folder: &Path, config: &str) -> Hub {
@@ -142,25 +170,16 @@ async fn five_thousand_silent_and_slow_clients_hinder_nobody() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), "limits: {head_seconds: 5}\n");
-    besieged(&hub).await;
+    besieged(&hub, &Door::plain(&hub)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn far_more_clients_than_connections_hinder_nobody_over_tls_either() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
-    let at = folder.path().display();
-    let made = Command::new(binary("silo-hub"))
-        .args(["tls", "self-signed", "--name", "127.0.0.1", "--out"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let config = format!(
-        "tls: {{cert: {at}/cert.pem, key: {at}/key.pem}}\nlimits: {{head_seconds: 5, connections: 700}}\n"
-    );
+    let config = self_signed(folder.path()) + "limits: {head_seconds: 5, connections: 700}\n";
     let hub = hub_with(folder.path(), &config);
-    besieged(&hub).await;
+    besieged(&hub, &Door::tls(&hub, folder.path())).await;
     assert!(
         hub.log()
             .contains("limits.connections: 700 connections are open")
@@ -190,7 +209,7 @@ async fn the_limit_of_open_files_is_raised_and_kept_to() {
         "{}",
         hub.log()
     );
-    let silent = open(address(&hub), 400, "").await;
+    let silent = open(&Door::plain(&hub), 400, "").await;
     honest(&hub, &client()).await;
     drop(silent);
 }
@@ -200,22 +219,10 @@ fn who_takes_his_answer_slowly_gets_it_and_who_takes_nothing_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let config = "limits: {head_seconds: 1, idle_seconds: 1, stall_seconds: 2}\n";
     let hub = hub_with(folder.path(), config);
-    let rows: Vec<_> = (0..9000)
-        .map(|row| json!({"hostname": format!("{}-{row}", "n".repeat(50)), "ip": "10.0.0.1"}))
-        .collect();
     let admin = hub.admin_token();
-    let made = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let body = json!({"dnsrecords": rows}).to_string();
-        let put = client()
-            .put(format!("{}/silos/large", hub.url()))
-            .bearer_auth(&admin);
-        put.header("content-type", "application/json")
-            .body(body)
-            .send()
-            .await
-            .unwrap()
-    });
-    assert_eq!(made.status(), 201);
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(make_large(&hub));
     let get =
         format!("GET /silos/large HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {admin}\r\n\r\n");
 

@@ -1,0 +1,68 @@
+//! Bodies that come slowly, on as many connections as there may be.
+
+use silo_e2e::PATIENCE;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::line::{Door, Line};
+use super::{client, honest, hub_with};
+
+/// What a hub says that has begun to wait for a body (RFC 9110 section 15.2.1).
+const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Begins a request whose content has so many bytes, and sends nothing of them; the hub waits for them.
+async fn begin(door: &Door, start: &str, length: usize) -> Line {
+    let head = format!(
+        "{start}\r\nHost: hub\r\nContent-Length: {length}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    );
+    let mut line = door.enter().await.unwrap();
+    line.write_all(head.as_bytes()).await.unwrap();
+    let mut said = vec![0; GO_ON.len()];
+    line.read_exact(&mut said).await.unwrap();
+    assert_eq!(String::from_utf8(said).unwrap(), GO_ON);
+    line
+}
+
+/// What comes until the hub hangs up; it may do so with a reset.
+async fn rest(line: &mut Line) -> String {
+    let mut text = Vec::new();
+    let read = async { while matches!(line.read_buf(&mut text).await, Ok(1..)) {} };
+    timeout(2 * PATIENCE, read).await.expect("the hub hangs up");
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_slow_bodies_of_others_are_served_and_take_their_places_for_half_a_minute() {
+    const BODY: &str = r#"{"dnsrecords":[]}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub_with(folder.path(), "limits: {connections: 20}\n");
+    let door = Door::plain(&hub);
+    let start = format!(
+        "PUT /silos/slow HTTP/1.1\r\nAuthorization: Bearer {}",
+        hub.admin_token()
+    );
+    let mut busy = Vec::new();
+    for _ in 0..20 {
+        busy.push(begin(&door, &start, BODY.len()).await);
+    }
+    // Nobody gives way.
+    for _ in 0..20 {
+        let mut refused = door.enter().await.unwrap();
+        let _ = refused
+            .write_all(b"GET /ping HTTP/1.1\r\nHost: hub\r\n\r\n")
+            .await;
+        assert_eq!(rest(&mut refused).await, "");
+    }
+    // Whoever is in is served, and makes room for one.
+    let mut done = busy.pop().unwrap();
+    done.write_all(BODY.as_bytes()).await.unwrap();
+    let answer = rest(&mut done).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    drop(done);
+    honest(&hub, &client()).await;
+    for line in &mut busy {
+        let answer = rest(line).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    honest(&hub, &client()).await;
+}

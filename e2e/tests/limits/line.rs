@@ -1,0 +1,85 @@
+//! Connections to a hub, through TLS or not.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use silo_e2e::{Hub, binary};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::address;
+
+/// A connection.
+pub(crate) type Line = Box<dyn Stream>;
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Makes a certificate; answers the configuration of a hub that shows it.
+pub(crate) fn self_signed(folder: &Path) -> String {
+    let at = folder.display();
+    let made = Command::new(binary("silo-hub"))
+        .args(["tls", "self-signed", "--name", "127.0.0.1", "--out"])
+        .arg(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    format!("tls: {{cert: {at}/cert.pem, key: {at}/key.pem}}\n")
+}
+
+/// Where a hub listens.
+pub(crate) struct Door {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+impl Door {
+    pub(crate) fn plain(hub: &Hub) -> Self {
+        Self {
+            address: address(hub),
+            tls: None,
+        }
+    }
+
+    /// Of a hub that shows the certificate of this folder.
+    pub(crate) fn tls(hub: &Hub, folder: &Path) -> Self {
+        let mut roots = RootCertStore::empty();
+        let cert = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
+        roots.add(cert).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            address: address(hub),
+            tls: Some(TlsConnector::from(Arc::new(config))),
+        }
+    }
+
+    /// Connects, and says nothing.
+    pub(crate) async fn knock(&self) -> io::Result<Line> {
+        Ok(Box::new(TcpStream::connect(self.address).await?))
+    }
+
+    /// Connects, and shakes hands where the hub speaks TLS.
+    pub(crate) async fn enter(&self) -> io::Result<Line> {
+        let stream = TcpStream::connect(self.address).await?;
+        match &self.tls {
+            None => Ok(Box::new(stream)),
+            Some(tls) => {
+                let name = ServerName::from(self.address.ip());
+                Ok(Box::new(tls.connect(name, stream).await?))
+            }
+        }
+    }
+}
