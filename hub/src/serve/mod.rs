@@ -1,10 +1,13 @@
 //! The hub's listeners: TLS or not, how many connections there may be, and what cuts off who is too slow.
 
+mod connection;
 mod connections;
 mod open_files;
 mod plain;
 mod service;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};

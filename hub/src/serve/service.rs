@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -14,7 +15,8 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tower::Service;
 
-use super::connections::{Connection, Running};
+use super::connection::{Connection, Running};
+use super::stream::LEAST_TAKEN;
 
 /// How long content may take that nobody reads.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +37,7 @@ impl<S> Counted<S> {
 impl<S, A, B> Service<Request<A>> for Counted<S>
 where
     S: Service<Request<Content<A>>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
     A: Body + Send + Unpin + 'static,
     A::Data: Send,
     A::Error: Send,
@@ -56,6 +59,7 @@ where
         Answering {
             running: Some(self.connection.begin()),
             inner: self.inner.call(request),
+            is_http_2,
         }
     }
 }
@@ -138,12 +142,14 @@ pin_project! {
         running: Option<Running>,
         #[pin]
         inner: F,
+        is_http_2: bool,
     }
 }
 
 impl<F, B, E> Future for Answering<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
 {
     type Output = Result<Response<Answer<B>>, E>;
 
@@ -152,9 +158,12 @@ where
         let answer = ready!(this.inner.poll(context));
         let running = this.running.take();
         Poll::Ready(answer.map(|answer| {
-            answer.map(|inner| Answer {
-                inner,
-                _running: running,
+            answer.map(|inner| match running {
+                Some(running) if *this.is_http_2 => Answer::in_pieces(inner, running),
+                running => Answer {
+                    inner,
+                    delivery: Delivery::AtOnce { _running: running },
+                },
             })
         }))
     }
@@ -165,26 +174,96 @@ pin_project! {
     pub(super) struct Answer<B> {
         #[pin]
         inner: B,
-        _running: Option<Running>,
+        delivery: Delivery,
     }
 }
 
-impl<B: Body> Body for Answer<B> {
-    type Data = B::Data;
+/// How an answer's body is handed over.
+enum Delivery {
+    /// As it comes: whether an HTTP/1.1 client takes it, its stream sees.
+    AtOnce { _running: Option<Running> },
+    /// An HTTP/2 client says how much it takes, and may say nothing while its stream is busy with other
+    /// things. So it must ask for one piece after the other.
+    InPieces(Pieces),
+}
+
+struct Pieces {
+    running: Running,
+    /// What has come of the body and is not handed out.
+    rest: Bytes,
+}
+
+impl Pieces {
+    fn poll_frame<B: Body<Data = Bytes>>(
+        &mut self,
+        body: Pin<&mut B>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.rest.is_empty() {
+            let Poll::Ready(next) = body.poll_frame(context) else {
+                self.running.waits_for_more();
+                return Poll::Pending;
+            };
+            match next.map(|next| next.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        self.running.hands_over();
+        let piece = self.rest.split_to(self.rest.len().min(LEAST_TAKEN));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Answer<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        match this.delivery {
+            Delivery::AtOnce { .. } => this.inner.poll_frame(context),
+            Delivery::InPieces(pieces) => pieces.poll_frame(this.inner, context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest() == 0 && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let rest = self.rest();
+        let inner = self.inner.size_hint();
+        let mut both = SizeHint::new();
+        // The upper one first: the lower must not be above it.
+        if let Some(upper) = inner.upper() {
+            both.set_upper(upper + rest);
+        }
+        both.set_lower(inner.lower() + rest);
+        both
+    }
+}
+
+impl<B> Answer<B> {
+    pub(super) fn in_pieces(inner: B, mut running: Running) -> Self {
+        running.hands_over();
+        let rest = Bytes::new();
+        Self {
+            inner,
+            delivery: Delivery::InPieces(Pieces { running, rest }),
+        }
+    }
+
+    /// How many bytes have come of the body and are not handed out.
+    fn rest(&self) -> u64 {
+        match &self.delivery {
+            Delivery::AtOnce { .. } => 0,
+            Delivery::InPieces(pieces) => pieces.rest.len() as u64,
+        }
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connections::Connection;
+use super::connection::Connection;
 
 /// How much a client must take within the deadline, in bytes: else a byte now and then would do.
-const LEAST_TAKEN: usize = 16 * 1024;
+pub(super) const LEAST_TAKEN: usize = 16 * 1024;
 
 /// A stream under watch.
 #[derive(Debug)]

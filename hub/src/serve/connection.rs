@@ -1,0 +1,172 @@
+//! One connection: whether its client is waited for or a request runs, and that it is cut off.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use tokio::time::Instant;
+
+use super::connections::{Connections, Silent, lock};
+
+/// What the stream of a connection is told, and tells.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    cut: Mutex<Cut>,
+    /// The client takes what it is sent more slowly than that comes: silence is not its fault then.
+    writing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Cut {
+    is_cut: bool,
+    waker: Option<Waker>,
+}
+
+impl Wire {
+    pub(super) fn cut(&self) {
+        let mut cut = lock(&self.cut);
+        cut.is_cut = true;
+        if let Some(waker) = cut.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the connection was cut off; else the task is woken when it is.
+    pub(super) fn is_cut(&self, context: &Context<'_>) -> bool {
+        let mut cut = lock(&self.cut);
+        match &mut cut.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            empty => *empty = Some(context.waker().clone()),
+        }
+        cut.is_cut
+    }
+
+    /// Whether what was sent last waits to be taken.
+    pub(super) fn set_writing(&self, writing: bool) {
+        self.writing.store(writing, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection, held by its stream and its service.
+#[derive(Debug)]
+pub(super) struct Connection {
+    connections: Connections,
+    wire: Arc<Wire>,
+    own: Mutex<Own>,
+}
+
+#[derive(Debug, Default)]
+struct Own {
+    /// Requests whose answers are not handed over whole.
+    requests: u32,
+    /// Those of them whose answers wait to be taken.
+    sending: u32,
+    /// Where it stands among those that may give way.
+    place: Option<u64>,
+    /// It does not count any more.
+    is_out: bool,
+}
+
+impl Connection {
+    /// A new one, which stands among those that may give way.
+    pub(super) fn new(connections: Connections, wire: Arc<Wire>, place: u64) -> Self {
+        let own = Own {
+            place: Some(place),
+            ..Own::default()
+        };
+        Self {
+            connections,
+            wire,
+            own: Mutex::new(own),
+        }
+    }
+
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Notes that a request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.change(|own| own.requests += 1);
+        Running {
+            connection: Arc::clone(self),
+            is_sending: false,
+        }
+    }
+
+    /// Notes what has happened, and with it whether the connection may give way: then it is the last to.
+    fn change(&self, happen: impl FnOnce(&mut Own)) {
+        let mut own = lock(&self.own);
+        happen(&mut own);
+        let mut state = self.connections.state();
+        if let Some(place) = own.place.take() {
+            own.is_out = !state.leave(place);
+        }
+        let is_running = own.requests > own.sending;
+        if own.is_out || is_running {
+            return;
+        }
+        let limits = self.connections.limits();
+        let now = Instant::now();
+        own.place = Some(state.wait(Silent {
+            since: now,
+            until: match *own {
+                Own { sending: 1.., .. } => Some(now + limits.stall),
+                _ => Some(now + limits.idle),
+            },
+            is_sending: own.sending > 0,
+            wire: Arc::clone(&self.wire),
+        }));
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let own = lock(&self.own);
+        if own.is_out {
+            return;
+        }
+        let mut state = self.connections.state();
+        if own.place.is_none_or(|place| state.leave(place)) {
+            state.close();
+        }
+    }
+}
+
+/// A request that runs on a connection, until its answer is handed over whole.
+#[derive(Debug)]
+pub(super) struct Running {
+    connection: Arc<Connection>,
+    is_sending: bool,
+}
+
+impl Running {
+    /// Notes that the client has taken all of the answer but what it is handed now.
+    pub(super) fn hands_over(&mut self) {
+        let begins = u32::from(!self.is_sending);
+        self.is_sending = true;
+        self.connection.change(|own| own.sending += begins);
+    }
+
+    /// Notes that the client has taken all of the answer that there is so far.
+    pub(super) fn waits_for_more(&mut self) {
+        if self.is_sending {
+            self.is_sending = false;
+            self.connection.change(|own| own.sending -= 1);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let sending = u32::from(self.is_sending);
+        self.connection.change(|own| {
+            own.requests -= 1;
+            own.sending -= sending;
+        });
+    }
+}

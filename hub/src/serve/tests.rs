@@ -1,0 +1,123 @@
+//! Who gives way, and how answers are handed over.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::advance;
+
+use super::connection::Connection;
+use super::connections::Connections;
+use super::service::Answer;
+use crate::limits::Limits;
+
+fn connections(connections: usize) -> Connections {
+    Connections::new(Limits {
+        connections,
+        head: Duration::from_secs(600),
+        idle: Duration::from_secs(600),
+        stall: Duration::from_secs(600),
+        requests_per_minute: None,
+    })
+}
+
+fn is_cut(connection: &Arc<Connection>) -> bool {
+    let context = Context::from_waker(Waker::noop());
+    connection.wire().is_cut(&context)
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_ones_give_way_first_but_not_those_who_have_only_just_come() {
+    let connections = connections(3);
+    let [sending, idle, running] = [(); 3].map(|()| connections.admit().expect("there is room"));
+    let mut lying = sending.begin();
+    lying.hands_over();
+    let _request = running.begin();
+    drop(idle.begin());
+    advance(Duration::from_secs(5)).await;
+
+    let new = connections.admit().expect("one gives way");
+    assert!(is_cut(&idle));
+    let newer = connections.admit().expect("one gives way");
+    assert!(is_cut(&sending));
+    assert!(!is_cut(&new));
+    // What becomes of a request on a connection that was cut off changes nothing.
+    lying.waits_for_more();
+    drop(lying);
+    drop((sending, idle));
+
+    let newest = connections.admit().expect("one gives way");
+    assert!(is_cut(&new));
+    let _requests = [newer.begin(), newest.begin()];
+    assert!(connections.admit().is_none());
+    assert!(!is_cut(&running));
+}
+
+/// A body that waits between its frames.
+struct Stream(Vec<Poll<&'static [u8]>>);
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        let data = self.0.remove(0).map(Bytes::from_static);
+        data.map(|data| Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes = |poll: &Poll<&[u8]>| match poll {
+            Poll::Ready(data) => data.len() as u64,
+            Poll::Pending => 0,
+        };
+        SizeHint::with_exact(self.0.iter().map(bytes).sum())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_goes_in_pieces_and_may_give_way_only_while_one_is_to_be_taken() {
+    const KIB_40: &[u8] = &[7; 40 * 1024];
+    let connections = connections(1);
+    let only = connections.admit().expect("there is room");
+    let frames = vec![
+        Poll::Ready(KIB_40),
+        Poll::Pending,
+        Poll::Ready(b"end".as_slice()),
+    ];
+    let mut answer = Answer::in_pieces(Stream(frames), only.begin());
+    let context = &mut Context::from_waker(Waker::noop());
+    let mut left = KIB_40.len() as u64 + 3;
+    for wanted in [16 * 1024, 16 * 1024, 8 * 1024, 0, 3] {
+        assert_eq!(answer.size_hint().exact(), Some(left));
+        assert!(!answer.is_end_stream());
+        match Pin::new(&mut answer).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.into_data().expect("data");
+                assert_eq!(data.len(), wanted);
+                left -= wanted as u64;
+            }
+            Poll::Pending => {
+                assert_eq!(wanted, 0);
+                assert!(connections.admit().is_none(), "nothing is to be taken");
+            }
+            Poll::Ready(_) => panic!("it has ended"),
+        }
+    }
+    assert!(answer.is_end_stream());
+    let _other = connections.admit().expect("the end is not taken");
+    assert!(is_cut(&only));
+}
