@@ -1,5 +1,7 @@
 //! Bodies that come slowly, on as many connections as there may be.
 
+use std::time::Duration;
+
 use silo_e2e::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -29,6 +31,33 @@ async fn rest(line: &mut Line) -> String {
     let read = async { while matches!(line.read_buf(&mut text).await, Ok(1..)) {} };
     timeout(2 * PATIENCE, read).await.expect("the hub hangs up");
     String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_slow_bodies_of_strangers_make_room() {
+    const FORM: &str = "secid=0f1e2d3c4b5a-of-this-test&host=nas";
+    let folder = tempfile::tempdir().unwrap();
+    let config = "compat: {dynahost: {silo: home, hostnames: [nas]}}\n\
+        limits: {connections: 20, idle_seconds: 2}\n";
+    let hub = hub_with(folder.path(), config);
+    let door = Door::plain(&hub);
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let mut slow = Vec::new();
+    for path in ["/update", "/log"].into_iter().cycle().take(50) {
+        let start = format!("POST {path} HTTP/1.1\r\n{form}");
+        slow.push(begin(&door, &start, 1000).await);
+    }
+    honest(&hub, &client()).await;
+    for line in slow.iter_mut().take(30) {
+        // Whatever it is told, it is not served.
+        assert!(!rest(line).await.contains("200 OK"));
+    }
+    // Among them one whose secid comes, if late: that is no silence between requests.
+    let start = format!("POST /update HTTP/1.1\r\n{form}");
+    let mut late = begin(&door, &start, FORM.len()).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    late.write_all(FORM.as_bytes()).await.unwrap();
+    assert!(rest(&mut late).await.ends_with("\r\n\r\nOK"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

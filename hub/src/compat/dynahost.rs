@@ -32,6 +32,7 @@ use crate::http::origin::refuse_foreign;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
 use crate::secrets::{LoginOwner, random_id};
+use crate::serve::Line;
 use guard::{Guard, Look, refused, require_patience};
 use page::page;
 use params::{Backend, Params};
@@ -257,6 +258,10 @@ async fn enter(hub: &Arc<Hub>, request: Request) -> Result<(IpAddr, Parts, Bytes
             "send the parameters in the query, or as application/x-www-form-urlencoded".to_owned(),
         ));
     }
+    // Anybody may send this, and slowly: no secret is looked at before it is there.
+    let line = parts.extensions.get::<Line>();
+    let reading = line.map(Line::of_stranger);
     let body = read(Request::from_parts(parts.clone(), body), MAX_FORM_BYTES).await?;
+    drop(reading);
     Ok((ip, parts, body))
 }

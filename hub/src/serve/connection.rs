@@ -65,6 +65,8 @@ struct Own {
     requests: u32,
     /// Those of them whose answers wait to be taken.
     sending: u32,
+    /// Those of them whose content is waited for, and nobody knows yet who sends it.
+    reading: u32,
     /// Where it stands among those that may give way.
     place: Option<u64>,
     /// It does not count any more.
@@ -106,7 +108,7 @@ impl Connection {
         if let Some(place) = own.place.take() {
             own.is_out = !state.leave(place);
         }
-        let is_running = own.requests > own.sending;
+        let is_running = own.requests > own.sending + own.reading;
         if own.is_out || is_running {
             return;
         }
@@ -116,6 +118,8 @@ impl Connection {
             since: now,
             until: match *own {
                 Own { sending: 1.., .. } => Some(now + limits.stall),
+                // Who reads it has a deadline.
+                Own { reading: 1.., .. } => None,
                 _ => Some(now + limits.idle),
             },
             is_sending: own.sending > 0,
@@ -168,5 +172,32 @@ impl Drop for Running {
             own.requests -= 1;
             own.sending -= sending;
         });
+    }
+}
+
+/// The connection that a request came by, among its extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Line(Arc<Connection>);
+
+impl Line {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        Self(Arc::clone(connection))
+    }
+
+    /// Lets the connection give way to others until this is dropped: the request's content is waited for,
+    /// under a deadline, and nobody knows yet who sends it.
+    pub(crate) fn of_stranger(&self) -> Reading {
+        self.0.change(|own| own.reading += 1);
+        Reading(Arc::clone(&self.0))
+    }
+}
+
+/// That a stranger's content is waited for.
+#[derive(Debug)]
+pub(crate) struct Reading(Arc<Connection>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.change(|own| own.reading -= 1);
     }
 }

@@ -26,6 +26,7 @@ use crate::settings::HubSettings;
 use crate::tls::Reloader;
 use crate::{RunError, http, service_manager};
 
+pub(crate) use connection::Line;
 use connections::{Admission, Connections};
 pub use open_files::raise_limit as raise_open_files;
 

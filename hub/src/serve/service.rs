@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tower::Service;
 
-use super::connection::{Connection, Running};
+use super::connection::{Connection, Line, Running};
 use super::stream::LEAST_TAKEN;
 
 /// How long content may take that nobody reads.
@@ -52,10 +52,12 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let is_http_2 = request.version() == Version::HTTP_2;
-        let request = request.map(|inner| Content {
+        let mut request = request.map(|inner| Content {
             inner: Some(inner),
             is_http_2,
         });
+        let line = Line::new(&self.connection);
+        request.extensions_mut().insert(line);
         Answering {
             running: Some(self.connection.begin()),
             inner: self.inner.call(request),
