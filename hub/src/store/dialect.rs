@@ -160,19 +160,21 @@ impl Dialect {
     }
 
     /// A migration in this dialect: `{bytes}` makes a column compare by bytes, `{unicode}` hold any
-    /// character.
+    /// character; `{of history}` says whose index is dropped.
     pub(super) fn migration(self, sql: &str) -> String {
-        let (bytes, unicode) = match self {
+        let (bytes, unicode, of_history) = match self {
             // SQLite's default collation is BINARY.
-            Self::Sqlite => ("", ""),
-            Self::Postgres => (" COLLATE \"C\"", ""),
+            Self::Sqlite => ("", "", ""),
+            Self::Postgres => (" COLLATE \"C\"", "", ""),
             Self::MariaDb => (
                 " CHARACTER SET ascii COLLATE ascii_bin",
                 " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                " ON history",
             ),
         };
         sql.replace(" {bytes}", bytes)
             .replace(" {unicode}", unicode)
+            .replace(" {of history}", of_history)
     }
 }
 

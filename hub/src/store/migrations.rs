@@ -64,6 +64,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "failures",
         include_str!("../../../migrations/0017_failures.sql"),
     ),
+    (
+        "history_indexes",
+        include_str!("../../../migrations/0018_history_indexes.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.
