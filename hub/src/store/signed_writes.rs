@@ -3,7 +3,11 @@
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Any;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 
+use super::dialect::Dialect;
 use super::{Store, StoreError, WriteTransaction, time};
 use crate::domain::time::Time;
 
@@ -18,7 +22,23 @@ pub enum Place {
     Elsewhere,
 }
 
+fn spent_nonce(dialect: Dialect, token: TokenId, nonce: &str) -> Query<'static, Any, AnyArguments> {
+    dialect
+        .query("SELECT token FROM signed_writes WHERE token = ? AND nonce = ?")
+        .bind(token.to_string())
+        .bind(nonce.to_owned())
+}
+
 impl Store {
+    /// Whether a token has signed with this nonce already, as far as is committed: a look before content is
+    /// waited for. What decides is the look of the transaction.
+    pub async fn nonce_is_spent(&self, token: TokenId, nonce: &str) -> Result<bool, StoreError> {
+        let row = spent_nonce(self.dialect, token, nonce)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Whether there are signed writes from before a time.
     pub async fn has_signed_writes(&self, before: Time) -> Result<bool, StoreError> {
         let row = self
@@ -38,11 +58,7 @@ impl WriteTransaction {
         token: TokenId,
         nonce: &str,
     ) -> Result<bool, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT token FROM signed_writes WHERE token = ? AND nonce = ?")
-            .bind(token.as_str())
-            .bind(nonce)
+        let row = spent_nonce(self.dialect, token, nonce)
             .fetch_optional(&mut *self.inner)
             .await?;
         Ok(row.is_some())

@@ -151,18 +151,26 @@ pub(super) async fn admit(
     }
     signature.check_end(now.as_millis()).map_err(refuse)?;
     require_recent(hub, now)?;
+    let nonce = &signature.nonce;
+    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    let replay = || {
+        let replay = ApiError::Signature(SignatureProblem::Replay);
+        wrong_credential(hub, ip, now, replay)
+    };
+    // Else whoever has seen a request could have the hub wait for the content of many more.
+    if !reads && hub.store.nonce_is_spent(signer.keyid(), nonce).await? {
+        return Err(replay());
+    }
     let content = read_content(&head.headers, body, MAX_BODY_BYTES).await?;
     signature.check_content(head, &content).map_err(refuse)?;
-    let nonce = &signature.nonce;
-    let write = match head.method {
-        Method::GET | Method::HEAD => {
+    let write = match reads {
+        true => {
             if !hub.nonces.spend(signer.keyid(), nonce, now) {
-                let replay = ApiError::Signature(SignatureProblem::Replay);
-                return Err(wrong_credential(hub, ip, now, replay));
+                return Err(replay());
             }
             None
         }
-        _ => Some(SignedWrite {
+        false => Some(SignedWrite {
             token: signer.keyid(),
             nonce: nonce.clone(),
             created: Time::from_millis(signature.created.saturating_mul(1000)),

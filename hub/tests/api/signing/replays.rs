@@ -5,7 +5,7 @@ use serde_json::json;
 use silo_hub::domain::time::Time;
 
 use super::{NOW, Shot, Signer, assert_refused, ip, office};
-use crate::common::{TestHub, dnsrecords};
+use crate::common::{TestHub, dnsrecords, raw_status};
 use crate::expiry::upkeep;
 use crate::several_hubs::two_hubs;
 
@@ -190,6 +190,24 @@ async fn what_could_be_shown_again_is_remembered_and_no_longer() {
     upkeep.forget().await.unwrap();
     assert!(!remembered().await);
     assert_refused(&admin_send(&hub, &shot).await, 401, "clock");
+}
+
+#[tokio::test]
+async fn a_replay_is_refused_before_its_content_comes() {
+    let (hub, admin) = office().await;
+    let shot = admin.sign(&hub, admin.draft(Method::PUT, DB).json(&ip("10.0.0.6")));
+    assert_eq!(shot.send(&hub).await.status, 200);
+    let mut head = format!(
+        "PUT {DB} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        shot.head.authority,
+        shot.content.len()
+    );
+    for (name, value) in &shot.head.headers {
+        head += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    let answer = hub.raw(head + "\r\n").await;
+    assert_eq!(raw_status(&answer), 401, "{answer}");
+    assert!(answer.contains("/problems/replay"), "{answer}");
 }
 
 async fn admin_send(hub: &TestHub, shot: &Shot) -> crate::common::Answer {
