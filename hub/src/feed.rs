@@ -113,12 +113,12 @@ impl Feed {
         loop {
             let limit = i64::try_from(PAGE).expect("a page is small");
             let changed = self.store.changed_since(held.revision, limit).await?;
-            for (id, revision) in &changed {
-                self.view.forget_older(id, *revision);
-                held.revision = *revision;
+            for silo in &changed {
+                self.view.forget_older(&silo.id, silo.revision);
+                held.revision = silo.revision;
             }
-            if let Some((_, revision)) = changed.last() {
-                self.revision.announce(*revision);
+            if let Some(last) = changed.last() {
+                self.revision.announce(last.revision);
             }
             if changed.len() < PAGE {
                 return Ok(());

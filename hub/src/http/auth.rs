@@ -52,14 +52,6 @@ impl Caller {
         self.signature.is_none().then_some(self.ip)
     }
 
-    /// Refuses what comes signed, where the answer cannot be.
-    pub(super) fn refuse_signed(&self, detail: &'static str) -> Result<(), ApiError> {
-        match &self.signature {
-            Some(_) => Err(ApiError::Malformed(detail.to_owned())),
-            None => Ok(()),
-        }
-    }
-
     /// The token itself with its present secret, or an admin: else whoever has found an old secret could lock
     /// its owner out.
     pub(super) fn require_rotate(&self, id: TokenId) -> Result<(), ApiError> {

@@ -26,7 +26,7 @@ use super::silos::PRIVATE;
 use crate::registry::Refusal;
 use crate::render::Format;
 use crate::revision::Announcements;
-use crate::store::StoreError;
+use crate::store::{ChangedSilo, StoreError};
 use crate::view::Rendered;
 
 /// How often a stream without news says that it is there.
@@ -82,7 +82,6 @@ async fn begin(
     scope: Scope,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.refuse_signed("a stream cannot be signed: read with Prefer: wait instead")?;
     let announcements = hub.revision.subscribe();
     let mut teller = Teller {
         hub,
@@ -90,8 +89,9 @@ async fn begin(
         scope,
         announcements,
         told: 0,
-        is_first: true,
-        events: VecDeque::new(),
+        is_state_told: false,
+        reset: None,
+        changed: VecDeque::new(),
     };
     if let Some(known) = headers.get(LAST_EVENT_ID) {
         teller.resume(known).await?;
@@ -121,9 +121,12 @@ struct Teller {
     announcements: Announcements,
     /// The revision up to which everything was told.
     told: i64,
-    /// Nothing was told yet: of what is deleted there is nothing to say.
-    is_first: bool,
-    events: VecDeque<Event>,
+    /// Before, there is nothing to say of what is deleted.
+    is_state_told: bool,
+    /// That an earlier stream's end is not known any more, if it is to be told.
+    reset: Option<Event>,
+    /// What has changed and is told next.
+    changed: VecDeque<ChangedSilo>,
 }
 
 impl Teller {
@@ -135,12 +138,12 @@ impl Teller {
         match known.filter(|known| (position.feed_floor..=position.revision).contains(known)) {
             Some(known) => {
                 self.told = known;
-                self.is_first = false;
+                self.is_state_told = true;
             }
             None => {
                 let data = json!({ "revision": position.revision });
                 let reset = Event::default().event("reset").data(data.to_string());
-                self.events.push_back(reset);
+                self.reset = Some(reset);
             }
         }
         Ok(())
@@ -150,20 +153,24 @@ impl Teller {
     /// Clients come back by themselves.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(event);
-            }
             self.announcements.mark_known();
             self.caller.require_still(&self.hub).await.ok()?;
+            if let Some(reset) = self.reset.take() {
+                return Some(reset);
+            }
             let looked = match self.scope.clone() {
                 Scope::Silo(id) => self.look_at(&id).await,
                 Scope::All { full } => self.look_at_all(full).await,
             };
-            if let Err(error) = looked {
-                tracing::warn!("a stream of events ends, since the database failed: {error}");
-                return None;
+            match looked {
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!("a stream of events ends, since the database failed: {error}");
+                    return None;
+                }
             }
-            while self.events.is_empty() {
+            loop {
                 let news = tokio::time::timeout(LOOK_AT_TOKEN, self.announcements.next());
                 match news.await {
                     Ok(true) => break,
@@ -174,68 +181,60 @@ impl Teller {
         }
     }
 
-    async fn look_at(&mut self, id: &SiloId) -> Result<(), StoreError> {
-        match self.hub.view.get(id.clone(), Format::Json).await? {
-            Some(silo) if silo.revision > self.told => {
-                self.told = silo.revision;
-                self.tell(&silo, true, id);
-            }
-            Some(_) => {}
-            None => {
-                let head = self.hub.store.silo_head(id).await?;
-                if let Some(head) = head.filter(|head| head.deleted && head.revision > self.told) {
-                    self.told = head.revision;
-                    self.tell_deleted(id);
-                }
-            }
+    async fn look_at(&mut self, id: &SiloId) -> Result<Option<Event>, StoreError> {
+        if let Some(silo) = self.hub.view.get(id.clone(), Format::Json).await? {
+            let is_new = silo.revision > self.told;
+            self.told = self.told.max(silo.revision);
+            return Ok(is_new.then(|| self.whole(&silo)));
         }
-        self.is_first = false;
-        Ok(())
+        let head = self.hub.store.silo_head(id).await?;
+        let deleted = head.filter(|head| head.deleted && head.revision > self.told);
+        Ok(deleted.map(|head| {
+            self.told = head.revision;
+            self.event("deleted", self.name(id))
+        }))
     }
 
-    async fn look_at_all(&mut self, full: bool) -> Result<(), StoreError> {
+    async fn look_at_all(&mut self, full: bool) -> Result<Option<Event>, StoreError> {
         loop {
-            let changed = self.hub.store.changed_since(self.told, PAGE).await?;
-            for (id, revision) in &changed {
-                self.told = *revision;
-                if !self.caller.token().may_read(id) {
-                    continue;
-                }
-                // The news of it may not have come here yet.
-                self.hub.view.forget_older(id, *revision);
-                match self.hub.view.get(id.clone(), Format::Json).await? {
-                    Some(silo) => self.tell(&silo, full, id),
-                    None if self.is_first => {}
-                    None => self.tell_deleted(id),
+            while let Some(silo) = self.changed.pop_front() {
+                self.told = silo.revision;
+                if self.caller.token().may_read(&silo.id)
+                    && let Some(event) = self.change(silo, full).await?
+                {
+                    return Ok(Some(event));
                 }
             }
-            let is_all = i64::try_from(changed.len()).is_ok_and(|changed| changed < PAGE);
-            if is_all {
-                self.is_first = false;
-            }
-            if is_all || !self.events.is_empty() {
-                return Ok(());
+            self.changed = self.hub.store.changed_since(self.told, PAGE).await?.into();
+            if self.changed.is_empty() {
+                self.is_state_told = true;
+                return Ok(None);
             }
         }
     }
 
-    fn tell(&mut self, silo: &Rendered, full: bool, id: &SiloId) {
-        let event = self.event("silo");
-        let event = match full {
-            // One line of JSON.
-            true => event.data(String::from_utf8_lossy(&silo.body)),
-            false => event.data(self.name(id)),
-        };
-        self.events.push_back(event);
+    async fn change(&self, silo: ChangedSilo, full: bool) -> Result<Option<Event>, StoreError> {
+        if silo.deleted {
+            let deleted = || self.event("deleted", self.name(&silo.id));
+            return Ok(self.is_state_told.then(deleted));
+        }
+        if !full {
+            return Ok(Some(self.event("silo", self.name(&silo.id))));
+        }
+        // The news of it may not have come here yet. If it is gone already, that is told next.
+        self.hub.view.forget_older(&silo.id, silo.revision);
+        let silo = self.hub.view.get(silo.id, Format::Json).await?;
+        Ok(silo.map(|silo| self.whole(&silo)))
     }
 
-    fn tell_deleted(&mut self, id: &SiloId) {
-        let event = self.event("deleted").data(self.name(id));
-        self.events.push_back(event);
+    fn whole(&self, silo: &Rendered) -> Event {
+        // One line of JSON.
+        self.event("silo", String::from_utf8_lossy(&silo.body))
     }
 
-    fn event(&self, kind: &str) -> Event {
-        Event::default().event(kind).id(self.told.to_string())
+    fn event(&self, kind: &str, data: impl AsRef<str>) -> Event {
+        let id = self.told.to_string();
+        Event::default().event(kind).id(id).data(data)
     }
 
     fn name(&self, id: &SiloId) -> String {

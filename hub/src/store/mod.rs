@@ -320,20 +320,29 @@ impl Store {
         Ok(position)
     }
 
-    /// The silos, deleted ones too, that changed after a revision: id and revision in order.
+    /// The silos, deleted ones too, that changed after a revision, in the order of theirs.
     pub async fn changed_since(
         &self,
         revision: i64,
         limit: i64,
-    ) -> Result<Vec<(SiloId, i64)>, StoreError> {
+    ) -> Result<Vec<ChangedSilo>, StoreError> {
         self.dialect
-            .query("SELECT id, revision FROM silos WHERE revision > ? ORDER BY revision LIMIT ?")
+            .query(
+                "SELECT id, revision, deleted FROM silos WHERE revision > ? \
+                 ORDER BY revision LIMIT ?",
+            )
             .bind(revision)
             .bind(limit)
             .fetch_all(&self.readers)
             .await?
             .iter()
-            .map(|row| Ok((silo_id(row, 0)?, row.try_get(1)?)))
+            .map(|row| {
+                Ok(ChangedSilo {
+                    id: silo_id(row, 0)?,
+                    revision: row.try_get(1)?,
+                    deleted: row.try_get::<i64, _>(2)? != 0,
+                })
+            })
             .collect()
     }
 
@@ -353,6 +362,17 @@ impl Store {
         let mut connection = self.readers.acquire().await?;
         read_fact(self.dialect, &mut connection, name).await
     }
+}
+
+/// A silo that changed, as the feed tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedSilo {
+    /// Which.
+    pub id: SiloId,
+    /// The revision of the last change.
+    pub revision: i64,
+    /// Whether that was its deletion.
+    pub deleted: bool,
 }
 
 /// How far the database has come.
