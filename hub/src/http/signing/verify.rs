@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use silo_shared::api::MAX_BODY_BYTES;
@@ -158,7 +158,8 @@ pub(super) async fn admit(
         wrong_credential(hub, ip, now, replay)
     };
     // Else whoever has seen a request could have the hub wait for the content of many more.
-    if !reads && hub.store.nonce_is_spent(signer.keyid(), nonce).await? {
+    let waits = !reads && !body.is_end_stream();
+    if waits && hub.store.nonce_is_spent(signer.keyid(), nonce).await? {
         return Err(replay());
     }
     let content = read_content(&head.headers, body, MAX_BODY_BYTES).await?;
