@@ -33,13 +33,7 @@ impl Store {
 
     /// Whether there are counts of windows that began before a time.
     pub async fn has_failures(&self, before: Time) -> Result<bool, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT client_ip FROM failures WHERE began_at < ? LIMIT 1")
-            .bind(before.as_millis())
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.is_some())
+        self.has_older("failures", "began_at", before).await
     }
 }
 

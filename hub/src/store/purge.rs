@@ -3,8 +3,28 @@
 use silo_shared::silo::SiloId;
 use sqlx::Row;
 
-use super::{FEED_FLOOR, SET_COUNTER, StoreError, WriteTransaction, read_counter, silo_id};
+use super::{FEED_FLOOR, SET_COUNTER, Store, StoreError, WriteTransaction, read_counter, silo_id};
 use crate::domain::time::Time;
+
+impl Store {
+    /// Whether a table has rows whose time in `column` is before this one.
+    pub(super) async fn has_older(
+        &self,
+        table: &str,
+        column: &str,
+        before: Time,
+    ) -> Result<bool, StoreError> {
+        let row = self
+            .dialect
+            .query(format!(
+                "SELECT {column} FROM {table} WHERE {column} < ? LIMIT 1"
+            ))
+            .bind(before.as_millis())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+}
 
 impl WriteTransaction {
     /// Removes the oldest rows of a table by their time in `column`, at most about `limit`; answers how many

@@ -41,13 +41,7 @@ impl Store {
 
     /// Whether there are signed writes from before a time.
     pub async fn has_signed_writes(&self, before: Time) -> Result<bool, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT token FROM signed_writes WHERE created < ? LIMIT 1")
-            .bind(before.as_millis())
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.is_some())
+        self.has_older("signed_writes", "created", before).await
     }
 }
 

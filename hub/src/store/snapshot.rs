@@ -152,21 +152,24 @@ impl Snapshot {
             .collect()
     }
 
+    /// A page of rows whose ids follow `after`.
+    async fn page(
+        &mut self,
+        sql: &'static str,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let query = self.dialect.query(sql).bind(after.to_owned()).bind(limit);
+        Ok(query.fetch_all(&mut *self.inner).await?)
+    }
+
     /// The tokens whose ids follow `after`, revoked ones too.
     pub async fn tokens(&mut self, after: &str, limit: i64) -> Result<Vec<KnownToken>, StoreError> {
-        self.dialect
-            .query(
-                "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
-                 last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
-                 ORDER BY id LIMIT ?",
-            )
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(known_token)
-            .collect()
+        const PAGE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
+             revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
+             ORDER BY id LIMIT ?";
+        let rows = self.page(PAGE, after, limit).await?;
+        rows.iter().map(known_token).collect()
     }
 
     /// The update keys whose ids follow `after`, revoked ones too.
@@ -175,16 +178,10 @@ impl Snapshot {
         after: &str,
         limit: i64,
     ) -> Result<Vec<TransferredUpdateKey>, StoreError> {
-        self.dialect
-            .query(
-                "SELECT id, silo, hostname, created_at, key_hash, revoked_at FROM update_keys \
-                 WHERE id > ? ORDER BY id LIMIT ?",
-            )
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
+        const PAGE: &str = "SELECT id, silo, hostname, created_at, key_hash, revoked_at \
+             FROM update_keys WHERE id > ? ORDER BY id LIMIT ?";
+        let rows = self.page(PAGE, after, limit).await?;
+        rows.iter()
             .map(|row| {
                 Ok(TransferredUpdateKey {
                     key: update_key(row)?,
@@ -201,16 +198,10 @@ impl Snapshot {
         after: &str,
         limit: i64,
     ) -> Result<Vec<TransferredBinding>, StoreError> {
-        self.dialect
-            .query(
-                "SELECT id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash, \
-                 login FROM dynahost WHERE id > ? ORDER BY id LIMIT ?",
-            )
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
+        const PAGE: &str = "SELECT id, silo, hostname, secid_hash, confirmed, created_at, \
+             sink, login_hash, login FROM dynahost WHERE id > ? ORDER BY id LIMIT ?";
+        let rows = self.page(PAGE, after, limit).await?;
+        rows.iter()
             .map(|row| {
                 Ok(TransferredBinding {
                     binding: binding(row)?,
