@@ -2,7 +2,9 @@
 //! `scripts/with-databases` starts the servers.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use url::Url;
@@ -83,7 +85,7 @@ impl Database {
             ),
             Kind::MariaDb => format!("CREATE DATABASE `{name}` CHARACTER SET latin1"),
         };
-        let mut client = client(kind, &server, &statement);
+        let mut client = client(kind, &server, Some(&statement));
         let output = client.output().unwrap_or_else(|error| {
             panic!("cannot start {}: {error}", client.get_program().display())
         });
@@ -102,6 +104,23 @@ impl Database {
         })
     }
 
+    /// Runs a file of SQL in it, such as a dump.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses a statement.
+    pub fn load(&self, file: &Path) {
+        let file = File::open(file).expect("the file of SQL can be read");
+        let mut client = client(self.kind, &self.url, None);
+        let output = client.stdin(file).output().expect("the client starts");
+        assert!(
+            output.status.success(),
+            "{:?} does not take the file: {}",
+            self.kind,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     /// Its URL, with the password.
     pub fn url(&self) -> &Url {
         &self.url
@@ -118,7 +137,7 @@ impl Drop for Database {
                 self.name
             ),
         };
-        let removal = client(self.kind, &self.server, &statement)
+        let removal = client(self.kind, &self.server, Some(&statement))
             .stderr(Stdio::null())
             .spawn();
         // A database that stays goes with its server.
@@ -146,28 +165,26 @@ impl Drop for Removals {
     }
 }
 
-/// The server's own client, about to say one thing.
-fn client(kind: Kind, server: &Url, statement: &str) -> Command {
+/// The server's own client, about to run one statement, or what its standard input holds.
+fn client(kind: Kind, server: &Url, statement: Option<&str>) -> Command {
     let host = server.host_str().expect("a server has a host");
     let port = server.port().expect("the tests' server names its port");
     let password = server.password().unwrap_or_default();
-    let (program, variable, arguments) = match kind {
+    let database = server.path().trim_start_matches('/');
+    let (program, variable, mut arguments) = match kind {
         Kind::Sqlite => unreachable!("a file has no server"),
-        Kind::Postgres => {
-            let database = server.path().trim_start_matches('/');
-            (
-                postgres::program_path("psql"),
-                "PGPASSWORD",
-                vec![
-                    "--no-psqlrc".to_owned(),
-                    "--no-password".to_owned(),
-                    "--quiet".to_owned(),
-                    format!("--dbname={database}"),
-                    format!("--username={}", server.username()),
-                    format!("--command={statement}"),
-                ],
-            )
-        }
+        Kind::Postgres => (
+            postgres::program_path("psql"),
+            "PGPASSWORD",
+            vec![
+                "--no-psqlrc".to_owned(),
+                "--no-password".to_owned(),
+                "--quiet".to_owned(),
+                format!("--dbname={database}"),
+                format!("--username={}", server.username()),
+                "--set=ON_ERROR_STOP=1".to_owned(),
+            ],
+        ),
         Kind::MariaDb => (
             "mariadb".into(),
             "MYSQL_PWD",
@@ -175,10 +192,17 @@ fn client(kind: Kind, server: &Url, statement: &str) -> Command {
                 "--no-defaults".to_owned(),
                 "--protocol=tcp".to_owned(),
                 format!("--user={}", server.username()),
-                format!("--execute={statement}"),
+                format!("--database={database}"),
             ],
         ),
     };
+    if let Some(statement) = statement {
+        let option = match kind {
+            Kind::MariaDb => "--execute",
+            Kind::Sqlite | Kind::Postgres => "--command",
+        };
+        arguments.push(format!("{option}={statement}"));
+    }
     let mut command = Command::new(program);
     command
         .args(arguments)
