@@ -1,8 +1,10 @@
-//! Who is told when something changes: by this hub or by another program.
+//! Who is told when something changes: by this hub, by another program, by an import or a restore.
 #![expect(
     clippy::unwrap_used,
     reason = "what fails here fails the test that called it"
 )]
+
+use std::sync::Arc;
 
 use serde_json::json;
 use silo_hub::feed::Feed;
@@ -12,8 +14,9 @@ use silo_hub::store::Position;
 use silo_shared::silo::SiloId;
 use tokio::task::JoinHandle;
 
-use crate::common::{DEADLINE, TestHub, revision};
+use crate::common::{DEADLINE, Home, Kind, TestHub, revision};
 use crate::events::{Stream, told};
+use crate::transfer::{exported, import};
 use crate::wait::{answer, set_db, waiting};
 
 const OFFICE: &str = "/silos/office";
@@ -186,6 +189,85 @@ async fn streams_of_all_silos_read_a_change_together() {
         reads <= CHANGES + 1,
         "{reads} reads of {CHANGES} changes by {STREAMS} streams"
     );
+}
+
+#[tokio::test]
+async fn an_import_into_an_empty_database_wakes_its_streams() {
+    let (source, from) = TestHub::start_in_parts().await;
+    let made = source
+        .put_silo("office", &[("db", "10.0.0.5")])
+        .await
+        .json();
+    // What is taken over is older than the database that takes it over.
+    let text = exported(&from, false).await;
+    let text = text.replace(&revision(&made).to_string(), "41");
+    let hub = TestHub::start().await;
+    let mut stream = Stream::begin(&hub, "/events?full=1").await;
+    let open = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
+    import(&open, &text).await.unwrap();
+    let event = loop {
+        let event = stream.next().await.unwrap();
+        if event.event != "reset" {
+            break event;
+        }
+    };
+    let mut old = made;
+    old["revision"] = json!(41);
+    assert_eq!(event, told("silo", 41, old));
+    // From now on it hears of changes as before.
+    let made = hub.put_silo("office", &[("db", "10.0.0.6")]).await.json();
+    stream.tells(told("silo", revision(&made), made)).await;
+    open.close().await;
+}
+
+#[tokio::test]
+async fn who_comes_back_after_an_import_is_told_to_begin_again() {
+    let (source, from) = TestHub::start_in_parts().await;
+    source.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let text = exported(&from, false).await;
+    for silos in [&[][..], &["office"], &["other"]] {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let mut last = open.position.revision;
+        for silo in silos {
+            last = revision(&hub.put_silo(silo, &[]).await.json());
+        }
+        import(&open, &text).await.unwrap();
+        for path in [OFFICE_EVENTS, "/events?full=1"] {
+            let mut stream = Stream::resume(&hub, path, last).await;
+            assert_eq!(stream.next().await.unwrap().event, "reset", "{silos:?}");
+            while stream.next().await.unwrap().data["id"] != "office" {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_after_a_restore_is_told_to_begin_again() {
+    if Kind::chosen() != Kind::Sqlite {
+        return;
+    }
+    let home = Arc::new(Home::of_sqlite());
+    let hub = TestHub::start_in(Arc::clone(&home), home.settings()).await;
+    let saved = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
+    let file = home.path().join("backup");
+    silo_hub::backup::backup(&hub.settings, &file)
+        .await
+        .unwrap();
+    let lost = revision(&hub.put_silo("office", &[("db", "10.0.0.6")]).await.json());
+    let clock = hub.clock();
+    let (home, settings) = hub.stop().await;
+    silo_hub::backup::restore(&settings, clock, &file)
+        .await
+        .unwrap();
+    let hub = TestHub::start_in(home, settings).await;
+    for path in [OFFICE_EVENTS, "/events?full=1"] {
+        for last in [revision(&saved), lost] {
+            let mut stream = Stream::resume(&hub, path, last).await;
+            assert_eq!(stream.next().await.unwrap().event, "reset", "{path} {last}");
+            stream
+                .tells(told("silo", revision(&saved), saved.clone()))
+                .await;
+        }
+    }
 }
 
 /// Waits until so many silos are watched.
