@@ -26,7 +26,7 @@ const PAGE: usize = 1000;
 pub struct Feed {
     /// The database.
     pub store: Store,
-    /// Forgets silos that changed.
+    /// Forgets silos that changed, and so wakes those who wait for them.
     pub view: View,
     /// Forgets tokens that changed.
     pub tokens: TokenCache,
@@ -106,15 +106,15 @@ impl Feed {
         }
         if held.revision < position.feed_floor {
             // Deletions in between are told no more: nothing that is held can be relied on.
-            self.view.forget_all();
             self.tokens.forget_all();
+            self.view.changed_unknown();
             held.revision = position.feed_floor;
         }
         loop {
             let limit = i64::try_from(PAGE).expect("a page is small");
             let changed = self.store.changed_since(held.revision, limit).await?;
             for silo in &changed {
-                self.view.forget_older(&silo.id, silo.revision);
+                self.view.changed_elsewhere(&silo.id, silo.revision);
                 held.revision = silo.revision;
             }
             if let Some(last) = changed.last() {

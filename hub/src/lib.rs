@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod changes;
 pub mod compat;
 pub mod contact;
 pub mod data_dir;
@@ -17,6 +18,7 @@ pub mod failure_sharing;
 pub mod feed;
 mod html;
 pub mod http;
+mod interest;
 pub mod limits;
 pub mod new_token;
 pub mod open_hub;
@@ -30,6 +32,7 @@ pub mod settings;
 pub mod store;
 pub mod tls;
 pub mod token_cache;
+mod token_watch;
 pub mod transfer;
 pub mod upkeep;
 pub mod view;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::RefusedLog;
+use crate::changes::Changes;
 use crate::contact::Contact;
 use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
@@ -25,6 +26,7 @@ use crate::secrets::{HubKey, NoRandomness, is_credential_of};
 use crate::settings::HubSettings;
 use crate::store::{DatabaseUrl, Position, Store, StoreError};
 use crate::token_cache::TokenCache;
+use crate::token_watch::watch_tokens;
 use crate::view::View;
 
 /// Why the hub can't be opened.
@@ -71,6 +73,8 @@ pub struct OpenHub {
     pub clock: Clock,
     key_file: PathBuf,
     writer: JoinHandle<()>,
+    /// Wakes those who wait for changes and for the end of tokens.
+    waking: JoinSet<()>,
     lock: Option<File>,
 }
 
@@ -103,9 +107,16 @@ impl OpenHub {
         };
         let store = Store::open(&url, settings.migrate, clock.now()).await?;
         let position = store.position().await?;
-        let view = View::new(store.clone(), settings.view_bytes);
+        let (revision, notifier) = Revision::new(position.revision);
+        let view = View::new(store.clone(), revision.clone(), settings.view_bytes);
         let tokens = TokenCache::new(store.clone());
-        let revision = Revision::new(position.revision);
+        let mut waking = JoinSet::new();
+        waking.spawn(notifier.run());
+        waking.spawn(watch_tokens(
+            tokens.clone(),
+            revision.clone(),
+            clock.clone(),
+        ));
         let listeners = Listeners {
             view: view.clone(),
             tokens: tokens.clone(),
@@ -128,6 +139,7 @@ impl OpenHub {
             clock,
             key_file,
             writer,
+            waking,
             lock,
         })
     }
@@ -229,11 +241,12 @@ impl OpenHub {
     }
 
     /// Lets the writer finish and closes the database.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         self.registry.stop().await;
         if let Err(error) = self.writer.await {
             tracing::error!("the writer ended with an error: {error}");
         }
+        self.waking.shutdown().await;
         self.store.close().await;
     }
 }
@@ -278,6 +291,11 @@ impl OpenHub {
             view: self.view.clone(),
             tokens: self.tokens.clone(),
             revision: self.revision.clone(),
+            changes: Changes::new(
+                self.store.clone(),
+                self.revision.clone(),
+                self.position.revision,
+            ),
             key,
             contact: self.contact.clone(),
             clock: self.clock.clone(),

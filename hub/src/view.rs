@@ -1,18 +1,25 @@
 //! The read path: rendered silos in bounded memory.
 //!
-//! A silo is loaded and rendered when it is first read and then served without SQL. Whoever learns
-//! that a silo changed (the registry, before it answers; the feed, for other programs' changes) makes
-//! the view forget it. A load that was under way at that moment is answered to those who waited for
-//! it, all of whom asked before, but is not kept.
+//! A silo is loaded and rendered when it is first read and then served without SQL. When the hub learns
+//! that a silo changed (the registry, before it answers; the feed, for other programs' changes), the view
+//! forgets it, and that is what wakes those who wait for the silo.
+//!
+//! What is held carries the generation that its key had when its load began, and forgetting moves the
+//! generation on: a read is never answered with what began to be loaded before the last forgetting that the
+//! read comes after, whatever the cache does with loads under way.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use axum::http::HeaderValue;
-use quick_cache::{OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use silo_shared::silo::SiloId;
 
 use crate::render::{Format, render};
+use crate::revision::Revision;
 use crate::store::{Store, StoreError, StoredSilo};
 
 /// A silo in one representation.
@@ -45,26 +52,37 @@ impl Rendered {
 
 type Key = (SiloId, Format);
 
+/// How many generations are counted. Keys share them, so that their memory is bounded: a change makes the
+/// view load again what shares its generation, which is one silo in thousands.
+const GENERATIONS: usize = 1 << 14;
+
+#[derive(Clone, Debug)]
+struct Held {
+    /// The key's generation when the load began.
+    generation: u64,
+    rendered: Arc<Rendered>,
+}
+
 #[derive(Clone, Debug)]
 struct Weight;
 
-impl Weighter<Key, Arc<Rendered>> for Weight {
-    fn weight(&self, key: &Key, value: &Arc<Rendered>) -> u64 {
+impl Weighter<Key, Held> for Weight {
+    fn weight(&self, key: &Key, value: &Held) -> u64 {
         // The fixed part stands for the map's and the allocations' own needs.
-        (value.body.len() + key.0.as_str().len() + 400) as u64
+        (value.rendered.body.len() + key.0.as_str().len() + 400) as u64
     }
 }
 
-/// Rendered silos.
-#[derive(Clone, Debug)]
-pub struct View {
-    cache: Arc<Cache<Key, Arc<Rendered>, Weight>>,
-    store: Store,
+/// What is held, each with its generation.
+#[derive(Debug)]
+struct Shelf {
+    cache: Cache<Key, Held, Weight>,
+    generations: Box<[AtomicU64]>,
+    hasher: DefaultHashBuilder,
 }
 
-impl View {
-    /// An empty view that holds at most so many bytes.
-    pub fn new(store: Store, capacity_bytes: u64) -> Self {
+impl Shelf {
+    fn new(capacity_bytes: u64) -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(usize::try_from(capacity_bytes / 1000).unwrap_or(usize::MAX))
             .weight_capacity(capacity_bytes)
@@ -72,15 +90,93 @@ impl View {
             .shards(4)
             .build()
             .expect("both capacities are given");
-        let cache = Cache::with_options(
-            options,
-            Weight,
-            quick_cache::DefaultHashBuilder::default(),
-            quick_cache::sync::DefaultLifecycle::default(),
-        );
+        let hasher = DefaultHashBuilder::default();
         Self {
-            cache: Arc::new(cache),
+            cache: Cache::with_options(
+                options,
+                Weight,
+                hasher.clone(),
+                DefaultLifecycle::default(),
+            ),
+            generations: (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
+            hasher,
+        }
+    }
+
+    fn generation(&self, key: &Key) -> &AtomicU64 {
+        let hash = usize::try_from(self.hasher.hash_one(key) % GENERATIONS as u64);
+        &self.generations[hash.expect("it is below their number")]
+    }
+
+    /// What is held, else what `load` brings; of several that ask at once, one loads.
+    async fn get<E>(
+        &self,
+        key: &Key,
+        load: impl Future<Output = Result<Option<Rendered>, E>>,
+    ) -> Result<Option<Arc<Rendered>>, E> {
+        let asked = self.generation(key).load(Ordering::Acquire);
+        loop {
+            match self.cache.get_value_or_guard_async(key).await {
+                Ok(held) if held.generation >= asked => return Ok(Some(held.rendered)),
+                // It was being loaded, or had been, when the key was forgotten.
+                Ok(_) => self.remove_older(key, asked),
+                Err(guard) => {
+                    let generation = self.generation(key).load(Ordering::Acquire);
+                    let Some(rendered) = load.await? else {
+                        return Ok(None);
+                    };
+                    let rendered = Arc::new(rendered);
+                    // What is refused is not kept, which costs another load.
+                    let _ = guard.insert(Held {
+                        generation,
+                        rendered: Arc::clone(&rendered),
+                    });
+                    return Ok(Some(rendered));
+                }
+            }
+        }
+    }
+
+    fn remove_older(&self, key: &Key, generation: u64) {
+        let is_older = |held: &Held| held.generation < generation;
+        self.cache.remove_if(key, is_older);
+    }
+
+    fn forget(&self, key: &Key) {
+        let generation = self.generation(key).fetch_add(1, Ordering::AcqRel) + 1;
+        self.remove_older(key, generation);
+    }
+
+    fn forget_all(&self) {
+        for generation in &self.generations {
+            generation.fetch_add(1, Ordering::AcqRel);
+        }
+        self.cache.clear();
+    }
+
+    /// The revision that a read would be answered with, without a load.
+    fn revision(&self, key: &Key) -> Option<i64> {
+        let generation = self.generation(key).load(Ordering::Acquire);
+        let held = self.cache.peek(key)?;
+        (held.generation >= generation).then(|| held.rendered.revision)
+    }
+}
+
+/// Rendered silos.
+#[derive(Clone, Debug)]
+pub struct View {
+    shelf: Arc<Shelf>,
+    store: Store,
+    revision: Revision,
+}
+
+impl View {
+    /// An empty view that holds at most so many bytes, and wakes those who wait on the bus.
+    pub fn new(store: Store, revision: Revision, capacity_bytes: u64) -> Self {
+        Self {
+            shelf: Arc::new(Shelf::new(capacity_bytes)),
             store,
+            revision,
         }
     }
 
@@ -91,43 +187,47 @@ impl View {
         format: Format,
     ) -> Result<Option<Arc<Rendered>>, StoreError> {
         let key = (id, format);
-        match self.cache.get_value_or_guard_async(&key).await {
-            Ok(rendered) => Ok(Some(rendered)),
-            Err(guard) => {
-                let Some(silo) = self.store.silo(&key.0).await? else {
-                    return Ok(None);
-                };
-                let rendered = Arc::new(Rendered::new(&silo, format));
-                // Refused when the silo was forgotten meanwhile: then it is not kept.
-                let _ = guard.insert(Arc::clone(&rendered));
-                Ok(Some(rendered))
-            }
-        }
+        let load = async {
+            let silo = self.store.silo(&key.0).await?;
+            Ok(silo.map(|silo| Rendered::new(&silo, format)))
+        };
+        self.shelf.get(&key, load).await
     }
 
-    /// Forgets a silo that changed: reads that begin from now on see the change.
-    pub fn forget(&self, id: &SiloId) {
+    /// Forgets a silo that this hub changed: reads that begin from now on see the change, and those who wait
+    /// for it are woken. `revision` is one that this silo has reached or passed by then, if it took any.
+    pub fn changed(&self, id: &SiloId, revision: Option<i64>) {
         for format in Format::ALL {
-            self.cache.remove(&(id.clone(), format));
+            self.shelf.forget(&(id.clone(), format));
         }
+        self.revision.silo_changed(id, revision);
     }
 
-    /// Forgets everything.
-    pub fn forget_all(&self) {
-        self.cache.clear();
+    /// Forgets a silo unless it is held at this revision or a newer one, and wakes those who wait for it: it
+    /// may have been read since another program changed it, and they were told nothing then.
+    pub fn changed_elsewhere(&self, id: &SiloId, revision: i64) {
+        self.forget_older(id, revision);
+        self.revision.silo_changed(id, Some(revision));
     }
 
-    /// Forgets a silo unless it is held at this revision or a newer one.
+    /// Forgets everything and wakes everybody.
+    pub fn changed_unknown(&self) {
+        self.shelf.forget_all();
+        self.revision.announce_gap();
+    }
+
+    /// Forgets a silo unless it is held at this revision or a newer one. Wakes nobody: for reads that know of
+    /// a change before the feed does.
     pub fn forget_older(&self, id: &SiloId, revision: i64) {
         for format in Format::ALL {
             let key = (id.clone(), format);
-            if self
-                .cache
-                .peek(&key)
-                .is_none_or(|held| held.revision < revision)
-            {
-                self.cache.remove(&key);
+            if self.shelf.revision(&key).is_none_or(|held| held < revision) {
+                self.shelf.forget(&key);
             }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -9,33 +9,32 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::json;
+use silo_shared::credential::TokenId;
 use silo_shared::silo::SiloId;
+use tokio::time::Instant;
 
 use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Query, SiloPath};
 use super::silos::PRIVATE;
+use crate::interest::Interest;
 use crate::registry::Refusal;
 use crate::render::Format;
-use crate::revision::Announcements;
 use crate::store::{ChangedSilo, StoreError};
 use crate::view::Rendered;
 
 /// How often a stream without news says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
-/// How often a stream looks whether its token still counts.
-const LOOK_AT_TOKEN: Duration = Duration::from_millis(500);
-/// How many changed silos are read at once.
-const PAGE: i64 = 100;
 
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx must pass events on as they come.
 const NO_BUFFERING: (HeaderName, HeaderValue) = (
@@ -58,7 +57,8 @@ pub(super) async fn of_silo(
     if head.deleted && !headers.contains_key(LAST_EVENT_ID) {
         return Err(Refusal::NoSilo.into());
     }
-    begin(hub, caller, Scope::Silo(id), &headers).await
+    let scope = Scope::Silo(hub.revision.watch_silo(id));
+    begin(hub, caller, scope, &headers).await
 }
 
 /// `GET /events`: of all silos that the token may read; with `?full=1` as they are now, else only their names.
@@ -73,7 +73,11 @@ pub(super) async fn of_all(
         Some("1") => true,
         Some(_) => return Err(ApiError::invalid("/full", "full is 0 or 1")),
     };
-    begin(hub, caller, Scope::All { full }, &headers).await
+    let scope = Scope::All {
+        news: hub.revision.watch_all(),
+        full,
+    };
+    begin(hub, caller, scope, &headers).await
 }
 
 async fn begin(
@@ -82,34 +86,72 @@ async fn begin(
     scope: Scope,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let announcements = hub.revision.subscribe();
     let mut teller = Teller {
+        token: hub.revision.watch_token(caller.token().id),
+        gaps: hub.revision.gaps(),
         hub,
         caller,
         scope,
-        announcements,
         told: 0,
         is_state_told: false,
         reset: None,
-        changed: VecDeque::new(),
+        changes: VecDeque::new(),
+        last_sent: Instant::now(),
+        unsent: VecDeque::new(),
     };
     if let Some(known) = headers.get(LAST_EVENT_ID) {
         teller.resume(known).await?;
     }
-    let events = stream::unfold(teller, |mut teller| async move {
-        let event = teller.next().await?;
-        Some((Ok::<_, Infallible>(event), teller))
+    let parts = stream::unfold(teller, |mut teller| async move {
+        let part = teller.next().await?;
+        Some((Ok::<_, Infallible>(part), teller))
     });
-    let alive = KeepAlive::new().interval(SIGN_OF_LIFE);
-    let headers = [(CACHE_CONTROL, PRIVATE), NO_BUFFERING];
-    Ok((headers, Sse::new(events).keep_alive(alive)).into_response())
+    let headers = [
+        (CONTENT_TYPE, EVENT_STREAM),
+        (CACHE_CONTROL, PRIVATE),
+        NO_BUFFERING,
+    ];
+    Ok((headers, Body::from_stream(parts)).into_response())
 }
 
 /// What a stream tells of.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Scope {
-    Silo(SiloId),
-    All { full: bool },
+    Silo(Interest<SiloId>),
+    All { news: Interest<()>, full: bool },
+}
+
+impl Scope {
+    fn mark_known(&mut self) {
+        match self {
+            Self::Silo(silo) => silo.mark_known(),
+            Self::All { news, .. } => news.mark_known(),
+        }
+    }
+
+    async fn changed(&self) -> bool {
+        match self {
+            Self::Silo(silo) => silo.changed().await,
+            Self::All { news, .. } => news.changed().await,
+        }
+    }
+}
+
+/// An event: its name and id, and its data, one line that all streams share.
+#[derive(Debug)]
+struct Event {
+    head: String,
+    data: Bytes,
+}
+
+impl Event {
+    fn new(kind: &str, id: Option<i64>, data: impl Into<Bytes>) -> Self {
+        let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+        Self {
+            head: format!("event: {kind}\n{id}data: "),
+            data: data.into(),
+        }
+    }
 }
 
 /// One stream.
@@ -118,7 +160,9 @@ struct Teller {
     hub: Arc<Hub>,
     caller: Caller,
     scope: Scope,
-    announcements: Announcements,
+    token: Interest<TokenId>,
+    /// How many gaps in the changes there had been when the state was told.
+    gaps: u64,
     /// The revision up to which everything was told.
     told: i64,
     /// Before, there is nothing to say of what is deleted.
@@ -126,7 +170,10 @@ struct Teller {
     /// That an earlier stream's end is not known any more, if it is to be told.
     reset: Option<Event>,
     /// What has changed and is told next.
-    changed: VecDeque<ChangedSilo>,
+    changes: VecDeque<Arc<ChangedSilo>>,
+    last_sent: Instant,
+    /// The rest of the event that is being sent.
+    unsent: VecDeque<Bytes>,
 }
 
 impl Teller {
@@ -140,44 +187,74 @@ impl Teller {
                 self.told = known;
                 self.is_state_told = true;
             }
-            None => {
-                let data = json!({ "revision": position.revision });
-                let reset = Event::default().event("reset").data(data.to_string());
-                self.reset = Some(reset);
-            }
+            None => self.reset = Some(reset(position.revision)),
         }
         Ok(())
     }
 
-    /// The next event; `None` when the stream ends: the hub stops, the token does, or the database is away.
+    /// The next part of the stream; `None` when it ends: the hub stops, the token does, or the database is away.
     /// Clients come back by themselves.
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            self.announcements.mark_known();
-            self.caller.require_still(&self.hub).await.ok()?;
-            if let Some(reset) = self.reset.take() {
-                return Some(reset);
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.unsent.is_empty() {
+            match self.next_event().await? {
+                Some(event) => self.unsent.extend([
+                    Bytes::from(event.head),
+                    event.data,
+                    Bytes::from_static(b"\n\n"),
+                ]),
+                None => self.unsent.push_back(Bytes::from_static(b":\n\n")),
             }
-            let looked = match self.scope.clone() {
-                Scope::Silo(id) => self.look_at(&id).await,
-                Scope::All { full } => self.look_at_all(full).await,
-            };
-            match looked {
-                Ok(Some(event)) => return Some(event),
-                Ok(None) => {}
+            self.last_sent = Instant::now();
+        }
+        self.unsent.pop_front()
+    }
+
+    /// The next event; `Some(None)` when there was none for so long that a sign of life is due.
+    async fn next_event(&mut self) -> Option<Option<Event>> {
+        loop {
+            self.scope.mark_known();
+            self.token.mark_known();
+            self.caller.require_still(&self.hub).await.ok()?;
+            let looked = match self.look().await {
+                Ok(looked) => looked,
                 Err(error) => {
                     tracing::warn!("a stream of events ends, since the database failed: {error}");
                     return None;
                 }
+            };
+            if looked.is_some() {
+                return Some(looked);
             }
-            loop {
-                let news = tokio::time::timeout(LOOK_AT_TOKEN, self.announcements.next());
-                match news.await {
-                    Ok(true) => break,
-                    Ok(false) => return None,
-                    Err(_) => self.caller.require_still(&self.hub).await.ok()?,
-                }
+            let goes_on = tokio::select! {
+                goes_on = self.scope.changed() => goes_on,
+                goes_on = self.token.changed() => goes_on,
+                () = tokio::time::sleep_until(self.last_sent + SIGN_OF_LIFE) => return Some(None),
+            };
+            if !goes_on {
+                return None;
             }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Option<Event>, StoreError> {
+        let gaps = self.hub.revision.gaps();
+        if self.gaps != gaps {
+            let position = self.hub.store.position().await?;
+            self.gaps = gaps;
+            self.told = 0;
+            self.is_state_told = false;
+            self.changes.clear();
+            self.reset = Some(reset(position.revision));
+        }
+        if let Some(reset) = self.reset.take() {
+            return Ok(Some(reset));
+        }
+        match &self.scope {
+            Scope::Silo(silo) => {
+                let id = silo.key().clone();
+                self.look_at(&id).await
+            }
+            Scope::All { full, .. } => self.look_at_all(*full).await,
         }
     }
 
@@ -185,59 +262,63 @@ impl Teller {
         if let Some(silo) = self.hub.view.get(id.clone(), Format::Json).await? {
             let is_new = silo.revision > self.told;
             self.told = self.told.max(silo.revision);
-            return Ok(is_new.then(|| self.whole(&silo)));
+            return Ok(is_new.then(|| whole(&silo, self.told)));
         }
         let head = self.hub.store.silo_head(id).await?;
         let deleted = head.filter(|head| head.deleted && head.revision > self.told);
         Ok(deleted.map(|head| {
             self.told = head.revision;
-            self.event("deleted", self.name(id))
+            name("deleted", id, head.revision)
         }))
     }
 
     async fn look_at_all(&mut self, full: bool) -> Result<Option<Event>, StoreError> {
         loop {
-            while let Some(silo) = self.changed.pop_front() {
-                self.told = silo.revision;
-                if self.caller.token().may_read(&silo.id)
-                    && let Some(event) = self.change(silo, full).await?
+            while let Some(change) = self.changes.pop_front() {
+                self.told = change.revision;
+                if self.caller.token().may_read(&change.id)
+                    && let Some(event) = self.change(&change, full).await?
                 {
                     return Ok(Some(event));
                 }
             }
-            self.changed = self.hub.store.changed_since(self.told, PAGE).await?.into();
-            if self.changed.is_empty() {
+            let since = self.hub.changes.since(self.told).await?;
+            if since.changes.is_empty() {
+                self.told = since.up_to;
                 self.is_state_told = true;
                 return Ok(None);
             }
+            self.changes = since.changes;
         }
     }
 
-    async fn change(&self, silo: ChangedSilo, full: bool) -> Result<Option<Event>, StoreError> {
-        if silo.deleted {
-            let deleted = || self.event("deleted", self.name(&silo.id));
+    async fn change(&self, change: &ChangedSilo, full: bool) -> Result<Option<Event>, StoreError> {
+        let ChangedSilo { id, revision, .. } = change;
+        if change.deleted {
+            let deleted = || name("deleted", id, *revision);
             return Ok(self.is_state_told.then(deleted));
         }
         if !full {
-            return Ok(Some(self.event("silo", self.name(&silo.id))));
+            return Ok(Some(name("silo", id, *revision)));
         }
         // The news of it may not have come here yet. If it is gone already, that is told next.
-        self.hub.view.forget_older(&silo.id, silo.revision);
-        let silo = self.hub.view.get(silo.id, Format::Json).await?;
-        Ok(silo.map(|silo| self.whole(&silo)))
+        self.hub.view.forget_older(id, *revision);
+        let silo = self.hub.view.get(id.clone(), Format::Json).await?;
+        Ok(silo.map(|silo| whole(&silo, *revision)))
     }
+}
 
-    fn whole(&self, silo: &Rendered) -> Event {
-        // One line of JSON.
-        self.event("silo", String::from_utf8_lossy(&silo.body))
-    }
+fn reset(revision: i64) -> Event {
+    let data = json!({ "revision": revision });
+    Event::new("reset", None, data.to_string())
+}
 
-    fn event(&self, kind: &str, data: impl AsRef<str>) -> Event {
-        let id = self.told.to_string();
-        Event::default().event(kind).id(id).data(data)
-    }
+/// A silo as it is, one line of JSON.
+fn whole(silo: &Rendered, told: i64) -> Event {
+    Event::new("silo", Some(told), silo.body.clone())
+}
 
-    fn name(&self, id: &SiloId) -> String {
-        json!({ "id": id, "revision": self.told }).to_string()
-    }
+fn name(kind: &str, id: &SiloId, revision: i64) -> Event {
+    let data = json!({ "id": id, "revision": revision });
+    Event::new(kind, Some(revision), data.to_string())
 }

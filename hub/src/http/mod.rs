@@ -34,6 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+use crate::changes::Changes;
 use crate::contact::Contact;
 use crate::domain::time::Clock;
 use crate::failure_limit::FailureLimit;
@@ -64,6 +65,8 @@ pub struct Hub {
     pub tokens: TokenCache,
     /// Announces committed revisions.
     pub revision: Revision,
+    /// What changed lately, for those who follow every silo.
+    pub changes: Changes,
     /// Seals the signing keys of new tokens.
     pub key: HubKey,
     /// Whether the database answers.

@@ -118,6 +118,8 @@ pub(super) async fn read(
     };
     let known = tag_list(headers, IF_NONE_MATCH)?;
     let wait = known.as_ref().and_then(|_| wait_seconds(headers));
+    // A read that waits holds none of the request.
+    drop(request);
     let silo = match (&known, wait) {
         (Some(known), Some(seconds)) => {
             let silo = changed_silo(&hub, &id, format, known, seconds).await?;
@@ -197,18 +199,22 @@ async fn changed_silo(
     seconds: u64,
 ) -> Result<Option<Arc<Rendered>>, ApiError> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
-    let mut revision = hub.revision.subscribe();
+    // Before the first read, so that no change comes between the two.
+    let mut interest = hub.revision.watch_silo(id.clone());
+    let mut is_over = false;
     loop {
-        revision.mark_known();
+        interest.mark_known();
         let silo = known_silo(hub, id, format, known).await?;
         let tag = silo.as_ref().map(|silo| silo.tag.as_str());
-        if !known.matches_weakly(tag) {
+        if is_over || !known.matches_weakly(tag) {
             return Ok(silo);
         }
-        match tokio::time::timeout_at(deadline, revision.next()).await {
+        match tokio::time::timeout_at(deadline, interest.changed()).await {
             Ok(true) => {}
-            // The hub stops, or the time is over: the answer is what is known.
-            Ok(false) | Err(_) => return Ok(silo),
+            // The hub stops: the answer is what is known.
+            Ok(false) => return Ok(silo),
+            // A wake-up is a hint alone, so the silo is read once more.
+            Err(_) => is_over = true,
         }
     }
 }

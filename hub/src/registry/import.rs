@@ -45,7 +45,7 @@ pub struct ImportPart {
 pub struct EndImport;
 
 /// Moves the revision counter past a revision, past the present time in microseconds, and past where
-/// it stands.
+/// it stands, and the feed floor with it: streams begin again, and hubs drop what they hold.
 #[derive(Debug)]
 pub struct RaiseRevision {
     /// A revision that was handed out, perhaps by another database.
@@ -232,6 +232,8 @@ impl Command for RaiseRevision {
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         let past = transaction.revision().max(self.past).max(now.as_micros());
         transaction.raise_revision(past + 1);
+        // A position from before says nothing of what the database holds now.
+        transaction.raise_feed_floor(past + 1).await?;
         Ok(())
     }
 }

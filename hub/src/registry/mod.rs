@@ -403,10 +403,10 @@ impl Writer {
         self.store.explain(error)
     }
 
-    /// Makes this hub's own reads show a commit, then tells everybody who waits for changes.
+    /// Makes this hub's own reads show a commit, and wakes those who wait for what changed.
     fn publish(&self, effects: Effects, now: Time) {
         for id in &effects.silos {
-            self.listeners.view.forget(id);
+            self.listeners.view.changed(id, effects.revision);
         }
         if effects.tokens_changed {
             self.listeners.tokens.forget_all();

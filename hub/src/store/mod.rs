@@ -29,6 +29,7 @@ mod watch;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
@@ -211,6 +212,8 @@ pub struct Store {
     writer: AnyPool,
     readers: AnyPool,
     interests: Interests,
+    /// How often [`Store::changed_since`] asked the database.
+    change_reads: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -266,6 +269,7 @@ impl Store {
             writer,
             readers,
             interests: Interests::default(),
+            change_reads: Arc::default(),
         };
         store.begin_revisions(now).await?;
         Ok(store)
@@ -326,6 +330,7 @@ impl Store {
         revision: i64,
         limit: i64,
     ) -> Result<Vec<ChangedSilo>, StoreError> {
+        self.change_reads.fetch_add(1, Ordering::Relaxed);
         self.dialect
             .query(
                 "SELECT id, revision, deleted FROM silos WHERE revision > ? \
@@ -344,6 +349,11 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// How often [`Store::changed_since`] asked the database since the hub was opened.
+    pub fn change_reads(&self) -> u64 {
+        self.change_reads.load(Ordering::Relaxed)
     }
 
     /// Something that notices when anyone commits.

@@ -15,20 +15,20 @@ use crate::signing::Signer;
 const OFFICE: &str = "/silos/office/events";
 
 /// A stream that is read.
-struct Stream {
+pub(crate) struct Stream {
     response: Response,
     unread: String,
 }
 
 /// What a stream tells.
 #[derive(Debug, PartialEq)]
-struct Told {
-    event: String,
-    id: Option<i64>,
-    data: Value,
+pub(crate) struct Told {
+    pub(crate) event: String,
+    pub(crate) id: Option<i64>,
+    pub(crate) data: Value,
 }
 
-fn told(event: &str, id: i64, data: Value) -> Told {
+pub(crate) fn told(event: &str, id: i64, data: Value) -> Told {
     Told {
         event: event.to_owned(),
         id: Some(id),
@@ -37,7 +37,12 @@ fn told(event: &str, id: i64, data: Value) -> Told {
 }
 
 impl Stream {
-    async fn of(hub: &TestHub, credential: &str, path: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn of(
+        hub: &TestHub,
+        credential: &str,
+        path: &str,
+        last: Option<&str>,
+    ) -> Self {
         let url = format!("http://{}{path}", hub.address);
         let mut request = client().get(url).bearer_auth(credential);
         if let Some(last) = last {
@@ -55,16 +60,16 @@ impl Stream {
         }
     }
 
-    async fn begin(hub: &TestHub, path: &str) -> Self {
+    pub(crate) async fn begin(hub: &TestHub, path: &str) -> Self {
         Self::of(hub, &hub.admin, path, None).await
     }
 
-    async fn resume(hub: &TestHub, path: &str, last: impl ToString) -> Self {
+    pub(crate) async fn resume(hub: &TestHub, path: &str, last: impl ToString) -> Self {
         Self::of(hub, &hub.admin, path, Some(&last.to_string())).await
     }
 
     /// The next event; `None` once the stream has ended.
-    async fn next(&mut self) -> Option<Told> {
+    pub(crate) async fn next(&mut self) -> Option<Told> {
         loop {
             if let Some((text, rest)) = self.unread.split_once("\n\n") {
                 let text = text.to_owned();
@@ -82,7 +87,7 @@ impl Stream {
         }
     }
 
-    async fn tells(&mut self, expected: Told) {
+    pub(crate) async fn tells(&mut self, expected: Told) {
         assert_eq!(self.next().await, Some(expected));
     }
 }

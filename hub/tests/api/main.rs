@@ -39,3 +39,4 @@ mod tokens;
 mod transfer;
 mod update_keys;
 mod wait;
+mod wake_ups;

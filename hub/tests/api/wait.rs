@@ -15,7 +15,12 @@ use crate::common::{Answer, DEADLINE, TestHub, text};
 const OFFICE: &str = "/silos/office";
 
 /// A read that waits, and of which the hub has taken notice already.
-async fn waiting(hub: &TestHub, path: &str, tag: &str, prefer: &str) -> JoinHandle<Answer> {
+pub(crate) async fn waiting(
+    hub: &TestHub,
+    path: &str,
+    tag: &str,
+    prefer: &str,
+) -> JoinHandle<Answer> {
     let spec = serde_json::json!({"name": "waiting", "role": "read", "silos": ["*"]});
     let (id, credential) = hub.token(spec).await;
     let call = hub
@@ -43,7 +48,7 @@ async fn waiting(hub: &TestHub, path: &str, tag: &str, prefer: &str) -> JoinHand
 }
 
 /// What another program may do to the same database.
-fn set_db(ip: &str) -> SetRecord {
+pub(crate) fn set_db(ip: &str) -> SetRecord {
     SetRecord {
         actor: Actor {
             via: Via::Rest,
@@ -58,7 +63,7 @@ fn set_db(ip: &str) -> SetRecord {
     }
 }
 
-async fn answer(waiting: JoinHandle<Answer>) -> Answer {
+pub(crate) async fn answer(waiting: JoinHandle<Answer>) -> Answer {
     tokio::time::timeout(DEADLINE, waiting)
         .await
         .expect("the read ends in time")
