@@ -187,7 +187,8 @@ mod tests {
     fn what_is_no_secret_passes() {
         for line in [
             "token_id=abcdefgh12 silo_id=office silo_abcdefgh12",
-            "www-authenticate: Bearer, Basic realm=\"silo\"",
+            "www-authenticate: Basic realm=\"silo\", charset=\"UTF-8\"",
+            "www-authenticate: Bearer realm=\"silo\"",
             "signature-input: silo=(\"@method\");created=1;keyid=\"abcdefgh12\"",
             "pin_sha256: sha256//n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=",
             "silo_hub::http::signing: begins",

@@ -79,10 +79,9 @@ impl Caller {
             known.token.is_valid_at(now)
                 && (known.credential_hash == shown || former == Some(shown))
         });
-        still.then_some(()).ok_or(ApiError::Unauthorized {
-            detail: "the token was revoked, or its secret ended, while the request ran",
-            browser: false,
-        })
+        still.then_some(()).ok_or(ApiError::Unauthorized(
+            "the token was revoked, or its secret ended, while the request ran",
+        ))
     }
 
     /// Runs a command; one that came signed at most once, and not after a newer one to the same place.
@@ -170,12 +169,9 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             });
         }
         let headers = &parts.headers;
-        let browser = headers
-            .get("sec-fetch-mode")
-            .is_some_and(|mode| mode != "navigate");
         let Some(authorization) = headers.get(header::AUTHORIZATION) else {
             let detail = "send a token: Authorization: Bearer silo_…";
-            return Err(ApiError::Unauthorized { detail, browser });
+            return Err(ApiError::Unauthorized(detail));
         };
         let now = hub.clock.now();
         let known = match credential(headers, authorization.as_bytes()) {
@@ -192,7 +188,7 @@ impl FromRequestParts<Arc<Hub>> for Caller {
         };
         let Some((cached, by_former)) = known else {
             let detail = "this is no credential of this hub, or it is revoked or expired; it is sent as Bearer, or as the password of Basic";
-            let refusal = ApiError::Unauthorized { detail, browser };
+            let refusal = ApiError::Unauthorized(detail);
             return Err(wrong_credential(hub, ip, now, refusal));
         };
         require_recent(hub, now)?;

@@ -1,15 +1,17 @@
 //! The one place where errors become statuses: `application/problem+json` (RFC 9457).
 //!
-//! The slugs are listed in `docs/http-errors.md`. A 5xx hides its cause and logs it once, here.
+//! `problems.rs` has the kinds with their slugs, and the pages about them. A 5xx hides its cause and logs it once,
+//! here.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use silo_shared::api::{FieldError, PROBLEM_JSON, Problem};
 use silo_shared::signing::MAX_CLOCK_OFFSET;
 
+use super::problems::{self, Kind};
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Refusal};
 use crate::store::StoreError;
@@ -23,13 +25,8 @@ pub enum ApiError {
     MalformedBody(String),
     /// Values are wrong; each place is named: 422.
     Invalid(Vec<FieldError>),
-    /// No credential, or a wrong one: 401. `browser`: offer no password prompt.
-    Unauthorized {
-        /// What to say.
-        detail: &'static str,
-        /// Whether a script in a browser asks.
-        browser: bool,
-    },
+    /// No credential, or a wrong one: 401.
+    Unauthorized(&'static str),
     /// The signature does not count: 401.
     Signature(SignatureProblem),
     /// The credential gives no right to this: 403.
@@ -49,6 +46,8 @@ pub enum ApiError {
     },
     /// The body is not JSON by its own account: 415.
     MediaType,
+    /// The body is compressed, or coded in another way: 415.
+    ContentEncoding,
     /// Too many wrong credentials from this address: 429.
     TooManyFailures {
         /// When to try again, in seconds.
@@ -86,12 +85,12 @@ pub enum SignatureProblem {
 }
 
 impl SignatureProblem {
-    fn kind(&self) -> (&'static str, &'static str) {
+    fn kind(&self) -> &'static Kind {
         match self {
-            Self::Wrong(_) => ("unauthorized", "A valid credential is needed"),
-            Self::Clock { .. } => ("clock", "The clocks differ too much"),
-            Self::Replay => ("replay", "This request was received before"),
-            Self::Order => ("order", "A newer write was accepted before"),
+            Self::Wrong(_) => &problems::UNAUTHORIZED,
+            Self::Clock { .. } => &problems::CLOCK,
+            Self::Replay => &problems::REPLAY,
+            Self::Order => &problems::ORDER,
         }
     }
 
@@ -111,6 +110,10 @@ impl SignatureProblem {
     }
 }
 
+/// The challenges of a 401 (RFC 7617, RFC 6750).
+pub(crate) const CHALLENGE_BASIC: &str = "Basic realm=\"silo\", charset=\"UTF-8\"";
+pub(crate) const CHALLENGE_BEARER: &str = "Bearer realm=\"silo\"";
+
 /// How long a client should wait before it tries again after a 503, in seconds.
 pub(crate) const UNAVAILABLE_RETRY_AFTER: u64 = 5;
 
@@ -125,48 +128,56 @@ impl ApiError {
 
     /// The status.
     pub(crate) fn status(&self) -> StatusCode {
+        self.kind().status
+    }
+
+    fn kind(&self) -> &'static Kind {
         match self {
-            Self::Malformed(_) | Self::MalformedBody(_) => StatusCode::BAD_REQUEST,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unauthorized { .. } | Self::Signature(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) | Self::Unencrypted => StatusCode::FORBIDDEN,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Precondition => StatusCode::PRECONDITION_FAILED,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyFailures { .. } | Self::TooManyRequests { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Malformed(_) | Self::MalformedBody(_) => &problems::MALFORMED,
+            Self::Invalid(_) => &problems::INVALID,
+            Self::Unauthorized(_) => &problems::UNAUTHORIZED,
+            Self::Signature(problem) => problem.kind(),
+            Self::Forbidden(_) => &problems::FORBIDDEN,
+            Self::NotFound(_) => &problems::NOT_FOUND,
+            Self::MethodNotAllowed => &problems::METHOD_NOT_ALLOWED,
+            Self::Timeout => &problems::TIMEOUT,
+            Self::Precondition => &problems::PRECONDITION,
+            Self::TooLarge { .. } => &problems::TOO_LARGE,
+            Self::MediaType => &problems::MEDIA_TYPE,
+            Self::ContentEncoding => &problems::CONTENT_ENCODING,
+            Self::TooManyFailures { .. } => &problems::TOO_MANY_FAILURES,
+            Self::TooManyRequests { .. } => &problems::TOO_MANY_REQUESTS,
+            Self::Unencrypted => &problems::UNENCRYPTED,
+            Self::Unavailable => &problems::UNAVAILABLE,
+            Self::Internal => &problems::INTERNAL,
         }
     }
 
-    /// Slug and title.
-    fn kind(&self) -> (&'static str, &'static str) {
+    /// Adds the headers that belong to an error, in whichever words it is said.
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Malformed(_) | Self::MalformedBody(_) => {
-                ("malformed", "The request cannot be read")
+            Self::Unauthorized(_) | Self::Signature(_) => {
+                // Two fields in this order: what the most clients understand.
+                for challenge in [CHALLENGE_BASIC, CHALLENGE_BEARER] {
+                    let challenge = HeaderValue::from_static(challenge);
+                    headers.append(header::WWW_AUTHENTICATE, challenge);
+                }
             }
-            Self::Invalid(_) => ("invalid", "The request holds a wrong value"),
-            Self::Unauthorized { .. } => ("unauthorized", "A valid credential is needed"),
-            Self::Signature(problem) => problem.kind(),
-            Self::Forbidden(_) => ("forbidden", "The credential gives no right to this"),
-            Self::NotFound(_) => ("not-found", "Not found"),
-            Self::MethodNotAllowed => ("method-not-allowed", "This method is not allowed here"),
-            Self::Timeout => ("timeout", "The request came too slowly"),
-            Self::Precondition => ("precondition-failed", "The stored state is another"),
-            Self::TooLarge { .. } => ("too-large", "The body is too large"),
-            Self::MediaType => ("media-type", "The body is not JSON"),
-            Self::TooManyFailures { .. } => ("too-many-failures", "Too many wrong credentials"),
-            Self::TooManyRequests { .. } => {
-                ("too-many-requests", "Too many requests of this token")
+            Self::ContentEncoding => {
+                let identity = HeaderValue::from_static("identity");
+                headers.insert(header::ACCEPT_ENCODING, identity);
             }
-            Self::Unencrypted => ("unencrypted", "This needs TLS, or a signature"),
-            Self::Unavailable => ("unavailable", "The hub cannot do this at the moment"),
-            Self::Internal => ("internal", "The hub failed"),
+            Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
+                headers.insert(header::RETRY_AFTER, (*retry_after).into());
+            }
+            Self::Unavailable => {
+                headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
+            }
+            _ => {}
+        }
+        if let Self::Signature(SignatureProblem::Clock { now, .. }) = self {
+            // By which the sender can tell how far its clock is off.
+            headers.insert(header::DATE, http_date(*now));
         }
     }
 
@@ -179,15 +190,18 @@ impl ApiError {
                 [first, ..] => format!("{} (and {} more)", place(first), errors.len() - 1),
                 [] => "a value is wrong".to_owned(),
             },
-            Self::Unauthorized { detail, .. }
-            | Self::Forbidden(detail)
-            | Self::NotFound(detail) => (*detail).to_owned(),
+            Self::Unauthorized(detail) | Self::Forbidden(detail) | Self::NotFound(detail) => {
+                (*detail).to_owned()
+            }
             Self::Signature(problem) => problem.detail(),
             Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
             Self::Timeout => "the body did not arrive in time".to_owned(),
             Self::Precondition => Refusal::Precondition.to_string(),
             Self::TooLarge { limit } => format!("a body has at most {limit} bytes here"),
             Self::MediaType => "send the body as Content-Type: application/json".to_owned(),
+            Self::ContentEncoding => {
+                "send the body uncompressed, without Content-Encoding".to_owned()
+            }
             Self::TooManyFailures { retry_after } => {
                 format!("too many wrong credentials came from this address; wait {retry_after} s")
             }
@@ -224,12 +238,11 @@ fn http_date(time: Time) -> HeaderValue {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = self.status();
-        let (slug, title) = self.kind();
+        let kind = self.kind();
         let problem = Problem {
-            kind: format!("/problems/{slug}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            kind: format!("/problems/{}", kind.slug),
+            title: kind.title.to_owned(),
+            status: kind.status.as_u16(),
             detail: self.detail(),
             errors: match &self {
                 Self::Invalid(errors) => errors.clone(),
@@ -243,31 +256,10 @@ impl IntoResponse for ApiError {
                 _ => Vec::new(),
             },
         };
-        let mut response = (status, Json(problem)).into_response();
+        let mut response = (kind.status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Self::Signature(SignatureProblem::Clock { now, .. }) = &self {
-            // By which the sender can tell how far its clock is off.
-            headers.insert(header::DATE, http_date(*now));
-        }
-        match self {
-            Self::Unauthorized { browser: true, .. } => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Self::Unauthorized { browser: false, .. } | Self::Signature(_) => {
-                headers.insert(
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Bearer, Basic realm=\"silo\""),
-                );
-            }
-            Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
-                headers.insert(header::RETRY_AFTER, retry_after.into());
-            }
-            Self::Unavailable => {
-                headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
-            }
-            _ => {}
-        }
+        self.add_headers(headers);
         response
     }
 }

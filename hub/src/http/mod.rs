@@ -5,15 +5,19 @@ mod audit;
 pub(crate) mod auth;
 mod bodies;
 pub(crate) mod client_ip;
+mod conditional;
 mod deliveries;
 pub(crate) mod error;
 mod events;
+mod finish;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod history;
 pub(crate) mod open;
 pub(crate) mod origin;
+mod prefer;
+mod problems;
 mod records;
 pub(crate) mod request;
 pub(crate) mod signing;
@@ -25,13 +29,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::HeaderValue;
-use axum::http::header::X_CONTENT_TYPE_OPTIONS;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::changes::Changes;
@@ -49,7 +48,9 @@ pub use client_ip::TrustedProxies;
 pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 
+use conditional::IfMatchLayer;
 use error::ApiError;
+use finish::FinishLayer;
 use signing::SigningLayer;
 
 /// What every handler can reach.
@@ -116,6 +117,7 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
         .route("/tokens/{token}", delete(tokens::revoke))
         .route("/tokens/{token}/rotate", post(tokens::rotate))
         .route("/audit", get(audit::list))
+        .route("/problems/{slug}", get(problems::page))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
         .merge(foreign.routes);
@@ -131,17 +133,13 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
         // In one piece: each layer of a router costs an allocation a request.
         .layer(
             ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(|_| -> Response {
-                    ApiError::Internal.into_response()
-                }))
-                .layer(SetResponseHeaderLayer::overriding(
-                    X_CONTENT_TYPE_OPTIONS,
-                    HeaderValue::from_static("nosniff"),
-                ))
+                .layer(FinishLayer)
                 .layer(SigningLayer {
                     hub: Arc::clone(&hub),
                     has_fallback: !has_root,
-                }),
+                })
+                // Inside of the signing: what it answers is signed, too.
+                .layer(IfMatchLayer),
         );
     // Requests are traced at debug level: without it nobody pays for it.
     let routes = if tracing::enabled!(tracing::Level::DEBUG) {

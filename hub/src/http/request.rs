@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -284,6 +284,9 @@ pub(super) async fn read_content(
     body: Body,
     limit: usize,
 ) -> Result<Bytes, ApiError> {
+    if !body.is_end_stream() {
+        refuse_coded(headers)?;
+    }
     let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
@@ -296,6 +299,21 @@ pub(super) async fn read_content(
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { limit }),
         Ok(Err(_)) => Err(ApiError::MalformedBody("the body broke off".to_owned())),
     }
+}
+
+/// Refuses content in any coding but `identity`, which is none (RFC 9110 section 8.4).
+fn refuse_coded(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_identity = |coding: &str| {
+        let coding = coding.trim_matches([' ', '\t']);
+        coding.is_empty() || coding.eq_ignore_ascii_case("identity")
+    };
+    let mut fields = headers.get_all(header::CONTENT_ENCODING).iter();
+    let is_plain = fields.all(|field| {
+        field
+            .to_str()
+            .is_ok_and(|list| list.split(',').all(is_identity))
+    });
+    is_plain.then_some(()).ok_or(ApiError::ContentEncoding)
 }
 
 /// Parses a body that must be a JSON object.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION, VARY,
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION,
+    VARY,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use silo_shared::silo::SiloId;
 
@@ -17,6 +18,7 @@ use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
 use super::open::prefers_text;
+use super::prefer::wait_seconds;
 use super::request::{LenientJsonBody, Query, SiloPath, tag_list};
 use crate::domain::precondition::{Precondition, TagList};
 use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
@@ -28,14 +30,11 @@ use crate::view::Rendered;
 const PAGE_BYTES: usize = 1024 * 1024;
 /// How many ids are read from the database at once.
 const IDS_AT_ONCE: i64 = 1000;
-/// The longest that a read waits for a change.
-const MAX_WAIT_SECONDS: u64 = 300;
 
 /// Stored by nobody but the reader, and asked about each time.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// For how many seconds the database was not heard of, on reads that go on without it.
 const SILO_STALE: HeaderName = HeaderName::from_static("silo-stale");
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// `GET /silos`: the silos that the token may read, in byte order of their ids.
 pub(super) async fn list(
@@ -117,7 +116,15 @@ pub(super) async fn read(
         }
     };
     let known = tag_list(headers, IF_NONE_MATCH)?;
-    let wait = known.as_ref().and_then(|_| wait_seconds(headers));
+    let mut wait = known.as_ref().and_then(|_| wait_seconds(headers));
+    if let Some(wanted) = tag_list(headers, IF_MATCH)? {
+        let silo = known_silo(&hub, &id, format, &wanted).await?;
+        let silo = silo.ok_or(Refusal::NoSilo)?;
+        if !wanted.matches_strongly(Some(&silo.tag)) {
+            // The answer is a 412 (`conditional.rs`), which has nothing to wait for.
+            wait = None;
+        }
+    }
     // A read that waits holds none of the request.
     drop(request);
     let silo = match (&known, wait) {
@@ -156,20 +163,6 @@ pub(super) async fn read(
         headers.insert(HeaderName::from_static("preference-applied"), applied);
     }
     Ok(response)
-}
-
-/// The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most [`MAX_WAIT_SECONDS`].
-fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
-    let preferences = headers.get_all(PREFER).into_iter();
-    let seconds = preferences
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([',', ';']))
-        .find_map(|preference| {
-            let (name, value) = preference.split_once('=')?;
-            let is_wait = name.trim().eq_ignore_ascii_case("wait");
-            is_wait.then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
-        })?;
-    Some(seconds.min(MAX_WAIT_SECONDS))
 }
 
 /// The silo, read anew if it is held at an older revision than the caller knows: that one was then
@@ -276,26 +269,4 @@ pub(super) async fn remove(
 /// A header value of texts that were parsed before, and so hold no control characters.
 pub(super) fn header_value(text: &str) -> Result<HeaderValue, ApiError> {
     HeaderValue::from_str(text).map_err(|_| ApiError::Internal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wait_is_read_from_prefer_and_bounded() {
-        for (prefer, seconds) in [
-            ("wait=30", Some(30)),
-            ("respond-async, wait=10", Some(10)),
-            ("Wait = \"5\"", Some(5)),
-            ("wait=100000", Some(300)),
-            ("wait", None),
-            ("wait=soon", None),
-            ("handling=lenient", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(PREFER, prefer.parse().unwrap());
-            assert_eq!(wait_seconds(&headers), seconds, "{prefer}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Bodies as a whole: what is no JSON, what is too large, what breaks off, and the most that is taken.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::common::{Guarded, TestHub, dnsrecords, raw_status};
@@ -149,4 +150,90 @@ async fn a_body_that_breaks_off_changes_nothing() {
     );
     guarded.hub.broken_off(&request).await;
     guarded.check().await;
+}
+
+#[tokio::test]
+async fn a_body_in_a_coding_is_refused_and_told_so() {
+    let guarded = Guarded::start().await;
+    let hub = &guarded.hub;
+    let silo = dnsrecords(&[("db", "10.0.0.6")]);
+    let record = json!({"ip": "10.0.0.6"});
+    let token = json!({"name": "t", "role": "read", "silos": ["office"]});
+    let (id, _) = hub.token(token.clone()).await;
+    let rotate = format!("/tokens/{id}/rotate");
+    let calls = || {
+        [
+            hub.put(OFFICE).json(&silo),
+            hub.put(DB).json(&record),
+            hub.post("/tokens").json(&token),
+            hub.post(&rotate).json(&json!({"overlap": 0})),
+        ]
+    };
+    for coding in [
+        "gzip",
+        "GZIP",
+        "x-gzip",
+        "br",
+        "deflate",
+        "zstd",
+        "identity, gzip",
+        "gzip, identity",
+        "nonsense",
+        "identity;q=1",
+    ] {
+        for call in calls() {
+            let call = call.header("content-encoding", coding);
+            let answer = guarded.refused(call, 415).await;
+            let kind = &answer.json()["type"];
+            assert_eq!(kind, "/problems/content-encoding", "{coding}");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"));
+        }
+    }
+    // In several fields, too.
+    for call in calls() {
+        let call = call
+            .header("content-encoding", "identity")
+            .header("content-encoding", "gzip");
+        guarded.refused(call, 415).await;
+    }
+    // A form of a foreign protocol.
+    let form = hub
+        .call(Method::POST, "/nic/update")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("content-encoding", "gzip")
+        .body("hostname=db&myip=10.0.0.6");
+    let reader = hub.credential("write", &["office"], &[]).await;
+    let answer = guarded.refused(form.bearer(&reader), 415).await;
+    assert_eq!(answer.header("accept-encoding"), Some("identity"));
+    // Another kind of 415 must not name codings (RFC 9110 section 12.5.3).
+    let call = hub.put(OFFICE).header("content-type", "text/csv").body("x");
+    let answer = guarded.refused(call, 415).await;
+    assert_eq!(answer.json()["type"], "/problems/media-type");
+    assert_eq!(answer.header("accept-encoding"), None);
+    // Who may not write hears that first.
+    let reader = hub.credential("read", &["office"], &[]).await;
+    let call = hub.put(OFFICE).json(&silo).bearer(&reader);
+    let answer = call.header("content-encoding", "gzip").await;
+    assert!(matches!(answer.status, 403 | 415), "{answer:?}");
+    // Where there is no content, nothing is coded.
+    for call in [hub.get(OFFICE), hub.head(OFFICE)] {
+        assert_eq!(call.header("content-encoding", "gzip").await.status, 200);
+    }
+    guarded.check().await;
+}
+
+#[tokio::test]
+async fn the_coding_identity_is_none() {
+    let hub = TestHub::start().await;
+    for coding in [
+        "identity",
+        "Identity",
+        "identity, identity",
+        " , identity",
+        "",
+    ] {
+        let call = hub.put(DB).json(&json!({"ip": "10.0.0.5"}));
+        let answer = call.header("content-encoding", coding).await;
+        assert!(matches!(answer.status, 200 | 201), "{coding}: {answer:?}");
+    }
 }

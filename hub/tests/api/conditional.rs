@@ -97,8 +97,10 @@ async fn malformed_tags_are_refused_and_change_nothing() {
             }
         }
         for path in [OFFICE, DB] {
-            let answer = hub.get(path).header("if-none-match", tags).await;
-            assert_eq!(answer.status, 400, "{path} {tags}");
+            for header in ["if-match", "if-none-match"] {
+                let answer = hub.get(path).header(header, tags).await;
+                assert_eq!(answer.status, 400, "{path} {header}: {tags}");
+            }
         }
     }
     assert_eq!(hub.get(OFFICE).await.body, before.body);
@@ -250,4 +252,136 @@ async fn a_record_is_guarded_by_its_own_tag() {
     let tag = hub.get(DB).await.etag();
     assert_eq!(hub.delete(DB).header("if-match", &tag).await.status, 204);
     assert_eq!(hub.call(Method::GET, DB).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_read_answers_only_while_if_match_holds() {
+    let hub = TestHub::start().await;
+    let stale = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
+    hub.put_silo("office", &[("db", "10.0.0.2")]).await;
+    for path in [
+        OFFICE,
+        "/silos/office?format=hosts",
+        "/silos/office?format=zone",
+        DB,
+    ] {
+        let now = hub.get(path).await;
+        let tag = now.etag();
+        let bare = tag.trim_matches('"');
+        for (tags, holds) in [
+            ("*".to_owned(), true),
+            (tag.clone(), true),
+            (format!("\"x\", {tag}"), true),
+            (format!("W/{tag}, {tag}"), true),
+            // If-Match compares strongly (RFC 9110 section 13.1.1).
+            (format!("W/{tag}"), false),
+            (stale.clone(), false),
+            ("\"\"".to_owned(), false),
+            // The tag of another representation.
+            (format!("\"{bare}-x\""), false),
+            (
+                format!("\"{}-web\"", bare.split('-').next().unwrap()),
+                false,
+            ),
+        ] {
+            for method in [Method::GET, Method::HEAD] {
+                let case = format!("{method} {path} If-Match: {tags}");
+                let read = || hub.call(method.clone(), path).header("if-match", &tags);
+                let answer = read().await;
+                assert_eq!(answer.status, if holds { 200 } else { 412 }, "{case}");
+                assert_eq!(answer.etag(), tag, "{case}");
+                if !holds && method == Method::GET {
+                    assert_eq!(answer.json()["type"], "/problems/precondition-failed");
+                }
+                // It is judged before If-None-Match (RFC 9110 section 13.2.2).
+                for known in [tag.as_str(), "*", "\"x\""] {
+                    let answer = read().header("if-none-match", known).await;
+                    let status = match (holds, known) {
+                        (false, _) => 412,
+                        (true, "\"x\"") => 200,
+                        (true, _) => 304,
+                    };
+                    assert_eq!(answer.status, status, "{case}, If-None-Match: {known}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn if_match_on_what_has_no_tag_holds_for_any_alone() {
+    let hub = TestHub::start().await;
+    let tag = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
+    for path in [
+        "/silos",
+        "/silos/office/history",
+        "/tokens",
+        "/audit",
+        "/deliveries",
+        "/metrics",
+        "/ping",
+        "/ip",
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            for (tags, status) in [("*", 200), (tag.as_str(), 412), ("\"\"", 412), ("41", 400)] {
+                let answer = hub
+                    .call(method.clone(), path)
+                    .header("if-match", tags)
+                    .await;
+                assert_eq!(answer.status, status, "{method} {path} If-Match: {tags}");
+            }
+        }
+    }
+    // The stream is not begun.
+    for path in ["/events", "/silos/office/events"] {
+        let answer = hub.get(path).header("if-match", &tag).await;
+        assert_eq!(answer.status, 412, "{path}");
+    }
+}
+
+/// What would fail without a condition fails as it does without (RFC 9110 section 13.2.1).
+#[tokio::test]
+async fn if_match_hides_no_other_error() {
+    let hub = TestHub::start().await;
+    hub.put_silo("office", &[("db", "10.0.0.1")]).await;
+    let other = hub.credential("read", &["other"], &[]).await;
+    for tags in ["*", "\"41\""] {
+        for (path, status) in [
+            ("/silos/none", 404),
+            ("/silos/office/records/none", 404),
+            ("/silos/office?format=xml", 422),
+            ("/silos?limit=0", 422),
+            ("/nothing", 404),
+        ] {
+            let answer = hub.get(path).header("if-match", tags).await;
+            assert_eq!(answer.status, status, "{path} {tags}");
+        }
+        let answer = hub.open_call(Method::GET, OFFICE).header("if-match", tags);
+        assert_eq!(answer.await.status, 401, "{tags}");
+        let answer = hub.get(OFFICE).bearer(&other).header("if-match", tags);
+        assert_eq!(answer.await.status, 404, "{tags}");
+    }
+}
+
+#[tokio::test]
+async fn if_match_is_judged_before_a_wait_and_after_it() {
+    let hub = TestHub::start().await;
+    let stale = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
+    let tag = hub.put_silo("office", &[("db", "10.0.0.2")]).await.etag();
+    // Were it not judged first, this would be answered after five minutes.
+    let answer = hub
+        .get(OFFICE)
+        .header("if-match", &stale)
+        .header("if-none-match", &tag)
+        .header("prefer", "wait=300")
+        .await;
+    assert_eq!(answer.status, 412);
+    assert_eq!(answer.header("preference-applied"), None);
+    let answer = hub
+        .get(OFFICE)
+        .header("if-match", &tag)
+        .header("if-none-match", &tag)
+        .header("prefer", "wait=0")
+        .await;
+    assert_eq!(answer.status, 304);
 }

@@ -45,7 +45,7 @@ async fn the_eleventh_failure_is_429_while_a_valid_token_goes_on() {
     for time in 1..=10 {
         let answer = fail().await;
         assert_eq!(answer.status, 401, "failure {time}");
-        assert!(answer.header("www-authenticate").is_some());
+        assert!(answer.values("www-authenticate").len() == 2);
     }
     for _ in 0..3 {
         assert_limited(&fail().await);

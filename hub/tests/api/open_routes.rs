@@ -171,7 +171,11 @@ async fn wrong_methods_are_405_and_told_the_right_ones() {
         ),
         ("/silos/office", vec!["POST", "PATCH"], silo.clone()),
         ("/silos/office/records/db", vec!["POST", "PATCH"], silo),
-        ("/silos/office/history", vec!["POST", "PUT", "DELETE"], read),
+        (
+            "/silos/office/history",
+            vec!["POST", "PUT", "DELETE"],
+            read.clone(),
+        ),
         (
             "/tokens",
             vec!["PUT", "DELETE"],
@@ -181,6 +185,25 @@ async fn wrong_methods_are_405_and_told_the_right_ones() {
             "/tokens/aaaaaaaaaa",
             vec!["GET", "HEAD", "PUT", "POST"],
             vec!["DELETE"],
+        ),
+        (
+            "/tokens/aaaaaaaaaa/rotate",
+            vec!["GET", "HEAD", "PUT", "DELETE"],
+            vec!["POST"],
+        ),
+        ("/audit", vec!["POST", "DELETE"], read.clone()),
+        ("/events", vec!["POST", "PUT"], read.clone()),
+        ("/silos/office/events", vec!["POST", "PUT"], read.clone()),
+        ("/deliveries", vec!["POST", "PUT", "DELETE"], read.clone()),
+        (
+            "/deliveries/1/retry",
+            vec!["GET", "HEAD", "PUT", "DELETE"],
+            vec!["POST"],
+        ),
+        (
+            "/problems/invalid",
+            vec!["POST", "PUT", "DELETE"],
+            read.clone(),
         ),
     ] {
         for method in wrong {
@@ -216,6 +239,10 @@ async fn head_tells_of_every_read_what_get_would() {
         "/silos/office/records/db",
         "/silos/office/history?limit=1",
         "/tokens",
+        "/audit",
+        "/deliveries",
+        "/problems/invalid",
+        "/problems/none",
         "/silos/none",
         "/nothing",
         "/silos?limit=0",
@@ -233,6 +260,12 @@ async fn head_tells_of_every_read_what_get_would() {
         .header("if-none-match", &tag)
         .await;
     assert_eq!(told.status, 304);
+    // Of a stream, that it would begin.
+    for path in ["/events", "/silos/office/events"] {
+        let told = hub.head(path).await;
+        assert_eq!(told.status, 200, "{path}");
+        assert_eq!(told.header("content-type"), Some("text/event-stream"));
+    }
 }
 
 #[tokio::test]

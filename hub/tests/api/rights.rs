@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 use crate::common::{Call, TestHub, dnsrecords, raw_status};
 
+/// What a 401 asks for.
+const CHALLENGES: [&str; 2] = [
+    "Basic realm=\"silo\", charset=\"UTF-8\"",
+    "Bearer realm=\"silo\"",
+];
 const OFFICE: &str = "/silos/office";
 
 /// One request of the table, made so that it would succeed for an admin again and again.
@@ -191,30 +196,74 @@ async fn nothing_but_the_open_routes_goes_without_a_credential() {
         body,
     } in requests()
     {
-        for fetch in [false, true] {
-            let mut call = hub.open_call(method.clone(), path);
-            if let Some(body) = &body {
-                call = call.json(body);
-            }
-            if fetch {
-                call = call
-                    .header("sec-fetch-mode", "cors")
-                    .header("sec-fetch-site", "same-origin");
-            }
-            let answer = call.await;
-            assert_eq!(answer.status, 401, "{name}");
-            assert_eq!(answer.json()["type"], "/problems/unauthorized");
-            // A browser's script must not make a password prompt pop up.
-            let expected = if fetch {
-                "Bearer"
-            } else {
-                "Bearer, Basic realm=\"silo\""
-            };
-            assert_eq!(answer.header("www-authenticate"), Some(expected), "{name}");
+        let mut call = hub.open_call(method, path);
+        if let Some(body) = &body {
+            call = call.json(body);
         }
+        let answer = call.await;
+        assert_eq!(answer.status, 401, "{name}");
+        assert_eq!(answer.json()["type"], "/problems/unauthorized");
+        assert_eq!(answer.values("www-authenticate"), CHALLENGES, "{name}");
     }
     let head = hub.open_call(Method::HEAD, OFFICE).await;
     assert_eq!(head.status, 401);
+    assert_eq!(head.values("www-authenticate"), CHALLENGES);
+}
+
+/// A browser shows a password prompt for a Basic challenge, also when a script of a page asked.
+#[tokio::test]
+async fn a_browsers_fetch_is_challenged_for_a_bearer_token_alone() {
+    let hub = TestHub::start_behind_a_proxy().await;
+    hub.put_silo("office", &[]).await;
+    for (number, (headers, expected)) in [
+        (&[][..], &CHALLENGES[..]),
+        (&[("sec-fetch-mode", "navigate")], &CHALLENGES),
+        (
+            &[
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "document"),
+            ],
+            &CHALLENGES,
+        ),
+        (
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+            &CHALLENGES,
+        ),
+        (&[("sec-fetch-dest", "document")], &CHALLENGES),
+        (&[("sec-fetch-mode", "cors")], &CHALLENGES[1..]),
+        (&[("sec-fetch-mode", "same-origin")], &CHALLENGES[1..]),
+        (&[("sec-fetch-mode", "no-cors")], &CHALLENGES[1..]),
+        (
+            &[("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+            &CHALLENGES[1..],
+        ),
+        (&[("sec-fetch-dest", "empty")], &CHALLENGES[1..]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let wrong = format!("silo_aaaaaaaaaa_{}", "x".repeat(43));
+        let signature = "silo=(\"@method\");created=1;keyid=\"abcdefgh12\"";
+        for call in [
+            hub.open_call(Method::GET, OFFICE),
+            hub.open_call(Method::HEAD, OFFICE),
+            hub.open_call(Method::PUT, OFFICE).json(&dnsrecords(&[])),
+            hub.open_call(Method::GET, OFFICE).bearer(&wrong),
+            hub.open_call(Method::GET, OFFICE).login("x", "y"),
+            hub.open_call(Method::GET, OFFICE)
+                .header("signature-input", signature),
+        ] {
+            // Each row from an address of its own: failures are counted.
+            let mut call = call.seen_from(&format!("192.0.2.{number}"));
+            for (name, value) in headers {
+                call = call.header(name, value);
+            }
+            let answer = call.await;
+            assert_eq!(answer.status, 401, "{headers:?}: {answer:?}");
+            let challenges = answer.values("www-authenticate");
+            assert_eq!(challenges, expected, "{headers:?}: {answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

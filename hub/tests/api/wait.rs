@@ -167,7 +167,17 @@ async fn only_a_conditional_read_waits() {
     assert_eq!((read.status, &read.body), (200, &made.body));
     assert_eq!(read.header("preference-applied"), None);
     // What is no wait is ignored.
-    for prefer in ["wait", "wait=soon", "wait=-1", "return=minimal", ""] {
+    for prefer in [
+        "wait",
+        "wait=soon",
+        "wait=-1",
+        "return=minimal",
+        "",
+        // A parameter of another preference (RFC 7240 section 2).
+        "handling=strict; wait=300",
+        "foo=\"bar, wait=300\"",
+        "wait=300 seconds",
+    ] {
         let call = hub.get(OFFICE).header("if-none-match", &made.etag());
         let read = call.header("prefer", prefer).await;
         assert_eq!(read.status, 304, "{prefer}");

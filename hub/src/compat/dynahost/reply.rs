@@ -4,12 +4,11 @@ use std::fmt;
 
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY,
-    RETRY_AFTER,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::error::{ApiError, UNAVAILABLE_RETRY_AFTER};
+use crate::http::error::ApiError;
 
 /// An answer.
 #[derive(Debug)]
@@ -63,17 +62,9 @@ impl IntoResponse for Reply {
             Self::Page(html) => (headers, html).into_response(),
             Self::Refused(status, why) => (status, headers, why + "\n").into_response(),
             Self::Error(error) => {
-                match &error {
-                    ApiError::MethodNotAllowed => {
-                        headers.insert(ALLOW, HeaderValue::from_static("GET,POST"));
-                    }
-                    ApiError::TooManyFailures { retry_after } => {
-                        headers.insert(RETRY_AFTER, (*retry_after).into());
-                    }
-                    ApiError::Unavailable => {
-                        headers.insert(RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
-                    }
-                    _ => {}
+                error.add_headers(&mut headers);
+                if matches!(error, ApiError::MethodNotAllowed) {
+                    headers.insert(ALLOW, HeaderValue::from_static("GET,POST"));
                 }
                 let text = format!("{}\n", error.detail());
                 (error.status(), headers, text).into_response()

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use silo_shared::silo::Addresses;
 
-use crate::http::error::{ApiError, UNAVAILABLE_RETRY_AFTER};
+use crate::http::error::{ApiError, CHALLENGE_BASIC, UNAVAILABLE_RETRY_AFTER};
 
 /// What became of one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(super) enum Reply {
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Unauthorized { .. } => Self::BadAuth,
+            ApiError::Unauthorized(_) => Self::BadAuth,
             ApiError::TooManyFailures { retry_after }
             | ApiError::TooManyRequests { retry_after } => Self::Later { retry_after },
             ApiError::Unavailable | ApiError::Internal => Self::Later {
@@ -94,7 +94,7 @@ impl IntoResponse for Reply {
             Self::NoHostname => "notfqdn\n".into_response(),
             Self::TooManyHostnames => "numhost\n".into_response(),
             Self::BadAuth => {
-                let basic = HeaderValue::from_static("Basic realm=\"silo\"");
+                let basic = HeaderValue::from_static(CHALLENGE_BASIC);
                 let headers = [(WWW_AUTHENTICATE, basic)];
                 (StatusCode::UNAUTHORIZED, headers, "badauth\n").into_response()
             }

@@ -23,13 +23,25 @@ use crate::registry::{Nothing, Signed};
 use crate::store::Place;
 
 /// The routes where credentials mean nothing.
-const OPEN: [&str; 5] = ["/ping", "/healthz", "/readyz", "/openapi.json", "/"];
+const OPEN: [&str; 6] = [
+    "/ping",
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/problems/{slug}",
+    "/",
+];
 /// The beginnings of routes that speak foreign protocols, which know no signatures.
 const FOREIGN: [&str; 5] = ["/nic/", "/v3/", "/u/", "/update", "/log"];
 
 /// Whether credentials mean nothing at a route.
 pub(crate) fn is_open(route: &str) -> bool {
     OPEN.contains(&route)
+}
+
+/// Whether a route speaks a foreign protocol.
+pub(in crate::http) fn is_foreign(route: &str) -> bool {
+    FOREIGN.iter().any(|start| route.starts_with(start))
 }
 
 /// Verifies signed requests and signs their answers.
@@ -95,8 +107,7 @@ impl SigningLayer {
             None => self.has_fallback,
             Some(route) => {
                 let route = route.as_str();
-                let is_foreign = FOREIGN.iter().any(|start| route.starts_with(start));
-                !is_foreign && !is_open(route)
+                !is_foreign(route) && !is_open(route)
             }
         }
     }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::registry::SignedWrite;
 use crate::token_cache::CachedToken;
 
-pub(super) use layer::SigningLayer;
 pub(crate) use layer::is_open;
+pub(super) use layer::{SigningLayer, is_foreign};
 pub use nonces::ReadNonces;
 
 /// A request whose signature was verified, as handlers find it among the request's extensions.

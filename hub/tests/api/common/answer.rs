@@ -162,6 +162,14 @@ impl Answer {
         Some(value)
     }
 
+    /// All values of a header, in their order.
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
+        let values = self.headers.get_all(name).iter();
+        values
+            .map(|value| value.to_str().expect("headers are ASCII"))
+            .collect()
+    }
+
     /// The entity tag.
     pub(crate) fn etag(&self) -> String {
         self.header("etag")

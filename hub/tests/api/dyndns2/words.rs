@@ -128,7 +128,7 @@ async fn badauth_is_401_and_asks_for_basic() {
         assert_eq!(answer.text(), "badauth\n", "{name}");
         assert_eq!(
             answer.header("www-authenticate"),
-            Some("Basic realm=\"silo\""),
+            Some("Basic realm=\"silo\", charset=\"UTF-8\""),
             "{name}"
         );
     }

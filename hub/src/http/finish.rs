@@ -1,0 +1,153 @@
+//! What every answer gets on its way out, whichever route or layer made it: `X-Content-Type-Options`, for a
+//! browser's fetch no challenge that would show a password prompt, and a 500 where there was a panic. One
+//! layer of our own for all of it, since tower-http's for panics boxes every body twice.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::Request;
+use axum::http::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::error::{ApiError, CHALLENGE_BEARER};
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Finishes answers.
+#[derive(Clone)]
+pub(super) struct FinishLayer;
+
+impl<S> Layer<S> for FinishLayer {
+    type Service = Finish<S>;
+
+    fn layer(&self, inner: S) -> Finish<S> {
+        Finish { inner }
+    }
+}
+
+/// A route behind the layer.
+#[derive(Clone)]
+pub(super) struct Finish<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for Finish<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Finishing<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let is_fetch = is_fetch(request.headers());
+        let answer = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let answer = answer.map(|answer| AssertUnwindSafe(answer).catch_unwind());
+        Finishing {
+            answer: answer.ok(),
+            is_fetch,
+        }
+    }
+}
+
+pin_project! {
+    /// An answer in the making.
+    pub(super) struct Finishing<F> {
+        // `None`: there was a panic before it began.
+        #[pin]
+        answer: Option<CatchUnwind<AssertUnwindSafe<F>>>,
+        is_fetch: bool,
+    }
+}
+
+impl<F> Future for Finishing<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = match this.answer.as_pin_mut() {
+            Some(answer) => ready!(answer.poll(context)).ok(),
+            None => None,
+        };
+        let mut answer = match answer {
+            Some(Ok(answer)) => answer,
+            // The panic's message is in the log.
+            None => ApiError::Internal.into_response(),
+        };
+        let is_refused = answer.status() == StatusCode::UNAUTHORIZED;
+        let headers = answer.headers_mut();
+        let nosniff = HeaderValue::from_static("nosniff");
+        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+        if is_refused && *this.is_fetch {
+            leave_bearer_alone(headers);
+        }
+        Poll::Ready(Ok(answer))
+    }
+}
+
+/// Whether a script or a page's content is what a browser asks for, rather than a page that the user goes to
+/// (Fetch Metadata Request Headers, sections 2.1 and 2.2).
+fn is_fetch(headers: &HeaderMap) -> bool {
+    match headers.get(SEC_FETCH_MODE) {
+        Some(mode) => mode != "navigate",
+        None => headers
+            .get(SEC_FETCH_DEST)
+            .is_some_and(|destination| destination == "empty"),
+    }
+}
+
+/// Drops the other challenges where there is one for a Bearer token: foreign protocols ask for Basic alone.
+fn leave_bearer_alone(headers: &mut HeaderMap) {
+    let challenges = headers.get_all(WWW_AUTHENTICATE).iter();
+    if challenges
+        .into_iter()
+        .any(|challenge| challenge == CHALLENGE_BEARER)
+    {
+        let bearer = HeaderValue::from_static(CHALLENGE_BEARER);
+        headers.insert(WWW_AUTHENTICATE, bearer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let later =
+            service_fn(async |_: Request| -> Result<Response, Infallible> { panic!("later") });
+        let answer = FinishLayer
+            .layer(later)
+            .oneshot(Request::new(Body::empty()));
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(answer.headers().contains_key(X_CONTENT_TYPE_OPTIONS));
+        let at_once = service_fn(|request: Request| {
+            assert_ne!(request.uri().path(), "/", "at once");
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())))
+        });
+        let answer = FinishLayer
+            .layer(at_once)
+            .oneshot(Request::new(Body::empty()));
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

@@ -1,0 +1,248 @@
+//! The kinds of problems that an error can name as its `type` (RFC 9457 section 3.1.1), and the page behind
+//! each of them: `GET /problems/{slug}`. `docs/http-errors.md` has the same texts; a test compares them.
+
+use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use crate::html::html_escaped;
+
+/// A kind of problem.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// The last segment of `type`.
+    pub(crate) slug: &'static str,
+    /// The status of every answer with this problem.
+    pub(crate) status: StatusCode,
+    /// The `title` of every answer with this problem.
+    pub(crate) title: &'static str,
+    /// When it occurs. What is code is in backquotes.
+    meaning: &'static str,
+    /// What the caller can do; empty where that is plain. What is code is in backquotes.
+    remedy: &'static str,
+}
+
+/// Declares the kinds and lists them, so that no kind is without its page.
+macro_rules! kinds {
+    ($($name:ident: $status:ident, $slug:literal, $title:literal, $meaning:literal, $remedy:literal;)*) => {
+        $(pub(super) static $name: Kind = Kind {
+            slug: $slug,
+            status: StatusCode::$status,
+            title: $title,
+            meaning: $meaning,
+            remedy: $remedy,
+        };)*
+        /// Every kind, in the order of the statuses.
+        static ALL: &[&Kind] = &[$(&$name),*];
+    };
+}
+
+kinds! {
+    MALFORMED: BAD_REQUEST, "malformed", "The request cannot be read",
+        "the request or its JSON cannot be read",
+        "correct the syntax; an entity tag is written in double quotes";
+    UNAUTHORIZED: UNAUTHORIZED, "unauthorized", "A valid credential is needed",
+        "no credential, or one that is unknown, revoked or expired; or a signature that is incomplete or wrong",
+        "send `Authorization: Bearer silo_…`, or Basic with the credential as password, or sign the request";
+    CLOCK: UNAUTHORIZED, "clock", "The clocks differ too much",
+        "a signature was made more than 300 s before or after the hub's time, which `Date` tells",
+        "set the clock";
+    REPLAY: UNAUTHORIZED, "replay", "This request was received before",
+        "a signed request was received before",
+        "sign each try again, with another nonce";
+    ORDER: UNAUTHORIZED, "order", "A newer write was accepted before",
+        "a signed write is older than one to the same place that was accepted",
+        "nothing: the newer write remains";
+    FORBIDDEN: FORBIDDEN, "forbidden", "The credential gives no right to this",
+        "the token gives no right to this, or a page of another site sent the write",
+        "use a token whose role, silos and hostnames allow it";
+    UNENCRYPTED: FORBIDDEN, "unencrypted", "This needs TLS, or a signature",
+        "the listener without TLS takes only `/ping` and signed requests, but none that makes or rotates a token",
+        "call the hub at `https://`, or sign";
+    NOT_FOUND: NOT_FOUND, "not-found", "Not found",
+        "no such route, silo, record or token; also a silo that the token may not read",
+        "";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here",
+        "the route has no such method",
+        "see the `Allow` header";
+    TIMEOUT: REQUEST_TIMEOUT, "timeout", "The request came too slowly",
+        "the body took longer than 30 s",
+        "";
+    PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "The stored state is another",
+        "`If-Match` or `If-None-Match` does not hold; on a read, `If-Match`",
+        "read again, decide again";
+    TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "The body is too large",
+        "the body has more than 1 MiB, or a form of another protocol more than 64 KiB",
+        "";
+    MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is not JSON",
+        "the body's `Content-Type` is not JSON",
+        "send `application/json` (at silos and records none is as good)";
+    CONTENT_ENCODING: UNSUPPORTED_MEDIA_TYPE, "content-encoding", "The body is compressed",
+        "the body has a `Content-Encoding` other than `identity`",
+        "send the body uncompressed, without `Content-Encoding`";
+    INVALID: UNPROCESSABLE_ENTITY, "invalid", "The request holds a wrong value",
+        "a value is wrong; `errors` says which",
+        "";
+    TOO_MANY_FAILURES: TOO_MANY_REQUESTS, "too-many-failures", "Too many wrong credentials",
+        "more than ten wrong credentials a minute from this address",
+        "wait for `Retry-After` seconds; requests with valid tokens are still answered";
+    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS, "too-many-requests", "Too many requests of this token",
+        "the token has made all its requests of this minute (`limits.requests_per_minute`)",
+        "wait for `Retry-After` seconds";
+    INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The hub failed",
+        "the hub failed; the cause is in its log",
+        "";
+    UNAVAILABLE: SERVICE_UNAVAILABLE, "unavailable", "The hub cannot do this at the moment",
+        "the database cannot be reached or takes no writes, or the hub is stopping",
+        "try again after `Retry-After` seconds; the hub's log names the database, and the disk if it is full";
+}
+
+/// `GET /problems/{slug}`: HTML for browsers, else text.
+pub(super) async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    // No slug has a character that would be percent-encoded.
+    let slug = uri.path().strip_prefix("/problems/");
+    let kind = ALL
+        .iter()
+        .find(|kind| Some(kind.slug) == slug)
+        .ok_or(ApiError::NotFound("there is no such problem type"))?;
+    let vary = [(VARY, "Accept")];
+    Ok(match accepts_html(&headers) {
+        true => {
+            let headers = [
+                (CONTENT_TYPE, "text/html; charset=utf-8"),
+                (
+                    CONTENT_SECURITY_POLICY,
+                    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                ),
+            ];
+            (vary, headers, kind.html()).into_response()
+        }
+        false => {
+            let content_type = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+            (vary, content_type, kind.text()).into_response()
+        }
+    })
+}
+
+/// Whether a browser asks.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let names_html =
+        |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("text/html"));
+    headers.get_all(ACCEPT).iter().any(names_html)
+}
+
+impl Kind {
+    fn text(&self) -> String {
+        let Self {
+            slug,
+            status,
+            title,
+            meaning,
+            remedy,
+        } = self;
+        let status = status.as_u16();
+        let mut text = format!("{title}\n\n{status} /problems/{slug}\n\nWhen: {meaning}.\n");
+        if !remedy.is_empty() {
+            text += &format!("What to do: {remedy}.\n");
+        }
+        text
+    }
+
+    fn html(&self) -> String {
+        let Self {
+            slug,
+            status,
+            title,
+            meaning,
+            remedy,
+        } = self;
+        let (title, meaning) = (html_escaped(title), with_code(meaning));
+        let status = status.as_u16();
+        let remedy = match remedy.is_empty() {
+            true => String::new(),
+            false => format!("<p>What to do: {}.</p>\n", with_code(remedy)),
+        };
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
+             <body>\n<h1>{title}</h1>\n<p>{status} <code>/problems/{slug}</code></p>\n\
+             <p>When: {meaning}.</p>\n{remedy}</body>\n</html>\n"
+        )
+    }
+}
+
+/// HTML of a text, with what is in backquotes marked as code.
+fn with_code(text: &str) -> String {
+    let mut html = String::new();
+    for (number, part) in text.split('`').enumerate() {
+        let part = html_escaped(part);
+        match number % 2 {
+            0 => html += &part,
+            _ => html += &format!("<code>{part}</code>"),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_the_same_table() {
+        let mut table = "| `type` | status | means | what to do |\n|---|---|---|---|\n".to_owned();
+        for Kind {
+            slug,
+            status,
+            meaning,
+            remedy,
+            ..
+        } in ALL
+        {
+            let remedy = match remedy.is_empty() {
+                true => String::new(),
+                false => format!(" {remedy}"),
+            };
+            let status = status.as_u16();
+            table += &format!("| `/problems/{slug}` | {status} | {meaning} |{remedy} |\n");
+        }
+        let docs = include_str!("../../../docs/http-errors.md");
+        assert!(
+            docs.contains(&format!("\n{table}\n")),
+            "it should have:\n{table}"
+        );
+    }
+
+    #[test]
+    fn slugs_differ_and_code_is_closed() {
+        let slugs: HashSet<_> = ALL.iter().map(|kind| kind.slug).collect();
+        assert_eq!(slugs.len(), ALL.len());
+        for kind in ALL {
+            for text in [kind.meaning, kind.remedy] {
+                assert_eq!(text.matches('`').count() % 2, 0, "{text}");
+                assert!(!text.ends_with('.'), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn pages_are_exact() {
+        assert_eq!(
+            UNENCRYPTED.text(),
+            "This needs TLS, or a signature\n\n403 /problems/unencrypted\n\n\
+             When: the listener without TLS takes only `/ping` and signed requests, but none that makes or rotates a token.\n\
+             What to do: call the hub at `https://`, or sign.\n"
+        );
+        assert!(
+            METHOD_NOT_ALLOWED
+                .html()
+                .contains("<p>What to do: see the <code>Allow</code> header.</p>")
+        );
+        assert!(TIMEOUT.html().contains(
+            "<h1>The request came too slowly</h1>\n<p>408 <code>/problems/timeout</code></p>\n"
+        ));
+        assert_eq!(with_code("<a> `b&c`"), "&lt;a&gt; <code>b&amp;c</code>");
+    }
+}
