@@ -1,0 +1,465 @@
+//! The load of `scripts/bench-live`: reads that wait for a silo, and what they cost others.
+//!
+//! `bench_live ADDRESS TOKEN_FILE PID WATCHERS ROUNDS` prints a table; `bench_live gets ADDRESS TOKEN_FILE` reads a
+//! silo about once a millisecond until its standard input ends, and prints the 99th percentile in microseconds.
+
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+/// How many clients write at once where PUTs are counted.
+const WRITERS: usize = 16;
+/// For how long they do, each round.
+const WRITING: Duration = Duration::from_secs(3);
+/// For how long the hub's CPU is watched at rest.
+const AT_REST: Duration = Duration::from_secs(30);
+/// How many changes the watchers wait for where they are timed.
+const CHANGES: usize = 50;
+/// How long watchers get to be back in their wait.
+const SETTLING: Duration = Duration::from_millis(500);
+/// By when every watcher must have been served.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Ticks of utime and stime a second (proc(5), sysconf(3): USER_HZ is 100 everywhere that Linux runs).
+const TICKS: f64 = 100.0;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["gets", address, token] => gets(&Hub::at(address, token)?),
+        [address, token, pid, watchers, rounds] => bench(
+            &Hub::at(address, token)?,
+            number(pid)?,
+            number(watchers)?,
+            number(rounds)?,
+        ),
+        _ => Err(wrong("bench_live ADDRESS TOKEN_FILE PID WATCHERS ROUNDS")),
+    }
+}
+
+fn wrong(words: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, words)
+}
+
+fn number(text: &str) -> Result<usize> {
+    text.parse().map_err(|_| wrong("a number is expected"))
+}
+
+/// The hub that is measured.
+#[derive(Clone)]
+struct Hub {
+    address: SocketAddr,
+    bearer: String,
+}
+
+impl Hub {
+    fn at(address: &str, token_file: &str) -> Result<Self> {
+        Ok(Self {
+            address: address
+                .parse()
+                .map_err(|_| wrong("an address is expected"))?,
+            bearer: std::fs::read_to_string(token_file)?.trim().to_owned(),
+        })
+    }
+
+    fn get(&self, path: &str, headers: &str) -> String {
+        let Self { address, bearer } = self;
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {bearer}\r\n{headers}\r\n"
+        )
+    }
+
+    fn put(&self, path: &str, number: usize) -> String {
+        let Self { address, bearer } = self;
+        let [_, a, b, c] = u32::try_from(number).unwrap_or(0).to_be_bytes();
+        let body = format!("{{\"ip\":\"10.{a}.{b}.{c}\"}}");
+        let length = body.len();
+        format!(
+            "PUT {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {bearer}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    }
+}
+
+/// The bytes of an answer as they come.
+#[derive(Default)]
+struct Answer(Vec<u8>);
+
+impl Answer {
+    /// The status and the tag, once all has come.
+    fn whole(&self) -> Result<Option<(u16, String)>> {
+        let Some(end) = self.0.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let head = std::str::from_utf8(&self.0[..end]).map_err(|_| wrong("no head of HTTP"))?;
+        let field = |name: &str| {
+            let line = |line: &'_ &str| {
+                let start = line.get(..name.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+            };
+            let line = head.lines().find(line)?;
+            Some(line[name.len()..].trim().to_owned())
+        };
+        let length = field("content-length:").and_then(|length| length.parse().ok());
+        if self.0.len() < end + 4 + length.unwrap_or(0) {
+            return Ok(None);
+        }
+        let status = head.get(9..12).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| wrong("no status line of HTTP"))?;
+        Ok(Some((status, field("etag:").unwrap_or_default())))
+    }
+}
+
+/// A connection of a thread of its own.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(hub: &Hub) -> Result<Self> {
+        let stream = TcpStream::connect(hub.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(Self(stream))
+    }
+
+    fn ask(&mut self, request: &str) -> Result<String> {
+        self.0.write_all(request.as_bytes())?;
+        let mut answer = Answer::default();
+        let mut bytes = [0; 4096];
+        loop {
+            let read = self.0.read(&mut bytes)?;
+            if read == 0 {
+                return Err(wrong("the hub hung up"));
+            }
+            answer.0.extend_from_slice(&bytes[..read]);
+            match answer.whole()? {
+                Some((200 | 201, tag)) => return Ok(tag),
+                Some((status, _)) => return Err(wrong(&format!("the hub answered {status}"))),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Reads until standard input ends.
+fn gets(hub: &Hub) -> Result<()> {
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let waits = thread::spawn(move || {
+        let end = std::io::stdin().read_to_end(&mut Vec::new());
+        told.store(true, Ordering::Release);
+        end
+    });
+    let mut client = Client::connect(hub)?;
+    let request = hub.get("/silos/other", "");
+    let mut times = Vec::new();
+    while !over.load(Ordering::Acquire) {
+        let begun = Instant::now();
+        client.ask(&request)?;
+        times.push(begun.elapsed());
+        thread::sleep(Duration::from_millis(1));
+    }
+    waits
+        .join()
+        .map_err(|_| wrong("the reader of standard input failed"))??;
+    println!("{}", percentile(&mut times, 99).as_micros());
+    Ok(())
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(at).copied().unwrap_or_default()
+}
+
+/// Reads that wait for the silo `watched`, on a thread of their own.
+struct Watchers {
+    served: Arc<Served>,
+    over: Arc<tokio::sync::Notify>,
+    thread: thread::JoinHandle<Result<()>>,
+}
+
+/// How many answers with a change there were, and when the last one came.
+struct Served {
+    since: Instant,
+    answers: AtomicUsize,
+    last_nanos: AtomicU64,
+    waiting: AtomicUsize,
+}
+
+impl Watchers {
+    fn begin(hub: &Hub, watchers: usize) -> Result<Self> {
+        let tag = Client::connect(hub)?.ask(&hub.get("/silos/watched", ""))?;
+        let served = Arc::new(Served {
+            since: Instant::now(),
+            answers: AtomicUsize::new(0),
+            last_nanos: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+        });
+        let over = Arc::new(tokio::sync::Notify::new());
+        let watching = watch(
+            hub.clone(),
+            watchers,
+            tag,
+            Arc::clone(&served),
+            Arc::clone(&over),
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let begun = Self {
+            thread: thread::spawn(move || runtime.block_on(watching)),
+            served,
+            over,
+        };
+        let deadline = Instant::now() + DEADLINE;
+        while begun.served.waiting.load(Ordering::Acquire) < watchers {
+            if Instant::now() > deadline || begun.thread.is_finished() {
+                begun.end()?;
+                return Err(wrong("the hub does not take so many connections"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        thread::sleep(4 * SETTLING);
+        Ok(begun)
+    }
+
+    /// Waits for so many answers in all; when the last one came.
+    fn answered(&self, answers: usize) -> Result<Instant> {
+        let deadline = Instant::now() + DEADLINE;
+        while self.served.answers.load(Ordering::Acquire) < answers {
+            if Instant::now() > deadline || self.thread.is_finished() {
+                return Err(wrong("not every watcher was served"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let last = self.served.last_nanos.load(Ordering::Acquire);
+        Ok(self.served.since + Duration::from_nanos(last))
+    }
+
+    fn end(self) -> Result<()> {
+        self.over.notify_one();
+        let ended = self.thread.join();
+        ended.map_err(|_| wrong("the watchers failed"))?
+    }
+}
+
+async fn watch(
+    hub: Hub,
+    watchers: usize,
+    tag: String,
+    served: Arc<Served>,
+    over: Arc<tokio::sync::Notify>,
+) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..watchers {
+        // One after another, so that the listener's queue holds them.
+        let stream = tokio::net::TcpStream::connect(hub.address).await?;
+        tasks.spawn(wait_on(
+            stream,
+            hub.clone(),
+            tag.clone(),
+            Arc::clone(&served),
+        ));
+    }
+    tokio::select! {
+        () = over.notified() => Ok(()),
+        Some(ended) = tasks.join_next() => ended.map_err(Error::other)?,
+    }
+}
+
+async fn wait_on(
+    stream: tokio::net::TcpStream,
+    hub: Hub,
+    mut tag: String,
+    served: Arc<Served>,
+) -> Result<()> {
+    let mut first = true;
+    loop {
+        let headers = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
+        let request = hub.get("/silos/watched", &headers);
+        // It fits into an empty socket.
+        stream.writable().await?;
+        if stream.try_write(request.as_bytes())? != request.len() {
+            return Err(wrong("a request was sent in part"));
+        }
+        if std::mem::take(&mut first) {
+            served.waiting.fetch_add(1, Ordering::AcqRel);
+        }
+        drop(request);
+        let mut answer = Answer::default();
+        let (status, new) = loop {
+            stream.readable().await?;
+            let mut bytes = [0; 1024];
+            match stream.try_read(&mut bytes) {
+                Ok(0) => return Err(wrong("the hub hung up")),
+                Ok(read) => answer.0.extend_from_slice(&bytes[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            }
+            if let Some(whole) = answer.whole()? {
+                break whole;
+            }
+        };
+        match status {
+            200 => {
+                let nanos = u64::try_from(served.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                served.last_nanos.fetch_max(nanos, Ordering::AcqRel);
+                served.answers.fetch_add(1, Ordering::AcqRel);
+                tag = new;
+            }
+            304 => {}
+            status => return Err(wrong(&format!("a waiting read was answered {status}"))),
+        }
+    }
+}
+
+/// Resident memory, in KiB.
+fn resident(pid: usize) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.ok_or_else(|| wrong("the hub's memory is not told"))
+}
+
+/// CPU time so far, in seconds.
+fn cpu(pid: usize) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name of the program is in brackets and may hold blanks.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().skip(11).take(2);
+    let ticks: Vec<f64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
+    match ticks[..] {
+        [user, system] => Ok((user + system) / TICKS),
+        _ => Err(wrong("the hub's CPU time is not told")),
+    }
+}
+
+/// PUTs a second of several clients, each of a record of its own in the silo `other`.
+fn puts(hub: &Hub, from: usize) -> Result<f64> {
+    let begun = Instant::now();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let hub = hub.clone();
+            thread::spawn(move || -> Result<usize> {
+                let mut client = Client::connect(&hub)?;
+                let path = format!("/silos/other/records/host-{writer}");
+                let mut number = from;
+                while begun.elapsed() < WRITING {
+                    number += 1;
+                    client.ask(&hub.put(&path, number))?;
+                }
+                Ok(number - from)
+            })
+        })
+        .collect();
+    let mut puts = 0;
+    for writer in writers {
+        puts += writer.join().map_err(|_| wrong("a writer failed"))??;
+    }
+    Ok(puts as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn spawn_gets(hub: &Hub, token_file: &str) -> Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(["gets", &hub.address.to_string(), token_file])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+fn bench(hub: &Hub, pid: usize, watchers: usize, rounds: usize) -> Result<()> {
+    let mut client = Client::connect(hub)?;
+    let mut number = 0;
+    let mut change = |client: &mut Client| {
+        number += 1;
+        client.ask(&hub.put("/silos/watched/records/db", number))
+    };
+    change(&mut client)?;
+    // What the hub needs to write at all is not what watchers cost.
+    let mut written = 1;
+    puts(hub, written)?;
+    written += 1_000_000;
+
+    eprintln!("{watchers} waiting reads: memory, CPU at rest");
+    let each = |kib: f64, before: f64| (kib - before) / watchers as f64;
+    let before = resident(pid)?;
+    let waiting = Watchers::begin(hub, watchers)?;
+    let first = each(resident(pid)?, before);
+    let used = cpu(pid)?;
+    thread::sleep(AT_REST);
+    let at_rest = (cpu(pid)? - used) / AT_REST.as_secs_f64() * 100.0;
+    let mut answers = 0;
+    for _ in 0..3 {
+        change(&mut client)?;
+        answers += watchers;
+        waiting.answered(answers)?;
+        thread::sleep(SETTLING);
+    }
+    thread::sleep(Duration::from_secs(10));
+    let later = each(resident(pid)?, before);
+
+    eprintln!("{CHANGES} changes that all wait for");
+    let token_file = std::env::args().nth(2).unwrap_or_default();
+    let mut reading = spawn_gets(hub, &token_file)?;
+    let (mut own, mut last) = (Vec::new(), Vec::new());
+    for _ in 0..CHANGES {
+        let begun = Instant::now();
+        change(&mut client)?;
+        own.push(begun.elapsed());
+        answers += watchers;
+        last.push(waiting.answered(answers)?.saturating_duration_since(begun));
+        thread::sleep(SETTLING);
+    }
+    drop(reading.stdin.take());
+    let output = reading.wait_with_output()?;
+    let p99 = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse::<f64>();
+    let p99 = p99.map_err(|_| wrong("the reading process failed"))? / 1000.0;
+    waiting.end()?;
+
+    eprintln!("{rounds} rounds of PUTs");
+    let (mut none, mut many) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        thread::sleep(2 * SETTLING);
+        none.push(puts(hub, written)?);
+        written += 1_000_000;
+        let waiting = Watchers::begin(hub, watchers)?;
+        many.push(puts(hub, written)?);
+        written += 1_000_000;
+        waiting.end()?;
+    }
+    let (none, many) = (median(&mut none), median(&mut many));
+    let ms = |times: &mut [Duration], percent| percentile(times, percent).as_secs_f64() * 1000.0;
+    println!("| {watchers} reads that wait for one silo | | goal |");
+    println!("|---|---|---|");
+    println!(
+        "| PUTs on another silo, {WRITERS} clients: {many:.0}/s, against {none:.0}/s with nobody waiting | **{:.2}** | ≥ 0.9 |",
+        many / none
+    );
+    println!("| memory a waiting read, at the first wait | {first:.1} KiB | ≤ 12 |");
+    println!("| memory a waiting read, after three wake-ups and 10 s | {later:.1} KiB | ≤ 12 |");
+    println!("| CPU while all wait, of one core | {at_rest:.2} % | ≤ 2 % |");
+    println!(
+        "| a change that all wait for: the last one served, median and maximum of {CHANGES} | {:.0} ms, {:.0} ms | ≤ 200 ms |",
+        ms(&mut last, 50),
+        ms(&mut last, 100)
+    );
+    println!(
+        "| the PUT's own answer, median and maximum | {:.1} ms, {:.1} ms | ≤ 15 ms |",
+        ms(&mut own, 50),
+        ms(&mut own, 100)
+    );
+    println!("| GETs of another silo by another process meanwhile, 99 % | {p99:.2} ms | ≤ 5 ms |");
+    Ok(())
+}
