@@ -12,6 +12,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod history;
+mod host;
 pub(crate) mod open;
 pub(crate) mod origin;
 mod records;
@@ -29,7 +30,7 @@ use axum::http::HeaderValue;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, layer::layer_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
@@ -49,6 +50,7 @@ pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 
 use error::ApiError;
+use host::RequireHost;
 use signing::SigningLayer;
 
 /// What every handler can reach.
@@ -135,6 +137,7 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
                     X_CONTENT_TYPE_OPTIONS,
                     HeaderValue::from_static("nosniff"),
                 ))
+                .layer(layer_fn(RequireHost::new))
                 .layer(SigningLayer {
                     hub: Arc::clone(&hub),
                     has_fallback: !has_root,
