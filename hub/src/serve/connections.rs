@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Wire};
+use super::keepalive;
 use super::service::Counted;
 use super::stream::Watched;
 use crate::limits::Limits;
@@ -194,10 +195,11 @@ impl<S> Accept<TcpStream, S> for Admission {
         let Some(connection) = self.connections.admit() else {
             return ready(Err(io::ErrorKind::ConnectionRefused.into()));
         };
-        if let Err(error) = stream.set_nodelay(true) {
+        let stall = self.connections.limits().stall;
+        let set = stream.set_nodelay(true);
+        if let Err(error) = set.and_then(|()| keepalive::set(&stream, stall)) {
             return ready(Err(error));
         }
-        let stall = self.connections.limits().stall;
         let stream = Watched::new(stream, Arc::clone(&connection), stall);
         ready(Ok((stream, Counted::new(service, connection))))
     }
