@@ -3,7 +3,10 @@
 mod connection;
 mod connections;
 mod keepalive;
+#[cfg(test)]
+mod model;
 mod open_files;
+mod places;
 mod plain;
 mod service;
 mod stream;
