@@ -5,6 +5,8 @@
 
 #[path = "limits/bodies.rs"]
 mod bodies;
+#[path = "limits/dead_peers.rs"]
+mod dead_peers;
 #[path = "limits/http2.rs"]
 mod http2;
 #[path = "limits/line.rs"]

@@ -14,6 +14,7 @@ mod finish;
 #[doc(hidden)]
 pub mod fuzz;
 mod history;
+mod host;
 pub(crate) mod open;
 pub(crate) mod origin;
 mod prefer;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::routing::{delete, get, post};
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, layer::layer_fn};
 use tower_http::trace::TraceLayer;
 
 use crate::changes::Changes;
@@ -51,6 +52,7 @@ pub use token_rate::TokenRate;
 use conditional::IfMatchLayer;
 use error::ApiError;
 use finish::FinishLayer;
+use host::RequireHost;
 use signing::SigningLayer;
 
 /// What every handler can reach.
@@ -134,6 +136,7 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(FinishLayer)
+                .layer(layer_fn(RequireHost::new))
                 .layer(SigningLayer {
                     hub: Arc::clone(&hub),
                     has_fallback: !has_root,

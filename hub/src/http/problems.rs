@@ -40,7 +40,7 @@ macro_rules! kinds {
 
 kinds! {
     MALFORMED: BAD_REQUEST, "malformed", "The request cannot be read",
-        "the request or its JSON cannot be read",
+        "the request or its JSON cannot be read, or an HTTP/1.1 request has no valid `Host` or two",
         "correct the syntax; an entity tag is written in double quotes";
     UNAUTHORIZED: UNAUTHORIZED, "unauthorized", "A valid credential is needed",
         "no credential, or one that is unknown, revoked or expired; or a signature that is incomplete or wrong",

@@ -6,7 +6,8 @@ use std::task::{Context, Waker};
 
 use tokio::time::Instant;
 
-use super::connections::{Connections, Silent, lock};
+use super::connections::{Connections, lock};
+use super::places::Silent;
 
 /// What the stream of a connection is told, and tells.
 #[derive(Debug, Default)]
@@ -100,13 +101,20 @@ impl Connection {
         }
     }
 
+    /// Lets the connection give way to others until this is dropped: content is waited for, under a deadline, for
+    /// whose sender nobody answers.
+    pub(super) fn read_for_nobody(self: &Arc<Self>) -> Reading {
+        self.change(|own| own.reading += 1);
+        Reading(Arc::clone(self))
+    }
+
     /// Notes what has happened, and with it whether the connection may give way: then it is the last to.
     fn change(&self, happen: impl FnOnce(&mut Own)) {
         let mut own = lock(&self.own);
         happen(&mut own);
-        let mut state = self.connections.state();
+        let mut places = self.connections.places();
         if let Some(place) = own.place.take() {
-            own.is_out = !state.leave(place);
+            own.is_out = !places.leave(place);
         }
         let is_running = own.requests > own.sending + own.reading;
         if own.is_out || is_running {
@@ -114,7 +122,7 @@ impl Connection {
         }
         let limits = self.connections.limits();
         let now = Instant::now();
-        own.place = Some(state.wait(Silent {
+        own.place = Some(places.wait(Silent {
             since: now,
             until: match *own {
                 Own { sending: 1.., .. } => Some(now + limits.stall),
@@ -134,9 +142,9 @@ impl Drop for Connection {
         if own.is_out {
             return;
         }
-        let mut state = self.connections.state();
-        if own.place.is_none_or(|place| state.leave(place)) {
-            state.close();
+        let mut places = self.connections.places();
+        if own.place.is_none_or(|place| places.leave(place)) {
+            places.close();
         }
     }
 }
@@ -187,8 +195,7 @@ impl Line {
     /// Lets the connection give way to others until this is dropped: the request's content is waited for,
     /// under a deadline, and nobody knows yet who sends it.
     pub(crate) fn of_stranger(&self) -> Reading {
-        self.0.change(|own| own.reading += 1);
-        Reading(Arc::clone(&self.0))
+        self.0.read_for_nobody()
     }
 }
 

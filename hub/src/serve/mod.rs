@@ -2,7 +2,11 @@
 
 mod connection;
 mod connections;
+mod keepalive;
+#[cfg(test)]
+mod model;
 mod open_files;
+mod places;
 mod plain;
 mod service;
 mod stream;
@@ -35,6 +39,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
 /// The largest head of a request that is read, in bytes, over HTTP/1.1 and HTTP/2 alike. Of HTTP/1.1's
 /// bodies no more than this is read ahead.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
+/// How often an HTTP/2 client is asked whether it is there, also while it waits for events.
+const HTTP_2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to say so.
+const HTTP_2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many requests may run on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
 
@@ -175,6 +183,8 @@ fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD_BYTES)
+        .keep_alive_interval(HTTP_2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP_2_PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS);
     server
 }

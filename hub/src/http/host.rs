@@ -1,0 +1,102 @@
+//! The layer that refuses requests without one valid host: behind a proxy they could mean another hub to it
+//! than to this one.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::Ipv6Addr;
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Version, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
+use tower::Service;
+
+use super::error::ApiError;
+
+/// Answers 400 to a request over HTTP/1.1 without `Host`, and to every request with two or with one that
+/// cannot be a host (RFC 9112 section 3.2). HTTP/2 names the host in the target.
+#[derive(Clone, Debug)]
+pub(super) struct RequireHost<S> {
+    inner: S,
+}
+
+impl<S> RequireHost<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<Request> for RequireHost<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match problem(request.version(), request.headers()) {
+            None => Either::Left(self.inner.call(request)),
+            Some(why) => {
+                let refusal = ApiError::Malformed(format!("Host: {why}"));
+                Either::Right(ready(Ok(refusal.into_response())))
+            }
+        }
+    }
+}
+
+fn problem(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => (version == Version::HTTP_11).then_some("it is missing"),
+        (Some(_), Some(_)) => Some("it is there twice"),
+        (Some(host), None) => {
+            (!is_host(host.as_bytes())).then_some("this is no host name or address with a port")
+        }
+    }
+}
+
+/// Whether it is `uri-host [ ":" port ]` (RFC 3986 section 3.2.2) and names a host, as `http` wants it (RFC 9110
+/// section 4.2.1).
+fn is_host(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    if let Some(rest) = text.strip_prefix('[') {
+        return rest.split_once(']').is_some_and(|(address, rest)| {
+            let port = rest.strip_prefix(':');
+            address.parse::<Ipv6Addr>().is_ok() && (rest.is_empty() || port.is_some_and(is_port))
+        });
+    }
+    match text.split_once(':') {
+        None => is_name(text),
+        Some((name, port)) => is_name(name) && is_port(port),
+    }
+}
+
+/// Digits, or nothing at all.
+fn is_port(text: &str) -> bool {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && (text.is_empty() || text.parse::<u16>().is_ok())
+}
+
+/// A registered name or an IPv4 address.
+fn is_name(text: &str) -> bool {
+    let mut pieces = text.split('%');
+    let is_plain = |piece: &str| {
+        piece
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte))
+    };
+    let starts_plain = pieces.next().is_some_and(is_plain);
+    let is_encoded = |piece: &str| {
+        let hex = piece.as_bytes().get(..2);
+        hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) && is_plain(piece)
+    };
+    !text.is_empty() && starts_plain && pieces.all(is_encoded)
+}
