@@ -40,5 +40,6 @@ mod start;
 mod tokens;
 mod transfer;
 mod update_keys;
+mod upkeep;
 mod wait;
 mod wake_ups;
