@@ -13,6 +13,7 @@ use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
     prepare_database_file, read_key, replace_key,
 };
+use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
 use crate::failure_limit::FailureLimit;
@@ -67,6 +68,8 @@ pub struct OpenHub {
     pub refused: RefusedLog,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
+    /// Since when signatures count.
+    pub signed_not_before: KnownSignedNotBefore,
     /// The time.
     pub clock: Clock,
     key_file: PathBuf,
@@ -106,6 +109,8 @@ impl OpenHub {
         let view = View::new(store.clone(), settings.view_bytes);
         let tokens = TokenCache::new(store.clone());
         let revision = Revision::new(position.revision);
+        let signed_not_before = KnownSignedNotBefore::default();
+        signed_not_before.set(position.signed_not_before);
         let listeners = Listeners {
             view: view.clone(),
             tokens: tokens.clone(),
@@ -122,6 +127,7 @@ impl OpenHub {
             tokens,
             revision,
             position,
+            signed_not_before,
             contact: Contact::new(clock.now()),
             failures: FailureLimit::noting(refused.clone()),
             refused,
@@ -283,6 +289,7 @@ impl OpenHub {
             clock: self.clock.clone(),
             failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
+            signed_not_before: self.signed_not_before.clone(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,
                 self.clock.clone(),

@@ -83,6 +83,8 @@ pub enum SignatureProblem {
     Replay,
     /// A newer write was accepted before.
     Order,
+    /// The database was put back from a copy since it was made.
+    BeforeRestore,
 }
 
 impl SignatureProblem {
@@ -91,7 +93,7 @@ impl SignatureProblem {
             Self::Wrong(_) => ("unauthorized", "A valid credential is needed"),
             Self::Clock { .. } => ("clock", "The clocks differ too much"),
             Self::Replay => ("replay", "This request was received before"),
-            Self::Order => ("order", "A newer write was accepted before"),
+            Self::Order | Self::BeforeRestore => ("order", "This was signed too early"),
         }
     }
 
@@ -107,6 +109,7 @@ impl SignatureProblem {
             }
             Self::Replay => Refusal::Replayed.to_string(),
             Self::Order => Refusal::Order.to_string(),
+            Self::BeforeRestore => Refusal::SignedBeforeRestore.to_string(),
         }
     }
 }
@@ -306,6 +309,7 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::Replayed => Self::Signature(SignatureProblem::Replay),
             Refusal::Order => Self::Signature(SignatureProblem::Order),
+            Refusal::SignedBeforeRestore => Self::Signature(SignatureProblem::BeforeRestore),
             Refusal::NoSilo => Self::NotFound("there is no such silo"),
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),

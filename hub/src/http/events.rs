@@ -82,6 +82,7 @@ async fn begin(
     scope: Scope,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
+    caller.spend_nonce(&hub).await?;
     let announcements = hub.revision.subscribe();
     let mut teller = Teller {
         hub,

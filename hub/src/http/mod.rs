@@ -35,6 +35,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::contact::Contact;
+use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::failure_limit::FailureLimit;
 use crate::registry::Registry;
@@ -74,6 +75,8 @@ pub struct Hub {
     pub failures: FailureLimit,
     /// What signed reads have spent.
     pub nonces: ReadNonces,
+    /// Since when signatures count.
+    pub signed_not_before: KnownSignedNotBefore,
     /// Counts the requests of tokens.
     pub rate: TokenRate,
     /// Whose word on the client's address counts.

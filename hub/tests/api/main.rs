@@ -20,6 +20,7 @@ mod expiry;
 mod failure_limit;
 mod full;
 mod history;
+mod import_in_use;
 mod limits;
 mod open_routes;
 mod pyddns;
