@@ -125,6 +125,83 @@ impl Database {
     pub fn url(&self) -> &Url {
         &self.url
     }
+
+    /// Copies it into a file by the server's own tool, beside whoever uses it.
+    ///
+    /// # Panics
+    ///
+    /// If the tool fails.
+    pub fn dump(&self, file: &Path) {
+        let output = File::create(file).expect("a file in a temporary folder can be made");
+        match self.kind {
+            Kind::Sqlite => unreachable!("a file has no server"),
+            Kind::Postgres => self.run("pg_dump", &["--format=custom"], None, Some(output)),
+            Kind::MariaDb => {
+                self.run(
+                    "mariadb-dump",
+                    &["--single-transaction"],
+                    None,
+                    Some(output),
+                );
+            }
+        }
+    }
+
+    /// Puts back what [`Database::dump`] wrote.
+    ///
+    /// # Panics
+    ///
+    /// If the tool fails.
+    pub fn put_back(&self, file: &Path) {
+        let input = File::open(file).expect("the dump is there");
+        match self.kind {
+            Kind::Sqlite => unreachable!("a file has no server"),
+            Kind::Postgres => {
+                let options = ["--clean", "--if-exists", "--single-transaction"];
+                self.run("pg_restore", &options, Some(input), None);
+            }
+            Kind::MariaDb => self.run("mariadb", &[], Some(input), None),
+        }
+    }
+
+    fn run(&self, program: &str, options: &[&str], input: Option<File>, output: Option<File>) {
+        let host = self.url.host_str().expect("a server has a host");
+        let port = self.url.port().expect("the tests' server names its port");
+        let password = self.url.password().unwrap_or_default();
+        let user = self.url.username();
+        let mut command = match self.kind {
+            Kind::Sqlite => unreachable!("a file has no server"),
+            Kind::Postgres => {
+                let mut command = Command::new(postgres::program_path(program));
+                command.arg("--no-password").env("PGPASSWORD", password);
+                // Both tools take the name of the database by an option.
+                command.arg(format!("--dbname={}", self.name));
+                command
+            }
+            Kind::MariaDb => {
+                let mut command = Command::new(program);
+                command.args(["--no-defaults", "--protocol=tcp"]);
+                command.env("MYSQL_PWD", password);
+                command
+            }
+        };
+        command
+            .args(options)
+            .arg(format!("--host={host}"))
+            .arg(format!("--port={port}"));
+        match self.kind {
+            Kind::MariaDb => command.arg(format!("--user={user}")).arg(&self.name),
+            _ => command.arg(format!("--username={user}")),
+        };
+        let ended = command
+            .stdin(input.map_or_else(Stdio::null, Stdio::from))
+            .stdout(output.map_or_else(Stdio::null, Stdio::from))
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{program}: {said}");
+    }
 }
 
 impl Drop for Database {

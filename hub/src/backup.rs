@@ -11,7 +11,7 @@ use crate::data_dir::{
 };
 use crate::domain::time::Clock;
 use crate::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
-use crate::registry::{DoubtLedger, KEY_FINGERPRINT, RaiseRevision};
+use crate::registry::{KEY_FINGERPRINT, NoteRestored};
 use crate::settings::HubSettings;
 use crate::store::{DatabaseUrl, StoreError};
 
@@ -23,7 +23,7 @@ const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 pub enum BackupError {
     /// The database is on a server, which has its own tools.
     #[error(
-        "{0} is a server's database: copy it with pg_dump or mariadb-dump, and put it back with pg_restore or mariadb while no hub serves"
+        "{0} is a server's database: copy it with pg_dump or mariadb-dump, put it back with pg_restore or mariadb while no hub serves, and then run `silo-hub restored`"
     )]
     Server(DatabaseUrl),
     /// There is no database to copy.
@@ -237,12 +237,11 @@ async fn prepare(
                 why: "this database is damaged",
             });
         }
-        let raise = RaiseRevision {
+        let restored = NoteRestored {
             past: past.unwrap_or(0),
         };
-        hub.registry.apply(raise).await.map_err(OpenError::from)?;
         hub.registry
-            .apply(DoubtLedger)
+            .apply(restored)
             .await
             .map_err(OpenError::from)?;
         let known = hub.store.fact(KEY_FINGERPRINT).await?;

@@ -78,6 +78,8 @@ enum Command {
         /// What `backup` wrote
         file: PathBuf,
     },
+    /// Tell the hub that its database was put back by other means, such as pg_restore; also beside a running hub
+    Restored,
     /// Replace a lost key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -155,6 +157,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         )
         | Command::UpdateKey(UpdateKeyCommand::List | UpdateKeyCommand::Revoke { .. })
         | Command::Silo(SiloCommand::Revert { .. } | SiloCommand::Export { .. })
+        | Command::Restored
             if let Some(file) = missing_file(&settings) =>
         {
             Err(Failure::Misused(format!(
@@ -176,6 +179,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Sink(command) => sink::sink(settings, command).await,
         Command::Backup { file } => transfer::back_up(&settings, &file).await,
         Command::Restore { file } => transfer::put_back(&settings, &file).await,
+        Command::Restored => {
+            with_hub(settings, async |hub| transfer::note_restored(hub).await).await
+        }
         Command::Key(KeyCommand::Reset) => {
             with_hub(settings, async |hub| {
                 let file = hub.reset_key().await?;

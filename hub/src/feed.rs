@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::contact::Contact;
+use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::failure_limit::FailureLimit;
 use crate::revision::Revision;
@@ -36,6 +37,8 @@ pub struct Feed {
     pub revision: Revision,
     /// Notes whether the database answers.
     pub contact: Contact,
+    /// Learns since when signatures count.
+    pub signed_not_before: KnownSignedNotBefore,
     /// The time.
     pub clock: Clock,
 }
@@ -91,6 +94,7 @@ impl Feed {
 
     async fn catch_up(&self, held: &mut Position) -> Result<(), StoreError> {
         let position = self.store.position().await?;
+        self.signed_not_before.set(position.signed_not_before);
         if position.tokens != held.tokens {
             self.tokens.forget_all();
             held.tokens = position.tokens;
@@ -109,6 +113,7 @@ impl Feed {
             self.tokens.forget_all();
             self.view.changed_unknown();
             held.revision = position.feed_floor;
+            self.revision.announce(position.feed_floor);
         }
         loop {
             let limit = i64::try_from(PAGE).expect("a page is small");

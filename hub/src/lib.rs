@@ -131,6 +131,7 @@ async fn serve(
         failures: hub.failures.clone(),
         revision: hub.revision.clone(),
         contact: hub.contact.clone(),
+        signed_not_before: hub.signed_not_before.clone(),
         clock: hub.clock.clone(),
     };
     let sharing = failure_sharing::share(

@@ -14,6 +14,7 @@ use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
     prepare_database_file, read_key, replace_key,
 };
+use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
 use crate::failure_limit::FailureLimit;
@@ -69,6 +70,8 @@ pub struct OpenHub {
     pub refused: RefusedLog,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
+    /// Since when signatures count.
+    pub signed_not_before: KnownSignedNotBefore,
     /// The time.
     pub clock: Clock,
     key_file: PathBuf,
@@ -117,6 +120,8 @@ impl OpenHub {
             revision.clone(),
             clock.clone(),
         ));
+        let signed_not_before = KnownSignedNotBefore::default();
+        signed_not_before.set(position.signed_not_before);
         let listeners = Listeners {
             view: view.clone(),
             tokens: tokens.clone(),
@@ -133,6 +138,7 @@ impl OpenHub {
             tokens,
             revision,
             position,
+            signed_not_before,
             contact: Contact::new(clock.now()),
             failures: FailureLimit::noting(refused.clone()),
             refused,
@@ -301,6 +307,7 @@ impl OpenHub {
             clock: self.clock.clone(),
             failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
+            signed_not_before: self.signed_not_before.clone(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,
                 self.clock.clone(),

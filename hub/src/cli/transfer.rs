@@ -9,7 +9,7 @@ use clap::Subcommand;
 use silo_hub::backup::{BackupError, Restored, backup, restore};
 use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::{OpenHub, check_key, key_file};
-use silo_hub::registry::{Actor, RevertSilo, Reverted};
+use silo_hub::registry::{Actor, NoteRestored, RevertSilo, Reverted};
 use silo_hub::settings::HubSettings;
 use silo_hub::store::Via;
 use silo_hub::transfer::{ExportError, Import, ImportError, export};
@@ -91,6 +91,12 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
         Reverted::Unknown { first, last } => Err(Failure::Failed(format!(
             "{id}: no revision {revision} is known: its history goes from {first} to {last}"
         ))),
+        Reverted::Unfitting(unfitting) => Err(Failure::Failed(format!(
+            "{id}: nothing was changed: its history does not show what it was at revision {revision}: {unfitting}"
+        ))),
+        Reverted::Importing { whole_from } => Err(Failure::Failed(format!(
+            "{id}: nothing was changed: an import that ended early has not brought its whole history before revision {whole_from}: import the same export again"
+        ))),
     }
 }
 
@@ -118,28 +124,46 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
             }
             hub.key().await?;
         }
-        let imported = import.read_in(&hub.registry).await;
+        let imported = import.read_in(&hub.registry, hub.clock.now()).await;
         let imported = imported.map_err(|error| match error {
             ImportError::Apply(error) => error.into(),
             error => failed(&error),
         })?;
         let read = imported.read;
         say(format_args!(
-            "read {} silos ({} new, {} changed), {} history rows ({} new), {} tokens ({} new), {} update keys ({} new), {} dynahost hosts ({} new)",
+            "read {} silos ({} new, {} changed), {} history rows ({} new, {} left out), {} tokens ({} new), {} update keys ({} new), {} dynahost hosts ({} new)",
             read.silos,
             imported.silos_added,
             imported.silos_changed,
             read.history,
             imported.history,
+            imported.history_left_out,
             read.tokens,
             imported.tokens,
             read.update_keys,
             imported.update_keys,
             read.dynahosts,
             imported.dynahosts,
-        ))
+        ))?;
+        match imported.history_left_out {
+            0 => Ok(()),
+            left_out => say(format_args!(
+                "left out {left_out} history rows: they are of silos that are or were here before this import, which keep the history that they have here"
+            )),
+        }
     })
     .await
+}
+
+/// Carries out `restored`.
+pub(super) async fn note_restored(hub: &OpenHub) -> Result<(), Failure> {
+    let revision = hub.registry.apply(NoteRestored { past: 0 }).await?;
+    say(format_args!(
+        "revisions go on above {revision}; running hubs drop what they hold, event streams begin again, sinks are compared with what they published, and requests that were signed before now are refused"
+    ))?;
+    say(format_args!(
+        "tokens that were revoked after the copy was made count again: look at `silo-hub token list`"
+    ))
 }
 
 impl From<BackupError> for Failure {

@@ -8,6 +8,8 @@ pub mod dynahost;
 pub mod failures;
 pub mod pattern;
 pub mod precondition;
+pub mod replay;
+pub mod signed_not_before;
 pub mod sink;
 pub mod time;
 pub mod token;

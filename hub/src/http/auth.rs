@@ -19,7 +19,7 @@ use super::signing::Verified;
 use crate::contact::TOKENS_GOOD_FOR;
 use crate::domain::time::Time;
 use crate::domain::token::Token;
-use crate::registry::{Actor, ApplyError, Command, Refusal, Signed};
+use crate::registry::{Actor, ApplyError, Command, Nothing, Refusal, Signed};
 use crate::secrets::is_credential_of;
 use crate::store::{KnownToken, Place, Via};
 use crate::token_cache::CachedToken;
@@ -107,6 +107,21 @@ impl Caller {
                 apply(hub, self.ip, signed).await
             }
         }
+    }
+
+    /// Spends the nonce of a signed request for a stream, durably, before the stream begins.
+    pub(super) async fn spend_nonce(&self, hub: &Hub) -> Result<(), ApiError> {
+        let write = self
+            .signature
+            .as_ref()
+            .and_then(|signed| signed.write.as_ref());
+        let Some(write) = write else { return Ok(()) };
+        let nothing = Signed {
+            write: write.take(),
+            place: Place::Elsewhere,
+            command: Nothing,
+        };
+        apply(hub, self.ip, nothing).await
     }
 
     /// Who asks for a change by REST, for the history.

@@ -82,6 +82,8 @@ pub enum SignatureProblem {
     Replay,
     /// A newer write was accepted before.
     Order,
+    /// The database was put back from a copy since it was made.
+    BeforeRestore,
 }
 
 impl SignatureProblem {
@@ -90,7 +92,7 @@ impl SignatureProblem {
             Self::Wrong(_) => &problems::UNAUTHORIZED,
             Self::Clock { .. } => &problems::CLOCK,
             Self::Replay => &problems::REPLAY,
-            Self::Order => &problems::ORDER,
+            Self::Order | Self::BeforeRestore => &problems::ORDER,
         }
     }
 
@@ -106,6 +108,7 @@ impl SignatureProblem {
             }
             Self::Replay => Refusal::Replayed.to_string(),
             Self::Order => Refusal::Order.to_string(),
+            Self::BeforeRestore => Refusal::SignedBeforeRestore.to_string(),
         }
     }
 }
@@ -298,6 +301,7 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::Replayed => Self::Signature(SignatureProblem::Replay),
             Refusal::Order => Self::Signature(SignatureProblem::Order),
+            Refusal::SignedBeforeRestore => Self::Signature(SignatureProblem::BeforeRestore),
             Refusal::NoSilo => Self::NotFound("there is no such silo"),
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),

@@ -86,6 +86,7 @@ async fn begin(
     scope: Scope,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
+    caller.spend_nonce(&hub).await?;
     let mut teller = Teller {
         token: hub.revision.watch_token(caller.token().id),
         gaps: hub.revision.gaps(),

@@ -36,6 +36,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::changes::Changes;
 use crate::contact::Contact;
+use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::failure_limit::FailureLimit;
 use crate::registry::Registry;
@@ -80,6 +81,8 @@ pub struct Hub {
     pub failures: FailureLimit,
     /// What signed reads have spent.
     pub nonces: ReadNonces,
+    /// Since when signatures count.
+    pub signed_not_before: KnownSignedNotBefore,
     /// Counts the requests of tokens.
     pub rate: TokenRate,
     /// Whose word on the client's address counts.

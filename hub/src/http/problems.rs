@@ -51,9 +51,9 @@ kinds! {
     REPLAY: UNAUTHORIZED, "replay", "This request was received before",
         "a signed request was received before",
         "sign each try again, with another nonce";
-    ORDER: UNAUTHORIZED, "order", "A newer write was accepted before",
-        "a signed write is older than one to the same place that was accepted",
-        "nothing: the newer write remains";
+    ORDER: UNAUTHORIZED, "order", "This was signed too early",
+        "a signed write is older than one to the same place that was accepted; or a signed request is older than the moment at which the hub's database was put back from a copy",
+        "of a write that a newer one replaced: nothing. Else sign it again; if that is refused for longer than a second, set the clock";
     FORBIDDEN: FORBIDDEN, "forbidden", "The credential gives no right to this",
         "the token gives no right to this, or a page of another site sent the write",
         "use a token whose role, silos and hostnames allow it";

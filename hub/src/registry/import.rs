@@ -1,13 +1,16 @@
 //! The commands that read an export in.
 //!
-//! What is not here yet comes with its history; what is here already is set to what the export says,
-//! by a change like any other. Reading the same export twice so adds nothing the second time.
+//! A silo that never was here comes with its history. One that is or was here is set to what the export says by a
+//! change like any other, and gets none of the export's history: the two do not fit together. Which silos an import
+//! has added is kept in the database until it ends, so that an import which ended early can be repeated; once it has
+//! ended, reading the same export again adds nothing.
 
 use std::collections::BTreeMap;
 
-use silo_shared::silo::Hostname;
+use silo_shared::silo::{Hostname, SiloId};
 
 use super::change::Change;
+use super::restored::begin_again;
 use super::silos::new_record;
 use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
@@ -32,6 +35,8 @@ pub struct ImportPart {
     pub silos: Vec<TransferredSilo>,
     /// Rows of the history.
     pub history: Vec<TransferredRow>,
+    /// Of the silos that these rows are of, those that earlier parts have [begun](PartWritten::begun).
+    pub begun: BTreeMap<SiloId, i64>,
     /// Tokens.
     pub tokens: Vec<KnownToken>,
     /// Update keys.
@@ -40,27 +45,29 @@ pub struct ImportPart {
     pub dynahosts: Vec<TransferredBinding>,
 }
 
-/// Ends an import: no revision that anybody holds is below the ones that follow.
+/// Notes that the history of these silos is whole, before an import ends.
+#[derive(Debug)]
+pub struct CloseImported(pub Vec<SiloId>);
+
+/// Ends an import: no revision that anybody holds is below the ones that follow, and streams and hubs that held what
+/// was here before begin again.
 #[derive(Debug)]
 pub struct EndImport;
 
-/// Moves the revision counter past a revision, past the present time in microseconds, and past where
-/// it stands, and the feed floor with it: streams begin again, and hubs drop what they hold.
-#[derive(Debug)]
-pub struct RaiseRevision {
-    /// A revision that was handed out, perhaps by another database.
-    pub past: i64,
-}
-
 /// What an [`ImportPart`] wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartWritten {
     /// Silos that were not there, deleted ones too.
     pub silos_added: u64,
     /// Silos that were there and are now as in the export.
     pub silos_changed: u64,
-    /// Rows of the history that were not there.
+    /// Rows of the history that were not there and were added.
     pub history: u64,
+    /// Rows of the history that were not there and were left out.
+    pub history_left_out: u64,
+    /// Silos whose history the export brings: those that it added, now or when it was read in before and ended
+    /// early. Each with the revision that the export has it at.
+    pub begun: Vec<(SiloId, i64)>,
     /// Tokens that were not there.
     pub tokens: u64,
     /// Update keys that were not there.
@@ -89,6 +96,37 @@ impl ImportPart {
     }
 }
 
+impl ImportPart {
+    /// Adds the history of the silos that this import brings. The history of a silo that is or was here is its own:
+    /// rows of another past among them would make a replay lead to what never was.
+    async fn add_history(
+        &self,
+        transaction: &mut WriteTransaction,
+        keeps: bool,
+        written: &mut PartWritten,
+    ) -> Result<(), ApplyError> {
+        let mut begun = self.begun.clone();
+        begun.extend(written.begun.iter().cloned());
+        let (mut brought, mut left_out) = (Vec::new(), Vec::new());
+        for row in &self.history {
+            let is_brought = match begun.get(&row.silo) {
+                Some(newest) => keeps || row.row.revision <= *newest,
+                // Of a silo whose tombstone was purged already.
+                None => keeps && transaction.silo_head(&row.silo).await?.is_none(),
+            };
+            match is_brought {
+                true => brought.push(row),
+                false => left_out.push(row),
+            }
+        }
+        let done = transaction.add_missing_history(&brought).await?;
+        written.history = done.added;
+        written.history_left_out =
+            done.left_out + transaction.count_missing_history(&left_out).await?;
+        Ok(())
+    }
+}
+
 impl Command for ImportPart {
     type Outcome = PartWritten;
 
@@ -102,17 +140,27 @@ impl Command for ImportPart {
         // Before any revision is taken, so that a silo's is above those of its history.
         transaction.raise_revision(self.newest());
         let mut written = PartWritten::default();
+        let mut added = Vec::new();
         for silo in &self.silos {
             let head = transaction.silo_head(&silo.id).await?;
-            let is_there = head.is_some_and(|head| !head.deleted);
-            if head.is_none() {
+            let was_here = head.is_some() || !keeps && transaction.is_in_history(&silo.id).await?;
+            if !was_here {
                 add(transaction, silo, keeps, now).await?;
                 written.silos_added += 1;
-            } else if !silo.head.deleted && change(transaction, silo, is_there, now).await? {
+                added.push((silo.id.clone(), silo.head.revision));
+                continue;
+            }
+            if transaction.importing(&silo.id).await? == Some(silo.head.revision) {
+                written.begun.push((silo.id.clone(), silo.head.revision));
+            }
+            let is_there = head.is_some_and(|head| !head.deleted);
+            if !silo.head.deleted && change(transaction, silo, is_there, now).await? {
                 written.silos_changed += 1;
             }
         }
-        written.history = transaction.add_missing_history(&self.history).await?;
+        transaction.begin_importing(&added).await?;
+        written.begun.append(&mut added);
+        self.add_history(transaction, keeps, &mut written).await?;
         for token in &self.tokens {
             written.tokens += u64::from(transaction.add_missing_token(token).await?);
         }
@@ -214,26 +262,22 @@ async fn change(
     Ok(true)
 }
 
+impl Command for CloseImported {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        Ok(transaction.end_importing(&self.0).await?)
+    }
+}
+
 impl Command for EndImport {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        RaiseRevision { past: 0 }.run(transaction, now).await?;
+        begin_again(transaction, 0, now).await?;
         transaction.remove_fact(ARRIVED).await?;
         // What came with its history was owed to no sink.
         transaction.reconcile_sinks().await?;
-        Ok(())
-    }
-}
-
-impl Command for RaiseRevision {
-    type Outcome = ();
-
-    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        let past = transaction.revision().max(self.past).max(now.as_micros());
-        transaction.raise_revision(past + 1);
-        // A position from before says nothing of what the database holds now.
-        transaction.raise_feed_floor(past + 1).await?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod hearing;
 mod import;
 mod publishing;
 mod purge;
+mod restored;
 mod revert;
 mod seen;
 mod signed;
@@ -45,12 +46,13 @@ pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use failures::{ForgetFailures, ShareFailures};
 pub use hearing::Hearing;
-pub use import::{BeginImport, EndImport, ImportPart, PartWritten, RaiseRevision};
+pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
 pub use publishing::{
     AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, NamedRecord,
     OweDifference, Publishing, TakenUp,
 };
 pub use purge::{PurgeFormerSecrets, PurgeOld};
+pub use restored::NoteRestored;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
 pub use signed::{ForgetSigned, Nothing, Signed, SignedWrite};
@@ -58,8 +60,8 @@ pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
 pub use sinks::{
-    BeginCleaning, BeginSinks, ConfiguredSink, DoubtLedger, EndCleaning, KeepSinks, OweRemoval,
-    RetryDelivery, SinksBegun,
+    BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, KeepSinks, OweRemoval, RetryDelivery,
+    SinksBegun,
 };
 pub use telling::{BeginTelling, EndTelling, NoteQuiet};
 pub use tokens::{
@@ -141,6 +143,11 @@ pub enum Refusal {
     /// A signed write is older than another one that it would undo.
     #[error("a newer signed write to the same place was accepted before")]
     Order,
+    /// A signature is older than the moment at which the database was put back.
+    #[error(
+        "this was signed before the hub's database was put back from a copy: sign it again; if this goes on for more than a second, the clock is behind"
+    )]
+    SignedBeforeRestore,
     /// A new hostname without any address.
     #[error("a new hostname needs an address")]
     NoAddress,

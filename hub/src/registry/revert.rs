@@ -1,11 +1,12 @@
 //! The command that sets a silo's records to what they were.
 
-use silo_shared::silo::{MAX_RECORDS, SiloId, count_records};
+use silo_shared::silo::{MAX_RECORDS, Records, SiloId, count_records};
 
 use super::{Actor, ApplyError, Command, Refusal, ReplaceSilo};
 use crate::domain::precondition::Precondition;
+use crate::domain::replay::{Replay, Unfitting};
 use crate::domain::time::Time;
-use crate::store::WriteTransaction;
+use crate::store::{StoreError, WriteTransaction};
 
 /// Sets a silo's addresses to what they were at a revision. A record that stays keeps what it
 /// carries beside them; one that comes back carries nothing else.
@@ -19,8 +20,11 @@ pub struct RevertSilo {
     pub revision: i64,
 }
 
+/// How many rows of the history are read at once.
+const PAGE: i64 = 1000;
+
 /// What a [`RevertSilo`] came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reverted {
     /// The silo has a new revision.
     Changed {
@@ -38,6 +42,13 @@ pub enum Reverted {
         first: i64,
         /// The silo's present revision.
         last: i64,
+    },
+    /// The rows of the history do not fit together, so that what the silo was is not known; nothing was written.
+    Unfitting(Unfitting),
+    /// An import has added the silo and not brought the whole of its history; nothing was written.
+    Importing {
+        /// The first revision of which the history tells everything.
+        whole_from: i64,
     },
 }
 
@@ -59,21 +70,15 @@ impl Command for RevertSilo {
         if self.revision == last {
             return Ok(Reverted::Unchanged { revision: last });
         }
-        // A deleted silo has no records.
-        let mut records = transaction.records(&self.id).await?;
-        let before = transaction
-            .addresses_before(&self.id, self.revision)
-            .await?;
-        for ((hostname, family), held) in before {
-            let addresses = records.entry(hostname).or_default();
-            match held {
-                Some(ip) => {
-                    addresses.set(ip);
-                }
-                None => addresses.clear(family),
-            }
+        if let Some(whole_from) = transaction.importing(&self.id).await?
+            && self.revision < whole_from
+        {
+            return Ok(Reverted::Importing { whole_from });
         }
-        records.retain(|_, addresses| !addresses.is_empty());
+        let records = match self.replay(transaction).await? {
+            Ok(records) => records,
+            Err(unfitting) => return Ok(Reverted::Unfitting(unfitting)),
+        };
         if count_records(&records) > MAX_RECORDS {
             return Err(Refusal::TooManyRecords.into());
         }
@@ -89,5 +94,33 @@ impl Command for RevertSilo {
         } else {
             Reverted::Changed { revision }
         })
+    }
+}
+
+impl RevertSilo {
+    /// The records as they were at the revision, by all rows of the history since.
+    async fn replay(
+        &self,
+        transaction: &mut WriteTransaction,
+    ) -> Result<Result<Records, Unfitting>, StoreError> {
+        let at = transaction.addresses_at(&self.id, self.revision).await?;
+        let mut replay = Replay::begin(at);
+        let mut last = None;
+        loop {
+            let page = transaction
+                .history_after(&self.id, self.revision, last.as_ref(), PAGE)
+                .await?;
+            for row in &page {
+                if let Err(unfitting) = replay.follow(row) {
+                    return Ok(Err(unfitting));
+                }
+            }
+            last = page.into_iter().next_back();
+            if last.is_none() {
+                break;
+            }
+        }
+        // A deleted silo has no records.
+        Ok(replay.end(transaction.records(&self.id).await?))
     }
 }

@@ -57,6 +57,10 @@ impl<C: Command> Command for Signed<C> {
             nonce,
             created,
         } = &self.write;
+        let not_before = transaction.signed_not_before().await?;
+        if not_before.refuses(*created, now) {
+            return Err(Refusal::SignedBeforeRestore.into());
+        }
         if transaction.nonce_is_spent(*token, nonce).await? {
             return Err(Refusal::Replayed.into());
         }

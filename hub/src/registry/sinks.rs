@@ -68,10 +68,6 @@ pub struct OweRemoval {
 #[derive(Debug)]
 pub struct EndCleaning(pub SinkName);
 
-/// What every receiver holds is doubtful: this database was put back from a copy.
-#[derive(Debug)]
-pub struct DoubtLedger;
-
 /// Lets a delivery be tried again at once.
 #[derive(Debug)]
 pub struct RetryDelivery(pub i64);
@@ -302,15 +298,6 @@ impl Command for EndCleaning {
         };
         transaction.put_sink(&cleaned, true).await?;
         transaction.note_sinks_changed().await?;
-        Ok(())
-    }
-}
-
-impl Command for DoubtLedger {
-    type Outcome = ();
-
-    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
-        transaction.doubt_ledger().await?;
         Ok(())
     }
 }

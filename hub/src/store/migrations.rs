@@ -68,6 +68,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "history_indexes",
         include_str!("../../../migrations/0018_history_indexes.sql"),
     ),
+    (
+        "silos_importing",
+        include_str!("../../../migrations/0026_silos_importing.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.

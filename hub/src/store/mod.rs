@@ -15,6 +15,7 @@ mod migrations;
 mod outbox;
 mod purge;
 mod records;
+mod restored;
 mod signed_writes;
 mod silos;
 mod snapshot;
@@ -37,6 +38,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
 use thiserror::Error;
 
+use crate::domain::signed_not_before::SignedNotBefore;
 use crate::domain::time::Time;
 
 pub use audit::{AuditEvent, AuditRow};
@@ -57,12 +59,15 @@ pub use snapshot::{
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{FormerSecret, KnownToken, SealedKey};
 pub use transaction::{Effects, WriteTransaction};
+pub use transfer::HistoryAdded;
 pub use update_keys::KeyHash;
 pub use watch::CommitWatch;
 
 const SET_COUNTER: &str = "UPDATE counters SET value = ? WHERE name = ?";
 /// The counter of the highest revision of a tombstone that was purged.
 const FEED_FLOOR: &str = "feed_floor";
+/// The counter of the time from which on signatures count, in Unix milliseconds; absent: all do.
+const SIGNED_NOT_BEFORE: &str = "signed_not_before";
 /// The counter of the last delivery.
 const DELIVERIES: &str = "deliveries";
 /// The counter of changes to what hubs count together.
@@ -319,6 +324,9 @@ impl Store {
                 FEED_FLOOR => position.feed_floor = value,
                 DELIVERIES => position.deliveries = value,
                 FAILURES => position.failures = value,
+                SIGNED_NOT_BEFORE => {
+                    position.signed_not_before = SignedNotBefore(Time::from_millis(value));
+                }
                 _ => {}
             }
         }
@@ -399,6 +407,8 @@ pub struct Position {
     pub failures: i64,
     /// The highest revision of a deletion that is told no more.
     pub feed_floor: i64,
+    /// Which signatures count.
+    pub signed_not_before: SignedNotBefore,
 }
 
 async fn read_counter(

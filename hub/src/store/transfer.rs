@@ -1,46 +1,109 @@
 //! What reverting, exporting, importing, backing up and restoring read and write beside the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use silo_shared::silo::{Family, Hostname, SiloId};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::snapshot::TransferredRow;
 use super::{
     KnownToken, ROWS_AT_ONCE, StoreError, WriteTransaction, hostname, insert_rows, optional,
+    silo_id, statement_chunks, time,
 };
+use crate::domain::replay::{ReplayRow, Slot};
+use crate::domain::time::Time;
+
+/// What is unique in the history: revision, hostname, family.
+type RowKey = (i64, Hostname, i64);
+/// What tells a row from another one in its place: silo, time, address before and after.
+type RowContent = (SiloId, Time, Option<IpAddr>, Option<IpAddr>);
+
+/// What became of rows that were to be added to the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryAdded {
+    /// Rows that were not there.
+    pub added: u64,
+    /// Rows in whose place there is another one.
+    pub left_out: u64,
+}
+
+fn key(TransferredRow { row, .. }: &TransferredRow) -> RowKey {
+    (row.revision, row.hostname.clone(), row.family)
+}
+
+fn content(TransferredRow { silo, row }: &TransferredRow) -> RowContent {
+    (silo.clone(), row.at, row.old, row.new)
+}
+
+fn slot(row: &AnyRow, name: usize, family: usize) -> Result<Slot, StoreError> {
+    let family = match row.try_get::<i64, _>(family)? {
+        4 => Family::V4,
+        6 => Family::V6,
+        _ => return Err(StoreError::Corrupt("address family")),
+    };
+    Ok((hostname(row, name)?, family))
+}
 
 impl WriteTransaction {
-    /// What each address that changed after a revision was at that revision.
-    pub async fn addresses_before(
+    /// What the last rows of a silo's history up to a revision say of each address that they name.
+    pub async fn addresses_at(
         &mut self,
         silo: &SiloId,
         revision: i64,
-    ) -> Result<BTreeMap<(Hostname, Family), Option<IpAddr>>, StoreError> {
-        // The first change after the revision tells what stood there; one row an address, however
-        // often it changed since.
-        const FIRST_AFTER: &str = "SELECT h.hostname, h.family, h.old_ip FROM history h \
-             JOIN (SELECT hostname, family, min(revision) AS revision FROM history \
-             WHERE silo = ? AND revision > ? GROUP BY hostname, family) f \
+    ) -> Result<BTreeMap<Slot, Option<IpAddr>>, StoreError> {
+        const LAST_UNTIL: &str = "SELECT h.hostname, h.family, h.new_ip FROM history h \
+             JOIN (SELECT hostname, family, max(revision) AS revision FROM history \
+             WHERE silo = ? AND revision <= ? GROUP BY hostname, family) f \
              ON f.revision = h.revision AND f.hostname = h.hostname AND f.family = h.family \
              WHERE h.silo = ?";
         self.flush().await?;
         self.dialect
-            .query(FIRST_AFTER)
+            .query(LAST_UNTIL)
             .bind(silo.as_str())
             .bind(revision)
             .bind(silo.as_str())
             .fetch_all(&mut *self.inner)
             .await?
             .iter()
+            .map(|row| Ok((slot(row, 0, 1)?, optional(row, 2, "address")?)))
+            .collect()
+    }
+
+    /// A page of the rows of a silo's history that follow a revision, or a row, oldest first.
+    pub async fn history_after(
+        &mut self,
+        silo: &SiloId,
+        revision: i64,
+        after: Option<&ReplayRow>,
+        limit: i64,
+    ) -> Result<Vec<ReplayRow>, StoreError> {
+        const ROWS: &str = "SELECT revision, hostname, family, old_ip, new_ip FROM history \
+             WHERE silo = ? AND revision >= ? AND (revision > ? OR hostname > ? \
+             OR (hostname = ? AND family > ?)) ORDER BY revision, hostname, family LIMIT ?";
+        self.flush().await?;
+        let from = after.map_or(revision.saturating_add(1), |row| row.revision);
+        let name = after.map_or("", |row| row.slot.0.as_str());
+        self.dialect
+            .query(ROWS)
+            .bind(silo.as_str())
+            .bind(from)
+            .bind(from)
+            .bind(name.to_owned())
+            .bind(name.to_owned())
+            .bind(after.map_or(0, |row| i64::from(row.slot.1.number())))
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?
+            .iter()
             .map(|row| {
-                let family = match row.try_get::<i64, _>(1)? {
-                    4 => Family::V4,
-                    6 => Family::V6,
-                    _ => return Err(StoreError::Corrupt("address family")),
-                };
-                Ok(((hostname(row, 0)?, family), optional(row, 2, "address")?))
+                Ok(ReplayRow {
+                    revision: row.try_get(0)?,
+                    slot: slot(row, 1, 2)?,
+                    old: optional(row, 3, "address")?,
+                    new: optional(row, 4, "address")?,
+                })
             })
             .collect()
     }
@@ -55,6 +118,70 @@ impl WriteTransaction {
             .fetch_one(&mut *self.inner)
             .await?;
         Ok(row.try_get(0)?)
+    }
+
+    /// Whether a silo that has no head is named by the history: it was here before its tombstone was purged.
+    pub async fn is_in_history(&mut self, silo: &SiloId) -> Result<bool, StoreError> {
+        let row = self
+            .dialect
+            .query("SELECT revision FROM history WHERE silo = ? LIMIT 1")
+            .bind(silo.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// At which revision an export has the silo that an import added from it and whose history that import has
+    /// not brought to its end; `None` for every other silo.
+    pub async fn importing(&mut self, silo: &SiloId) -> Result<Option<i64>, StoreError> {
+        self.flush().await?;
+        let row = self
+            .dialect
+            .query("SELECT importing FROM silos WHERE id = ?")
+            .bind(silo.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let importing = row.map(|row| row.try_get(0)).transpose()?;
+        Ok(importing.flatten())
+    }
+
+    /// Notes that silos were added by an import which has yet to bring their history, each with the revision that
+    /// the export has it at.
+    pub async fn begin_importing(&mut self, silos: &[(SiloId, i64)]) -> Result<(), StoreError> {
+        self.flush().await?;
+        for chunk in statement_chunks(silos) {
+            let cases = vec!["WHEN ? THEN ?"; chunk.len()].join(" ");
+            let ids = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "UPDATE silos SET importing = CASE id {cases} END WHERE id IN ({ids})"
+            ));
+            for (id, revision) in chunk {
+                query = query.bind(id.as_str()).bind(*revision);
+            }
+            for (id, _) in chunk {
+                query = query.bind(id.as_str());
+            }
+            query.execute(&mut *self.inner).await?;
+            self.must_commit = true;
+        }
+        Ok(())
+    }
+
+    /// Notes that the history of silos is whole.
+    pub async fn end_importing(&mut self, silos: &[SiloId]) -> Result<(), StoreError> {
+        self.flush().await?;
+        for chunk in statement_chunks(silos) {
+            let ids = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "UPDATE silos SET importing = NULL WHERE id IN ({ids})"
+            ));
+            for id in chunk {
+                query = query.bind(id.as_str());
+            }
+            query.execute(&mut *self.inner).await?;
+            self.must_commit = true;
+        }
+        Ok(())
     }
 
     /// The revision that was taken last, by this transaction or before it.
@@ -99,23 +226,24 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Adds the rows whose revision, hostname and family the history does not have; answers how many.
+    /// Adds the rows whose revision, hostname and family the history does not have.
     pub async fn add_missing_history(
         &mut self,
-        rows: &[TransferredRow],
-    ) -> Result<u64, StoreError> {
+        rows: &[&TransferredRow],
+    ) -> Result<HistoryAdded, StoreError> {
         const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
              old_ip, new_ip, via, token, client_ip)";
         self.flush().await?;
-        let mut added = 0;
+        let mut done = HistoryAdded::default();
         for chunk in rows.chunks(ROWS_AT_ONCE) {
             let mut known = self.known_history(chunk).await?;
-            let missing: Vec<&TransferredRow> = chunk
-                .iter()
-                .filter(|TransferredRow { row, .. }| {
-                    known.insert((row.revision, row.hostname.clone(), row.family))
-                })
-                .collect();
+            let mut missing = Vec::with_capacity(chunk.len());
+            for of in chunk {
+                match known.insert(key(of), content(of)) {
+                    None => missing.push(of),
+                    Some(there) => done.left_out += u64::from(there != content(of)),
+                }
+            }
             if missing.is_empty() {
                 continue;
             }
@@ -124,11 +252,14 @@ impl WriteTransaction {
                 .query(insert_rows(HEAD, 10, missing.len()))
                 .persistent(missing.len() == ROWS_AT_ONCE);
             for TransferredRow { silo, row } in &missing {
+                // As every insert of these columns binds it: PostgreSQL prepares a statement once, for these types.
+                let family =
+                    i16::try_from(row.family).map_err(|_| StoreError::Corrupt("address family"))?;
                 query = query
                     .bind(row.revision)
                     .bind(silo.as_str())
                     .bind(row.hostname.as_str())
-                    .bind(row.family)
+                    .bind(family)
                     .bind(row.at.as_millis())
                     .bind(row.old.map(|ip| ip.to_string()))
                     .bind(row.new.map(|ip| ip.to_string()))
@@ -138,20 +269,37 @@ impl WriteTransaction {
             }
             query.execute(&mut *self.inner).await?;
             self.must_commit = true;
-            added += missing.len() as u64;
+            done.added += missing.len() as u64;
         }
-        Ok(added)
+        Ok(done)
     }
 
+    /// How many of these rows the history does not have.
+    pub async fn count_missing_history(
+        &mut self,
+        rows: &[&TransferredRow],
+    ) -> Result<u64, StoreError> {
+        self.flush().await?;
+        let mut missing = 0;
+        for chunk in rows.chunks(ROWS_AT_ONCE) {
+            let known = self.known_history(chunk).await?;
+            let is_missing = |of: &&&TransferredRow| known.get(&key(of)) != Some(&content(of));
+            missing += chunk.iter().filter(is_missing).count() as u64;
+        }
+        Ok(missing)
+    }
+
+    /// What the history holds in the places of these rows.
     async fn known_history(
         &mut self,
-        rows: &[TransferredRow],
-    ) -> Result<BTreeSet<(i64, Hostname, i64)>, StoreError> {
+        rows: &[&TransferredRow],
+    ) -> Result<BTreeMap<RowKey, RowContent>, StoreError> {
         let any = vec!["(revision = ? AND hostname = ? AND family = ?)"; rows.len()].join(" OR ");
         let mut query = self
             .dialect
             .query(format!(
-                "SELECT revision, hostname, family FROM history WHERE {any}"
+                "SELECT revision, hostname, family, silo, changed_at, old_ip, new_ip FROM history \
+                 WHERE {any}"
             ))
             .persistent(rows.len() == ROWS_AT_ONCE);
         for TransferredRow { row, .. } in rows {
@@ -164,7 +312,11 @@ impl WriteTransaction {
             .fetch_all(&mut *self.inner)
             .await?
             .iter()
-            .map(|row| Ok((row.try_get(0)?, hostname(row, 1)?, row.try_get(2)?)))
+            .map(|row| {
+                let key = (row.try_get(0)?, hostname(row, 1)?, row.try_get(2)?);
+                let (old, new) = (optional(row, 5, "address")?, optional(row, 6, "address")?);
+                Ok((key, (silo_id(row, 3)?, time(row, 4)?, old, new)))
+            })
             .collect()
     }
 

@@ -1,11 +1,14 @@
 //! Reads an export in.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
+use silo_shared::silo::SiloId;
 use thiserror::Error;
 
-use super::line::{Counts, FORMAT, Header, Line, VERSION};
-use crate::registry::{ApplyError, BeginImport, EndImport, ImportPart, Registry};
+use super::line::{Counts, FORMAT, Header, Line, VERSION, highest_revision};
+use crate::domain::time::Time;
+use crate::registry::{ApplyError, BeginImport, CloseImported, EndImport, ImportPart, Registry};
 
 /// The longest line: a silo of the most records, each with the longest of all that it can carry.
 const MAX_LINE: u64 = 128 * 1024 * 1024;
@@ -46,8 +49,10 @@ pub struct Imported {
     pub silos_added: u64,
     /// Silos that were there and are now as in the export.
     pub silos_changed: u64,
-    /// Rows of the history that were not there.
+    /// Rows of the history that were not there and were added.
     pub history: u64,
+    /// Rows of the history that were not there and were left out, since the silo is or was here.
+    pub history_left_out: u64,
     /// Tokens that were not there.
     pub tokens: u64,
     /// Update keys that were not there.
@@ -96,22 +101,40 @@ impl<R: BufRead> Import<R> {
         self.key.as_deref()
     }
 
-    /// Reads the rest in, part by part.
-    pub async fn read_in(mut self, registry: &Registry) -> Result<Imported, ImportError> {
+    /// Reads the rest in, part by part. `now` bounds its revisions.
+    pub async fn read_in(
+        mut self,
+        registry: &Registry,
+        now: Time,
+    ) -> Result<Imported, ImportError> {
+        let highest = highest_revision(now);
         let mut imported = Imported::default();
+        // The silos whose history this import brings; the others' is left out.
+        let mut begun: BTreeMap<SiloId, i64> = BTreeMap::new();
         registry.apply(BeginImport).await?;
         loop {
             let mut part = ImportPart::default();
-            let read = self.read_part(&mut part, &mut imported.read);
+            let read = self.read_part(&mut part, &mut imported.read, highest);
+            for row in &part.history {
+                if let Some(revision) = begun.get(&row.silo) {
+                    part.begun.insert(row.silo.clone(), *revision);
+                }
+            }
             // What stands before a wrong line counts.
             let written = registry.apply(part).await?;
             imported.silos_added += written.silos_added;
             imported.silos_changed += written.silos_changed;
             imported.history += written.history;
+            imported.history_left_out += written.history_left_out;
+            begun.extend(written.begun);
             imported.tokens += written.tokens;
             imported.update_keys += written.update_keys;
             imported.dynahosts += written.dynahosts;
             if let Rest::End = read? {
+                let begun: Vec<SiloId> = begun.into_keys().collect();
+                for silos in begun.chunks(PART_LINES) {
+                    registry.apply(CloseImported(silos.to_vec())).await?;
+                }
                 registry.apply(EndImport).await?;
                 return Ok(imported);
             }
@@ -122,6 +145,7 @@ impl<R: BufRead> Import<R> {
         &mut self,
         part: &mut ImportPart,
         counts: &mut Counts,
+        highest: i64,
     ) -> Result<Rest, ImportError> {
         let (mut lines, mut bytes) = (0, 0);
         while lines < PART_LINES && bytes < PART_BYTES {
@@ -135,11 +159,11 @@ impl<R: BufRead> Import<R> {
             let wrong = |wrong: String| self.lines.wrong(wrong);
             match line {
                 Line::Silo(silo) => {
-                    part.silos.push(silo.check().map_err(wrong)?);
+                    part.silos.push(silo.check(highest).map_err(wrong)?);
                     counts.silos += 1;
                 }
                 Line::History(row) => {
-                    part.history.push(row.check().map_err(wrong)?);
+                    part.history.push(row.check(highest).map_err(wrong)?);
                     counts.history += 1;
                 }
                 Line::Token(_) | Line::UpdateKey(_) | Line::Dynahost(_) if self.key.is_none() => {

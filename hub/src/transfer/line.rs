@@ -18,6 +18,8 @@ pub(super) const FORMAT: &str = "silo-export";
 pub(super) const VERSION: u32 = 1;
 /// Revisions stay below this: JSON readers hold whole numbers up to here.
 const MAX_REVISION: i64 = 1 << 53;
+/// By how much a revision may be ahead of the time, in seconds.
+const MAX_AHEAD: i64 = 86_400;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,17 +151,28 @@ impl From<TransferredRow> for HistoryLine {
 /// Why a line that can be read is not believed.
 pub(super) type Wrong = String;
 
-fn check_revision(revision: i64) -> Result<(), Wrong> {
-    if (1..MAX_REVISION).contains(&revision) {
-        Ok(())
-    } else {
-        Err(format!("{revision} is no revision"))
+/// The highest revision that an import takes at a time: revisions are microseconds, and a clock may be a day off. A
+/// higher one would move the counter to where no export can be read in any more.
+pub(super) fn highest_revision(now: Time) -> i64 {
+    now.plus_seconds(MAX_AHEAD)
+        .as_micros()
+        .min(MAX_REVISION - 1)
+}
+
+fn check_revision(revision: i64, highest: i64) -> Result<(), Wrong> {
+    match revision {
+        1.. if revision <= highest => Ok(()),
+        1..MAX_REVISION => Err(format!(
+            "revision {revision} is more than a day ahead of this machine's clock: is the clock right, here and where the export was made?"
+        )),
+        _ => Err(format!("{revision} is no revision")),
     }
 }
 
 impl SiloLine {
-    pub(super) fn check(self) -> Result<TransferredSilo, Wrong> {
-        check_revision(self.revision)?;
+    /// `highest`: see [`highest_revision`].
+    pub(super) fn check(self, highest: i64) -> Result<TransferredSilo, Wrong> {
+        check_revision(self.revision, highest)?;
         if self.deleted && !self.records.is_empty() {
             return Err(format!("{}: a deleted silo has no records", self.id));
         }
@@ -190,7 +203,7 @@ impl SiloLine {
 impl RecordLine {
     fn check(self, newest: i64) -> Result<StoredRecord, Wrong> {
         let wrong = |what: &str| Err(format!("{}: {what}", self.hostname));
-        check_revision(self.revision)?;
+        check_revision(self.revision, i64::MAX)?;
         if self.revision > newest {
             return wrong("a record's revision is not above its silo's");
         }
@@ -226,8 +239,9 @@ impl RecordLine {
 }
 
 impl HistoryLine {
-    pub(super) fn check(self) -> Result<TransferredRow, Wrong> {
-        check_revision(self.revision)?;
+    /// `highest`: see [`highest_revision`].
+    pub(super) fn check(self, highest: i64) -> Result<TransferredRow, Wrong> {
+        check_revision(self.revision, highest)?;
         let family = |ip: Option<IpAddr>| ip.map(Family::of);
         let family = match (family(self.old_ip), family(self.new_ip)) {
             (Some(old), Some(new)) if old != new => {

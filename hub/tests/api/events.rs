@@ -316,3 +316,60 @@ async fn a_stream_is_not_signed() {
     };
     stream.tells(told("silo", revision(&made), made)).await;
 }
+
+/// Sends a signed request as it was recorded; answers its status and, unless it is a stream, its content.
+async fn play(hub: &TestHub, path: &str, headers: &reqwest::header::HeaderMap) -> (u16, String) {
+    let url = format!("http://{}{path}", hub.address);
+    let request = client().get(url).headers(headers.clone());
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    match status {
+        200 => (status, String::new()),
+        _ => (status, response.text().await.unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_signed_stream_counts_once_across_a_restart() {
+    let mut hub = TestHub::start().await;
+    hub.put_silo("office", &[]).await;
+    let admin = Signer::of(&hub.admin);
+    let mut sent = Vec::new();
+    for path in [OFFICE, "/events", "/events?full=1", "/silos/none/events"] {
+        let shot = admin.sign(&hub, admin.draft(Method::GET, path));
+        let (status, content) = play(&hub, path, &shot.head.headers).await;
+        let expected = if path.contains("none") { 404 } else { 200 };
+        assert_eq!(status, expected, "{path}: {content}");
+        sent.push((path, shot.head));
+    }
+    for restarted in [false, true] {
+        if restarted {
+            hub = hub.restart().await;
+        }
+        for (path, head) in &sent {
+            let mut headers = head.headers.clone();
+            headers.insert("host", head.authority.parse().unwrap());
+            let (status, content) = play(&hub, path, &headers).await;
+            assert_eq!(status, 401, "{path} {restarted}: {content}");
+            assert!(content.contains("/problems/replay"), "{content}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signed_stream_at_one_hub_is_refused_at_another() {
+    let Some((a, b)) = two_hubs().await else {
+        return;
+    };
+    a.put_silo("office", &[]).await;
+    let admin = Signer::of(&a.admin);
+    for path in [OFFICE, "/events"] {
+        let shot = admin.sign(&a, admin.draft(Method::GET, path));
+        assert_eq!(play(&a, path, &shot.head.headers).await.0, 200);
+        let mut headers = shot.head.headers.clone();
+        headers.insert("host", shot.head.authority.parse().unwrap());
+        let (status, content) = play(&b, path, &headers).await;
+        assert_eq!(status, 401, "{path}: {content}");
+        assert!(content.contains("/problems/replay"), "{content}");
+    }
+}

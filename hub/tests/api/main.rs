@@ -21,6 +21,7 @@ mod failure_limit;
 mod full;
 mod history;
 mod host;
+mod import_in_use;
 mod limits;
 mod open_routes;
 mod problems;

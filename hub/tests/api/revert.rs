@@ -21,7 +21,11 @@ pub(crate) fn command(silo: &str, revision: i64) -> RevertSilo {
     }
 }
 
-async fn revert(open: &OpenHub, silo: &str, revision: i64) -> Result<Reverted, ApplyError> {
+pub(crate) async fn revert(
+    open: &OpenHub,
+    silo: &str,
+    revision: i64,
+) -> Result<Reverted, ApplyError> {
     open.registry.apply(command(silo, revision)).await
 }
 
@@ -55,7 +59,7 @@ async fn every_state_that_ever_was_can_be_reverted_to() {
         match revert(&open, "office", *old).await.unwrap() {
             Reverted::Changed { revision } => assert!(changed && revision > before),
             Reverted::Unchanged { revision } => assert!(!changed && revision == before),
-            unknown @ Reverted::Unknown { .. } => panic!("{old}: {unknown:?}"),
+            refused => panic!("{old}: {refused:?}"),
         }
         assert_eq!(records(&hub).await, *state);
     }

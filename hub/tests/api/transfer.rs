@@ -24,7 +24,7 @@ pub(crate) async fn exported(open: &OpenHub, tokens: bool) -> String {
 
 pub(crate) async fn import(open: &OpenHub, text: &str) -> Result<Imported, ImportError> {
     Import::begin(text.as_bytes())?
-        .read_in(&open.registry)
+        .read_in(&open.registry, open.clock.now())
         .await
 }
 

@@ -31,6 +31,8 @@ const OPEN: [&str; 6] = [
     "/problems/{slug}",
     "/",
 ];
+/// The routes that answer a stream.
+const STREAMS: [&str; 2] = ["/events", "/silos/{id}/events"];
 /// The beginnings of routes that speak foreign protocols, which know no signatures.
 const FOREIGN: [&str; 5] = ["/nic/", "/v3/", "/u/", "/update", "/log"];
 
@@ -125,7 +127,9 @@ where
         Ok(signer) => signer,
         Err(error) => return error.into_response(),
     };
-    let response = match admit(hub, &signer, body, ip, now).await {
+    let route = parts.extensions.get::<MatchedPath>();
+    let is_stream = route.is_some_and(|route| STREAMS.contains(&route.as_str()));
+    let response = match admit(hub, &signer, body, is_stream, ip, now).await {
         Err(error) => error.into_response(),
         Ok((content, verified)) => {
             // Not signed, so that anybody on the way could choose the format by it.
@@ -154,7 +158,7 @@ where
             }
         }
     };
-    sign(hub, &signer, response).await
+    sign(hub, &signer, response, is_stream).await
 }
 
 /// Calls the route; a panic becomes an answer, which can be signed.
@@ -170,13 +174,14 @@ where
 }
 
 /// Signs an answer. A stream has no end that could be waited for.
-async fn sign(hub: &Hub, signer: &Signer, response: Response) -> Response {
+async fn sign(hub: &Hub, signer: &Signer, response: Response, may_stream: bool) -> Response {
     let (mut parts, body) = response.into_parts();
     let is_stream = parts
         .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if is_stream {
+        debug_assert!(may_stream, "a stream whose nonce was not spent durably");
         return Response::from_parts(parts, body);
     }
     let failed = |error: &dyn std::fmt::Display| {

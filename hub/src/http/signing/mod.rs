@@ -25,11 +25,11 @@ pub(super) struct Verified {
     pub(super) token: Arc<CachedToken>,
     /// Whether it was the key of the token's former secret.
     pub(super) by_former: bool,
-    /// What the registry must know of a write; `None`: it only reads.
+    /// What the registry must know of a write, or of a request for a stream; `None`: it only reads.
     pub(super) write: Option<Arc<OnceWrite>>,
 }
 
-/// A signed write, and whether a command has taken charge of its nonce.
+/// A signed write, or a request for a stream, and whether a command has taken charge of its nonce.
 #[derive(Debug)]
 pub(super) struct OnceWrite {
     write: SignedWrite,

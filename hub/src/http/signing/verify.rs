@@ -129,11 +129,13 @@ fn authority(parts: &Parts) -> Result<String, SignatureError> {
 }
 
 /// Admits a signed request: its time, its content, and that it was not seen before. Answers the content,
-/// and what handlers are told.
+/// and what handlers are told. `is_stream`: it asks for a stream, which goes on telling what is new, so that its nonce
+/// is spent as a write's is.
 pub(super) async fn admit(
     hub: &Hub,
     signer: &Signer,
     body: Body,
+    is_stream: bool,
     ip: IpAddr,
     now: Time,
 ) -> Result<(axum::body::Bytes, Verified), ApiError> {
@@ -150,9 +152,14 @@ pub(super) async fn admit(
         return Err(wrong_credential(hub, ip, now, ApiError::Signature(problem)));
     }
     signature.check_end(now.as_millis()).map_err(refuse)?;
+    let created = Time::from_millis(signature.created.saturating_mul(1000));
+    // Of what is written the transaction judges again: this hub may not know it yet.
+    if hub.signed_not_before.get().refuses(created, now) {
+        return Err(ApiError::Signature(SignatureProblem::BeforeRestore));
+    }
     require_recent(hub, now)?;
     let nonce = &signature.nonce;
-    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    let reads = !is_stream && matches!(head.method, Method::GET | Method::HEAD);
     let replay = || {
         let replay = ApiError::Signature(SignatureProblem::Replay);
         wrong_credential(hub, ip, now, replay)
@@ -174,7 +181,7 @@ pub(super) async fn admit(
         false => Some(SignedWrite {
             token: signer.keyid(),
             nonce: nonce.clone(),
-            created: Time::from_millis(signature.created.saturating_mul(1000)),
+            created,
         }),
     };
     hub.tokens.note_use(token, now);

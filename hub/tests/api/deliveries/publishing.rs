@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use silo_hub::deliver::settings::SinkKind;
 use silo_hub::deliver::sink::{Outcome, Publication, Standing, Trouble, Unsure};
-use silo_hub::registry::{BeginPublishing, DoubtLedger, Publishing};
+use silo_hub::registry::{BeginPublishing, NoteRestored, Publishing};
 use silo_hub::store::DueName;
 use silo_shared::silo::{Hostname, SiloId};
 
@@ -381,7 +381,7 @@ async fn what_was_there_before_the_sink_is_published_and_what_is_lost_is_set_rig
     assert_eq!(script.asked(), []);
 
     // After a restored copy all of it is doubtful; what the copy does not hold is to go.
-    open.registry.apply(DoubtLedger).await.unwrap();
+    open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
     desk.work().await;
     assert_eq!(names(script.asked()), ["db.example", "web.example"]);
 

@@ -3,6 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 use silo_hub::domain::time::Time;
+use silo_hub::open_hub::OpenHub;
+use silo_hub::registry::NoteRestored;
 
 use super::{NOW, Shot, Signer, assert_refused, ip, office};
 use crate::common::{TestHub, dnsrecords, raw_status};
@@ -214,4 +216,79 @@ async fn admin_send(hub: &TestHub, shot: &Shot) -> crate::common::Answer {
     let answer = shot.send(hub).await;
     shot.assert_signed(&answer);
     answer
+}
+
+/// A read, a write and a stream, all signed at a time.
+fn all_kinds(signer: &Signer, hub: &TestHub, created: i64) -> Vec<Shot> {
+    [
+        signer.draft(Method::GET, "/silos/office"),
+        signer.draft(Method::PUT, DB).json(&ip("10.0.0.9")),
+        signer.draft(Method::GET, "/events"),
+    ]
+    .map(|draft| signer.sign(hub, draft.created(created)))
+    .into()
+}
+
+#[tokio::test]
+async fn what_was_signed_before_a_restore_is_refused_by_running_and_restarted_hubs() {
+    let (mut hub, admin) = office().await;
+    let open = OpenHub::open(&hub.settings, hub.clock())
+        .await
+        .expect("it opens beside a serving hub");
+    hub.pass(60);
+    let older = all_kinds(&admin, &hub, NOW);
+    open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
+    open.close().await;
+    for restarted in [false, true] {
+        if restarted {
+            hub = hub.restart().await;
+            hub.pass(60);
+        }
+        // A write is judged in its transaction, whatever this hub knows yet.
+        let mut refused = vec![&older[1], &older[0], &older[2]];
+        if !restarted {
+            let known = async || {
+                let shot = admin.sign(&hub, admin.draft(Method::GET, "/silos/office"));
+                shot.send(&hub).await.status == 401
+            };
+            assert_refused(&older[1].send(&hub).await, 401, "order");
+            let waiting = async {
+                while !known().await {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(crate::common::DEADLINE, waiting)
+                .await
+                .expect("the hub learns of it in time");
+            refused.remove(0);
+        }
+        for shot in refused {
+            let answer = shot.send(&hub).await;
+            assert_refused(&answer, 401, "order");
+            shot.assert_signed(&answer);
+        }
+        let newer = all_kinds(&admin, &hub, NOW + 61);
+        for shot in &newer[..2] {
+            assert_eq!(shot.send(&hub).await.status, 200);
+        }
+    }
+    // Not counted as wrong credentials, however many there are.
+    for _ in 0..20 {
+        let shot = admin.sign(&hub, admin.draft(Method::GET, "/silos/office"));
+        assert_refused(&shot.send(&hub).await, 401, "order");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_by_a_clock_far_ahead_refuses_nothing() {
+    for (ahead, expected) in [(300, 401), (301, 200), (86_400, 200)] {
+        let (hub, open) = TestHub::start_in_parts().await;
+        hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+        let admin = Signer::of(&hub.admin);
+        hub.pass(ahead);
+        open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
+        hub.pass(-ahead);
+        let shot = admin.sign(&hub, admin.draft(Method::PUT, DB).json(&ip("10.0.0.6")));
+        assert_eq!(shot.send(&hub).await.status, expected, "{ahead}");
+    }
 }

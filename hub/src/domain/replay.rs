@@ -1,0 +1,222 @@
+//! Replays a silo's history from a revision to the present, to find out what the silo held at that revision.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use silo_shared::silo::{Family, Hostname, Records};
+use thiserror::Error;
+
+/// An address of a record: a hostname holds at most one of each family.
+pub type Slot = (Hostname, Family);
+
+/// A row of the history, as far as a replay needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRow {
+    /// The revision of the changing command.
+    pub revision: i64,
+    /// Which address changed.
+    pub slot: Slot,
+    /// The address before.
+    pub old: Option<IpAddr>,
+    /// The address after.
+    pub new: Option<IpAddr>,
+}
+
+/// Why a history can't be replayed: rows are missing, or are of another silo's past.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unfitting {
+    /// The first row whose `old_ip` is not what the rows before it lead to.
+    #[error(
+        "the row of revision {} for {} has old_ip {}, but the rows before it lead to {}",
+        row.revision, row.slot.0, in_words(row.old), in_words(*held)
+    )]
+    Row {
+        /// The row.
+        row: ReplayRow,
+        /// What the rows before it lead to.
+        held: Option<IpAddr>,
+    },
+    /// The rows lead to another address than the silo holds now.
+    #[error(
+        "the rows lead to {} for {}, but the silo holds {}",
+        in_words(*held), slot.0, in_words(*present)
+    )]
+    Present {
+        /// Which address.
+        slot: Slot,
+        /// What the rows lead to.
+        held: Option<IpAddr>,
+        /// What the silo holds.
+        present: Option<IpAddr>,
+    },
+}
+
+fn in_words(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "null".to_owned(), |ip| ip.to_string())
+}
+
+/// A replay under way. Addresses that no row names are what they are at present.
+#[derive(Debug)]
+pub struct Replay {
+    /// What the addresses were at the revision where the replay begins.
+    at: BTreeMap<Slot, Option<IpAddr>>,
+    /// What the rows lead to so far.
+    held: BTreeMap<Slot, Option<IpAddr>>,
+}
+
+impl Replay {
+    /// Begins with what the last rows up to the revision say.
+    pub fn begin(at: BTreeMap<Slot, Option<IpAddr>>) -> Self {
+        Self {
+            held: at.clone(),
+            at,
+        }
+    }
+
+    /// Follows the next row after the revision.
+    pub fn follow(&mut self, row: &ReplayRow) -> Result<(), Unfitting> {
+        match self.held.insert(row.slot.clone(), row.new) {
+            Some(held) if held != row.old => Err(Unfitting::Row {
+                row: row.clone(),
+                held,
+            }),
+            Some(_) => Ok(()),
+            // Its earlier rows have outlived their retention, or there were none.
+            None => {
+                self.at.insert(row.slot.clone(), row.old);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends at the present records; answers what the silo held at the revision.
+    pub fn end(self, mut records: Records) -> Result<Records, Unfitting> {
+        for ((hostname, family), held) in self.held {
+            let present = records
+                .get(&hostname)
+                .and_then(|addresses| addresses.get(family));
+            if present != held {
+                return Err(Unfitting::Present {
+                    slot: (hostname, family),
+                    held,
+                    present,
+                });
+            }
+        }
+        for ((hostname, family), held) in self.at {
+            let addresses = records.entry(hostname).or_default();
+            match held {
+                Some(ip) => {
+                    addresses.set(ip);
+                }
+                None => addresses.clear(family),
+            }
+        }
+        records.retain(|_, addresses| !addresses.is_empty());
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        (!text.is_empty()).then(|| text.parse().unwrap())
+    }
+
+    fn slot(hostname: &str, ip: &str, other: &str) -> Slot {
+        let family = Family::of(address(ip).or(address(other)).unwrap());
+        (Hostname::parse(hostname).unwrap(), family)
+    }
+
+    fn records(rows: &[(&str, &str)]) -> Records {
+        let mut records = Records::new();
+        for (hostname, ip) in rows {
+            let addresses = records.entry(Hostname::parse(hostname).unwrap());
+            addresses.or_default().set(ip.parse().unwrap());
+        }
+        records
+    }
+
+    /// Hostname, old, new: one revision a row, from 1.
+    type Rows<'a> = &'a [(&'a str, &'a str, &'a str)];
+
+    fn replay(
+        before: &[(&str, &str, Family)],
+        rows: Rows,
+        present: &[(&str, &str)],
+    ) -> Result<Records, Unfitting> {
+        let before = before.iter().map(|(hostname, ip, family)| {
+            ((Hostname::parse(hostname).unwrap(), *family), address(ip))
+        });
+        let mut replay = Replay::begin(before.collect());
+        for (revision, (hostname, old, new)) in (1..).zip(rows) {
+            replay.follow(&ReplayRow {
+                revision,
+                slot: slot(hostname, old, new),
+                old: address(old),
+                new: address(new),
+            })?;
+        }
+        replay.end(records(present))
+    }
+
+    #[test]
+    fn a_whole_history_leads_back() {
+        let cases: [(
+            &[(&str, &str, Family)],
+            Rows,
+            &[(&str, &str)],
+            &[(&str, &str)],
+        ); 6] = [
+            (&[], &[], &[("a", "10.0.0.1")], &[("a", "10.0.0.1")]),
+            (&[], &[("a", "", "10.0.0.1")], &[("a", "10.0.0.1")], &[]),
+            (&[], &[("a", "10.0.0.1", "")], &[], &[("a", "10.0.0.1")]),
+            (
+                &[("a", "10.0.0.1", Family::V4)],
+                &[("a", "10.0.0.1", "10.0.0.2"), ("a", "10.0.0.2", "10.0.0.3")],
+                &[("a", "10.0.0.3")],
+                &[("a", "10.0.0.1")],
+            ),
+            // The families of a hostname are apart.
+            (
+                &[("a", "", Family::V4)],
+                &[("a", "fd00::1", "fd00::2"), ("a", "", "10.0.0.1")],
+                &[("a", "fd00::2"), ("a", "10.0.0.1")],
+                &[("a", "fd00::1")],
+            ),
+            // What was removed before, and is gone still.
+            (
+                &[("a", "", Family::V4)],
+                &[],
+                &[("b", "10.0.0.1")],
+                &[("b", "10.0.0.1")],
+            ),
+        ];
+        for (before, rows, present, wanted) in cases {
+            let led = replay(before, rows, present);
+            assert_eq!(led, Ok(records(wanted)), "{before:?} {rows:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_row_that_does_not_fit_is_named() {
+        let said = |before: &[(&str, &str, Family)], rows, present| {
+            replay(before, rows, present).unwrap_err().to_string()
+        };
+        let known = [("a", "10.0.0.1", Family::V4)];
+        assert_eq!(
+            said(&known, &[("a", "", "10.0.0.2"), ("a", "", "10.0.0.3")], &[]),
+            "the row of revision 1 for a has old_ip null, but the rows before it lead to 10.0.0.1"
+        );
+        assert_eq!(
+            said(&[], &[("a", "", "10.0.0.2"), ("a", "10.0.0.9", "")], &[]),
+            "the row of revision 2 for a has old_ip 10.0.0.9, but the rows before it lead to 10.0.0.2"
+        );
+        assert_eq!(
+            said(&known, &[], &[]),
+            "the rows lead to 10.0.0.1 for a, but the silo holds null"
+        );
+    }
+}

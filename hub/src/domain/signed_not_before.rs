@@ -1,0 +1,95 @@
+//! Which signatures are too old because the database was put back from a copy since they were made: the nonces
+//! that were spent after the copy are unknown, so that a recorded message could count a second time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use silo_shared::signing::MAX_CLOCK_OFFSET;
+
+use super::time::Time;
+
+/// The time from which on signatures count, in Unix milliseconds; 0: all do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignedNotBefore(pub Time);
+
+impl SignedNotBefore {
+    /// Whether a signature made at `created` is refused. A time that is further ahead of `now` than clocks may
+    /// differ comes from a clock that was wrong, and would refuse every signature: it does not bind.
+    pub fn refuses(self, created: Time, now: Time) -> bool {
+        created < self.0 && self.0 <= now.plus_seconds(MAX_CLOCK_OFFSET)
+    }
+
+    /// What holds after the database was put back at `now`: never an earlier time than one that binds.
+    #[must_use]
+    pub fn moved_to(self, now: Time) -> Self {
+        match self.0 <= now.plus_seconds(MAX_CLOCK_OFFSET) {
+            true => Self(self.0.max(now)),
+            false => Self(now),
+        }
+    }
+}
+
+/// The [`SignedNotBefore`] that this hub knows of, shared by the feed, which learns of it, and the requests.
+#[derive(Clone, Debug, Default)]
+pub struct KnownSignedNotBefore(Arc<AtomicI64>);
+
+impl KnownSignedNotBefore {
+    /// Notes what the database says.
+    pub fn set(&self, value: SignedNotBefore) {
+        self.0.store(value.0.as_millis(), Ordering::Release);
+    }
+
+    /// What the database said last.
+    pub fn get(&self) -> SignedNotBefore {
+        SignedNotBefore(Time::from_millis(self.0.load(Ordering::Acquire)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_millis(1_767_323_045_678);
+
+    fn at(seconds: i64) -> Time {
+        NOW.plus_seconds(seconds)
+    }
+
+    #[test]
+    fn older_signatures_are_refused_unless_the_time_is_far_ahead() {
+        let cases = [
+            (Time::default(), at(-300), false),
+            (at(0), at(-1), true),
+            (at(0), Time::from_millis(1_767_323_045_000), true),
+            (at(0), at(0), false),
+            (at(0), at(1), false),
+            (at(300), at(0), true),
+            (at(300), at(299), true),
+            (at(301), at(0), false),
+            (at(86_400), at(-300), false),
+        ];
+        for (not_before, created, refused) in cases {
+            let not_before = SignedNotBefore(not_before);
+            assert_eq!(
+                not_before.refuses(created, NOW),
+                refused,
+                "{not_before:?} {created}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_moves_on_and_back_only_from_where_it_does_not_bind() {
+        for (stored, wanted) in [
+            (0, 0),
+            (-60, 0),
+            (200, 200),
+            (300, 300),
+            (301, 0),
+            (86_400, 0),
+        ] {
+            let moved = SignedNotBefore(at(stored)).moved_to(NOW);
+            assert_eq!(moved, SignedNotBefore(at(wanted)), "{stored}");
+        }
+    }
+}
