@@ -39,6 +39,11 @@ impl Contact {
         self.0.away.store(true, Ordering::Release);
     }
 
+    /// Whether the database is away; costs less than to ask for how long.
+    pub fn is_away(&self) -> bool {
+        self.0.away.load(Ordering::Acquire)
+    }
+
     /// While the database is away: for how many seconds nothing was heard of it.
     pub fn stale_for(&self, now: Time) -> Option<i64> {
         let heard_at = self.0.heard_at.load(Ordering::Acquire);

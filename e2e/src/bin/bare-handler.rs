@@ -1,7 +1,7 @@
 //! What `scripts/bench` compares the hub's reads with: axum and hyper as they come, with a handler that answers
 //! the same headers and body as the hub whoever asks. It has the hub's allocator and runtime.
 //!
-//! `bare-handler PATH HEADERS BODY`: the path that it answers, the head of an answer of the hub as `curl -D` writes
+//! `bare-handler ROUTE HEADERS BODY`: the route that it answers, the head of an answer of the hub as `curl -D` writes
 //! it, and a file with the body. It says on stdout where it listens.
 
 use std::io::Write;
@@ -18,11 +18,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Serves until it is killed.
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [path, head, body] = std::env::args()
+    let [route, head, body] = std::env::args()
         .skip(1)
         .collect::<Vec<_>>()
         .try_into()
-        .map_err(|_| "usage: bare-handler PATH HEADERS BODY")?;
+        .map_err(|_| "usage: bare-handler ROUTE HEADERS BODY")?;
     let headers = headers(&std::fs::read_to_string(head)?)?;
     let body = Bytes::from(std::fs::read(body)?);
     let answer = async move || {
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         response
     };
-    let app = Router::new().route(&path, get(answer));
+    let app = Router::new().route(&route, get(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     std::io::stdout().flush()?;

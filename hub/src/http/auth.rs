@@ -184,12 +184,14 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             });
         }
         let headers = &parts.headers;
-        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+        let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(authorization) = shown.next() else {
             let detail = "send a token: Authorization: Bearer silo_…";
             return Err(ApiError::Unauthorized(detail));
         };
         let now = hub.clock.now();
-        let known = match credential(headers, authorization.as_bytes()) {
+        let is_only = shown.next().is_none();
+        let known = match credential(authorization.as_bytes()).filter(|_| is_only) {
             None => None,
             Some(credential) => hub
                 .tokens
@@ -265,11 +267,8 @@ pub(super) async fn apply<C: Command>(
     }
 }
 
-/// The credential of the one `Authorization` header: Bearer, or Basic with it as password.
-fn credential(headers: &HeaderMap, authorization: &[u8]) -> Option<Credential> {
-    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return None;
-    }
+/// The credential of an `Authorization` header: Bearer, or Basic with it as password.
+fn credential(authorization: &[u8]) -> Option<Credential> {
     let (scheme, rest) = std::str::from_utf8(authorization).ok()?.split_once(' ')?;
     let rest = rest.trim();
     if scheme.eq_ignore_ascii_case("bearer") {

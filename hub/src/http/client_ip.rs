@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::HeaderMap;
+use axum::http::header::FORWARDED;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::Hub;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Which peers are proxies whose word counts.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl TrustedProxies {
     /// writes one of the two headers and most pass the other on as the client wrote it: where they
     /// contradict each other nobody can tell which is the proxy's, and neither counts.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if !headers.contains_key("x-forwarded-for") && !headers.contains_key("forwarded") {
+        if !headers.contains_key(X_FORWARDED_FOR) && !headers.contains_key(FORWARDED) {
             return peer;
         }
         if !self.trusts(peer) {
@@ -74,8 +77,8 @@ impl TrustedProxies {
 }
 
 /// The lines of a header; `None` when it is not there.
-fn lines<'a>(headers: &'a HeaderMap, name: &str) -> Option<impl Iterator<Item = &'a str>> {
-    let values = headers.get_all(name).into_iter();
+fn lines(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &str>> {
+    let values = headers.get_all(&name).into_iter();
     headers
         .contains_key(name)
         .then(|| values.map(|value| value.to_str().unwrap_or("unreadable")))
@@ -83,13 +86,13 @@ fn lines<'a>(headers: &'a HeaderMap, name: &str) -> Option<impl Iterator<Item = 
 
 /// The hops of `X-Forwarded-For`, the farthest first; `None` where a hop is no address.
 fn forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
-    let hops = lines(headers, "x-forwarded-for")?.flat_map(|line| line.split(','));
+    let hops = lines(headers, X_FORWARDED_FOR)?.flat_map(|line| line.split(','));
     Some(hops.map(node).collect())
 }
 
 /// The hops of `Forwarded` (RFC 7239 section 4), likewise.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
-    let hops = lines(headers, "forwarded")?.flat_map(|line| match split_unquoted(line, ',') {
+    let hops = lines(headers, FORWARDED)?.flat_map(|line| match split_unquoted(line, ',') {
         Some(elements) => elements.into_iter().map(hop).collect(),
         None => vec![None],
     });

@@ -103,6 +103,11 @@ where
 /// Whether a script or a page's content is what a browser asks for, rather than a page that the user goes to
 /// (Fetch Metadata Request Headers, sections 2.1 and 2.2).
 fn is_fetch(headers: &HeaderMap) -> bool {
+    // Most callers are no browsers, and a look-up would hash each name.
+    let mut names = headers.keys();
+    if !names.any(|name| name.as_str().starts_with("sec-fetch-")) {
+        return false;
+    }
     match headers.get(SEC_FETCH_MODE) {
         Some(mode) => mode != "navigate",
         None => headers

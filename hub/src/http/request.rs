@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 use silo_shared::api::MAX_BODY_BYTES;
@@ -201,17 +201,19 @@ impl FromRequestParts<Arc<Hub>> for Precondition {
 
 /// The entity tags of a header, which may stand there more than once.
 pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<TagList>, ApiError> {
-    let mut texts = Vec::new();
-    for value in headers.get_all(&name) {
-        let text = value
-            .to_str()
-            .map_err(|_| ApiError::Malformed(format!("{name}: not ASCII")))?;
-        texts.push(text);
-    }
-    if texts.is_empty() {
+    let mut values = headers.get_all(&name).iter();
+    let Some(first) = values.next() else {
         return Ok(None);
+    };
+    let text = |value: &HeaderValue| match value.to_str() {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(ApiError::Malformed(format!("{name}: not ASCII"))),
+    };
+    let mut list = text(first)?;
+    for value in values {
+        list = list + ", " + &text(value)?;
     }
-    let list = texts.join(", ").parse();
+    let list = list.parse();
     list.map(Some)
         .map_err(|error| ApiError::Malformed(format!("{name}: {error}")))
 }

@@ -155,7 +155,9 @@ pub(super) async fn read(
     headers.insert(ETAG, silo.etag.clone());
     headers.insert(CACHE_CONTROL, PRIVATE);
     headers.insert(VARY, HeaderValue::from_static("Accept"));
-    if let Some(seconds) = hub.contact.stale_for(hub.clock.now()) {
+    if hub.contact.is_away()
+        && let Some(seconds) = hub.contact.stale_for(hub.clock.now())
+    {
         headers.insert(SILO_STALE, seconds.into());
     }
     if let Some(seconds) = wait {
