@@ -178,11 +178,21 @@ impl HubSettings {
                 .view_mib
                 .unwrap_or(DEFAULT_VIEW_MIB)
                 .saturating_mul(1024 * 1024),
-            retention_days: file.retention_days.unwrap_or(DEFAULT_RETENTION_DAYS),
+            retention_days: checked_retention(file.retention_days)?,
             sinks: SinkSettings::read_list(file.sinks, folder)?,
             compat: file.compat,
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         })
+    }
+}
+
+/// Without any retention, each purge would remove all history and all deliveries that are over.
+fn checked_retention(days: Option<u32>) -> Result<u32, ConfigError> {
+    match days {
+        Some(0) => Err(ConfigError::Setting(
+            "retention_days: 0 would remove all history at each start: give 1 or more".to_owned(),
+        )),
+        days => Ok(days.unwrap_or(DEFAULT_RETENTION_DAYS)),
     }
 }
 
@@ -229,6 +239,20 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("database:"), "{error}");
+    }
+
+    #[test]
+    fn a_retention_of_no_days_is_refused() {
+        let days = |text| HubSettings::merge(file(text).unwrap(), &HubArgs::default());
+        for (text, expected) in [("", 400), ("retention_days: 1", 1)] {
+            assert_eq!(days(text).unwrap().retention_days, expected, "{text}");
+        }
+        let error = days("retention_days: 0").unwrap_err().to_string();
+        assert!(error.starts_with("retention_days: 0 would"), "{error}");
+        for text in ["retention_days: -1", "retention_days: 0.5"] {
+            let error = file(text).unwrap_err().to_string();
+            assert!(error.contains("retention_days"), "{text}: {error}");
+        }
     }
 
     #[test]

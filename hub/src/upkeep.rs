@@ -3,31 +3,50 @@
 use std::time::Duration;
 
 use silo_shared::signing::MAX_CLOCK_OFFSET;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::audit::RefusedLog;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{
-    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeOld,
-    Registry, WriteDownRefused, WriteDownUse,
+    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable,
+    PurgeFormerSecrets, PurgeOld, Registry, WriteDownRefused, WriteDownUse,
 };
-use crate::store::{Store, Via};
+use crate::store::{OldRows, Store, Via};
 use crate::token_cache::TokenCache;
 
-/// How often use is written down.
-const WRITE_DOWN: Duration = Duration::from_secs(60);
-/// How often overdue records are looked for.
-const EXPIRE: Duration = Duration::from_secs(15);
-/// How often old rows are looked for.
-const PURGE: Duration = Duration::from_secs(86_400);
-/// How often signed writes and wrong credentials are forgotten.
-const FORGET: Duration = Duration::from_secs(60);
+/// A day, in seconds.
+const DAY: i64 = 86_400;
 /// For how long signed writes are remembered after they were signed, in seconds: twice as long as they are
 /// accepted, so that the clocks of several hubs may differ. Wrong credentials are as well.
 const KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
-/// How many overdue records are read at once.
+/// How many overdue or old rows are read at once, and old ones removed by one transaction.
 const PAGE: i64 = 500;
-/// How many records are written down in one transaction.
+/// How many records or tokens are written down in one transaction.
 const CHUNK: usize = 1000;
+
+/// How often each part of the upkeep is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Periods {
+    /// Use is written down.
+    pub write_down: Duration,
+    /// Overdue records are removed.
+    pub expire: Duration,
+    /// Old rows are removed.
+    pub purge: Duration,
+    /// Signed writes and wrong credentials are forgotten.
+    pub forget: Duration,
+}
+
+impl Default for Periods {
+    fn default() -> Self {
+        Self {
+            write_down: Duration::from_secs(60),
+            expire: Duration::from_secs(15),
+            purge: Duration::from_secs(DAY.unsigned_abs()),
+            forget: Duration::from_secs(60),
+        }
+    }
+}
 
 /// The hub's own tasks.
 #[derive(Clone, Debug)]
@@ -52,23 +71,44 @@ pub struct Upkeep {
 impl Upkeep {
     /// Works for ever; stop it by dropping the future.
     pub async fn work(self) {
-        let mut write_down = tokio::time::interval(WRITE_DOWN);
-        let mut expire = tokio::time::interval(EXPIRE);
-        let mut purge = tokio::time::interval(PURGE);
-        let mut forget = tokio::time::interval(FORGET);
-        write_down.tick().await;
-        loop {
-            let done = tokio::select! {
-                _ = write_down.tick() => self.write_down().await,
-                () = self.registry.seen().many() => self.write_down().await,
-                _ = expire.tick() => self.expire().await,
-                _ = purge.tick() => self.purge().await,
-                _ = forget.tick() => self.forget().await,
-            };
-            if let Err(error) = done {
-                tracing::error!("upkeep failed and will be tried again: {error}");
+        self.work_at(Periods::default()).await;
+    }
+
+    /// Works for ever, with other periods. Each part keeps its own time: a purge that takes long holds up
+    /// neither expiry nor what is written down.
+    pub async fn work_at(self, periods: Periods) {
+        let write_down = async {
+            let mut due = ticks(periods.write_down);
+            loop {
+                tokio::select! {
+                    _ = due.tick() => {}
+                    () = self.registry.seen().many() => {}
+                }
+                report(self.write_down().await);
             }
-        }
+        };
+        let expire = async {
+            let mut due = ticks(periods.expire);
+            loop {
+                due.tick().await;
+                report(self.expire().await);
+            }
+        };
+        let purge = async {
+            let mut due = ticks(periods.purge);
+            loop {
+                due.tick().await;
+                report(self.purge().await);
+            }
+        };
+        let forget = async {
+            let mut due = ticks(periods.forget);
+            loop {
+                due.tick().await;
+                report(self.forget().await);
+            }
+        };
+        tokio::join!(write_down, expire, purge, forget);
     }
 
     /// Writes down everything, before the hub ends.
@@ -96,14 +136,13 @@ impl Upkeep {
     /// Writes down when records were named and tokens shown, and which credentials were refused.
     pub async fn write_down(&self) -> Result<(), ApplyError> {
         self.write_refused(false).await?;
-        let tokens = self.tokens.pending_uses();
-        if !tokens.is_empty() {
+        for chunk in self.tokens.pending_uses().chunks(CHUNK) {
             let command = WriteDownUse {
                 records: Vec::new(),
-                tokens: tokens.clone(),
+                tokens: chunk.to_vec(),
             };
             self.registry.apply(command).await?;
-            self.tokens.forget_uses(&tokens);
+            self.tokens.forget_uses(chunk);
         }
         for chunk in self.registry.seen().pending().chunks(CHUNK) {
             let command = WriteDownUse {
@@ -116,15 +155,27 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes history and tombstones that have outlived their retention.
+    /// Removes what has outlived its retention: history, tombstones, deliveries that are over, audit.
+    /// A few hundred rows a transaction, so that other writers get their turn in between.
     pub async fn purge(&self) -> Result<(), ApplyError> {
         let days = i64::from(self.retention_days);
-        let before = self.clock.now().plus_seconds(-days * 86_400);
-        let mut purged = 0;
-        loop {
-            match self.registry.apply(PurgeOld { before }).await? {
-                0 => break,
-                gone => purged += gone,
+        let now = self.clock.now();
+        let before = now.plus_seconds(-days * DAY);
+        // A day later than they end, so that the clocks of several hubs may differ.
+        let ended = now.plus_seconds(-DAY);
+        let secrets = PurgeFormerSecrets { before: ended };
+        let mut purged = self.registry.apply(secrets).await?;
+        for kind in OldRows::ALL {
+            loop {
+                let keys = self.store.old_rows(kind, before, PAGE).await?;
+                if keys.is_empty() {
+                    break;
+                }
+                let some = PurgeOld { kind, before, keys };
+                match self.registry.apply(some).await? {
+                    0 => break,
+                    gone => purged += gone,
+                }
             }
         }
         if purged > 0 {
@@ -182,5 +233,18 @@ impl Upkeep {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Now and then once a period; what took longer than that is not caught up with.
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn report(done: Result<(), ApplyError>) {
+    if let Err(error) = done {
+        tracing::error!("upkeep failed and will be tried again: {error}");
     }
 }

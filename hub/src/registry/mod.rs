@@ -50,7 +50,7 @@ pub use publishing::{
     AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, NamedRecord,
     OweDifference, Publishing, TakenUp,
 };
-pub use purge::PurgeOld;
+pub use purge::{PurgeFormerSecrets, PurgeOld};
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
 pub use signed::{ForgetSigned, Nothing, Signed, SignedWrite};

@@ -2,31 +2,43 @@
 
 use super::{ApplyError, Command};
 use crate::domain::time::Time;
-use crate::store::{REFUSED_KEPT, WriteTransaction};
+use crate::store::{OldRows, WriteTransaction};
 
-/// How many rows one transaction removes of each kind, so that writers wait for moments only.
-const BATCH: i64 = 500;
-
-/// Removes some of the history, tombstones, ended deliveries and audit that are older than `before`.
+/// Removes some rows of one kind. [`crate::store::Store::old_rows`] says which, so that the write
+/// transaction looks for none.
 #[derive(Debug)]
 pub struct PurgeOld {
-    /// What is older goes.
+    /// What they are.
+    pub kind: OldRows,
+    /// They are from before this time.
+    pub before: Time,
+    /// Their keys.
+    pub keys: Vec<i64>,
+}
+
+/// Forgets the former secrets of tokens that ended before a time.
+#[derive(Debug)]
+pub struct PurgeFormerSecrets {
+    /// What ended earlier goes.
     pub before: Time,
 }
 
 impl Command for PurgeOld {
-    /// How many rows went; none: there are no more.
+    /// How many rows went.
     type Outcome = u64;
 
-    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<u64, ApplyError> {
-        let history = transaction.purge_history(self.before, BATCH).await?;
-        let tombstones = transaction.purge_tombstones(self.before, BATCH).await?;
-        let deliveries = transaction.purge_deliveries(self.before, BATCH).await?;
-        let audit = transaction.purge_audit(self.before, BATCH).await?;
-        let refused = transaction.purge_refused(REFUSED_KEPT, BATCH).await?;
-        // A day later than they end, so that the clocks of several hubs may differ.
-        let ended = now.plus_seconds(-86_400);
-        let secrets = transaction.purge_former_secrets(ended).await?;
-        Ok(history + tombstones + deliveries + audit + refused + secrets)
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
+        Ok(transaction
+            .purge_rows(self.kind, self.before, &self.keys)
+            .await?)
+    }
+}
+
+impl Command for PurgeFormerSecrets {
+    /// How many went.
+    type Outcome = u64;
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
+        Ok(transaction.purge_former_secrets(self.before).await?)
     }
 }

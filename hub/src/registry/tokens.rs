@@ -186,12 +186,8 @@ impl Command for WriteDownUse {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
-        for (id, hostname, seen) in &self.records {
-            transaction.set_last_seen(id, hostname, *seen).await?;
-        }
-        for (id, used) in &self.tokens {
-            transaction.set_last_used(*id, *used).await?;
-        }
+        transaction.set_last_seen(&self.records).await?;
+        transaction.set_last_used(&self.tokens).await?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{IdCursor, Store, StoreError, WriteTransaction, optional, time};
 use crate::domain::time::Time;
 
 /// How many rows of refused credentials are kept, whatever the retention.
-pub const REFUSED_KEPT: i64 = 100_000;
+pub(super) const REFUSED_KEPT: i64 = 100_000;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,55 +109,6 @@ impl WriteTransaction {
             .execute(&mut *self.inner)
             .await?;
         Ok(())
-    }
-
-    /// Removes the oldest rows of the audit, at most about `limit`; answers how many went.
-    pub async fn purge_audit(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
-        // Ids grow with time.
-        let rows = self
-            .dialect
-            .query("SELECT id, happened_at FROM audit ORDER BY id LIMIT ?")
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        let mut last = None;
-        for row in &rows {
-            if time(row, 1)? >= before {
-                break;
-            }
-            last = Some(row.try_get::<i64, _>(0)?);
-        }
-        let Some(last) = last else { return Ok(0) };
-        self.must_commit = true;
-        let gone = self
-            .dialect
-            .query("DELETE FROM audit WHERE id <= ?")
-            .bind(last)
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(gone.rows_affected())
-    }
-
-    /// Removes the oldest refused credentials beyond those that are kept.
-    pub async fn purge_refused(&mut self, kept: i64, limit: i64) -> Result<u64, StoreError> {
-        let refused = AuditEvent::Refused.as_str();
-        let rows = self
-            .dialect
-            .query("SELECT id FROM audit WHERE event = ? ORDER BY id DESC LIMIT ? OFFSET ?")
-            .bind(refused)
-            .bind(limit)
-            .bind(kept)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        for row in &rows {
-            self.must_commit = true;
-            self.dialect
-                .query("DELETE FROM audit WHERE id = ?")
-                .bind(row.try_get::<i64, _>(0)?)
-                .execute(&mut *self.inner)
-                .await?;
-        }
-        Ok(rows.len() as u64)
     }
 }
 

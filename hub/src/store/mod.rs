@@ -38,7 +38,7 @@ use thiserror::Error;
 
 use crate::domain::time::Time;
 
-pub use audit::{AuditEvent, AuditRow, REFUSED_KEPT};
+pub use audit::{AuditEvent, AuditRow};
 use dialect::{Dialect, is_full};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
@@ -47,6 +47,7 @@ pub use outbox::{
     KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord,
     SinkTrouble,
 };
+pub use purge::OldRows;
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{

@@ -1,10 +1,43 @@
-//! What has outlived its retention: history, the tombstones of deleted silos, and what is kept for minutes.
+//! What has outlived its retention: history, the tombstones of deleted silos, deliveries that are over,
+//! and what is kept for minutes.
+//!
+//! What is to go is looked up outside of the write transaction, a few hundred keys at a time, and
+//! removed by its key. So a purge holds the writer for a few statements, however many rows stay.
 
-use silo_shared::silo::SiloId;
 use sqlx::Row;
 
-use super::{FEED_FLOOR, SET_COUNTER, Store, StoreError, WriteTransaction, read_counter, silo_id};
+use super::audit::{AuditEvent, REFUSED_KEPT};
+use super::outbox::{DONE, FAILED, NEVER, PENDING};
+use super::{
+    FEED_FLOOR, SET_COUNTER, Store, StoreError, WriteTransaction, read_counter, statement_chunks,
+};
 use crate::domain::time::Time;
+
+/// Rows that are kept as long as the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldRows {
+    /// Changed addresses. Key: the revision.
+    History,
+    /// Deleted silos. Key: the revision of the deletion.
+    Tombstones,
+    /// Deliveries that are done or given up. Key: the id.
+    Deliveries,
+    /// The audit. Key: the id.
+    Audit,
+    /// Refused credentials beyond those that are kept at most, however young. Key: the id in the audit.
+    Refused,
+}
+
+impl OldRows {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::History,
+        Self::Tombstones,
+        Self::Deliveries,
+        Self::Audit,
+        Self::Refused,
+    ];
+}
 
 impl Store {
     /// Whether a table has rows whose time in `column` is before this one.
@@ -23,6 +56,104 @@ impl Store {
             .fetch_optional(&self.readers)
             .await?;
         Ok(row.is_some())
+    }
+
+    /// The keys of the oldest rows of a kind that are from before a time, each once, in ascending
+    /// order; at most `limit`.
+    pub async fn old_rows(
+        &self,
+        kind: OldRows,
+        before: Time,
+        limit: i64,
+    ) -> Result<Vec<i64>, StoreError> {
+        // Revisions and ids grow with time: what is older is found at the beginning of an index.
+        let mut keys = match kind {
+            OldRows::History => {
+                let sql = "SELECT revision, changed_at FROM history ORDER BY revision LIMIT ?";
+                self.oldest(sql, &[], before, limit).await?
+            }
+            OldRows::Audit => {
+                let sql = "SELECT id, happened_at FROM audit ORDER BY id LIMIT ?";
+                self.oldest(sql, &[], before, limit).await?
+            }
+            OldRows::Deliveries => {
+                let done = "SELECT id, created_at FROM deliveries WHERE state = ? \
+                     ORDER BY id LIMIT ?";
+                let mut keys = self.oldest(done, &[DONE.into()], before, limit).await?;
+                // Others that failed are still owed: what a state sink was refused.
+                let given_up = "SELECT id, created_at FROM deliveries WHERE state = ? \
+                     AND next_at = ? ORDER BY id LIMIT ?";
+                let values = [FAILED.into(), NEVER];
+                keys.extend(self.oldest(given_up, &values, before, limit).await?);
+                self.with_few_names(keys, limit).await?
+            }
+            OldRows::Tombstones => {
+                let sql = "SELECT revision, updated_at FROM silos WHERE deleted = 1 \
+                     AND updated_at < ? ORDER BY revision LIMIT ?";
+                let values = [before.as_millis()];
+                self.oldest(sql, &values, before, limit).await?
+            }
+            OldRows::Refused => self
+                .dialect
+                .query("SELECT id FROM audit WHERE event = ? ORDER BY id DESC LIMIT ? OFFSET ?")
+                .bind(AuditEvent::Refused.as_str())
+                .bind(limit)
+                .bind(REFUSED_KEPT)
+                .fetch_all(&self.readers)
+                .await?
+                .iter()
+                .map(|row| row.try_get(0))
+                .collect::<Result<_, _>>()?,
+        };
+        keys.sort_unstable();
+        keys.dedup();
+        keys.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(keys)
+    }
+
+    /// The first of these deliveries, as many as have about `limit` hostnames together.
+    async fn with_few_names(&self, mut ids: Vec<i64>, limit: i64) -> Result<Vec<i64>, StoreError> {
+        ids.sort_unstable();
+        let (mut few, mut names) = (0, 0);
+        for chunk in statement_chunks(&ids) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "SELECT count(*) FROM delivery_names WHERE delivery IN ({marks})"
+            ));
+            for id in chunk {
+                query = query.bind(*id);
+            }
+            few += chunk.len();
+            names += query.fetch_one(&self.readers).await?.try_get::<i64, _>(0)?;
+            if names > limit {
+                break;
+            }
+        }
+        ids.truncate(few);
+        Ok(ids)
+    }
+
+    /// The keys that a query answers before the first one whose time is not before this one.
+    async fn oldest(
+        &self,
+        sql: &'static str,
+        values: &[i64],
+        before: Time,
+        limit: i64,
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut query = self.dialect.query(sql);
+        for value in values {
+            query = query.bind(*value);
+        }
+        let rows = query.bind(limit).fetch_all(&self.readers).await?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.try_get::<i64, _>(1)? >= before.as_millis() {
+                break;
+            }
+            keys.push(row.try_get(0)?);
+        }
+        Ok(keys)
     }
 }
 
@@ -58,64 +189,81 @@ impl WriteTransaction {
         Ok(gone.rows_affected())
     }
 
-    /// Removes the oldest rows of the history, at most about `limit`; answers how many went.
-    pub async fn purge_history(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+    /// Removes rows that [`Store::old_rows`] found, unless they have become others since; answers how many
+    /// went.
+    pub async fn purge_rows(
+        &mut self,
+        kind: OldRows,
+        before: Time,
+        keys: &[i64],
+    ) -> Result<u64, StoreError> {
         self.flush().await?;
-        // Revisions grow with time, so the oldest rows are the first of the primary key.
-        let rows = self
-            .dialect
-            .query("SELECT revision, changed_at FROM history ORDER BY revision LIMIT ?")
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        let mut last = None;
-        for row in &rows {
-            if row.try_get::<i64, _>(1)? >= before.as_millis() {
-                break;
+        let old = before.as_millis();
+        match kind {
+            OldRows::History => {
+                self.delete_keys(
+                    "history",
+                    "revision",
+                    " AND changed_at < ?",
+                    Some(old),
+                    keys,
+                )
+                .await
             }
-            last = Some(row.try_get::<i64, _>(0)?);
+            OldRows::Audit | OldRows::Refused => {
+                self.delete_keys("audit", "id", "", None, keys).await
+            }
+            OldRows::Deliveries => {
+                // One that failed may be tried again by hand meanwhile.
+                let over = " AND state <> ?";
+                let gone = self
+                    .delete_keys("deliveries", "id", over, Some(PENDING.into()), keys)
+                    .await?;
+                let names = " AND NOT EXISTS \
+                     (SELECT 1 FROM deliveries d WHERE d.id = delivery_names.delivery)";
+                self.delete_keys("delivery_names", "delivery", names, None, keys)
+                    .await?;
+                Ok(gone)
+            }
+            OldRows::Tombstones => {
+                self.forget_heads();
+                // A silo that was made again has another revision.
+                let gone = self
+                    .delete_keys("silos", "revision", " AND deleted = 1", None, keys)
+                    .await?;
+                if let Some(highest) = keys.last() {
+                    self.raise_feed_floor(*highest).await?;
+                }
+                Ok(gone)
+            }
         }
-        let Some(last) = last else { return Ok(0) };
-        self.must_commit = true;
-        let gone = self
-            .dialect
-            .query("DELETE FROM history WHERE revision <= ? AND changed_at < ?")
-            .bind(last)
-            .bind(before.as_millis())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(gone.rows_affected())
     }
 
-    /// Removes old tombstones and raises the feed floor above them; answers how many went.
-    pub async fn purge_tombstones(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
-        self.flush().await?;
-        self.forget_heads();
-        let rows = self
-            .dialect
-            .query(
-                "SELECT id, revision FROM silos WHERE deleted = 1 AND updated_at < ? \
-                 ORDER BY revision LIMIT ?",
-            )
-            .bind(before.as_millis())
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        let mut gone: Vec<(SiloId, i64)> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            gone.push((silo_id(row, 0)?, row.try_get(1)?));
+    /// Removes rows by their keys and a condition with perhaps one value.
+    async fn delete_keys(
+        &mut self,
+        table: &str,
+        column: &str,
+        condition: &str,
+        value: Option<i64>,
+        keys: &[i64],
+    ) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for chunk in statement_chunks(keys) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "DELETE FROM {table} WHERE {column} IN ({marks}){condition}"
+            ));
+            for key in chunk {
+                query = query.bind(*key);
+            }
+            if let Some(value) = value {
+                query = query.bind(value);
+            }
+            gone += query.execute(&mut *self.inner).await?.rows_affected();
         }
-        for (id, _) in &gone {
-            self.dialect
-                .query("DELETE FROM silos WHERE id = ?")
-                .bind(id.as_str())
-                .execute(&mut *self.inner)
-                .await?;
-        }
-        if let Some((_, highest)) = gone.last() {
-            self.raise_feed_floor(*highest).await?;
-        }
-        Ok(gone.len() as u64)
+        self.must_commit |= gone > 0;
+        Ok(gone)
     }
 
     /// Notes that changes up to a revision can't all be told any more.

@@ -250,30 +250,36 @@ impl WriteTransaction {
         Ok(count)
     }
 
-    /// Moves `last_seen` of a record forward; a record that is gone stays gone.
+    /// Moves `last_seen` of records forward, each named once; a record that is gone stays gone.
     pub async fn set_last_seen(
         &mut self,
-        silo: &SiloId,
-        hostname: &Hostname,
-        seen: Time,
+        seen: &[(SiloId, Hostname, Time)],
     ) -> Result<(), StoreError> {
+        const RECORD: &str = "silo = ? AND hostname = ?";
         self.flush_records().await?;
-        if let Some(of_silo) = self.unwritten.records.silos.get_mut(silo) {
-            of_silo.remove(hostname);
+        let mut statements = Statements::new(self.dialect);
+        for chunk in statement_chunks(seen) {
+            let cases = format!(" WHEN {RECORD} THEN ?").repeat(chunk.len());
+            let older = format!("({RECORD} AND last_seen < ?)");
+            let older = vec![older; chunk.len()].join(" OR ");
+            statements.add(format!(
+                "UPDATE records SET last_seen = CASE{cases} ELSE last_seen END WHERE {older}"
+            ));
+            // The values of the cases, then those of the condition.
+            for (silo, hostname, seen) in chunk.iter().chain(chunk) {
+                statements
+                    .bind(silo.as_str())
+                    .bind(hostname.as_str())
+                    .bind(seen.as_millis());
+            }
+            for (silo, hostname, _) in chunk {
+                if let Some(of_silo) = self.unwritten.records.silos.get_mut(silo) {
+                    of_silo.remove(hostname);
+                }
+            }
+            self.must_commit = true;
         }
-        self.must_commit = true;
-        self.dialect
-            .query(
-                "UPDATE records SET last_seen = ? WHERE silo = ? AND hostname = ? \
-                 AND last_seen < ?",
-            )
-            .bind(seen.as_millis())
-            .bind(silo.as_str())
-            .bind(hostname.as_str())
-            .bind(seen.as_millis())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
+        statements.execute(&mut self.inner).await
     }
 
     /// What the database answers of one silo, with all that this transaction has changed.

@@ -4,7 +4,9 @@ use silo_shared::credential::TokenId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, WriteTransaction, optional_time, time};
+use super::{
+    Statements, Store, StoreError, WriteTransaction, optional_time, statement_chunks, time,
+};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Role, Token, TokenSpec};
 
@@ -247,16 +249,25 @@ impl WriteTransaction {
         Ok(gone.rows_affected())
     }
 
-    /// Writes down when a token was last used.
-    pub async fn set_last_used(&mut self, id: TokenId, used: Time) -> Result<(), StoreError> {
-        self.must_commit = true;
-        self.dialect
-            .query("UPDATE tokens SET last_used_at = ? WHERE id = ?")
-            .bind(used.as_millis())
-            .bind(id.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
+    /// Writes down when tokens were last used.
+    pub async fn set_last_used(&mut self, used: &[(TokenId, Time)]) -> Result<(), StoreError> {
+        let mut statements = Statements::new(self.dialect);
+        for chunk in statement_chunks(used) {
+            let cases = " WHEN ? THEN ?".repeat(chunk.len());
+            let marks = vec!["?"; chunk.len()].join(", ");
+            statements.add(format!(
+                "UPDATE tokens SET last_used_at = CASE id{cases} ELSE last_used_at END \
+                 WHERE id IN ({marks})"
+            ));
+            for (id, used) in chunk {
+                statements.bind(id.as_str()).bind(used.as_millis());
+            }
+            for (id, _) in chunk {
+                statements.bind(id.as_str());
+            }
+            self.must_commit = true;
+        }
+        statements.execute(&mut self.inner).await
     }
 
     /// Forgets every sealed signing key, since the key that opens them is gone.

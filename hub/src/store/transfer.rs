@@ -186,7 +186,7 @@ impl WriteTransaction {
             self.revoke_token(token.id, revoked).await?;
         }
         if let Some(used) = token.last_used_at {
-            self.set_last_used(token.id, used).await?;
+            self.set_last_used(&[(token.id, used)]).await?;
         }
         Ok(true)
     }

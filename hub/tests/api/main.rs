@@ -38,4 +38,5 @@ mod start;
 mod tokens;
 mod transfer;
 mod update_keys;
+mod upkeep;
 mod wait;

@@ -16,11 +16,11 @@ pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
 pub use unseen::QuietRecord;
 
 /// A delivery or name that is owed.
-const PENDING: i16 = 0;
+pub(super) const PENDING: i16 = 0;
 /// One that is over.
-const DONE: i16 = 1;
+pub(super) const DONE: i16 = 1;
 /// One that was refused, or given up.
-const FAILED: i16 = 2;
+pub(super) const FAILED: i16 = 2;
 
 /// The `next_at` of what is not tried again by itself.
 pub const NEVER: i64 = i64::MAX;

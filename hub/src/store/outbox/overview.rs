@@ -280,39 +280,4 @@ impl WriteTransaction {
         self.set_sink_trouble(sink, &super::SinkTrouble::default())
             .await
     }
-
-    /// Removes the oldest deliveries, pending ones too, that were made before `before`: about `limit` of
-    /// them and of their hostnames. Answers how many went.
-    pub async fn purge_deliveries(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
-        // Ids grow with time, so the oldest are the first of the primary key.
-        let rows = self
-            .dialect
-            .query("SELECT id, created_at FROM deliveries ORDER BY id LIMIT ?")
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        let (mut gone, mut names) = (0, 0);
-        for row in &rows {
-            let id: i64 = row.try_get(0)?;
-            let is_young = row.try_get::<i64, _>(1)? >= before.as_millis();
-            if is_young || names > limit.unsigned_abs() {
-                break;
-            }
-            self.must_commit = true;
-            for statement in [
-                "DELETE FROM delivery_names WHERE delivery = ?",
-                "DELETE FROM deliveries WHERE id = ?",
-            ] {
-                let deleted = self
-                    .dialect
-                    .query(statement)
-                    .bind(id)
-                    .execute(&mut *self.inner)
-                    .await?;
-                names += deleted.rows_affected();
-            }
-            gone += 1;
-        }
-        Ok(gone)
-    }
 }

@@ -1,7 +1,8 @@
 //! `GET /deliveries` and `POST /deliveries/{id}/retry`.
 
 use serde_json::json;
-use silo_hub::registry::PurgeOld;
+use silo_hub::deliver::sink::{Outcome, Trouble};
+use sqlx::Row;
 
 use super::scripted::{Desk, Manner, counts, deliveries, event_sink, state_sink};
 use crate::common::TestHub;
@@ -87,20 +88,52 @@ async fn they_come_newest_first_by_state_and_sink_page_by_page() {
 }
 
 #[tokio::test]
-async fn deliveries_go_with_the_retention_whatever_became_of_them() {
+async fn what_is_over_goes_with_the_retention_and_what_is_owed_stays() {
     let (hub, open) = TestHub::start_in_parts().await;
-    let (dns, _) = state_sink("dns");
-    let (hook, _) = event_sink("hook", Manner::default());
+    let (dns, script) = state_sink("dns");
+    let (hook, told) = event_sink("hook", Manner::default());
     let desk = Desk::begin(&open, "a", vec![dns, hook]).await;
-    hub.put_silo("office", &[("db", "10.0.0.5"), ("web", "10.0.0.6")])
-        .await;
-    desk.workers[0].round().await.unwrap();
-    assert_eq!(counts(&hub).await, [1, 0, 1]);
-    hub.pass(10);
-    let before = hub.clock().now();
-    hub.put_silo("home", &[("nas", "10.1.0.5")]).await;
-    open.registry.apply(PurgeOld { before }).await.unwrap();
+    let name = |text| Outcome::Refused(Trouble::of_name(text));
+    // Of each sink: done, given up or refused for good, and pending.
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    desk.work().await;
+    script.will([name("nohost")]);
+    told.will([name("no such address")]);
+    hub.put_silo("home", &[("nas", "10.0.0.6")]).await;
+    desk.work().await;
+    hub.put_silo("barn", &[("cam", "10.0.0.7")]).await;
+    assert_eq!(counts(&hub).await, [2, 2, 2]);
+    // The retention of this upkeep is 30 days.
+    let upkeep = crate::expiry::upkeep(&open, 0);
+    hub.pass(30 * 86_400);
+    upkeep.purge().await.unwrap();
+    assert_eq!(counts(&hub).await, [2, 2, 2], "not before");
+    hub.pass(1);
+    hub.put_silo("shed", &[("pi", "10.0.0.8")]).await;
+    upkeep.purge().await.unwrap();
     let left = deliveries(&hub, "").await;
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert!(left.iter().all(|row| row["silo"] == "home"));
+    let mut left: Vec<String> = left
+        .iter()
+        .map(|row| [&row["sink"], &row["silo"], &row["state"]].map(|v| v.as_str().unwrap()))
+        .map(|row| row.join(" "))
+        .collect();
+    left.sort();
+    assert_eq!(
+        left,
+        [
+            "dns barn pending",
+            // What a state sink was refused is still owed: without its row it would be sent again.
+            "dns home failed",
+            "dns shed pending",
+            "hook barn pending",
+            "hook shed pending",
+        ]
+    );
+    // The names of those that went are gone with them.
+    let mut connection = hub.home.connect().await;
+    let names = sqlx::query("SELECT count(*) FROM delivery_names")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(names.get::<i64, _>(0), 5);
 }
