@@ -333,7 +333,18 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
     assert_eq!(deliveries(&caller, "state=failed").await, [] as [Value; 0]);
     for sink in ["hook", "ddns", "mail", "dns", "plesk"] {
         let done = deliveries(&caller, &format!("sink={sink}&state=done&limit=1000")).await;
-        assert_eq!(done.len(), 1000, "{sink}");
+        if matches!(sink, "hook" | "mail") {
+            assert_eq!(done.len(), 1000, "{sink}");
+            continue;
+        }
+        // A state sink has one for each send, and what changed meanwhile became one.
+        let mut told: Vec<&str> = done
+            .iter()
+            .map(|row| row["hostnames"][0]["hostname"].as_str().unwrap())
+            .collect();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), HOSTS, "{sink}");
     }
     let history = history(&caller).await;
     assert_eq!(history.len(), 1000);

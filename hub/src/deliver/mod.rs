@@ -9,6 +9,7 @@
 pub mod dyndns2;
 pub mod email;
 mod http_client;
+mod merge;
 pub mod plesk;
 pub mod publish;
 pub mod quiet;

@@ -11,12 +11,14 @@ use super::sink::StateSink;
 use super::worker::{RoundError, Worker};
 use crate::domain::time::Time;
 use crate::registry::{BeginReconciling, EndReconciling, OweDifference};
-use crate::store::{Activity, KnownSink, Ours};
+use crate::store::{Activity, DueName, KnownSink, Ours};
 
 /// How often ledger and silos are compared, in seconds.
 const RECONCILE_EVERY: i64 = 86_400;
 /// How many silos are looked through at once.
 const PAGE: i64 = 200;
+/// How many records one transaction owes at most.
+const OWED_TOGETHER: usize = 500;
 
 /// How far a comparison has come.
 #[derive(Clone, Debug)]
@@ -78,14 +80,15 @@ impl Worker {
         let mut differing = Vec::new();
         for silo in page {
             let hostnames = self.differing(sink, known, &silo).await?;
-            if !hostnames.is_empty() {
-                differing.push((silo, hostnames));
-            }
+            differing.extend(hostnames.into_iter().map(|hostname| DueName {
+                silo: silo.clone(),
+                hostname,
+            }));
         }
-        if !differing.is_empty() {
+        for differing in differing.chunks(OWED_TOGETHER) {
             let command = OweDifference {
                 sink: self.sink.name.clone(),
-                differing,
+                differing: differing.to_vec(),
             };
             place.differing += self.office.registry.apply(command).await?;
         }

@@ -36,6 +36,8 @@ pub struct Worker {
     pub(super) listened_at: Arc<AtomicI64>,
     /// How far the present comparison of ledger and silos has come.
     pub(super) compared: Arc<Mutex<Option<Place>>>,
+    /// Up to which delivery there is nothing to merge.
+    pub(super) merged: Arc<AtomicI64>,
 }
 
 /// What a look at the outbox came to.
@@ -69,6 +71,7 @@ impl Worker {
             owner,
             listened_at: Arc::default(),
             compared: Arc::default(),
+            merged: Arc::default(),
         }
     }
 
@@ -121,6 +124,9 @@ impl Worker {
         else {
             return Ok(Round::Idle);
         };
+        if matches!(self.sink.sink, Sink::State(_)) && self.merge_some().await? {
+            return Ok(Round::Again);
+        }
         let now = self.office.clock.now();
         if known.next_at > now.as_millis() {
             return Ok(Round::Until(known.next_at));

@@ -93,6 +93,12 @@ impl SinkFilter {
     }
 }
 
+/// Whether sinks of a kind, as the configuration calls it, are brought to what is true now rather than told
+/// of each change.
+pub fn is_state_kind(kind: &str) -> bool {
+    matches!(kind, "rfc2136" | "dyndns2" | "plesk")
+}
+
 fn matches_any(globs: &[String], name: &str) -> bool {
     globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, name))
 }

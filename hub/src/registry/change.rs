@@ -8,7 +8,10 @@ use silo_shared::silo::{Hostname, SiloId};
 use super::Actor;
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
-use crate::store::{Happening, HistoryContext, OwedEvent, SiloHead, StoreError, WriteTransaction};
+use crate::store::{
+    DueName, Happening, HistoryContext, OwedEvent, OwedNames, SiloHead, StoreError,
+    WriteTransaction,
+};
 
 /// A change that was begun and not yet written down.
 pub(super) struct Change<'a> {
@@ -120,6 +123,21 @@ impl<'a> Change<'a> {
                 }
             }
             if names.is_empty() {
+                continue;
+            }
+            if sink.is_state {
+                let owed = OwedNames {
+                    sink: &sink.name,
+                    happening: Happening::Change,
+                    revision: self.revision,
+                    at: self.now,
+                };
+                let due = |(hostname, _)| DueName {
+                    silo: self.id.clone(),
+                    hostname,
+                };
+                let names: Vec<DueName> = names.into_iter().map(due).collect();
+                transaction.owe_names(&owed, &names).await?;
                 continue;
             }
             let owed = OwedEvent {

@@ -10,7 +10,7 @@ use crate::domain::change::AttributePatch;
 use crate::domain::dynahost::{Binding, KnownLogin, MAX_UNCONFIRMED, SealedLogin, SecidHash};
 use crate::domain::precondition::Precondition;
 use crate::domain::time::Time;
-use crate::store::{Activity, Happening, OwedEvent, StoreError, Via, WriteTransaction};
+use crate::store::{Activity, DueName, Happening, OwedNames, StoreError, Via, WriteTransaction};
 
 /// Opens a hostname to the first secid that comes, or confirms the one that has come.
 #[derive(Debug)]
@@ -233,17 +233,17 @@ impl SetByDynahost {
         }
         let known = transaction.sink(sink).await?;
         if known.is_some_and(|known| known.active == Activity::Active) {
-            let owed = OwedEvent {
+            let owed = OwedNames {
                 sink,
                 happening: Happening::Reconcile,
-                silo: &self.silo,
                 revision,
                 at: now,
-                last_seen: None,
             };
-            transaction
-                .owe(&owed, &[(self.hostname.clone(), None)])
-                .await?;
+            let name = DueName {
+                silo: self.silo.clone(),
+                hostname: self.hostname.clone(),
+            };
+            transaction.owe_names(&owed, &[name]).await?;
         }
         Ok(())
     }

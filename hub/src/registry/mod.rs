@@ -21,6 +21,8 @@ mod seen;
 mod signed;
 mod silos;
 mod sinks;
+#[cfg(test)]
+mod statement_tests;
 mod telling;
 mod tokens;
 mod update_keys;
@@ -48,8 +50,8 @@ pub use failures::{ForgetFailures, ShareFailures};
 pub use hearing::Hearing;
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
 pub use publishing::{
-    AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, NamedRecord,
-    OweDifference, Publishing, TakenUp,
+    AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, MERGED_TOGETHER,
+    MergeDeliveries, NamedRecord, OweDifference, Publishing, TakenUp,
 };
 pub use purge::{PurgeFormerSecrets, PurgeOld};
 pub use restored::NoteRestored;

@@ -1,6 +1,6 @@
 //! The commands of a worker that keeps a state sink up to date: take up names, write down how it ended.
 
-use silo_shared::silo::{Hostname, SiloId};
+use std::collections::BTreeMap;
 
 use super::sinks::worse;
 use super::{ApplyError, Command};
@@ -9,8 +9,8 @@ use crate::domain::delivery::{Outcome, Publication, Reach, Standing, Trouble, Un
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DueName, Happening, KnownSink, Later, LedgerRow, NEVER, Ours, OwedEvent, SinkTrouble,
-    WriteTransaction,
+    Activity, DueName, Happening, KnownSink, Later, LedgerRow, NEVER, Ours, Owed, OwedNames,
+    SinkTrouble, WriteTransaction,
 };
 
 /// How soon something that was handed over is asked after again, in milliseconds; then twice as late each
@@ -58,6 +58,15 @@ pub struct TakenUp {
     pub before: Ours,
 }
 
+impl TakenUp {
+    fn record(&self) -> DueName {
+        DueName {
+            silo: self.publication.silo.clone(),
+            hostname: self.publication.hostname.clone(),
+        }
+    }
+}
+
 /// Writes down how publications ended and gives the lease back.
 #[derive(Clone, Debug)]
 pub struct EndPublishing {
@@ -73,14 +82,27 @@ pub struct EndPublishing {
     pub jitter: u64,
 }
 
-/// Owes a sink the hostnames whose publication differs, unless they are owed already.
+/// Owes a sink the records whose publication differs, unless they are owed already.
 #[derive(Debug)]
 pub struct OweDifference {
     /// The sink.
     pub sink: SinkName,
-    /// The hostnames by silo.
-    pub differing: Vec<(SiloId, Vec<Hostname>)>,
+    /// The records, each once.
+    pub differing: Vec<DueName>,
 }
+
+/// Merges what version 0.1.0 owes a state sink, which wrote a delivery for each change, into one open
+/// delivery a record.
+#[derive(Debug)]
+pub struct MergeDeliveries {
+    /// The sink.
+    pub sink: SinkName,
+    /// The records, at most [`MERGED_TOGETHER`].
+    pub names: Vec<DueName>,
+}
+
+/// How many records one transaction merges deliveries of, at most.
+pub const MERGED_TOGETHER: usize = 64;
 
 /// Notes that ledger and silos are being compared.
 #[derive(Debug)]
@@ -124,26 +146,36 @@ impl Command for BeginPublishing {
             return Ok(Publishing::NotNow);
         }
         let through = transaction.last_delivery().await?;
-        let mut names = Vec::new();
+        let mut shift = Shift::begin(self, transaction, &sink, through).await?;
         for (record, name) in &self.records {
-            let attempts = transaction.attempts_at(&self.sink, record, through).await?;
-            if attempts.is_none() {
+            let Some(owed) = shift.owed.remove(record) else {
                 continue;
-            }
+            };
             match name {
                 Ok(name) => {
-                    names.extend(
-                        self.take_up(transaction, &sink, record, name, through, now)
-                            .await?,
-                    );
+                    shift
+                        .take_up(transaction, &sink, record.clone(), owed, name, now)
+                        .await?;
                 }
                 Err(why) => {
-                    transaction
-                        .finish_name(&self.sink, record, through, Some(why), now)
-                        .await?;
+                    let entry = shift.finished.entry(Some(why.clone())).or_default();
+                    entry.push((record.clone(), owed));
                 }
             }
         }
+        let name = &self.sink;
+        for (why, names) in &shift.finished {
+            transaction
+                .finish_names(name, names, through, why.as_deref(), now)
+                .await?;
+        }
+        for (later, names) in &shift.postponed {
+            transaction
+                .postpone_names(name, names, through, later, now)
+                .await?;
+        }
+        transaction.put_ledger(name, &shift.claims).await?;
+        let names = shift.names;
         if !names.is_empty() {
             let until = now.plus_seconds(self.lease_seconds);
             transaction
@@ -154,17 +186,65 @@ impl Command for BeginPublishing {
     }
 }
 
-impl BeginPublishing {
-    /// Claims what is to be sent; `None`: there is nothing to send.
-    async fn take_up(
-        &self,
+/// What becomes of the records that are taken up together: read by a few statements, decided one by one,
+/// written by a few statements.
+#[derive(Debug, Default)]
+struct Shift {
+    /// What is owed of each record.
+    owed: BTreeMap<DueName, Owed>,
+    /// What is ours, by name at the receiver, claims of this shift included.
+    ledger: BTreeMap<String, LedgerRow>,
+    /// What is to be sent.
+    names: Vec<TakenUp>,
+    /// What is claimed for that.
+    claims: Vec<LedgerRow>,
+    /// What there is nothing to send of, by why.
+    finished: BTreeMap<Option<String>, Vec<(DueName, Owed)>>,
+    /// What can't be sent now.
+    postponed: BTreeMap<Later, Vec<(DueName, Owed)>>,
+}
+
+impl Shift {
+    /// Reads what the decisions need.
+    async fn begin(
+        command: &BeginPublishing,
         transaction: &mut WriteTransaction,
         sink: &KnownSink,
-        record: &DueName,
-        name: &str,
         through: i64,
+    ) -> Result<Self, ApplyError> {
+        let records: Vec<DueName> = command.records.iter().map(|(due, _)| due.clone()).collect();
+        let names: Vec<&str> = command
+            .records
+            .iter()
+            .filter_map(|(_, name)| name.as_deref().ok())
+            .collect();
+        let owed = transaction.owed(&sink.name, &records, through).await?;
+        let reads: Vec<_> = owed
+            .keys()
+            .map(|name| (&name.silo, &name.hostname))
+            .collect();
+        transaction.look_up(&reads).await?;
+        let ledger = transaction.ledger(&sink.name, &names).await?;
+        Ok(Self {
+            owed,
+            ledger: ledger
+                .into_iter()
+                .map(|row| (row.name.clone(), row))
+                .collect(),
+            ..Self::default()
+        })
+    }
+
+    /// Claims what is to be sent, if there is anything to send.
+    async fn take_up(
+        &mut self,
+        transaction: &mut WriteTransaction,
+        sink: &KnownSink,
+        record: DueName,
+        owed: Owed,
+        name: &str,
         now: Time,
-    ) -> Result<Option<TakenUp>, ApplyError> {
+    ) -> Result<(), ApplyError> {
         let is_for_it =
             sink.active == Activity::Active && sink.takes.takes(&record.silo, &record.hostname);
         let present = match is_for_it {
@@ -172,15 +252,12 @@ impl BeginPublishing {
             false => None,
         };
         let wanted = present.map(|record| record.addresses).unwrap_or_default();
-        let row = transaction.ledger(&self.sink, name).await?;
-        let is_others = row
-            .as_ref()
-            .is_some_and(|row| (&row.silo, &row.hostname) != (&record.silo, &record.hostname));
-        if let Some(row) = row.as_ref().filter(|_| is_others) {
+        let row = self.ledger.get(name);
+        let is_others =
+            row.is_some_and(|row| (&row.silo, &row.hostname) != (&record.silo, &record.hostname));
+        if let Some(row) = row.filter(|_| is_others) {
             if wanted.is_empty() {
-                transaction
-                    .finish_name(&self.sink, record, through, None, now)
-                    .await?;
+                self.finished.entry(None).or_default().push((record, owed));
             } else {
                 let why = format!(
                     "{name} is published for {} of the silo {} already",
@@ -192,18 +269,15 @@ impl BeginPublishing {
                     next_at: now.plus_seconds(LONGEST).as_millis(),
                     why: Some(why),
                 };
-                transaction
-                    .postpone_name(&self.sink, record, through, &later, now)
-                    .await?;
+                let entry = self.postponed.entry(later).or_default();
+                entry.push((record, owed));
             }
-            return Ok(None);
+            return Ok(());
         }
         let ours = row.map(|row| row.ours).unwrap_or_default();
         if ours.is_surely(&wanted) {
-            transaction
-                .finish_name(&self.sink, record, through, None, now)
-                .await?;
-            return Ok(None);
+            self.finished.entry(None).or_default().push((record, owed));
+            return Ok(());
         }
         // An older claim of a first publication is settled before anything else is claimed.
         let settles = ours.published.is_none() && ours.claimed.is_some_and(|old| old != wanted);
@@ -215,7 +289,8 @@ impl BeginPublishing {
                 hostname: record.hostname.clone(),
                 ours: claimed,
             };
-            transaction.put_ledger(&self.sink, &claim).await?;
+            self.claims.push(claim.clone());
+            self.ledger.insert(claim.name.clone(), claim);
         }
         let standing = match ours.standing() {
             Standing::Nothing => Standing::Claimed(wanted),
@@ -224,23 +299,24 @@ impl BeginPublishing {
         let login = match sink.takes.with_login {
             true => {
                 transaction
-                    .login(&self.sink, &record.silo, &record.hostname)
+                    .login(&sink.name, &record.silo, &record.hostname)
                     .await?
             }
             false => None,
         };
         let publication = Publication {
             login,
-            silo: record.silo.clone(),
-            hostname: record.hostname.clone(),
+            silo: record.silo,
+            hostname: record.hostname,
             name: name.to_owned(),
             wanted,
             standing,
         };
-        Ok(Some(TakenUp {
+        self.names.push(TakenUp {
             publication,
             before: ours,
-        }))
+        });
+        Ok(())
     }
 }
 
@@ -257,13 +333,13 @@ impl Command for EndPublishing {
         }
         let mut whole = None;
         let mut reached = false;
-        for (name, outcome) in &self.ended {
+        for (_, outcome) in &self.ended {
             match trouble_of(outcome) {
                 Some(trouble) if trouble.reach == Reach::Sink => whole = Some((outcome, trouble)),
                 _ => reached = true,
             }
-            self.write_down(transaction, name, outcome, now).await?;
         }
+        self.write_down(transaction, now).await?;
         if let Some((outcome, trouble)) = whole {
             let next_at = match outcome {
                 Outcome::Refused(_) => NEVER,
@@ -303,49 +379,58 @@ pub(super) fn next_at(attempts: i64, trouble: &Trouble, jitter: u64, now: Time) 
 }
 
 impl EndPublishing {
+    /// Writes down how each name ended, by a few statements for all of them.
     async fn write_down(
         &self,
         transaction: &mut WriteTransaction,
-        name: &TakenUp,
-        outcome: &Outcome,
         now: Time,
     ) -> Result<(), ApplyError> {
-        let TakenUp {
-            publication,
-            before,
-        } = name;
-        let record = DueName {
-            silo: publication.silo.clone(),
-            hostname: publication.hostname.clone(),
-        };
-        let ours = match outcome {
-            Outcome::Done => Some(surely(publication.wanted)),
-            Outcome::Found(standing) => Some(found(*standing)),
-            // It may have arrived: the claim stands.
-            Outcome::Waiting | Outcome::Retry(_) => None,
-            // Nothing was written by this attempt; an earlier one may still have been.
-            Outcome::Failed(_) | Outcome::Refused(_) => Some(*before),
-        };
-        if let Some(ours) = ours {
-            let row = LedgerRow {
-                name: publication.name.clone(),
-                silo: publication.silo.clone(),
-                hostname: publication.hostname.clone(),
-                ours,
-            };
-            transaction.put_ledger(&self.sink, &row).await?;
-        }
+        let records: Vec<DueName> = self.ended.iter().map(|(name, _)| name.record()).collect();
         let (sink, through) = (&self.sink, self.through);
-        let Some(attempts) = transaction.attempts_at(sink, &record, through).await? else {
-            return Ok(());
-        };
-        let later = match outcome {
-            Outcome::Done => {
-                return Ok(transaction
-                    .finish_name(sink, &record, through, None, now)
-                    .await?);
+        let mut owed = transaction.owed(sink, &records, through).await?;
+        let mut ledger = Vec::new();
+        let mut finished = Vec::new();
+        let mut postponed: BTreeMap<Later, Vec<(DueName, Owed)>> = BTreeMap::new();
+        for ((name, outcome), record) in self.ended.iter().zip(records) {
+            if let Some(ours) = ours_after(name, outcome) {
+                ledger.push(LedgerRow {
+                    name: name.publication.name.clone(),
+                    silo: record.silo.clone(),
+                    hostname: record.hostname.clone(),
+                    ours,
+                });
             }
-            Outcome::Found(standing) if *standing == publication.standing => {
+            let Some(owed) = owed.remove(&record) else {
+                continue;
+            };
+            match self.turn_after(name, outcome, owed.attempts, now) {
+                None => finished.push((record, owed)),
+                Some(later) => postponed.entry(later).or_default().push((record, owed)),
+            }
+        }
+        transaction.put_ledger(sink, &ledger).await?;
+        transaction
+            .finish_names(sink, &finished, through, None, now)
+            .await?;
+        for (later, names) in &postponed {
+            transaction
+                .postpone_names(sink, names, through, later, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// When a name's turn comes again; `None`: it is done.
+    fn turn_after(
+        &self,
+        name: &TakenUp,
+        outcome: &Outcome,
+        attempts: i64,
+        now: Time,
+    ) -> Option<Later> {
+        Some(match outcome {
+            Outcome::Done => return None,
+            Outcome::Found(standing) if *standing == name.publication.standing => {
                 // The sink goes round in a circle: not at once again.
                 let trouble = Trouble::of_name("what the receiver holds does not become clear");
                 self.later(&trouble, outcome, attempts, now)
@@ -361,10 +446,7 @@ impl EndPublishing {
             Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
                 self.later(trouble, outcome, attempts, now)
             }
-        };
-        Ok(transaction
-            .postpone_name(sink, &record, through, &later, now)
-            .await?)
+        })
     }
 
     fn later(&self, trouble: &Trouble, outcome: &Outcome, attempts: i64, now: Time) -> Later {
@@ -384,6 +466,18 @@ impl EndPublishing {
             next_at,
             why: Some(trouble.why.clone()),
         }
+    }
+}
+
+/// What is ours once an attempt has ended; `None`: what was claimed before it.
+fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<Ours> {
+    match outcome {
+        Outcome::Done => Some(surely(name.publication.wanted)),
+        Outcome::Found(standing) => Some(found(*standing)),
+        // It may have arrived: the claim stands.
+        Outcome::Waiting | Outcome::Retry(_) => None,
+        // Nothing was written by this attempt; an earlier one may still have been.
+        Outcome::Failed(_) | Outcome::Refused(_) => Some(name.before),
     }
 }
 
@@ -427,35 +521,30 @@ impl Command for OweDifference {
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<usize, ApplyError> {
-        let last = transaction.last_delivery().await?;
-        let mut count = 0;
-        for (silo, hostnames) in &self.differing {
-            let mut names = Vec::new();
-            for hostname in hostnames {
-                let record = DueName {
-                    silo: silo.clone(),
-                    hostname: hostname.clone(),
-                };
-                let attempts = transaction.attempts_at(&self.sink, &record, last).await?;
-                if attempts.is_none() {
-                    names.push((hostname.clone(), None));
-                }
-            }
-            if names.is_empty() {
-                continue;
-            }
-            let owed = OwedEvent {
-                sink: &self.sink,
-                happening: Happening::Reconcile,
-                silo,
-                revision: transaction.revision(),
-                at: now,
-                last_seen: None,
-            };
-            transaction.owe(&owed, &names).await?;
-            count += names.len();
-        }
-        Ok(count)
+        let owed = transaction
+            .owed(&self.sink, &self.differing, i64::MAX)
+            .await?;
+        let is_new = |name: &&DueName| !owed.contains_key(*name);
+        let names: Vec<_> = self.differing.iter().filter(is_new).cloned().collect();
+        let owed = OwedNames {
+            sink: &self.sink,
+            happening: Happening::Reconcile,
+            revision: transaction.revision(),
+            at: now,
+        };
+        transaction.owe_names(&owed, &names).await?;
+        Ok(names.len())
+    }
+}
+
+impl Command for MergeDeliveries {
+    /// Whether there may be more to merge.
+    type Outcome = bool;
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
+        Ok(transaction
+            .merge_names(&self.sink, &self.names, now)
+            .await?)
     }
 }
 
@@ -482,22 +571,23 @@ impl Command for AdoptName {
     type Outcome = bool;
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
-        if transaction
-            .ledger(&self.sink, &self.row.name)
-            .await?
-            .is_some()
-        {
+        let (sink, row) = (&self.sink, &self.row);
+        let known = transaction.ledger(sink, &[&row.name]).await?;
+        if !known.is_empty() {
             return Ok(false);
         }
-        transaction.put_ledger(&self.sink, &self.row).await?;
+        transaction
+            .put_ledger(sink, std::slice::from_ref(row))
+            .await?;
         // What failed since the name was not ours is done now.
         let record = DueName {
-            silo: self.row.silo.clone(),
-            hostname: self.row.hostname.clone(),
+            silo: row.silo.clone(),
+            hostname: row.hostname.clone(),
         };
-        let through = transaction.last_delivery().await?;
+        let owed = transaction.owed(sink, &[record], i64::MAX).await?;
+        let owed: Vec<_> = owed.into_iter().collect();
         transaction
-            .finish_name(&self.sink, &record, through, None, now)
+            .finish_names(sink, &owed, i64::MAX, None, now)
             .await?;
         Ok(true)
     }

@@ -3,10 +3,10 @@
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::{ApplyError, Command, Refusal};
-use crate::domain::sink::{SinkFilter, SinkName};
+use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, Happening, KnownSink, OwedEvent, SinkTrouble, StoreError, WriteTransaction,
+    Activity, DueName, Happening, KnownSink, OwedNames, SinkTrouble, StoreError, WriteTransaction,
 };
 
 /// For how long a hub promises to work for its sinks, in seconds; renewed well before.
@@ -222,6 +222,10 @@ impl Command for KeepSinks {
                     ..sink
                 };
                 transaction.put_sink(&kept, true).await?;
+                if is_state_kind(&kept.kind) {
+                    // What was given up is owed again: it has the only open deliveries.
+                    transaction.revive_names(&kept.name).await?;
+                }
                 continue;
             }
             if sink.active != Activity::Active {
@@ -267,20 +271,18 @@ impl Command for OweRemoval {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        let owed = OwedEvent {
+        let owed = OwedNames {
             sink: &self.sink,
             happening: Happening::Clean,
-            silo: &self.silo,
             revision: transaction.revision(),
             at: now,
-            last_seen: None,
         };
-        let names: Vec<_> = self
-            .hostnames
-            .iter()
-            .map(|name| (name.clone(), None))
-            .collect();
-        transaction.owe(&owed, &names).await?;
+        let due = |hostname: &Hostname| DueName {
+            silo: self.silo.clone(),
+            hostname: hostname.clone(),
+        };
+        let names: Vec<_> = self.hostnames.iter().map(due).collect();
+        transaction.owe_names(&owed, &names).await?;
         Ok(())
     }
 }

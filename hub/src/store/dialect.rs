@@ -139,6 +139,8 @@ impl Dialect {
         self,
         sql: impl Into<Cow<'static, str>>,
     ) -> Query<'static, Any, AnyArguments> {
+        #[cfg(test)]
+        super::statements::counted::note();
         match (self, sql.into()) {
             (Self::Postgres, sql) => sqlx::query(AssertSqlSafe(numbered(&sql))),
             (_, Cow::Borrowed(sql)) => sqlx::query(sql),

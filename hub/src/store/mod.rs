@@ -47,8 +47,8 @@ pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use outbox::{
     Activity, DeliveryCount, DeliveryRow, DeliveryState, DueName, Happening, IdCursor, Interest,
-    KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord,
-    SinkTrouble,
+    KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, Owed, OwedEvent, OwedNames, OwedPage,
+    PendingEvent, QuietRecord, SinkTrouble,
 };
 pub use purge::OldRows;
 pub use signed_writes::Place;
@@ -56,6 +56,8 @@ pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{
     Snapshot, TransferredBinding, TransferredRow, TransferredSilo, TransferredUpdateKey,
 };
+#[cfg(test)]
+pub(crate) use statements::counted;
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{FormerSecret, KnownToken, SealedKey};
 pub use transaction::{Effects, WriteTransaction};

@@ -1,5 +1,7 @@
 //! What the hub does by itself, each part of it beside the others.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use serde_json::json;

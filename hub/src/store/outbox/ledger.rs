@@ -6,7 +6,10 @@ use sqlx::any::AnyRow;
 
 use crate::domain::delivery::{Standing, Unsure};
 use crate::domain::sink::SinkName;
-use crate::store::{Store, StoreError, WriteTransaction, hostname, silo_id};
+use crate::store::{
+    Statements, Store, StoreError, WriteTransaction, hostname, insert_rows, padded_chunks, silo_id,
+    statement_chunks,
+};
 
 /// What is ours under one name at a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +71,7 @@ const SILOS: &str = "SELECT DISTINCT silo FROM ledger WHERE sink = ? ORDER BY si
 const COLUMNS_BY_SILO: &str = "SELECT published_name, silo, hostname, claimed, published, unsure \
      FROM ledger WHERE sink = ? AND silo = ?";
 const COLUMNS_BY_NAME: &str = "SELECT published_name, silo, hostname, claimed, published, unsure \
-     FROM ledger WHERE sink = ? AND published_name = ?";
+     FROM ledger WHERE sink = ? AND published_name";
 
 fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
     Ok(LedgerRow {
@@ -207,70 +210,65 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// What is ours under a name, and for which record.
+    /// What is ours under these names, and for which records.
     pub async fn ledger(
         &mut self,
         sink: &SinkName,
-        name: &str,
-    ) -> Result<Option<LedgerRow>, StoreError> {
-        self.dialect
-            .query(COLUMNS_BY_NAME)
-            .bind(sink.as_str())
-            .bind(name)
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .as_ref()
-            .map(ledger_row)
-            .transpose()
+        names: &[&str],
+    ) -> Result<Vec<LedgerRow>, StoreError> {
+        let mut statements = Statements::new(self.dialect);
+        for chunk in padded_chunks(names) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            statements
+                .add(format!("{COLUMNS_BY_NAME} IN ({marks})"))
+                .bind(sink.as_str());
+            for name in chunk {
+                statements.bind(name);
+            }
+        }
+        let answers = statements.fetch(&mut self.inner).await?;
+        answers.iter().flatten().map(ledger_row).collect()
     }
 
-    /// Writes what is ours under a name; a row that says nothing goes.
-    pub async fn put_ledger(&mut self, sink: &SinkName, row: &LedgerRow) -> Result<(), StoreError> {
-        self.must_commit = true;
-        if row.ours == Ours::default() {
-            self.dialect
-                .query("DELETE FROM ledger WHERE sink = ? AND published_name = ?")
-                .bind(sink.as_str())
-                .bind(row.name.as_str())
-                .execute(&mut *self.inner)
-                .await?;
-            return Ok(());
+    /// Writes what is ours under names, each of them once; a row that says nothing goes.
+    pub async fn put_ledger(
+        &mut self,
+        sink: &SinkName,
+        rows: &[LedgerRow],
+    ) -> Result<(), StoreError> {
+        const HEAD: &str = "INSERT INTO ledger (sink, published_name, silo, hostname, claimed, \
+             published, unsure)";
+        let (gone, put): (Vec<&LedgerRow>, Vec<&LedgerRow>) =
+            rows.iter().partition(|row| row.ours == Ours::default());
+        let mut statements = Statements::new(self.dialect);
+        for chunk in padded_chunks(&gone) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            statements
+                .add(format!(
+                    "DELETE FROM ledger WHERE sink = ? AND published_name IN ({marks})"
+                ))
+                .bind(sink.as_str());
+            for row in chunk {
+                statements.bind(row.name.as_str());
+            }
         }
-        let claimed = row.ours.claimed.map(|ips| ips.to_string());
-        let published = row.ours.published.map(|ips| ips.to_string());
-        let unsure = i16::from(row.ours.unsure.v4) + 2 * i16::from(row.ours.unsure.v6);
-        let updated = self
-            .dialect
-            .query(
-                "UPDATE ledger SET silo = ?, hostname = ?, claimed = ?, published = ?, unsure = ? \
-                 WHERE sink = ? AND published_name = ?",
-            )
-            .bind(row.silo.as_str())
-            .bind(row.hostname.as_str())
-            .bind(claimed.as_deref())
-            .bind(published.as_deref())
-            .bind(unsure)
-            .bind(sink.as_str())
-            .bind(row.name.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        // A MariaDB that counts changed rows only must not make this row a second time.
-        if updated.rows_affected() == 0 && self.ledger(sink, &row.name).await?.is_none() {
-            self.dialect
-                .query(
-                    "INSERT INTO ledger (silo, hostname, claimed, published, unsure, sink, \
-                     published_name) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                )
-                .bind(row.silo.as_str())
-                .bind(row.hostname.as_str())
-                .bind(claimed)
-                .bind(published)
-                .bind(unsure)
-                .bind(sink.as_str())
-                .bind(row.name.as_str())
-                .execute(&mut *self.inner)
-                .await?;
+        for chunk in statement_chunks(&put) {
+            let key = ["sink", "published_name"];
+            let columns = ["silo", "hostname", "claimed", "published", "unsure"];
+            statements.add_upsert(insert_rows(HEAD, 7, chunk.len()), &key, &columns);
+            for row in chunk {
+                let unsure = i16::from(row.ours.unsure.v4) + 2 * i16::from(row.ours.unsure.v6);
+                statements
+                    .bind(sink.as_str())
+                    .bind(row.name.as_str())
+                    .bind(row.silo.as_str())
+                    .bind(row.hostname.as_str())
+                    .bind(row.ours.claimed.map(|ips| ips.to_string()))
+                    .bind(row.ours.published.map(|ips| ips.to_string()))
+                    .bind(unsure);
+            }
         }
-        Ok(())
+        self.must_commit |= !rows.is_empty();
+        statements.execute(&mut self.inner).await
     }
 }

@@ -4,13 +4,15 @@
 mod deliveries;
 mod ledger;
 mod names;
+mod open;
 mod overview;
 mod sinks;
 mod unseen;
 
 pub use deliveries::{Happening, OwedEvent, PendingEvent};
 pub use ledger::{LedgerRow, Ours};
-pub use names::{DueName, Later};
+pub use names::{DueName, Later, Owed};
+pub use open::{OwedNames, OwedPage};
 pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow};
 pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
 pub use unseen::QuietRecord;

@@ -1,15 +1,20 @@
 //! How far a state sink has come with each hostname.
 
+use std::collections::BTreeMap;
+
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::{DONE, FAILED, NEVER, PENDING};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
-use crate::store::{Store, StoreError, WriteTransaction, hostname, silo_id};
+use crate::store::{
+    Statements, Store, StoreError, WriteTransaction, hostname, padded_chunks, silo_id,
+};
 
 /// A record that a state sink is to be brought up to date with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DueName {
     /// Its silo.
     pub silo: SiloId,
@@ -18,7 +23,7 @@ pub struct DueName {
 }
 
 /// When a record's turn comes again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Later {
     /// Shown as failed until then.
     pub failed: bool,
@@ -40,6 +45,40 @@ impl Later {
             why: None,
         }
     }
+}
+
+/// What a sink is owed of one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owed {
+    /// How often that was tried in vain.
+    pub attempts: i64,
+    /// The deliveries that it is in.
+    deliveries: Vec<i64>,
+}
+
+/// The condition that a row is of one of so many records of a sink, whose values [`bind_names`] binds.
+/// `table`: how its columns are called, such as `n.`.
+pub(super) fn any_of(table: &str, names: usize) -> String {
+    let one = format!("({table}sink = ? AND {table}silo = ? AND {table}hostname = ?)");
+    vec![one; names].join(" OR ")
+}
+
+/// Binds the values of [`any_of`].
+pub(super) fn bind_names(statements: &mut Statements, sink: &SinkName, names: &[&DueName]) {
+    for name in names {
+        statements
+            .bind(sink.as_str())
+            .bind(name.silo.as_str())
+            .bind(name.hostname.as_str());
+    }
+}
+
+/// The record whose silo and hostname stand in a column and the next one.
+pub(super) fn due_name(row: &AnyRow, column: usize) -> Result<DueName, StoreError> {
+    Ok(DueName {
+        silo: silo_id(row, column)?,
+        hostname: hostname(row, column + 1)?,
+    })
 }
 
 impl Store {
@@ -67,10 +106,7 @@ impl Store {
                 .fetch_all(&self.readers)
                 .await?;
             for row in &rows {
-                let name = DueName {
-                    silo: silo_id(row, 0)?,
-                    hostname: hostname(row, 1)?,
-                };
+                let name = due_name(row, 0)?;
                 if due.len() < limit && !due.contains(&name) {
                     due.push(name);
                 }
@@ -81,19 +117,26 @@ impl Store {
 
     /// When the next record's turn comes; `None`: nothing is owed.
     pub async fn next_name(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
-        let row = self
-            .dialect
-            .query(
-                "SELECT min(next_at) FROM delivery_names WHERE sink = ? AND state IN (?, ?) \
-                 AND next_at < ?",
-            )
-            .bind(sink.as_str())
-            .bind(PENDING)
-            .bind(FAILED)
-            .bind(NEVER)
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(row.try_get(0)?)
+        let mut earliest: Option<i64> = None;
+        // One state after the other, so that an index gives the first of each.
+        for state in [PENDING, FAILED] {
+            let row = self
+                .dialect
+                .query(
+                    "SELECT next_at FROM delivery_names WHERE sink = ? AND state = ? \
+                     AND next_at < ? ORDER BY next_at LIMIT 1",
+                )
+                .bind(sink.as_str())
+                .bind(state)
+                .bind(NEVER)
+                .fetch_optional(&self.readers)
+                .await?;
+            if let Some(row) = row {
+                let at = row.try_get(0)?;
+                earliest = Some(earliest.map_or(at, |known| known.min(at)));
+            }
+        }
+        Ok(earliest)
     }
 
     /// The hostnames of a silo that a sink is owed something of, refused ones too.
@@ -120,120 +163,113 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// How often what is owed of a record up to a delivery was tried in vain; `None`: nothing is owed.
-    pub async fn attempts_at(
+    /// What is owed of these records up to a delivery; a record of which nothing is has no entry.
+    pub async fn owed(
         &mut self,
         sink: &SinkName,
-        name: &DueName,
+        names: &[DueName],
         through: i64,
-    ) -> Result<Option<i64>, StoreError> {
-        let row = self
-            .dialect
-            .query(
-                "SELECT max(attempts) FROM delivery_names WHERE sink = ? AND silo = ? \
-                 AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
-            )
-            .bind(sink.as_str())
-            .bind(name.silo.as_str())
-            .bind(name.hostname.as_str())
-            .bind(PENDING)
-            .bind(FAILED)
-            .bind(through)
-            .fetch_one(&mut *self.inner)
-            .await?;
-        Ok(row.try_get(0)?)
+    ) -> Result<BTreeMap<DueName, Owed>, StoreError> {
+        let mut statements = Statements::new(self.dialect);
+        let names: Vec<&DueName> = names.iter().collect();
+        for chunk in padded_chunks(&names) {
+            let any = any_of("", chunk.len());
+            statements.add(format!(
+                "SELECT silo, hostname, attempts, delivery FROM delivery_names \
+                 WHERE ({any}) AND state IN (?, ?) AND delivery <= ?"
+            ));
+            bind_names(&mut statements, sink, &chunk);
+            statements.bind(PENDING).bind(FAILED).bind(through);
+        }
+        let mut owed: BTreeMap<DueName, Owed> = BTreeMap::new();
+        for row in statements.fetch(&mut self.inner).await?.iter().flatten() {
+            let of_name = owed.entry(due_name(row, 0)?).or_default();
+            of_name.attempts = of_name.attempts.max(row.try_get(2)?);
+            of_name.deliveries.push(row.try_get(3)?);
+        }
+        Ok(owed)
     }
 
-    /// Writes that everything owed of a record up to a delivery is done, and what is to be said of it.
-    pub async fn finish_name(
+    /// Writes that everything owed of these records up to a delivery is done, and what is to be said of it.
+    pub async fn finish_names(
         &mut self,
         sink: &SinkName,
-        name: &DueName,
+        names: &[(DueName, Owed)],
         through: i64,
         why: Option<&str>,
         now: Time,
     ) -> Result<(), StoreError> {
-        self.note_unsettled(sink, name, through, now).await?;
-        self.must_commit = true;
-        self.dialect
-            .query(
-                "UPDATE delivery_names SET state = ?, why = ?, failing_since = NULL \
-                 WHERE sink = ? AND silo = ? AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
-            )
-            .bind(DONE)
-            .bind(why)
-            .bind(sink.as_str())
-            .bind(name.silo.as_str())
-            .bind(name.hostname.as_str())
-            .bind(PENDING)
-            .bind(FAILED)
-            .bind(through)
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
+        self.update_names(
+            sink,
+            names,
+            through,
+            now,
+            "state = ?, why = ?, failing_since = NULL",
+            |statements| {
+                statements.bind(DONE).bind(why);
+            },
+        )
+        .await
     }
 
-    /// Writes when a record's turn comes again.
-    pub async fn postpone_name(
+    /// Writes when the turn of these records comes again.
+    pub async fn postpone_names(
         &mut self,
         sink: &SinkName,
-        name: &DueName,
+        names: &[(DueName, Owed)],
         through: i64,
         later: &Later,
         now: Time,
     ) -> Result<(), StoreError> {
-        self.note_unsettled(sink, name, through, now).await?;
-        self.must_commit = true;
-        self.dialect
-            .query(
-                "UPDATE delivery_names SET state = ?, attempts = ?, next_at = ?, why = ?, \
-                 failing_since = CASE WHEN ? = 0 THEN failing_since \
-                 ELSE coalesce(failing_since, ?) END \
-                 WHERE sink = ? AND silo = ? AND hostname = ? AND state IN (?, ?) AND delivery <= ?",
-            )
-            .bind(if later.failed { FAILED } else { PENDING })
-            .bind(later.attempts)
-            .bind(later.next_at)
-            .bind(later.why.as_deref())
-            .bind(i64::from(later.why.is_some()))
-            .bind(now.as_millis())
-            .bind(sink.as_str())
-            .bind(name.silo.as_str())
-            .bind(name.hostname.as_str())
-            .bind(PENDING)
-            .bind(FAILED)
-            .bind(through)
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
+        self.update_names(
+            sink,
+            names,
+            through,
+            now,
+            "state = ?, attempts = ?, next_at = ?, why = ?, failing_since = \
+             CASE WHEN ? = 0 THEN failing_since ELSE coalesce(failing_since, ?) END",
+            |statements| {
+                statements
+                    .bind(if later.failed { FAILED } else { PENDING })
+                    .bind(later.attempts)
+                    .bind(later.next_at)
+                    .bind(later.why.as_deref())
+                    .bind(i64::from(later.why.is_some()))
+                    .bind(now.as_millis());
+            },
+        )
+        .await
     }
 
-    /// Notes the deliveries whose state may follow from what is about to become of a name.
-    async fn note_unsettled(
+    /// Changes what is owed of these records up to a delivery, and notes the deliveries whose state follows.
+    async fn update_names(
         &mut self,
         sink: &SinkName,
-        name: &DueName,
+        names: &[(DueName, Owed)],
         through: i64,
         now: Time,
+        changes: &str,
+        bind: impl Fn(&mut Statements),
     ) -> Result<(), StoreError> {
-        let rows = self
-            .dialect
-            .query(
-                "SELECT delivery FROM delivery_names WHERE sink = ? AND silo = ? AND hostname = ? \
-                 AND state IN (?, ?) AND delivery <= ?",
-            )
-            .bind(sink.as_str())
-            .bind(name.silo.as_str())
-            .bind(name.hostname.as_str())
-            .bind(PENDING)
-            .bind(FAILED)
-            .bind(through)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        for row in &rows {
-            self.unwritten.settle(row.try_get(0)?, now);
+        let mut statements = Statements::new(self.dialect);
+        for (_, owed) in names {
+            for delivery in &owed.deliveries {
+                self.unwritten.settle(*delivery, now);
+            }
         }
-        Ok(())
+        let names: Vec<&DueName> = names.iter().map(|(name, _)| name).collect();
+        for chunk in padded_chunks(&names) {
+            let any = any_of("", chunk.len());
+            statements.add(format!(
+                "UPDATE delivery_names SET {changes} \
+                 WHERE ({any}) AND state IN (?, ?) AND delivery <= ?"
+            ));
+            bind(&mut statements);
+            bind_names(&mut statements, sink, &chunk);
+            statements.bind(PENDING).bind(FAILED).bind(through);
+            self.must_commit = true;
+        }
+        statements.execute(&mut self.inner).await
     }
 
     /// Brings deliveries to the state that their hostnames come to: done when all are, failed when
@@ -242,30 +278,34 @@ impl WriteTransaction {
         &mut self,
         ids: impl IntoIterator<Item = (i64, Time)>,
     ) -> Result<(), StoreError> {
+        const OPEN: &str = "EXISTS (SELECT 1 FROM delivery_names n \
+             WHERE n.delivery = deliveries.id AND n.state = ?)";
+        let mut by_time: BTreeMap<Time, Vec<i64>> = BTreeMap::new();
         for (id, now) in ids {
-            let mut state = DONE;
-            for open in [PENDING, FAILED] {
-                let found = self
-                    .dialect
-                    .query("SELECT 1 FROM delivery_names WHERE delivery = ? AND state = ? LIMIT 1")
-                    .bind(id)
-                    .bind(open)
-                    .fetch_optional(&mut *self.inner)
-                    .await?;
-                if found.is_some() {
-                    state = open;
-                    break;
+            by_time.entry(now).or_default().push(id);
+        }
+        let mut statements = Statements::new(self.dialect);
+        for (now, ids) in by_time {
+            for chunk in padded_chunks(&ids) {
+                let marks = vec!["?"; chunk.len()].join(", ");
+                statements.add(format!(
+                    "UPDATE deliveries SET why = NULL, \
+                     done_at = CASE WHEN {OPEN} OR {OPEN} THEN NULL ELSE ? END, \
+                     state = CASE WHEN {OPEN} THEN 0 WHEN {OPEN} THEN 2 ELSE 1 END \
+                     WHERE id IN ({marks})"
+                ));
+                statements
+                    .bind(PENDING)
+                    .bind(FAILED)
+                    .bind(now.as_millis())
+                    .bind(PENDING)
+                    .bind(FAILED);
+                for id in chunk {
+                    statements.bind(id);
                 }
             }
-            self.dialect
-                .query("UPDATE deliveries SET state = ?, done_at = ?, why = NULL WHERE id = ?")
-                .bind(state)
-                .bind((state == DONE).then_some(now.as_millis()))
-                .bind(id)
-                .execute(&mut *self.inner)
-                .await?;
         }
-        Ok(())
+        statements.execute(&mut self.inner).await
     }
 
     /// Lets everything that a state sink refused or failed with be tried again at once.
@@ -287,11 +327,21 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Gives up what a sink is owed, since nobody works for it any more.
+    /// Gives up what a sink is owed, since nobody works for it any more; answers how many deliveries were
+    /// pending. What had failed before keeps saying why.
     pub async fn give_up(&mut self, sink: &SinkName, why: &str) -> Result<u64, StoreError> {
         self.must_commit = true;
         let mut given_up = 0;
         for table in ["delivery_names", "deliveries"] {
+            self.dialect
+                .query(format!(
+                    "UPDATE {table} SET next_at = ? WHERE sink = ? AND state = ?"
+                ))
+                .bind(NEVER)
+                .bind(sink.as_str())
+                .bind(FAILED)
+                .execute(&mut *self.inner)
+                .await?;
             let done = self
                 .dialect
                 .query(format!(

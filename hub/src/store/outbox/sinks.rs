@@ -6,7 +6,7 @@ use silo_shared::silo::SiloId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use crate::domain::sink::{SinkFilter, SinkName};
+use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
 use crate::store::{Store, StoreError, WriteTransaction, optional_time, time};
 
@@ -85,6 +85,8 @@ pub struct Interest {
     pub name: SinkName,
     /// What it wants to hear of.
     pub takes: SinkFilter,
+    /// Whether it is brought to what is true now, rather than told of each change.
+    pub is_state: bool,
     /// Whether the records' own mail addresses are to be kept with what it is owed.
     pub wants_notify: bool,
 }
@@ -191,6 +193,7 @@ impl WriteTransaction {
             .into_iter()
             .filter(|sink| sink.active == Activity::Active)
             .map(|sink| Interest {
+                is_state: is_state_kind(&sink.kind),
                 wants_notify: sink.kind == "email",
                 name: sink.name,
                 takes: sink.takes,

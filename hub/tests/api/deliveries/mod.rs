@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod coalescing;
 mod publishing;
 pub(crate) mod scripted;
 mod shown;

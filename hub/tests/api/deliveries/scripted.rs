@@ -32,6 +32,11 @@ impl Script {
         self.answers.lock().unwrap().extend(answers);
     }
 
+    /// The next answers, and none that were to come before.
+    pub(super) fn will_only(&self, answers: impl IntoIterator<Item = Outcome>) {
+        *self.answers.lock().unwrap() = answers.into_iter().collect();
+    }
+
     /// What was asked since the last call.
     pub(super) fn asked(&self) -> Vec<Publication> {
         std::mem::take(&mut self.asked.lock().unwrap())

@@ -115,7 +115,7 @@ async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
     assert_eq!(update(&hub, &corrected).await, ok());
     desk.work().await;
     assert_eq!(provider.addresses("nas.example.net").len(), 1);
-    assert_eq!(counts(&hub).await, [0, 0, 3]);
+    assert_eq!(counts(&hub).await, [0, 0, 2]);
 }
 
 #[tokio::test]
