@@ -63,6 +63,8 @@ pub enum ApiError {
     Unencrypted,
     /// The database is away or takes no writes, or the hub is stopping: 503.
     Unavailable,
+    /// Too many bodies are being received: 503.
+    Busy,
     /// Anything else: 500.
     Internal,
 }
@@ -139,7 +141,7 @@ impl ApiError {
             Self::TooManyFailures { .. } | Self::TooManyRequests { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -165,7 +167,9 @@ impl ApiError {
                 ("too-many-requests", "Too many requests of this token")
             }
             Self::Unencrypted => ("unencrypted", "This needs TLS, or a signature"),
-            Self::Unavailable => ("unavailable", "The hub cannot do this at the moment"),
+            Self::Unavailable | Self::Busy => {
+                ("unavailable", "The hub cannot do this at the moment")
+            }
             Self::Internal => ("internal", "The hub failed"),
         }
     }
@@ -198,6 +202,7 @@ impl ApiError {
             Self::Unavailable => {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }
+            Self::Busy => "too many bodies are being received at the moment; try again".to_owned(),
             Self::Internal => "the cause is in the hub's log".to_owned(),
         }
     }
@@ -263,7 +268,7 @@ impl IntoResponse for ApiError {
             Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
                 headers.insert(header::RETRY_AFTER, retry_after.into());
             }
-            Self::Unavailable => {
+            Self::Unavailable | Self::Busy => {
                 headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
             }
             _ => {}

@@ -13,6 +13,7 @@ mod events;
 pub mod fuzz;
 mod history;
 mod host;
+pub(crate) mod intake;
 pub(crate) mod open;
 pub(crate) mod origin;
 mod records;
@@ -46,6 +47,7 @@ use crate::token_cache::TokenCache;
 use crate::view::View;
 
 pub use client_ip::TrustedProxies;
+pub use intake::Intake;
 pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 
@@ -78,6 +80,8 @@ pub struct Hub {
     pub nonces: ReadNonces,
     /// Counts the requests of tokens.
     pub rate: TokenRate,
+    /// The room for request bodies.
+    pub intake: Intake,
     /// Whose word on the client's address counts.
     pub trusted_proxies: TrustedProxies,
 }
