@@ -41,11 +41,15 @@ fn limits_of_256_mib() -> String {
 
 fn start(folder: &Path, is_tls: bool) -> (Hub, Arc<Door>) {
     allow_many_files();
-    let tls = is_tls.then(|| self_signed(folder)).unwrap_or_default();
-    let hub = hub_with(folder, &(tls + &limits_of_256_mib()));
-    let door = match is_tls {
-        true => Door::tls(&hub, folder),
-        false => Door::plain(&hub),
+    let limits = limits_of_256_mib();
+    let (hub, door) = if is_tls {
+        let hub = hub_with(folder, &(self_signed(folder) + &limits));
+        let door = Door::tls(&hub, folder);
+        (hub, door)
+    } else {
+        let hub = hub_with(folder, &limits);
+        let door = Door::plain(&hub);
+        (hub, door)
     };
     (hub, Arc::new(door))
 }
