@@ -7,10 +7,14 @@
 mod bodies;
 #[path = "limits/dead_peers.rs"]
 mod dead_peers;
+#[path = "limits/early.rs"]
+mod early;
 #[path = "limits/http2.rs"]
 mod http2;
 #[path = "limits/line.rs"]
 mod line;
+#[path = "limits/memory.rs"]
+mod memory;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -206,7 +210,11 @@ async fn the_limit_of_open_files_is_raised_and_kept_to() {
     drop(hub);
 
     let hard = ["sh", "-c", "ulimit -n 300 && exec \"$@\"", "sh"];
-    let hub = Hub::start_under(&hard, &folder.path().join("hard"));
+    let folder = folder.path().join("hard");
+    std::fs::create_dir(&folder).unwrap();
+    // Its default follows from the memory here.
+    std::fs::write(folder.join("hub.yaml"), "limits: {connections: 8192}\n").unwrap();
+    let hub = Hub::start_under(&hard, &folder);
     assert!(
         hub.log()
             .contains("limits.connections: 172 instead of 8192"),

@@ -1,13 +1,15 @@
 //! The limits that the hub keeps to, whoever calls.
 
+mod memory;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
 use silo_shared::config::ConfigError;
 
-/// How many connections there may be unless told otherwise.
-pub const DEFAULT_CONNECTIONS: usize = 8192;
+pub use memory::{default_body_mib, default_connections};
+
 /// Until when the first request's head must have come unless told otherwise, in seconds.
 pub const DEFAULT_HEAD_SECONDS: u64 = 10;
 /// How long a connection may wait for its next request unless told otherwise, in seconds: longer than the
@@ -15,12 +17,17 @@ pub const DEFAULT_HEAD_SECONDS: u64 = 10;
 pub const DEFAULT_IDLE_SECONDS: u64 = 75;
 /// How long a client may leave its answer untouched unless told otherwise, in seconds.
 pub const DEFAULT_STALL_SECONDS: u64 = 30;
+/// The least that `body_mib` may be: a body has up to 1 MiB, and those of strangers have a share of their own.
+const LEAST_BODY_MIB: usize = 4;
+/// The most that `body_mib` may be.
+const MOST_BODY_MIB: usize = 65_536;
 
 /// `limits:` of the configuration file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitsFile {
     connections: Option<usize>,
+    body_mib: Option<usize>,
     head_seconds: Option<u64>,
     idle_seconds: Option<u64>,
     stall_seconds: Option<u64>,
@@ -32,6 +39,8 @@ pub(crate) struct LimitsFile {
 pub struct Limits {
     /// How many connections there may be at once, of all listeners together.
     pub connections: usize,
+    /// How many bytes of request bodies are held at once, over all connections.
+    pub body_bytes: usize,
     /// Until when the first request's head must have come, from the connection on.
     pub head: Duration,
     /// Until when the next request's head must have come, from the last answer on.
@@ -48,9 +57,19 @@ impl LimitsFile {
             seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
             _ => Err(wrong(key, "from 1 to 86400 seconds")),
         };
-        let connections = match self.connections.unwrap_or(DEFAULT_CONNECTIONS) {
-            0 => return Err(wrong("connections", "at least 1")),
-            connections => connections,
+        let memory = match (self.connections, self.body_mib) {
+            (Some(_), Some(_)) => None,
+            _ => memory::available(),
+        };
+        let connections = match self.connections {
+            Some(0) => return Err(wrong("connections", "at least 1")),
+            Some(connections) => connections,
+            None => default_connections(memory),
+        };
+        let body_mib = match self.body_mib {
+            Some(mib @ LEAST_BODY_MIB..=MOST_BODY_MIB) => mib,
+            Some(_) => return Err(wrong("body_mib", "from 4 to 65536 MiB")),
+            None => default_body_mib(memory),
         };
         let requests_per_minute = self
             .requests_per_minute
@@ -61,6 +80,7 @@ impl LimitsFile {
             .transpose()?;
         Ok(Limits {
             connections,
+            body_bytes: body_mib * 1024 * 1024,
             head: seconds("head_seconds", self.head_seconds, DEFAULT_HEAD_SECONDS)?,
             idle: seconds("idle_seconds", self.idle_seconds, DEFAULT_IDLE_SECONDS)?,
             stall: seconds("stall_seconds", self.stall_seconds, DEFAULT_STALL_SECONDS)?,

@@ -13,7 +13,6 @@ mod settings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
@@ -28,6 +27,7 @@ use crate::domain::dynahost::KnownLogin;
 use crate::http::Hub;
 use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
+use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_foreign;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
@@ -79,8 +79,7 @@ impl Door {
     }
 
     async fn set(&self, hub: &Arc<Hub>, request: Request) -> Result<(), Reply> {
-        let (ip, parts, body) = enter(hub, request).await?;
-        refuse_foreign(&parts)?;
+        let (ip, parts, body) = enter(hub, request, refuse_foreign).await?;
         let mut params = Params::default();
         params.add(parts.uri.query().unwrap_or("").as_bytes());
         params.add(&body);
@@ -136,7 +135,7 @@ impl Door {
     }
 
     async fn history(&self, hub: &Arc<Hub>, request: Request) -> Result<String, Reply> {
-        let (ip, parts, body) = enter(hub, request).await?;
+        let (ip, parts, body) = enter(hub, request, |_| Ok(())).await?;
         let mut params = Params::default();
         params.add(parts.uri.query().unwrap_or("").as_bytes());
         params.add(&body);
@@ -240,16 +239,21 @@ impl Door {
     }
 }
 
-/// Takes a request apart, once its sender may be listened to.
-async fn enter(hub: &Arc<Hub>, request: Request) -> Result<(IpAddr, Parts, Bytes), Reply> {
+/// Takes a request apart, once its sender may be listened to and `judge` has nothing against its head.
+async fn enter(
+    hub: &Arc<Hub>,
+    request: Request,
+    judge: fn(&Parts) -> Result<(), ApiError>,
+) -> Result<(IpAddr, Parts, Content), Reply> {
     if !matches!(*request.method(), Method::GET | Method::POST) {
         return Err(ApiError::MethodNotAllowed.into());
     }
     let (mut parts, body) = request.into_parts();
     let Ok(ClientIp(ip)) = ClientIp::from_request_parts(&mut parts, hub).await;
     require_patience(hub, ip)?;
+    judge(&parts)?;
     if parts.method == Method::GET {
-        return Ok((ip, parts, Bytes::new()));
+        return Ok((ip, parts, Content::default()));
     }
     let kind = content_type(&parts.headers);
     if kind.is_some_and(|kind| kind != "application/x-www-form-urlencoded") {
@@ -261,7 +265,8 @@ async fn enter(hub: &Arc<Hub>, request: Request) -> Result<(IpAddr, Parts, Bytes
     // Anybody may send this, and slowly: no secret is looked at before it is there.
     let line = parts.extensions.get::<Line>();
     let reading = line.map(Line::of_stranger);
-    let body = read(Request::from_parts(parts.clone(), body), MAX_FORM_BYTES).await?;
+    let request = Request::from_parts(parts.clone(), body);
+    let body = read(hub, request, MAX_FORM_BYTES, Sender::Stranger).await?;
     drop(reading);
     Ok((ip, parts, body))
 }

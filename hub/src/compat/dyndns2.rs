@@ -23,6 +23,7 @@ use crate::domain::precondition::Precondition;
 use crate::http::Hub;
 use crate::http::auth::{Caller, basic_user};
 use crate::http::error::ApiError;
+use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_followed_link;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, SetRecord};
@@ -57,12 +58,17 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let uri = parts.uri.clone();
     let body = match parts.method {
+        // Whatever the form asks for.
+        Method::POST if is_form && !caller.token().may_write(&silo) => {
+            return Ok(Reply::Hosts(vec![Word::NoHost]));
+        }
         Method::POST if is_form => {
-            let body = read(Request::from_parts(parts, body), MAX_FORM_BYTES).await?;
+            let request = Request::from_parts(parts, body);
+            let body = read(hub, request, MAX_FORM_BYTES, Sender::Known).await?;
             caller.require_still(hub).await?;
             body
         }
-        _ => axum::body::Bytes::new(),
+        _ => Content::default(),
     };
     let mut params = Params::default();
     params.add(uri.query().unwrap_or("").as_bytes());

@@ -62,6 +62,8 @@ pub enum ApiError {
     Unencrypted,
     /// The database is away or takes no writes, or the hub is stopping: 503.
     Unavailable,
+    /// Too many bodies are being received: 503.
+    Busy,
     /// Anything else: 500.
     Internal,
 }
@@ -151,7 +153,7 @@ impl ApiError {
             Self::TooManyFailures { .. } => &problems::TOO_MANY_FAILURES,
             Self::TooManyRequests { .. } => &problems::TOO_MANY_REQUESTS,
             Self::Unencrypted => &problems::UNENCRYPTED,
-            Self::Unavailable => &problems::UNAVAILABLE,
+            Self::Unavailable | Self::Busy => &problems::UNAVAILABLE,
             Self::Internal => &problems::INTERNAL,
         }
     }
@@ -173,7 +175,7 @@ impl ApiError {
             Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
                 headers.insert(header::RETRY_AFTER, (*retry_after).into());
             }
-            Self::Unavailable => {
+            Self::Unavailable | Self::Busy => {
                 headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
             }
             _ => {}
@@ -215,6 +217,7 @@ impl ApiError {
             Self::Unavailable => {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }
+            Self::Busy => "too many bodies are being received at the moment; try again".to_owned(),
             Self::Internal => "the cause is in the hub's log".to_owned(),
         }
     }

@@ -15,6 +15,7 @@ mod finish;
 pub mod fuzz;
 mod history;
 mod host;
+pub(crate) mod intake;
 pub(crate) mod open;
 pub(crate) mod origin;
 mod prefer;
@@ -47,6 +48,7 @@ use crate::token_cache::TokenCache;
 use crate::view::View;
 
 pub use client_ip::TrustedProxies;
+pub use intake::Intake;
 pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 
@@ -85,6 +87,8 @@ pub struct Hub {
     pub signed_not_before: KnownSignedNotBefore,
     /// Counts the requests of tokens.
     pub rate: TokenRate,
+    /// The room for request bodies.
+    pub intake: Intake,
     /// Whose word on the client's address counts.
     pub trusted_proxies: TrustedProxies,
 }

@@ -67,7 +67,7 @@ kinds! {
         "the route has no such method",
         "see the `Allow` header";
     TIMEOUT: REQUEST_TIMEOUT, "timeout", "The request came too slowly",
-        "the body took longer than 30 s",
+        "the body took longer than 30 s, or came slowly while others waited for its room",
         "";
     PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "The stored state is another",
         "`If-Match` or `If-None-Match` does not hold; on a read, `If-Match`",
@@ -94,7 +94,7 @@ kinds! {
         "the hub failed; the cause is in its log",
         "";
     UNAVAILABLE: SERVICE_UNAVAILABLE, "unavailable", "The hub cannot do this at the moment",
-        "the database cannot be reached or takes no writes, or the hub is stopping",
+        "the database cannot be reached or takes no writes, too many bodies are being received (`limits.body_mib`), or the hub is stopping",
         "try again after `Retry-After` seconds; the hub's log names the database, and the disk if it is full";
 }
 

@@ -54,6 +54,7 @@ pub(super) async fn set(
     LenientJsonBody(body): LenientJsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_write(&id, &hostname)?;
+    let body = body.read(&hub).await?;
     let (addresses, attributes) = bodies::record(&body, caller.stated_ip())?;
     let location = header_value(&format!("/silos/{id}/records/{hostname}"))?;
     let place = Place::Record(id.clone(), hostname.clone());

@@ -1,13 +1,11 @@
 //! What handlers take out of a request, each with an error that names the place.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 use silo_shared::api::MAX_BODY_BYTES;
 use silo_shared::credential::TokenId;
@@ -15,11 +13,10 @@ use silo_shared::silo::{Family, Hostname, SiloId};
 
 use super::Hub;
 use super::error::ApiError;
+use super::intake::{Content, Sender};
+use super::signing::Verified;
 use crate::domain::precondition::{Precondition, TagList};
 use crate::store::IdCursor;
-
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `{id}` of the path.
 #[derive(Debug)]
@@ -220,12 +217,12 @@ pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<T
 
 /// A body whose type says JSON.
 #[derive(Debug)]
-pub(super) struct JsonBody(pub Bytes);
+pub(super) struct JsonBody(pub Unread);
 
 /// A body that is read as JSON also without `Content-Type`, or with the one that curl puts there by
 /// itself.
 #[derive(Debug)]
-pub(super) struct LenientJsonBody(pub Bytes);
+pub(super) struct LenientJsonBody(pub Unread);
 
 impl FromRequest<Arc<Hub>> for JsonBody {
     type Rejection = ApiError;
@@ -235,7 +232,7 @@ impl FromRequest<Arc<Hub>> for JsonBody {
         if !kind.as_deref().is_some_and(is_json) {
             return Err(ApiError::MediaType);
         }
-        read(request, MAX_BODY_BYTES).await.map(Self)
+        Ok(Self(Unread(request)))
     }
 }
 
@@ -251,7 +248,7 @@ impl FromRequest<Arc<Hub>> for LenientJsonBody {
         {
             return Err(ApiError::MediaType);
         }
-        read(request, MAX_BODY_BYTES).await.map(Self)
+        Ok(Self(Unread(request)))
     }
 }
 
@@ -274,32 +271,35 @@ fn is_json(kind: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A request's body of at most `limit` bytes, within a deadline.
-pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let (parts, body) = request.into_parts();
-    read_content(&parts.headers, body, limit).await
+/// A body that is not read yet: first the caller's right to send it is judged.
+#[derive(Debug)]
+pub(super) struct Unread(Request);
+
+impl Unread {
+    /// Reads it, of at most [`MAX_BODY_BYTES`].
+    pub(super) async fn read(self, hub: &Hub) -> Result<Content, ApiError> {
+        read(hub, self.0, MAX_BODY_BYTES, Sender::Known).await
+    }
 }
 
-/// A body of at most `limit` bytes, within a deadline.
-pub(super) async fn read_content(
-    headers: &HeaderMap,
-    body: Body,
+/// A request's body of at most `limit` bytes, within a deadline; of a signed request it is what was signed.
+pub(crate) async fn read(
+    hub: &Hub,
+    request: Request,
     limit: usize,
-) -> Result<Bytes, ApiError> {
+    sender: Sender,
+) -> Result<Content, ApiError> {
+    let (parts, body) = request.into_parts();
     if !body.is_end_stream() {
-        refuse_coded(headers)?;
+        refuse_coded(&parts.headers)?;
     }
-    let declared = headers.get(header::CONTENT_LENGTH);
-    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limit as u64) {
-        return Err(ApiError::TooLarge { limit });
-    }
-    let body = Limited::new(body, limit);
-    match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
-        Err(_) => Err(ApiError::Timeout),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { limit }),
-        Ok(Err(_)) => Err(ApiError::MalformedBody("the body broke off".to_owned())),
+    let content = hub
+        .intake
+        .receive(&parts.headers, body, limit, sender)
+        .await;
+    match parts.extensions.get::<Verified>() {
+        None => content,
+        Some(verified) => verified.check_content(hub, content),
     }
 }
 

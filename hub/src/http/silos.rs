@@ -223,6 +223,7 @@ pub(super) async fn replace(
     LenientJsonBody(body): LenientJsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_replace(&id)?;
+    let body = body.read(&hub).await?;
     let records = bodies::silo(&body, &id)?;
     let location = header_value(&format!("/silos/{id}"))?;
     let place = Place::Silo(id.clone());

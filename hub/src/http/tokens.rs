@@ -77,6 +77,7 @@ pub(super) async fn create(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_admin()?;
+    let body = body.read(&hub).await?;
     let now = hub.clock.now();
     let spec = bodies::token(&body, now)?;
     let new = NewToken::make(spec, &hub.key, now).map_err(|error| {
@@ -124,6 +125,7 @@ pub(super) async fn rotate(
         }
     };
     caller.require_rotate(id)?;
+    let body = body.read(&hub).await?;
     let overlap = bodies::overlap(&body)?;
     let new = NewSecret::make(id, overlap, &hub.key, hub.clock.now()).map_err(|error| {
         tracing::error!("{error}");

@@ -2,6 +2,7 @@
 
 mod connection;
 mod connections;
+mod content;
 mod keepalive;
 #[cfg(test)]
 mod model;
@@ -37,8 +38,10 @@ pub use open_files::raise_limit as raise_open_files;
 /// How long running requests may take to end once the hub is asked to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
 /// The largest head of a request that is read, in bytes, over HTTP/1.1 and HTTP/2 alike. Of HTTP/1.1's
-/// bodies no more than this is read ahead.
-const MAX_HEAD_BYTES: u32 = 64 * 1024;
+/// bodies no more than this is read ahead. Each connection may hold so much before anybody knows who it is.
+const MAX_HEAD_BYTES: u32 = 40 * 1024;
+/// How much of all bodies on an HTTP/2 connection, and of each, a client may send before a handler reads it.
+const HTTP_2_WINDOW_BYTES: u32 = 64 * 1024;
 /// How often an HTTP/2 client is asked whether it is there, also while it waits for events.
 const HTTP_2_PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it may take to say so.
@@ -183,6 +186,8 @@ fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD_BYTES)
+        .initial_stream_window_size(HTTP_2_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP_2_WINDOW_BYTES)
         .keep_alive_interval(HTTP_2_PING_INTERVAL)
         .keep_alive_timeout(HTTP_2_PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS);

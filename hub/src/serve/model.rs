@@ -112,6 +112,7 @@ impl World {
     fn new() -> Self {
         let real = Connections::new(Limits {
             connections: MOST,
+            body_bytes: 4 * 1024 * 1024,
             head: HEAD,
             idle: IDLE,
             stall: STALL,

@@ -1,25 +1,19 @@
-//! Tells a connection when a request begins on it and when its answer is handed over, and reads what of a
-//! request's content no handler has read.
+//! Tells a connection when a request begins on it and when its answer is handed over.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
-use tokio::runtime::Handle;
 use tower::Service;
 
 use super::connection::{Connection, Line, Running};
+use super::content::{Content, Rest};
 use super::stream::LEAST_TAKEN;
-
-/// How long content may take that nobody reads.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A service whose requests are counted.
 #[derive(Clone, Debug)]
@@ -44,7 +38,7 @@ where
 {
     type Response = Response<Answer<B>>;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = Answering<S::Future, A>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -52,112 +46,52 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let is_http_2 = request.version() == Version::HTTP_2;
+        let rest = (!request.body().is_end_stream())
+            .then(|| Rest::new(&self.connection, is_http_2, request.headers()));
         let mut request = request.map(|inner| Content {
             inner: Some(inner),
-            is_http_2,
+            rest: rest.clone(),
         });
         let line = Line::new(&self.connection);
         request.extensions_mut().insert(line);
         Answering {
             running: Some(self.connection.begin()),
             inner: self.inner.call(request),
+            rest,
             is_http_2,
         }
     }
 }
 
-/// The content of a request. Over HTTP/2 what nobody has read of it is read all the same: else the stream is
-/// reset behind the answer, and clients take that for an error of the connection (curl: 92). HTTP/1.1 ends
-/// the connection for it.
-#[derive(Debug)]
-pub(super) struct Content<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Send,
-{
-    inner: Option<B>,
-    is_http_2: bool,
-}
-
-impl<B> Body for Content<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Send,
-{
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let Some(inner) = &mut self.inner else {
-            return Poll::Ready(None);
-        };
-        let frame = ready!(Pin::new(inner).poll_frame(context));
-        if !matches!(frame, Some(Ok(_))) {
-            self.inner = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Some(inner) => inner.size_hint(),
-            None => SizeHint::with_exact(0),
-        }
-    }
-}
-
-impl<B> Drop for Content<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Send,
-{
-    fn drop(&mut self) {
-        if self.is_http_2
-            && !self.is_end_stream()
-            && let Some(inner) = self.inner.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(drain(inner));
-        }
-    }
-}
-
-async fn drain<B: Body + Unpin>(mut body: B) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Whoever is slower than that gets his stream reset.
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
-}
-
 pin_project! {
     /// An answer in the making.
-    pub(super) struct Answering<F> {
+    pub(super) struct Answering<F, A> {
         running: Option<Running>,
         #[pin]
         inner: F,
+        rest: Option<Arc<Rest<A>>>,
         is_http_2: bool,
     }
 }
 
-impl<F, B, E> Future for Answering<F>
+impl<F, A, B, E> Future for Answering<F, A>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    A: Body + Send + Unpin + 'static,
+    A::Data: Send,
+    A::Error: Send,
     B: Body<Data = Bytes>,
 {
     type Output = Result<Response<Answer<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(context));
+        let mut answer = ready!(this.inner.poll(context));
+        if let Some(rest) = this.rest.take()
+            && let Ok(answer) = &mut answer
+        {
+            rest.answered(answer.headers_mut());
+        }
         let running = this.running.take();
         Poll::Ready(answer.map(|answer| {
             answer.map(|inner| match running {

@@ -18,6 +18,7 @@ use crate::limits::Limits;
 fn connections(connections: usize) -> Connections {
     Connections::new(Limits {
         connections,
+        body_bytes: 1024 * 1024,
         head: Duration::from_secs(600),
         idle: Duration::from_secs(600),
         stall: Duration::from_secs(600),

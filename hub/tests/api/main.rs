@@ -6,6 +6,7 @@
 
 mod audit;
 mod away;
+mod before_body;
 mod bodies;
 mod common;
 mod concurrency;

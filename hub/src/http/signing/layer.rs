@@ -129,14 +129,14 @@ where
     };
     let route = parts.extensions.get::<MatchedPath>();
     let is_stream = route.is_some_and(|route| STREAMS.contains(&route.as_str()));
-    let response = match admit(hub, &signer, body, is_stream, ip, now).await {
+    let response = match admit(hub, &signer, has_content, is_stream, ip, now).await {
         Err(error) => error.into_response(),
-        Ok((content, verified)) => {
+        Ok(verified) => {
             // Not signed, so that anybody on the way could choose the format by it.
             parts.headers.remove(header::ACCEPT);
             let write = verified.write.clone();
             parts.extensions.insert(verified);
-            let response = call(inner, Request::from_parts(parts, Body::from(content))).await;
+            let response = call(inner, Request::from_parts(parts, body)).await;
             match write.and_then(|write| write.rest()) {
                 None => response,
                 // Refused before there was a command: a replay must fail all the same.

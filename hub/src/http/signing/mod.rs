@@ -8,8 +8,13 @@ mod layer;
 mod nonces;
 mod verify;
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use silo_shared::signing::component::RequestHead;
+use silo_shared::signing::request::RequestSignature;
 
 use crate::registry::SignedWrite;
 use crate::token_cache::CachedToken;
@@ -27,6 +32,23 @@ pub(super) struct Verified {
     pub(super) by_former: bool,
     /// What the registry must know of a write, or of a request for a stream; `None`: it only reads.
     pub(super) write: Option<Arc<OnceWrite>>,
+    content: SignedContent,
+}
+
+/// What tells whether a request's content is the one that was signed.
+#[derive(Clone)]
+struct SignedContent {
+    head: Arc<RequestHead>,
+    signature: Arc<RequestSignature>,
+    ip: IpAddr,
+}
+
+impl fmt::Debug for SignedContent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SignedContent")
+            .finish_non_exhaustive()
+    }
 }
 
 /// A signed write, or a request for a stream, and whether a command has taken charge of its nonce.
@@ -50,7 +72,12 @@ impl OnceWrite {
         self.write.clone()
     }
 
-    /// The write, if no command has taken it.
+    /// Sees to it that nothing spends the nonce: the request was not received as it was signed.
+    fn leave_unspent(&self) {
+        self.taken.store(true, Ordering::Release);
+    }
+
+    /// The write, if its nonce is to be spent and no command has taken it.
     fn rest(&self) -> Option<SignedWrite> {
         (!self.taken.load(Ordering::Acquire)).then(|| self.write.clone())
     }

@@ -3,32 +3,30 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
-use silo_shared::api::MAX_BODY_BYTES;
 use silo_shared::credential::TokenId;
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::request::RequestSignature;
 use silo_shared::signing::{SIGNATURE, SIGNATURE_INPUT, SignatureError, SigningKey};
 
-use super::{OnceWrite, Verified};
+use super::{OnceWrite, SignedContent, Verified};
 use crate::domain::time::Time;
 use crate::http::Hub;
 use crate::http::auth::{require_recent, wrong_credential};
 use crate::http::error::{ApiError, SignatureProblem};
-use crate::http::request::read_content;
+use crate::http::intake::Content;
 use crate::registry::SignedWrite;
 use crate::store::{KnownToken, SealedKey};
 use crate::token_cache::CachedToken;
 
 /// Who signed a request; from here on its answer is signed too.
 pub(super) struct Signer {
-    pub(super) head: RequestHead,
+    pub(super) head: Arc<RequestHead>,
     pub(super) key: SigningKey,
     token: Arc<CachedToken>,
     by_former: bool,
-    signature: RequestSignature,
+    signature: Arc<RequestSignature>,
 }
 
 impl Signer {
@@ -79,11 +77,11 @@ pub(super) async fn signer(
     }
     let (key, by_former) = verified.map_err(refuse)?;
     Ok(Signer {
-        head,
+        head: Arc::new(head),
         key,
         token,
         by_former,
-        signature,
+        signature: Arc::new(signature),
     })
 }
 
@@ -128,17 +126,17 @@ fn authority(parts: &Parts) -> Result<String, SignatureError> {
     Ok(named.to_ascii_lowercase())
 }
 
-/// Admits a signed request: its time, its content, and that it was not seen before. Answers the content,
-/// and what handlers are told. `is_stream`: it asks for a stream, which goes on telling what is new, so that its nonce
-/// is spent as a write's is.
+/// Admits a signed request: its time, and that it was not seen before. Answers what handlers are told. Content that
+/// is to come is checked where it is read, once its sender's right is judged; what nobody reads has no effect.
+/// `is_stream`: it asks for a stream, which goes on telling what is new, so that its nonce is spent as a write's is.
 pub(super) async fn admit(
     hub: &Hub,
     signer: &Signer,
-    body: Body,
+    has_content: bool,
     is_stream: bool,
     ip: IpAddr,
     now: Time,
-) -> Result<(axum::body::Bytes, Verified), ApiError> {
+) -> Result<Verified, ApiError> {
     let Signer {
         head,
         token,
@@ -165,12 +163,13 @@ pub(super) async fn admit(
         wrong_credential(hub, ip, now, replay)
     };
     // Else whoever has seen a request could have the hub wait for the content of many more.
-    let waits = !reads && !body.is_end_stream();
+    let waits = !reads && has_content;
     if waits && hub.store.nonce_is_spent(signer.keyid(), nonce).await? {
         return Err(replay());
     }
-    let content = read_content(&head.headers, body, MAX_BODY_BYTES).await?;
-    signature.check_content(head, &content).map_err(refuse)?;
+    if !has_content {
+        signature.check_content(head, &[]).map_err(refuse)?;
+    }
     let write = match reads {
         true => {
             if !hub.nonces.spend(signer.keyid(), nonce, now) {
@@ -185,12 +184,45 @@ pub(super) async fn admit(
         }),
     };
     hub.tokens.note_use(token, now);
-    let verified = Verified {
+    Ok(Verified {
         token: Arc::clone(token),
         by_former: *by_former,
         write: write.map(OnceWrite::new).map(Arc::new),
-    };
-    Ok((content, verified))
+        content: SignedContent {
+            head: Arc::clone(head),
+            signature: Arc::clone(signature),
+            ip,
+        },
+    })
+}
+
+impl Verified {
+    /// Checks the content that came with the request. Where it could not be read, or is another than was signed, the
+    /// request stays unspent: whoever relays it could have seen to that.
+    pub(in crate::http) fn check_content(
+        &self,
+        hub: &Hub,
+        content: Result<Content, ApiError>,
+    ) -> Result<Content, ApiError> {
+        let SignedContent {
+            head,
+            signature,
+            ip,
+        } = &self.content;
+        let checked = content.and_then(|content| match signature.check_content(head, &content) {
+            Ok(()) => Ok(content),
+            Err(error) => Err(wrong_signature(
+                hub,
+                *ip,
+                hub.clock.now(),
+                error.to_string(),
+            )),
+        });
+        if let (Err(_), Some(write)) = (&checked, &self.write) {
+            write.leave_unspent();
+        }
+        checked
+    }
 }
 
 /// A signature that does not count is as good as a wrong credential.

@@ -1,0 +1,326 @@
+//! How request bodies come in: at most so many bytes at once over all connections, within a deadline.
+//!
+//! A body gets the room for all of it before any of it is read, so that no two wait for each other's. Small bodies and
+//! those of strangers have room of their own: whoever sends large ones keeps no other from it.
+
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::ApiError;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a body waits for room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
+/// A body for whose room others wait must bring [`LEAST_BROUGHT`] within this, again and again.
+const BRING_TIMEOUT: Duration = Duration::from_secs(3);
+/// In bytes.
+const LEAST_BROUGHT: usize = 16 * 1024;
+/// The largest body that counts as small, in bytes.
+const SMALL: usize = 16 * 1024;
+/// Room is counted in units of so many bytes.
+const UNIT: usize = 1024;
+
+/// The room for bodies.
+#[derive(Debug)]
+pub struct Intake {
+    large: Room,
+    small: Room,
+    strangers: Room,
+}
+
+/// Who sends a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// A token was shown.
+    Known,
+    /// Nobody knows yet.
+    Stranger,
+}
+
+#[derive(Debug)]
+struct Room {
+    units: Arc<Semaphore>,
+    total: usize,
+    waiting: AtomicUsize,
+}
+
+/// A body that has come whole; its room is given back when it is dropped. So a handler keeps it until what was made
+/// of it is gone too.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Intake {
+    /// Room for this many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let part = bytes / 8;
+        Self {
+            large: Room::new(bytes - 2 * part),
+            small: Room::new(part),
+            strangers: Room::new(part),
+        }
+    }
+
+    /// A body of at most `limit` bytes: refused if it is larger, if there is no room for it in time, or if it does not
+    /// arrive in time.
+    pub(crate) async fn receive(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+        sender: Sender,
+    ) -> Result<Content, ApiError> {
+        let declared = headers.get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let most = match declared.map(usize::try_from) {
+            None => limit,
+            Some(Ok(length)) if length <= limit => length,
+            Some(_) => return Err(ApiError::TooLarge { limit }),
+        };
+        if http_body::Body::is_end_stream(&body) {
+            return Ok(Content::default());
+        }
+        let room = match sender {
+            Sender::Stranger => &self.strangers,
+            Sender::Known if most <= SMALL => &self.small,
+            Sender::Known => &self.large,
+        };
+        let mut taken = room.take(most).await?;
+        let mut bytes = Vec::with_capacity(most);
+        room.fill(&mut bytes, body, limit).await?;
+        // Of a body whose length nobody knew.
+        bytes.shrink_to_fit();
+        let surplus = taken.num_permits().saturating_sub(units(bytes.len()));
+        drop(taken.split(surplus));
+        Ok(Content {
+            bytes,
+            _room: Some(taken),
+        })
+    }
+}
+
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT)
+}
+
+impl Room {
+    fn new(bytes: usize) -> Self {
+        let total = bytes / UNIT;
+        Self {
+            units: Arc::new(Semaphore::new(total)),
+            total,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes room for so many bytes, in turn.
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let wanted = u32::try_from(units(bytes).min(self.total)).map_err(|_| ApiError::Internal)?;
+        if let Ok(taken) = Arc::clone(&self.units).try_acquire_many_owned(wanted) {
+            return Ok(taken);
+        }
+        let _waits = Waits::count(&self.waiting);
+        let turn = Arc::clone(&self.units).acquire_many_owned(wanted);
+        match timeout(ROOM_TIMEOUT, turn).await {
+            Ok(Ok(taken)) => Ok(taken),
+            Ok(Err(_)) => Err(ApiError::Internal),
+            Err(_) => Err(ApiError::Busy),
+        }
+    }
+
+    /// Reads a body of at most `limit` bytes. What a frame holds is copied, since it may hold on to a far larger
+    /// buffer.
+    async fn fill(&self, bytes: &mut Vec<u8>, body: Body, limit: usize) -> Result<(), ApiError> {
+        let mut body = pin!(body);
+        let deadline = Instant::now() + BODY_TIMEOUT;
+        let mut due = Instant::now() + BRING_TIMEOUT;
+        let mut brought = 0;
+        loop {
+            let Ok(frame) = timeout_at(due.min(deadline), body.frame()).await else {
+                let now = Instant::now();
+                let gives_way = brought < LEAST_BROUGHT && self.waiting.load(Ordering::Relaxed) > 0;
+                if now >= deadline || gives_way {
+                    return Err(ApiError::Timeout);
+                }
+                (due, brought) = (now + BRING_TIMEOUT, 0);
+                continue;
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            let Ok(frame) = frame else {
+                return Err(ApiError::MalformedBody("the body broke off".to_owned()));
+            };
+            if let Some(data) = frame.data_ref() {
+                if data.len() > limit - bytes.len() {
+                    return Err(ApiError::TooLarge { limit });
+                }
+                bytes.extend_from_slice(data);
+                brought += data.len();
+            }
+        }
+    }
+}
+
+/// Counts one who waits, until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn count(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::HeaderValue;
+    use futures_util::stream;
+    use silo_shared::api::MAX_BODY_BYTES;
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn declared(length: usize) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(length))])
+    }
+
+    async fn whole(intake: &Intake, length: usize) -> Result<Content, ApiError> {
+        let body = Body::from(vec![b' '; length]);
+        let headers = declared(length);
+        let content = intake.receive(&headers, body, MAX_BODY_BYTES, Sender::Known);
+        content.await
+    }
+
+    /// A body of a mebibyte that comes in pieces, one a second.
+    fn slow(piece: usize) -> Body {
+        let pieces = stream::unfold(0, move |sent| async move {
+            if sent >= MIB {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let bytes = vec![b' '; piece.min(MIB - sent)];
+            Some((Ok::<_, Infallible>(bytes), sent + piece))
+        });
+        Body::from_stream(pieces)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_wait_for_room_in_turn_and_not_for_ever() {
+        let intake = Intake::new(4 * MIB);
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(whole(&intake, MIB).await.unwrap());
+        }
+        let began = Instant::now();
+        let refused = whole(&intake, MIB).await.unwrap_err();
+        assert!(matches!(refused, ApiError::Busy), "{refused:?}");
+        assert_eq!(began.elapsed(), ROOM_TIMEOUT);
+        // Others have room of their own.
+        assert_eq!(whole(&intake, SMALL).await.unwrap().len(), SMALL);
+        let form = Body::from("host=nas");
+        let headers = HeaderMap::new();
+        let stranger = intake.receive(&headers, form, 64 * 1024, Sender::Stranger);
+        assert_eq!(stranger.await.unwrap().deref(), b"host=nas");
+        let last = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            held.pop();
+        };
+        let (content, ()) = tokio::join!(whole(&intake, MIB), last);
+        assert_eq!(content.unwrap().len(), MIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_unknown_length_gives_back_what_it_does_not_need() {
+        let intake = Intake::new(4 * MIB);
+        let headers = HeaderMap::new();
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let pieces = stream::iter([Ok::<_, Infallible>(vec![b' '; 20_000])]);
+            let body = Body::from_stream(pieces);
+            let content = intake.receive(&headers, body, MAX_BODY_BYTES, Sender::Known);
+            held.push(content.await.unwrap());
+        }
+        let too_large =
+            Body::from_stream(stream::iter(vec![
+                Ok::<_, Infallible>(vec![b' '; 600_000]);
+                2
+            ]));
+        let refused = intake.receive(&headers, too_large, MAX_BODY_BYTES, Sender::Known);
+        assert!(matches!(
+            refused.await.unwrap_err(),
+            ApiError::TooLarge {
+                limit: MAX_BODY_BYTES
+            }
+        ));
+        drop(held);
+        let all = (3 * MIB / UNIT, MIB / 2 / UNIT, MIB / 2 / UNIT);
+        let rooms = [&intake.large, &intake.small, &intake.strangers];
+        let [large, small, strangers] = rooms.map(|room| room.units.available_permits());
+        assert_eq!((large, small, strangers), all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_gives_way_to_those_who_wait_and_only_to_them() {
+        // Of three mebibytes in the room for large ones, two are taken.
+        let intake = Intake::new(4 * MIB);
+        let held = [
+            whole(&intake, MIB).await.unwrap(),
+            whole(&intake, MIB).await.unwrap(),
+        ];
+        let headers = declared(MIB);
+        for (piece, others_wait, seconds, comes) in [
+            (1, false, 30, false),
+            (1, true, 3, false),
+            (MIB / 20, false, 20, true),
+            (MIB / 20, true, 20, true),
+        ] {
+            let began = Instant::now();
+            let slow = intake.receive(&headers, slow(piece), MAX_BODY_BYTES, Sender::Known);
+            let slow = async {
+                let slow = slow.await;
+                (slow.map(|content| content.len()), began.elapsed().as_secs())
+            };
+            let waiting = async {
+                while others_wait && began.elapsed().as_secs() < 20 {
+                    // Those who wait in vain come again.
+                    let room = timeout(Duration::from_secs(9), whole(&intake, MIB)).await;
+                    if matches!(room, Ok(Ok(_))) {
+                        break;
+                    }
+                }
+            };
+            let ((slow, took), ()) = tokio::join!(slow, waiting);
+            assert_eq!(slow.is_ok(), comes, "{piece} {others_wait}: {slow:?}");
+            assert!(took.abs_diff(seconds) <= 1, "{piece} {others_wait}: {took}");
+        }
+        drop(held);
+    }
+}

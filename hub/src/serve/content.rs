@@ -1,0 +1,171 @@
+//! The content of a request, of which no handler need read all. What is left is discarded behind the answer: else the
+//! connection would end with a reset (HTTP/1.1), or its stream (HTTP/2), and that hides the answer from clients that send
+//! everything before they read (Python's `http.client`) or take it for an error of the connection (curl: 92).
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Buf;
+use tokio::runtime::Handle;
+
+use super::connection::{Connection, Reading, Running};
+use super::connections::lock;
+
+/// How long discarding may take. Slower connections are cut off, over HTTP/2 streams.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many bytes are discarded at most.
+const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+
+/// The content of a request.
+#[derive(Debug)]
+pub(super) struct Content<B: Body + Send + Unpin + 'static>
+where
+    B::Data: Send,
+    B::Error: Send,
+{
+    pub(super) inner: Option<B>,
+    /// Where to leave what nobody has read; `None`: there is no content.
+    pub(super) rest: Option<Arc<Rest<B>>>,
+}
+
+impl<B> Body for Content<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(inner).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.inner = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl<B> Drop for Content<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    fn drop(&mut self) {
+        if !self.is_end_stream()
+            && let (Some(inner), Some(rest)) = (self.inner.take(), self.rest.take())
+        {
+            rest.leave(inner);
+        }
+    }
+}
+
+/// What a handler has left of a request's content.
+#[derive(Debug)]
+pub(super) struct Rest<B> {
+    connection: Arc<Connection>,
+    /// Over HTTP/1.1 the client waits to be asked for its content.
+    expects: bool,
+    place: Mutex<Place<B>>,
+}
+
+#[derive(Debug)]
+enum Place<B> {
+    /// The handler has it, or has read it all.
+    Handler,
+    /// It waits for the answer: to read it sooner would ask for it (`Expect: 100-continue`).
+    Here(B),
+    /// The answer is on its way.
+    Answered,
+}
+
+impl<B> Rest<B> {
+    pub(super) fn new(
+        connection: &Arc<Connection>,
+        is_http_2: bool,
+        headers: &HeaderMap,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            connection: Arc::clone(connection),
+            expects: !is_http_2 && headers.contains_key(header::EXPECT),
+            place: Mutex::new(Place::Handler),
+        })
+    }
+}
+
+impl<B> Rest<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    /// Takes what a handler does not read.
+    fn leave(&self, body: B) {
+        let mut place = lock(&self.place);
+        match *place {
+            Place::Answered => self.discard(body),
+            Place::Handler | Place::Here(_) => *place = Place::Here(body),
+        }
+    }
+
+    /// Notes that the answer with these headers is handed over, before which nothing is discarded.
+    pub(super) fn answered(&self, headers: &mut HeaderMap) {
+        let mut place = lock(&self.place);
+        if let Place::Here(body) = std::mem::replace(&mut *place, Place::Answered) {
+            if self.expects {
+                // Whether the content still comes is up to the client (RFC 9110 section 10.1.1).
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            self.discard(body);
+        }
+    }
+
+    /// Discards it beside everything else; meanwhile the connection may give way.
+    fn discard(&self, body: B) {
+        if let Ok(runtime) = Handle::try_current() {
+            let running = self.connection.begin();
+            let reading = self.connection.read_for_nobody();
+            runtime.spawn(discard(body, (reading, running)));
+        }
+    }
+}
+
+/// Reads content until its end, as far as it may be: beyond, hyper ends the connection or resets the stream.
+async fn discard<B: Body + Unpin>(mut body: B, counted: (Reading, Running)) {
+    let all = async {
+        let mut left = MOST_DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Buf::remaining);
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
+    drop(body);
+    drop(counted);
+}
