@@ -63,6 +63,8 @@ pub enum ApiError {
     Unencrypted,
     /// The database is away or takes no writes, or the hub is stopping: 503.
     Unavailable,
+    /// The write may have been carried out: the database did not say: 503.
+    OutcomeUnknown,
     /// Anything else: 500.
     Internal,
 }
@@ -139,7 +141,7 @@ impl ApiError {
             Self::TooManyFailures { .. } | Self::TooManyRequests { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -166,6 +168,10 @@ impl ApiError {
             }
             Self::Unencrypted => ("unencrypted", "This needs TLS, or a signature"),
             Self::Unavailable => ("unavailable", "The hub cannot do this at the moment"),
+            Self::OutcomeUnknown => (
+                "outcome-unknown",
+                "The hub does not know whether this was done",
+            ),
             Self::Internal => ("internal", "The hub failed"),
         }
     }
@@ -198,6 +204,7 @@ impl ApiError {
             Self::Unavailable => {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }
+            Self::OutcomeUnknown => ApplyError::Unknown.to_string(),
             Self::Internal => "the cause is in the hub's log".to_owned(),
         }
     }
@@ -263,7 +270,7 @@ impl IntoResponse for ApiError {
             Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
                 headers.insert(header::RETRY_AFTER, retry_after.into());
             }
-            Self::Unavailable => {
+            Self::Unavailable | Self::OutcomeUnknown => {
                 headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
             }
             _ => {}
@@ -297,6 +304,16 @@ impl From<ApplyError> for ApiError {
             ApplyError::Refused(refusal) => refusal.into(),
             ApplyError::Store(error) => Self::from(Arc::as_ref(&error)),
             ApplyError::Stopping => Self::Unavailable,
+            ApplyError::TimedOut => {
+                tracing::error!("{error}");
+                Self::Unavailable
+            }
+            ApplyError::Unknown => {
+                tracing::error!("the database did not say in time whether a write was committed");
+                Self::OutcomeUnknown
+            }
+            // Its place was logged when it happened.
+            ApplyError::Panicked => Self::Internal,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! by a change like any other. Reading the same export twice so adds nothing the second time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use silo_shared::silo::Hostname;
 
@@ -72,6 +73,10 @@ pub struct PartWritten {
 impl Command for BeginImport {
     type Outcome = ();
 
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
         if transaction.holds_nothing().await? {
             let arrived = transaction.revision().to_string();
@@ -91,6 +96,10 @@ impl ImportPart {
 
 impl Command for ImportPart {
     type Outcome = PartWritten;
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     async fn run(
         &self,
@@ -216,6 +225,10 @@ async fn change(
 
 impl Command for EndImport {
     type Outcome = ();
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         RaiseRevision { past: 0 }.run(transaction, now).await?;

@@ -7,7 +7,7 @@ use crate::store::{REFUSED_KEPT, WriteTransaction};
 /// How many rows one transaction removes of each kind, so that writers wait for moments only.
 const BATCH: i64 = 500;
 
-/// Removes some of the history, tombstones, ended deliveries and audit that are older than `before`.
+/// Removes some of the history, tombstones, ended deliveries, audit and marks of hubs that are older than `before`.
 #[derive(Debug)]
 pub struct PurgeOld {
     /// What is older goes.
@@ -27,6 +27,7 @@ impl Command for PurgeOld {
         // A day later than they end, so that the clocks of several hubs may differ.
         let ended = now.plus_seconds(-86_400);
         let secrets = transaction.purge_former_secrets(ended).await?;
-        Ok(history + tombstones + deliveries + audit + refused + secrets)
+        let marks = transaction.purge_marks(ended, BATCH).await?;
+        Ok(marks + history + tombstones + deliveries + audit + refused + secrets)
     }
 }

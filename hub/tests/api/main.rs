@@ -22,6 +22,7 @@ mod full;
 mod history;
 mod limits;
 mod open_routes;
+mod panics;
 mod pyddns;
 mod records;
 mod refused_input;
