@@ -343,11 +343,14 @@ async fn make_tokens(caller: &Caller, number: usize, over: &AtomicBool, done: &A
             _ => panic!("false: {said:?}"),
         }
     }
-    let tokens = until("the tokens are listed", async || {
+    let deadline = Instant::now() + PATIENCE;
+    let tokens = loop {
         let (status, tokens) = caller.get("/tokens").await;
-        (status == 200).then_some(tokens)
-    })
-    .await;
+        if status == 200 {
+            break tokens;
+        }
+        assert!(Instant::now() < deadline, "the tokens are not listed");
+    };
     let there = tokens.as_array().unwrap().iter();
     let there = there.filter(|token| token["name"] == name.as_str()).count();
     assert!(
