@@ -121,6 +121,25 @@ impl Database {
         );
     }
 
+    /// Ends every session on it but the one that does so. One that ended meanwhile is no error.
+    pub fn end_sessions(&self) {
+        let name = &self.name;
+        let statement = match self.kind {
+            Kind::Sqlite => return,
+            Kind::Postgres => format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+            ),
+            Kind::MariaDb => format!(
+                "BEGIN NOT ATOMIC FOR session IN (SELECT id FROM information_schema.processlist \
+                 WHERE db = '{name}' AND id <> CONNECTION_ID()) \
+                 DO EXECUTE IMMEDIATE CONCAT('KILL ', session.id); END FOR; END"
+            ),
+        };
+        let output = client(self.kind, &self.server, &statement).output();
+        output.expect("the server's client can be started");
+    }
+
     /// Its URL, with the password.
     pub fn url(&self) -> &Url {
         &self.url

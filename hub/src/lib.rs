@@ -30,6 +30,7 @@ pub mod serve;
 mod service_manager;
 pub mod settings;
 pub mod store;
+mod tasks;
 pub mod tls;
 pub mod token_cache;
 mod token_watch;
@@ -39,6 +40,8 @@ pub mod view;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::{Pin, pin};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use silo_shared::config::ConfigError;
@@ -52,11 +55,16 @@ use open_hub::{OpenError, OpenHub};
 use secrets::random_name;
 use serve::Listeners;
 use settings::HubSettings;
+use tasks::Tasks;
 use tls::TlsError;
+use tokio::time::{Instant, timeout_at};
 use upkeep::Upkeep;
 
-/// How long the writing down of use may take after the listeners have ended.
-const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after the signal to stop the delivery workers may take to end, and use to be written down. The
+/// listeners take most of it.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_millis(8500);
+/// How long after that signal the database may take to be closed.
+const STOP_TIMEOUT: Duration = Duration::from_millis(9300);
 
 /// Why the hub ended without being asked to.
 #[derive(Debug, Error)]
@@ -78,24 +86,42 @@ pub enum RunError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// A task that never ends has ended.
+    #[error("the task {0:?} ended, which is a bug: the log says why if it panicked")]
+    Ended(&'static str),
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Listen(#[from] std::io::Error),
 }
 
-/// Serves on a bound listener until `shutdown` completes; then finishes what runs.
+/// Serves on a bound listener until `shutdown` completes; then finishes what runs. Stops as well while it
+/// still starts.
 pub async fn run(
     listener: TcpListener,
     settings: HubSettings,
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let mut shutdown = pin!(shutdown);
     let sinks = open_sinks(&settings)?;
     let listeners = Listeners::open(listener, &settings)?;
-    let hub = OpenHub::open_to_serve(&settings, clock).await?;
-    let served = serve(listeners, &settings, sinks, &hub, shutdown).await;
-    hub.close().await;
+    let hub = tokio::select! {
+        biased;
+        () = &mut shutdown => return stopped_early(),
+        hub = OpenHub::open_to_serve(&settings, clock) => hub?,
+    };
+    let stopped_at = OnceLock::new();
+    let served = serve(listeners, &settings, sinks, &hub, shutdown, &stopped_at).await;
+    let end = *stopped_at.get_or_init(Instant::now) + STOP_TIMEOUT;
+    if timeout_at(end, hub.close()).await.is_err() {
+        tracing::warn!("the database could not be closed in time");
+    }
     served
+}
+
+fn stopped_early() -> Result<(), RunError> {
+    tracing::info!("stopped before it listened");
+    Ok(())
 }
 
 /// Reads the keys of every sink and the files that they name.
@@ -120,10 +146,28 @@ async fn serve(
     settings: &HubSettings,
     sinks: Vec<OpenSink>,
     hub: &OpenHub,
-    shutdown: impl Future<Output = ()>,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    stopped_at: &OnceLock<Instant>,
 ) -> Result<(), RunError> {
-    let key = hub.key().await?;
-    hub.first_admin_token(&key).await?;
+    let starting = async {
+        let key = hub.key().await?;
+        hub.first_admin_token(&key).await?;
+        let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
+        let office = Office {
+            store: hub.store.clone(),
+            registry: hub.registry.clone(),
+            revision: hub.revision.clone(),
+            clock: hub.clock.clone(),
+            since: hub.clock.now(),
+        };
+        let deliveries = Deliveries::begin(office, sinks, hub.is_alone()).await?;
+        Ok::<_, OpenError>((key, deliveries))
+    };
+    let (key, deliveries) = tokio::select! {
+        biased;
+        () = &mut shutdown => return stopped_early(),
+        started = starting => started?,
+    };
     let feed = Feed {
         store: hub.store.clone(),
         view: hub.view.clone(),
@@ -148,45 +192,64 @@ async fn serve(
         since: hub.clock.now(),
         retention_days: settings.retention_days,
     };
-    let office = Office {
-        store: hub.store.clone(),
-        registry: hub.registry.clone(),
-        revision: hub.revision.clone(),
-        clock: hub.clock.clone(),
-        since: hub.clock.now(),
-    };
-    let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
     let owner = random_name().map_err(OpenError::from)?;
-    let deliveries = Deliveries::begin(office, sinks, hub.is_alone())
-        .await
-        .map_err(OpenError::from)?;
     let foreign = compat::routes(&settings.compat, deliveries.sinks());
     let revision = hub.revision.clone();
     let listening = listeners.serve(settings, hub.http(settings, key), foreign, shutdown, || {
         tracing::info!("stopping");
+        stopped_at.get_or_init(Instant::now);
         service_manager::stopping();
         revision.end();
     });
-    let deliveries = tokio::spawn(deliveries.work(owner));
+    let mut listening = pin!(listening);
+    let mut tasks = Tasks::default();
+    tasks.spawn("feed", feed.follow(hub.position));
+    if !hub.is_alone() {
+        tasks.spawn("sharing of wrong credentials", sharing);
+    }
+    tasks.spawn("upkeep", upkeep.clone().work());
     let alive =
         service_manager::stay_alive(hub.store.clone(), hub.contact.clone(), hub.clock.clone());
-    // A task of its own, since what it shows to be alive is the threads that serve.
-    let alive = tokio::spawn(alive);
-    let served = tokio::select! {
-        served = listening => served,
-        () = feed.follow(hub.position) => unreachable!("the feed follows for ever"),
-        () = sharing, if !hub.is_alone() => unreachable!("there are always wrong credentials"),
-        () = upkeep.clone().work() => unreachable!("upkeep works for ever"),
+    tasks.spawn("signs of life", alive);
+    let registry = hub.registry.clone();
+    tasks.spawn("writer", async move { registry.ended().await });
+    let mut deliveries = tokio::spawn(deliveries.work(owner));
+    let mut delivered = None;
+    let served = loop {
+        tokio::select! {
+            served = &mut listening => break served.map_err(RunError::from),
+            name = tasks.ended() => break Err(RunError::Ended(name)),
+            // They end when the hub stops, which the listeners may still do.
+            done = &mut deliveries, if delivered.is_none() => {
+                delivered = Some(done);
+                if !hub.revision.is_over() {
+                    break Err(RunError::Ended("deliveries"));
+                }
+            }
+        }
     };
-    hub.revision.end();
-    alive.abort();
-    if let Err(error) = deliveries.await {
-        tracing::error!("the delivery workers ended with an error: {error}");
+    if let Err(error @ RunError::Ended(_)) = &served {
+        tracing::error!("{error}");
     }
-    match tokio::time::timeout(LAST_WRITE_TIMEOUT, upkeep.write_all_down()).await {
+    hub.revision.end();
+    drop(tasks);
+    let end = *stopped_at.get_or_init(Instant::now) + LAST_WRITE_TIMEOUT;
+    let delivered = match delivered {
+        Some(done) => Ok(done),
+        None => timeout_at(end, &mut deliveries).await,
+    };
+    match delivered {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("the delivery workers ended with an error: {error}"),
+        Err(_) => {
+            deliveries.abort();
+            tracing::warn!("the delivery workers did not end in time");
+        }
+    }
+    match timeout_at(end, upkeep.write_all_down()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),
         Err(_) => tracing::warn!("what was last seen could not be written down in time"),
     }
-    Ok(served?)
+    served
 }

@@ -11,9 +11,18 @@ use silo_shared::program::read_command_line;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Carries out what the command line asks for.
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // An error would mean that a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    cli::run(read_command_line()).await
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("silo-hub: cannot start its threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(cli::run(read_command_line()));
+    // Nothing is waited for that may never end, such as the look-up of a database's name.
+    runtime.shutdown_background();
+    code
 }

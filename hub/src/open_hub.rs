@@ -127,7 +127,7 @@ impl OpenHub {
             tokens: tokens.clone(),
             revision: revision.clone(),
         };
-        let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone());
+        let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone())?;
         let key_file = key_file(settings, &data_dir);
         let refused = RefusedLog::default();
         Ok(Self {

@@ -40,6 +40,11 @@ pub fn random_name() -> Result<String, NoRandomness> {
     random::<16>().map(|bytes| hex(&bytes))
 }
 
+/// A random number of 128 bits.
+pub fn random_u128() -> Result<u128, NoRandomness> {
+    random::<16>().map(u128::from_be_bytes)
+}
+
 /// Bytes as hexadecimal digits, in lower case.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

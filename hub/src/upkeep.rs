@@ -9,7 +9,7 @@ use crate::audit::RefusedLog;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{
     Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable,
-    PurgeFormerSecrets, PurgeOld, Registry, WriteDownRefused, WriteDownUse,
+    PurgeFormerSecrets, PurgeMarks, PurgeOld, Registry, WriteDownRefused, WriteDownUse,
 };
 use crate::store::{OldRows, Store, Via};
 use crate::token_cache::TokenCache;
@@ -165,6 +165,7 @@ impl Upkeep {
         let ended = now.plus_seconds(-DAY);
         let secrets = PurgeFormerSecrets { before: ended };
         let mut purged = self.registry.apply(secrets).await?;
+        purged += self.registry.apply(PurgeMarks { before: ended }).await?;
         for kind in OldRows::ALL {
             loop {
                 let keys = self.store.old_rows(kind, before, PAGE).await?;

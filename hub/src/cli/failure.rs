@@ -77,7 +77,7 @@ impl From<RunError> for Failure {
             RunError::Open(error) => error.into(),
             RunError::Sinks(error) => error.into(),
             RunError::Tls(error) => error.into(),
-            error @ (RunError::Listen(_) | RunError::Bind { .. }) => {
+            error @ (RunError::Listen(_) | RunError::Bind { .. } | RunError::Ended(_)) => {
                 Self::Failed(error.to_string())
             }
         }

@@ -155,7 +155,10 @@ impl Worker {
         loop {
             match self.office.registry.apply(command.clone()).await {
                 Ok(_) => return Ok(()),
-                Err(ApplyError::Store(error)) if tries < WRITE_DOWN_TRIES => {
+                // To write it down twice does no harm.
+                Err(
+                    error @ (ApplyError::Store(_) | ApplyError::TimedOut | ApplyError::Unknown),
+                ) if tries < WRITE_DOWN_TRIES => {
                     tracing::debug!(sink = %self.sink.name, "not written down yet: {error}");
                     tries += 1;
                     tokio::time::sleep(AFTER_FAILURE).await;

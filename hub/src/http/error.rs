@@ -64,6 +64,8 @@ pub enum ApiError {
     Unavailable,
     /// Too many bodies are being received: 503.
     Busy,
+    /// The write may have been carried out: the database did not say: 503.
+    OutcomeUnknown,
     /// Anything else: 500.
     Internal,
 }
@@ -154,6 +156,7 @@ impl ApiError {
             Self::TooManyRequests { .. } => &problems::TOO_MANY_REQUESTS,
             Self::Unencrypted => &problems::UNENCRYPTED,
             Self::Unavailable | Self::Busy => &problems::UNAVAILABLE,
+            Self::OutcomeUnknown => &problems::OUTCOME_UNKNOWN,
             Self::Internal => &problems::INTERNAL,
         }
     }
@@ -175,7 +178,7 @@ impl ApiError {
             Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
                 headers.insert(header::RETRY_AFTER, (*retry_after).into());
             }
-            Self::Unavailable | Self::Busy => {
+            Self::Unavailable | Self::Busy | Self::OutcomeUnknown => {
                 headers.insert(header::RETRY_AFTER, UNAVAILABLE_RETRY_AFTER.into());
             }
             _ => {}
@@ -218,6 +221,7 @@ impl ApiError {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }
             Self::Busy => "too many bodies are being received at the moment; try again".to_owned(),
+            Self::OutcomeUnknown => ApplyError::Unknown.to_string(),
             Self::Internal => "the cause is in the hub's log".to_owned(),
         }
     }
@@ -295,6 +299,16 @@ impl From<ApplyError> for ApiError {
             ApplyError::Refused(refusal) => refusal.into(),
             ApplyError::Store(error) => Self::from(Arc::as_ref(&error)),
             ApplyError::Stopping => Self::Unavailable,
+            ApplyError::TimedOut => {
+                tracing::error!("{error}");
+                Self::Unavailable
+            }
+            ApplyError::Unknown => {
+                tracing::error!("the database did not say in time whether a write was committed");
+                Self::OutcomeUnknown
+            }
+            // Its place was logged when it happened.
+            ApplyError::Panicked => Self::Internal,
         }
     }
 }

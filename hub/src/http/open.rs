@@ -41,9 +41,12 @@ pub(super) async fn healthz() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: the database answers, too.
+/// `GET /readyz`: the database answers and takes writes, too.
 pub(super) async fn readyz(State(hub): State<Arc<Hub>>) -> Result<Json<Value>, ApiError> {
     hub.store.ping().await.map_err(|_| ApiError::Unavailable)?;
+    if !hub.registry.is_writable().await {
+        return Err(ApiError::Unavailable);
+    }
     Ok(Json(json!({ "status": "ok" })))
 }
 

@@ -96,6 +96,9 @@ kinds! {
     UNAVAILABLE: SERVICE_UNAVAILABLE, "unavailable", "The hub cannot do this at the moment",
         "the database cannot be reached or takes no writes, too many bodies are being received (`limits.body_mib`), or the hub is stopping",
         "try again after `Retry-After` seconds; the hub's log names the database, and the disk if it is full";
+    OUTCOME_UNKNOWN: SERVICE_UNAVAILABLE, "outcome-unknown", "The hub does not know whether this was done",
+        "the database did not say in time whether the write was committed: it may have been carried out",
+        "read before you repeat; `Retry-After` says when";
 }
 
 /// `GET /problems/{slug}`: HTML for browsers, else text.

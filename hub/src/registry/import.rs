@@ -6,6 +6,7 @@
 //! ended, reading the same export again adds nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
 
@@ -79,6 +80,10 @@ pub struct PartWritten {
 impl Command for BeginImport {
     type Outcome = ();
 
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
         if transaction.holds_nothing().await? {
             let arrived = transaction.revision().to_string();
@@ -129,6 +134,10 @@ impl ImportPart {
 
 impl Command for ImportPart {
     type Outcome = PartWritten;
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     async fn run(
         &self,
@@ -272,6 +281,10 @@ impl Command for CloseImported {
 
 impl Command for EndImport {
     type Outcome = ();
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         begin_again(transaction, 0, now).await?;

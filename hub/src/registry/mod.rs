@@ -3,9 +3,14 @@
 //! [`Registry::apply`] hands a command to the writer task. The writer takes every command that is
 //! waiting, runs them one after another in one transaction and commits once: one sync of the disk
 //! serves them all (group commit). Nobody is answered before the commit is durable and this hub's own
-//! view has taken it in. If a batch fails, its commands run again one by one, so that a failing
-//! command never takes its batch down; but a transaction that can't even begin is no command's fault,
-//! and then all that wait are answered at once.
+//! view has taken it in. If the database refuses a batch before its `COMMIT` was sent, its commands run
+//! again one by one, so that a failing command never takes its batch down; but a transaction that can't
+//! even begin is no command's fault, and then all that wait are answered at once.
+//!
+//! Once `COMMIT` was sent, only its answer says that the batch is committed, and nothing but the batch's
+//! mark says that it is not: without an answer the next transaction reads the mark, and the batch is either
+//! answered as committed or run again. Until then its commands are neither. A caller waits
+//! [`ANSWER_TIMEOUT`] at most, whatever the database does.
 
 mod audit;
 mod change;
@@ -13,6 +18,7 @@ mod dynahost;
 mod failures;
 mod hearing;
 mod import;
+mod job;
 mod publishing;
 mod purge;
 mod restored;
@@ -26,21 +32,24 @@ mod statement_tests;
 mod telling;
 mod tokens;
 mod update_keys;
+mod verdict;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::domain::time::{Clock, Time};
 use crate::revision::Revision;
-use crate::store::{Effects, Store, StoreError, Via, WriteTransaction};
+use crate::secrets::{NoRandomness, random_number, random_u128};
+use crate::store::{CommitError, Effects, Failure, Mark, Store, StoreError, Via, WriteTransaction};
 use crate::token_cache::TokenCache;
 use crate::view::View;
 
@@ -49,11 +58,12 @@ pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, 
 pub use failures::{ForgetFailures, ShareFailures};
 pub use hearing::Hearing;
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
+use job::{Job, Stopped, job};
 pub use publishing::{
     AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, MERGED_TOGETHER,
     MergeDeliveries, NamedRecord, OweDifference, Publishing, TakenUp,
 };
-pub use purge::{PurgeFormerSecrets, PurgeOld};
+pub use purge::{PurgeFormerSecrets, PurgeMarks, PurgeOld};
 pub use restored::NoteRestored;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
@@ -71,6 +81,7 @@ pub use tokens::{
     RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
+use verdict::{Verdict, verdict};
 
 /// The most commands that share one transaction.
 const BATCH: usize = 256;
@@ -79,6 +90,12 @@ const BATCH: usize = 256;
 const GATHERING: usize = 10;
 /// The most commands that wait; further callers wait to be let in.
 const QUEUE: usize = 1024;
+/// How long a caller waits for its answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a write of the hub's own may take before the database counts as taking none.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How often the writer asks for the mark of a batch whose outcome is not known.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who asks for a change, and by which way.
 #[derive(Clone, Copy, Debug)]
@@ -161,9 +178,18 @@ pub enum ApplyError {
     /// The command was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The database failed. Nothing was written, unless the connection broke at the commit itself.
+    /// The database failed. Nothing was written.
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
+    /// The database took too long. Nothing was written, and nothing will be.
+    #[error("the database did not take the write in time")]
+    TimedOut,
+    /// It was not found out in time whether the command was carried out.
+    #[error("this may have been carried out; read before you repeat")]
+    Unknown,
+    /// The command panicked. Nothing was written.
+    #[error("the hub failed at this command")]
+    Panicked,
     /// The hub is stopping.
     #[error("the hub is stopping")]
     Stopping,
@@ -184,6 +210,11 @@ pub trait Command: Send + Sync + 'static {
     /// commands of a batch at once.
     fn reads(&self) -> Option<(&SiloId, &Hostname)> {
         None
+    }
+
+    /// How long the caller waits for the answer; `None`: as long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        Some(ANSWER_TIMEOUT)
     }
 
     /// Reads, decides and writes, all inside the transaction. A refused command has written nothing.
@@ -218,54 +249,13 @@ enum Entry {
     Stop,
 }
 
-type JobFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Arc<StoreError>>> + Send + 'a>>;
-
-/// A command together with whoever waits for its outcome.
-trait Job: Send {
-    /// See [`Command::reads`].
-    fn reads(&self) -> Option<(&SiloId, &Hostname)>;
-    /// Runs the command and keeps its outcome; fails only when the transaction must not go on.
-    fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a>;
-    /// Answers the caller, now that the transaction is committed or has failed.
-    fn answer(self: Box<Self>, committed: Result<(), Arc<StoreError>>);
-}
-
-struct Waiting<C: Command> {
-    command: C,
-    outcome: Option<Result<C::Outcome, ApplyError>>,
-    caller: oneshot::Sender<Result<C::Outcome, ApplyError>>,
-}
-
-impl<C: Command> Job for Waiting<C> {
-    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
-        self.command.reads()
-    }
-
-    fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a> {
-        Box::pin(async move {
-            match self.command.run(transaction, now).await {
-                Err(ApplyError::Store(error)) => Err(error),
-                outcome => {
-                    self.outcome = Some(outcome);
-                    Ok(())
-                }
-            }
-        })
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), Arc<StoreError>>) {
-        let answer = match committed {
-            Ok(()) => self.outcome.unwrap_or(Err(ApplyError::Stopping)),
-            Err(error) => Err(ApplyError::Store(error)),
-        };
-        // A caller that has gone away needs no answer.
-        let _ = self.caller.send(answer);
-    }
-}
-
 impl Registry {
     /// Starts the writer task. It ends after [`Registry::stop`], or when every registry is dropped.
-    pub fn start(store: Store, listeners: Listeners, clock: Clock) -> (Self, JoinHandle<()>) {
+    pub fn start(
+        store: Store,
+        listeners: Listeners,
+        clock: Clock,
+    ) -> Result<(Self, JoinHandle<()>), NoRandomness> {
         let (queue, entries) = mpsc::channel(QUEUE);
         let seen = Arc::new(Seen::default());
         let hearing = Arc::new(Hearing::default());
@@ -275,30 +265,44 @@ impl Registry {
             clock,
             seen: Arc::clone(&seen),
             hearing: Arc::clone(&hearing),
+            hub: random_u128()?,
+            batches: 0,
+            unknown: None,
         };
-        (
-            Self {
-                queue,
-                seen,
-                hearing,
-            },
-            tokio::spawn(writer.work(entries)),
-        )
+        let registry = Self {
+            queue,
+            seen,
+            hearing,
+        };
+        Ok((registry, tokio::spawn(writer.work(entries))))
     }
 
-    /// Runs a command; answers once its outcome is durable and this hub's reads show it.
+    /// Runs a command; answers once its outcome is durable and this hub's reads show it, or after
+    /// [`Command::patience`].
     pub async fn apply<C: Command>(&self, command: C) -> Result<C::Outcome, ApplyError> {
-        let (caller, answer) = oneshot::channel();
-        let job = Waiting {
-            command,
-            outcome: None,
-            caller,
+        let patience = command.patience();
+        let (job, mut caller) = job(command);
+        let progress = Arc::clone(&caller.progress);
+        let answered = async {
+            let queued = self.queue.send(Entry::Job(job)).await;
+            queued.map_err(|_| ApplyError::Stopping)?;
+            caller.answer().await
         };
-        self.queue
-            .send(Entry::Job(Box::new(job)))
-            .await
-            .map_err(|_| ApplyError::Stopping)?;
-        answer.await.unwrap_or(Err(ApplyError::Stopping))
+        match patience {
+            None => answered.await,
+            Some(patience) => {
+                let answered = tokio::time::timeout(patience, answered).await;
+                answered.unwrap_or_else(|_| {
+                    self.hearing.note_failure();
+                    Err(progress.give_up())
+                })
+            }
+        }
+    }
+
+    /// Completes when the writer has ended: after [`Registry::stop`], or by a panic.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
     }
 
     /// The records that were named without being changed, which only this hub's memory knows yet.
@@ -309,6 +313,21 @@ impl Registry {
     /// Whether the database takes writes.
     pub fn hearing(&self) -> &Hearing {
         &self.hearing
+    }
+
+    /// Whether the database takes writes: what the commits of the last second say, else what a write of the
+    /// hub's own says. The hub makes such a write once a second at most, however many ask.
+    pub async fn is_writable(&self) -> bool {
+        let _probing = self.hearing.probing.lock().await;
+        if let Some(known) = self.hearing.known_lately() {
+            return known;
+        }
+        let proved = tokio::time::timeout(PROBE_TIMEOUT, self.apply(ProveWritable)).await;
+        let writable = matches!(proved, Ok(Ok(())));
+        if !writable {
+            self.hearing.note_failure();
+        }
+        writable
     }
 
     /// Lets the writer finish what is waiting and end.
@@ -324,12 +343,101 @@ struct Writer {
     clock: Clock,
     seen: Arc<Seen>,
     hearing: Arc<Hearing>,
+    /// This hub in its marks.
+    hub: u128,
+    /// How many batches were to be committed.
+    batches: u64,
+    /// The batch of which is not known whether it was committed. No other begins before it is.
+    unknown: Option<Unknown>,
+}
+
+/// Commands that run in one transaction.
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    attempt: u32,
+}
+
+/// A batch whose `COMMIT` was sent and not answered as it should be.
+struct Unknown {
+    batch: Batch,
+    mark: Mark,
+    effects: Effects,
+    ran_at: Time,
+    cause: Arc<StoreError>,
+}
+
+/// How a batch ended.
+enum Ended {
+    /// Committed and answered.
+    Answered,
+    /// No transaction could be opened: no other batch need try.
+    NotBegun(Batch, Arc<StoreError>),
+    /// Certainly not committed.
+    NotCommitted(Batch, Arc<StoreError>),
+    /// Certainly not committed, without the command that panicked.
+    Panicked(Batch),
+    /// Nobody knows yet.
+    Unknown(Unknown),
+}
+
+impl Batch {
+    fn first(jobs: Vec<Box<dyn Job>>) -> Self {
+        Self { jobs, attempt: 1 }
+    }
+
+    /// Tells every caller that nothing was carried out.
+    fn refuse(self, error: &Arc<StoreError>) {
+        for job in self.jobs {
+            job.refuse(ApplyError::Store(Arc::clone(error)));
+        }
+    }
+
+    /// Answers every caller by its outcome.
+    fn answer(self) {
+        for job in self.jobs {
+            job.answer();
+        }
+    }
+
+    /// Puts what is to run again at the head of what is to run.
+    fn not_committed(mut self, error: &Arc<StoreError>, batches: &mut VecDeque<Self>) {
+        self.jobs.retain_mut(|job| job.begin_over());
+        match verdict(error.failure(), self.jobs.len(), self.attempt) {
+            Verdict::Refuse => self.refuse(error),
+            Verdict::Again => {
+                self.attempt += 1;
+                batches.push_front(self);
+            }
+            Verdict::OneByOne => {
+                let commands = self.jobs.len();
+                tracing::debug!(commands, "a batch failed, one by one now: {error}");
+                for job in self.jobs.into_iter().rev() {
+                    batches.push_front(Self::first(vec![job]));
+                }
+            }
+        }
+    }
 }
 
 impl Writer {
-    async fn work(self, mut entries: mpsc::Receiver<Entry>) {
+    async fn work(mut self, mut entries: mpsc::Receiver<Entry>) {
         let mut waiting = Vec::with_capacity(BATCH);
-        while entries.recv_many(&mut waiting, BATCH).await > 0 {
+        loop {
+            let received = entries.recv_many(&mut waiting, BATCH);
+            let received = match self.unknown {
+                None => received.await,
+                // Its callers wait, or this hub's reads do not show it yet.
+                Some(_) => match tokio::time::timeout(ASK_AGAIN, received).await {
+                    Ok(received) => received,
+                    Err(_) => {
+                        self.run_batches(VecDeque::new()).await;
+                        continue;
+                    }
+                },
+            };
+            if received == 0 {
+                return;
+            }
             for _ in 0..GATHERING {
                 tokio::task::yield_now().await;
             }
@@ -345,64 +453,107 @@ impl Writer {
                     Entry::Stop => entries.close(),
                 }
             }
-            self.run_batch(jobs).await;
+            self.run_batches(VecDeque::from([Batch::first(jobs)])).await;
         }
     }
 
-    async fn run_batch(&self, mut jobs: Vec<Box<dyn Job>>) {
-        let reads: Vec<_> = jobs.iter().filter_map(|job| job.reads()).collect();
-        let transaction = match self.store.begin_write(&reads).await {
+    async fn run_batches(&mut self, mut batches: VecDeque<Batch>) {
+        loop {
+            if let Some(unknown) = self.unknown.take() {
+                match Self::is_committed(&self.store, unknown.mark).await {
+                    Ok(true) => {
+                        self.publish(unknown.effects, unknown.ran_at);
+                        unknown.batch.answer();
+                    }
+                    Ok(false) => unknown.batch.not_committed(&unknown.cause, &mut batches),
+                    Err(error) => {
+                        self.unknown = Some(unknown);
+                        let error = self.failed(Arc::new(error));
+                        return batches.into_iter().for_each(|batch| batch.refuse(&error));
+                    }
+                }
+                continue;
+            }
+            let Some(batch) = batches.pop_front() else {
+                return;
+            };
+            match self.run(batch).await {
+                Ended::Answered => {}
+                Ended::Panicked(batch) => batches.push_front(batch),
+                Ended::NotCommitted(batch, error) => {
+                    let error = self.failed(error);
+                    batch.not_committed(&error, &mut batches);
+                }
+                Ended::NotBegun(batch, error) => {
+                    let error = self.failed(error);
+                    batch.refuse(&error);
+                    return batches.into_iter().for_each(|batch| batch.refuse(&error));
+                }
+                Ended::Unknown(unknown) => {
+                    let cause = self.failed(unknown.cause);
+                    tracing::warn!("whether a batch was committed is to be found out: {cause}");
+                    self.unknown = Some(Unknown { cause, ..unknown });
+                }
+            }
+        }
+    }
+
+    /// Whether a batch was committed: its own session has ended when this one has the counter's lock.
+    async fn is_committed(store: &Store, mark: Mark) -> Result<bool, StoreError> {
+        store.begin_write(&[]).await?.holds_mark(mark).await
+    }
+
+    async fn run(&mut self, mut batch: Batch) -> Ended {
+        if batch.jobs.is_empty() {
+            return Ended::Answered;
+        }
+        let reads: Vec<_> = batch.jobs.iter().filter_map(|job| job.reads()).collect();
+        let begun = self.store.begin_write(&reads).await;
+        drop(reads);
+        let mut transaction = match begun {
             Ok(transaction) => transaction,
-            Err(error) => return answer_all(jobs, Err(self.failed(Arc::new(error)))),
+            // The database is there: it had only ended this session.
+            Err(error) if error.failure() == Failure::Lost && batch.attempt < verdict::ATTEMPTS => {
+                return Ended::NotCommitted(batch, Arc::new(error));
+            }
+            Err(error) => return Ended::NotBegun(batch, Arc::new(error)),
         };
-        match self.run_together(transaction, &mut jobs).await {
-            // A broken connection is no command's fault, and what it committed is not to be run again.
-            Err(error) if jobs.len() > 1 && !error.is_connection() => {
-                tracing::debug!(
-                    commands = jobs.len(),
-                    "a batch failed, one by one now: {error}"
-                );
-                self.run_one_by_one(jobs).await;
-            }
-            done => answer_all(jobs, done),
-        }
-    }
-
-    async fn run_one_by_one(&self, jobs: Vec<Box<dyn Job>>) {
-        let mut jobs = jobs.into_iter();
-        while let Some(mut job) = jobs.next() {
-            match self.store.begin_write(job.reads().as_slice()).await {
-                Ok(transaction) => {
-                    let only = std::slice::from_mut(&mut job);
-                    let done = self.run_together(transaction, only).await;
-                    job.answer(done);
-                }
-                Err(error) => {
-                    let error = self.failed(Arc::new(error));
-                    return answer_all([job].into_iter().chain(jobs), Err(error));
-                }
-            }
-        }
-    }
-
-    async fn run_together(
-        &self,
-        mut transaction: WriteTransaction,
-        jobs: &mut [Box<dyn Job>],
-    ) -> Result<(), Arc<StoreError>> {
         let now = self.clock.now();
-        let committed = async {
-            for job in jobs {
-                job.run(&mut transaction, now).await?;
+        batch.jobs.retain(|job| job.begin());
+        for index in 0..batch.jobs.len() {
+            match batch.jobs[index].run(&mut transaction, now).await {
+                Ok(()) => {}
+                Err(Stopped::Store(error)) => return Ended::NotCommitted(batch, error),
+                Err(Stopped::Panicked) => {
+                    // The transaction ends with its connection, and the panic's place is logged.
+                    tracing::error!("a command panicked; it is answered 500");
+                    let culprit = batch.jobs.remove(index);
+                    culprit.refuse(ApplyError::Panicked);
+                    batch.jobs.retain_mut(|job| job.begin_over());
+                    return Ended::Panicked(batch);
+                }
             }
-            transaction.commit().await.map_err(Arc::new)
+        }
+        self.batches += 1;
+        let mark = Mark {
+            hub: self.hub,
+            // The count keeps it unique in this hub should the system give no randomness.
+            batch: u128::from(random_number()) << 64 | u128::from(self.batches),
         };
-        match committed.await {
+        match transaction.commit(mark, now).await {
             Ok(effects) => {
                 self.publish(effects, now);
-                Ok(())
+                batch.answer();
+                Ended::Answered
             }
-            Err(error) => Err(self.failed(error)),
+            Err(CommitError::NotCommitted(error)) => Ended::NotCommitted(batch, Arc::new(error)),
+            Err(CommitError::Unknown { cause, effects }) => Ended::Unknown(Unknown {
+                batch,
+                mark,
+                effects,
+                ran_at: now,
+                cause: Arc::new(cause),
+            }),
         }
     }
 
@@ -430,11 +581,5 @@ impl Writer {
         if effects.deliveries_owed {
             self.listeners.revision.announce_deliveries();
         }
-    }
-}
-
-fn answer_all(jobs: impl IntoIterator<Item = Box<dyn Job>>, done: Result<(), Arc<StoreError>>) {
-    for job in jobs {
-        job.answer(done.clone());
     }
 }

@@ -23,6 +23,13 @@ pub struct PurgeFormerSecrets {
     pub before: Time,
 }
 
+/// Forgets the marks of hubs that have written nothing since a time.
+#[derive(Debug)]
+pub struct PurgeMarks {
+    /// That time.
+    pub before: Time,
+}
+
 impl Command for PurgeOld {
     /// How many rows went.
     type Outcome = u64;
@@ -40,5 +47,14 @@ impl Command for PurgeFormerSecrets {
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
         Ok(transaction.purge_former_secrets(self.before).await?)
+    }
+}
+
+impl Command for PurgeMarks {
+    /// How many went.
+    type Outcome = u64;
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
+        Ok(transaction.purge_marks(self.before).await?)
     }
 }

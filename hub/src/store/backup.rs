@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
+use sqlx::{Executor, Row};
 
+use super::connection::{Connector, DbConnection};
 use super::{DatabaseUrl, Store, StoreError, read_counter};
 
 impl DatabaseUrl {
     /// Connects beside whoever else does, and changes nothing.
-    async fn visit(&self) -> Result<AnyConnection, StoreError> {
+    async fn visit(&self) -> Result<DbConnection, StoreError> {
         sqlx::any::install_default_drivers();
         let refused = |error: sqlx::Error| StoreError::Open {
             url: self.to_string(),
@@ -20,13 +21,8 @@ impl DatabaseUrl {
             .connect_url(&self.url)
             .parse()
             .map_err(refused)?;
-        let options = options.disable_statement_logging();
-        let mut connection = options.connect().await.map_err(refused)?;
-        connection
-            .execute("PRAGMA busy_timeout = 5000")
-            .await
-            .map_err(refused)?;
-        Ok(connection)
+        let connector = Connector::new(&options, self.dialect, "PRAGMA busy_timeout = 5000");
+        connector.connect().await.map_err(refused)
     }
 
     /// Writes this embedded database as of now into an empty file, beside whoever writes; the copy is

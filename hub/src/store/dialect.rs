@@ -52,7 +52,8 @@ impl Dialect {
         }
     }
 
-    /// What the writing connection says first. Nobody waits for a lock longer than five seconds.
+    /// What the writing connection says first. A server answers before the hub stops waiting that a lock
+    /// was not to be had ([`super::BEGIN_TIMEOUT`]).
     /// SQLite's `synchronous=FULL` syncs the log at every commit. Its log goes into the file after 16 MiB
     /// rather than 4, since pages that changed often meanwhile go once; 16 MiB of pages are kept.
     pub(super) fn writer_setup(self) -> &'static str {
@@ -62,8 +63,41 @@ impl Dialect {
                  PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16384; \
                  PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"
             }
-            Self::Postgres => "SET lock_timeout = '5s'",
-            Self::MariaDb => "SET SESSION innodb_lock_wait_timeout = 5",
+            Self::Postgres => "SET lock_timeout = '4s'",
+            Self::MariaDb => "SET SESSION innodb_lock_wait_timeout = 4",
+        }
+    }
+
+    /// What the writing session should be, as far as the server can: the counter's lock is not held for
+    /// longer than a hub would wait, by a session whose hub is gone least of all. Seconds, but for
+    /// PostgreSQL's user timeout. Times of TCP have no meaning on a Unix socket, where they are ignored.
+    pub(super) fn writer_wishes(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[],
+            Self::Postgres => &[
+                "SET statement_timeout = '10s'",
+                "SET idle_in_transaction_session_timeout = '15s'",
+                "SET tcp_keepalives_idle = 5",
+                "SET tcp_keepalives_interval = 2",
+                "SET tcp_keepalives_count = 3",
+                "SET tcp_user_timeout = '15s'",
+            ],
+            Self::MariaDb => &[
+                "SET SESSION idle_transaction_timeout = 15",
+                "SET SESSION max_statement_time = 10",
+            ],
+        }
+    }
+
+    /// What a reading session should be, as far as the server can. Exports read for as long as they take.
+    pub(super) fn reader_wishes(self) -> &'static [&'static str] {
+        match self {
+            Self::Postgres => &[
+                "SET tcp_keepalives_idle = 5",
+                "SET tcp_keepalives_interval = 2",
+                "SET tcp_keepalives_count = 3",
+            ],
+            Self::Sqlite | Self::MariaDb => &[],
         }
     }
 

@@ -1,7 +1,7 @@
 //! Brings the schema to this program's version, or says that it is at another.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AnyConnection, AnyPool, Executor, Row, SqlSafeStr};
+use sqlx::{AnyConnection, Executor, Row, SqlSafeStr};
 
 use super::StoreError;
 use super::dialect::Dialect;
@@ -68,6 +68,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "history_indexes",
         include_str!("../../../migrations/0018_history_indexes.sql"),
     ),
+    ("marks", include_str!("../../../migrations/0019_marks.sql")),
     (
         "silos_importing",
         include_str!("../../../migrations/0026_silos_importing.sql"),
@@ -86,9 +87,11 @@ fn migrator(dialect: Dialect) -> Migrator {
 }
 
 /// Applies what is missing.
-pub(super) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
+pub(super) async fn run(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+) -> Result<(), StoreError> {
     let mut migrator = migrator(dialect);
-    let mut connection = pool.acquire().await?;
     if dialect == Dialect::MariaDb {
         // The library's own lock waits for -1 seconds, which MariaDB refuses with a mere warning.
         migrator.set_locking(false);
@@ -101,7 +104,7 @@ pub(super) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreErr
             ));
         }
     }
-    let done = run_unlocked(&migrator, &mut connection).await;
+    let done = run_unlocked(&migrator, connection).await;
     if dialect == Dialect::MariaDb {
         connection
             .execute("DO RELEASE_LOCK('silo migrations')")
@@ -143,10 +146,10 @@ async fn run_unlocked(
 }
 
 /// Refuses a schema that is not of this program's version.
-pub(super) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
+pub(super) async fn check(connection: &mut AnyConnection) -> Result<(), StoreError> {
     let latest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
     let applied: i64 = match sqlx::query("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(pool)
+        .fetch_one(connection)
         .await
     {
         Ok(row) => row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),

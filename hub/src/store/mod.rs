@@ -6,13 +6,17 @@
 
 mod audit;
 mod backup;
+mod connection;
 mod dialect;
 mod dynahost;
+mod failure;
 mod failures;
 mod history;
 mod interests;
+mod marks;
 mod migrations;
 mod outbox;
+mod pool;
 mod purge;
 mod records;
 mod restored;
@@ -34,22 +38,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
+use sqlx::any::{AnyConnectOptions, AnyRow};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 use thiserror::Error;
 
 use crate::domain::signed_not_before::SignedNotBefore;
 use crate::domain::time::Time;
 
 pub use audit::{AuditEvent, AuditRow};
+use connection::{Connector, DbConnection};
 use dialect::{Dialect, is_full};
+pub use failure::{Failure, Phase};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
+pub use marks::Mark;
 pub use outbox::{
     Activity, DeliveryCount, DeliveryRow, DeliveryState, DueName, Happening, IdCursor, Interest,
     KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, Owed, OwedEvent, OwedNames, OwedPage,
     PendingEvent, QuietRecord, SinkTrouble,
 };
+use pool::Pool;
 pub use purge::OldRows;
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
@@ -60,7 +68,7 @@ pub use snapshot::{
 pub(crate) use statements::counted;
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{FormerSecret, KnownToken, SealedKey};
-pub use transaction::{Effects, WriteTransaction};
+pub use transaction::{CommitError, Effects, WriteTransaction};
 pub use transfer::HistoryAdded;
 pub use update_keys::KeyHash;
 pub use watch::CommitWatch;
@@ -76,10 +84,16 @@ const DELIVERIES: &str = "deliveries";
 const FAILURES: &str = "failures";
 /// How many connections serve reads.
 const READERS: u32 = 4;
-/// How long a write waits for the connection before the database counts as away.
-const WRITER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a read does.
+/// How long a server may take to open a write transaction: connection, `BEGIN` and the counter's lock.
+pub const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server may take for a statement of a write transaction, `COMMIT` among them.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take for a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a read waits for a connection before the database counts as away.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first connection may take before the server counts as away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the database did not do what was asked.
 #[derive(Debug, Error)]
@@ -114,24 +128,6 @@ pub enum StoreError {
     /// A row holds what this program never writes.
     #[error("the database holds an unreadable {0}")]
     Corrupt(&'static str),
-}
-
-impl StoreError {
-    /// Whether the connection failed, rather than a statement.
-    pub fn is_connection(&self) -> bool {
-        use sqlx::Error as E;
-        matches!(
-            self,
-            Self::Database(
-                E::Io(_)
-                    | E::Tls(_)
-                    | E::Protocol(_)
-                    | E::PoolTimedOut
-                    | E::PoolClosed
-                    | E::WorkerCrashed
-            )
-        )
-    }
 }
 
 /// Which database, as a URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
@@ -217,8 +213,8 @@ impl fmt::Debug for DatabaseUrl {
 pub struct Store {
     url: DatabaseUrl,
     dialect: Dialect,
-    writer: AnyPool,
-    readers: AnyPool,
+    writer: Pool,
+    readers: Pool,
     interests: Interests,
     /// How often [`Store::changed_since`] asked the database.
     change_reads: Arc<AtomicU64>,
@@ -239,43 +235,43 @@ impl Store {
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
-        let pool = |connections: u32, patience: Duration, setup: &'static str| {
-            AnyPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(patience)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(url.dialect.is_remote())
-                .after_connect(move |connection, _| {
-                    Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
-                })
-                .connect_with(options.clone())
+        // Migrations and the first connection have no deadline for a statement.
+        let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            let mut first = options.connect().await?;
+            first.execute(url.dialect.writer_setup()).await?;
+            Ok(first)
+        });
+        let mut first = match first.await {
+            Ok(first) => first.map_err(refused)?,
+            Err(_) => {
+                return Err(StoreError::Open {
+                    url: url.to_string(),
+                    cause: format!(
+                        "nothing there answered as a database within {} s",
+                        CONNECT_TIMEOUT.as_secs()
+                    ),
+                });
+            }
         };
-        // A pool only says that it waited in vain; a first connection of its own says why.
-        let mut first = options.connect().await.map_err(refused)?;
-        first
-            .execute(url.dialect.writer_setup())
-            .await
-            .map_err(refused)?;
+        let migrated = match migrate {
+            true => migrations::run(&mut first, url.dialect).await,
+            false => migrations::check(&mut first).await,
+        };
+        migrated?;
         first.close().await.map_err(refused)?;
-        let writer = pool(1, WRITER_PATIENCE, url.dialect.writer_setup())
-            .await
-            .map_err(refused)?;
-        if migrate {
-            migrations::run(&writer, url.dialect).await?;
-        } else {
-            migrations::check(&writer).await?;
-        }
+        let writer = Connector::new(&options, url.dialect, url.dialect.writer_setup())
+            .wishing(url.dialect.writer_wishes())
+            .within(WRITE_TIMEOUT);
+        let reader = Connector::new(&options, url.dialect, url.dialect.reader_setup())
+            .wishing(url.dialect.reader_wishes())
+            .within(READ_TIMEOUT);
         // SQLite's watch of commits holds one.
         let readers = READERS + u32::from(!url.dialect.is_remote());
-        let readers = pool(readers, READER_PATIENCE, url.dialect.reader_setup())
-            .await
-            .map_err(refused)?;
         let store = Self {
             url: url.clone(),
             dialect: url.dialect,
-            writer,
-            readers,
+            writer: Pool::new(writer, 1, BEGIN_TIMEOUT),
+            readers: Pool::new(reader, readers, READER_PATIENCE),
             interests: Interests::default(),
             change_reads: Arc::default(),
         };
@@ -415,7 +411,7 @@ pub struct Position {
 
 async fn read_counter(
     dialect: Dialect,
-    connection: &mut AnyConnection,
+    connection: &mut DbConnection,
     name: &str,
 ) -> Result<i64, StoreError> {
     let row = dialect
@@ -428,7 +424,7 @@ async fn read_counter(
 
 async fn read_fact(
     dialect: Dialect,
-    connection: &mut AnyConnection,
+    connection: &mut DbConnection,
     name: &str,
 ) -> Result<Option<String>, StoreError> {
     let row = dialect

@@ -2,11 +2,12 @@
 
 use silo_shared::silo::SiloId;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Executor, Row, Transaction};
+use sqlx::{Executor, Row};
 
 use super::dialect::Dialect;
 use super::dynahost::binding;
 use super::history::{HistoryRow, history_row};
+use super::pool::Lease;
 use super::silos::{head, record};
 use super::tokens::known_token;
 use super::update_keys::{KeyHash, update_key};
@@ -60,13 +61,22 @@ pub struct TransferredBinding {
 #[derive(Debug)]
 pub struct Snapshot {
     dialect: Dialect,
-    inner: Transaction<'static, Any>,
+    /// Its transaction is never ended but by its connection.
+    inner: Lease,
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.inner.discard();
+    }
 }
 
 impl Store {
     /// Begins to read the database as of now, whoever writes meanwhile.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let mut inner = self.readers.begin().await?;
+        let mut inner = self.readers.acquire().await?;
+        inner.without_deadline();
+        inner.execute("BEGIN").await?;
         if let Some(setup) = self.dialect.snapshot() {
             inner.execute(setup).await?;
         }

@@ -8,11 +8,14 @@ use std::borrow::Cow;
 use std::mem;
 
 use futures_util::TryStreamExt;
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::{Any, AnyConnection, Arguments, Either, Encode, Executor, Type};
+use futures_util::stream::BoxStream;
+use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow};
+use sqlx::{Any, Arguments, AssertSqlSafe, Either, Encode, Executor, Type};
 
 use super::StoreError;
+use super::connection::DbConnection;
 use super::dialect::Dialect;
+use super::failure::Phase;
 
 /// The most rows that one statement carries.
 pub(super) const ROWS_AT_ONCE: usize = 50;
@@ -41,6 +44,8 @@ pub(crate) mod counted {
 pub(super) struct Statements {
     dialect: Dialect,
     calls: Vec<Call>,
+    /// Statements without values that end it all in one call.
+    last: Vec<String>,
     refused: Option<sqlx::error::BoxDynError>,
 }
 
@@ -57,6 +62,7 @@ impl Statements {
         Self {
             dialect,
             calls: Vec::new(),
+            last: Vec::new(),
             refused: None,
         }
     }
@@ -97,8 +103,43 @@ impl Statements {
         self
     }
 
+    /// Adds a statement without values that goes in one call with those that end the transaction.
+    pub(super) fn end_with(&mut self, sql: impl Into<String>) -> &mut Self {
+        if self.dialect.is_remote() {
+            self.last.push(sql.into());
+        } else {
+            self.add(sql.into());
+        }
+        self
+    }
+
+    /// Sends them all, the last of which is the `COMMIT`; says of an error what was under way.
+    pub(super) async fn commit(
+        mut self,
+        connection: &mut DbConnection,
+    ) -> Result<(), (Phase, StoreError)> {
+        let last = mem::take(&mut self.last);
+        let before_commit = |error: StoreError| (Phase::Statement, error);
+        let mut calls = self.into_calls().map_err(before_commit)?.peekable();
+        while let Some((dialect, call)) = calls.next() {
+            let holds_commit = last.is_empty() && calls.peek().is_none();
+            let mut answers = connection.fetch_many(dialect.query_with(call.sql, call.values));
+            let answered = count_answers(&mut answers).await;
+            answered.map_err(|(answered, error)| match holds_commit {
+                true => (phase_of(answered, call.statements), error),
+                false => before_commit(error),
+            })?;
+        }
+        if last.is_empty() {
+            return Ok(());
+        }
+        let together = sqlx::raw_sql(AssertSqlSafe(last.join("; ")));
+        let answered = count_answers(&mut connection.fetch_many(together)).await;
+        answered.map_err(|(answered, error)| (phase_of(answered, last.len()), error))
+    }
+
     /// Sends them all, in order.
-    pub(super) async fn execute(self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+    pub(super) async fn execute(self, connection: &mut DbConnection) -> Result<(), StoreError> {
         for (dialect, call) in self.into_calls()? {
             let query = dialect.query_with(call.sql, call.values);
             query.execute(&mut *connection).await?;
@@ -109,7 +150,7 @@ impl Statements {
     /// Sends them all, and answers the rows of each.
     pub(super) async fn fetch(
         self,
-        connection: &mut AnyConnection,
+        connection: &mut DbConnection,
     ) -> Result<Vec<Vec<AnyRow>>, StoreError> {
         let mut all = Vec::new();
         for (dialect, call) in self.into_calls()? {
@@ -134,6 +175,29 @@ impl Statements {
             Some(error) => Err(sqlx::Error::Encode(error).into()),
             None => Ok(self.calls.into_iter().map(move |call| (self.dialect, call))),
         }
+    }
+}
+
+type Answers<'a> = BoxStream<'a, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>;
+
+/// Reads all answers; says of an error how many statements were answered before.
+async fn count_answers(answers: &mut Answers<'_>) -> Result<(), (usize, StoreError)> {
+    let mut answered = 0;
+    loop {
+        match answers.try_next().await {
+            Ok(Some(Either::Left(_))) => answered += 1,
+            Ok(Some(Either::Right(_))) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return Err((answered, error.into())),
+        }
+    }
+}
+
+/// What failed of statements that went in one call, the last of which is the `COMMIT`.
+fn phase_of(answered: usize, statements: usize) -> Phase {
+    match answered + 1 < statements {
+        true => Phase::BeforeCommit,
+        false => Phase::Commit,
     }
 }
 
@@ -172,6 +236,24 @@ pub(super) fn padded_chunks<T: Copy>(keys: &[T]) -> impl Iterator<Item = Vec<T>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_statement_of_a_call_is_the_commit() {
+        for (answered, statements, phase) in [
+            (0, 1, Phase::Commit),
+            (0, 2, Phase::BeforeCommit),
+            (1, 2, Phase::Commit),
+            (0, 5, Phase::BeforeCommit),
+            (3, 5, Phase::BeforeCommit),
+            (4, 5, Phase::Commit),
+        ] {
+            assert_eq!(
+                phase_of(answered, statements),
+                phase,
+                "{answered}/{statements}"
+            );
+        }
+    }
 
     #[test]
     fn rows_go_in_parts_of_a_few_sizes() {

@@ -3,13 +3,18 @@
 use std::ops::{Deref, DerefMut};
 
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, Executor, Row};
+use sqlx::{Executor, Row};
 
+use super::connection::DbConnection;
 use super::dialect::Dialect;
 use super::interests::Interests;
+use super::pool::Lease;
 use super::unwritten::Unwritten;
-use super::{DELIVERIES, SET_COUNTER, Statements, Store, StoreError, read_counter, read_fact};
+use super::{
+    BEGIN_TIMEOUT, DELIVERIES, Mark, SET_COUNTER, Statements, Store, StoreError, read_counter,
+    read_fact,
+};
+use crate::domain::time::Time;
 
 /// The writer's connection while a transaction is open.
 ///
@@ -18,20 +23,20 @@ use super::{DELIVERIES, SET_COUNTER, Statements, Store, StoreError, read_counter
 /// own end of it then failed, took the next transaction for a part of the old one.
 #[derive(Debug)]
 pub(super) struct Session {
-    connection: PoolConnection<Any>,
+    connection: Lease,
     is_over: bool,
 }
 
 impl Deref for Session {
-    type Target = AnyConnection;
+    type Target = DbConnection;
 
-    fn deref(&self) -> &AnyConnection {
+    fn deref(&self) -> &DbConnection {
         &self.connection
     }
 }
 
 impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
+    fn deref_mut(&mut self) -> &mut DbConnection {
         &mut self.connection
     }
 }
@@ -40,14 +45,27 @@ impl Drop for Session {
     fn drop(&mut self) {
         if !self.is_over {
             // Whatever the transaction did ends with its connection.
-            self.connection.close_on_drop();
+            self.connection.discard();
         }
     }
 }
 
 impl Store {
-    /// Starts a transaction, and reads the records that it will begin with.
+    /// Starts a transaction, and reads the records that it will begin with. On a server this takes
+    /// [`BEGIN_TIMEOUT`] at most. Whatever the error, nothing is written.
     pub async fn begin_write(
+        &self,
+        reads: &[(&SiloId, &Hostname)],
+    ) -> Result<WriteTransaction, StoreError> {
+        let begun = self.begin_unlimited(reads);
+        if !self.dialect.is_remote() {
+            return begun.await;
+        }
+        let begun = tokio::time::timeout(BEGIN_TIMEOUT, begun).await;
+        begun.unwrap_or(Err(StoreError::Silent))
+    }
+
+    async fn begin_unlimited(
         &self,
         reads: &[(&SiloId, &Hostname)],
     ) -> Result<WriteTransaction, StoreError> {
@@ -113,6 +131,20 @@ pub struct WriteTransaction {
     pub(super) effects: Effects,
 }
 
+/// Why a transaction has not certainly ended with a commit.
+#[derive(Debug)]
+pub enum CommitError {
+    /// Nothing was committed, and nothing of it will be.
+    NotCommitted(StoreError),
+    /// `COMMIT` was sent and not answered as it should be: [`WriteTransaction::holds_mark`] tells.
+    Unknown {
+        /// What went wrong.
+        cause: StoreError,
+        /// What the rest of the hub must learn if it was committed.
+        effects: Effects,
+    },
+}
+
 /// What the rest of the hub must learn of a transaction once it is over.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -165,9 +197,9 @@ impl WriteTransaction {
         self.effects.seen.push((silo.clone(), hostname.clone()));
     }
 
-    /// Makes everything durable, or rolls back when there is nothing to keep.
-    pub async fn commit(mut self) -> Result<Effects, StoreError> {
-        self.settle().await?;
+    /// Makes everything durable together with a mark, or rolls back when there is nothing to keep.
+    pub async fn commit(mut self, mark: Mark, now: Time) -> Result<Effects, CommitError> {
+        self.settle().await.map_err(CommitError::NotCommitted)?;
         let mut statements = Statements::new(self.dialect);
         self.unwritten.send(&mut statements);
         if self.revision != self.first_revision {
@@ -182,18 +214,30 @@ impl WriteTransaction {
             statements.add(SET_COUNTER).bind(delivery).bind(DELIVERIES);
             self.must_commit = true;
         }
-        if self.must_commit {
-            self.effects.is_durable = true;
-            if let Some(announcement) = self.dialect.announcement() {
-                statements.add(announcement);
-            }
-            statements.add("COMMIT");
-        } else {
+        if !self.must_commit {
             statements.add("ROLLBACK");
+            let over = statements.execute(&mut self.inner).await;
+            over.map_err(CommitError::NotCommitted)?;
+            self.inner.is_over = true;
+            return Ok(self.effects);
         }
-        statements.execute(&mut self.inner).await?;
-        self.inner.is_over = true;
-        Ok(self.effects)
+        self.effects.is_durable = true;
+        statements.end_with(mark.statement(self.dialect, now));
+        if let Some(announcement) = self.dialect.announcement() {
+            statements.end_with(announcement);
+        }
+        statements.end_with("COMMIT");
+        match statements.commit(&mut self.inner).await {
+            Ok(()) => {
+                self.inner.is_over = true;
+                Ok(self.effects)
+            }
+            Err((phase, cause)) if phase.may_have_committed(cause.failure()) => {
+                let effects = self.effects;
+                Err(CommitError::Unknown { cause, effects })
+            }
+            Err((_, cause)) => Err(CommitError::NotCommitted(cause)),
+        }
     }
 
     /// Asks for a commit that changes nothing, which shows whether the database takes writes.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
-use sqlx::{Any, Executor, Row};
+use sqlx::{Executor, Row};
 
 use super::dialect::Dialect;
+use super::pool::Lease;
 use super::{Store, StoreError};
 
 /// How often SQLite is asked for its version, and MariaDB for its revision.
@@ -23,7 +23,7 @@ enum Kind {
     /// SQLite has a number that differs once another connection has committed. The connection stays one of
     /// the pool's: what closes the pool waits for it, and the last one to close removes the log.
     Version {
-        connection: PoolConnection<Any>,
+        connection: Lease,
         seen: Option<i64>,
     },
     /// PostgreSQL calls whoever listens.
@@ -56,7 +56,7 @@ impl CommitWatch {
     pub async fn news(&mut self) -> Result<(), StoreError> {
         match &mut self.0 {
             Kind::Version { connection, seen } => loop {
-                let row = connection.as_mut().fetch_one("PRAGMA data_version").await?;
+                let row = connection.fetch_one("PRAGMA data_version").await?;
                 let version: i64 = row.try_get(0)?;
                 if seen.replace(version) != Some(version) {
                     return Ok(());

@@ -25,6 +25,7 @@ mod host;
 mod import_in_use;
 mod limits;
 mod open_routes;
+mod panics;
 mod problems;
 mod pyddns;
 mod records;

@@ -1,0 +1,217 @@
+//! A forwarder before a database server that can go deaf: from a chosen moment on it swallows what a
+//! connection sends or is sent, and closes nothing, as a firewall does that has forgotten the connection. Or
+//! it resets the connection at that moment.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use url::Url;
+
+/// When a connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// When it begins a transaction, which the server does not learn of.
+    Begin,
+    /// Once a transaction is begun and that is answered.
+    Inside,
+    /// At a `COMMIT`, which the server does not learn of.
+    Commit,
+    /// At the answer to a `COMMIT`, which the server has carried out.
+    CommitAnswer,
+}
+
+/// How it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// No byte passes any more.
+    Silence,
+    /// It is closed on both sides.
+    Reset,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    armed: Option<(Moment, How)>,
+    /// The server's side of deaf connections: the server must notice by itself.
+    kept: Vec<TcpStream>,
+}
+
+/// A running forwarder. It ends with the test's process.
+#[derive(Debug)]
+pub struct Forwarder {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    /// New connections are accepted and never answered.
+    is_silent: Arc<AtomicBool>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Line {
+    client: TcpStream,
+    server: TcpStream,
+    state: Arc<Mutex<State>>,
+    is_deaf: AtomicBool,
+    /// What to do with the next answer.
+    at_answer: Mutex<Option<(Moment, How)>>,
+}
+
+impl Forwarder {
+    /// Starts one before the server of a database's URL.
+    ///
+    /// # Panics
+    ///
+    /// If the URL names no address and port.
+    pub fn start(database: &Url) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let host = database.host_str().expect("a server has a host").to_owned();
+        let port = database.port().expect("the tests' server names its port");
+        let state = Arc::<Mutex<State>>::default();
+        let is_silent = Arc::<AtomicBool>::default();
+        let (states, silent) = (Arc::clone(&state), Arc::clone(&is_silent));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if silent.load(Ordering::Acquire) {
+                    lock(&states).kept.push(client);
+                    continue;
+                }
+                // A server that is away is what some tests are about.
+                if let Ok(server) = TcpStream::connect((host.as_str(), port)) {
+                    let _ = pass(client, server, &states);
+                }
+            }
+        });
+        Self {
+            address,
+            state,
+            is_silent,
+        }
+    }
+
+    /// The database's URL by way of this forwarder.
+    pub fn url(&self, database: &Url) -> String {
+        let mut url = database.clone();
+        url.set_host(Some("127.0.0.1")).expect("this is a host");
+        url.set_port(Some(self.address.port()))
+            .expect("such a URL has a port");
+        url.to_string()
+    }
+
+    /// The next connection that reaches the moment breaks; others go on.
+    pub fn arm(&self, moment: Moment, how: How) {
+        lock(&self.state).armed = Some((moment, how));
+    }
+
+    /// Whether the moment has come since it was armed.
+    pub fn has_fired(&self) -> bool {
+        lock(&self.state).armed.is_none()
+    }
+
+    /// Whether new connections are accepted and never answered.
+    pub fn silence_new(&self, silent: bool) {
+        self.is_silent.store(silent, Ordering::Release);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pass(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut from_server) = (client.try_clone()?, server.try_clone()?);
+    let line = Arc::new(Line {
+        client,
+        server,
+        state: Arc::clone(state),
+        is_deaf: AtomicBool::new(false),
+        at_answer: Mutex::default(),
+    });
+    let other = Arc::clone(&line);
+    // Both end when either side hangs up.
+    std::thread::spawn(move || {
+        each_read(&mut from_client, |bytes| line.question(bytes));
+        line.hang_up(&line.server);
+    });
+    std::thread::spawn(move || {
+        each_read(&mut from_server, |bytes| other.answer(bytes));
+        other.hang_up(&other.client);
+    });
+    Ok(())
+}
+
+fn each_read(from: &mut TcpStream, mut take: impl FnMut(&[u8]) -> io::Result<()>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if take(&buffer[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+impl Line {
+    fn question(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_deaf.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let has = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        let reached = {
+            let mut state = lock(&self.state);
+            let reached = state.armed.filter(|(moment, _)| match moment {
+                Moment::Begin | Moment::Inside => has(b"BEGIN"),
+                Moment::Commit | Moment::CommitAnswer => has(b"COMMIT"),
+            });
+            if reached.is_some() {
+                state.armed = None;
+            }
+            reached
+        };
+        match reached {
+            Some((Moment::Begin | Moment::Commit, how)) => return self.break_off(how),
+            Some(later) => *lock(&self.at_answer) = Some(later),
+            None => {}
+        }
+        (&self.server).write_all(bytes)
+    }
+
+    fn answer(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_deaf.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match lock(&self.at_answer).take() {
+            Some((Moment::CommitAnswer, how)) => self.break_off(how),
+            Some((_, how)) => {
+                (&self.client).write_all(bytes)?;
+                self.break_off(how)
+            }
+            None => (&self.client).write_all(bytes),
+        }
+    }
+
+    fn break_off(&self, how: How) -> io::Result<()> {
+        match how {
+            How::Silence => {
+                self.is_deaf.store(true, Ordering::Release);
+                lock(&self.state).kept.push(self.server.try_clone()?);
+                Ok(())
+            }
+            How::Reset => {
+                // Either may be gone already.
+                let _ = self.client.shutdown(Shutdown::Both);
+                let _ = self.server.shutdown(Shutdown::Both);
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+    }
+
+    fn hang_up(&self, other: &TcpStream) {
+        if !self.is_deaf.load(Ordering::Acquire) {
+            // It may be gone already.
+            let _ = other.shutdown(Shutdown::Both);
+        }
+    }
+}

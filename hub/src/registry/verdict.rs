@@ -1,0 +1,52 @@
+//! What becomes of the commands of a batch that is known to be not committed: pure rules.
+
+use crate::store::Failure;
+
+/// How often a batch is tried whose connection is lost.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// What becomes of the commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They run again, each in a transaction of its own: one of them may be what the database refused.
+    OneByOne,
+    /// They run again together: no command is at fault.
+    Again,
+    /// Their callers are told that the database failed.
+    Refuse,
+}
+
+/// By how the database failed, how many commands there are, and the how many-th attempt it was.
+pub(super) fn verdict(failure: Failure, commands: usize, attempt: u32) -> Verdict {
+    match failure {
+        Failure::Answered if commands > 1 => Verdict::OneByOne,
+        Failure::Answered => Verdict::Refuse,
+        Failure::Lost | Failure::Silent if attempt < ATTEMPTS => Verdict::Again,
+        Failure::Lost | Failure::Silent => Verdict::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_tried_again_and_an_answer_is_taken_for_one() {
+        for (failure, commands, attempt, expected) in [
+            (Failure::Answered, 1, 1, Verdict::Refuse),
+            (Failure::Answered, 2, 1, Verdict::OneByOne),
+            (Failure::Answered, 2, ATTEMPTS, Verdict::OneByOne),
+            (Failure::Lost, 1, 1, Verdict::Again),
+            (Failure::Lost, 256, 2, Verdict::Again),
+            (Failure::Lost, 1, ATTEMPTS, Verdict::Refuse),
+            (Failure::Silent, 1, 1, Verdict::Again),
+            (Failure::Silent, 2, ATTEMPTS, Verdict::Refuse),
+        ] {
+            assert_eq!(
+                verdict(failure, commands, attempt),
+                expected,
+                "{failure:?} {commands} {attempt}"
+            );
+        }
+    }
+}

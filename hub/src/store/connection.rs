@@ -1,0 +1,229 @@
+//! How connections are made, and one on which each statement has a deadline.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryFutureExt};
+use sqlx::any::{AnyConnectOptions, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Either, Execute, Executor, SqlStr};
+use tokio::time::Instant;
+
+use super::dialect::Dialect;
+use super::failure::{Failure, failure};
+
+type Answer = Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>;
+
+/// Makes connections of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    options: AnyConnectOptions,
+    pub(super) dialect: Dialect,
+    /// What each connection must accept.
+    setup: &'static str,
+    /// What it should accept. A server that lacks one of them is used without it.
+    wishes: &'static [&'static str],
+    /// How long a statement may take, where the hub can stop waiting for it.
+    deadline: Option<Duration>,
+    /// The wishes that the server refused, each of which was logged.
+    refused: Arc<Mutex<BTreeSet<&'static str>>>,
+}
+
+impl Connector {
+    /// Connections whose statements have no deadline.
+    pub(super) fn new(options: &AnyConnectOptions, dialect: Dialect, setup: &'static str) -> Self {
+        Self {
+            options: options.clone().disable_statement_logging(),
+            dialect,
+            setup,
+            wishes: &[],
+            deadline: None,
+            refused: Arc::default(),
+        }
+    }
+
+    /// Asks each session for these settings too, as far as the server has them.
+    pub(super) fn wishing(self, wishes: &'static [&'static str]) -> Self {
+        Self { wishes, ..self }
+    }
+
+    /// Gives each statement this long. SQLite's statements can't be left alone: they have no deadline.
+    pub(super) fn within(self, deadline: Duration) -> Self {
+        let deadline = Some(deadline).filter(|_| self.dialect.is_remote());
+        Self { deadline, ..self }
+    }
+
+    /// Makes a connection. The caller limits how long it takes.
+    pub(super) async fn connect(&self) -> Result<DbConnection, sqlx::Error> {
+        let mut raw = self.options.connect().await?;
+        raw.execute(self.setup).await?;
+        let refused = self.lock_refused().clone();
+        let wishes = self.wishes.iter().copied();
+        let wishes: Vec<_> = wishes.filter(|wish| !refused.contains(wish)).collect();
+        if !wishes.is_empty() {
+            let together = sqlx::AssertSqlSafe(wishes.join("; "));
+            match raw.execute(sqlx::raw_sql(together)).await {
+                Ok(_) => {}
+                Err(error) if failure(&error) != Failure::Answered => return Err(error),
+                Err(_) => self.wish_one_by_one(&mut raw, &wishes).await?,
+            }
+        }
+        Ok(DbConnection {
+            raw,
+            deadline: self.deadline,
+            is_whole: true,
+        })
+    }
+
+    async fn wish_one_by_one(
+        &self,
+        raw: &mut AnyConnection,
+        wishes: &[&'static str],
+    ) -> Result<(), sqlx::Error> {
+        for wish in wishes {
+            match raw.execute(*wish).await {
+                Ok(_) => {}
+                Err(error) if failure(&error) != Failure::Answered => return Err(error),
+                Err(error) => {
+                    if self.lock_refused().insert(wish) {
+                        tracing::warn!("the database lacks a setting, `{wish}`: {error}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_refused(&self) -> std::sync::MutexGuard<'_, BTreeSet<&'static str>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection on which each statement has a deadline.
+///
+/// One that was left in the middle of a statement, or whose session has ended, is not used again
+/// ([`DbConnection::is_whole`]).
+#[derive(Debug)]
+pub(super) struct DbConnection {
+    raw: AnyConnection,
+    deadline: Option<Duration>,
+    is_whole: bool,
+}
+
+impl DbConnection {
+    /// Whether the last statement was answered to its end, so that the connection can be used again.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// From now on no statement has a deadline, as for exports.
+    pub(super) fn without_deadline(&mut self) {
+        self.deadline = None;
+    }
+
+    /// Whether the server answers.
+    pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
+        self.is_whole = false;
+        self.raw.ping().await?;
+        self.is_whole = true;
+        Ok(())
+    }
+
+    /// Closes it properly. The caller limits how long it takes.
+    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
+        self.raw.close().await
+    }
+}
+
+fn silent(deadline: Option<Duration>) -> sqlx::Error {
+    let seconds = deadline.unwrap_or_default().as_secs();
+    let words = format!("no answer within {seconds} s");
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))
+}
+
+/// Waits until a time, or without one for ever.
+async fn until<F: Future>(end: Option<Instant>, work: F) -> Option<F::Output> {
+    match end {
+        Some(end) => tokio::time::timeout_at(end, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut DbConnection {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Answer>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let DbConnection {
+            raw,
+            deadline,
+            is_whole,
+        } = self;
+        *is_whole = false;
+        let (deadline, end) = (*deadline, deadline.map(|limit| Instant::now() + limit));
+        let answers = Some((raw.fetch_many(query), is_whole));
+        Box::pin(stream::unfold(answers, move |state| async move {
+            let (mut answers, is_whole) = state?;
+            match until(end, answers.next()).await {
+                Some(Some(Ok(answer))) => Some((Ok(answer), Some((answers, is_whole)))),
+                Some(Some(Err(error))) => {
+                    *is_whole = failure(&error) == Failure::Answered;
+                    Some((Err(error), None))
+                }
+                Some(None) => {
+                    *is_whole = true;
+                    None
+                }
+                None => Some((Err(silent(deadline)), None)),
+            }
+        }))
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<AnyRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let DbConnection {
+            raw,
+            deadline,
+            is_whole,
+        } = self;
+        *is_whole = false;
+        let (deadline, end) = (*deadline, deadline.map(|limit| Instant::now() + limit));
+        let answer = raw.fetch_optional(query);
+        Box::pin(async move {
+            let answer = until(end, answer).await;
+            let answer = answer.unwrap_or_else(|| Err(silent(deadline)));
+            *is_whole = match &answer {
+                Ok(_) => true,
+                Err(error) => failure(error) == Failure::Answered,
+            };
+            answer
+        })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [AnyTypeInfo],
+    ) -> BoxFuture<'e, Result<AnyStatement, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        self.is_whole = false;
+        let is_whole = &mut self.is_whole;
+        let prepared = self.raw.prepare_with(sql, parameters);
+        Box::pin(prepared.inspect_ok(move |_| *is_whole = true))
+    }
+}

@@ -1,0 +1,180 @@
+//! How a statement failed, and what the failure proves about the transaction.
+
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use super::StoreError;
+
+/// How a call to the database failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The database answered the statement with an error and keeps the session.
+    Answered,
+    /// The connection or the session has ended.
+    Lost,
+    /// No answer came before the deadline.
+    Silent,
+}
+
+/// What was under way when a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The transaction was being opened: the connection, `BEGIN`, the counter's lock.
+    Begin,
+    /// A statement was sent by itself; `COMMIT` was not sent.
+    Statement,
+    /// A statement failed that was sent in one call with the `COMMIT` after it.
+    BeforeCommit,
+    /// `COMMIT` itself.
+    Commit,
+}
+
+impl Phase {
+    /// Whether the transaction may have been committed although the call failed.
+    pub fn may_have_committed(self, failure: Failure) -> bool {
+        match (self, failure) {
+            (Self::Begin | Self::Statement, _) => false,
+            // The database runs the statements of a call in order, and none after one that failed.
+            (Self::BeforeCommit, Failure::Answered) => false,
+            (Self::BeforeCommit, Failure::Lost | Failure::Silent) | (Self::Commit, _) => true,
+        }
+    }
+}
+
+impl StoreError {
+    /// How the call failed. What is no failure of the connection counts as answered.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Database(error) => failure(error),
+            Self::Silent => Failure::Silent,
+            Self::Full { .. } | Self::Schema(_) | Self::Corrupt(_) => Failure::Answered,
+            Self::Open { .. } => Failure::Lost,
+        }
+    }
+}
+
+/// How a call failed, by the driver's error.
+pub(super) fn failure(error: &sqlx::Error) -> Failure {
+    use sqlx::Error as E;
+    match error {
+        E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Failure::Silent,
+        E::PoolTimedOut => Failure::Silent,
+        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolClosed | E::WorkerCrashed => Failure::Lost,
+        E::Database(error) => {
+            let (mysql, severity) = (
+                error.try_downcast_ref::<MySqlDatabaseError>(),
+                error.try_downcast_ref::<PgDatabaseError>(),
+            );
+            let lost = ends_session(error.code().as_deref(), mysql.map(|error| error.number()))
+                || severity.is_some_and(|error| {
+                    matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+                });
+            match lost {
+                true => Failure::Lost,
+                false => Failure::Answered,
+            }
+        }
+        _ => Failure::Answered,
+    }
+}
+
+/// Whether an error by its SQLSTATE, and by MariaDB's number, ends the session: a shutdown or an
+/// administrator's command (57P01 to 57P03, MariaDB 1053 and 1927), a lost connection (class 08, MariaDB
+/// 2006 and 2013), a limit on idle sessions (25P03, 57P05).
+fn ends_session(sqlstate: Option<&str>, number: Option<u16>) -> bool {
+    let by_state = sqlstate.is_some_and(|state| {
+        // SQLite's codes are shorter numbers.
+        state.len() == 5
+            && (state.starts_with("08")
+                || matches!(
+                    state,
+                    "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03"
+                ))
+    });
+    by_state || matches!(number, Some(1053 | 1927 | 2006 | 2013))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_commit_that_was_sent_leaves_the_outcome_open() {
+        use Failure::{Answered, Lost, Silent};
+        use Phase::{BeforeCommit, Begin, Commit, Statement};
+        for (phase, failure, may_have_committed) in [
+            (Begin, Answered, false),
+            (Begin, Lost, false),
+            (Begin, Silent, false),
+            (Statement, Answered, false),
+            (Statement, Lost, false),
+            (Statement, Silent, false),
+            (BeforeCommit, Answered, false),
+            (BeforeCommit, Lost, true),
+            (BeforeCommit, Silent, true),
+            (Commit, Answered, true),
+            (Commit, Lost, true),
+            (Commit, Silent, true),
+        ] {
+            assert_eq!(
+                phase.may_have_committed(failure),
+                may_have_committed,
+                "{phase:?} {failure:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_that_end_the_session_are_told_from_answers() {
+        for (sqlstate, number, ends) in [
+            (Some("57P01"), None, true),
+            (Some("57P02"), None, true),
+            (Some("57P03"), None, true),
+            (Some("08006"), None, true),
+            (Some("08P01"), None, true),
+            (Some("25P03"), None, true),
+            (Some("57014"), None, false),
+            (Some("40001"), None, false),
+            (Some("55P03"), None, false),
+            (Some("53100"), None, false),
+            (Some("08S01"), Some(1053), true),
+            (Some("70100"), Some(1927), true),
+            (Some("HY000"), Some(2006), true),
+            (Some("HY000"), Some(2013), true),
+            (Some("HY000"), Some(1205), false),
+            (Some("70100"), Some(1317), false),
+            // SQLite: full, busy, an I/O error.
+            (Some("13"), None, false),
+            (Some("5"), None, false),
+            (Some("4874"), None, false),
+            (None, None, false),
+        ] {
+            assert_eq!(
+                ends_session(sqlstate, number),
+                ends,
+                "{sqlstate:?} {number:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_drivers_errors_are_sorted() {
+        use std::io::{Error, ErrorKind};
+        for (error, expected) in [
+            (
+                sqlx::Error::Io(Error::from(ErrorKind::TimedOut)),
+                Failure::Silent,
+            ),
+            (sqlx::Error::PoolTimedOut, Failure::Silent),
+            (
+                sqlx::Error::Io(Error::from(ErrorKind::UnexpectedEof)),
+                Failure::Lost,
+            ),
+            (sqlx::Error::WorkerCrashed, Failure::Lost),
+            (sqlx::Error::Protocol("cut off".to_owned()), Failure::Lost),
+            (sqlx::Error::RowNotFound, Failure::Answered),
+        ] {
+            assert_eq!(failure(&error), expected, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A few connections that are lent out one at a time.
+//!
+//! The driver's own pool asks a connection that comes back whether it is alive, and waits for the answer
+//! without limit: a server that goes silent then takes one place after another. Here a connection that was
+//! left in the middle of a statement is dropped without a word to the server, and its place is free at once.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
+use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+use sqlx::{Any, Either, Execute, Executor, SqlStr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connection::{Connector, DbConnection};
+
+/// How long to wait before a server that refuses connections, as one that is just starting, is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long lent connections may take to come back, and all of them to be closed, when the pool closes.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// A few connections.
+#[derive(Clone, Debug)]
+pub(super) struct Pool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connector: Connector,
+    idle: Mutex<Vec<DbConnection>>,
+    permits: Arc<Semaphore>,
+    size: u32,
+    patience: Duration,
+}
+
+impl Pool {
+    /// At most `size` connections, made when they are needed; to get one takes `patience` at most.
+    pub(super) fn new(connector: Connector, size: u32, patience: Duration) -> Self {
+        let permits = usize::try_from(size).expect("there are few connections");
+        Self(Arc::new(Inner {
+            connector,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(permits)),
+            size,
+            patience,
+        }))
+    }
+
+    /// Lends a connection that has just answered.
+    pub(super) async fn acquire(&self) -> Result<Lease, sqlx::Error> {
+        let end = Instant::now() + self.0.patience;
+        let permit = timeout_at(end, Arc::clone(&self.0.permits).acquire_owned());
+        let permit = permit.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+        let connection = match self.take_idle().await {
+            Some(connection) => connection,
+            None => timeout_at(end, self.connect())
+                .await
+                .map_err(|_| sqlx::Error::PoolTimedOut)??,
+        };
+        Ok(Lease {
+            connection: Some(connection),
+            permit: Some(permit),
+            pool: self.clone(),
+        })
+    }
+
+    async fn take_idle(&self) -> Option<DbConnection> {
+        let mut connection = self.lock_idle().pop()?;
+        if !self.0.connector.dialect.is_remote() {
+            return Some(connection);
+        }
+        match timeout(self.0.patience / 2, connection.ping()).await {
+            Ok(Ok(())) => Some(connection),
+            Ok(Err(_)) | Err(_) => {
+                // The others have waited as long, for the same server.
+                self.lock_idle().clear();
+                None
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<DbConnection, sqlx::Error> {
+        loop {
+            match self.0.connector.connect().await {
+                Err(error) if is_starting(&error) => tokio::time::sleep(RETRY).await,
+                done => return done,
+            }
+        }
+    }
+
+    /// Closes every connection, and lends none any more.
+    pub(super) async fn close(&self) {
+        // Of one that does not come back in time the end of the program is the end.
+        let _ = timeout(CLOSING, self.0.permits.acquire_many(self.0.size)).await;
+        self.0.permits.close();
+        let idle = std::mem::take(&mut *self.lock_idle());
+        let closing = futures_util::future::join_all(idle.into_iter().map(DbConnection::close));
+        let _ = timeout(CLOSING, closing).await;
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<DbConnection>> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether nobody listens yet, or the server says that it is starting.
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
+
+/// A connection that is lent out. Dropped, it goes back, unless a statement on it was left unfinished.
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Option<DbConnection>,
+    permit: Option<OwnedSemaphorePermit>,
+    pool: Pool,
+}
+
+impl Lease {
+    /// Drops the connection, whatever its session was doing.
+    pub(super) fn discard(&mut self) {
+        let (connection, permit) = (self.connection.take(), self.permit.take());
+        if self.pool.0.connector.dialect.is_remote() {
+            return;
+        }
+        // What runs in SQLite's thread can't be stopped: the place is free when that thread has ended.
+        if let (Some(connection), Ok(runtime)) = (connection, tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(async move {
+                // It is gone in either case.
+                let _ = connection.close().await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.connection.take() {
+            Some(connection) if connection.is_whole() && !self.pool.0.permits.is_closed() => {
+                self.pool.lock_idle().push(connection);
+            }
+            unfinished => {
+                self.connection = unfinished;
+                self.discard();
+            }
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = DbConnection;
+
+    fn deref(&self) -> &DbConnection {
+        self.connection.as_ref().expect("only its end takes it")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut DbConnection {
+        self.connection.as_mut().expect("only its end takes it")
+    }
+}
+
+/// Runs a query on any connection. All its rows are read before the first is given.
+impl<'p> Executor<'p> for &'p Pool {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let answers = async move {
+            let mut lease = self.acquire().await?;
+            let answers: Vec<_> = lease.fetch_many(query).try_collect().await?;
+            Ok(stream::iter(answers).map(Ok))
+        };
+        answers.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<AnyRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        Box::pin(async move { self.acquire().await?.fetch_optional(query).await })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [AnyTypeInfo],
+    ) -> BoxFuture<'e, Result<AnyStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        Box::pin(async move { self.acquire().await?.prepare_with(sql, parameters).await })
+    }
+}
