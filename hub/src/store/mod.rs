@@ -29,12 +29,15 @@ mod watch;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
+use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row};
 use thiserror::Error;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::time::Time;
 
@@ -67,6 +70,8 @@ const DELIVERIES: &str = "deliveries";
 const FAILURES: &str = "failures";
 /// How many connections serve reads.
 const READERS: u32 = 4;
+/// How many of them may look through rows that may not be asked for, so that others find one free.
+const SCANNERS: usize = 2;
 /// How long a write waits for the connection before the database counts as away.
 const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a read does.
@@ -211,6 +216,23 @@ pub struct Store {
     writer: AnyPool,
     readers: AnyPool,
     interests: Interests,
+    reads: Arc<ReadCounters>,
+    scanners: Arc<Semaphore>,
+}
+
+/// How much the lists, the history and the look-ups of tokens have read since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Statements.
+    pub statements: u64,
+    /// Rows that they answered.
+    pub rows: u64,
+}
+
+#[derive(Debug, Default)]
+struct ReadCounters {
+    statements: AtomicU64,
+    rows: AtomicU64,
 }
 
 impl Store {
@@ -266,6 +288,8 @@ impl Store {
             writer,
             readers,
             interests: Interests::default(),
+            reads: Arc::default(),
+            scanners: Arc::new(Semaphore::new(SCANNERS)),
         };
         store.begin_revisions(now).await?;
         Ok(store)
@@ -344,6 +368,36 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// How much was read by statements whose number and size depend on what clients ask for.
+    pub fn reads(&self) -> Reads {
+        Reads {
+            statements: self.reads.statements.load(Ordering::Relaxed),
+            rows: self.reads.rows.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Runs a statement on a reader, and counts it and its rows.
+    async fn read(
+        &self,
+        query: Query<'static, Any, AnyArguments>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let rows = query.fetch_all(&self.readers).await?;
+        self.reads.statements.fetch_add(1, Ordering::Relaxed);
+        self.reads
+            .rows
+            .fetch_add(rows.len() as u64, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Waits until one more statement may look through rows that may not be asked for, as long as a read
+    /// waits for a connection.
+    async fn scan(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        match tokio::time::timeout(READER_PATIENCE, self.scanners.acquire()).await {
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+            Err(_) => Err(StoreError::Silent),
+        }
     }
 
     /// Something that notices when anyone commits.

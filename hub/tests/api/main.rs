@@ -29,6 +29,7 @@ mod revert;
 mod rights;
 mod rights_of_protocols;
 mod rotation;
+mod scale;
 mod several_hubs;
 mod sftdyn_clients;
 mod signing;
