@@ -92,7 +92,11 @@ impl Feed {
     async fn catch_up(&self, held: &mut Position) -> Result<(), StoreError> {
         let position = self.store.position().await?;
         if position.tokens != held.tokens {
-            self.tokens.forget_all();
+            let changed = self.store.token_changes(held.tokens, position.tokens);
+            match changed.await? {
+                Some(changed) => self.tokens.forget(&changed),
+                None => self.tokens.forget_all(),
+            }
             held.tokens = position.tokens;
         }
         if position.deliveries != held.deliveries {

@@ -15,6 +15,7 @@ mod hearing;
 mod import;
 mod publishing;
 mod purge;
+mod purge_ended;
 mod revert;
 mod seen;
 mod signed;
@@ -51,6 +52,7 @@ pub use publishing::{
     OweDifference, Publishing, TakenUp,
 };
 pub use purge::PurgeOld;
+pub use purge_ended::{PurgeEnded, PurgeTokens};
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
 pub use signed::{ForgetSigned, Nothing, Signed, SignedWrite};
@@ -63,8 +65,8 @@ pub use sinks::{
 };
 pub use telling::{BeginTelling, EndTelling, NoteQuiet};
 pub use tokens::{
-    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ProveWritable, ResetKey, RevokeToken,
-    RotateToken, WriteDownUse,
+    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteTokenMade, ProveWritable,
+    ResetKey, RevokeToken, RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 
@@ -408,9 +410,10 @@ impl Writer {
         for id in &effects.silos {
             self.listeners.view.forget(id);
         }
-        if effects.tokens_changed {
+        if effects.all_tokens_changed {
             self.listeners.tokens.forget_all();
         }
+        self.listeners.tokens.forget(&effects.tokens);
         self.seen.note(effects.seen, now);
         if effects.is_durable {
             self.hearing.note_commit(now);

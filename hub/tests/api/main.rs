@@ -22,6 +22,7 @@ mod full;
 mod history;
 mod limits;
 mod open_routes;
+mod purged_rights;
 mod pyddns;
 mod records;
 mod refused_input;

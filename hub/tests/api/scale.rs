@@ -1,13 +1,17 @@
 //! What a request may cost the database, in statements and rows.
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use silo_hub::open_hub::OpenHub;
 use silo_hub::registry::{BeginImport, EndImport, ImportPart};
 use silo_hub::store::{Reads, SiloHead, TransferredSilo};
+use silo_hub::token_cache::Turn;
+use silo_shared::credential::TokenId;
 use silo_shared::silo::SiloId;
 
-use crate::common::{TestHub, text};
+use crate::common::{DEADLINE, TestHub, text};
 
 /// What a call read of the database.
 async fn cost<T>(open: &OpenHub, call: impl IntoFuture<Output = T>) -> (T, Reads) {
@@ -130,6 +134,90 @@ fn reads(statements: u64, rows: u64) -> Reads {
 }
 
 #[tokio::test]
+async fn tokens_that_never_were_share_their_look_ups() {
+    let (_hub, open) = TestHub::start_in_parts().await;
+    let made_up = (0..500).map(|number| TokenId::parse(&format!("madeup{number:04}")).unwrap());
+    let (found, read) = cost(&open, join_all(made_up.map(|id| open.tokens.get(id)))).await;
+    assert!(found.iter().all(|found| found.as_ref().unwrap().is_none()));
+    assert!(read.statements <= 20, "{read:?}");
+}
+
+#[tokio::test]
+async fn a_new_token_makes_no_other_one_forgotten() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (_, reader) = hub
+        .token(json!({"name": "r", "role": "read", "silos": ["a"]}))
+        .await;
+    let (id, _) = hub
+        .token(json!({"name": "r", "role": "read", "silos": ["a"]}))
+        .await;
+    let known = || hub.open_call(Method::GET, "/silos/a").bearer(&reader);
+    assert_eq!(known().await.status, 404);
+    for (method, path, status) in [
+        (Method::POST, "/tokens".to_owned(), 201),
+        (Method::POST, format!("/tokens/{id}/rotate"), 201),
+        (Method::DELETE, format!("/tokens/{id}"), 204),
+    ] {
+        let body = match path.ends_with("rotate") {
+            true => json!({"overlap": 60}),
+            false => json!({"name": "n", "role": "read", "silos": ["b"]}),
+        };
+        let answer = match method == Method::DELETE {
+            true => hub.call(method, &path).await,
+            false => hub.call(method, &path).json(&body).await,
+        };
+        assert_eq!(answer.status, status, "{path}");
+        let (answer, read) = cost(&open, known()).await;
+        assert_eq!(answer.status, 404);
+        assert_eq!(
+            read.statements, 0,
+            "after {path} the reader's token is looked up again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_tokens_has_pages() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let mut all = Vec::new();
+    for number in 0..6 {
+        let spec = json!({"name": format!("t{number}"), "role": "read", "silos": ["a"]});
+        all.push(hub.token(spec).await.0);
+    }
+    let gone = all.remove(3);
+    assert_eq!(hub.delete(&format!("/tokens/{gone}")).await.status, 204);
+    all.push(hub.admin.split('_').nth(1).unwrap().to_owned());
+    all.sort_unstable();
+    for limit in [1, 2, 5, 6, 7, 1000] {
+        let pages = hub.walk(&format!("/tokens?limit={limit}")).await;
+        assert_eq!(pages.len(), 6_usize.div_ceil(limit), "limit {limit}");
+        assert_eq!(ids(&json!(pages.concat())), all, "limit {limit}");
+    }
+    let (answer, read) = cost(&open, hub.get("/tokens?limit=2")).await;
+    assert_eq!(ids(&answer.json()), all[..2]);
+    assert_eq!(
+        answer.header("link"),
+        Some(&*format!(
+            "</tokens?limit=2&after={}>; rel=\"next\"",
+            all[1]
+        ))
+    );
+    assert_eq!(read.rows, 3);
+    let after = hub.get(&format!("/tokens?after={}", all[3])).await.json();
+    assert_eq!(ids(&after), all[4..]);
+    // What `after` names need not be there.
+    let before_all = hub.get("/tokens?after=0000000000").await.json();
+    assert_eq!(ids(&before_all), all);
+    for wrong in ["limit=0", "limit=1001", "limit=x", "after=x", "after="] {
+        assert_eq!(
+            hub.get(&format!("/tokens?{wrong}")).await.status,
+            422,
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_history_of_a_hostname_is_looked_through_in_windows() {
     let (hub, open) = TestHub::start_in_parts().await;
     let names: Vec<String> = (0..3000).map(|number| format!("h{number}")).collect();
@@ -161,4 +249,36 @@ async fn the_history_of_a_hostname_is_looked_through_in_windows() {
     // The newest are found in the first window.
     let (_, read) = cost(&open, hub.get(&format!("{path}&limit=1"))).await;
     assert!(read.statements <= 2 && read.rows <= 3, "{read:?}");
+}
+
+#[tokio::test]
+async fn guesses_share_their_look_ups_and_a_token_is_found_among_them() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let known = TokenId::parse(hub.admin.split('_').nth(1).unwrap()).unwrap();
+    let made_up = (0..500).map(|number| TokenId::parse(&format!("madeup{number:04}")).unwrap());
+    let all = made_up.chain([known]);
+    let look_ups = join_all(all.map(|id| open.tokens.look_up(id, Turn::AfterOthers)));
+    let (found, read) = cost(&open, look_ups).await;
+    let found: Vec<_> = found.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].known.token.id, known);
+    assert!(read.statements <= 20, "{read:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_the_look_up_to_the_next() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let known = TokenId::parse(hub.admin.split('_').nth(1).unwrap()).unwrap();
+    for turn in [Turn::AtOnce, Turn::AfterOthers] {
+        let [mut first, mut second, third] =
+            [(); 3].map(|()| Box::pin(open.tokens.look_up(known, turn)));
+        // The first has begun to look up, the second waits.
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none());
+        drop(first);
+        for call in [second, third] {
+            let found = tokio::time::timeout(DEADLINE, call).await;
+            assert!(found.expect("it is answered").unwrap().is_some());
+        }
+    }
 }
