@@ -96,7 +96,11 @@ impl Feed {
         let position = self.store.position().await?;
         self.signed_not_before.set(position.signed_not_before);
         if position.tokens != held.tokens {
-            self.tokens.forget_all();
+            let changed = self.store.token_changes(held.tokens, position.tokens);
+            match changed.await? {
+                Some(changed) => self.tokens.forget(&changed),
+                None => self.tokens.forget_all(),
+            }
             held.tokens = position.tokens;
         }
         if position.deliveries != held.deliveries {

@@ -20,7 +20,8 @@ use crate::domain::token::{Role, TokenSpec};
 use crate::failure_limit::FailureLimit;
 use crate::new_token::NewToken;
 use crate::registry::{
-    AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, Registry, ResetKey,
+    AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, NoteTokenMade, Registry,
+    ResetKey,
 };
 use crate::revision::Revision;
 use crate::secrets::{HubKey, NoRandomness, is_credential_of};
@@ -183,6 +184,8 @@ impl OpenHub {
         // Decided again inside the transaction; this only spares later starts the file.
         if !self.store.any_token().await? {
             self.make_first_admin_token(key).await?;
+        } else if !self.store.is_token_noted().await? {
+            self.registry.apply(NoteTokenMade).await?;
         }
         match self.data_dir.read_admin_token()? {
             TokenFile::Absent => {}

@@ -49,7 +49,7 @@ pub struct HubSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// How much memory rendered silos may take, in bytes.
     pub view_bytes: u64,
-    /// For how many days history and the tombstones of deleted silos are kept.
+    /// For how many days history, the tombstones of deleted silos, and rights and sinks that are over are kept.
     pub retention_days: u32,
     /// Who is told of changes.
     pub sinks: Vec<SinkSettings>,

@@ -8,8 +8,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::audit::RefusedLog;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{
-    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable,
-    PurgeFormerSecrets, PurgeMarks, PurgeOld, Registry, WriteDownRefused, WriteDownUse,
+    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeEnded,
+    PurgeFormerSecrets, PurgeMarks, PurgeOld, PurgeTokens, Registry, WriteDownRefused,
+    WriteDownUse,
 };
 use crate::store::{OldRows, Store, Via};
 use crate::token_cache::TokenCache;
@@ -64,7 +65,7 @@ pub struct Upkeep {
     /// When this hub began to hear writes: silence before does not count, nor silence while the
     /// database took none.
     pub since: Time,
-    /// For how many days history and tombstones are kept.
+    /// For how many days history, tombstones, and rights and sinks that are over are kept.
     pub retention_days: u32,
 }
 
@@ -155,7 +156,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes what has outlived its retention: history, tombstones, deliveries that are over, audit.
+    /// Removes what has outlived its retention: history, tombstones, deliveries that are over, audit, and what ended.
     /// A few hundred rows a transaction, so that other writers get their turn in between.
     pub async fn purge(&self) -> Result<(), ApplyError> {
         let days = i64::from(self.retention_days);
@@ -179,10 +180,33 @@ impl Upkeep {
                 }
             }
         }
+        purged += self.purge_ended(before).await?;
         if purged > 0 {
             tracing::info!(rows = purged, "removed what is older than {days} days");
         }
         Ok(())
+    }
+
+    /// Removes tokens, update keys and sinks that have been over for the retention; answers how many.
+    async fn purge_ended(&self, before: Time) -> Result<u64, ApplyError> {
+        let mut purged = 0;
+        loop {
+            // Found without holding up writers: no index leads to them.
+            let ids = self.store.ended_tokens(before, PAGE).await?;
+            if ids.is_empty() {
+                break;
+            }
+            match self.registry.apply(PurgeTokens { ids, before }).await? {
+                0 => break,
+                gone => purged += gone,
+            }
+        }
+        loop {
+            match self.registry.apply(PurgeEnded { before }).await? {
+                0 => return Ok(purged),
+                gone => purged += gone,
+            }
+        }
     }
 
     /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that

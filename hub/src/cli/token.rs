@@ -4,11 +4,11 @@ use std::fmt;
 
 use clap::Subcommand;
 use silo_hub::domain::time::Time;
-use silo_hub::domain::token::{Role, SpecError, TokenSpec};
+use silo_hub::domain::token::{Role, SpecError, Token, TokenSpec};
 use silo_hub::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP, NewSecret, NewToken};
 use silo_hub::open_hub::{OpenError, OpenHub};
 use silo_hub::registry::{Actor, Audited, RevokeToken};
-use silo_hub::store::Via;
+use silo_hub::store::{Store, StoreError, Via};
 use silo_shared::credential::TokenId;
 
 use super::{Failure, parse_id, say};
@@ -90,7 +90,7 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
             }
         }
         TokenCommand::List => {
-            for token in hub.store.tokens().await? {
+            for token in all_tokens(&hub.store).await? {
                 let spec = token.spec;
                 let silos = if spec.silos.is_empty() {
                     "*".to_owned()
@@ -124,6 +124,23 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
         }
     }
     Ok(())
+}
+
+/// Every token that was not revoked, oldest first.
+async fn all_tokens(store: &Store) -> Result<Vec<Token>, StoreError> {
+    const PAGE: usize = 1000;
+    let mut tokens: Vec<Token> = Vec::new();
+    loop {
+        let after = tokens.last().map(|last| last.id.to_string());
+        let after = after.unwrap_or_default();
+        let page = store.tokens(&after, PAGE as i64).await?;
+        let is_end = page.len() < PAGE;
+        tokens.extend(page);
+        if is_end {
+            tokens.sort_by_key(|token| (token.created_at, token.id));
+            return Ok(tokens);
+        }
+    }
 }
 
 /// A command on a token, as the audit tells of it.

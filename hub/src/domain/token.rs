@@ -7,7 +7,7 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId, glob_matches};
 use thiserror::Error;
 
-use super::pattern::{hostname_pattern, silo_pattern};
+use super::pattern::{Span, hostname_pattern, silo_pattern, spans};
 use super::time::Time;
 
 /// What a token may do at all.
@@ -237,6 +237,14 @@ impl Token {
                 .silos
                 .iter()
                 .any(|glob| glob_matches(glob, silo.as_str()))
+    }
+
+    /// The runs of silo ids in which the token may read something, in byte order.
+    pub fn readable_spans(&self) -> Vec<Span> {
+        match self.is_admin() {
+            true => spans(&["*".to_owned()]),
+            false => spans(&self.spec.silos),
+        }
     }
 
     /// Whether the token may write anything at all in this silo.

@@ -22,7 +22,7 @@ use crate::domain::token::Token;
 use crate::registry::{Actor, ApplyError, Command, Nothing, Refusal, Signed};
 use crate::secrets::is_credential_of;
 use crate::store::{KnownToken, Place, Via};
-use crate::token_cache::CachedToken;
+use crate::token_cache::{CachedToken, Turn};
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
@@ -193,9 +193,7 @@ impl FromRequestParts<Arc<Hub>> for Caller {
         let is_only = shown.next().is_none();
         let known = match credential(authorization.as_bytes()).filter(|_| is_only) {
             None => None,
-            Some(credential) => hub
-                .tokens
-                .get(credential.id())
+            Some(credential) => known_token(hub, credential.id(), ip, now)
                 .await?
                 .filter(|cached| cached.known.token.is_valid_at(now))
                 .and_then(|cached| {
@@ -227,6 +225,24 @@ fn shown_secret(credential: &Credential, known: &KnownToken, now: Time) -> Optio
     }
     let former = known.former_at(now)?;
     is_credential_of(credential, &former.credential_hash).then_some(true)
+}
+
+/// The token of an id that a caller names. An address that has shown too many wrong credentials waits for
+/// the others.
+pub(super) async fn known_token(
+    hub: &Hub,
+    id: TokenId,
+    ip: IpAddr,
+    now: Time,
+) -> Result<Option<Arc<CachedToken>>, ApiError> {
+    if let Some(held) = hub.tokens.held(id) {
+        return Ok(Some(held));
+    }
+    let turn = match hub.failures.is_over(ip, now) {
+        true => Turn::AfterOthers,
+        false => Turn::AtOnce,
+    };
+    Ok(hub.tokens.look_up(id, turn).await?)
 }
 
 /// Counts a wrong credential; after too many of them the answer is another one.

@@ -280,6 +280,12 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<Arc<StoreError>> for ApiError {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::from(Arc::as_ref(&error))
+    }
+}
+
 impl From<&StoreError> for ApiError {
     fn from(error: &StoreError) -> Self {
         tracing::error!("{error}");

@@ -28,8 +28,6 @@ use crate::view::Rendered;
 
 /// The most that a page of the list holds, in bytes, unless its only silo is larger.
 const PAGE_BYTES: usize = 1024 * 1024;
-/// How many ids are read from the database at once.
-const IDS_AT_ONCE: i64 = 1000;
 
 /// Stored by nobody but the reader, and asked about each time.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -51,30 +49,38 @@ pub(super) async fn list(
     let mut last: Option<SiloId> = None;
     let mut silos = 0;
     let mut more = false;
-    'pages: loop {
-        let ids = hub.store.silo_ids(&after, IDS_AT_ONCE).await?;
-        let Some(end) = ids.last() else { break };
-        after = end.to_string();
-        for id in ids {
-            if !caller.token().may_read(&id) {
-                continue;
+    let token = caller.token();
+    'spans: for span in token.readable_spans() {
+        loop {
+            // One more than the page takes tells whether there is a next one.
+            let wanted = limit - silos + 1;
+            let ids = hub.store.silo_ids_in(&span, &after, wanted).await?;
+            let is_end = ids.len() < wanted;
+            for id in ids {
+                after = id.to_string();
+                if !token.may_read(&id) {
+                    continue;
+                }
+                // A silo deleted since its id was read is passed over.
+                let Some(silo) = hub.view.get(id.clone(), Format::Json).await? else {
+                    continue;
+                };
+                // A first silo is sent whatever its size, or the list would never go on.
+                let is_full = silos > 0 && body.len() + silo.body.len() + 2 > PAGE_BYTES;
+                if silos == limit || is_full {
+                    more = true;
+                    break 'spans;
+                }
+                if silos > 0 {
+                    body.push(b',');
+                }
+                body.extend_from_slice(&silo.body);
+                silos += 1;
+                last = Some(id);
             }
-            // A silo deleted since its id was read is passed over.
-            let Some(silo) = hub.view.get(id.clone(), Format::Json).await? else {
-                continue;
-            };
-            // A first silo is sent whatever its size, or the list would never go on.
-            let is_full = silos > 0 && body.len() + silo.body.len() + 2 > PAGE_BYTES;
-            if silos == limit || is_full {
-                more = true;
-                break 'pages;
+            if is_end {
+                break;
             }
-            if silos > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(&silo.body);
-            silos += 1;
-            last = Some(id);
         }
     }
     body.push(b']');

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::header::{CACHE_CONTROL, LINK, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use silo_shared::credential::TokenId;
 
 use super::Hub;
 use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
-use super::request::{JsonBody, TokenPath};
+use super::request::{JsonBody, Query, TokenPath};
 use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::domain::token::Token;
@@ -56,18 +57,41 @@ fn document<'a>(token: &'a Token, secret: Option<&'a str>) -> Document<'a> {
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// `GET /tokens`: every token that was not revoked, without secrets.
+/// How many tokens a page holds unless told otherwise.
+const PAGE: usize = 1000;
+
+/// `GET /tokens`: the tokens that were not revoked, in byte order of their ids, without secrets.
 pub(super) async fn list(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
+    query: Query,
 ) -> Result<Response, ApiError> {
     caller.require_admin()?;
-    let mut tokens = hub.store.tokens().await?;
+    let limit = query.limit(PAGE)?;
+    let after = query.get("after").unwrap_or("");
+    if query.get("after").is_some() {
+        TokenId::parse(after).map_err(|_| {
+            ApiError::invalid(
+                "/after",
+                "the id of a token: 10 lower-case letters and digits",
+            )
+        })?;
+    }
+    // One more than the page takes tells whether there is a next one.
+    let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut tokens = hub.store.tokens(after, wanted).await?;
+    let more = tokens.len() > limit;
+    tokens.truncate(limit);
     for token in &mut tokens {
         token.last_used_at = hub.tokens.last_used(token.id, token.last_used_at);
     }
     let documents: Vec<_> = tokens.iter().map(|token| document(token, None)).collect();
-    Ok(([(CACHE_CONTROL, PRIVATE)], Json(documents)).into_response())
+    let mut response = ([(CACHE_CONTROL, PRIVATE)], Json(documents)).into_response();
+    if let Some(last) = tokens.last().filter(|_| more) {
+        let link = format!("</tokens?limit={limit}&after={}>; rel=\"next\"", last.id);
+        response.headers_mut().insert(LINK, header_value(&link)?);
+    }
+    Ok(response)
 }
 
 /// `POST /tokens`: answers the credential, this once.

@@ -21,6 +21,7 @@ mod import;
 mod job;
 mod publishing;
 mod purge;
+mod purge_ended;
 mod restored;
 mod revert;
 mod seen;
@@ -64,6 +65,7 @@ pub use publishing::{
     MergeDeliveries, NamedRecord, OweDifference, Publishing, TakenUp,
 };
 pub use purge::{PurgeFormerSecrets, PurgeMarks, PurgeOld};
+pub use purge_ended::{PurgeEnded, PurgeTokens};
 pub use restored::NoteRestored;
 pub use revert::{RevertSilo, Reverted};
 pub use seen::Seen;
@@ -77,8 +79,8 @@ pub use sinks::{
 };
 pub use telling::{BeginTelling, EndTelling, NoteQuiet};
 pub use tokens::{
-    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, ProveWritable, ResetKey, RevokeToken,
-    RotateToken, WriteDownUse,
+    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteTokenMade, ProveWritable,
+    ResetKey, RevokeToken, RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 use verdict::{Verdict, verdict};
@@ -568,9 +570,10 @@ impl Writer {
         for id in &effects.silos {
             self.listeners.view.changed(id, effects.revision);
         }
-        if effects.tokens_changed {
+        if effects.all_tokens_changed {
             self.listeners.tokens.forget_all();
         }
+        self.listeners.tokens.forget(&effects.tokens);
         self.seen.note(effects.seen, now);
         if effects.is_durable {
             self.hearing.note_commit(now);

@@ -28,6 +28,10 @@ pub struct CreateToken {
 #[derive(Debug)]
 pub struct CreateFirstToken(pub CreateToken);
 
+/// Writes down that a token was made, in a database of version 0.1.0.
+#[derive(Debug)]
+pub struct NoteTokenMade;
+
 /// Revokes a token.
 #[derive(Debug)]
 pub struct RevokeToken(pub TokenId);
@@ -130,6 +134,14 @@ impl Command for CreateFirstToken {
         let row = AuditRow::of_token(AuditEvent::Created, self.0.token.id, now);
         transaction.add_audit(&row).await?;
         Ok(true)
+    }
+}
+
+impl Command for NoteTokenMade {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        Ok(transaction.note_token_made().await?)
     }
 }
 

@@ -89,6 +89,10 @@ pub struct HistoryRow {
     pub client_ip: Option<IpAddr>,
 }
 
+/// How many of a silo's rows a statement looks through for those of a hostname, beside the rest of a
+/// revision that it has begun.
+const WINDOW: i64 = 5000;
+
 /// A place in the history, from which older rows follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryCursor {
@@ -140,36 +144,85 @@ impl Store {
              token, client_ip FROM history WHERE silo = ? AND revision <= ? AND (revision < ? \
              OR hostname > ? OR (hostname = ? AND family > ?)) \
              ORDER BY revision DESC, hostname, family LIMIT ?";
-        const ROWS_OF_HOSTNAME: &str = "SELECT changed_at, revision, hostname, family, old_ip, \
-             new_ip, via, token, client_ip FROM history WHERE silo = ? AND hostname = ? AND \
-             revision <= ? AND (revision < ? OR hostname > ? OR (hostname = ? AND family > ?)) \
-             ORDER BY revision DESC, hostname, family LIMIT ?";
         let newest = HistoryCursor {
             revision: i64::MAX,
             family: 0,
             hostname: String::new(),
         };
         let after = after.unwrap_or(&newest);
-        let query = match only {
-            None => self.dialect.query(ROWS).bind(silo.as_str()),
-            Some(only) => self
-                .dialect
-                .query(ROWS_OF_HOSTNAME)
-                .bind(silo.as_str())
-                .bind(only.as_str()),
-        };
-        query
+        if let Some(only) = only {
+            return self.history_of_hostname(silo, only, after, limit).await;
+        }
+        let query = self
+            .dialect
+            .query(ROWS)
+            .bind(silo.to_string())
             .bind(after.revision)
             .bind(after.revision)
-            .bind(after.hostname.as_str())
-            .bind(after.hostname.as_str())
+            .bind(after.hostname.clone())
+            .bind(after.hostname.clone())
             .bind(after.family)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(history_row)
-            .collect()
+            .bind(limit);
+        let rows = self.read(query).await?;
+        rows.iter().map(history_row).collect()
+    }
+
+    /// Rows of one hostname. The only index that serves this one begins with the revision, since one that
+    /// began with the hostname would grow at random places. So the silo's rows are looked through, in windows:
+    /// no statement holds a reader for long, and other reads get their turn between two of them.
+    async fn history_of_hostname(
+        &self,
+        silo: &SiloId,
+        only: &Hostname,
+        after: &HistoryCursor,
+        limit: i64,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        const EDGE: &str = "SELECT revision FROM history WHERE silo = ? AND revision <= ? \
+             ORDER BY revision DESC LIMIT 1 OFFSET ?";
+        const ROWS: &str = "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, \
+             token, client_ip FROM history WHERE silo = ? AND hostname = ? AND revision >= ? AND \
+             revision <= ? AND (revision < ? OR hostname > ? OR (hostname = ? AND family > ?)) \
+             ORDER BY revision DESC, hostname, family LIMIT ?";
+        let mut after = after.clone();
+        let mut found = Vec::new();
+        loop {
+            let _permit = self.scan().await?;
+            let edge = self
+                .dialect
+                .query(EDGE)
+                .bind(silo.to_string())
+                .bind(after.revision)
+                .bind(WINDOW);
+            let edge = match self.read(edge).await?.first() {
+                Some(row) => Some(row.try_get::<i64, _>(0)?),
+                None => None,
+            };
+            let wanted = limit - i64::try_from(found.len()).unwrap_or(limit);
+            let rows = self
+                .dialect
+                .query(ROWS)
+                .bind(silo.to_string())
+                .bind(only.to_string())
+                .bind(edge.unwrap_or(i64::MIN))
+                .bind(after.revision)
+                .bind(after.revision)
+                .bind(after.hostname.clone())
+                .bind(after.hostname.clone())
+                .bind(after.family)
+                .bind(wanted);
+            for row in &self.read(rows).await? {
+                found.push(history_row(row)?);
+            }
+            let is_full = i64::try_from(found.len()).is_ok_and(|rows| rows >= limit);
+            let Some(edge) = edge.filter(|_| !is_full) else {
+                return Ok(found);
+            };
+            after = HistoryCursor {
+                revision: edge - 1,
+                family: 0,
+                hostname: String::new(),
+            };
+        }
     }
 
     /// The rows of one revision of a silo, by hostname and family.

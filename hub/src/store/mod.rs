@@ -38,9 +38,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::any::{AnyConnectOptions, AnyRow};
-use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx::any::{AnyArguments, AnyConnectOptions, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, ConnectOptions, Connection, Executor, Row};
 use thiserror::Error;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::signed_not_before::SignedNotBefore;
 use crate::domain::time::Time;
@@ -84,6 +86,8 @@ const DELIVERIES: &str = "deliveries";
 const FAILURES: &str = "failures";
 /// How many connections serve reads.
 const READERS: u32 = 4;
+/// How many of them may look through rows that may not be asked for, so that others find one free.
+const SCANNERS: usize = 2;
 /// How long a server may take to open a write transaction: connection, `BEGIN` and the counter's lock.
 pub const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may take for a statement of a write transaction, `COMMIT` among them.
@@ -218,6 +222,23 @@ pub struct Store {
     interests: Interests,
     /// How often [`Store::changed_since`] asked the database.
     change_reads: Arc<AtomicU64>,
+    reads: Arc<ReadCounters>,
+    scanners: Arc<Semaphore>,
+}
+
+/// How much the lists, the history and the look-ups of tokens have read since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Statements.
+    pub statements: u64,
+    /// Rows that they answered.
+    pub rows: u64,
+}
+
+#[derive(Debug, Default)]
+struct ReadCounters {
+    statements: AtomicU64,
+    rows: AtomicU64,
 }
 
 impl Store {
@@ -274,6 +295,8 @@ impl Store {
             readers: Pool::new(reader, readers, READER_PATIENCE),
             interests: Interests::default(),
             change_reads: Arc::default(),
+            reads: Arc::default(),
+            scanners: Arc::new(Semaphore::new(SCANNERS)),
         };
         store.begin_revisions(now).await?;
         Ok(store)
@@ -361,6 +384,36 @@ impl Store {
     /// How often [`Store::changed_since`] asked the database since the hub was opened.
     pub fn change_reads(&self) -> u64 {
         self.change_reads.load(Ordering::Relaxed)
+    }
+
+    /// How much was read by statements whose number and size depend on what clients ask for.
+    pub fn reads(&self) -> Reads {
+        Reads {
+            statements: self.reads.statements.load(Ordering::Relaxed),
+            rows: self.reads.rows.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Runs a statement on a reader, and counts it and its rows.
+    async fn read(
+        &self,
+        query: Query<'static, Any, AnyArguments>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let rows = query.fetch_all(&self.readers).await?;
+        self.reads.statements.fetch_add(1, Ordering::Relaxed);
+        self.reads
+            .rows
+            .fetch_add(rows.len() as u64, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Waits until one more statement may look through rows that may not be asked for, as long as a read
+    /// waits for a connection.
+    async fn scan(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        match tokio::time::timeout(READER_PATIENCE, self.scanners.acquire()).await {
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+            Err(_) => Err(StoreError::Silent),
+        }
     }
 
     /// Something that notices when anyone commits.

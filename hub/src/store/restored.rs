@@ -52,7 +52,7 @@ impl WriteTransaction {
     pub async fn forget_what_hubs_hold(&mut self, now: Time) -> Result<(), StoreError> {
         self.must_commit = true;
         self.sinks_changed = true;
-        self.effects.tokens_changed = true;
+        self.effects.all_tokens_changed = true;
         for counter in NOTICED {
             let present = super::read_counter(self.dialect, &mut self.inner, counter).await?;
             self.dialect

@@ -6,8 +6,9 @@ use silo_shared::silo::{Addresses, Hostname, Records, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, hostname, optional, silo_id, time};
+use super::{Store, StoreError, hostname, optional, padded_chunks, silo_id, time};
 use crate::domain::change::Attributes;
+use crate::domain::pattern::Span;
 use crate::domain::time::Time;
 
 /// A silo with its records' addresses.
@@ -147,15 +148,86 @@ impl Store {
 
     /// The ids of the silos that follow `after` in byte order.
     pub async fn silo_ids(&self, after: &str, limit: i64) -> Result<Vec<SiloId>, StoreError> {
-        self.dialect
-            .query("SELECT id FROM silos WHERE id > ? AND deleted = 0 ORDER BY id LIMIT ?")
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?
+        const AFTER: &str = "SELECT id FROM silos WHERE id > ? AND deleted = 0 ORDER BY id LIMIT ?";
+        let query = self.dialect.query(AFTER).bind(after.to_owned()).bind(limit);
+        let rows = self.read(query).await?;
+        rows.iter().map(|row| silo_id(row, 0)).collect()
+    }
+
+    /// The ids of a run that follow `after` in byte order, at most `limit`. The database judges the patterns,
+    /// so that no row is answered in vain; a glob without a literal prefix has it look at every id.
+    pub async fn silo_ids_in(
+        &self,
+        span: &Span,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<SiloId>, StoreError> {
+        let rows = match span {
+            Span::Names(names) => self.silo_ids_named(names, after, limit).await?,
+            Span::Prefix { prefix, patterns } => {
+                // Follows every character of an id.
+                let end = format!("{prefix}{{");
+                if after >= end.as_str() {
+                    return Ok(Vec::new());
+                }
+                let (from, start) = match after >= prefix.as_str() {
+                    true => (">", after),
+                    false => (">=", prefix.as_str()),
+                };
+                let patterns = patterns.as_deref();
+                let like = patterns.map_or(String::new(), |patterns| {
+                    let like = vec!["id LIKE ? ESCAPE '!'"; patterns.len()].join(" OR ");
+                    format!(" AND ({like})")
+                });
+                let mut query = self
+                    .dialect
+                    .query(format!(
+                        "SELECT id FROM silos WHERE id {from} ? AND id < ?{like} AND deleted = 0 \
+                         ORDER BY id LIMIT ?"
+                    ))
+                    .bind(start.to_owned())
+                    .bind(end);
+                for pattern in patterns.unwrap_or_default() {
+                    query = query.bind(pattern.replace('_', "!_").replace('*', "%"));
+                }
+                let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+                let _permit = match patterns {
+                    Some(_) => Some(self.scan().await?),
+                    None => None,
+                };
+                self.read(query).await?
+            }
+        };
+        rows.iter().map(|row| silo_id(row, 0)).collect()
+    }
+
+    async fn silo_ids_named(
+        &self,
+        names: &[String],
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let names: Vec<&str> = names
             .iter()
-            .map(|row| silo_id(row, 0))
-            .collect()
+            .map(String::as_str)
+            .filter(|name| *name > after)
+            .collect();
+        let mut rows = Vec::new();
+        for chunk in padded_chunks(&names) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "SELECT id FROM silos WHERE id IN ({marks}) AND deleted = 0 ORDER BY id"
+            ));
+            for name in chunk {
+                query = query.bind(name.to_owned());
+            }
+            rows.extend(self.read(query).await?);
+            if rows.len() >= limit {
+                rows.truncate(limit);
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     /// The records that no write has named for as long as they ask for: silo, hostname.

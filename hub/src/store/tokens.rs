@@ -5,7 +5,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{
-    Statements, Store, StoreError, WriteTransaction, optional_time, statement_chunks, time,
+    Statements, Store, StoreError, WriteTransaction, optional_time, padded_chunks,
+    statement_chunks, time,
 };
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Role, Token, TokenSpec};
@@ -45,11 +46,13 @@ impl KnownToken {
     }
 }
 
-const SELECT: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, revoked_at, \
-     last_used_at, credential_hash, signing_key FROM tokens";
-const SELECT_ONE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
-     revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id = ?";
 const ANY: &str = "SELECT id FROM tokens LIMIT 1";
+/// The fact that a token was made, whatever has become of it.
+const TOKEN_MADE: &str = "token_made";
+/// How many changes of tokens are remembered one by one.
+const CHANGES_KEPT: i64 = 1000;
+/// What stands in place of a purged token's hash. No credential hashes to it.
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 fn list(text: &str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt("list of names"))
@@ -81,74 +84,140 @@ pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
     })
 }
 
-fn former_secret(row: &AnyRow) -> Result<FormerSecret, StoreError> {
-    Ok(FormerSecret {
-        credential_hash: CredentialHash::parse(row.try_get(0)?)
+/// The former secret of a row that has it after the token's own columns, if there is one.
+fn former_secret(row: &AnyRow) -> Result<Option<FormerSecret>, StoreError> {
+    let Some(hash) = row.try_get::<Option<&str>, _>(11)? else {
+        return Ok(None);
+    };
+    Ok(Some(FormerSecret {
+        credential_hash: CredentialHash::parse(hash)
             .ok_or(StoreError::Corrupt("credential hash"))?,
-        signing_key: SealedKey(row.try_get(1)?),
-        ends_at: time(row, 2)?,
-    })
+        signing_key: SealedKey(row.try_get(12)?),
+        ends_at: time(row, 13)?,
+    }))
 }
 
 impl Store {
     /// A token by its id, revoked or not.
     pub async fn token(&self, id: TokenId) -> Result<Option<KnownToken>, StoreError> {
-        let row = self
-            .dialect
-            .query(SELECT_ONE)
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let former = self
-            .dialect
-            .query(
-                "SELECT credential_hash, signing_key, ends_at FROM former_secrets WHERE token = ?",
-            )
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(Some(KnownToken {
-            former: former.as_ref().map(former_secret).transpose()?,
-            ..known_token(&row)?
-        }))
+        Ok(self.known_tokens(&[id]).await?.pop())
+    }
+
+    /// The tokens of these ids, revoked or not; ids of none are left out.
+    pub async fn known_tokens(&self, ids: &[TokenId]) -> Result<Vec<KnownToken>, StoreError> {
+        let mut known: Vec<KnownToken> = Vec::new();
+        for chunk in padded_chunks(ids) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "SELECT t.id, t.name, t.role, t.silos, t.hostnames, t.created_at, t.expires_at, \
+                 t.revoked_at, t.last_used_at, t.credential_hash, t.signing_key, \
+                 f.credential_hash, f.signing_key, f.ends_at FROM tokens t \
+                 LEFT JOIN former_secrets f ON f.token = t.id WHERE t.id IN ({marks})"
+            ));
+            for id in chunk {
+                query = query.bind(id.to_string());
+            }
+            for row in &self.read(query).await? {
+                known.push(KnownToken {
+                    former: former_secret(row)?,
+                    ..known_token(row)?
+                });
+            }
+        }
+        Ok(known)
+    }
+
+    /// Which tokens changed while the counter went from `after` to `upto`; `None`: that is not known of all
+    /// of these changes, or one of them concerned all tokens.
+    pub async fn token_changes(
+        &self,
+        after: i64,
+        upto: i64,
+    ) -> Result<Option<Vec<TokenId>>, StoreError> {
+        const CHANGES: &str =
+            "SELECT token FROM token_changes WHERE version > ? AND version <= ? LIMIT ?";
+        if !(0..=CHANGES_KEPT).contains(&(upto - after)) {
+            return Ok(None);
+        }
+        let query = self.dialect.query(CHANGES);
+        let query = query.bind(after).bind(upto).bind(CHANGES_KEPT);
+        let rows = self.read(query).await?;
+        if i64::try_from(rows.len()).ok() != Some(upto - after) {
+            return Ok(None);
+        }
+        rows.iter()
+            .map(|row| match row.try_get::<Option<&str>, _>(0)? {
+                None => Ok(None),
+                Some(id) => TokenId::parse(id)
+                    .map(Some)
+                    .map_err(|_| StoreError::Corrupt("token id")),
+            })
+            .collect()
     }
 
     /// Whether a token was ever made.
     pub async fn any_token(&self) -> Result<bool, StoreError> {
-        Ok(self
+        if self.fact(TOKEN_MADE).await?.is_some() {
+            return Ok(true);
+        }
+        let row = self
             .dialect
             .query(ANY)
             .fetch_optional(&self.readers)
-            .await?
-            .is_some())
+            .await?;
+        Ok(row.is_some())
     }
 
-    /// Every token that was not revoked, oldest first.
-    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        let mut tokens: Vec<Token> = self
-            .dialect
-            .query(SELECT)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
+    /// Whether it is written down that a token was made. A hub of version 0.1.0 makes tokens without that.
+    pub async fn is_token_noted(&self) -> Result<bool, StoreError> {
+        Ok(self.fact(TOKEN_MADE).await?.is_some())
+    }
+
+    /// The tokens that were not revoked and whose ids follow `after` in byte order.
+    pub async fn tokens(&self, after: &str, limit: i64) -> Result<Vec<Token>, StoreError> {
+        const PAGE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
+             revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
+             AND revoked_at IS NULL ORDER BY id LIMIT ?";
+        let query = self.dialect.query(PAGE).bind(after.to_owned()).bind(limit);
+        let rows = self.read(query).await?;
+        rows.iter()
             .map(|row| known_token(row).map(|known| known.token))
-            .collect::<Result<_, _>>()?;
-        tokens.retain(|token| token.revoked_at.is_none());
-        tokens.sort_by_key(|token| (token.created_at, token.id));
-        Ok(tokens)
+            .collect()
+    }
+
+    /// Some tokens that were revoked or expired before a time and still are more than a stub.
+    pub async fn ended_tokens(&self, before: Time, limit: i64) -> Result<Vec<TokenId>, StoreError> {
+        const ENDED: &str = "SELECT id FROM tokens WHERE coalesce(revoked_at, expires_at) < ? \
+             AND credential_hash <> ? LIMIT ?";
+        let query = self.dialect.query(ENDED).bind(before.as_millis());
+        let query = query.bind(NO_HASH).bind(limit);
+        let rows = self.read(query).await?;
+        rows.iter()
+            .map(|row| TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("token id")))
+            .collect()
     }
 }
 
 impl WriteTransaction {
     /// Whether a token was ever made.
     pub async fn any_token(&mut self) -> Result<bool, StoreError> {
+        if self.fact(TOKEN_MADE).await?.is_some() {
+            return Ok(true);
+        }
         Ok(self
             .dialect
             .query(ANY)
             .fetch_optional(&mut *self.inner)
             .await?
             .is_some())
+    }
+
+    /// Writes down that a token was made, so that no other one is taken for the first.
+    pub async fn note_token_made(&mut self) -> Result<(), StoreError> {
+        match self.fact(TOKEN_MADE).await? {
+            Some(_) => Ok(()),
+            None => self.set_fact(TOKEN_MADE, "yes").await,
+        }
     }
 
     /// Adds a token.
@@ -174,7 +243,8 @@ impl WriteTransaction {
         .bind(token.spec.expires_at.map(Time::as_millis))
         .execute(&mut *self.inner)
         .await?;
-        self.note_tokens_changed().await
+        self.note_token_made().await?;
+        self.note_token_changed(token.id).await
     }
 
     /// Revokes a token; false when there is none that counts.
@@ -189,7 +259,7 @@ impl WriteTransaction {
         if updated.rows_affected() == 0 {
             return Ok(false);
         }
-        self.note_tokens_changed().await?;
+        self.note_token_changed(id).await?;
         Ok(true)
     }
 
@@ -233,7 +303,7 @@ impl WriteTransaction {
         for statement in statements {
             statement.execute(&mut *self.inner).await?;
         }
-        self.note_tokens_changed().await?;
+        self.note_token_changed(id).await?;
         Ok(true)
     }
 
@@ -280,12 +350,61 @@ impl WriteTransaction {
             .query("UPDATE former_secrets SET signing_key = ''")
             .execute(&mut *self.inner)
             .await?;
-        self.note_tokens_changed().await
+        self.effects.all_tokens_changed = true;
+        self.add_token_change(None).await
     }
 
-    async fn note_tokens_changed(&mut self) -> Result<(), StoreError> {
-        self.effects.tokens_changed = true;
-        self.advance("tokens").await?;
+    /// Leaves of tokens that ended before a time their id and when they ended, so that no import brings one
+    /// back; answers of how many.
+    pub async fn purge_tokens(&mut self, ids: &[TokenId], before: Time) -> Result<u64, StoreError> {
+        // A hub of version 0.1.0 must be able to read the row. MariaDB assigns in the order that is written.
+        const PURGE: &str = "UPDATE tokens SET revoked_at = coalesce(revoked_at, expires_at), \
+             expires_at = NULL, name = 'revoked', role = 'read', silos = '[\"revoked\"]', \
+             hostnames = NULL, credential_hash = ?, signing_key = '', created_at = 0, \
+             last_used_at = NULL WHERE id = ? AND coalesce(revoked_at, expires_at) < ?";
+        let mut purged = 0;
+        for id in ids {
+            let updated = self
+                .dialect
+                .query(PURGE)
+                .bind(NO_HASH)
+                .bind(id.to_string())
+                .bind(before.as_millis())
+                .execute(&mut *self.inner)
+                .await?;
+            if updated.rows_affected() == 0 {
+                continue;
+            }
+            self.must_commit = true;
+            purged += updated.rows_affected();
+            self.dialect
+                .query("DELETE FROM former_secrets WHERE token = ?")
+                .bind(id.to_string())
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(purged)
+    }
+
+    async fn note_token_changed(&mut self, id: TokenId) -> Result<(), StoreError> {
+        self.effects.tokens.push(id);
+        self.add_token_change(Some(id)).await
+    }
+
+    /// Moves the counter on and writes down what for.
+    async fn add_token_change(&mut self, id: Option<TokenId>) -> Result<(), StoreError> {
+        let version = self.advance("tokens").await?;
+        self.dialect
+            .query("INSERT INTO token_changes (version, token) VALUES (?, ?)")
+            .bind(version)
+            .bind(id.map(|id| id.to_string()))
+            .execute(&mut *self.inner)
+            .await?;
+        self.dialect
+            .query("DELETE FROM token_changes WHERE version <= ?")
+            .bind(version - CHANGES_KEPT)
+            .execute(&mut *self.inner)
+            .await?;
         Ok(())
     }
 }

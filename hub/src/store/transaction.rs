@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::{Executor, Row};
 
@@ -154,8 +155,10 @@ pub struct Effects {
     pub revision: Option<i64>,
     /// The silos that changed.
     pub silos: Vec<SiloId>,
-    /// Whether a token was made or revoked.
-    pub tokens_changed: bool,
+    /// The tokens that were made, revoked or rotated.
+    pub tokens: Vec<TokenId>,
+    /// Whether something changed that concerns all tokens.
+    pub all_tokens_changed: bool,
     /// Whether a sink is owed something that it was not owed before.
     pub deliveries_owed: bool,
     /// Records that were named by a write without being changed.

@@ -135,6 +135,26 @@ impl WriteTransaction {
         Ok(revoked)
     }
 
+    /// Removes some update keys that were revoked before a time; answers how many.
+    pub async fn purge_update_keys(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
+        let rows = self
+            .dialect
+            .query("SELECT id FROM update_keys WHERE revoked_at < ? LIMIT ?")
+            .bind(before.as_millis())
+            .bind(limit)
+            .fetch_all(&mut *self.inner)
+            .await?;
+        for row in &rows {
+            self.must_commit = true;
+            self.dialect
+                .query("DELETE FROM update_keys WHERE id = ?")
+                .bind(row.try_get::<String, _>(0)?)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(rows.len() as u64)
+    }
+
     /// Revokes every update key, since the key that their hashes were made with is gone.
     pub async fn revoke_update_keys(&mut self, now: Time) -> Result<(), StoreError> {
         self.dialect

@@ -13,7 +13,7 @@ use silo_shared::signing::{SIGNATURE, SIGNATURE_INPUT, SignatureError, SigningKe
 use super::{OnceWrite, SignedContent, Verified};
 use crate::domain::time::Time;
 use crate::http::Hub;
-use crate::http::auth::{require_recent, wrong_credential};
+use crate::http::auth::{known_token, require_recent, wrong_credential};
 use crate::http::error::{ApiError, SignatureProblem};
 use crate::http::intake::Content;
 use crate::registry::SignedWrite;
@@ -53,7 +53,7 @@ pub(super) async fn signer(
     let refuse = |error: SignatureError| wrong_signature(hub, ip, now, error.to_string());
     let (head, signature) = read(parts, has_content).map_err(refuse)?;
     let cached = match TokenId::parse(&signature.keyid) {
-        Ok(id) => hub.tokens.get(id).await?,
+        Ok(id) => known_token(hub, id, ip, now).await?,
         Err(_) => None,
     };
     let cached = cached.filter(|cached| cached.known.token.is_valid_at(now));

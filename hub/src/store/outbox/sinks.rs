@@ -315,6 +315,31 @@ impl WriteTransaction {
         Ok(())
     }
 
+    /// Removes the sinks that are gone or cleaned and that no hub has promised to work for since a time, with
+    /// what is known of their receivers; answers how many.
+    pub async fn purge_sinks(&mut self, before: Time) -> Result<u64, StoreError> {
+        let over = self.sinks().await?.into_iter().filter(|sink| {
+            matches!(sink.active, Activity::Gone | Activity::Cleaned) && sink.served_until < before
+        });
+        let mut purged = 0;
+        for sink in over {
+            self.must_commit = true;
+            for statement in [
+                "DELETE FROM ledger WHERE sink = ?",
+                "DELETE FROM unseen WHERE sink = ?",
+                "DELETE FROM sinks WHERE name = ?",
+            ] {
+                self.dialect
+                    .query(statement)
+                    .bind(sink.name.to_string())
+                    .execute(&mut *self.inner)
+                    .await?;
+            }
+            purged += 1;
+        }
+        Ok(purged)
+    }
+
     /// What every receiver holds is doubtful, since this database was put back or read in: ledger and
     /// silos are to be compared, and all that is ours to be sent again.
     pub async fn doubt_ledger(&mut self) -> Result<(), StoreError> {
