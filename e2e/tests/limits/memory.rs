@@ -119,11 +119,16 @@ fn nearly_a_head() -> Arc<Vec<u8>> {
     Arc::new(words)
 }
 
+/// More than the hub lets in. Handshakes cost the attackers more than the hub's answers, so they are fewer over TLS.
+fn attackers(is_tls: bool) -> usize {
+    if is_tls { 1000 } else { 2200 }
+}
+
 async fn bodies_without_the_right(is_tls: bool) {
     let folder = tempfile::tempdir().unwrap();
     let (hub, door) = start(folder.path(), is_tls);
     let token = token(&hub, "read", "elsewhere").await;
-    let attackers = attack(&door, 2200, &nearly_a_put(&token)).await;
+    let attackers = attack(&door, attackers(is_tls), &nearly_a_put(&token)).await;
     check(&hub, "bodies without the right").await;
     drop(attackers);
 }
@@ -132,7 +137,7 @@ async fn bodies_with_the_right(is_tls: bool) {
     let folder = tempfile::tempdir().unwrap();
     let (hub, door) = start(folder.path(), is_tls);
     let token = token(&hub, "write", "office").await;
-    let attackers = attack(&door, 2200, &nearly_a_put(&token)).await;
+    let attackers = attack(&door, attackers(is_tls), &nearly_a_put(&token)).await;
     // Who has the right may take all places for a while: they wait for nobody but themselves.
     drop(attackers);
     check(&hub, "bodies with the right").await;
@@ -173,7 +178,7 @@ async fn eight_thousand_unfinished_heads_cost_bounded_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unfinished_heads_cost_bounded_memory_over_tls_too() {
-    heads(true, 2500).await;
+    heads(true, attackers(true)).await;
 }
 
 /// Sends bodies on many streams of many HTTP/2 connections.
@@ -185,7 +190,7 @@ async fn bodies_over_http_2(role: &str, silo: &str) {
     let url = format!("{}/silos/office", hub.url());
     let handshakes = Arc::new(Semaphore::new(64));
     let mut attackers = JoinSet::new();
-    for _ in 0..2000 / STREAMS * 10 {
+    for _ in 0..600 {
         let (door, bearer, url) = (Arc::clone(&door), bearer.clone(), url.clone());
         let turn = Arc::clone(&handshakes).acquire_owned().await.unwrap();
         attackers.spawn(async move {
