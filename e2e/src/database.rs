@@ -136,7 +136,7 @@ impl Database {
                  DO EXECUTE IMMEDIATE CONCAT('KILL ', session.id); END FOR; END"
             ),
         };
-        let output = client(self.kind, &self.server, &statement).output();
+        let output = client(self.kind, &self.server, Some(&statement)).output();
         output.expect("the server's client can be started");
     }
 

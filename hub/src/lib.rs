@@ -57,6 +57,7 @@ use serve::Listeners;
 use settings::HubSettings;
 use tasks::Tasks;
 use tls::TlsError;
+use token_watch::watch_tokens;
 use tokio::time::{Instant, timeout_at};
 use upkeep::Upkeep;
 
@@ -203,6 +204,11 @@ async fn serve(
     });
     let mut listening = pin!(listening);
     let mut tasks = Tasks::default();
+    if let Some(notifier) = hub.take_notifier() {
+        tasks.spawn("wake-ups", notifier.run());
+    }
+    let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
+    tasks.spawn("ends of tokens", token_ends);
     tasks.spawn("feed", feed.follow(hub.position));
     if !hub.is_alone() {
         tasks.spawn("sharing of wrong credentials", sharing);

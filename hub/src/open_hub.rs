@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::audit::RefusedLog;
 use crate::changes::Changes;
@@ -18,6 +18,7 @@ use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
 use crate::failure_limit::FailureLimit;
+use crate::interest::Notifier;
 use crate::new_token::NewToken;
 use crate::registry::{
     AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, NoteTokenMade, Registry,
@@ -28,7 +29,6 @@ use crate::secrets::{HubKey, NoRandomness, is_credential_of};
 use crate::settings::HubSettings;
 use crate::store::{DatabaseUrl, Position, Store, StoreError};
 use crate::token_cache::TokenCache;
-use crate::token_watch::watch_tokens;
 use crate::view::View;
 
 /// Why the hub can't be opened.
@@ -77,8 +77,8 @@ pub struct OpenHub {
     pub clock: Clock,
     key_file: PathBuf,
     writer: JoinHandle<()>,
-    /// Wakes those who wait for changes and for the end of tokens.
-    waking: JoinSet<()>,
+    /// Wakes those who wait on the bus, until `serve` takes it over. Without a server nobody waits.
+    notifier: Mutex<Option<Notifier>>,
     lock: Option<File>,
 }
 
@@ -114,13 +114,6 @@ impl OpenHub {
         let (revision, notifier) = Revision::new(position.revision);
         let view = View::new(store.clone(), revision.clone(), settings.view_bytes);
         let tokens = TokenCache::new(store.clone());
-        let mut waking = JoinSet::new();
-        waking.spawn(notifier.run());
-        waking.spawn(watch_tokens(
-            tokens.clone(),
-            revision.clone(),
-            clock.clone(),
-        ));
         let signed_not_before = KnownSignedNotBefore::default();
         signed_not_before.set(position.signed_not_before);
         let listeners = Listeners {
@@ -146,7 +139,7 @@ impl OpenHub {
             clock,
             key_file,
             writer,
-            waking,
+            notifier: Mutex::new(Some(notifier)),
             lock,
         })
     }
@@ -249,13 +242,18 @@ impl OpenHub {
         self.lock.is_some()
     }
 
+    /// What wakes those who wait on the bus; `None` if it was taken before.
+    pub(crate) fn take_notifier(&self) -> Option<Notifier> {
+        let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        notifier.take()
+    }
+
     /// Lets the writer finish and closes the database.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         self.registry.stop().await;
         if let Err(error) = self.writer.await {
             tracing::error!("the writer ended with an error: {error}");
         }
-        self.waking.shutdown().await;
         self.store.close().await;
     }
 }

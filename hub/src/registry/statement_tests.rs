@@ -7,9 +7,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
-use crate::store::{DatabaseUrl, DueName, Happening, OldRows, OwedEvent, counted};
+use crate::store::{DatabaseUrl, DueName, Happening, Mark, OldRows, OwedEvent, counted};
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
+const MARK: Mark = Mark { hub: 1, batch: 1 };
 
 struct Database {
     store: Store,
@@ -42,7 +43,7 @@ impl Database {
         let mut transaction = self.store.begin_write(&[]).await.unwrap();
         counted::take();
         let outcome = command.run(&mut transaction, NOW).await.unwrap();
-        transaction.commit().await.unwrap();
+        transaction.commit(MARK, NOW).await.unwrap();
         (outcome, counted::take())
     }
 
@@ -77,7 +78,7 @@ impl Database {
             .collect();
         let mut transaction = self.store.begin_write(&[]).await.unwrap();
         transaction.owe(&owed, &names).await.unwrap();
-        transaction.commit().await.unwrap();
+        transaction.commit(MARK, NOW).await.unwrap();
     }
 
     /// One try of everything that is due, in vain; answers how many statements that took.
@@ -209,7 +210,7 @@ async fn old_rows_go_by_a_few_statements() {
             deleted: true,
         };
         transaction.set_silo_head(&id, head);
-        transaction.commit().await.unwrap();
+        transaction.commit(MARK, NOW).await.unwrap();
         database.set("db", at).await;
         if at % 2 == 0 {
             database.try_in_vain().await;

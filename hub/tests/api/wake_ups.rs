@@ -39,6 +39,7 @@ impl Following {
             failures: open.failures.clone(),
             revision: open.revision.clone(),
             contact: open.contact.clone(),
+            signed_not_before: open.signed_not_before.clone(),
             clock: open.clock.clone(),
         };
         Self(tokio::spawn(feed.follow(position)))
