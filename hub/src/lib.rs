@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod backup;
+mod before_migrating;
 pub mod compat;
 pub mod contact;
 pub mod data_dir;
@@ -17,6 +18,7 @@ pub mod failure_sharing;
 pub mod feed;
 mod html;
 pub mod http;
+pub mod key_file;
 pub mod limits;
 pub mod new_token;
 pub mod open_hub;

@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
-use super::{DatabaseUrl, Store, StoreError, read_counter};
+use super::{DatabaseUrl, Store, StoreError, migrations, read_counter};
 
 impl DatabaseUrl {
     /// Connects beside whoever else does, and changes nothing.
@@ -42,6 +42,14 @@ impl DatabaseUrl {
         connection.close().await?;
         done?;
         Ok(())
+    }
+
+    /// The first migration that an embedded database lacks; `None` when it lacks none, or is new.
+    pub async fn next_migration(&self) -> Result<Option<i64>, StoreError> {
+        let mut connection = self.visit().await?;
+        let next = migrations::next(&mut connection).await;
+        connection.close().await?;
+        next
     }
 
     /// Brings an embedded database that nobody uses into its one file, without a log beside it;

@@ -108,6 +108,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Another program takes too long to change the schema.
+    pub(crate) fn migrated_elsewhere() -> Self {
+        Self::Schema("another program has been migrating the database for a minute".to_owned())
+    }
+
     /// Whether the connection failed, rather than a statement.
     pub fn is_connection(&self) -> bool {
         use sqlx::Error as E;
@@ -240,21 +245,22 @@ impl Store {
                 })
                 .connect_with(options.clone())
         };
-        // A pool only says that it waited in vain; a first connection of its own says why.
+        // A pool only says that it waited in vain; a first connection of its own says why. Migrating takes
+        // locks that last as long as the connection.
         let mut first = options.connect().await.map_err(refused)?;
         first
             .execute(url.dialect.writer_setup())
             .await
             .map_err(refused)?;
+        if migrate {
+            migrations::run(&mut first, url.dialect).await?;
+        } else {
+            migrations::check(&mut first).await?;
+        }
         first.close().await.map_err(refused)?;
         let writer = pool(1, WRITER_PATIENCE, url.dialect.writer_setup())
             .await
             .map_err(refused)?;
-        if migrate {
-            migrations::run(&writer, url.dialect).await?;
-        } else {
-            migrations::check(&writer).await?;
-        }
         // SQLite's watch of commits holds one.
         let readers = READERS + u32::from(!url.dialect.is_remote());
         let readers = pool(readers, READER_PATIENCE, url.dialect.reader_setup())
