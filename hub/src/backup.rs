@@ -229,7 +229,7 @@ async fn prepare(
         database: Some(DatabaseUrl::sqlite_file(new)),
         ..settings.clone()
     };
-    let hub = OpenHub::open(&settings, clock.clone()).await?;
+    let hub = OpenHub::open_copy(&settings, clock.clone()).await?;
     let raised = async {
         if !hub.store.is_sound().await? {
             return Err(BackupError::NoBackup {

@@ -1,17 +1,19 @@
 //! The data directory: the embedded database's file and the lock that only one `serve` holds, the
-//! hub's key, the first admin token.
+//! first admin token. The hub's key, which may lie elsewhere, is in `key_file`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use silo_shared::credential::Credential;
 use thiserror::Error;
 
-use crate::secrets::{HubKey, NoRandomness};
+use crate::secrets::NoRandomness;
 
 /// The embedded database's file in the data directory.
 pub const DATABASE_FILE: &str = "hub.db";
+/// The most symbolic links that lead to a file.
+const MAX_LINKS: usize = 40;
 
 /// Why the data directory can't be used.
 #[derive(Debug, Error)]
@@ -41,6 +43,12 @@ pub enum DataDirError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// The file has names in other folders, by which another hub could serve it.
+    #[error(
+        "{}: this file has other names too (hard links), and a hub on one of them would not share its log: remove them",
+        .0.display()
+    )]
+    SeveralNames(PathBuf),
     /// The key file is there, but holds no key, or not the one that the database knows.
     #[error(
         "{}: {why}. Put the right file there, or name it with `key_file` (--key-file). If it is lost, `silo-hub key reset` makes a new one and forgets what the old one sealed: Bearer and Basic go on, signing must be set up anew",
@@ -58,7 +66,7 @@ pub enum DataDirError {
 }
 
 impl DataDirError {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |cause| Self::File { path, cause }
     }
@@ -118,7 +126,7 @@ impl DataDir {
         let path = self.admin_token_file();
         Ok(match read_optional(&path)? {
             None => TokenFile::Absent,
-            Some(text) => match Credential::parse(text.trim()) {
+            Some(text) => match Credential::parse(String::from_utf8_lossy(&text).trim()) {
                 Ok(credential) => TokenFile::Whole(credential),
                 Err(_) => TokenFile::Broken,
             },
@@ -159,85 +167,89 @@ pub fn make_private_file(file: &Path) -> Result<(), DataDirError> {
     write_private(file, "")
 }
 
-/// Takes the lock that only one serving hub may hold on an embedded database; it ends with the file
-/// handle.
+/// A path with something behind its last name.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Where a file really lies, or will lie once it is made: whoever opens it follows symbolic links, and so
+/// must what goes by its name.
+pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
+    let failed = |cause| DataDirError::file(file)(cause);
+    let mut path = std::path::absolute(file).map_err(failed)?;
+    // As many as the system itself follows.
+    for _ in 0..MAX_LINKS {
+        match path.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return found.map_err(failed),
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        match std::fs::read_link(&path) {
+            Ok(target) => path = folder.join(target),
+            // Neither a file nor a link: the folder alone is there.
+            Err(_) => {
+                let name = path.file_name().ok_or(ErrorKind::InvalidInput);
+                let name = name.map_err(|kind| failed(kind.into()))?;
+                return Ok(folder.canonicalize().map_err(failed)?.join(name));
+            }
+        }
+    }
+    Err(failed(std::io::Error::other("too many symbolic links")))
+}
+
+/// Takes the lock that only one serving hub may hold on an embedded database, whatever the name by which it
+/// gets there; it ends with the file handle. The lock is on a file beside the database's own, which
+/// nothing but SQLite may open: closing any handle of it ends the locks that SQLite has on it in this process.
 pub fn lock_database_file(file: &Path) -> Result<File, DataDirError> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
+    let real = real_file(file)?;
+    let lock = try_lock_file(&beside(&real, ".lock"))?;
+    let lock = lock.ok_or_else(|| DataDirError::Locked(file.to_owned()))?;
+    #[cfg(unix)]
+    refuse_other_names(file, &real)?;
+    Ok(lock)
+}
+
+/// Takes a lock if nobody has it.
+pub(crate) fn try_lock_file(path: &Path) -> Result<Option<File>, DataDirError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     owner_only(&mut options);
-    let lock = options.open(&path).map_err(DataDirError::file(&path))?;
+    let lock = options.open(path).map_err(DataDirError::file(path))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(DataDirError::Locked(file.to_owned())),
-        Err(std::fs::TryLockError::Error(cause)) => Err(DataDirError::File { path, cause }),
+        Ok(()) => Ok(Some(lock)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(cause)) => Err(DataDirError::file(path)(cause)),
     }
 }
 
-/// Reads the hub's key; `None` when there is no file.
-pub fn read_key(path: &Path) -> Result<Option<HubKey>, DataDirError> {
-    if path.is_dir() {
-        return Err(DataDirError::Key {
-            path: path.to_owned(),
-            why: "the hub's key is a file, and this is a folder",
-        });
-    }
-    read_optional(path)?
-        .map(|text| {
-            HubKey::parse(&text).map_err(|_| DataDirError::Key {
-                path: path.to_owned(),
-                why: "this is no hub key",
-            })
-        })
-        .transpose()
-}
-
-/// The key of a database that knows none yet: the one that lies there, else a new one. Hubs that begin
-/// at once get the same. A file that a killed first start left empty counts as none.
-pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    owner_only(&mut options);
-    let failed = |cause| DataDirError::file(path)(cause);
-    let mut file = match options.open(path) {
-        Ok(file) => file,
-        // One that may only be read was made by somebody else, and is whole; a folder is refused.
-        Err(cause) if path.exists() => return read_key(path)?.ok_or_else(|| failed(cause)),
-        Err(cause) => return Err(failed(cause)),
+/// Refuses a file with further hard links: SQLite's log and the hub's lock go by the name. What a killed
+/// restore left beside it (`.before-…`) is no hub's.
+#[cfg(unix)]
+fn refuse_other_names(file: &Path, real: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::MetadataExt;
+    let of_file = match std::fs::metadata(real) {
+        Ok(metadata) if metadata.nlink() > 1 => metadata,
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(DataDirError::file(real)(cause)),
     };
-    // Whoever has the lock writes; whoever gets it next reads that. It ends with the file handle.
-    file.lock().map_err(failed)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
-    if !text.is_empty() {
-        return HubKey::parse(&text).map_err(|_| DataDirError::Key {
-            path: path.to_owned(),
-            why: "this is no hub key",
-        });
+    let failed = |cause| DataDirError::file(real)(cause);
+    let aside = beside(real, ".before-");
+    let aside = aside.as_os_str().as_encoded_bytes();
+    let mut known = 1;
+    for entry in std::fs::read_dir(real.parent().unwrap_or(Path::new("/"))).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_ours = path.as_os_str().as_encoded_bytes().starts_with(aside)
+            && std::fs::symlink_metadata(&path)
+                .is_ok_and(|other| (other.dev(), other.ino()) == (of_file.dev(), of_file.ino()));
+        known += u64::from(is_ours);
     }
-    let key = HubKey::generate()?;
-    file.write_all(format!("{}\n", key.encode()).as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder_of(path))
-        .map_err(failed)?;
-    Ok(key)
-}
-
-/// Puts a new key in place of the old one, which is kept beside it.
-pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
-    let old = path.with_extension("key.old");
-    match std::fs::rename(path, &old) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(DataDirError::File {
-                path: path.to_owned(),
-                cause: error,
-            });
-        }
-        _ => {}
+    if of_file.nlink() > known {
+        return Err(DataDirError::SeveralNames(file.to_owned()));
     }
-    make_key(path)
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -260,8 +272,8 @@ fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
 }
 
 /// Reads a file that holds a secret; says so when others can read it as well.
-fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
-    match std::fs::read_to_string(path) {
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
+    match std::fs::read(path) {
         Ok(text) => {
             #[cfg(unix)]
             if let Ok(metadata) = std::fs::metadata(path) {
@@ -284,7 +296,7 @@ fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
 }
 
 /// New files get mode 0600.
-fn owner_only(options: &mut OpenOptions) {
+pub(crate) fn owner_only(options: &mut OpenOptions) {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     #[cfg(not(unix))]
@@ -292,7 +304,7 @@ fn owner_only(options: &mut OpenOptions) {
 }
 
 /// Writes a new file of mode 0600, synced with its folder before anyone relies on it.
-fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     owner_only(&mut options);
@@ -306,13 +318,11 @@ fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
 }
 
 /// Makes a new file's name last.
-fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        File::open(folder)?.sync_all()?;
+    if let Some(folder) = path.parent() {
+        let here = folder.as_os_str().is_empty();
+        File::open(if here { Path::new(".") } else { folder })?.sync_all()?;
     }
     #[cfg(not(unix))]
     let _ = path;

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod backup;
+mod before_migrating;
 pub mod changes;
 pub mod compat;
 pub mod contact;
@@ -19,6 +20,7 @@ pub mod feed;
 mod html;
 pub mod http;
 mod interest;
+pub mod key_file;
 pub mod limits;
 pub mod new_token;
 pub mod open_hub;

@@ -8,17 +8,18 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use crate::audit::RefusedLog;
+use crate::before_migrating;
 use crate::changes::Changes;
 use crate::contact::Contact;
 use crate::data_dir::{
-    DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, make_key,
-    prepare_database_file, read_key, replace_key,
+    DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, prepare_database_file,
 };
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
 use crate::failure_limit::FailureLimit;
 use crate::interest::Notifier;
+use crate::key_file::{make_key, read_key, replace_key};
 use crate::new_token::NewToken;
 use crate::registry::{
     AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, NoteTokenMade, Registry,
@@ -46,6 +47,24 @@ pub enum OpenError {
     /// The system gave no random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// No copy of the database can be made, without which its schema is not changed.
+    #[error(
+        "{}: the database can't be copied before its schema is changed: {cause}. Nothing was changed: make room in that folder and start again", file.display()
+    )]
+    Copy {
+        /// The copy.
+        file: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+}
+
+/// Whether the database is copied before its schema is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    Before,
+    /// It is a copy itself.
+    Already,
 }
 
 /// The opened parts.
@@ -85,31 +104,39 @@ pub struct OpenHub {
 impl OpenHub {
     /// Opens everything but the key, beside a serving hub or without one.
     pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_with(settings, clock, |_| Ok(None)).await
+        Self::open_with(settings, clock, Copied::Before, |_| Ok(None)).await
+    }
+
+    /// Like [`OpenHub::open`], a database of which there is another copy: no further one is made of it.
+    pub async fn open_copy(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_with(settings, clock, Copied::Already, |_| Ok(None)).await
     }
 
     /// Opens everything but the key as the one hub that serves an embedded database.
     pub async fn open_to_serve(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_with(settings, clock, |file| lock_database_file(file).map(Some)).await
+        let lock = |file: &Path| lock_database_file(file).map(Some);
+        Self::open_with(settings, clock, Copied::Before, lock).await
     }
 
     async fn open_with(
         settings: &HubSettings,
         clock: Clock,
+        copied: Copied,
         lock: impl FnOnce(&Path) -> Result<Option<File>, DataDirError>,
     ) -> Result<Self, OpenError> {
         let data_dir = DataDir::open(&settings.data_dir)?;
         let url = database_url(settings);
         // Before the schema is touched, which another hub may be using.
-        let lock = match url.file() {
-            Some(file) => {
-                let lock = lock(&file)?;
-                prepare_database_file(&file)?;
-                lock
+        let (mut served, mut migrated) = (None, None);
+        if let Some(file) = url.file() {
+            served = lock(&file)?;
+            prepare_database_file(&file)?;
+            if settings.migrate && copied == Copied::Before {
+                migrated = before_migrating::copy(&url, &file).await?;
             }
-            None => None,
-        };
+        }
         let store = Store::open(&url, settings.migrate, clock.now()).await?;
+        drop(migrated);
         let position = store.position().await?;
         let (revision, notifier) = Revision::new(position.revision);
         let view = View::new(store.clone(), revision.clone(), settings.view_bytes);
@@ -140,7 +167,7 @@ impl OpenHub {
             key_file,
             writer,
             notifier: Mutex::new(Some(notifier)),
-            lock,
+            lock: served,
         })
     }
 

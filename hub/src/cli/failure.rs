@@ -29,7 +29,10 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match &error {
             OpenError::DataDir(
-                DataDirError::Key { .. } | DataDirError::NotAFolder(_) | DataDirError::Open { .. },
+                DataDirError::Key { .. }
+                | DataDirError::NotAFolder(_)
+                | DataDirError::Open { .. }
+                | DataDirError::SeveralNames(_),
             )
             | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
             _ => Self::Failed(error.to_string()),

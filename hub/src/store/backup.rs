@@ -6,7 +6,7 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::{Executor, Row};
 
 use super::connection::{Connector, DbConnection};
-use super::{DatabaseUrl, Store, StoreError, read_counter};
+use super::{DatabaseUrl, Store, StoreError, migrations, read_counter};
 
 impl DatabaseUrl {
     /// Connects beside whoever else does, and changes nothing.
@@ -38,6 +38,14 @@ impl DatabaseUrl {
         connection.close().await?;
         done?;
         Ok(())
+    }
+
+    /// The first migration that an embedded database lacks; `None` when it lacks none, or is new.
+    pub async fn next_migration(&self) -> Result<Option<i64>, StoreError> {
+        let mut connection = self.visit().await?;
+        let next = migrations::next(&mut connection).await;
+        connection.close().await?;
+        next
     }
 
     /// Brings an embedded database that nobody uses into its one file, without a log beside it;

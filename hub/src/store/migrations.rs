@@ -1,9 +1,13 @@
 //! Brings the schema to this program's version, or says that it is at another.
 
+use std::collections::HashSet;
+
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AnyConnection, Executor, Row, SqlSafeStr};
 
 use super::StoreError;
+use super::connection::DbConnection;
 use super::dialect::Dialect;
 
 /// Every migration, in order; a merged one is never edited.
@@ -90,6 +94,16 @@ fn migrator(dialect: Dialect) -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
+/// The last version that 0.1.0 knows; later files hold one statement that changes the schema.
+#[cfg(test)]
+const LAST_OF_0_1_0: usize = 18;
+
+/// A statement's errors by which MariaDB says that it was done already: the table, the column or the index is
+/// there, or the index that it removes is not.
+const DONE_ALREADY: [u16; 4] = [1050, 1060, 1061, 1091];
+/// The same of an `INSERT`: the row is there.
+const ROW_IS_THERE: u16 = 1062;
+
 /// Applies what is missing.
 pub(super) async fn run(
     connection: &mut AnyConnection,
@@ -97,56 +111,121 @@ pub(super) async fn run(
 ) -> Result<(), StoreError> {
     let mut migrator = migrator(dialect);
     if dialect == Dialect::MariaDb {
-        // The library's own lock waits for -1 seconds, which MariaDB refuses with a mere warning.
+        // The library's own lock waits for -1 seconds, which MariaDB refuses with a mere warning. This
+        // one ends with the connection.
         migrator.set_locking(false);
         let row = connection
             .fetch_one("SELECT GET_LOCK('silo migrations', 60)")
             .await?;
         if row.try_get::<Option<i64>, _>(0)? != Some(1) {
-            return Err(StoreError::Schema(
-                "another program has been migrating the database for a minute".to_owned(),
-            ));
+            return Err(StoreError::migrated_elsewhere());
         }
     }
-    let done = run_unlocked(&migrator, connection).await;
-    if dialect == Dialect::MariaDb {
-        connection
-            .execute("DO RELEASE_LOCK('silo migrations')")
-            .await?;
-    }
-    done
-}
-
-async fn run_unlocked(
-    migrator: &Migrator,
-    connection: &mut AnyConnection,
-) -> Result<(), StoreError> {
-    let mut attempt = 1;
-    loop {
+    let mut first = None;
+    for attempt in 1..=ATTEMPTS {
         // The plain `run` takes anything that gives a connection, which makes this future no `Send`.
-        match migrator.run_direct(None, connection, false).await {
+        let error = match migrator.run_direct(None, connection, false).await {
             Ok(()) => return Ok(()),
             Err(MigrateError::VersionMissing(version)) => return Err(newer(version)),
-            Err(MigrateError::VersionMismatch(version)) => {
-                return Err(StoreError::Schema(format!(
-                    "the database's schema was changed by hand or by another program (migration {version} differs)"
-                )));
-            }
-            // Another program was faster with the same migration: what is left is looked at anew.
-            Err(error) if attempt < ATTEMPTS => {
-                tracing::debug!("migration attempt {attempt}: {error}");
-                attempt += 1;
+            Err(MigrateError::VersionMismatch(version)) => return Err(changed(version)),
+            Err(MigrateError::Dirty(version)) => {
+                match resume(&migrator, connection, version).await {
+                    // What comes after it is next.
+                    Ok(()) => continue,
+                    Err(error) => error,
+                }
             }
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-                return Err(error.into());
+                error.into()
             }
-            Err(error) => {
-                return Err(StoreError::Schema(format!(
-                    "cannot bring the database's schema up to date: {error}"
-                )));
-            }
+            Err(error) => StoreError::Schema(format!(
+                "cannot bring the database's schema up to date: {error}"
+            )),
+        };
+        // Another program may have been faster with the same migration: look again at what is left. If
+        // that was not it, the first error says what is wrong, later ones only what came of it.
+        tracing::debug!("migration attempt {attempt}: {error}");
+        first.get_or_insert(error);
+    }
+    Err(first.unwrap_or_else(|| {
+        StoreError::Schema("cannot bring the database's schema up to date".to_owned())
+    }))
+}
+
+/// Finishes a migration that a killed start left unfinished, as happens on MariaDB, which commits at every
+/// statement that changes the schema.
+async fn resume(
+    migrator: &Migrator,
+    connection: &mut AnyConnection,
+    version: i64,
+) -> Result<(), StoreError> {
+    let migration = migrator.iter().find(|known| known.version == version);
+    let migration = migration.ok_or_else(|| newer(version))?;
+    let row = sqlx::query("SELECT checksum FROM _sqlx_migrations WHERE version = ?")
+        .bind(version)
+        .fetch_one(&mut *connection)
+        .await?;
+    if row.try_get::<Vec<u8>, _>(0)? != *migration.checksum {
+        return Err(changed(version));
+    }
+    tracing::info!("finishing migration {version}, which a start that was killed left unfinished");
+    for statement in statements(migration.sql.as_str()) {
+        let sql = sqlx::AssertSqlSafe(statement.as_str());
+        match connection.execute(sqlx::raw_sql(sql)).await {
+            Err(error) if !is_done_already(&statement, &error) => return Err(error.into()),
+            _ => {}
         }
     }
+    sqlx::query("UPDATE _sqlx_migrations SET success = TRUE WHERE version = ?")
+        .bind(version)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn is_done_already(statement: &str, error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() else {
+        return false;
+    };
+    let number = error.number();
+    DONE_ALREADY.contains(&number) || number == ROW_IS_THERE && statement.starts_with("INSERT ")
+}
+
+/// The statements of a migration, without comments. None of them has a semicolon in a text.
+fn statements(sql: &str) -> Vec<String> {
+    let lines = sql
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"));
+    let sql = lines.collect::<Vec<_>>().join("\n");
+    sql.split(';')
+        .map(|statement| statement.trim().to_owned())
+        .filter(|statement| !statement.is_empty())
+        .collect()
+}
+
+/// The first version that a database lacks, `None` when it lacks none or has none at all. Changes nothing.
+pub(super) async fn next(connection: &mut DbConnection) -> Result<Option<i64>, StoreError> {
+    let applied = match sqlx::query("SELECT version FROM _sqlx_migrations WHERE success")
+        .fetch_all(connection)
+        .await
+    {
+        Ok(rows) => rows,
+        // No such table: nothing was ever applied.
+        Err(sqlx::Error::Database(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let applied: HashSet<i64> = applied
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    if applied.is_empty() {
+        return Ok(None);
+    }
+    let known = (1..).zip(MIGRATIONS).map(|(version, _)| version);
+    Ok(known.into_iter().find(|version| !applied.contains(version)))
 }
 
 /// Refuses a schema that is not of this program's version.
@@ -168,6 +247,12 @@ pub(super) async fn check(connection: &mut AnyConnection) -> Result<(), StoreErr
             "the database's schema is at version {applied} and this program needs {latest}: run `silo-hub migrate`"
         ))),
     }
+}
+
+fn changed(version: i64) -> StoreError {
+    StoreError::Schema(format!(
+        "the database's schema was changed by hand or by another program (migration {version} differs)"
+    ))
 }
 
 fn newer(version: i64) -> StoreError {
@@ -194,5 +279,67 @@ mod tests {
             .map(|(version, (name, _))| format!("{version:04}_{name}.sql"))
             .collect();
         assert_eq!(files, named);
+    }
+    /// How many statements of a migration change the schema, and whether one does what an older hub on the
+    /// same database can't live with.
+    fn changes(sql: &str) -> (usize, bool) {
+        let statements = statements(sql);
+        let is_change = |sql: &&String| {
+            ["CREATE ", "ALTER ", "DROP ", "RENAME ", "TRUNCATE "]
+                .iter()
+                .any(|verb| sql.to_ascii_uppercase().starts_with(verb))
+        };
+        let takes_away = statements.iter().any(|sql| {
+            let sql = sql.to_ascii_uppercase();
+            [
+                "DROP TABLE",
+                "DROP COLUMN",
+                "RENAME ",
+                "TRUNCATE ",
+                " MODIFY ",
+                " CHANGE ",
+            ]
+            .iter()
+            .any(|words| sql.contains(words))
+        });
+        (statements.iter().filter(is_change).count(), takes_away)
+    }
+
+    #[test]
+    fn later_migrations_change_one_thing_and_take_nothing_away() {
+        for (name, sql) in &MIGRATIONS[LAST_OF_0_1_0..] {
+            let (changes, takes_away) = changes(sql);
+            assert!(
+                changes <= 1,
+                "{name} changes the schema by {changes} statements"
+            );
+            assert!(
+                !takes_away,
+                "{name}: 0.1.0 may be running on the same database"
+            );
+        }
+        // These would be found.
+        assert_eq!(changes(MIGRATIONS[17].1), (3, false));
+        assert_eq!(
+            changes("-- DROP TABLE; x\nalter table t drop column c;"),
+            (1, true)
+        );
+    }
+
+    #[test]
+    fn statements_are_told_apart() {
+        let counted: Vec<usize> = MIGRATIONS[..LAST_OF_0_1_0]
+            .iter()
+            .map(|(_, sql)| statements(sql).len())
+            .collect();
+        assert_eq!(
+            counted,
+            [4, 1, 2, 2, 3, 1, 2, 1, 3, 4, 2, 1, 2, 2, 3, 4, 4, 3]
+        );
+        for (name, sql) in MIGRATIONS {
+            for statement in statements(sql) {
+                assert!(statement.is_ascii() && !statement.contains("--"), "{name}");
+            }
+        }
     }
 }

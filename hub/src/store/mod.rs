@@ -134,6 +134,13 @@ pub enum StoreError {
     Corrupt(&'static str),
 }
 
+impl StoreError {
+    /// Another program takes too long to change the schema.
+    pub(crate) fn migrated_elsewhere() -> Self {
+        Self::Schema("another program has been migrating the database for a minute".to_owned())
+    }
+}
+
 /// Which database, as a URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
