@@ -3,6 +3,7 @@
 
 pub mod database;
 pub mod dns;
+pub mod forwarder;
 pub mod fuzz;
 pub mod http_server;
 pub mod logs;

@@ -125,6 +125,7 @@ async fn serve(
     hub.first_admin_token(&key).await?;
     let feed = Feed {
         store: hub.store.clone(),
+        registry: hub.registry.clone(),
         view: hub.view.clone(),
         tokens: hub.tokens.clone(),
         failures: hub.failures.clone(),

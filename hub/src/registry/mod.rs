@@ -13,6 +13,7 @@ mod dynahost;
 mod failures;
 mod hearing;
 mod import;
+mod moved;
 mod publishing;
 mod purge;
 mod revert;
@@ -40,6 +41,8 @@ use crate::revision::Revision;
 use crate::store::{Effects, Store, StoreError, Via, WriteTransaction};
 use crate::token_cache::TokenCache;
 use crate::view::View;
+
+use moved::Moves;
 
 pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
@@ -261,6 +264,7 @@ impl Registry {
         let seen = Arc::new(Seen::default());
         let hearing = Arc::new(Hearing::default());
         let writer = Writer {
+            moves: Moves::new(store.clone(), listeners.revision.clone()),
             store,
             listeners,
             clock,
@@ -311,6 +315,7 @@ impl Registry {
 
 struct Writer {
     store: Store,
+    moves: Moves,
     listeners: Listeners,
     clock: Clock,
     seen: Arc<Seen>,
@@ -383,13 +388,23 @@ impl Writer {
     ) -> Result<(), Arc<StoreError>> {
         let now = self.clock.now();
         let committed = async {
+            let recovered = match self.moves.look_at(&mut transaction, now).await {
+                Err(ApplyError::Store(error)) => return Err(error),
+                looked => looked.unwrap_or(None),
+            };
             for job in jobs {
                 job.run(&mut transaction, now).await?;
             }
-            transaction.commit().await.map_err(Arc::new)
+            let effects = transaction.commit().await.map_err(Arc::new)?;
+            Ok((effects, recovered))
         };
         match committed.await {
-            Ok(effects) => {
+            Ok((effects, recovered)) => {
+                if let Some(recovered) = recovered {
+                    self.listeners.view.forget_all();
+                    self.listeners.tokens.forget_all();
+                    self.moves.note(recovered);
+                }
                 self.publish(effects, now);
                 Ok(())
             }

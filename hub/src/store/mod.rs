@@ -15,6 +15,7 @@ mod migrations;
 mod outbox;
 mod purge;
 mod records;
+mod server_identity;
 mod signed_writes;
 mod silos;
 mod snapshot;
@@ -47,6 +48,7 @@ pub use outbox::{
     KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, OwedEvent, PendingEvent, QuietRecord,
     SinkTrouble,
 };
+use server_identity::Servers;
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{
@@ -215,6 +217,7 @@ pub struct Store {
     dialect: Dialect,
     writer: AnyPool,
     readers: AnyPool,
+    servers: Servers,
     interests: Interests,
 }
 
@@ -233,15 +236,26 @@ impl Store {
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
+        let servers = Servers::new(url.dialect);
         let pool = |connections: u32, patience: Duration, setup: &'static str| {
+            let (new, lent) = (servers.clone(), servers.clone());
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(patience)
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .test_before_acquire(url.dialect.is_remote())
+                // What is asked of each instead is a sign of life as well.
+                .test_before_acquire(false)
+                .before_acquire(move |connection, facts| {
+                    let servers = lent.clone();
+                    Box::pin(async move { servers.is_usable(connection, facts.age).await })
+                })
                 .after_connect(move |connection, _| {
-                    Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
+                    let servers = new.clone();
+                    Box::pin(async move {
+                        connection.execute(setup).await?;
+                        servers.look_at(connection).await
+                    })
                 })
                 .connect_with(options.clone())
         };
@@ -252,6 +266,7 @@ impl Store {
             .execute(url.dialect.writer_setup())
             .await
             .map_err(refused)?;
+        servers.look_at(&mut first).await.map_err(refused)?;
         if migrate {
             migrations::run(&mut first, url.dialect).await?;
         } else {
@@ -271,6 +286,7 @@ impl Store {
             dialect: url.dialect,
             writer,
             readers,
+            servers,
             interests: Interests::default(),
         };
         store.begin_revisions(now).await?;
@@ -303,6 +319,21 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    /// How often the connections turned out to lead to another server.
+    pub fn server_moves(&self) -> u64 {
+        self.servers.moves()
+    }
+
+    /// Looks once more at which server one of the connections leads to.
+    pub async fn look_at_server(&self) -> Result<(), StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let looked = self.servers.look_at(&mut connection).await;
+        if looked.is_err() {
+            connection.close_on_drop();
+        }
+        Ok(looked?)
     }
 
     /// How far the database is.
