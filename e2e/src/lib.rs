@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod provider;
 pub mod relay;
 pub mod smtp;
+pub mod switch;
 pub mod systemd;
 pub mod thief;
 pub mod webhook_receiver;

@@ -38,17 +38,7 @@ pub fn free_port() -> u16 {
 impl Postgres {
     /// Makes a cluster and starts it.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let this = Self {
-            folder,
-            port: free_port(),
-        };
-        // PostgreSQL refuses root: everything then runs as the package's own user.
-        if is_root() {
-            run(Command::new("chown")
-                .arg("postgres")
-                .arg(this.folder.path()));
-        }
+        let this = Self::in_new_folder();
         let arguments = [
             "--username=silo",
             "--auth=trust",
@@ -61,6 +51,21 @@ impl Postgres {
             .arg("-D")
             .arg(this.data()));
         this.start_again();
+        this
+    }
+
+    fn in_new_folder() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let this = Self {
+            folder,
+            port: free_port(),
+        };
+        // PostgreSQL refuses root: everything then runs as the package's own user.
+        if is_root() {
+            run(Command::new("chown")
+                .arg("postgres")
+                .arg(this.folder.path()));
+        }
         this
     }
 
@@ -84,6 +89,87 @@ impl Postgres {
         run(self
             .program("pg_ctl")
             .args(["stop", "--wait", "-m", "fast", "-D"])
+            .arg(self.data()));
+    }
+
+    /// A new server that follows this one, as `pg_basebackup -R` makes it.
+    pub fn standby(&self) -> Self {
+        let standby = Self::in_new_folder();
+        let port = self.port.to_string();
+        run(standby
+            .program("pg_basebackup")
+            .args([
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "-h",
+                "127.0.0.1",
+            ])
+            .args(["-p", &port, "-U", "silo", "-D"])
+            .arg(standby.data()));
+        standby.start_again();
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        run(self
+            .program("pg_ctl")
+            .args(["promote", "--wait", "-D"])
+            .arg(self.data()));
+    }
+
+    /// Has a stopped server follow another one when it starts again.
+    pub fn follow(&self, primary: &Self) {
+        let statement = format!(
+            "primary_conninfo = 'host=127.0.0.1 port={} user=silo'\n",
+            primary.port
+        );
+        let settings = self.data().join("postgresql.auto.conf");
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(settings)
+            .expect("a cluster has settings");
+        std::io::Write::write_all(&mut file, statement.as_bytes()).expect("they can be added to");
+        std::fs::write(self.data().join("standby.signal"), "").expect("a cluster has a folder");
+    }
+
+    /// What one statement answers.
+    pub fn ask(&self, database: &str, statement: &str) -> String {
+        let output = self
+            .program("psql")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "silo",
+            ])
+            .args([
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "--dbname",
+                database,
+            ])
+            .args(["--command", statement])
+            .output()
+            .expect("psql can be started");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{statement}: {error}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops the cluster as a crash would: what it has not sent to a standby stays with it.
+    pub fn stop_at_once(&self) {
+        run(self
+            .program("pg_ctl")
+            .args(["stop", "--wait", "-m", "immediate", "-D"])
             .arg(self.data()));
     }
 

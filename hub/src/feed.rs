@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::contact::Contact;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::failure_limit::FailureLimit;
+use crate::registry::{ProveWritable, Registry};
 use crate::revision::Revision;
 use crate::store::{CommitWatch, Position, Store, StoreError};
 use crate::token_cache::TokenCache;
@@ -19,6 +22,8 @@ use crate::view::View;
 const RETRY: Duration = Duration::from_millis(250);
 /// How long the database may take to tell its news.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// How often to look whether the connections still lead to the same server.
+const LOOK_AT_SERVER: Duration = Duration::from_secs(2);
 /// How many changed silos are read at once.
 const PAGE: usize = 1000;
 
@@ -27,6 +32,8 @@ const PAGE: usize = 1000;
 pub struct Feed {
     /// The database.
     pub store: Store,
+    /// Deals with a database that has moved, before its next write.
+    pub registry: Registry,
     /// Forgets silos that changed, and so wakes those who wait for them.
     pub view: View,
     /// Forgets tokens that changed.
@@ -43,6 +50,14 @@ pub struct Feed {
     pub clock: Clock,
 }
 
+/// What the feed knows of the server.
+#[derive(Debug)]
+struct KnownServer {
+    /// How often it was another one, as far as that was dealt with.
+    moves: u64,
+    looked_at: Instant,
+}
+
 impl Feed {
     /// Follows from a position on, for ever; stop it by dropping the future.
     pub async fn follow(self, from: Position) {
@@ -53,8 +68,12 @@ impl Feed {
             failures: 0,
             ..from
         };
+        let mut server = KnownServer {
+            moves: self.store.server_moves(),
+            looked_at: Instant::now(),
+        };
         loop {
-            match self.look(&mut watch, &mut position).await {
+            match self.look(&mut watch, &mut position, &mut server).await {
                 Ok(()) => {
                     self.contact.note_answer(self.clock.now());
                     if std::mem::take(&mut failing) {
@@ -77,23 +96,61 @@ impl Feed {
         &self,
         watch: &mut Option<CommitWatch>,
         position: &mut Position,
+        server: &mut KnownServer,
     ) -> Result<(), StoreError> {
-        match watch {
+        match &mut *watch {
             Some(watch) => watch.news().await?,
             // What was committed before the watch began is looked for at once.
-            none => {
+            None => {
                 // The driver goes on trying to connect for half a minute.
-                let watch = tokio::time::timeout(PATIENCE, self.store.watch_commits()).await;
-                *none = Some(watch.unwrap_or(Err(StoreError::Silent))?);
+                let found = tokio::time::timeout(PATIENCE, self.store.watch_commits()).await;
+                *watch = Some(found.unwrap_or(Err(StoreError::Silent))?);
             }
         }
         // A server that hangs is as good as away.
-        let caught_up = tokio::time::timeout(PATIENCE, self.catch_up(position)).await;
-        caught_up.unwrap_or(Err(StoreError::Silent))
+        let looked = async {
+            let found = match self.position(server).await? {
+                Some(found) => found,
+                None => {
+                    // It may listen at the server before.
+                    *watch = None;
+                    self.store.position().await?
+                }
+            };
+            self.catch_up(position, found).await
+        };
+        let looked = tokio::time::timeout(PATIENCE, looked).await;
+        looked.unwrap_or(Err(StoreError::Silent))
     }
 
-    async fn catch_up(&self, held: &mut Position) -> Result<(), StoreError> {
+    /// How far the database is. `None` when it is at another server than before, or has lost revisions that
+    /// were handed out: a replica that was promoted may lack the last transactions, and then some of what is
+    /// held never was. The registry raises the revisions then.
+    async fn position(&self, server: &mut KnownServer) -> Result<Option<Position>, StoreError> {
+        // Known before the database is asked, which so has come as far unless it has lost something.
+        let past = self.revision.current();
+        if server.looked_at.elapsed() >= LOOK_AT_SERVER {
+            self.store.look_at_server().await?;
+            server.looked_at = Instant::now();
+        }
         let position = self.store.position().await?;
+        let moves = self.store.server_moves();
+        if moves == server.moves && position.revision >= past {
+            return Ok(Some(position));
+        }
+        self.tokens.forget_all();
+        self.view.changed_unknown();
+        // Any write will do, and this one changes nothing.
+        let written = self.registry.apply(ProveWritable).await;
+        written.map_err(|error| {
+            tracing::debug!("the database has moved, but takes no writes yet: {error}");
+            StoreError::Silent
+        })?;
+        server.moves = moves;
+        Ok(None)
+    }
+
+    async fn catch_up(&self, held: &mut Position, position: Position) -> Result<(), StoreError> {
         self.signed_not_before.set(position.signed_not_before);
         if position.tokens != held.tokens {
             let changed = self.store.token_changes(held.tokens, position.tokens);

@@ -173,6 +173,7 @@ async fn serve(
     };
     let feed = Feed {
         store: hub.store.clone(),
+        registry: hub.registry.clone(),
         view: hub.view.clone(),
         tokens: hub.tokens.clone(),
         failures: hub.failures.clone(),

@@ -19,6 +19,7 @@ mod failures;
 mod hearing;
 mod import;
 mod job;
+mod moved;
 mod publishing;
 mod purge;
 mod purge_ended;
@@ -53,6 +54,8 @@ use crate::secrets::{NoRandomness, random_number, random_u128};
 use crate::store::{CommitError, Effects, Failure, Mark, Store, StoreError, Via, WriteTransaction};
 use crate::token_cache::TokenCache;
 use crate::view::View;
+
+use moved::{Moves, Recovered};
 
 pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
@@ -262,6 +265,7 @@ impl Registry {
         let seen = Arc::new(Seen::default());
         let hearing = Arc::new(Hearing::default());
         let writer = Writer {
+            moves: Moves::new(store.clone(), listeners.revision.clone()),
             store,
             listeners,
             clock,
@@ -341,6 +345,7 @@ impl Registry {
 
 struct Writer {
     store: Store,
+    moves: Moves,
     listeners: Listeners,
     clock: Clock,
     seen: Arc<Seen>,
@@ -364,6 +369,7 @@ struct Unknown {
     batch: Batch,
     mark: Mark,
     effects: Effects,
+    recovered: Option<Recovered>,
     ran_at: Time,
     cause: Arc<StoreError>,
 }
@@ -464,7 +470,7 @@ impl Writer {
             if let Some(unknown) = self.unknown.take() {
                 match Self::is_committed(&self.store, unknown.mark).await {
                     Ok(true) => {
-                        self.publish(unknown.effects, unknown.ran_at);
+                        self.publish(unknown.effects, unknown.recovered, unknown.ran_at);
                         unknown.batch.answer();
                     }
                     Ok(false) => unknown.batch.not_committed(&unknown.cause, &mut batches),
@@ -521,6 +527,10 @@ impl Writer {
             Err(error) => return Ended::NotBegun(batch, Arc::new(error)),
         };
         let now = self.clock.now();
+        let recovered = match self.moves.look_at(&mut transaction, now).await {
+            Ok(recovered) => recovered,
+            Err(error) => return Ended::NotCommitted(batch, error),
+        };
         batch.jobs.retain(|job| job.begin());
         for index in 0..batch.jobs.len() {
             match batch.jobs[index].run(&mut transaction, now).await {
@@ -544,7 +554,7 @@ impl Writer {
         };
         match transaction.commit(mark, now).await {
             Ok(effects) => {
-                self.publish(effects, now);
+                self.publish(effects, recovered, now);
                 batch.answer();
                 Ended::Answered
             }
@@ -553,6 +563,7 @@ impl Writer {
                 batch,
                 mark,
                 effects,
+                recovered,
                 ran_at: now,
                 cause: Arc::new(cause),
             }),
@@ -566,7 +577,12 @@ impl Writer {
     }
 
     /// Makes this hub's own reads show a commit, and wakes those who wait for what changed.
-    fn publish(&self, effects: Effects, now: Time) {
+    fn publish(&self, effects: Effects, recovered: Option<Recovered>, now: Time) {
+        if let Some(recovered) = recovered {
+            self.listeners.tokens.forget_all();
+            self.listeners.view.changed_unknown();
+            self.moves.note(recovered);
+        }
         for id in &effects.silos {
             self.listeners.view.changed(id, effects.revision);
         }

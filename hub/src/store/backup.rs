@@ -6,6 +6,7 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::{Executor, Row};
 
 use super::connection::{Connector, DbConnection};
+use super::server_identity::Servers;
 use super::{DatabaseUrl, Store, StoreError, migrations, read_counter};
 
 impl DatabaseUrl {
@@ -21,7 +22,11 @@ impl DatabaseUrl {
             .connect_url(&self.url)
             .parse()
             .map_err(refused)?;
-        let connector = Connector::new(&options, self.dialect, "PRAGMA busy_timeout = 5000");
+        let connector = Connector::new(
+            &options,
+            &Servers::new(self.dialect),
+            "PRAGMA busy_timeout = 5000",
+        );
         connector.connect().await.map_err(refused)
     }
 

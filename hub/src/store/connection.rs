@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::dialect::Dialect;
 use super::failure::{Failure, failure};
+use super::server_identity::Servers;
 
 type Answer = Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>;
 
@@ -23,6 +24,8 @@ type Answer = Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>;
 pub(super) struct Connector {
     options: AnyConnectOptions,
     pub(super) dialect: Dialect,
+    /// Which server all connections lead to.
+    servers: Servers,
     /// What each connection must accept.
     setup: &'static str,
     /// What it should accept. A server that lacks one of them is used without it.
@@ -35,10 +38,11 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Connections whose statements have no deadline.
-    pub(super) fn new(options: &AnyConnectOptions, dialect: Dialect, setup: &'static str) -> Self {
+    pub(super) fn new(options: &AnyConnectOptions, servers: &Servers, setup: &'static str) -> Self {
         Self {
             options: options.clone().disable_statement_logging(),
-            dialect,
+            dialect: servers.dialect(),
+            servers: servers.clone(),
             setup,
             wishes: &[],
             deadline: None,
@@ -57,10 +61,12 @@ impl Connector {
         Self { deadline, ..self }
     }
 
-    /// Makes a connection. The caller limits how long it takes.
+    /// Makes a connection, but not to a standby. The caller limits how long it takes.
     pub(super) async fn connect(&self) -> Result<DbConnection, sqlx::Error> {
+        let made_at = Instant::now();
         let mut raw = self.options.connect().await?;
         raw.execute(self.setup).await?;
+        self.servers.look_at(&mut raw).await?;
         let refused = self.lock_refused().clone();
         let wishes = self.wishes.iter().copied();
         let wishes: Vec<_> = wishes.filter(|wish| !refused.contains(wish)).collect();
@@ -74,6 +80,8 @@ impl Connector {
         }
         Ok(DbConnection {
             raw,
+            servers: self.servers.clone(),
+            made_at,
             deadline: self.deadline,
             is_whole: true,
         })
@@ -110,6 +118,8 @@ impl Connector {
 #[derive(Debug)]
 pub(super) struct DbConnection {
     raw: AnyConnection,
+    servers: Servers,
+    made_at: Instant,
     deadline: Option<Duration>,
     is_whole: bool,
 }
@@ -125,10 +135,21 @@ impl DbConnection {
         self.deadline = None;
     }
 
-    /// Whether the server answers.
-    pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
+    /// Whether the server answers, is no standby, and is the one that the hub's other connections lead to. The
+    /// caller limits how long it takes.
+    pub(super) async fn is_usable(&mut self) -> Result<bool, sqlx::Error> {
         self.is_whole = false;
-        self.raw.ping().await?;
+        let age = self.made_at.elapsed();
+        let usable = self.servers.is_usable(&mut self.raw, age).await?;
+        self.is_whole = true;
+        Ok(usable)
+    }
+
+    /// Looks again at which server this leads to; refused like a new connection to it. The caller limits how long
+    /// it takes.
+    pub(super) async fn look_at_server(&mut self) -> Result<(), sqlx::Error> {
+        self.is_whole = false;
+        self.servers.look_at(&mut self.raw).await?;
         self.is_whole = true;
         Ok(())
     }
@@ -165,6 +186,7 @@ impl<'c> Executor<'c> for &'c mut DbConnection {
             raw,
             deadline,
             is_whole,
+            ..
         } = self;
         *is_whole = false;
         let (deadline, end) = (*deadline, deadline.map(|limit| Instant::now() + limit));
@@ -198,6 +220,7 @@ impl<'c> Executor<'c> for &'c mut DbConnection {
             raw,
             deadline,
             is_whole,
+            ..
         } = self;
         *is_whole = false;
         let (deadline, end) = (*deadline, deadline.map(|limit| Instant::now() + limit));

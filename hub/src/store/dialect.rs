@@ -155,6 +155,32 @@ impl Dialect {
         }
     }
 
+    /// Asks whether the server takes no writes, as a standby: `true`, `1` or `ON`. `None` where there is no
+    /// server.
+    pub(super) fn standby_question(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SELECT CAST(pg_is_in_recovery() AS text)"),
+            Self::MariaDb => Some("SELECT CAST(@@global.read_only AS CHAR)"),
+        }
+    }
+
+    /// Asks which server this is: what names it, its timeline in hexadecimal digits, and whether it takes no
+    /// writes unless a session asks for them.
+    pub(super) fn server_question(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(
+                "SELECT CAST((SELECT system_identifier FROM pg_control_system()) AS text), \
+                 substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), \
+                 (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only')",
+            ),
+            Self::MariaDb => Some(
+                "SELECT CONCAT_WS(' ', @@server_id, @@hostname, @@port, @@datadir), '0', 'off'",
+            ),
+        }
+    }
+
     /// Whether a connection may have broken since it was last used.
     pub(super) fn is_remote(self) -> bool {
         self != Self::Sqlite

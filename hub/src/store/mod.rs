@@ -20,6 +20,7 @@ mod pool;
 mod purge;
 mod records;
 mod restored;
+mod server_identity;
 mod signed_writes;
 mod silos;
 mod snapshot;
@@ -61,6 +62,7 @@ pub use outbox::{
 };
 use pool::Pool;
 pub use purge::OldRows;
+use server_identity::Servers;
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::{
@@ -226,6 +228,7 @@ pub struct Store {
     dialect: Dialect,
     writer: Pool,
     readers: Pool,
+    servers: Servers,
     interests: Interests,
     /// How often [`Store::changed_since`] asked the database.
     change_reads: Arc<AtomicU64>,
@@ -263,10 +266,12 @@ impl Store {
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
+        let servers = Servers::new(url.dialect);
         // Migrations and the first connection have no deadline for a statement.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
             let mut first = options.connect().await?;
             first.execute(url.dialect.writer_setup()).await?;
+            servers.look_at(&mut first).await?;
             Ok(first)
         });
         let mut first = match first.await {
@@ -287,10 +292,10 @@ impl Store {
         };
         migrated?;
         first.close().await.map_err(refused)?;
-        let writer = Connector::new(&options, url.dialect, url.dialect.writer_setup())
+        let writer = Connector::new(&options, &servers, url.dialect.writer_setup())
             .wishing(url.dialect.writer_wishes())
             .within(WRITE_TIMEOUT);
-        let reader = Connector::new(&options, url.dialect, url.dialect.reader_setup())
+        let reader = Connector::new(&options, &servers, url.dialect.reader_setup())
             .wishing(url.dialect.reader_wishes())
             .within(READ_TIMEOUT);
         // SQLite's watch of commits holds one.
@@ -300,6 +305,7 @@ impl Store {
             dialect: url.dialect,
             writer: Pool::new(writer, 1, BEGIN_TIMEOUT),
             readers: Pool::new(reader, readers, READER_PATIENCE),
+            servers,
             interests: Interests::default(),
             change_reads: Arc::default(),
             reads: Arc::default(),
@@ -335,6 +341,21 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    /// How often the connections turned out to lead to another server.
+    pub fn server_moves(&self) -> u64 {
+        self.servers.moves()
+    }
+
+    /// Looks once more at which server one of the connections leads to.
+    pub async fn look_at_server(&self) -> Result<(), StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let looked = connection.look_at_server().await;
+        if looked.is_err() {
+            connection.discard();
+        }
+        Ok(looked?)
     }
 
     /// How far the database is.

@@ -73,9 +73,9 @@ impl Pool {
         if !self.0.connector.dialect.is_remote() {
             return Some(connection);
         }
-        match timeout(self.0.patience / 2, connection.ping()).await {
-            Ok(Ok(())) => Some(connection),
-            Ok(Err(_)) | Err(_) => {
+        match timeout(self.0.patience / 2, connection.is_usable()).await {
+            Ok(Ok(true)) => Some(connection),
+            Ok(Ok(false) | Err(_)) | Err(_) => {
                 // The others have waited as long, for the same server.
                 self.lock_idle().clear();
                 None

@@ -34,6 +34,7 @@ impl Following {
     fn from(open: &OpenHub, position: Position) -> Self {
         let feed = Feed {
             store: open.store.clone(),
+            registry: open.registry.clone(),
             view: open.view.clone(),
             tokens: open.tokens.clone(),
             failures: open.failures.clone(),
