@@ -27,6 +27,8 @@ const USE_RESOLUTION_MS: i64 = 1000;
 const LOOKUPS: usize = 2;
 /// How long a lookup for the others lets callers gather.
 const GATHERING: Duration = Duration::from_millis(10);
+/// How long a caller may wait for its turn and the answer together.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most ids that one lookup takes.
 const LOOKED_UP_AT_ONCE: usize = 512;
 
@@ -122,8 +124,18 @@ impl TokenCache {
         self.cache.get(&id)
     }
 
-    /// A token that is not held, from the database, as of a moment after the call began.
+    /// A token that is not held, from the database, as of a moment after the call began; or
+    /// [`StoreError::Silent`] after [`LOOKUP_TIMEOUT`].
     pub async fn look_up(
+        &self,
+        id: TokenId,
+        turn: Turn,
+    ) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_in_turn(id, turn)).await;
+        found.unwrap_or_else(|_| Err(Arc::new(StoreError::Silent)))
+    }
+
+    async fn look_up_in_turn(
         &self,
         id: TokenId,
         turn: Turn,

@@ -11,6 +11,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::HeaderValue;
@@ -49,6 +50,10 @@ impl Rendered {
         }
     }
 }
+
+/// How long a read may wait for a silo that is not held: those that ask for the same silo load it one after another if
+/// the database fails each of them.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Key = (SiloId, Format);
 
@@ -154,7 +159,14 @@ impl Shelf {
         self.cache.clear();
     }
 
-    /// The revision that a read would be answered with, without a load.
+    /// What a read is answered with without a load.
+    fn held(&self, key: &Key) -> Option<Arc<Rendered>> {
+        let generation = self.generation(key).load(Ordering::Acquire);
+        let held = self.cache.get(key)?;
+        (held.generation >= generation).then_some(held.rendered)
+    }
+
+    /// The revision of what is held. Counts as no use of it.
     fn revision(&self, key: &Key) -> Option<i64> {
         let generation = self.generation(key).load(Ordering::Acquire);
         let held = self.cache.peek(key)?;
@@ -180,18 +192,23 @@ impl View {
         }
     }
 
-    /// A silo as of a moment after the call began; `None` when there is none.
+    /// A silo as of a moment after the call began; `None` when there is none. What is not held is answered, or fails
+    /// with [`StoreError::Silent`], within [`LOAD_TIMEOUT`].
     pub async fn get(
         &self,
         id: SiloId,
         format: Format,
     ) -> Result<Option<Arc<Rendered>>, StoreError> {
         let key = (id, format);
+        if let Some(rendered) = self.shelf.held(&key) {
+            return Ok(Some(rendered));
+        }
         let load = async {
             let silo = self.store.silo(&key.0).await?;
             Ok(silo.map(|silo| Rendered::new(&silo, format)))
         };
-        self.shelf.get(&key, load).await
+        let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.shelf.get(&key, load)).await;
+        loaded.unwrap_or(Err(StoreError::Silent))
     }
 
     /// Forgets a silo that this hub changed: reads that begin from now on see the change, and those who wait
