@@ -207,8 +207,8 @@ async fn serve(
     });
     let mut listening = pin!(listening);
     let mut tasks = Tasks::default();
-    if let Some(notifier) = hub.take_notifier() {
-        tasks.spawn("wake-ups", notifier.run());
+    if let Some(wake_ups) = hub.wake_ups() {
+        tasks.spawn("wake-ups", wake_ups);
     }
     let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
     tasks.spawn("ends of tokens", token_ends);

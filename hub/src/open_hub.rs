@@ -96,7 +96,7 @@ pub struct OpenHub {
     pub clock: Clock,
     key_file: PathBuf,
     writer: JoinHandle<()>,
-    /// Wakes those who wait on the bus, until `serve` takes it over. Without a server nobody waits.
+    /// Wakes those who wait on the bus, once it runs. Where nothing is served, no one waits.
     notifier: Mutex<Option<Notifier>>,
     lock: Option<File>,
 }
@@ -269,10 +269,10 @@ impl OpenHub {
         self.lock.is_some()
     }
 
-    /// What wakes those who wait on the bus; `None` if it was taken before.
-    pub(crate) fn take_notifier(&self) -> Option<Notifier> {
+    /// Wakes those who wait on the bus, for ever; `None` after the first call.
+    pub fn wake_ups(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
-        notifier.take()
+        notifier.take().map(Notifier::run)
     }
 
     /// Lets the writer finish and closes the database.

@@ -158,8 +158,10 @@ impl TokenCache {
                     },
                     permit = lookups.running.acquire() => {
                         let _permit = permit.expect("the semaphore is never closed");
-                        if !lookups.gathering.is_zero() {
-                            tokio::time::sleep(lookups.gathering).await;
+                        match lookups.gathering.is_zero() {
+                            // Those that come at the same time join.
+                            true => tokio::task::yield_now().await,
+                            false => tokio::time::sleep(lookups.gathering).await,
                         }
                         self.answer(lookups.take()).await;
                     }

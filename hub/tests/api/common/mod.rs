@@ -182,8 +182,12 @@ impl TestHub {
         )
         .into_make_service_with_connect_info::<SocketAddr>();
         let (stop, _) = oneshot::channel();
+        let wake_ups = open.wake_ups().expect("nothing else runs them");
         let running = tokio::spawn(async move {
-            axum::serve(listener, app).await?;
+            tokio::select! {
+                served = axum::serve(listener, app) => served?,
+                () = wake_ups => unreachable!("they run for ever"),
+            }
             Ok(())
         });
         let mut hub = Self {
