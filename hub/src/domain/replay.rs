@@ -164,12 +164,14 @@ mod tests {
 
     #[test]
     fn a_whole_history_leads_back() {
-        let cases: [(
-            &[(&str, &str, Family)],
-            Rows,
-            &[(&str, &str)],
-            &[(&str, &str)],
-        ); 6] = [
+        type Pairs = &'static [(&'static str, &'static str)];
+        type Case = (
+            &'static [(&'static str, &'static str, Family)],
+            Rows<'static>,
+            Pairs,
+            Pairs,
+        );
+        let cases: [Case; 6] = [
             (&[], &[], &[("a", "10.0.0.1")], &[("a", "10.0.0.1")]),
             (&[], &[("a", "", "10.0.0.1")], &[("a", "10.0.0.1")], &[]),
             (&[], &[("a", "10.0.0.1", "")], &[], &[("a", "10.0.0.1")]),

@@ -1,5 +1,7 @@
 //! Imports into a hub that holds silos of its own, and reverts to revisions from before them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -55,7 +57,13 @@ fn via(rows: &[Value]) -> Vec<&str> {
 async fn a_silo_that_is_or_was_here_gets_none_of_the_exports_history() {
     let (source, text) = source().await;
     let wanted = records(&source, "office").await;
-    let states: [(&str, &[(&str, &str)], bool, usize); 4] = [
+    type State = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        bool,
+        usize,
+    );
+    let states: [State; 4] = [
         (
             "another state",
             &[("db", "10.2.0.2"), ("nas", "10.2.0.3")],

@@ -1,5 +1,7 @@
 //! What gave rights, once it has been over for the retention, and that no second first admin is made.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use silo_hub::domain::sink::{SinkFilter, SinkName};

@@ -1,5 +1,7 @@
 //! What a request may cost the database, in statements and rows.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use reqwest::Method;
