@@ -125,7 +125,7 @@ impl TokenCache {
     }
 
     /// A token that is not held, from the database, as of a moment after the call began; or
-    /// [`StoreError::Silent`] after [`LOOKUP_TIMEOUT`].
+    /// [`StoreError::Silent`] after ten seconds.
     pub async fn look_up(
         &self,
         id: TokenId,

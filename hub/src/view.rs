@@ -193,7 +193,7 @@ impl View {
     }
 
     /// A silo as of a moment after the call began; `None` when there is none. What is not held is answered, or fails
-    /// with [`StoreError::Silent`], within [`LOAD_TIMEOUT`].
+    /// with [`StoreError::Silent`], within ten seconds.
     pub async fn get(
         &self,
         id: SiloId,
