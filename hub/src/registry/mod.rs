@@ -529,7 +529,7 @@ impl Writer {
         let now = self.clock.now();
         let recovered = match self.moves.look_at(&mut transaction, now).await {
             Ok(recovered) => recovered,
-            Err(error) => return Ended::NotCommitted(batch, error),
+            Err(error) => return Ended::NotCommitted(batch, Arc::new(error)),
         };
         batch.jobs.retain(|job| job.begin());
         for index in 0..batch.jobs.len() {

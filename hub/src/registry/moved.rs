@@ -1,10 +1,8 @@
 //! The database has moved to a server that may lack the last transactions, as a replica that was promoted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::restored::NoteRestored;
-use super::{ApplyError, Command};
+use super::restored::note_restored;
 use crate::domain::time::Time;
 use crate::revision::Revision;
 use crate::store::{Store, StoreError, WriteTransaction};
@@ -39,25 +37,20 @@ impl Moves {
     }
 
     /// Looks at a transaction that has the counter's lock: after a move, or when the counter is below what was
-    /// handed out, the database counts as restored ([`NoteRestored`]): every hub drops what it holds, and what was
+    /// handed out, the database counts as restored ([`note_restored`]): every hub drops what it holds, and what was
     /// published is doubted, since it may have been published of what is gone.
     pub(super) async fn look_at(
         &self,
         transaction: &mut WriteTransaction,
         now: Time,
-    ) -> Result<Option<Recovered>, Arc<StoreError>> {
+    ) -> Result<Option<Recovered>, StoreError> {
         let moves = self.store.server_moves();
         // Whatever was announced was committed before this transaction got the lock.
         let (was_at, is_at) = (self.revision.current(), transaction.revision());
         if moves == self.known.load(Ordering::Acquire) && is_at >= was_at {
             return Ok(None);
         }
-        let restored = NoteRestored { past: was_at }.run(transaction, now).await;
-        restored.map_err(|error| match error {
-            ApplyError::Store(error) => error,
-            // It has no other error.
-            _ => Arc::new(StoreError::Corrupt("restored database")),
-        })?;
+        note_restored(transaction, was_at, now).await?;
         Ok(Some(Recovered {
             moves,
             was_at,

@@ -20,16 +20,25 @@ impl Command for NoteRestored {
     type Outcome = i64;
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<i64, ApplyError> {
-        begin_again(transaction, self.past, now).await?;
-        transaction.forget_what_hubs_hold(now).await?;
-        transaction.doubt_ledger().await?;
-        transaction.wake_workers().await?;
-        let not_before = transaction.signed_not_before().await?;
-        transaction
-            .set_signed_not_before(not_before.moved_to(now))
-            .await?;
+        note_restored(transaction, self.past, now).await?;
         Ok(transaction.revision())
     }
+}
+
+/// What [`NoteRestored`] does, also for a database that has moved. `past`: as there.
+pub(super) async fn note_restored(
+    transaction: &mut WriteTransaction,
+    past: i64,
+    now: Time,
+) -> Result<(), StoreError> {
+    begin_again(transaction, past, now).await?;
+    transaction.forget_what_hubs_hold(now).await?;
+    transaction.doubt_ledger().await?;
+    transaction.wake_workers().await?;
+    let not_before = transaction.signed_not_before().await?;
+    transaction
+        .set_signed_not_before(not_before.moved_to(now))
+        .await
 }
 
 /// Moves the revision counter past a revision, past the present time in microseconds and past where it stands, and
