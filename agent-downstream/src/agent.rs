@@ -3,6 +3,7 @@
 //! A run of `once`: what is remembered → pull (no lock is held meanwhile) → lock → plan → replace →
 //! remember. A silo that can't be pulled keeps its block and does not hold up the others.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use silo_shared::client::{ClientError, HubClient, Route};
@@ -13,16 +14,16 @@ use silo_shared::silo::SiloId;
 use thiserror::Error;
 
 use crate::diff;
-use crate::hosts::BrokenMarkers;
-use crate::in_place::{self, InPlaceError};
-use crate::plan::{Answer, Change, Pulled, Report, Rules, plan};
+use crate::hosts::HostsFile;
+use crate::in_place::{self, InPlace, InPlaceError};
+use crate::notes::Notes;
+use crate::outage::Outage;
+use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
 use crate::replace::{self, ReplaceError, Target};
 use crate::settings::{Settings, guarded};
 use crate::state::{LockedState, Remembered, StateDir, StateError};
-
-/// The most skipped records that a run names.
-const NAMED_SKIPS: usize = 20;
+use crate::tell;
 
 /// Why a verb ended early.
 #[derive(Debug, Error)]
@@ -36,13 +37,13 @@ pub(crate) enum AgentError {
     /// The hosts file was not replaced.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
-    /// The hosts file's markers do not pair up.
+    /// Which lines of the hosts file are ours can't be told.
     #[error("{}: {cause}; the file is as it was", .path.display())]
     Markers {
         /// The hosts file.
         path: PathBuf,
         /// What is wrong.
-        cause: BrokenMarkers,
+        cause: NoPlan,
     },
     /// There is nothing to restore.
     #[error("{}: there is no backup of it in the state folder {}", .path.display(), .state.display())]
@@ -51,6 +52,24 @@ pub(crate) enum AgentError {
         path: PathBuf,
         /// The state folder.
         state: PathBuf,
+    },
+    /// There is no backup with this number.
+    #[error(
+        "there is no backup {number}, only {count}: `silo-downstream restore --list` shows which"
+    )]
+    NoSuchBackup {
+        /// The number that was asked for.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// Lines of others would be lost.
+    #[error("{}: {lost} lines outside our blocks would be lost, those with `-` above; the file is as it was. With --force it is restored all the same, and kept as a backup", .path.display())]
+    WouldLose {
+        /// The hosts file.
+        path: PathBuf,
+        /// How many lines.
+        lost: usize,
     },
     /// The system gives no means to wait for the network.
     #[error("cannot start: {0}")]
@@ -86,44 +105,75 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     if state.has_journal(target.path())
         && let Some(locked) = state.try_lock()?
     {
-        recover(&target, &locked)?;
+        recover(&target, &locked, settings.in_place)?;
     }
     let known = silos
         .iter()
         .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
         .collect::<Result<Vec<_>, StateError>>()?;
     let results = pull(&client, known.clone()).await;
+    let mut outage = Outage::recall(&state, client.hub(), output)?;
     let mut pulls: Vec<Pull> = known
         .into_iter()
         .zip(results)
         .map(|((silo, known), (_, fresh))| {
-            let fresh = fresh
-                .map_err(|error| output.complain(format!("{silo}: {error}; the block is kept")))
-                .ok();
+            match &fresh {
+                Ok(_) => outage.pulled(&silo),
+                Err(error) => outage.failed(&silo, error),
+            }
+            let fresh = fresh.ok();
             Pull { silo, known, fresh }
         })
         .collect();
+    outage.finish(&state, client.hub())?;
     if pulls.iter().all(|pull| pull.fresh.is_none()) {
         return Ok(false);
     }
 
-    let locked = state.lock()?;
-    recover(&target, &locked)?;
+    let rules = rules(settings, &connection);
+    let answers: Vec<Pulled> = pulls.iter().map(Pulled::from).collect();
+    let known = known_without_lock(settings, &target)?;
+    let target = target.settled(&state, |bytes| {
+        // Broken markers may be half of what another program is about to write.
+        plan(bytes, &answers, &rules, &known).map_or(true, |plan| plan.bytes != bytes)
+    })?;
+    let locked = state.lock_after(target.waited())?;
+    recover(&target, &locked, settings.in_place)?;
     for pull in &mut pulls {
         pull.prefer_newer(locked.remembered(client.hub(), &pull.silo)?);
     }
-    let rules = rules(settings, &connection);
-    let answers: Vec<Pulled> = pulls.iter().map(Pull::answer).collect();
+    let answers: Vec<Pulled> = pulls.iter().map(Pulled::from).collect();
+    let notes = locked.notes(target.path(), |name| settings.wants(name))?;
+    let now_ms = now_ms();
+    let known = known_of(&notes, silos, now_ms);
     let mut reports = Vec::new();
+    let mut stale = Vec::new();
+    let mut present = BTreeSet::new();
     replace::update(&target, &locked, settings.in_place, |bytes| {
-        let plan = plan(bytes, &answers, &rules).map_err(|cause| markers(&target, cause))?;
+        let plan =
+            plan(bytes, &answers, &rules, &known).map_err(|cause| markers(&target, cause))?;
         reports = plan.reports;
+        stale = plan.stale;
+        present = blocks(bytes);
         Ok::<_, AgentError>(plan.bytes)
     })?;
     let mut well = pulls.iter().all(|pull| pull.fresh.is_some());
     let find = |report: &Report| pulls.iter().find(|pull| pull.silo == report.silo);
     for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
-        well &= tell(report, pull, output);
+        let before = pull.known.as_ref().map_or(&[][..], |known| &known.skipped);
+        well &= tell::tell(report, before, output);
+    }
+    let mut next = notes.after_run(silos, &present, now_ms);
+    let notices = tell::notices_of_file(&reports, &stale);
+    tell::tell_of_file(&notices, &notes.said, output);
+    next.said = notices.into_iter().map(|notice| notice.text).collect();
+    for report in &reports {
+        if let Ok(update) = &report.outcome {
+            next.wrote(&report.silo, &update.records);
+        }
+    }
+    if notes.needs_writing(&next) {
+        locked.put_notes(target.path(), &next)?;
     }
     // Everything is said by now: failing to remember costs the next run a whole answer, no more.
     for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
@@ -132,12 +182,18 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     Ok(well)
 }
 
+/// The silos that have a block in the file.
+fn blocks(bytes: &[u8]) -> BTreeSet<SiloId> {
+    let file = HostsFile::parse(bytes);
+    file.map_or_else(|_| BTreeSet::new(), |file| file.silos().cloned().collect())
+}
+
 /// Shows what `once` would change. Answers whether every silo could be pulled.
 pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
     let target = Target::find(&settings.hosts_file)?;
-    let bytes = target.read()?.bytes;
+    let bytes = target.read_text()?;
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
     let mut well = true;
     let mut answers = Vec::new();
@@ -147,14 +203,21 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
             .ok();
         well &= fresh.is_some();
         let known = None;
-        answers.push(Pull { silo, known, fresh }.answer());
+        answers.push(Pulled::from(&Pull { silo, known, fresh }));
     }
-    let plan = plan(&bytes, &answers, &rules(settings, &connection))
+    let known = known_without_lock(settings, &target)?;
+    let plan = plan(&bytes, &answers, &rules(settings, &connection), &known)
         .map_err(|cause| markers(&target, cause))?;
+    // stdout is for the diff alone.
+    for stale in &plan.stale {
+        output.note(stale);
+    }
     for report in &plan.reports {
-        // stdout is for the diff alone.
         match &report.outcome {
-            Ok(update) => say_skips(&report.silo, &update.skipped, |line| output.note(line)),
+            Ok(update) => {
+                let skipped = update.skipped.iter();
+                tell::say(&report.silo, skipped, "skipped", |line| output.note(line));
+            }
             Err(refusal) => {
                 well = false;
                 output.complain(format!("{}: {refusal}; the block is kept", report.silo));
@@ -162,7 +225,7 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
         }
     }
     let name = target.path().display().to_string();
-    output.write(&diff::unified(&name, &bytes, &plan.bytes));
+    output.write(&diff::unified(&name, "once", &bytes, &plan.bytes));
     Ok(well)
 }
 
@@ -180,18 +243,56 @@ pub(crate) fn connect(
     Ok((connection, client))
 }
 
-fn rules(settings: &Settings, connection: &Connection) -> Rules {
+/// What earlier runs left in the file, as notes of this state folder know it.
+fn known_of(notes: &Notes, silos: &[SiloId], now_ms: i64) -> Known {
+    Known {
+        written: notes.written(),
+        stale: notes.stale(silos, now_ms),
+    }
+}
+
+/// The same for verbs that change nothing: without a state folder, nothing is known.
+pub(crate) fn known_without_lock(
+    settings: &Settings,
+    target: &Target,
+) -> Result<Known, StateError> {
+    let Some(state) = StateDir::existing(&settings.state_dir)? else {
+        return Ok(Known::default());
+    };
+    let notes = state.notes(target.path(), |name| settings.wants(name))?;
+    Ok(known_of(&notes, &settings.silos, now_ms()))
+}
+
+/// The wall clock, in Unix milliseconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the agent's only look at the wall clock: what is made of it takes it as a value"
+)]
+fn now_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+}
+
+pub(crate) fn rules(settings: &Settings, connection: &Connection) -> Rules {
     Rules {
         policy: settings.policy.clone(),
         hostnames: settings.hostnames.clone(),
         guarded: guarded(connection),
         force: settings.force,
+        adopt: settings.adopt,
     }
 }
 
-/// Finishes a write in place that was cut off.
-pub(crate) fn recover(target: &Target, locked: &LockedState) -> Result<(), InPlaceError> {
-    if in_place::recover(target.path(), locked)? {
+/// Finishes a write in place that was cut off, where writing in place is allowed.
+pub(crate) fn recover(
+    target: &Target,
+    locked: &LockedState,
+    allowed: InPlace,
+) -> Result<(), InPlaceError> {
+    if in_place::recover(target.path(), locked, allowed)? {
         tracing::info!(
             "{}: finished the work of a run that was cut off",
             target.path().display()
@@ -200,9 +301,9 @@ pub(crate) fn recover(target: &Target, locked: &LockedState) -> Result<(), InPla
     Ok(())
 }
 
-/// Names the hosts file whose markers are broken.
-pub(crate) fn markers(target: &Target, cause: BrokenMarkers) -> AgentError {
-    let path = target.path().to_owned();
+/// Names the hosts file in which it can't be told what is ours.
+pub(crate) fn markers(target: &Target, cause: impl Into<NoPlan>) -> AgentError {
+    let (path, cause) = (target.path().to_owned(), cause.into());
     AgentError::Markers { path, cause }
 }
 
@@ -230,16 +331,6 @@ impl Pull {
         self.known = now;
     }
 
-    fn answer(&self) -> Pulled {
-        Pulled {
-            silo: self.silo.clone(),
-            answer: self.fresh.as_ref().map(|fresh| Answer {
-                records: fresh.document.dnsrecords.clone(),
-                revision: fresh.document.revision,
-            }),
-        }
-    }
-
     /// Remembers the hub's answer, unless it was refused: then the next run asks again.
     fn remember(&self, hub: &str, report: &Report, state: &LockedState) -> Result<(), StateError> {
         let (Some(fresh), Ok(update)) = (&self.fresh, &report.outcome) else {
@@ -250,7 +341,10 @@ impl Pull {
             silo: self.silo.to_string(),
             tag: fresh.tag.clone(),
             document: fresh.document.clone(),
-            skipped: update.skipped.iter().map(ToString::to_string).collect(),
+            skipped: tell::notices(update)
+                .into_iter()
+                .map(|notice| notice.text)
+                .collect(),
         };
         if self.known.as_ref() == Some(&now) {
             return Ok(());
@@ -259,42 +353,8 @@ impl Pull {
     }
 }
 
-/// Says what became of a silo; answers whether it is well.
-fn tell(report: &Report, pull: &Pull, output: &Output) -> bool {
-    let silo = &report.silo;
-    let update = match &report.outcome {
-        Ok(update) => update,
-        Err(refusal) => {
-            output.complain(format!("{silo}: {refusal}; the block is kept"));
-            return false;
-        }
-    };
-    let line = format!("{silo}: {update}");
-    if update.change == Change::None {
-        output.mention(line);
-    } else {
-        output.say(line);
-    }
-    let said = pull.known.as_ref().map_or(&[][..], |known| &known.skipped);
-    // A quiet run names a skipped record once, not every five minutes.
-    let skipped = update
-        .skipped
-        .iter()
-        .filter(|skip| !output.is_quiet() || !said.contains(&skip.to_string()));
-    say_skips(silo, skipped, |line| output.say(line));
-    true
-}
-
-fn say_skips<T: ToString>(
-    silo: &SiloId,
-    skipped: impl IntoIterator<Item = T>,
-    say: impl Fn(String),
-) {
-    let skipped: Vec<T> = skipped.into_iter().collect();
-    for skip in skipped.iter().take(NAMED_SKIPS) {
-        say(format!("{silo}: {}", skip.to_string()));
-    }
-    if let more @ 1.. = skipped.len().saturating_sub(NAMED_SKIPS) {
-        say(format!("{silo}: skipped {more} more"));
+impl From<&Pull> for Pulled {
+    fn from(pull: &Pull) -> Self {
+        Self::new(pull.silo.clone(), pull.fresh.as_ref())
     }
 }

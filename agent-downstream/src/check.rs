@@ -5,14 +5,20 @@ use std::fs::OpenOptions;
 use std::path::Path;
 
 use silo_shared::checklist::Checklist;
+use silo_shared::client::TokenVerdict;
 use silo_shared::output::Output;
+use silo_shared::silo::SiloId;
 
-use crate::agent::{AgentError, connect};
+use crate::agent::{AgentError, connect, known_without_lock, rules};
 use crate::hosts::HostsFile;
-use crate::pull::{PullError, pull};
+use crate::in_place::InPlace;
+use crate::plan::{NoPlan, Pulled, Rules, plan};
+use crate::pull::{Fresh, PullError, pull};
 use crate::replace::Target;
+use crate::room;
 use crate::settings::Settings;
 use crate::state::StateDir;
+use crate::tell::{self, Notice};
 
 /// Says each, and answers whether all is well.
 pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
@@ -25,14 +31,14 @@ pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, 
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
     let results = pull(&client, unknown).await;
     let unreachable = results.iter().find_map(|(_, result)| match result {
-        Err(error) if status(result).is_none() => Some(error),
+        Err(error) if verdict(result).is_none() => Some(error),
         _ => None,
     });
     match unreachable {
         Some(error) => said.failed("hub", error),
         None => said.ok("hub", format!("{} answers", client.hub())),
     }
-    said.token(results.iter().filter_map(|(_, result)| status(result)));
+    said.token(results.iter().filter_map(|(_, result)| verdict(result)));
     for (silo, result) in &results {
         let what = format!("silo {silo}");
         match result {
@@ -47,20 +53,85 @@ pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, 
     }
     check_state(settings, &mut said);
     check_hosts(settings, &mut said);
+    check_plan(settings, &rules(settings, &connection), &results, &mut said);
     Ok(said.is_well())
 }
 
-/// The status of the hub's answer; `None` when there was none.
-fn status<T>(result: &Result<T, PullError>) -> Option<u16> {
+/// Says what the next run would pass over, refuse or leave wrong.
+fn check_plan(
+    settings: &Settings,
+    rules: &Rules,
+    results: &[(SiloId, Result<Fresh, PullError>)],
+    said: &mut Checklist,
+) {
+    // What of this fails has been said.
+    let Ok(target) = Target::find(&settings.hosts_file) else {
+        return;
+    };
+    let (Ok(bytes), Ok(known)) = (target.read_text(), known_without_lock(settings, &target)) else {
+        return;
+    };
+    let pulled: Vec<Pulled> = results
+        .iter()
+        .map(|(silo, result)| Pulled::new(silo.clone(), result.as_ref().ok()))
+        .collect();
+    let plan = match plan(&bytes, &pulled, rules, &known) {
+        Ok(plan) => plan,
+        Err(NoPlan::Markers(_)) => return,
+        Err(error) => {
+            return said.failed(
+                "hosts file",
+                format!("{}: {error}", target.path().display()),
+            );
+        }
+    };
+    for stale in &plan.stale {
+        said.ok("hosts file", stale);
+    }
+    for report in &plan.reports {
+        let what = format!("silo {}", report.silo);
+        let update = match &report.outcome {
+            Ok(update) => update,
+            Err(refusal) => {
+                said.failed(&what, refusal);
+                continue;
+            }
+        };
+        for found in &update.adopted {
+            said.ok(
+                &what,
+                format!("{found} is outside the block: the next run moves it into it"),
+            );
+        }
+        let (wrong, usual): (Vec<Notice>, Vec<Notice>) = tell::notices(update)
+            .into_iter()
+            .partition(|notice| notice.is_wrong);
+        for notice in wrong {
+            said.failed(&what, notice.text);
+        }
+        for notice in usual.iter().take(tell::NAMED) {
+            said.ok(&what, &notice.text);
+        }
+        if let more @ 1.. = usual.len().saturating_sub(tell::NAMED) {
+            said.ok(&what, format!("{more} more like these"));
+        }
+    }
+}
+
+/// What the hub's answer says of the token.
+fn verdict<T>(result: &Result<T, PullError>) -> Option<TokenVerdict> {
     match result {
-        Ok(_) => Some(200),
-        Err(PullError::Client(error)) => error.status(),
+        Ok(_) => Some(TokenVerdict::Accepted),
+        Err(PullError::Client(error)) => error.token(),
         Err(_) => None,
     }
 }
 
 fn check_state(settings: &Settings, said: &mut Checklist) {
     let path = &settings.state_dir;
+    if let Err(error) = settings.check_state_folder() {
+        return said.failed("state folder", error);
+    }
     match StateDir::existing(path) {
         Ok(Some(state)) if takes_files(state.path()) => said.ok("state folder", path.display()),
         Ok(Some(state)) => said.failed(
@@ -80,32 +151,49 @@ fn check_state(settings: &Settings, said: &mut Checklist) {
 
 fn check_hosts(settings: &Settings, said: &mut Checklist) {
     const WHAT: &str = "hosts file";
-    let read = Target::find(&settings.hosts_file).and_then(|target| Ok((target.read()?, target)));
-    let (snapshot, target) = match read {
+    let read =
+        Target::find(&settings.hosts_file).and_then(|target| Ok((target.read_text()?, target)));
+    let (bytes, target) = match read {
         Ok(read) => read,
         Err(error) => return said.failed(WHAT, error),
     };
     let path = target.path().display();
-    if let Err(error) = HostsFile::parse(&snapshot.bytes) {
+    if let Err(error) = HostsFile::parse(&bytes) {
         return said.failed(WHAT, format!("{path}: {error}"));
     }
-    // Opened without a byte written, which leaves even the file's times alone.
-    let writable = OpenOptions::new().append(true).open(target.path());
-    let replaceable = takes_files(target.folder()) && !is_mount_point(target.path());
-    match (replaceable, writable) {
-        (true, Ok(_)) => said.ok(WHAT, format!("{path} can be replaced")),
+    // Opened without a byte written, which leaves even the file's times alone. Not to append, which a file
+    // that can only be appended to (`chattr +a`) allows.
+    let writable = OpenOptions::new().write(true).open(target.path());
+    let in_place_only = if settings.in_place == InPlace::Always {
+        Some("`in_place: always` asks for it".to_owned())
+    } else if is_mount_point(target.path()) {
+        Some("something is mounted on it".to_owned())
+    } else if !takes_files(target.folder()) {
+        Some("its folder takes no new file".to_owned())
+    } else {
+        room::unmapped_owner(target.path())
+    };
+    let full = match in_place_only {
+        Some(_) => None,
+        None => room::lacking(target.folder(), bytes.len()),
+    };
+    match (in_place_only, writable) {
         // Root may open any file but an immutable one; others may replace a file that is not theirs
         // to write, but could not keep its owner.
         (_, Err(error)) => said.failed(
             WHAT,
-            format!("{path}: not writable: {error}; run as root, and look whether it is immutable (lsattr)"),
+            format!("{path}: not writable: {error}; run as root, and look whether it is immutable or append-only (lsattr)"),
         ),
-        (false, Ok(_)) if settings.in_place => {
-            said.ok(WHAT, format!("{path} can be written in place only, which is allowed"));
+        (None, Ok(_)) => match full {
+            None => said.ok(WHAT, format!("{path} can be replaced")),
+            Some(why) => said.failed(WHAT, format!("{path}: cannot be replaced: {why}")),
+        },
+        (Some(why), Ok(_)) if settings.in_place.is_allowed() => {
+            said.ok(WHAT, format!("{path} is written in place only ({why}), which is allowed"));
         }
-        (false, Ok(_)) => said.failed(
+        (Some(why), Ok(_)) => said.failed(
             WHAT,
-            format!("{path}: can be written in place only (a mount point, or its folder takes no new file): allow it with `in_place: true` or --in-place"),
+            format!("{path}: can be written in place only ({why}): allow it with `in_place: true` or --in-place"),
         ),
     }
 }

@@ -11,6 +11,7 @@ use silo_shared::program::LogFormat;
 use silo_shared::silo::SiloId;
 
 use crate::glob::Glob;
+use crate::in_place::InPlace;
 
 /// Keeps blocks of the hosts file equal to silos of a hub.
 #[derive(Debug, Parser)]
@@ -25,7 +26,8 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Flags beat the environment, which beats the configuration file.
-Exit codes: 0 done, 1 failed (a later run may succeed), 2 wrong usage or configuration.";
+Exit codes: 0 done, 1 failed (a later run may succeed) or a name is left at a wrong address, 2 wrong usage
+or configuration.";
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
@@ -37,14 +39,21 @@ pub(crate) enum Verb {
     Check,
     /// Show what `once` would change, as a unified diff; change nothing
     Diff,
-    /// Remove the configured silos' blocks from the hosts file
+    /// Remove the configured silos' blocks from the hosts file, and their lines that lost the block
     Clean {
         /// Remove every silo's block
         #[arg(long)]
         all: bool,
     },
-    /// Put back the last hosts file that this program did not write
-    Restore,
+    /// Put back a hosts file that was kept before this program replaced it
+    Restore {
+        /// Which of those that --list shows; 1 is the newest
+        #[arg(default_value_t = 1, value_name = "NUMBER")]
+        number: usize,
+        /// List what can be put back, the newest first; change nothing
+        #[arg(long)]
+        list: bool,
+    },
     /// Print a commented configuration file
     ConfigExample,
     /// Print the completions for a shell
@@ -96,6 +105,16 @@ pub(crate) struct Flags {
         hide_env_values = true
     )]
     pub(crate) token_file_mode: Option<FileMode>,
+
+    /// Believe files of this owner too, as root: by default root's alone (and those of sudo's caller)
+    #[arg(
+        long,
+        global = true,
+        value_name = "UID",
+        env = "SILO_DOWNSTREAM_TRUST_OWNER",
+        hide_env_values = true
+    )]
+    pub(crate) trust_owner: Option<u32>,
 
     /// How the credential is shown: `auto` signs over plain HTTP to another machine [default: auto]
     #[arg(
@@ -150,11 +169,15 @@ pub(crate) struct Flags {
     )]
     pub(crate) state_dir: Option<PathBuf>,
 
-    /// Write into the hosts file itself where it can't be replaced (a file that a container mounts)
-    #[arg(long, global = true, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_IN_PLACE", hide_env_values = true)]
-    pub(crate) in_place: Option<bool>,
+    /// Write into the hosts file itself where it can't be replaced (a file that a container mounts), or always
+    #[arg(long, global = true, value_name = "true|false|always", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "SILO_DOWNSTREAM_IN_PLACE", hide_env_values = true)]
+    pub(crate) in_place: Option<InPlace>,
 
-    /// Accept a pull that drops more names than `policy.max_removed` allows
+    /// Take lines outside the blocks that hold one name of a silo, and nothing else, into its block
+    #[arg(long, global = true)]
+    pub(crate) adopt: bool,
+
+    /// Accept a pull through which more names go than `policy.max_removed` allows; with `restore`, lose lines of others
     #[arg(long, global = true, value_parser = BoolishValueParser::new(), env = "SILO_DOWNSTREAM_FORCE", hide_env_values = true)]
     pub(crate) force: bool,
 

@@ -4,8 +4,9 @@ use std::io::Write;
 
 use similar::TextDiff;
 
-/// The difference between two files as `patch` reads it; empty when there is none.
-pub(crate) fn unified(name: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
+/// The difference between two files as `patch` reads it; empty when there is none. `after` says what makes the
+/// new one.
+pub(crate) fn unified(name: &str, after: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
     // Split here, since the crate would also take a lone CR for the end of a line.
     let lines = |bytes| <[u8]>::split_inclusive(bytes, |byte| *byte == b'\n').collect::<Vec<_>>();
     let (old, new) = (lines(old), lines(new));
@@ -16,9 +17,33 @@ pub(crate) fn unified(name: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
     let full = "a Vec takes every write";
     for (index, hunk) in diff.unified_diff().iter_hunks().enumerate() {
         if index == 0 {
-            write!(out, "--- {name}\n+++ {name} (after `once`)\n").expect(full);
+            write!(out, "--- {name}\n+++ {name} (after `{after}`)\n").expect(full);
         }
         hunk.to_writer(&mut out).expect(full);
+    }
+    out
+}
+
+/// Bytes made fit for a terminal: all but newlines, tabs and printable text are escaped.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\n' | '\t' => out.push(character),
+                // Direction marks and the like change how a line looks.
+                other
+                    if other.is_control()
+                        || matches!(other, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
+                {
+                    out.extend(other.escape_unicode());
+                }
+                other => out.push(other),
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
     }
     out
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use silo_shared::api::DnsRecord;
 use silo_shared::silo::SiloId;
 
+use crate::change::Change;
 use crate::glob::Glob;
 use crate::hosts::HostsFile;
-use crate::plan::{Answer, Change, Pulled, Rules, plan};
+use crate::plan::{Answer, Known, NoPlan, Pulled, Rules, plan};
 use crate::policy::{Guarded, Policy};
 
 /// A plan keeps every byte outside the blocks that it writes, and a second run changes nothing.
@@ -22,10 +23,10 @@ pub fn hosts(data: &[u8]) {
         None => (&b""[..], data),
     };
     let (pulled, rules) = read(said);
-    let parsed = HostsFile::parse(file).map_err(|broken| broken.to_string());
-    let run = match (plan(file, &pulled, &rules), &parsed) {
+    let parsed = HostsFile::parse(file);
+    let run = match (plan(file, &pulled, &rules, &Known::default()), parsed) {
         (Ok(run), Ok(_)) => run,
-        (Err(broken), Err(same)) => return assert_eq!(broken.to_string(), *same),
+        (Err(broken), Err(same)) => return assert_eq!(broken, NoPlan::Markers(same)),
         (run, parsed) => panic!("{run:?}, but {parsed:?}"),
     };
     let ours: BTreeSet<&str> = run
@@ -36,7 +37,15 @@ pub fn hosts(data: &[u8]) {
         .collect();
     assert_kept(file, &run.bytes, &ours);
 
-    let again = plan(&run.bytes, &pulled, &rules).expect("what a plan writes can be read");
+    let written = run.reports.iter().filter_map(|report| {
+        let update = report.outcome.as_ref().ok()?;
+        Some((report.silo.clone(), update.records.clone()))
+    });
+    let known = Known {
+        written: written.collect(),
+        ..Known::default()
+    };
+    let again = plan(&run.bytes, &pulled, &rules, &known).expect("what a plan writes can be read");
     assert_eq!(shown(&again.bytes), shown(&run.bytes));
     for (first, second) in run.reports.iter().zip(&again.reports) {
         match (&first.outcome, &second.outcome) {
@@ -53,6 +62,7 @@ fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
         hostnames: Vec::new(),
         guarded: Guarded::default(),
         force: false,
+        adopt: false,
     };
     let mut pulled: Vec<Pulled> = Vec::new();
     for line in String::from_utf8_lossy(said).lines() {
@@ -108,17 +118,16 @@ fn outside(file: &[u8], silos: &BTreeSet<&str>) -> Vec<u8> {
     let bom = if file.starts_with(BOM) { BOM.len() } else { 0 };
     let mut out = file[..bom].to_vec();
     for line in file[bom..].split_inclusive(|byte| *byte == b'\n') {
-        let is = |start: &str| {
-            silos.iter().any(|id| {
-                line.strip_prefix(format!("{start}{id}").as_bytes())
-                    .is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
-            })
-        };
-        inside |= is("# BEGIN silo ");
+        // `#`, the word, `silo` and the id, with any blanks between them.
+        let text = String::from_utf8_lossy(line);
+        let words = text.trim_ascii_start().strip_prefix('#').unwrap_or("");
+        let words: Vec<&str> = words.split_ascii_whitespace().take(3).collect();
+        let is = |word: &str| matches!(words.as_slice(), [first, "silo", id] if *first == word && silos.contains(id));
+        inside |= is("BEGIN");
         if !inside {
             out.extend_from_slice(line);
         }
-        inside &= !is("# END silo ");
+        inside &= !is("END");
     }
     out
 }

@@ -4,12 +4,14 @@
 //! Lines end at `\n`; a `\r` before it belongs to the ending. Nothing else is assumed: bytes that are
 //! not UTF-8, a BOM, lines of any length and a last line without a newline are kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::ops::Range;
 
-use hostfile::HostEntry;
 use silo_shared::silo::{Hostname, Records, SiloId};
 use thiserror::Error;
+
+use crate::entry::Entry;
 
 const BEGIN: &str = "# BEGIN silo ";
 const END: &str = "# END silo ";
@@ -60,12 +62,28 @@ pub(crate) enum Definer {
     Silo(SiloId),
 }
 
+/// A name that the file defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Definition {
+    /// The first place.
+    pub(crate) by: Definer,
+    /// The addresses of every place, in the order of the file.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// Lines outside the blocks, counted from 0, by the record that they hold.
+pub(crate) type OutsideRecords = HashMap<(Hostname, IpAddr), Vec<usize>>;
+
 /// A hosts file that was read, with its blocks found.
 #[derive(Debug)]
 pub(crate) struct HostsFile<'a> {
     bytes: &'a [u8],
     lines: Vec<Range<usize>>,
     blocks: Vec<Block>,
+    /// What ends the lines of a block.
+    ending: &'static str,
+    /// The lines that define names, in the order of the file.
+    entries: Vec<Placed>,
 }
 
 #[derive(Debug)]
@@ -73,6 +91,16 @@ struct Block {
     silo: SiloId,
     /// Indices into `lines`, both markers included.
     lines: Range<usize>,
+}
+
+/// A line that defines names, and where it is.
+#[derive(Debug)]
+struct Placed {
+    /// Index into `lines`.
+    line: usize,
+    /// Index into `blocks`, for a line in one.
+    block: Option<usize>,
+    entry: Entry,
 }
 
 impl<'a> HostsFile<'a> {
@@ -124,6 +152,8 @@ impl<'a> HostsFile<'a> {
                 begin: at + 1,
             }),
             None => Ok(Self {
+                entries: read_entries(bytes, &lines, &blocks),
+                ending: line_ending(bytes, &lines, &blocks),
                 bytes,
                 lines,
                 blocks,
@@ -139,12 +169,17 @@ impl<'a> HostsFile<'a> {
     /// What a silo's block says at present; `None` without a block. Lines in it that are no records
     /// of ours (somebody edited it) are passed over.
     pub(crate) fn records(&self, silo: &SiloId) -> Option<Records> {
-        let block = self.blocks.iter().find(|block| block.silo == *silo)?;
+        let at = self.blocks.iter().position(|block| block.silo == *silo)?;
         let mut records = Records::new();
-        for line in &self.lines[block.lines.clone()] {
-            let Some(entry) = read_entry(&self.bytes[line.clone()]) else {
-                continue;
-            };
+        let range = &self.blocks[at].lines;
+        let first = self
+            .entries
+            .partition_point(|placed| placed.line < range.start);
+        for placed in &self.entries[first..] {
+            if placed.block != Some(at) {
+                break;
+            }
+            let entry = &placed.entry;
             for name in entry.names.iter().filter_map(|n| Hostname::parse(n).ok()) {
                 records.entry(name).or_default().set(entry.ip);
             }
@@ -152,37 +187,70 @@ impl<'a> HostsFile<'a> {
         Some(records)
     }
 
-    /// Every name that a line outside the blocks of `ours` defines, with the first place of it. Names
-    /// are lower case and without a trailing dot. Lines that can't be read define nothing.
-    pub(crate) fn definitions(&self, ours: &[&SiloId]) -> HashMap<String, Definer> {
-        let mut names = HashMap::new();
-        let mut blocks = self.blocks.iter().peekable();
-        for (index, line) in self.lines.iter().enumerate() {
-            blocks.next_if(|block| block.lines.end <= index);
-            let block = blocks.peek().filter(|block| block.lines.contains(&index));
-            if block.is_some_and(|block| ours.contains(&&block.silo)) {
+    /// The lines outside the blocks that have the form of a record of ours, by that record; lines are
+    /// counted from 0.
+    pub(crate) fn outside_records(&self) -> OutsideRecords {
+        let mut found = OutsideRecords::new();
+        for placed in self.entries.iter().filter(|placed| placed.block.is_none()) {
+            if let Some(record) = placed.entry.only_record() {
+                found.entry(record).or_default().push(placed.line);
+            }
+        }
+        found
+    }
+
+    /// Every name that is defined by a line which is not in `passed` and in no block that `skips` names. Names
+    /// are lower case and without a trailing dot.
+    pub(crate) fn definitions(
+        &self,
+        skips: impl Fn(&SiloId) -> bool,
+        passed: &BTreeSet<usize>,
+    ) -> HashMap<String, Definition> {
+        let skips: Vec<bool> = self.blocks.iter().map(|block| skips(&block.silo)).collect();
+        let mut names: HashMap<String, Definition> = HashMap::new();
+        for placed in &self.entries {
+            if placed.block.is_some_and(|block| skips[block]) || passed.contains(&placed.line) {
                 continue;
             }
-            let Some(entry) = read_entry(&self.bytes[line.clone()]) else {
-                continue;
-            };
-            for name in entry.names {
-                names.entry(fold(&name)).or_insert_with(|| match block {
-                    Some(block) => Definer::Silo(block.silo.clone()),
-                    None => Definer::Line(index + 1),
+            for name in &placed.entry.names {
+                let definition = names.entry(name.clone()).or_insert_with(|| Definition {
+                    by: match placed.block {
+                        Some(block) => Definer::Silo(self.blocks[block].silo.clone()),
+                        None => Definer::Line(placed.line + 1),
+                    },
+                    addresses: Vec::new(),
                 });
+                definition.addresses.push(placed.entry.ip.to_canonical());
             }
         }
         names
     }
 
-    /// The file with these blocks in it: each in place of the silo's present block, else at the end.
-    pub(crate) fn render(&self, wanted: &[(&SiloId, &Records)]) -> Vec<u8> {
-        let ending = self.line_ending();
+    /// The lines of a silo's block, counted from 0, that define nothing but names which `taken` has.
+    pub(crate) fn lines_of(&self, silo: &SiloId, taken: impl Fn(&str) -> bool) -> Vec<usize> {
+        let is_its = |block: usize| self.blocks[block].silo == *silo;
+        self.entries
+            .iter()
+            .filter(|placed| placed.block.is_some_and(is_its))
+            .filter(|placed| {
+                let names = &placed.entry.names;
+                !names.is_empty() && names.iter().all(|name| taken(name))
+            })
+            .map(|placed| placed.line)
+            .collect()
+    }
+
+    /// The file with these blocks in it: each in place of the silo's present block, else at the end; without
+    /// the lines that `removed` counts from 0.
+    pub(crate) fn render(
+        &self,
+        wanted: &[(&SiloId, &Records)],
+        removed: &BTreeSet<usize>,
+    ) -> Vec<u8> {
+        let ending = self.ending;
         let find = |silo: &SiloId| wanted.iter().find(|(id, _)| **id == *silo);
-        let mut out = self.rewrite(|silo, old| match find(silo) {
-            Some((silo, records)) => block_text(silo, records, ending).into_bytes(),
-            None => old.to_vec(),
+        let mut out = self.rewrite(removed, |silo| {
+            find(silo).map(|(silo, records)| block_text(silo, records, ending).into_bytes())
         });
         for (silo, records) in wanted {
             if self.silos().any(|present| present == *silo) {
@@ -196,62 +264,85 @@ impl<'a> HostsFile<'a> {
         out
     }
 
-    /// The file without the blocks that `removed` names.
-    pub(crate) fn without(&self, removed: impl Fn(&SiloId) -> bool) -> Vec<u8> {
-        self.rewrite(|silo, old| {
-            if removed(silo) {
-                Vec::new()
-            } else {
-                old.to_vec()
-            }
+    /// Whether a silo's block is written otherwise than these records are.
+    pub(crate) fn differs(&self, silo: &SiloId, records: &Records) -> bool {
+        let block = self.blocks.iter().find(|block| block.silo == *silo);
+        block.is_some_and(|Block { lines, .. }| {
+            let range = self.lines[lines.start].start..self.lines[lines.end - 1].end;
+            self.bytes[range] != *block_text(silo, records, self.ending).as_bytes()
         })
     }
 
-    /// Copies the file, with the bytes of each block passed through `change`.
-    fn rewrite(&self, change: impl Fn(&SiloId, &[u8]) -> Vec<u8>) -> Vec<u8> {
+    /// The file without the blocks that `goes` names and without the lines that `removed` counts from 0.
+    pub(crate) fn without(
+        &self,
+        goes: impl Fn(&SiloId) -> bool,
+        removed: &BTreeSet<usize>,
+    ) -> Vec<u8> {
+        self.rewrite(removed, |silo| goes(silo).then(Vec::new))
+    }
+
+    /// Copies the file without the `removed` lines; a block for which `change` gives bytes becomes these.
+    fn rewrite(
+        &self,
+        removed: &BTreeSet<usize>,
+        change: impl Fn(&SiloId) -> Option<Vec<u8>>,
+    ) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes.len() + 256);
+        let start = self
+            .lines
+            .first()
+            .map_or(self.bytes.len(), |line| line.start);
+        out.extend_from_slice(&self.bytes[..start]);
         let mut copied = 0;
         for block in &self.blocks {
-            let range = self.byte_range(block);
-            out.extend_from_slice(&self.bytes[copied..range.start]);
-            out.extend_from_slice(&change(&block.silo, &self.bytes[range.clone()]));
-            copied = range.end;
+            self.copy(copied..block.lines.start, removed, &mut out);
+            match change(&block.silo) {
+                Some(changed) => out.extend_from_slice(&changed),
+                None => self.copy(block.lines.clone(), removed, &mut out),
+            }
+            copied = block.lines.end;
         }
-        out.extend_from_slice(&self.bytes[copied..]);
+        self.copy(copied..self.lines.len(), removed, &mut out);
         out
     }
 
-    fn byte_range(&self, block: &Block) -> Range<usize> {
-        self.lines[block.lines.start].start..self.lines[block.lines.end - 1].end
-    }
-
-    /// CRLF if every line outside the blocks ends so; without such lines, if every line in them does;
-    /// without any line ending at all, what the platform uses. A CR that ends the file is CRLF already: it
-    /// would be one with the newline that goes before a new block, and the next run would judge otherwise.
-    fn line_ending(&self) -> &'static str {
-        let inside = |index: usize| self.blocks.iter().any(|b| b.lines.contains(&index));
-        let judge = |within: bool| {
-            let mut endings = self
-                .lines
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| inside(*index) == within)
-                .map(|(_, line)| &self.bytes[line.clone()])
-                .filter_map(|line| match line {
-                    [.., b'\r', b'\n'] | [.., b'\r'] => Some(true),
-                    [.., b'\n'] => Some(false),
-                    _ => None,
-                })
-                .peekable();
-            endings.peek()?;
-            Some(endings.all(|crlf| crlf))
-        };
-        match judge(false).or_else(|| judge(true)) {
-            Some(true) => "\r\n",
-            Some(false) => "\n",
-            None if cfg!(windows) => "\r\n",
-            None => "\n",
+    fn copy(&self, lines: Range<usize>, removed: &BTreeSet<usize>, out: &mut Vec<u8>) {
+        let mut from = lines.start;
+        for line in removed.range(lines.clone()).copied().chain([lines.end]) {
+            if let (Some(first), Some(last)) = (self.lines.get(from), self.lines[from..line].last())
+            {
+                out.extend_from_slice(&self.bytes[first.start..last.end]);
+            }
+            from = line + 1;
         }
+    }
+}
+
+/// CRLF if every line outside the blocks ends so; without such lines, if every line in them does;
+/// without any line ending at all, what the platform uses. A CR that ends the file is CRLF already: it
+/// would be one with the newline that goes before a new block, and the next run would judge otherwise.
+fn line_ending(bytes: &[u8], lines: &[Range<usize>], blocks: &[Block]) -> &'static str {
+    // Outside and inside: whether a line ends with LF alone, whether one ends with CRLF.
+    let mut seen = [(false, false); 2];
+    let mut ahead = blocks.iter().peekable();
+    for (index, line) in lines.iter().enumerate() {
+        while ahead.next_if(|block| block.lines.end <= index).is_some() {}
+        let is_inside = ahead
+            .peek()
+            .is_some_and(|block| block.lines.contains(&index));
+        let (lf, crlf) = &mut seen[usize::from(is_inside)];
+        match &bytes[line.clone()] {
+            [.., b'\r', b'\n'] | [.., b'\r'] => *crlf = true,
+            [.., b'\n'] => *lf = true,
+            _ => {}
+        }
+    }
+    match seen {
+        [(false, true), _] | [(false, false), (false, true)] => "\r\n",
+        [(true, _), _] | [_, (true, _)] => "\n",
+        _ if cfg!(windows) => "\r\n",
+        _ => "\n",
     }
 }
 
@@ -269,26 +360,55 @@ fn split_lines(bytes: &[u8]) -> Vec<Range<usize>> {
         .collect()
 }
 
+fn read_entries(bytes: &[u8], lines: &[Range<usize>], blocks: &[Block]) -> Vec<Placed> {
+    let mut ahead = blocks.iter().enumerate().peekable();
+    let place = |(line, range): (usize, &Range<usize>)| {
+        while ahead
+            .next_if(|(_, block)| block.lines.end <= line)
+            .is_some()
+        {}
+        let block = ahead
+            .peek()
+            .filter(|(_, block)| block.lines.contains(&line))
+            .map(|(at, _)| *at);
+        let entry = Entry::read(&bytes[range.clone()])?;
+        Some(Placed { line, block, entry })
+    };
+    lines.iter().enumerate().filter_map(place).collect()
+}
+
 enum Marker {
     Begin(SiloId),
     End(SiloId),
 }
 
 impl Marker {
-    /// Reads a marker: its id goes to the next blank or the line's end and stands in its stored form.
+    /// Reads a marker: a `#`, then `BEGIN` or `END`, `silo` and an id in its stored form, with any blanks
+    /// before and between them. The id goes to the next blank or the line's end.
     fn read(line: &[u8]) -> Option<Self> {
-        let (rest, make): (_, fn(SiloId) -> Self) = match (
-            line.strip_prefix(BEGIN.as_bytes()),
-            line.strip_prefix(END.as_bytes()),
-        ) {
-            (Some(rest), _) => (rest, Self::Begin),
-            (None, Some(rest)) => (rest, Self::End),
-            (None, None) => return None,
+        let rest = line.trim_ascii_start().strip_prefix(b"#")?;
+        let mut words = rest
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        let make: fn(SiloId) -> Self = match words.next()? {
+            b"BEGIN" => Self::Begin,
+            b"END" => Self::End,
+            _ => return None,
         };
-        let id = rest.split(u8::is_ascii_whitespace).next()?;
-        let id = std::str::from_utf8(id).ok()?;
+        if words.next()? != b"silo" {
+            return None;
+        }
+        let id = std::str::from_utf8(words.next()?).ok()?;
         let silo = SiloId::parse(id).ok()?;
         (silo.as_str() == id).then(|| make(silo))
+    }
+}
+
+/// The bytes outside the blocks; the whole file where the markers do not pair up.
+pub(crate) fn outside(bytes: &[u8]) -> Vec<u8> {
+    match HostsFile::parse(bytes) {
+        Ok(file) => file.without(|_| true, &BTreeSet::new()),
+        Err(_) => bytes.to_vec(),
     }
 }
 
@@ -302,21 +422,6 @@ fn block_text(silo: &SiloId, records: &Records, ending: &str) -> String {
     }
     text.push_str(&format!("{END}{silo}{ending}"));
     text
-}
-
-/// Reads a line that defines names. What stands behind `#` may be in any encoding and is cut off
-/// first, as the C libraries do.
-fn read_entry(line: &[u8]) -> Option<HostEntry> {
-    let text = line.split(|byte| *byte == b'#').next()?;
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// A name as it is compared: hostnames in their stored form, anything else in lower case.
-fn fold(name: &str) -> String {
-    match Hostname::parse(name) {
-        Ok(hostname) => hostname.as_str().to_owned(),
-        Err(_) => name.trim_end_matches('.').to_lowercase(),
-    }
 }
 
 #[cfg(test)]

@@ -66,15 +66,15 @@ proptest! {
     fn rendering_twice_is_rendering_once(file in some_file(), office in some_records(), home in some_records()) {
         let (office_id, home_id) = (silo("office"), silo("home"));
         let wanted = [(&office_id, &office), (&home_id, &home)];
-        let once = HostsFile::parse(&file).unwrap().render(&wanted);
-        let twice = HostsFile::parse(&once).unwrap().render(&wanted);
+        let once = HostsFile::parse(&file).unwrap().render(&wanted, &BTreeSet::new());
+        let twice = HostsFile::parse(&once).unwrap().render(&wanted, &BTreeSet::new());
         prop_assert_eq!(shown(&once), shown(&twice));
     }
 
     #[test]
     fn what_was_rendered_is_read_back(file in some_file(), office in some_records()) {
         let id = silo("office");
-        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)]);
+        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)], &BTreeSet::new());
         let mut expected = office;
         expected.retain(|_, addresses| !addresses.is_empty());
         prop_assert_eq!(HostsFile::parse(&rendered).unwrap().records(&id), Some(expected));
@@ -83,7 +83,7 @@ proptest! {
     #[test]
     fn every_byte_outside_the_blocks_survives(file in some_file(), office in some_records()) {
         let id = silo("office");
-        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)]);
+        let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)], &BTreeSet::new());
         crate::fuzz::assert_kept(&file, &rendered, &["home", "office"].into());
     }
 
@@ -91,8 +91,8 @@ proptest! {
     fn cleaning_gives_back_the_file(file in some_lines(), office in some_records(), home in some_records()) {
         let (office_id, home_id) = (silo("office"), silo("home"));
         let wanted = [(&office_id, &office), (&home_id, &home)];
-        let rendered = HostsFile::parse(&file).unwrap().render(&wanted);
-        let cleaned = HostsFile::parse(&rendered).unwrap().without(|_| true);
+        let rendered = HostsFile::parse(&file).unwrap().render(&wanted, &BTreeSet::new());
+        let cleaned = HostsFile::parse(&rendered).unwrap().without(|_| true, &BTreeSet::new());
         let newline = cleaned.strip_prefix(file.as_slice());
         match (file.last(), newline) {
             (None | Some(b'\n'), rest) => prop_assert_eq!(rest, Some(&b""[..])),
@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_parser_fail_but_over_markers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let parsed = HostsFile::parse(&bytes).unwrap();
-        prop_assert_eq!(parsed.render(&[]), bytes.clone());
-        prop_assert_eq!(parsed.without(|_| true), bytes);
+        prop_assert_eq!(parsed.render(&[], &BTreeSet::new()), bytes.clone());
+        prop_assert_eq!(parsed.without(|_| true, &BTreeSet::new()), bytes);
     }
 }

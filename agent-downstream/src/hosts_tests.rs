@@ -31,7 +31,9 @@ fn render(file: &[u8], wanted: &[(&str, &str)]) -> Vec<u8> {
         .map(|(id, text)| (silo(id), records(text)))
         .collect();
     let wanted: Vec<_> = wanted.iter().map(|(id, records)| (id, records)).collect();
-    HostsFile::parse(file).unwrap().render(&wanted)
+    HostsFile::parse(file)
+        .unwrap()
+        .render(&wanted, &BTreeSet::new())
 }
 
 /// Expands `{office}` to that silo's BEGIN line and `{/office}` to its END line, without line endings.
@@ -325,10 +327,16 @@ const CASES: &[Case] = &[
         b"{a.b}\n10.0.0.5 db\n{/a.b}\n{a-b}\nx\n{/a-b}\n",
     ),
     (
-        "an indented marker is text",
-        b" # BEGIN silo office\n",
+        "blanks before, in and behind markers",
+        b"a\n \t#\tBEGIN  silo\toffice (x\n10.0.0.4 db\n#END silo office\t \nb\n",
+        &[("office", "db 10.0.0.5")],
+        b"a\n{office}\n10.0.0.5 db\n{/office}\nb\n",
+    ),
+    (
+        "other comments are no markers",
+        b"## BEGIN silo office\n# BEGINsilo office\n# begin silo office\n; BEGIN silo office\nx # BEGIN silo office\n",
         &[("office", "")],
-        b" # BEGIN silo office\n{office}\n{/office}\n",
+        b"## BEGIN silo office\n# BEGINsilo office\n# begin silo office\n; BEGIN silo office\nx # BEGIN silo office\n{office}\n{/office}\n",
     ),
     (
         "an upper-case id is text",
@@ -427,7 +435,9 @@ fn blocks_are_taken_out_byte_for_byte() {
     ];
     for (given, which, becomes) in cases {
         let given = expand(given);
-        let cleaned = HostsFile::parse(&given).unwrap().without(which);
+        let cleaned = HostsFile::parse(&given)
+            .unwrap()
+            .without(which, &BTreeSet::new());
         assert_eq!(
             shown(&cleaned),
             shown(&expand(becomes)),
@@ -506,12 +516,18 @@ fn lines_outside_a_block_define_names() {
     );
     let parsed = HostsFile::parse(&file).unwrap();
     let office = silo("office");
-    let mut found: Vec<(String, Definer)> = parsed.definitions(&[&office]).into_iter().collect();
+    let none = BTreeSet::new();
+    let definitions = parsed.definitions(|silo| *silo == office, &none);
+    let mut found: Vec<(String, Definer)> = definitions
+        .into_iter()
+        .map(|(name, definition)| (name, definition.by))
+        .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let line = |name: &str, line| (name.to_owned(), Definer::Line(line));
     assert_eq!(
         found,
         [
+            line("caf\u{fffd}", 12),
             line("db", 2),
             line("db.lan", 2),
             line("latin", 11),
@@ -519,11 +535,58 @@ fn lines_outside_a_block_define_names() {
             line("loop", 1),
             line("odd", 10),
             line("ours", 17),
+            line("scoped", 13),
             ("theirs".to_owned(), Definer::Silo(silo("home"))),
             line("xn--bcher-kva", 16),
         ]
     );
-    assert_eq!(parsed.definitions(&[])["ours"], Definer::Silo(office));
+    let ours = &parsed.definitions(|_| false, &none)["ours"];
+    assert_eq!(ours.by, Definer::Silo(office));
+    assert_eq!(
+        ours.addresses,
+        ["10.0.0.5", "10.0.0.6"].map(|ip| ip.parse::<IpAddr>().unwrap())
+    );
+    // Without the last line, counted from 0.
+    assert_eq!(
+        parsed.definitions(|_| false, &[16].into())["ours"]
+            .addresses
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn lines_are_taken_out_wherever_they_are() {
+    let file = expand(b"\xef\xbb\xbfa\nb\n{home}\n10.0.0.7 nas\n10.0.0.8 tv\n{/home}\nc\nd");
+    let parsed = HostsFile::parse(&file).unwrap();
+    let office = silo("office");
+    let records = records("db 10.0.0.5");
+    for (removed, becomes) in [
+        (
+            &[][..],
+            &b"\xef\xbb\xbfa\nb\n{home}\n10.0.0.7 nas\n10.0.0.8 tv\n{/home}\nc\nd\n"[..],
+        ),
+        (
+            &[0, 7],
+            b"\xef\xbb\xbfb\n{home}\n10.0.0.7 nas\n10.0.0.8 tv\n{/home}\nc\n",
+        ),
+        (
+            &[0, 1, 3, 6],
+            b"\xef\xbb\xbf{home}\n10.0.0.8 tv\n{/home}\nd\n",
+        ),
+        (&[0, 1, 2, 3, 4, 5, 6, 7], b"\xef\xbb\xbf\n"),
+    ] {
+        let removed: BTreeSet<usize> = removed.iter().copied().collect();
+        let rendered = parsed.render(&[(&office, &records)], &removed);
+        let becomes = [
+            expand(becomes),
+            expand(b"{office}\n10.0.0.5 db\n{/office}\n"),
+        ]
+        .concat();
+        assert_eq!(shown(&rendered), shown(&becomes), "{removed:?}");
+    }
+    assert_eq!(parsed.lines_of(&silo("home"), |name| name == "tv"), [4]);
+    assert_eq!(outside(&file), b"\xef\xbb\xbfa\nb\nc\nd");
 }
 
 #[test]

@@ -4,15 +4,96 @@
 //! state folder before the first byte is written, and [`recover`] finishes the work in the next run. An
 //! error is rolled back at once.
 
+use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
+use crate::hosts::HostsFile;
 use crate::metadata::Identity;
 use crate::replace::Snapshot;
+use crate::settle::Mark;
 use crate::state::{Journal, LockedState, StateError};
+
+/// Whether the hosts file is written in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum InPlace {
+    /// Only replaced.
+    #[default]
+    Never,
+    /// Written in place where it can't be replaced.
+    Allowed,
+    /// Never replaced: something is bound to the file itself, such as a container's mount of it.
+    Always,
+}
+
+/// Neither true, false nor always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("write true, false or always")]
+pub(crate) struct InvalidInPlace;
+
+impl InPlace {
+    /// Whether a write in place may happen.
+    pub(crate) fn is_allowed(self) -> bool {
+        self != Self::Never
+    }
+}
+
+impl From<bool> for InPlace {
+    fn from(is_allowed: bool) -> Self {
+        match is_allowed {
+            true => Self::Allowed,
+            false => Self::Never,
+        }
+    }
+}
+
+impl FromStr for InPlace {
+    type Err = InvalidInPlace;
+
+    /// Truth as clap reads it in other flags, and `always`.
+    fn from_str(text: &str) -> Result<Self, InvalidInPlace> {
+        match text.to_lowercase().as_str() {
+            "always" => Ok(Self::Always),
+            "true" | "t" | "yes" | "y" | "on" | "1" => Ok(Self::Allowed),
+            "false" | "f" | "no" | "n" | "off" | "0" => Ok(Self::Never),
+            _ => Err(InvalidInPlace),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InPlace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+
+        impl Visitor<'_> for Words {
+            type Value = InPlace;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or always")
+            }
+
+            fn visit_bool<E>(self, is_allowed: bool) -> Result<InPlace, E> {
+                Ok(is_allowed.into())
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<InPlace, E> {
+                match text {
+                    "always" => Ok(InPlace::Always),
+                    _ => Err(E::custom(InvalidInPlace)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Words)
+    }
+}
 
 /// Why nothing was written in place.
 #[derive(Debug, Error)]
@@ -45,18 +126,43 @@ pub(crate) enum InPlaceError {
         /// What the system said.
         cause: io::Error,
     },
+    /// A write was cut off, and finishing it would need what is not allowed now.
+    #[error("{}: a run that wrote in place was cut off, and left it half old, half new. Allow it with --in-place (`in_place: true`), and the next run finishes the work; or remove {} to keep the file as it is", .path.display(), .journal.display())]
+    NotAllowed {
+        /// The hosts file.
+        path: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// The journal is not one that this program writes.
+    #[error("{}: this journal would change more of {} than the blocks of silos, which no run of this program does, so it is not carried out. Look who wrote it, and remove it: the hosts file stays as it is", .journal.display(), .path.display())]
+    NotOurs {
+        /// The hosts file.
+        path: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+    },
     /// The state folder is no help.
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// Writes `new` into the file; `false`, with nothing written, when it is no longer what was read.
+/// How a write in place went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Everything was written. What lies there now may be of another program that wrote meanwhile.
+    Done,
+    /// Nothing was: the file is no longer what was read.
+    Changed,
+}
+
+/// Writes `new` into the file.
 pub(crate) fn write(
     path: &Path,
     state: &LockedState,
     old: &Snapshot,
     new: &[u8],
-) -> Result<bool, InPlaceError> {
+) -> Result<Written, InPlaceError> {
     let undone = |cause| InPlaceError::Undone {
         path: path.to_owned(),
         cause,
@@ -71,7 +177,7 @@ pub(crate) fn write(
         Ok((true, file)) => file,
         Ok((false, _)) => {
             state.remove_journal(path)?;
-            return Ok(false);
+            return Ok(Written::Changed);
         }
         Err(cause) => {
             state.remove_journal(path)?;
@@ -92,11 +198,16 @@ pub(crate) fn write(
         return Err(undone(cause));
     }
     state.remove_journal(path)?;
-    Ok(true)
+    Ok(Written::Done)
 }
 
-/// Finishes what a run that was cut off began. Answers whether there was something to finish.
-pub(crate) fn recover(path: &Path, state: &LockedState) -> Result<bool, InPlaceError> {
+/// Finishes what a run that was cut off began, if that is allowed and if it is what this program does to a
+/// hosts file. Answers whether there was something to finish.
+pub(crate) fn recover(
+    path: &Path,
+    state: &LockedState,
+    in_place: InPlace,
+) -> Result<bool, InPlaceError> {
     let Some(journal) = state.journal(path)? else {
         return Ok(false);
     };
@@ -107,6 +218,18 @@ pub(crate) fn recover(path: &Path, state: &LockedState) -> Result<bool, InPlaceE
     let present = std::fs::read(path).map_err(unrecovered)?;
     match whole(&present, &journal) {
         Wreck::None => {}
+        Wreck::Torn(_) if !is_own_change(&journal) && !is_backup(state, path, &journal)? => {
+            return Err(InPlaceError::NotOurs {
+                path: path.to_owned(),
+                journal: state.journal_path(path),
+            });
+        }
+        Wreck::Torn(_) if !in_place.is_allowed() => {
+            return Err(InPlaceError::NotAllowed {
+                path: path.to_owned(),
+                journal: state.journal_path(path),
+            });
+        }
         Wreck::Torn(rest) => {
             let whole = [journal.new.as_slice(), rest].concat();
             let mut file = OpenOptions::new()
@@ -115,6 +238,10 @@ pub(crate) fn recover(path: &Path, state: &LockedState) -> Result<bool, InPlaceE
                 .open(path)
                 .map_err(unrecovered)?;
             overwrite(&mut file, present.len(), &whole).map_err(unrecovered)?;
+            let now = Snapshot::take(path).map_err(unrecovered)?;
+            if now.bytes == whole {
+                state.note_left(path, &Mark::of(&now))?;
+            }
         }
         Wreck::Foreign => {
             tracing::warn!(
@@ -127,6 +254,44 @@ pub(crate) fn recover(path: &Path, state: &LockedState) -> Result<bool, InPlaceE
     }
     state.remove_journal(path)?;
     Ok(true)
+}
+
+/// Whether the journal differs in our blocks alone: lines outside stay as they are and in their order, but
+/// for one that a block has taken over, and for the end of a last line that had none.
+fn is_own_change(journal: &Journal) -> bool {
+    let outside = |bytes: &[u8]| {
+        Some(
+            HostsFile::parse(bytes)
+                .ok()?
+                .without(|_| true, &BTreeSet::new()),
+        )
+    };
+    let (Some(old), Some(new)) = (outside(&journal.old), outside(&journal.new)) else {
+        return false;
+    };
+    let taken: HashSet<String> = lines(&journal.new).map(entry).collect();
+    let mut new = lines(&new).peekable();
+    lines(&old).all(|line| new.next_if_eq(&line).is_some() || taken.contains(&entry(line)))
+        && new.next().is_none()
+}
+
+/// Whether the journal is of a run of `restore`.
+fn is_backup(state: &LockedState, path: &Path, journal: &Journal) -> Result<bool, StateError> {
+    Ok(state.backup(path)?.is_some_and(|kept| kept == journal.new))
+}
+
+/// The lines without their endings; what ends with one has no empty line behind it.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// A line as two of the same entry are alike.
+fn entry(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line).to_lowercase();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What a cut-off write left.
@@ -186,14 +351,6 @@ fn overwrite(file: &mut File, length: usize, new: &[u8]) -> io::Result<()> {
     file.write_all(head)?;
     file.set_len(new.len() as u64)?;
     file.sync_all()?;
-    let mut written = Vec::with_capacity(new.len());
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut written)?;
-    if written != new {
-        return Err(io::Error::other(
-            "what was read back is not what was written",
-        ));
-    }
     Ok(())
 }
 

@@ -19,11 +19,14 @@ fn the_journal_is_removed_after_a_write_and_the_file_keeps_its_inode() {
     let path = folder.path().join("hosts");
     std::fs::write(&path, "old contents\n").unwrap();
     let old = Snapshot::take(&path).unwrap();
-    assert!(write(&path, &state, &old, b"new\n").unwrap());
+    assert_eq!(write(&path, &state, &old, b"new\n").unwrap(), Written::Done);
     assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
     assert!(!state.has_journal(&path));
     // What was read before is no longer what lies there.
-    assert!(!write(&path, &state, &old, b"newer\n").unwrap());
+    assert_eq!(
+        write(&path, &state, &old, b"newer\n").unwrap(),
+        Written::Changed
+    );
     assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
     assert!(!state.has_journal(&path));
 }
@@ -38,11 +41,112 @@ fn a_file_that_another_program_made_anew_is_kept_and_the_old_contents_too() {
     };
     state.write_journal(&path, &journal).unwrap();
     std::fs::write(&path, "made anew\n").unwrap();
-    assert!(recover(&path, &state).unwrap());
+    assert!(recover(&path, &state, InPlace::Allowed).unwrap());
     assert_eq!(std::fs::read(&path).unwrap(), b"made anew\n");
     assert_eq!(state.backup(&path).unwrap(), Some(journal.old));
     assert!(!state.has_journal(&path));
-    assert!(!recover(&path, &state).unwrap());
+    assert!(!recover(&path, &state, InPlace::Allowed).unwrap());
+}
+
+/// A journal, and the file half way between its two contents.
+fn torn(folder: &tempfile::TempDir, state: &LockedState, old: &[u8], new: &[u8]) -> PathBuf {
+    let path = folder.path().join("hosts");
+    let journal = Journal {
+        old: old.to_vec(),
+        new: new.to_vec(),
+    };
+    state.write_journal(&path, &journal).unwrap();
+    let differs = old.iter().zip(new).position(|(a, b)| a != b);
+    let present = match differs {
+        Some(at) => [&new[..=at], &old[at + 1..]].concat(),
+        None => new[..(old.len() + new.len()) / 2].to_vec(),
+    };
+    assert!(present != old && present != new, "not torn");
+    std::fs::write(&path, present).unwrap();
+    path
+}
+
+#[test]
+fn only_a_journal_of_our_own_kind_is_carried_out() {
+    const OLD: &[u8] = b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.1 d\n# END silo x\n10.0.0.9 mine\n";
+    for (old, new, ours) in [
+        // Blocks change, come and go; a last line gets its end; a line moves into the block.
+        (
+            OLD,
+            &b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.22 d\n# END silo x\n10.0.0.9 mine\n"[..],
+            true,
+        ),
+        (
+            b"127.0.0.1 a",
+            b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.1 d\n# END silo x\n",
+            true,
+        ),
+        (OLD, b"127.0.0.1 a\n10.0.0.9 mine\n", true),
+        (
+            b"127.0.0.1 a\n10.0.0.1  D\n",
+            b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.1 d\n# END silo x\n",
+            true,
+        ),
+        // A line outside is changed, added, removed or moved; markers are broken.
+        (
+            OLD,
+            b"10.66.6.6 a\n# BEGIN silo x\n10.0.0.1 d\n# END silo x\n10.0.0.9 mine\n",
+            false,
+        ),
+        (b"127.0.0.1 a\n", b"127.0.0.1 a\n10.66.6.6 bank\n", false),
+        (b"127.0.0.1 a\n10.0.0.9 mine\n", b"127.0.0.1 a\n", false),
+        (
+            b"127.0.0.1 a\n10.0.0.9 mine\n",
+            b"10.0.0.9 mine\n127.0.0.1 a\n",
+            false,
+        ),
+        (b"127.0.0.1 a\n", b"127.0.0.1 a\n# BEGIN silo x\n", false),
+    ] {
+        let shown = String::from_utf8_lossy(new);
+        let journal = Journal {
+            old: old.to_vec(),
+            new: new.to_vec(),
+        };
+        assert_eq!(is_own_change(&journal), ours, "{shown}");
+    }
+    let (folder, state) = state();
+    let path = torn(&folder, &state, b"127.0.0.1 a\n", b"10.66.6.6 bank\n");
+    let before = std::fs::read(&path).unwrap();
+    let error = recover(&path, &state, InPlace::Allowed)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("is not carried out") && error.contains("journal-"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // What `restore` began is finished: the backup is what it puts in place.
+    state.put_backup(&path, b"10.66.6.6 bank\n").unwrap();
+    assert!(recover(&path, &state, InPlace::Allowed).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), b"10.66.6.6 bank\n");
+}
+
+#[test]
+fn a_torn_file_is_not_finished_where_writing_in_place_is_not_allowed() {
+    let (folder, state) = state();
+    let new = b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.1 d\n# END silo x\n";
+    let path = torn(&folder, &state, b"127.0.0.1 a", new);
+    let before = std::fs::read(&path).unwrap();
+    let error = recover(&path, &state, InPlace::Never)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("--in-place") && error.contains("remove "),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert!(recover(&path, &state, InPlace::Allowed).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), new);
+    // A file that is whole needs no write, and so no leave.
+    let path = torn(&folder, &state, b"127.0.0.1 a", new);
+    std::fs::write(&path, new).unwrap();
+    assert!(recover(&path, &state, InPlace::Never).unwrap());
+    assert!(!state.has_journal(&path));
 }
 
 proptest! {

@@ -2,39 +2,55 @@
 //!
 //! - `cli`, `settings`, `glob`: flags, environment and configuration file into one value.
 //! - `pull`: asks the hub.
-//! - `policy`: what of the answer is accepted. `hosts`: the file as bytes. `plan`: both together, one
-//!   run as a value. All three are pure. `diff`: a plan shown.
-//! - `replace` (with `staged` and `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
+//! - `policy`, `address`: what of the answer is accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`: what
+//!   earlier runs wrote. `plan`, `change`: all together, one run as a value. All are pure. `diff`, `tell`: what is
+//!   shown and said of it.
+//! - `target`, `replace` (with `replace_error`, `staged` and `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
+//!   `settle`, `replaced`, `merge`: what other programs write meanwhile.
 //! - `state`: lock, backup, journal, and what the hub last said.
-//! - `agent`, `undo`, `check`: the verbs.
+//! - `agent`, `undo`, `check` (with `room`): the verbs.
 //!
 //! The binary calls [`run`], and nothing else.
 
+mod address;
 mod agent;
+mod change;
 mod check;
 mod cli;
 mod diff;
+mod entry;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod glob;
 mod hosts;
 mod in_place;
+mod merge;
 mod metadata;
+mod notes;
+mod outage;
 mod plan;
 mod policy;
 mod pull;
 mod replace;
+mod replace_error;
+mod replaced;
+mod room;
 mod settings;
+mod settle;
 mod staged;
 mod state;
+mod target;
+mod tell;
 mod undo;
 
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 use silo_shared::output::Output;
-use silo_shared::program::{DONE, LogFormat, failed, misused, read_command_line, start_logging};
+use silo_shared::program::{
+    DONE, LogFormat, OWN_WARNINGS, failed, misused, read_command_line, start_logging,
+};
 
 use crate::agent::AgentError;
 use crate::cli::{Cli, Flags, Verb};
@@ -50,7 +66,7 @@ const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 pub fn run() -> ExitCode {
     let Cli { verb, flags } = read_command_line::<Cli>();
     match verb.unwrap_or_default() {
-        Verb::Once => work(&flags, |settings, output| {
+        Verb::Once => work_with_state(&flags, |settings, output| {
             wait(agent::once(settings, output))
         }),
         Verb::Diff => work(&flags, |settings, output| {
@@ -59,10 +75,16 @@ pub fn run() -> ExitCode {
         Verb::Check => work(&flags, |settings, output| {
             wait(check::check(settings, output))
         }),
-        Verb::Clean { all } => work(&flags, |settings, output| {
+        Verb::Clean { all } => work_with_state(&flags, |settings, output| {
             undo::clean(settings, all, output)
         }),
-        Verb::Restore => work(&flags, undo::restore),
+        Verb::Restore { number, list } => work_with_state(&flags, |settings, output| {
+            if list {
+                undo::list(settings, output)
+            } else {
+                undo::restore(settings, number, output)
+            }
+        }),
         Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -89,7 +111,7 @@ fn work(
         Err(_) => (false, flags.log_format.unwrap_or_default()),
     };
     let output = Output::new(PROGRAM, quiet, format);
-    start_logging(format, "warn");
+    start_logging(format, OWN_WARNINGS);
     let done = settings
         .map_err(AgentError::from)
         .and_then(|settings| verb(&settings, &output));
@@ -106,6 +128,17 @@ fn work(
         }
     };
     output.finish(code)
+}
+
+/// The same for a verb that uses the state folder.
+fn work_with_state(
+    flags: &Flags,
+    verb: impl FnOnce(&Settings, &Output) -> Result<bool, AgentError>,
+) -> ExitCode {
+    work(flags, |settings, output| {
+        settings.check_state_folder()?;
+        verb(settings, output)
+    })
 }
 
 /// Runs a verb that calls the hub, on this thread.

@@ -1,6 +1,7 @@
 //! What belongs to a file besides its bytes: how to see that it is still the same one, and how to give
 //! its owner, mode and extended attributes (ACLs and the SELinux label among them) to its replacement.
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
@@ -22,7 +23,7 @@ mod unix {
 
     use xattr::FileExt;
 
-    use super::{Failed, File, Metadata, Path, io};
+    use super::{Failed, File, Metadata, Path, fmt, io};
 
     /// Attributes that the kernel keeps over the contents of a file (`evmctl(1)`): those of the old
     /// contents would be wrong.
@@ -48,6 +49,19 @@ mod unix {
                 modified: (metadata.mtime(), metadata.mtime_nsec()),
                 changed: (metadata.ctime(), metadata.ctime_nsec()),
             }
+        }
+    }
+
+    /// As the state folder notes it. Without the device, whose number may change from one start of the
+    /// system to the next.
+    impl fmt::Display for Identity {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let ((modified, modified_ns), (changed, changed_ns)) = (self.modified, self.changed);
+            let Self { inode, size, .. } = self;
+            write!(
+                f,
+                "{inode} {size} {modified}.{modified_ns} {changed}.{changed_ns}"
+            )
         }
     }
 
@@ -120,7 +134,7 @@ mod unix {
 mod other {
     use std::time::SystemTime;
 
-    use super::{Failed, File, Metadata, Path, io};
+    use super::{Failed, File, Metadata, Path, fmt, io};
 
     /// As of which change a file is.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +149,12 @@ mod other {
                 size: metadata.len(),
                 modified: metadata.modified().ok(),
             }
+        }
+    }
+
+    impl fmt::Display for Identity {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{} {:?}", self.size, self.modified)
         }
     }
 

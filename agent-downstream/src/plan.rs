@@ -1,18 +1,19 @@
 //! One run as a value: from the bytes of the hosts file and what the hub said, the new bytes and what
 //! there is to say of each silo. Nothing is touched here; a plan is printed by `diff` and tested alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 
 use silo_shared::api::DnsRecord;
 use silo_shared::silo::{Hostname, Records, SiloId};
+use thiserror::Error;
 
+use crate::change::{Change, compare};
 use crate::glob::Glob;
-use crate::hosts::{BrokenMarkers, Definer, HostsFile};
-use crate::policy::{Guarded, Judged, Policy, Refusal, Skipped};
-
-/// The most changes that are named one by one.
-const NAMED_CHANGES: usize = 3;
+use crate::hosts::{BrokenMarkers, Definer, Definition, HostsFile, OutsideRecords};
+use crate::policy::{Conflicts, Found, Guarded, Judged, Policy, Refusal, Skipped, Taken};
+use crate::pull::Fresh;
 
 /// What the hub said of one silo.
 #[derive(Clone, Debug)]
@@ -21,6 +22,17 @@ pub(crate) struct Pulled {
     pub(crate) silo: SiloId,
     /// The records as the hub sent them; `None` when the pull failed and the block is kept.
     pub(crate) answer: Option<Answer>,
+}
+
+impl Pulled {
+    /// A silo and what was pulled of it, if anything.
+    pub(crate) fn new(silo: SiloId, fresh: Option<&Fresh>) -> Self {
+        let answer = fresh.map(|fresh| Answer {
+            records: fresh.document.dnsrecords.clone(),
+            revision: fresh.document.revision,
+        });
+        Self { silo, answer }
+    }
 }
 
 /// Records and the revision at which they stood.
@@ -43,6 +55,44 @@ pub(crate) struct Rules {
     pub(crate) guarded: Guarded,
     /// Whether `policy.max_removed` is set aside.
     pub(crate) force: bool,
+    /// Whether lines outside the blocks that hold one name of a silo are taken into its block.
+    pub(crate) adopt: bool,
+}
+
+/// What earlier runs of this state folder left in the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// What was last written of each silo.
+    pub(crate) written: BTreeMap<SiloId, Records>,
+    /// Silos whose blocks no run names any more.
+    pub(crate) stale: BTreeSet<SiloId>,
+}
+
+/// Why there is no plan; the file is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum NoPlan {
+    /// Which lines are ours can't be told.
+    #[error(transparent)]
+    Markers(#[from] BrokenMarkers),
+    /// A record that lost its block is there more than once.
+    #[error("lines {} (`{} {}`): a record of silo {silo} that lost its block is there more than once: remove all but one of these lines, or let `once --adopt` take them all", numbers(.lines), .record.1, .record.0)]
+    Ambiguous {
+        /// Whose record.
+        silo: SiloId,
+        /// The record.
+        record: Box<(Hostname, IpAddr)>,
+        /// Where it is, counted from 1.
+        lines: Vec<usize>,
+    },
+}
+
+/// `2, 5 and 9`
+fn numbers(lines: &[usize]) -> String {
+    let words: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        Some((last, firsts)) if !firsts.is_empty() => format!("{} and {last}", firsts.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 /// The new file, and a report for each silo whose pull succeeded.
@@ -52,6 +102,35 @@ pub(crate) struct Plan {
     pub(crate) bytes: Vec<u8>,
     /// In the order of the configuration.
     pub(crate) reports: Vec<Report>,
+    /// What is to be said of stale blocks.
+    pub(crate) stale: Vec<StaleBlock>,
+}
+
+/// A block that this state folder wrote and that no run names any more.
+#[derive(Debug)]
+pub(crate) struct StaleBlock {
+    silo: SiloId,
+    /// Lines that were taken out, since a configured silo has their names.
+    removed: usize,
+}
+
+impl fmt::Display for StaleBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { silo, removed } = self;
+        write!(
+            f,
+            "the block of silo {silo} is stale: no run has named that silo for a day"
+        )?;
+        match removed {
+            0 => {}
+            1 => f.write_str("; took out 1 line of it, whose name another silo has")?,
+            more => write!(
+                f,
+                "; took out {more} lines of it, whose names other silos have"
+            )?,
+        }
+        write!(f, "; `silo-downstream clean --silo {silo}` removes it")
+    }
 }
 
 /// What becomes of one silo's block.
@@ -72,30 +151,19 @@ pub(crate) struct Update {
     pub(crate) revision: i64,
     /// What was passed over.
     pub(crate) skipped: Vec<Skipped>,
+    /// How many names `hostnames` leaves out.
+    pub(crate) unselected: usize,
+    /// Lines that went from outside into the block.
+    pub(crate) adopted: Vec<Found>,
+    /// The records that the block now has.
+    pub(crate) records: Records,
 }
 
-/// How a block differs from what it was.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Not at all.
-    None,
-    /// The records are the same, the text was not: somebody edited the block.
-    Repaired,
-    /// There was no block; this many names are in the new one.
-    New(usize),
-    /// Names were added, removed or moved.
-    Names(Vec<NameChange>),
-}
-
-/// One name that differs.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NameChange {
-    /// A new name and its addresses.
-    Added(Hostname, String),
-    /// A name that went.
-    Removed(Hostname),
-    /// A name that moved, from and to.
-    Moved(Hostname, String, String),
+impl Update {
+    /// Whether a name is left at a wrong address though nothing in the configuration asks for that.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.skipped.iter().any(Skipped::is_wrong)
+    }
 }
 
 /// A silo whose answer was judged.
@@ -104,28 +172,70 @@ struct Decided<'a> {
     answer: &'a Answer,
     present: Option<Records>,
     judged: Judged,
+    adopted: Vec<Found>,
+}
+
+/// The file, and what of it belongs to whom.
+struct Scene<'a> {
+    file: HostsFile<'a>,
+    known: &'a Known,
+    rules: &'a Rules,
+    /// Lines outside the blocks with the form of a record of ours, counted from 0.
+    outside: OutsideRecords,
+    /// Of each silo with an answer, the lines that lost its block.
+    strays: BTreeMap<&'a SiloId, Vec<Found>>,
+    /// What lines and blocks define that are not of the silos of the configuration, stale ones not counted.
+    elsewhere: HashMap<String, Definition>,
 }
 
 /// Plans a run over the bytes of the hosts file.
-pub(crate) fn plan(bytes: &[u8], pulled: &[Pulled], rules: &Rules) -> Result<Plan, BrokenMarkers> {
-    let file = HostsFile::parse(bytes)?;
+pub(crate) fn plan(
+    bytes: &[u8],
+    pulled: &[Pulled],
+    rules: &Rules,
+    known: &Known,
+) -> Result<Plan, NoPlan> {
+    let scene = Scene::new(HostsFile::parse(bytes)?, pulled, rules, known)?;
     let mut refused: BTreeMap<&SiloId, Refusal> = BTreeMap::new();
     // A refused pull keeps its block, which then stands in the file like any foreign line: the others
-    // are judged again with that known. Each turn refuses one more, so this ends.
+    // are judged again with that known. Each turn refuses at least one more, so this ends.
     let decided = loop {
-        match decide(&file, pulled, rules, &refused) {
-            Ok(decided) => break decided,
-            Err((silo, refusal)) => refused.insert(silo, refusal),
-        };
+        let (decided, more) = scene.decide(pulled, &refused);
+        if more.is_empty() {
+            break decided;
+        }
+        refused.extend(more);
     };
+    let file = &scene.file;
     let wanted: Vec<_> = decided
         .iter()
         .map(|decided| (decided.silo, &decided.judged.accepted))
         .collect();
-    let new = file.render(&wanted);
+    let mut removed: BTreeSet<usize> = decided
+        .iter()
+        .flat_map(|decided| decided.adopted.iter().map(|found| found.line - 1))
+        .collect();
+    let names: BTreeSet<&str> = decided
+        .iter()
+        .flat_map(|decided| decided.judged.accepted.keys().map(Hostname::as_str))
+        .collect();
+    let stale = file
+        .silos()
+        .filter(|silo| scene.is_stale(silo))
+        .map(|silo| {
+            let lines = file.lines_of(silo, |name| names.contains(name));
+            let (silo, count) = (silo.clone(), lines.len());
+            removed.extend(lines);
+            StaleBlock {
+                silo,
+                removed: count,
+            }
+        })
+        .collect();
+    let new = file.render(&wanted, &removed);
     let mut updates: BTreeMap<&SiloId, Update> = decided
         .into_iter()
-        .map(|decided| (decided.silo, decided.update(&file, bytes)))
+        .map(|decided| (decided.silo, decided.update(file)))
         .collect();
     let reports = pulled
         .iter()
@@ -139,127 +249,255 @@ pub(crate) fn plan(bytes: &[u8], pulled: &[Pulled], rules: &Rules) -> Result<Pla
     Ok(Plan {
         bytes: new,
         reports,
+        stale,
     })
 }
 
-/// Judges every silo that has an answer and is not `refused`; fails with the first refusal.
-fn decide<'a>(
+/// The lines outside the blocks that are records of these silos and lost their block: with the address and the
+/// one name that was last written, missing from the block, and there once. With `all`, also those that are there
+/// more than once.
+pub(crate) fn strays<'a>(
     file: &HostsFile<'_>,
-    pulled: &'a [Pulled],
-    rules: &Rules,
-    refused: &BTreeMap<&SiloId, Refusal>,
-) -> Result<Vec<Decided<'a>>, (&'a SiloId, Refusal)> {
-    let answered: Vec<(&SiloId, &Answer)> = pulled
-        .iter()
-        .filter(|pulled| !refused.contains_key(&pulled.silo))
-        .filter_map(|pulled| Some((&pulled.silo, pulled.answer.as_ref()?)))
-        .collect();
-    let ours: Vec<&SiloId> = answered.iter().map(|(silo, _)| *silo).collect();
-    let mut taken = file.definitions(&ours);
-    let mut decided = Vec::with_capacity(answered.len());
-    for (silo, answer) in answered {
-        let present = file.records(silo);
-        let judged = rules
-            .policy
-            .judge(&answer.records, &rules.hostnames, &rules.guarded, &taken)
-            .map_err(|refusal| (silo, refusal))?;
-        if let Some(present) = present.as_ref().filter(|_| !rules.force) {
-            rules
-                .policy
-                .check_removed(present, &judged)
-                .map_err(|refusal| (silo, refusal))?;
+    outside: &OutsideRecords,
+    silos: impl IntoIterator<Item = &'a SiloId>,
+    known: &Known,
+    all: bool,
+) -> Result<BTreeMap<&'a SiloId, Vec<Found>>, NoPlan> {
+    let mut assigned = BTreeSet::new();
+    let mut strays: BTreeMap<&SiloId, Vec<Found>> = BTreeMap::new();
+    for silo in silos {
+        let Some(written) = known.written.get(silo) else {
+            continue;
+        };
+        let present = file.records(silo).unwrap_or_default();
+        let lost = written
+            .iter()
+            .flat_map(|(name, addresses)| addresses.iter().map(move |ip| (name.clone(), ip)))
+            .filter(|(name, ip)| {
+                !present
+                    .get(name)
+                    .is_some_and(|had| had.iter().any(|other| other == *ip))
+            });
+        for record in lost {
+            let lines = outside.get(&record).map_or(&[][..], Vec::as_slice);
+            if lines.len() > 1 && !all {
+                return Err(NoPlan::Ambiguous {
+                    silo: silo.clone(),
+                    record: Box::new(record),
+                    lines: lines.iter().map(|line| line + 1).collect(),
+                });
+            }
+            let (name, ip) = record;
+            for line in lines.iter().copied().filter(|line| assigned.insert(*line)) {
+                let (name, line) = (name.clone(), line + 1);
+                strays
+                    .entry(silo)
+                    .or_default()
+                    .push(Found { line, ip, name });
+            }
         }
-        for name in judged.accepted.keys() {
-            taken.insert(name.to_string(), Definer::Silo(silo.clone()));
+    }
+    Ok(strays)
+}
+
+impl<'a> Scene<'a> {
+    fn new(
+        file: HostsFile<'a>,
+        pulled: &'a [Pulled],
+        rules: &'a Rules,
+        known: &'a Known,
+    ) -> Result<Self, NoPlan> {
+        let outside = file.outside_records();
+        let answered = pulled.iter().filter(|pulled| pulled.answer.is_some());
+        let answered = answered.map(|pulled| &pulled.silo);
+        let strays = strays(&file, &outside, answered, known, rules.adopt)?;
+        let ours: BTreeSet<&SiloId> = pulled.iter().map(|pulled| &pulled.silo).collect();
+        let mut passed: BTreeSet<usize> = strays
+            .values()
+            .flatten()
+            .map(|found| found.line - 1)
+            .collect();
+        if rules.adopt {
+            let is_acceptable = |ip: IpAddr| rules.policy.judge_address(ip).is_ok();
+            let candidates = outside.iter().filter(|((_, ip), _)| is_acceptable(*ip));
+            passed.extend(candidates.flat_map(|(_, lines)| lines));
         }
-        decided.push(Decided {
+        let skips = |silo: &SiloId| ours.contains(silo) || known.stale.contains(silo);
+        let elsewhere = file.definitions(skips, &passed);
+        Ok(Self {
+            file,
+            known,
+            rules,
+            outside,
+            strays,
+            elsewhere,
+        })
+    }
+
+    fn is_stale(&self, silo: &SiloId) -> bool {
+        self.known.stale.contains(silo)
+    }
+
+    /// Judges every silo that has an answer and is not `refused`; with the refusals that come to those.
+    fn decide<'b>(
+        &self,
+        pulled: &'b [Pulled],
+        refused: &BTreeMap<&SiloId, Refusal>,
+    ) -> (Vec<Decided<'b>>, Vec<(&'b SiloId, Refusal)>) {
+        let mut taken = Taken {
+            elsewhere: Some(&self.elsewhere),
+            ..Taken::default()
+        };
+        // Blocks that are kept.
+        for Pulled { silo, answer } in pulled {
+            if answer.is_some() && !refused.contains_key(silo) {
+                continue;
+            }
+            for name in self.file.records(silo).unwrap_or_default().keys() {
+                taken
+                    .silos
+                    .entry(name.to_string())
+                    .or_insert_with(|| silo.clone());
+            }
+            for Found { line, ip, name } in self.strays.get(silo).into_iter().flatten() {
+                let definition =
+                    taken
+                        .lines
+                        .entry(name.to_string())
+                        .or_insert_with(|| Definition {
+                            by: Definer::Line(*line),
+                            addresses: Vec::new(),
+                        });
+                definition.addresses.push(*ip);
+            }
+        }
+        let mut decided = Vec::with_capacity(pulled.len());
+        let mut more = Vec::new();
+        for Pulled { silo, answer } in pulled {
+            let Some(answer) = answer.as_ref().filter(|_| !refused.contains_key(silo)) else {
+                continue;
+            };
+            match self.judge(silo, answer, &taken) {
+                Ok(one) => {
+                    for name in one.judged.accepted.keys() {
+                        taken.silos.insert(name.to_string(), silo.clone());
+                    }
+                    decided.push(one);
+                }
+                Err(refusal) => more.push((silo, refusal)),
+            }
+        }
+        (decided, more)
+    }
+
+    fn judge<'b>(
+        &self,
+        silo: &'b SiloId,
+        answer: &'b Answer,
+        taken: &Taken<'_>,
+    ) -> Result<Decided<'b>, Refusal> {
+        let Rules {
+            policy,
+            hostnames,
+            guarded,
+            ..
+        } = self.rules;
+        let present = self.file.records(silo);
+        let judged = policy.judge(&answer.records, hostnames, guarded, taken)?;
+        self.check_unclaimed(silo, present.as_ref(), &judged)?;
+        let mut adopted = self.strays.get(silo).cloned().unwrap_or_default();
+        // Lines that lost the block count as part of it.
+        let mut had = present.clone().unwrap_or_default();
+        for Found { ip, name, .. } in &adopted {
+            had.entry(name.clone()).or_default().set(*ip);
+        }
+        if !self.rules.force {
+            policy.check_removed(&had, &judged)?;
+        }
+        if self.rules.adopt {
+            let known: BTreeSet<usize> = adopted.iter().map(|found| found.line).collect();
+            let names = |name: &Hostname| judged.accepted.contains_key(name);
+            let acceptable = |ip: IpAddr| policy.judge_address(ip).is_ok();
+            for ((name, ip), lines) in &self.outside {
+                if names(name) && acceptable(*ip) {
+                    let lines = lines.iter().map(|line| line + 1);
+                    adopted.extend(
+                        lines
+                            .filter(|line| !known.contains(line))
+                            .map(|line| Found {
+                                line,
+                                ip: *ip,
+                                name: name.clone(),
+                            }),
+                    );
+                }
+            }
+        }
+        adopted.sort_by_key(|found| found.line);
+        Ok(Decided {
             silo,
             answer,
             present,
             judged,
-        });
+            adopted,
+        })
     }
-    Ok(decided)
+
+    /// Refuses a silo of which the state folder knows nothing while lines outside look like its block.
+    fn check_unclaimed(
+        &self,
+        silo: &SiloId,
+        present: Option<&Records>,
+        judged: &Judged,
+    ) -> Result<(), Refusal> {
+        let is_known = self.known.written.contains_key(silo);
+        if is_known || self.rules.policy.conflicts == Some(Conflicts::Skip) {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        let mut is_whole = judged.accepted.is_empty();
+        for (name, addresses) in &judged.elsewhere {
+            for ip in addresses.iter() {
+                let lines = self.outside.get(&(name.clone(), ip));
+                is_whole &= lines.is_some();
+                found.extend(lines.into_iter().flatten().map(|line| Found {
+                    line: line + 1,
+                    ip,
+                    name: name.clone(),
+                }));
+            }
+        }
+        found.sort_by_key(|found| found.line);
+        if !found.is_empty() && (is_whole || present.is_some()) {
+            return Err(Refusal::Unclaimed(found));
+        }
+        Ok(())
+    }
 }
 
 impl Decided<'_> {
-    fn update(self, file: &HostsFile<'_>, bytes: &[u8]) -> Update {
-        let records = &self.judged.accepted;
+    fn update(self, file: &HostsFile<'_>) -> Update {
+        let records = self.judged.accepted;
         let change = match &self.present {
             None => Change::New(records.len()),
-            Some(present) if present != records => Change::Names(compare(present, records)),
-            Some(_) if file.render(&[(self.silo, records)]) != bytes => Change::Repaired,
+            Some(present) if *present != records => Change::Names(compare(present, &records)),
+            Some(_) if file.differs(self.silo, &records) => Change::Repaired,
             Some(_) => Change::None,
         };
         Update {
             change,
             revision: self.answer.revision,
             skipped: self.judged.skipped,
+            unselected: self.judged.unselected.len(),
+            adopted: self.adopted,
+            records,
         }
     }
-}
-
-fn compare(old: &Records, new: &Records) -> Vec<NameChange> {
-    let names: BTreeSet<&Hostname> = old.keys().chain(new.keys()).collect();
-    names
-        .into_iter()
-        .filter_map(|name| match (old.get(name), new.get(name)) {
-            (Some(old), Some(new)) if old == new => None,
-            (Some(old), Some(new)) => Some(NameChange::Moved(
-                name.clone(),
-                old.to_string(),
-                new.to_string(),
-            )),
-            (None, Some(new)) => Some(NameChange::Added(name.clone(), new.to_string())),
-            (_, None) => Some(NameChange::Removed(name.clone())),
-        })
-        .collect()
 }
 
 impl fmt::Display for Update {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, revision {}", self.change, self.revision)
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("unchanged"),
-            Self::Repaired => f.write_str("block put right"),
-            Self::New(0) => f.write_str("new block without names"),
-            Self::New(1) => f.write_str("new block with 1 name"),
-            Self::New(count) => write!(f, "new block with {count} names"),
-            Self::Names(changes) if changes.len() <= NAMED_CHANGES => {
-                let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
-                f.write_str(&words.join(", "))
-            }
-            Self::Names(changes) => {
-                let count = |kind: fn(&NameChange) -> bool, word: &str| {
-                    let count = changes.iter().filter(|change| kind(change)).count();
-                    (count > 0).then(|| format!("{count} {word}"))
-                };
-                let words: Vec<String> = [
-                    count(|c| matches!(c, NameChange::Added(..)), "added"),
-                    count(|c| matches!(c, NameChange::Moved(..)), "changed"),
-                    count(|c| matches!(c, NameChange::Removed(..)), "removed"),
-                ]
-                .into_iter()
-                .flatten()
-                .collect();
-                f.write_str(&words.join(", "))
-            }
-        }
-    }
-}
-
-impl fmt::Display for NameChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Added(name, addresses) => write!(f, "{name} {addresses} added"),
-            Self::Removed(name) => write!(f, "{name} removed"),
-            Self::Moved(name, old, new) => write!(f, "{name} {old} → {new}"),
-        }
     }
 }
 

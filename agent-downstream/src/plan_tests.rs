@@ -25,11 +25,21 @@ fn rules() -> Rules {
         hostnames: Vec::new(),
         guarded: Guarded::default(),
         force: false,
+        adopt: false,
     }
 }
 
 fn run(file: &str, pulled: &[Pulled], rules: &Rules) -> (String, Vec<String>) {
-    let plan = plan(file.as_bytes(), pulled, rules).unwrap();
+    run_knowing(file, pulled, rules, &Known::default())
+}
+
+fn run_knowing(
+    file: &str,
+    pulled: &[Pulled],
+    rules: &Rules,
+    known: &Known,
+) -> (String, Vec<String>) {
+    let plan = plan(file.as_bytes(), pulled, rules, known).unwrap();
     let said = plan
         .reports
         .iter()
@@ -42,6 +52,7 @@ fn run(file: &str, pulled: &[Pulled], rules: &Rules) -> (String, Vec<String>) {
                 Err(refusal) => vec![format!("{silo}: refused: {refusal}")],
             }
         })
+        .chain(plan.stale.iter().map(ToString::to_string))
         .collect();
     (String::from_utf8(plan.bytes).unwrap(), said)
 }
@@ -183,7 +194,7 @@ fn a_refused_pull_keeps_its_block_whose_names_no_other_silo_gets() {
 #[test]
 fn refused_conflicts_cascade_and_end() {
     let mut rules = rules();
-    rules.policy.conflicts = Conflicts::Refuse;
+    rules.policy.conflicts = Some(Conflicts::Refuse);
     let both = |id| pulled(id, Some(&[("db", "10.0.0.5")][..]));
     let (file, said) = run("10.0.0.1 db\n", &[both("a"), both("b"), both("c")], &rules);
     assert_eq!(file, "10.0.0.1 db\n");
@@ -193,4 +204,111 @@ fn refused_conflicts_cascade_and_end() {
             .all(|line| line.contains("refused: db is defined elsewhere")),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_stale_block_gives_its_names_to_a_configured_silo_and_is_named() {
+    let old = block(
+        "old",
+        "10.0.0.5 db\n10.0.0.7 nas\nfd00::7 nas\n10.0.0.8 tv\n",
+    );
+    let office = [pulled(
+        "office",
+        Some(&[("db", "10.0.0.6"), ("nas", "10.0.0.7")]),
+    )];
+    // Foreign, or not stale yet.
+    let (file, said) = run(&old, &office, &rules());
+    assert_eq!(file, old.clone() + &block("office", ""));
+    assert_eq!(
+        said,
+        [
+            "office: new block without names, revision 42",
+            "office: skipped db: the block of silo old defines it as 10.0.0.5, the silo as 10.0.0.6 (`silo-downstream clean --silo old` removes that block)",
+            "office: skipped nas: the block of silo old defines it as 10.0.0.7 fd00::7, the silo as 10.0.0.7 (`silo-downstream clean --silo old` removes that block)",
+        ]
+    );
+    let known = Known {
+        stale: [SiloId::parse("old").unwrap()].into(),
+        ..Known::default()
+    };
+    let (file, said) = run_knowing(&old, &office, &rules(), &known);
+    assert_eq!(
+        file,
+        block("old", "10.0.0.8 tv\n") + &block("office", "10.0.0.6 db\n10.0.0.7 nas\n")
+    );
+    assert_eq!(
+        said,
+        [
+            "office: new block with 2 names, revision 42",
+            "the block of silo old is stale: no run has named that silo for a day; took out 3 lines of it, whose names other silos have; `silo-downstream clean --silo old` removes it",
+        ]
+    );
+    // And once they are gone.
+    let (again, said) = run_knowing(&file, &office, &rules(), &known);
+    assert_eq!(again, file);
+    assert!(
+        said[1].ends_with("for a day; `silo-downstream clean --silo old` removes it"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn lines_that_lost_their_block_count_as_part_of_it() {
+    let names: Vec<(String, &str)> = (0..10).map(|n| (format!("h{n}"), "10.0.0.1")).collect();
+    let written: Records = names
+        .iter()
+        .map(|(name, ip)| {
+            let ips = [ip.parse().unwrap()];
+            (Hostname::parse(name).unwrap(), ips.into_iter().collect())
+        })
+        .collect();
+    let known = Known {
+        written: [(SiloId::parse("office").unwrap(), written)].into(),
+        ..Known::default()
+    };
+    let file: String = names
+        .iter()
+        .map(|(name, ip)| format!("{ip} {name}\n"))
+        .collect();
+    let (same, said) = run_knowing(&file, &[pulled("office", Some(&[]))], &rules(), &known);
+    assert_eq!(same, file);
+    assert!(said[0].contains("dropped 10 of 10 names"), "{said:?}");
+    // A pull that failed leaves them where they are, and no other silo gets their names.
+    let silos = [
+        pulled("office", None),
+        pulled("home", Some(&[("h1", "10.0.0.9")])),
+    ];
+    let (kept, said) = run_knowing(&file, &silos, &rules(), &known);
+    assert_eq!(kept, file.clone() + &block("home", ""));
+    assert!(
+        said[1].contains("home: skipped h1: line 2 of the hosts file defines it as 10.0.0.1"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn many_refused_silos_on_a_long_file_are_refused_in_one_turn() {
+    // Each of 300 silos has a name that a line defines, in a file of 100 000 lines.
+    let mut file: String = (0..100_000)
+        .map(|n| format!("10.0.0.1 x{n} y{n}\n"))
+        .collect();
+    let names: Vec<String> = (0..300).map(|n| format!("x{n}")).collect();
+    file.push_str("10.0.0.1 last\n");
+    let silos: Vec<Pulled> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| pulled(&format!("s{n}"), Some(&[(name, "10.0.0.2")])))
+        .collect();
+    let mut rules = rules();
+    rules.policy.conflicts = Some(Conflicts::Refuse);
+    let known = Known::default();
+    let scene = Scene::new(
+        HostsFile::parse(file.as_bytes()).unwrap(),
+        &silos,
+        &rules,
+        &known,
+    )
+    .unwrap();
+    let (decided, refused) = scene.decide(&silos, &BTreeMap::new());
+    assert_eq!((decided.len(), refused.len()), (0, 300));
 }

@@ -1,7 +1,7 @@
 //! What this machine accepts from a hub. The hub is not trusted: each record is judged here, and each
 //! one that is passed over comes out with its reason. Pure rules, no I/O.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -10,15 +10,28 @@ use serde::Deserialize;
 use silo_shared::api::DnsRecord;
 use silo_shared::network::Network;
 use silo_shared::silo::{
-    Family, Hostname, InvalidAddress, InvalidHostname, MAX_RECORDS, Records, parse_address,
+    Addresses, Family, Hostname, InvalidAddress, InvalidHostname, MAX_RECORDS, Records, SiloId,
+    parse_address,
 };
 use thiserror::Error;
 
+use crate::address::no_other_machine;
 use crate::glob::Glob;
-use crate::hosts::Definer;
+use crate::hosts::{Definer, Definition};
 
-/// Names that programs look up on their own to be told what to trust.
-const NEVER: [&str; 3] = ["localhost", "wpad", "isatap"];
+/// First labels of names that programs look up on their own to be told what to trust.
+const NEVER_FIRST: [&str; 3] = ["localhost", "wpad", "isatap"];
+/// Names by which programs find this machine, its host, its router or its cloud's metadata.
+const NEVER: [&str; 8] = [
+    "localdomain",
+    "localhost4",
+    "localhost6",
+    "metadata",
+    "metadata.google.internal",
+    "instance-data",
+    "host.docker.internal",
+    "_gateway",
+];
 /// What private names of several labels end with: RFC 8375, ICANN's `internal`, custom, RFC 6761.
 const PRIVATE: [&str; 4] = ["home.arpa", "internal", "lan", "test"];
 /// What multicast DNS names end with (RFC 6762).
@@ -30,27 +43,26 @@ const MDNS: &str = "local";
 pub(crate) struct Policy {
     /// Globs of names that are accepted besides the private ones.
     pub(crate) names: Vec<Glob>,
-    /// Networks that addresses must lie in; `None` is any but loopback, link-local, broadcast
-    /// and 0.0.0.0/8 (RFC 1122 section 3.2.1.3).
+    /// Networks that addresses must lie in; `None` is any that can be another machine's, see [`no_other_machine`].
     pub(crate) networks: Option<Vec<Network<IpNet>>>,
-    /// What happens to a name that is defined outside the silo's block.
-    pub(crate) conflicts: Conflicts,
+    /// What happens to a name that is defined outside the silo's block. `None`: it is skipped, and a run that
+    /// so leaves it at another address than the silo's fails.
+    pub(crate) conflicts: Option<Conflicts>,
     /// How many names a hub may drop at once.
     pub(crate) max_removed: MaxRemoved,
 }
 
 /// What happens to a name that is defined outside the silo's block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Conflicts {
     /// The name is passed over.
-    #[default]
     Skip,
     /// The whole pull is refused.
     Refuse,
 }
 
-/// How many of a block's names a hub may drop at once without `--force`.
+/// How many of a block's names may be lost at once through the hub without `--force`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MaxRemoved {
@@ -87,7 +99,7 @@ pub(crate) enum Reason {
     /// Not an address.
     #[error("{0}")]
     Address(InvalidAddress),
-    /// One of [`NEVER`].
+    /// One of [`NEVER`] or [`NEVER_FIRST`].
     #[error("a name that is never taken from a hub")]
     Never,
     /// This machine.
@@ -102,18 +114,67 @@ pub(crate) enum Reason {
     /// A public name.
     #[error("not a private name (`policy.names` accepts more)")]
     Public,
-    /// A name that stands elsewhere in the hosts file.
-    #[error("line {0} of the hosts file defines it")]
-    Line(usize),
-    /// A name that another silo has.
+    /// A name that is defined elsewhere in the hosts file.
+    #[error("{0}")]
+    Defined(Elsewhere),
+    /// A name that a silo has which comes before in the configuration, or whose block is kept.
     #[error("silo {0} has it already")]
-    Silo(silo_shared::silo::SiloId),
+    Silo(SiloId),
     /// An address outside what is accepted.
     #[error("{0}")]
     Network(&'static str),
     /// A second address of one family.
     #[error("a second {0} address")]
     Second(Family),
+}
+
+/// A name that a line or block defines which is not ours to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    by: Definer,
+    /// What the file defines it as.
+    there: Vec<IpAddr>,
+    /// The silo's addresses that the policy accepts.
+    here: Vec<IpAddr>,
+    /// Whether the configuration asks to skip such names.
+    is_asked_for: bool,
+}
+
+impl Elsewhere {
+    /// Whether the name points elsewhere than the silo says. Without an acceptable address of the silo's, it
+    /// would not be in the block anyway.
+    fn differs(&self) -> bool {
+        !self.here.is_empty() && !self.there.iter().all(|ip| self.here.contains(ip))
+    }
+}
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.by {
+            Definer::Line(line) => write!(f, "line {line} of the hosts file defines it")?,
+            Definer::Silo(silo) => write!(f, "the block of silo {silo} defines it")?,
+        }
+        if self.differs() {
+            let (there, here) = (list(&self.there), list(&self.here));
+            write!(f, " as {there}, the silo as {here}")?;
+        }
+        match &self.by {
+            Definer::Silo(silo) => {
+                write!(f, " (`silo-downstream clean --silo {silo}` removes that block)")
+            }
+            Definer::Line(_) if self.differs() && !self.is_asked_for => f.write_str(
+                ": remove that line, let `once --adopt` take it, or accept it with `policy.conflicts: skip`",
+            ),
+            Definer::Line(_) => Ok(()),
+        }
+    }
+}
+
+/// At most three addresses.
+fn list(ips: &[IpAddr]) -> String {
+    let words: Vec<String> = ips.iter().take(3).map(ToString::to_string).collect();
+    let more = if ips.len() > 3 { " …" } else { "" };
+    words.join(" ") + more
 }
 
 /// A record that is passed over.
@@ -123,9 +184,34 @@ pub(crate) struct Skipped {
     reason: Reason,
 }
 
+impl Skipped {
+    /// Whether the name now points to a wrong place though nothing in the configuration asks for that.
+    pub(crate) fn is_wrong(&self) -> bool {
+        matches!(&self.reason, Reason::Defined(elsewhere) if elsewhere.differs() && !elsewhere.is_asked_for)
+    }
+}
+
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "skipped {}: {}", self.what, self.reason)
+    }
+}
+
+/// The names that a silo can't have: what the file defines elsewhere, and what other silos have.
+#[derive(Debug, Default)]
+pub(crate) struct Taken<'a> {
+    /// What lines and foreign blocks define.
+    pub(crate) elsewhere: Option<&'a HashMap<String, Definition>>,
+    /// What silos of the configuration have.
+    pub(crate) silos: HashMap<String, SiloId>,
+    /// Lines that were ours, of silos whose pull is refused.
+    pub(crate) lines: HashMap<String, Definition>,
+}
+
+impl Taken<'_> {
+    fn elsewhere(&self, name: &str) -> Option<&Definition> {
+        let there = self.elsewhere.and_then(|names| names.get(name));
+        there.or_else(|| self.lines.get(name))
     }
 }
 
@@ -143,18 +229,58 @@ pub(crate) enum Refusal {
         /// Where it is defined.
         reason: Reason,
     },
+    /// Lines that look like ours, of which the state folder knows nothing.
+    #[error("{} as this program writes it, and the state folder does not know whose: let `once --adopt` take such lines into the block, remove them, or keep them with `policy.conflicts: skip`", found(.0))]
+    Unclaimed(Vec<Found>),
     /// Too many names gone at once.
     #[error(
-        "the hub dropped {dropped} of {present} names, more than `policy.max_removed` allows ({percent} %): if this is right, run once with --force"
+        "the hub dropped {dropped} of {present} names (or offers them at refused addresses, or in another silo), more than `policy.max_removed` allows ({percent} %): if this is right, run once with --force"
     )]
     Dropped {
-        /// Names of the block that the answer has no more.
+        /// Names that the block loses through the hub.
         dropped: usize,
         /// Names of the block.
         present: usize,
         /// What is allowed.
         percent: u8,
     },
+}
+
+/// A line of the hosts file that holds one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Counted from 1.
+    pub(crate) line: usize,
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// The name.
+    pub(crate) name: Hostname,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} (`{} {}`)", self.line, self.ip, self.name)
+    }
+}
+
+/// The most lines that one message names.
+const NAMED_LINES: usize = 5;
+
+fn found(lines: &[Found]) -> String {
+    let named: Vec<String> = lines
+        .iter()
+        .take(NAMED_LINES)
+        .map(ToString::to_string)
+        .collect();
+    let named = named.join(", ");
+    match lines.len() {
+        1 => format!("{named} is a record of this silo"),
+        2..=NAMED_LINES => format!("{named} are records of this silo, each"),
+        count => format!(
+            "{named} and {} more are records of this silo, each",
+            count - NAMED_LINES
+        ),
+    }
 }
 
 /// A judged answer.
@@ -164,8 +290,16 @@ pub(crate) struct Judged {
     pub(crate) accepted: Records,
     /// What does not, and why. Names that `hostnames` leaves out are not among them.
     pub(crate) skipped: Vec<Skipped>,
-    /// Every hostname of the answer, accepted or not.
-    offered: BTreeSet<Hostname>,
+    /// Acceptable records of names that the file defines elsewhere.
+    pub(crate) elsewhere: Records,
+    /// Names that `hostnames` leaves out.
+    pub(crate) unselected: BTreeSet<Hostname>,
+    /// Every hostname of the answer, accepted or not, with the addresses that could be read.
+    offered: BTreeMap<Hostname, BTreeSet<IpAddr>>,
+    /// Names that are passed over for what this machine is or says, not the hub.
+    local: BTreeSet<Hostname>,
+    /// Names that another silo of the configuration has.
+    with_silo: BTreeSet<Hostname>,
 }
 
 impl Policy {
@@ -176,13 +310,14 @@ impl Policy {
         records: &[DnsRecord],
         wanted: &[Glob],
         guarded: &Guarded,
-        taken: &HashMap<String, Definer>,
+        taken: &Taken<'_>,
     ) -> Result<Judged, Refusal> {
         if records.len() > MAX_RECORDS {
             return Err(Refusal::TooMany(records.len()));
         }
         let mut judged = Judged::default();
-        let mut refused_names = BTreeSet::new();
+        // Names that are passed over, those that are defined elsewhere with their place in `skipped`.
+        let mut refused_names: BTreeMap<Hostname, Option<usize>> = BTreeMap::new();
         for record in records {
             let hostname = match Hostname::parse(&record.hostname) {
                 Ok(hostname) => hostname,
@@ -193,29 +328,53 @@ impl Policy {
                     continue;
                 }
             };
-            judged.offered.insert(hostname.clone());
-            if !is_wanted(wanted, hostname.as_str()) || refused_names.contains(&hostname) {
+            let address = parse_address(&record.ip);
+            let offered = judged.offered.entry(hostname.clone()).or_default();
+            offered.extend(&address);
+            if !is_wanted(wanted, hostname.as_str()) {
+                judged.unselected.insert(hostname);
                 continue;
             }
-            if let Err(reason) = self.judge_name(&hostname, guarded, taken) {
-                let conflict = matches!(reason, Reason::Line(_) | Reason::Silo(_));
-                if conflict && self.conflicts == Conflicts::Refuse {
+            if !refused_names.contains_key(&hostname)
+                && let Err(reason) = self.judge_name(&hostname, guarded, taken)
+            {
+                let is_defined = matches!(reason, Reason::Defined(_));
+                let conflict = is_defined || matches!(reason, Reason::Silo(_));
+                if conflict && self.conflicts == Some(Conflicts::Refuse) {
                     let name = hostname;
                     return Err(Refusal::Conflict { name, reason });
                 }
+                let names = match reason {
+                    Reason::Silo(_) => &mut judged.with_silo,
+                    _ => &mut judged.local,
+                };
+                names.insert(hostname.clone());
+                let at = is_defined.then_some(judged.skipped.len());
                 judged.skip(hostname.to_string(), reason);
-                refused_names.insert(hostname);
-                continue;
+                refused_names.insert(hostname.clone(), at);
             }
-            let address = parse_address(&record.ip)
+            let address = address
                 .map_err(Reason::Address)
-                .and_then(|ip| self.judge_address(ip))
-                .and_then(|ip| match judged.accepted.get(&hostname) {
-                    Some(other) if other.get(Family::of(ip)).is_some() => {
-                        Err(Reason::Second(Family::of(ip)))
+                .and_then(|ip| self.judge_address(ip));
+            match refused_names.get(&hostname) {
+                Some(Some(at)) => {
+                    if let (Ok(ip), Reason::Defined(elsewhere)) =
+                        (address, &mut judged.skipped[*at].reason)
+                    {
+                        elsewhere.here.push(ip);
+                        judged.elsewhere.entry(hostname).or_default().set(ip);
                     }
-                    _ => Ok(ip),
-                });
+                    continue;
+                }
+                Some(None) => continue,
+                None => {}
+            }
+            let address = address.and_then(|ip| match judged.accepted.get(&hostname) {
+                Some(other) if other.get(Family::of(ip)).is_some() => {
+                    Err(Reason::Second(Family::of(ip)))
+                }
+                _ => Ok(ip),
+            });
             match address {
                 Ok(ip) => {
                     judged.accepted.entry(hostname).or_default().set(ip);
@@ -232,14 +391,28 @@ impl Policy {
         Ok(judged)
     }
 
-    /// Refuses an answer that has lost too many names of the present block. Names that this machine's
-    /// own settings leave out have not been dropped by the hub.
+    /// Refuses an answer through which the block would lose too many names: the hub no longer has them, offers
+    /// other addresses of which none is accepted, or has them in another silo of the configuration. Names that
+    /// this machine's own settings leave out are not lost through the hub.
     pub(crate) fn check_removed(&self, block: &Records, judged: &Judged) -> Result<(), Refusal> {
         let MaxRemoved { percent, from } = self.max_removed;
         let present = block.len();
+        let is_lost = |name: &Hostname, had: &Addresses| {
+            if judged.accepted.contains_key(name) {
+                return false;
+            }
+            match judged.offered.get(name) {
+                None => true,
+                Some(_) if judged.unselected.contains(name) || judged.local.contains(name) => false,
+                // The same address as before is refused: the policy has changed, not the hub.
+                Some(offered) => {
+                    judged.with_silo.contains(name) || !had.iter().any(|ip| offered.contains(&ip))
+                }
+            }
+        };
         let dropped = block
-            .keys()
-            .filter(|name| !judged.offered.contains(*name))
+            .iter()
+            .filter(|(name, had)| is_lost(name, had))
             .count();
         if present >= from && dropped * 100 > present * usize::from(percent) {
             return Err(Refusal::Dropped {
@@ -255,12 +428,12 @@ impl Policy {
         &self,
         hostname: &Hostname,
         guarded: &Guarded,
-        taken: &HashMap<String, Definer>,
+        taken: &Taken<'_>,
     ) -> Result<(), Reason> {
         let name = hostname.as_str();
         // `wpad.lan` is asked for as much as `wpad`: the first label counts.
         let first = name.split('.').next().unwrap_or(name);
-        if NEVER.contains(&first) {
+        if NEVER_FIRST.contains(&first) || NEVER.contains(&name) {
             return Err(Reason::Never);
         }
         if guarded.own.iter().any(|own| is_own(own, name)) {
@@ -277,23 +450,26 @@ impl Policy {
                 return Err(Reason::Public);
             }
         }
-        match taken.get(name) {
-            Some(Definer::Line(line)) => Err(Reason::Line(*line)),
-            Some(Definer::Silo(silo)) => Err(Reason::Silo(silo.clone())),
+        if let Some(silo) = taken.silos.get(name) {
+            return Err(Reason::Silo(silo.clone()));
+        }
+        match taken.elsewhere(name) {
+            Some(definition) => Err(Reason::Defined(Elsewhere {
+                by: definition.by.clone(),
+                there: definition.addresses.clone(),
+                here: Vec::new(),
+                is_asked_for: self.conflicts.is_some(),
+            })),
             None => Ok(()),
         }
     }
 
-    fn judge_address(&self, ip: IpAddr) -> Result<IpAddr, Reason> {
+    /// Whether an address can be another machine's.
+    pub(crate) fn judge_address(&self, ip: IpAddr) -> Result<IpAddr, Reason> {
         let reason = match (&self.networks, ip) {
             (Some(networks), _) => (!networks.iter().any(|net| net.0.contains(&ip)))
                 .then_some("outside `policy.networks`"),
-            (None, _) if ip.is_loopback() => Some("a loopback address"),
-            (None, IpAddr::V4(v4)) if v4.octets()[0] == 0 => Some("names no machine (0.0.0.0/8)"),
-            (None, IpAddr::V4(v4)) if v4.is_broadcast() => Some("the broadcast address"),
-            (None, IpAddr::V4(v4)) if v4.is_link_local() => Some("a link-local address"),
-            (None, IpAddr::V6(v6)) if v6.is_unicast_link_local() => Some("a link-local address"),
-            (None, _) => None,
+            (None, ip) => no_other_machine(ip),
         };
         reason.map_or(Ok(ip), |reason| Err(Reason::Network(reason)))
     }

@@ -21,15 +21,21 @@ fn guarded() -> Guarded {
     }
 }
 
+fn line(number: usize, ip: &str) -> Definition {
+    Definition {
+        by: Definer::Line(number),
+        addresses: vec![ip.parse().unwrap()],
+    }
+}
+
 /// Judges one record; `Ok` with what was accepted, `Err` with the line on what was skipped.
 fn judge_one(policy: &Policy, hostname: &str, ip: &str) -> Result<String, String> {
-    let taken = HashMap::from([
-        ("printer".to_owned(), Definer::Line(3)),
-        (
-            "nas".to_owned(),
-            Definer::Silo(SiloId::parse("home").unwrap()),
-        ),
-    ]);
+    let lines = HashMap::from([("printer".to_owned(), line(3, "10.0.0.9"))]);
+    let taken = Taken {
+        elsewhere: Some(&lines),
+        silos: HashMap::from([("nas".to_owned(), SiloId::parse("home").unwrap())]),
+        ..Taken::default()
+    };
     let judged = policy
         .judge(&[record(hostname, ip)], &[], &guarded(), &taken)
         .unwrap();
@@ -86,6 +92,49 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
         ("WPAD", "10.0.0.5", Err("wpad: a name that is never taken")),
         ("wpad.lan", "10.0.0.5", Err("never taken")),
         ("isatap", "10.0.0.5", Err("never taken")),
+        ("localdomain", "10.0.0.5", Err("never taken")),
+        ("localhost4", "10.0.0.5", Err("never taken")),
+        ("LocalHost6", "10.0.0.5", Err("never taken")),
+        ("metadata", "10.0.0.5", Err("never taken")),
+        ("metadata.google.internal.", "10.0.0.5", Err("never taken")),
+        ("instance-data", "10.0.0.5", Err("never taken")),
+        ("host.docker.internal", "10.0.0.5", Err("never taken")),
+        ("_gateway", "10.0.0.5", Err("never taken")),
+        // Whole names only.
+        ("metadata.lan", "10.0.0.5", Ok("metadata.lan 10.0.0.5")),
+        (
+            "instance-data.lan",
+            "10.0.0.5",
+            Ok("instance-data.lan 10.0.0.5"),
+        ),
+        (
+            "x.metadata.google.internal",
+            "10.0.0.5",
+            Ok("x.metadata.google.internal 10.0.0.5"),
+        ),
+        (
+            "docker.internal",
+            "10.0.0.5",
+            Ok("docker.internal 10.0.0.5"),
+        ),
+        ("localhost4.lan", "10.0.0.5", Ok("localhost4.lan 10.0.0.5")),
+        ("db", "::127.0.0.1", Err("names no other machine")),
+        ("db", "::2", Err("names no other machine")),
+        ("db", "64:ff9b::7f00:1", Err("names no other machine")),
+        ("db", "64:ff9b:1::7f00:1", Err("names no other machine")),
+        ("db", "::ffff:0:7f00:1", Err("names no other machine")),
+        ("db", "2002:7f00:1::1", Err("names no other machine")),
+        ("db", "2002:a9fe:a9fe::", Err("names no other machine")),
+        ("db", "64:ff9b::a9fe:a9fe", Err("names no other machine")),
+        ("db", "64:ff9b::e000:1", Err("names no other machine")),
+        ("db", "64:ff9b::a00:5", Ok("db 64:ff9b::a00:5")),
+        ("db", "2002:a00:5::1", Ok("db 2002:a00:5::1")),
+        ("db", "::ffff:127.0.0.1", Err("a loopback address")),
+        ("db", "fec0::1", Err("a site-local address")),
+        ("db", "feff::1", Err("a site-local address")),
+        ("db", "240.0.0.1", Err("240.0.0.0/4")),
+        ("db", "255.255.255.254", Err("240.0.0.0/4")),
+        ("db", "223.255.255.254", Ok("db 223.255.255.254")),
         ("laptop", "10.0.0.5", Err("laptop: this machine's own name")),
         ("laptop.lan", "10.0.0.5", Err("this machine's own name")),
         ("laptop.home.arpa", "10.0.0.5", Err("own name")),
@@ -111,7 +160,6 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
             "255.255.255.255",
             Err("db 255.255.255.255: the broadcast address"),
         ),
-        ("db", "255.255.255.254", Ok("db 255.255.255.254")),
         ("hub.lan", "10.0.0.5", Err("hub.lan: the hub's own name")),
         (
             "printer",
@@ -214,7 +262,7 @@ fn the_filter_selects_quietly() {
     ];
     let wanted = [glob("NAS-*")];
     let judged = Policy::default()
-        .judge(&records, &wanted, &guarded(), &HashMap::new())
+        .judge(&records, &wanted, &guarded(), &Taken::default())
         .unwrap();
     let names: Vec<&str> = judged.accepted.keys().map(Hostname::as_str).collect();
     assert_eq!(names, ["nas-1"]);
@@ -232,7 +280,7 @@ fn one_bad_family_does_not_cost_the_other_and_a_name_is_skipped_once() {
         record("wpad", "fd00::1"),
     ];
     let judged = Policy::default()
-        .judge(&records, &[], &guarded(), &HashMap::new())
+        .judge(&records, &[], &guarded(), &Taken::default())
         .unwrap();
     let db = &judged.accepted[&Hostname::parse("db").unwrap()];
     assert_eq!(
@@ -255,10 +303,14 @@ fn one_bad_family_does_not_cost_the_other_and_a_name_is_skipped_once() {
 #[test]
 fn conflicts_refuse_the_whole_pull_when_so_configured() {
     let policy = Policy {
-        conflicts: Conflicts::Refuse,
+        conflicts: Some(Conflicts::Refuse),
         ..Policy::default()
     };
-    let taken = HashMap::from([("db".to_owned(), Definer::Line(1))]);
+    let lines = HashMap::from([("db".to_owned(), line(1, "10.0.0.9"))]);
+    let taken = Taken {
+        elsewhere: Some(&lines),
+        ..Taken::default()
+    };
     let refusal = policy
         .judge(&[record("db", "10.0.0.5")], &[], &guarded(), &taken)
         .unwrap_err();
@@ -278,8 +330,9 @@ fn more_records_than_a_silo_holds_are_refused() {
             .map(|n| record(&format!("h{n}"), "10.0.0.5"))
             .collect()
     };
-    let judge =
-        |records: &[DnsRecord]| Policy::default().judge(records, &[], &guarded(), &HashMap::new());
+    let judge = |records: &[DnsRecord]| {
+        Policy::default().judge(records, &[], &guarded(), &Taken::default())
+    };
     assert_eq!(
         judge(&many(MAX_RECORDS)).unwrap().accepted.len(),
         MAX_RECORDS
@@ -317,12 +370,74 @@ fn a_pull_that_drops_too_much_is_refused() {
         // What this machine itself does not want was still not dropped by the hub.
         let answer: Vec<DnsRecord> = (0..kept).map(|n| record(&name(n), "127.0.0.1")).collect();
         let judged = policy
-            .judge(&answer, &[glob("other")], &guarded(), &HashMap::new())
+            .judge(&answer, &[glob("other")], &guarded(), &Taken::default())
             .unwrap();
         assert_eq!(
             policy.check_removed(&block, &judged).is_err(),
             refused,
             "{present} {kept} {percent} {from}"
         );
+    }
+}
+
+#[test]
+fn a_name_that_is_defined_elsewhere_is_wrong_when_the_addresses_differ() {
+    for (there, offered, conflicts, wrong, text) in [
+        (
+            &["10.0.0.5"][..],
+            &["10.0.0.5"][..],
+            None,
+            false,
+            "line 3 of the hosts file defines it",
+        ),
+        (
+            &["10.0.0.5"],
+            &["10.0.0.5", "fd00::5"],
+            None,
+            false,
+            "line 3 of the hosts file defines it",
+        ),
+        (
+            &["10.0.0.9"],
+            &["127.0.0.1"],
+            None,
+            false,
+            "line 3 of the hosts file defines it",
+        ),
+        (
+            &["10.0.0.5", "fd00::9"],
+            &["10.0.0.5", "fd00::5"],
+            None,
+            true,
+            "line 3 of the hosts file defines it as 10.0.0.5 fd00::9, the silo as 10.0.0.5 fd00::5: remove that line, let `once --adopt` take it, or accept it with `policy.conflicts: skip`",
+        ),
+        (
+            &["10.0.0.9"],
+            &["10.0.0.5"],
+            Some(Conflicts::Skip),
+            false,
+            "line 3 of the hosts file defines it as 10.0.0.9, the silo as 10.0.0.5",
+        ),
+    ] {
+        let definition = Definition {
+            by: Definer::Line(3),
+            addresses: there.iter().map(|ip| ip.parse().unwrap()).collect(),
+        };
+        let lines = HashMap::from([("db".to_owned(), definition)]);
+        let taken = Taken {
+            elsewhere: Some(&lines),
+            ..Taken::default()
+        };
+        let policy = Policy {
+            conflicts,
+            ..Policy::default()
+        };
+        let records: Vec<DnsRecord> = offered.iter().map(|ip| record("db", ip)).collect();
+        let judged = policy.judge(&records, &[], &guarded(), &taken).unwrap();
+        let [skipped] = judged.skipped.as_slice() else {
+            panic!("{judged:?}")
+        };
+        assert_eq!(skipped.is_wrong(), wrong, "{text}");
+        assert_eq!(skipped.to_string(), format!("skipped db: {text}"));
     }
 }

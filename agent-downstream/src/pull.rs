@@ -1,4 +1,4 @@
-//! Asks the hub for silos, all at once and within one deadline.
+//! Asks the hub for silos, some at once and all within one deadline.
 
 use std::time::Duration;
 
@@ -13,6 +13,10 @@ use crate::state::Remembered;
 /// How long all pulls of a run may take together. With the lock's ten seconds, and Windows' five for a
 /// sharing violation, a run stays below thirty.
 const DEADLINE: Duration = Duration::from_secs(14);
+
+/// How many silos are asked for at once: each takes a descriptor, and a thread while the hub's name is
+/// looked up.
+const AT_ONCE: usize = 16;
 
 /// Why a silo was not pulled; its block stays as it is.
 #[derive(Debug, Error)]
@@ -33,6 +37,17 @@ pub(crate) enum PullError {
     },
 }
 
+impl PullError {
+    /// What kind of trouble it is; see [`ClientError::kind`].
+    pub(crate) fn kind(&self) -> String {
+        match self {
+            Self::Client(error) => error.kind(),
+            Self::Late(_) => "unreachable".to_owned(),
+            Self::Foreign { .. } => "foreign".to_owned(),
+        }
+    }
+}
+
 /// A silo as the hub has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fresh {
@@ -49,13 +64,22 @@ pub(crate) async fn pull(
 ) -> Vec<(SiloId, Result<Fresh, PullError>)> {
     let order: Vec<SiloId> = silos.iter().map(|(silo, _)| silo.clone()).collect();
     let mut tasks = JoinSet::new();
-    for (at, (silo, remembered)) in silos.into_iter().enumerate() {
-        let client = client.clone();
-        tasks.spawn(async move { (at, pull_one(&client, &silo, remembered).await) });
+    let mut next = silos
+        .into_iter()
+        .enumerate()
+        .map(|(at, (silo, remembered))| {
+            let client = client.clone();
+            async move { (at, pull_one(&client, &silo, remembered).await) }
+        });
+    for task in next.by_ref().take(AT_ONCE) {
+        tasks.spawn(task);
     }
     let mut results: Vec<Option<Result<Fresh, PullError>>> = order.iter().map(|_| None).collect();
     let all = async {
         while let Some(joined) = tasks.join_next().await {
+            if let Some(task) = next.next() {
+                tasks.spawn(task);
+            }
             match joined {
                 Ok((at, result)) => results[at] = Some(result),
                 Err(error) => std::panic::resume_unwind(error.into_panic()),

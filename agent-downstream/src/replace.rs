@@ -1,183 +1,119 @@
 //! Replaces the hosts file as a whole: at any moment, whatever fails, it holds the old or the new bytes.
 //!
-//! Read, render, write a temp file beside it, copy what belongs to the file (owner, mode, extended
-//! attributes), fsync, look whether somebody else wrote meanwhile, rename, fsync the folder, read back.
+//! Read, render, wait until no other program writes it ([`crate::settle`]), write a temp file beside it,
+//! copy what belongs to the file (owner, mode, extended attributes), fsync, look whether somebody else
+//! wrote meanwhile, exchange both files (or rename), fsync the folder, and look at what came out
+//! ([`crate::replaced`]): what others wrote there is merged ([`crate::merge`]) and put in place in turn.
 //! Where no rename is possible, and the user allowed it, [`crate::in_place`] writes into the file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
-use thiserror::Error;
+use crate::in_place::{self, InPlace, Written};
+use crate::merge::{self, Foreign};
+use crate::metadata;
+use crate::replace_error::{fail, unsynced};
+use crate::replaced::{LOOK_AGAIN, OldFile};
+use crate::settle::{self, Found, Mark};
+use crate::staged::{Staged, part_path, temp_path};
+use crate::state::{LockedState, sync_folder};
+use crate::target::{Patience, refuse_encoding};
 
-use crate::in_place::{self, InPlaceError};
-use crate::metadata::{self, Identity};
-use crate::staged::{Staged, temp_path};
-use crate::state::{LockedState, StateDir, StateError, sync_folder};
+pub(crate) use crate::replace_error::ReplaceError;
+pub(crate) use crate::target::{Snapshot, Target};
 
 /// How often a run starts again because somebody else wrote meanwhile.
-const ATTEMPTS: usize = 5;
-/// Why the hosts file was not replaced. It is whole in every case, but for what
-/// [`InPlaceError::Torn`] says.
-#[derive(Debug, Error)]
-pub(crate) enum ReplaceError {
-    /// There is no hosts file.
-    #[error("{}: there is no such file: make it, or name another with --hosts-file (`silo-downstream restore` brings back a deleted one)", .0.display())]
-    Missing(PathBuf),
-    /// It is a folder, a device or the like.
-    #[error("{}: not a regular file", .0.display())]
-    NotAFile(PathBuf),
-    /// A step failed.
-    #[error("{}: cannot {step}: {cause}; the file is as it was", .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was to be done.
-        step: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// The rename is done, what makes it last through a power cut is not.
-    #[error("{}: replaced, but {step} failed: {cause}", .path.display())]
-    Unsynced {
-        /// The file or folder.
-        path: PathBuf,
-        /// What failed.
-        step: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// No rename is possible here, writing in place would be.
-    #[error("{}: cannot {step}: {cause}. The file is as it was; where it can't be replaced, as one that a container mounts, `in_place: true` or --in-place allows writing into it", .path.display())]
-    NeedsInPlace {
-        /// The hosts file.
-        path: PathBuf,
-        /// What was to be done.
-        step: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// Neither replacing nor writing in place is possible.
-    #[error("{}: cannot {step}: {cause}; nor may the file itself be written: does the agent run as root, is the file immutable (lsattr) or the disk mounted read-only? It is as it was", .path.display())]
-    Protected {
-        /// The hosts file.
-        path: PathBuf,
-        /// What was to be done.
-        step: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// A deleted hosts file could not be made again.
-    #[error("{}: cannot make it: {cause}", .path.display())]
-    NotMade {
-        /// The hosts file.
-        path: PathBuf,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// Somebody else writes all the time.
-    #[error("{}: another program changed it {ATTEMPTS} times while it was to be replaced; given up until the next run", .0.display())]
-    Busy(PathBuf),
-    /// The state folder is no help.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// Writing in place failed.
-    #[error(transparent)]
-    InPlace(#[from] InPlaceError),
-}
-
-/// A hosts file that is there, symlinks resolved.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    path: PathBuf,
-}
-
-/// What was read, and how to see whether it still is what lies there.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) identity: Identity,
-}
-
-impl Target {
-    /// Resolves the path.
-    pub(crate) fn find(path: &Path) -> Result<Self, ReplaceError> {
-        let path = fs::canonicalize(path).map_err(|cause| match cause.kind() {
-            ErrorKind::NotFound => ReplaceError::Missing(path.to_owned()),
-            _ => fail(path, "find it", cause),
-        })?;
-        if !path.is_file() {
-            return Err(ReplaceError::NotAFile(path));
-        }
-        Ok(Self { path })
-    }
-
-    /// The file itself, behind any symlink.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads the file.
-    pub(crate) fn read(&self) -> Result<Snapshot, ReplaceError> {
-        Snapshot::take(&self.path).map_err(|cause| match cause.kind() {
-            ErrorKind::NotFound => ReplaceError::Missing(self.path.clone()),
-            _ => fail(&self.path, "read it", cause),
-        })
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        // A file that was found lies in a folder.
-        self.path.parent().unwrap_or(Path::new("/"))
-    }
-
-    /// The temp file's path: always the same one of this state folder, so that the next run finds it.
-    fn temp_path(&self, state: &StateDir) -> PathBuf {
-        temp_path(&self.path, state)
-    }
-}
-
-impl Snapshot {
-    pub(crate) fn take(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        // Taken before the first byte is read, so that a write meanwhile shows.
-        let identity = Identity::of(&file.metadata()?);
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes)?;
-        Ok(Self { bytes, identity })
-    }
-
-    /// Whether the file at `path` still is what was read.
-    pub(crate) fn still_there(&self, path: &Path) -> io::Result<bool> {
-        let now = Self::take(path)?;
-        // A clock tick holds several writes: the bytes are compared too.
-        Ok(now.identity == self.identity && now.bytes == self.bytes)
-    }
-}
+pub(crate) const ATTEMPTS: u32 = 5;
+/// How long the next attempt waits where waiting for a still file is over; longer each time.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a program is waited for at least that was met while it wrote.
+const LEAST_WAIT: Duration = Duration::from_secs(3);
 
 /// Reads, renders and replaces, again if another program writes meanwhile. Answers whether the file
-/// was replaced; when `render` gives back the bytes it got, nothing is written.
+/// was replaced; when `render` gives back the bytes it got, nothing is written. Refuses what is no text.
 pub(crate) fn update<E: From<ReplaceError>>(
     target: &Target,
     state: &LockedState,
-    in_place: bool,
+    in_place: InPlace,
     mut render: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<bool, E> {
-    remove_leftover(&target.temp_path(state))?;
-    for _ in 0..ATTEMPTS {
+    update_any(target, state, in_place, |bytes| {
+        refuse_encoding(&target.path, bytes)?;
+        render(bytes)
+    })
+}
+
+/// The same for whatever bytes the file holds.
+pub(crate) fn update_any<E: From<ReplaceError>>(
+    target: &Target,
+    state: &LockedState,
+    in_place: InPlace,
+    mut render: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<bool, E> {
+    let path = &target.path;
+    clear_leftover(target, state)?;
+    let mut patience = target.patience.clone();
+    let mut foreign: Option<Foreign> = None;
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
         let old = target.read()?;
-        let new = render(&old.bytes)?;
+        let mut input = match &foreign {
+            Some(foreign) => foreign.merged_into(&old.bytes),
+            None => old.bytes.clone(),
+        };
+        let rendered = render(&input).or_else(|error| match &foreign {
+            Some(Foreign {
+                torn: Some(torn), ..
+            }) => {
+                input.clone_from(torn);
+                render(torn)
+            }
+            _ => Err(error),
+        });
+        let new = match (rendered, &foreign) {
+            (Ok(new), _) => new,
+            (Err(error), Some(foreign)) if old.bytes == foreign.put => {
+                // What the other program wrote is not for us to judge: the file is as it left it.
+                put(target, state, in_place, &old, &foreign.after, &patience)?;
+                return Err(error);
+            }
+            (Err(error), _) => {
+                // It may be half of what another program is about to write.
+                if foreign.is_none() && patience.waits(path, state, &old)? {
+                    continue;
+                }
+                return Err(error);
+            }
+        };
         if new == old.bytes {
-            return Ok(false);
+            // Something was put in place by now, if anything came out of it.
+            return Ok(foreign.is_some() || attempt > 0);
+        }
+        if foreign.is_none() && patience.waits(path, state, &old)? {
+            continue;
         }
         state
-            .keep_backup(&target.path, &old.bytes, &new)
+            .keep_backup(path, &input, &new)
             .map_err(ReplaceError::from)?;
-        if put(target, state, in_place, &old, &new)? {
-            return Ok(true);
+        attempt += 1;
+        match put(target, state, in_place, &old, &new, &patience)? {
+            Put::Done => return Ok(true),
+            Put::Changed => {
+                tracing::info!(path = %path.display(), "another program changed the hosts file meanwhile; reading it again");
+            }
+            Put::Foreign(mut came_out) => {
+                tracing::info!(path = %path.display(), "another program wrote into the file that was replaced; merging it");
+                came_out.is_rendered &= input == old.bytes;
+                foreign = Some(came_out);
+            }
         }
-        tracing::info!(path = %target.path.display(), "another program changed the hosts file meanwhile; reading it again");
+        if patience.left().is_zero() {
+            std::thread::sleep(PAUSE * attempt);
+        }
     }
-    Err(ReplaceError::Busy(target.path.clone()).into())
+    Err(ReplaceError::Busy(path.clone()).into())
 }
 
 /// Makes a hosts file that was deleted; fails if there is one.
@@ -187,27 +123,41 @@ pub(crate) fn create(path: &Path, state: &LockedState, bytes: &[u8]) -> Result<(
         cause,
     };
     let temp = temp_path(path, state);
-    remove_leftover(&temp)?;
+    remove(&part_path(&temp))?;
     let staged = Staged::write(&temp, bytes).map_err(|(_, cause)| not_made(cause))?;
     metadata::set_default_mode(&staged.file).map_err(not_made)?;
     staged.file.sync_all().map_err(not_made)?;
     // Unlike a rename, a link does not replace what somebody else puts there meanwhile.
-    fs::hard_link(&temp, path).map_err(not_made)?;
+    fs::hard_link(staged.path(), path).map_err(not_made)?;
     drop(staged);
     let folder = path.parent().unwrap_or(Path::new("/"));
     sync_folder(folder).map_err(|cause| unsynced(folder, "syncing the folder", cause))
 }
 
-/// One attempt; `false` when another program wrote meanwhile.
+/// How one attempt went.
+enum Put {
+    /// The new bytes are in place.
+    Done,
+    /// Another program wrote: the file is to be read again.
+    Changed,
+    /// The new bytes were put in place, and another program wrote into the file that was there.
+    Foreign(Foreign),
+}
+
+/// One attempt.
 fn put(
     target: &Target,
     state: &LockedState,
-    in_place: bool,
+    in_place: InPlace,
     old: &Snapshot,
     new: &[u8],
-) -> Result<bool, ReplaceError> {
-    let (step, cause) = match rename_over(target, state, old, new) {
-        Ok(done) => return Ok(done),
+    patience: &Patience,
+) -> Result<Put, ReplaceError> {
+    if in_place == InPlace::Always {
+        return write_in_place(target, state, old, new, patience);
+    }
+    let (step, cause) = match rename_over(target, state, old, new, patience) {
+        Ok(put) => return Ok(put),
         Err(Refused::Final(error)) => return Err(error),
         Err(Refused::NoRename(step, cause)) => (step, cause),
     };
@@ -217,11 +167,67 @@ fn put(
         let path = target.path.clone();
         return Err(ReplaceError::Protected { path, step, cause });
     }
-    if !in_place {
+    if !in_place.is_allowed() {
         let path = target.path.clone();
         return Err(ReplaceError::NeedsInPlace { path, step, cause });
     }
-    Ok(in_place::write(&target.path, state, old, new)?)
+    write_in_place(target, state, old, new, patience)
+}
+
+fn write_in_place(
+    target: &Target,
+    state: &LockedState,
+    old: &Snapshot,
+    new: &[u8],
+    patience: &Patience,
+) -> Result<Put, ReplaceError> {
+    match in_place::write(&target.path, state, old, new)? {
+        Written::Changed => Ok(Put::Changed),
+        Written::Done => look_after_in_place(target, state, old, new, patience),
+    }
+}
+
+/// Looks whether another program wrote while the file was written in place: then it may hold a mixture.
+fn look_after_in_place(
+    target: &Target,
+    state: &LockedState,
+    old: &Snapshot,
+    new: &[u8],
+    patience: &Patience,
+) -> Result<Put, ReplaceError> {
+    let path = &target.path;
+    for pause in [Duration::ZERO, LOOK_AGAIN] {
+        std::thread::sleep(pause);
+        let now = Snapshot::take(path)
+            .or_else(|_| Snapshot::take(path))
+            .map_err(|cause| unsynced(path, "reading it back", cause))?;
+        if now.bytes == new {
+            state.note_left(path, &Mark::of(&now))?;
+            continue;
+        }
+        let before = Mark::of_bytes(new);
+        let limit = patience.left().max(LEAST_WAIT);
+        let found = settle::wait(|| Snapshot::look(path), Some(&before), limit)
+            .map_err(|cause| unsynced(path, "reading it back", cause))?;
+        let (Found::Still(now) | Found::Growing(now)) = found else {
+            return Err(ReplaceError::Restless(path.clone()));
+        };
+        if now.bytes.starts_with(new) {
+            return Ok(Put::Done);
+        }
+        state.put_backup(path, &now.bytes)?;
+        let present = merge::without_hole(new, &now.bytes);
+        return Ok(Put::Foreign(Foreign {
+            before: old.bytes.clone(),
+            after: merge::cut_overhang(new, present)
+                .unwrap_or(present)
+                .to_vec(),
+            torn: Some(merge::add_lines(new, &[&old.bytes], present)),
+            put: now.bytes,
+            is_rendered: true,
+        }));
+    }
+    Ok(Put::Done)
 }
 
 /// Why one attempt to rename failed.
@@ -237,10 +243,12 @@ fn rename_over(
     state: &LockedState,
     old: &Snapshot,
     new: &[u8],
-) -> Result<bool, Refused> {
+    patience: &Patience,
+) -> Result<Put, Refused> {
     let path = &target.path;
+    let temp = target.temp_path(state);
     let finally = |step, cause| Refused::Final(fail(path, step, cause));
-    let staged = Staged::write(&target.temp_path(state), new).map_err(|(step, cause)| {
+    let mut staged = Staged::write(&temp, new).map_err(|(step, cause)| {
         if takes_no_file(&cause) {
             Refused::NoRename(step, cause)
         } else {
@@ -248,7 +256,11 @@ fn rename_over(
         }
     })?;
     metadata::copy(path, &staged.file).map_err(|(step, cause)| {
-        if cause.kind() == ErrorKind::PermissionDenied {
+        // EINVAL: an owner that this user namespace knows no number for (user_namespaces(7)).
+        if matches!(
+            cause.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+        ) {
             Refused::NoRename(step, cause)
         } else {
             finally(step, cause)
@@ -258,13 +270,13 @@ fn rename_over(
         .file
         .sync_all()
         .map_err(|cause| finally("sync the new file", cause))?;
-    match old.still_there(path) {
+    match old.still_there(path, patience.is_growing) {
         Ok(true) => {}
-        Ok(false) => return Ok(false),
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(false),
+        Ok(false) => return Ok(Put::Changed),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Put::Changed),
         Err(cause) => return Err(finally("look at it again", cause)),
     }
-    staged.rename(path).map_err(|cause| {
+    let not_renamed = |cause: io::Error| {
         if takes_no_file(&cause)
             || matches!(
                 cause.kind(),
@@ -275,13 +287,107 @@ fn rename_over(
         } else {
             finally("rename the new file over it", cause)
         }
-    })?;
-    let unsynced = |step, cause| Refused::Final(unsynced(path, step, cause));
-    sync_folder(target.folder()).map_err(|cause| unsynced("syncing the folder", cause))?;
+    };
+    let out = if staged.exchange(path, &temp).map_err(not_renamed)? {
+        OldFile::exchanged(&temp)
+    } else {
+        let held = OldFile::hold(path).map_err(|cause| finally("open it", cause))?;
+        staged.rename(path).map_err(not_renamed)?;
+        Ok(held)
+    };
+    // Whatever fails from here on, the new file is in place.
+    let synced = sync_folder(target.folder());
+    let late = |step, cause| Refused::Final(unsynced(path, step, cause));
+    let out = out.map_err(|cause| late("opening the file that was there before", cause))?;
+    let put = look_after(target, state, old, new, out, patience).map_err(Refused::Final)?;
+    synced.map_err(|cause| late("syncing the folder", cause))?;
+    Ok(put)
+}
+
+/// Looks at the file that was replaced, at once and a moment later, for what others wrote into it.
+fn look_after(
+    target: &Target,
+    state: &LockedState,
+    old: &Snapshot,
+    new: &[u8],
+    mut out: OldFile,
+    patience: &Patience,
+) -> Result<Put, ReplaceError> {
+    let path = &target.path;
+    let late = |step| move |cause| unsynced(path, step, cause);
+    const LOOK: &str = "reading the file that was there before";
+    // What of it is in the new file.
+    let mut merged = old.bytes.clone();
+    let mut was_appended = false;
+    for look in [Look::AtOnce, Look::Later, Look::Last] {
+        match look {
+            Look::AtOnce => {}
+            Look::Later => std::thread::sleep(LOOK_AGAIN),
+            Look::Last => out
+                .remove()
+                .map_err(late("removing the file that was there before"))?,
+        }
+        let Some(now) = out.look().map_err(late(LOOK))? else {
+            break;
+        };
+        if now.bytes == merged {
+            continue;
+        }
+        // As the other program would have done to the new file.
+        if append(path, &merged, &now.bytes).map_err(late("appending what was appended to it"))? {
+            merged = now.bytes;
+            was_appended = true;
+            continue;
+        }
+        let limit = patience.left().max(LEAST_WAIT);
+        let after = out
+            .settle(&Mark::of(old), limit)
+            .map_err(late(LOOK))?
+            .ok_or_else(|| ReplaceError::StillWritten {
+                path: path.clone(),
+                temp: target.temp_path(state),
+            })?;
+        state.put_backup(path, &after)?;
+        out.remove()
+            .map_err(late("removing the file that was there before"))?;
+        return Ok(Put::Foreign(Foreign {
+            before: old.bytes.clone(),
+            after,
+            put: new.to_vec(),
+            is_rendered: !was_appended,
+            torn: None,
+        }));
+    }
+    let now = Snapshot::take(path).map_err(late("reading it back"))?;
+    if now.bytes == new {
+        state.note_left(path, &Mark::of(&now))?;
+    }
     // Something else than what was written means that another program was quicker: look again.
-    fs::read(path)
-        .map(|read| read == new)
-        .map_err(|cause| unsynced("reading it back", cause))
+    Ok(match now.bytes.starts_with(new) {
+        true => Put::Done,
+        false => Put::Changed,
+    })
+}
+
+/// When the file that was replaced is looked at.
+#[derive(Clone, Copy)]
+enum Look {
+    AtOnce,
+    Later,
+    /// After it is gone, for what came between.
+    Last,
+}
+
+/// Appends to the file at `path` what was appended to `before`, if that can be done just so.
+fn append(path: &Path, before: &[u8], after: &[u8]) -> io::Result<bool> {
+    let present = fs::read(path)?;
+    let Some(tail) = merge::appended(before, after, &present) else {
+        return Ok(false);
+    };
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    io::Write::write_all(&mut file, tail)?;
+    file.sync_all()?;
+    Ok(true)
 }
 
 /// Errors with which a folder takes no new file: read-only, or not ours.
@@ -292,27 +398,42 @@ fn takes_no_file(cause: &io::Error) -> bool {
     )
 }
 
-/// Removes the temp file of a run that was killed.
-fn remove_leftover(temp: &Path) -> Result<(), ReplaceError> {
-    match fs::remove_file(temp) {
+/// Removes what a run that was killed left beside the hosts file. What this program can't have written
+/// came out of the hosts file's place, with something of another program in it: that is kept.
+fn clear_leftover(target: &Target, state: &LockedState) -> Result<(), ReplaceError> {
+    let temp = target.temp_path(state);
+    // Never whole, and never seen by another program.
+    remove(&part_path(&temp))?;
+    let is_file = fs::symlink_metadata(&temp).is_ok_and(|found| found.is_file());
+    let bytes = match is_file.then(|| fs::read(&temp)).transpose() {
+        Ok(bytes) => bytes,
+        Err(cause) if cause.kind() == ErrorKind::NotFound || takes_no_file(&cause) => None,
+        Err(cause) => return Err(fail(&temp, "read what a killed run left", cause)),
+    };
+    if let Some(bytes) = bytes
+        && !state.knows(&target.path, &bytes)?
+    {
+        state.put_backup(&target.path, &bytes)?;
+        tracing::warn!(
+            "{}: left by a run that was cut off, and something else has written it: kept as {}",
+            temp.display(),
+            state.backup_path(&target.path).display()
+        );
+    }
+    remove(&temp)
+}
+
+/// Removes a file that a killed run left.
+fn remove(path: &Path) -> Result<(), ReplaceError> {
+    match fs::remove_file(path) {
         Ok(()) => {
             tracing::info!(
                 "{}: left by a run that was cut off; removed",
-                temp.display()
+                path.display()
             );
             Ok(())
         }
         Err(cause) if cause.kind() == ErrorKind::NotFound || takes_no_file(&cause) => Ok(()),
-        Err(cause) => Err(fail(temp, "remove what a killed run left", cause)),
+        Err(cause) => Err(fail(path, "remove what a killed run left", cause)),
     }
-}
-
-fn fail(path: &Path, step: &'static str, cause: io::Error) -> ReplaceError {
-    let path = path.to_owned();
-    ReplaceError::Io { path, step, cause }
-}
-
-fn unsynced(path: &Path, step: &'static str, cause: io::Error) -> ReplaceError {
-    let path = path.to_owned();
-    ReplaceError::Unsynced { path, step, cause }
 }

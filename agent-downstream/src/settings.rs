@@ -1,18 +1,20 @@
 //! What the agent is to do: configuration file, environment and flags made into one value.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
-use silo_shared::config::{ConfigError, parse_yaml, read_text};
+use silo_shared::config::{ConfigError, beside, parse_yaml, read_text};
 use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
 use silo_shared::silo::SiloId;
+use silo_shared::trusted_file::{Kind, Trust};
 
 use crate::cli::Flags;
 use crate::glob::Glob;
+use crate::in_place::InPlace;
 use crate::policy::{Guarded, Policy};
 
 /// The configuration file. The keys of the connection stand here one by one, since serde's `flatten`
@@ -32,7 +34,7 @@ struct FileSettings {
     hostnames: Vec<Glob>,
     hosts_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
-    in_place: bool,
+    in_place: InPlace,
     quiet: bool,
     log_format: LogFormat,
     #[serde(deserialize_with = "checked_policy")]
@@ -50,7 +52,23 @@ impl FileSettings {
             auth: self.auth.take(),
             ca_file: self.ca_file.take(),
             pins: self.pin_sha256.take(),
+            trust: Trust::default(),
         }
+    }
+
+    /// Makes the paths in it begin at the folder of `file`, but those that a flag replaces.
+    fn resolve_paths(&mut self, file: &Path, flags: &Flags) -> Result<(), ConfigError> {
+        for (setting, path, flag) in [
+            ("token_file", &mut self.token_file, &flags.token_file),
+            ("ca_file", &mut self.ca_file, &flags.ca_file),
+            ("hosts_file", &mut self.hosts_file, &flags.hosts_file),
+            ("state_dir", &mut self.state_dir, &flags.state_dir),
+        ] {
+            if let (Some(given), None) = (path.take_if(|_| flag.is_none()), flag) {
+                *path = Some(beside(file, setting, given)?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -69,15 +87,19 @@ pub(crate) struct Settings {
     /// The state folder.
     pub(crate) state_dir: PathBuf,
     /// Whether the hosts file may be written in place.
-    pub(crate) in_place: bool,
+    pub(crate) in_place: InPlace,
     /// Whether `policy.max_removed` is set aside.
     pub(crate) force: bool,
+    /// Whether lines outside the blocks are taken into them.
+    pub(crate) adopt: bool,
     /// Only changes and failures are said.
     pub(crate) quiet: bool,
     /// How lines on stderr are written.
     pub(crate) log_format: LogFormat,
     /// What is accepted from the hub.
     pub(crate) policy: Policy,
+    /// Whose files are believed where root runs this.
+    trust: Trust,
 }
 
 /// What says where the hub is and with which credential. Looked into only by verbs that call the hub:
@@ -101,12 +123,20 @@ impl Settings {
     /// Reads the configuration file and puts the flags over it.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let path = flags.config.clone().unwrap_or_else(default_config);
+        Trust::new(flags.trust_owner).check(Kind::Configuration, &path)?;
         match read_text(&path) {
             Ok(text) => Self::parse(Some((path, text)), flags),
             // Flags may say everything; a file that was asked for must be there.
             Err(ConfigError::Missing(_)) if flags.config.is_none() => Self::parse(None, flags),
             Err(error) => Err(error),
         }
+    }
+
+    /// Refuses a state folder that others than root decide about, where root runs this.
+    pub(crate) fn check_state_folder(&self) -> Result<(), ConfigError> {
+        self.trust
+            .check(Kind::StateFolder, &self.state_dir)
+            .map_err(ConfigError::from)
     }
 
     fn parse(file: Option<(PathBuf, String)>, flags: &Flags) -> Result<Self, ConfigError> {
@@ -118,6 +148,7 @@ impl Settings {
             auth: flags.auth,
             ca_file: flags.ca_file.clone(),
             pins: flags.pin_sha256.clone(),
+            trust: Trust::new(flags.trust_owner),
         };
         let Some((path, text)) = file else {
             return Self::merge(
@@ -143,6 +174,7 @@ impl Settings {
             }
             None => {
                 let mut file: FileSettings = parse_yaml(&path, &text)?;
+                file.resolve_paths(&path, flags)?;
                 let connection = file.connection().overridden_by(stronger);
                 (file, HubSource::Own(connection))
             }
@@ -184,9 +216,11 @@ impl Settings {
             state_dir: state_dir.unwrap_or_else(default_state_dir),
             in_place: flags.in_place.unwrap_or(file.in_place),
             force: flags.force,
+            adopt: flags.adopt,
             quiet: flags.quiet.unwrap_or(file.quiet),
             log_format: flags.log_format.unwrap_or(file.log_format),
             policy: file.policy,
+            trust: Trust::new(flags.trust_owner),
         })
     }
 
@@ -200,6 +234,11 @@ impl Settings {
                 stronger,
             } => config.connection(path, stronger),
         }
+    }
+
+    /// Whether a name is selected by `hostnames`.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.hostnames.is_empty() || self.hostnames.iter().any(|glob| glob.matches(name))
     }
 
     /// The silos, of which there must be one.

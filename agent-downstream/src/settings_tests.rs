@@ -54,7 +54,9 @@ fn the_example_is_a_configuration_and_shows_the_defaults() {
     assert_eq!(settings.hosts_file, unset.hosts_file);
     assert_eq!(settings.state_dir, unset.state_dir);
     assert_eq!(settings.in_place, unset.in_place);
-    assert_eq!(settings.policy.conflicts, unset.policy.conflicts);
+    // Unset, a name is skipped as well, and a wrong address fails the run.
+    assert_eq!(settings.policy.conflicts, Some(Conflicts::Skip));
+    assert_eq!(unset.policy.conflicts, None);
     assert_eq!(settings.policy.max_removed, unset.policy.max_removed);
 }
 
@@ -70,11 +72,11 @@ fn a_whole_file_is_read() {
     assert_eq!(settings.hostnames, globs(&["x*"]));
     assert_eq!(settings.hosts_file, Path::new("/h"));
     assert_eq!(settings.state_dir, Path::new("/s"));
-    assert!(settings.in_place && settings.quiet);
+    assert!(settings.in_place == InPlace::Allowed && settings.quiet);
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(hub(&settings).token_file_mode, Some(TokenFileMode::Any));
     assert_eq!(hub(&settings).auth, Some(AuthMode::Signed));
-    assert_eq!(settings.policy.conflicts, Conflicts::Refuse);
+    assert_eq!(settings.policy.conflicts, Some(Conflicts::Refuse));
     let networks = settings.policy.networks.unwrap();
     let networks: Vec<String> = networks.iter().map(|net| net.0.to_string()).collect();
     assert_eq!(networks, ["10.0.0.0/8", "10.0.0.5/32", "fd00::5/128"]);
@@ -117,8 +119,18 @@ fn flags_beat_the_file() {
     assert_eq!(settings.hostnames, globs(&["x", "y"]));
     assert_eq!(settings.hosts_file, Path::new("/flag"));
     assert_eq!(settings.state_dir, Path::new("/flag"));
-    assert!(!settings.in_place);
-    assert!(merge("silo: a\n", &["--in-place"]).unwrap().in_place);
+    assert_eq!(settings.in_place, InPlace::Never);
+    for (text, flag, expected) in [
+        ("", "--in-place", InPlace::Allowed),
+        ("", "--in-place=yes", InPlace::Allowed),
+        ("", "--in-place=always", InPlace::Always),
+        ("in_place: always\n", "--quiet", InPlace::Always),
+        ("in_place: always\n", "--in-place=false", InPlace::Never),
+    ] {
+        let settings = merge(&format!("silo: a\n{text}"), &[flag]).unwrap();
+        assert_eq!(settings.in_place, expected, "{text} {flag}");
+    }
+    assert!(merge("silo: a\nin_place: sometimes\n", &[]).is_err());
     // A token of the file gives way to a token file of the flags.
     let settings = merge("token: x\n", &["--token-file", "t"]).unwrap();
     assert_eq!(hub(&settings).token, None);

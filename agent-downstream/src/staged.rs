@@ -1,4 +1,8 @@
 //! The temp file beside the hosts file, until it takes its place.
+//!
+//! It is written under a name of its own (`….part`) and gets the name that [`temp_path`] gives only when
+//! all of it is on disk. So what lies there is always whole: our new file, or the one that came out of the
+//! hosts file's place.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -21,6 +25,13 @@ pub(crate) fn temp_path(hosts: &Path, state: &StateDir) -> PathBuf {
     hosts.with_file_name(name)
 }
 
+/// The name under which a temp file is written.
+pub(crate) fn part_path(temp: &Path) -> PathBuf {
+    let mut name = temp.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
 /// A temp file beside the hosts file; gone when this is dropped, unless renamed.
 #[derive(Debug)]
 pub(crate) struct Staged {
@@ -32,7 +43,8 @@ pub(crate) struct Staged {
 
 impl Staged {
     /// Makes the file, which must not be there yet, and writes it; nothing is synced.
-    pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<Self, Failed> {
+    pub(crate) fn write(temp: &Path, bytes: &[u8]) -> Result<Self, Failed> {
+        let path = &part_path(temp);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -50,6 +62,35 @@ impl Staged {
             .write_all(bytes)
             .map_err(|cause| ("write a new file beside it", cause))?;
         Ok(staged)
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it in the hosts file's place and the hosts file at `temp`, where it then stays. `false`, with
+    /// nothing changed but this file's name, where the system or the filesystem can't do that.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn exchange(&mut self, with: &Path, temp: &Path) -> io::Result<bool> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        fs::rename(&self.path, temp)?;
+        self.path = temp.to_owned();
+        match renameat_with(CWD, temp, CWD, with, RenameFlags::EXCHANGE) {
+            Ok(()) => {
+                self.renamed = true;
+                Ok(true)
+            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Other systems have nothing of the kind that is known to work.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn exchange(&mut self, _with: &Path, _temp: &Path) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// Renames it over the hosts file.

@@ -2,18 +2,27 @@
 //! write in place. Only the agent's own user may write in it, since what lies here gets into the hosts
 //! file; every file in it is replaced whole.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use silo_shared::api::SiloDocument;
+use silo_shared::outage::Told;
 use silo_shared::silo::SiloId;
 use thiserror::Error;
 
+use crate::hosts::outside;
+use crate::notes::Notes;
+use crate::settle::Mark;
+
+/// The most backups of one hosts file that are kept.
+const MAX_BACKUPS: usize = 10;
 /// How long another run is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LEAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Why the state folder can't be used.
@@ -54,8 +63,8 @@ pub(crate) enum StateError {
         remedy: &'static str,
     },
     /// Another run took longer than this one may wait.
-    #[error("{}: another run holds the lock since more than {} s", .0.display(), LOCK_TIMEOUT.as_secs())]
-    Locked(PathBuf),
+    #[error("{}: another run holds the lock since more than {} s", .0.display(), .1.as_secs())]
+    Locked(PathBuf, Duration),
 }
 
 /// The state folder, checked.
@@ -69,7 +78,7 @@ pub(crate) struct StateDir {
 pub(crate) struct LockedState {
     dir: StateDir,
     /// Holds the lock until it is dropped; the system lets go of it when the process dies.
-    _lock: File,
+    lock: File,
 }
 
 /// What a hub last said of a silo, and what was said to the user about it.
@@ -83,8 +92,17 @@ pub(crate) struct Remembered {
     pub(crate) tag: Option<String>,
     /// The answer, unjudged: the policy may change while the hub's answer does not.
     pub(crate) document: SiloDocument,
-    /// The lines on skipped records that were last printed.
+    /// The lines on what was passed over that were last printed.
     pub(crate) skipped: Vec<String>,
+}
+
+/// A hosts file that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backup {
+    /// Its contents.
+    pub(crate) bytes: Vec<u8>,
+    /// When it was kept.
+    pub(crate) kept_at: SystemTime,
 }
 
 /// Old and new contents of a hosts file that is being written in place.
@@ -135,7 +153,8 @@ impl StateDir {
             return refuse(why, "make it private with `chmod 700`");
         }
         let me = rustix::process::geteuid().as_raw();
-        if metadata.uid() != me && metadata.uid() != 0 {
+        // Whose folder root may use is decided where the settings are read.
+        if me != 0 && metadata.uid() != me && metadata.uid() != 0 {
             let why = format!("belongs to user {}", metadata.uid());
             return refuse(why, "give it to the agent's user with `chown`");
         }
@@ -154,13 +173,22 @@ impl StateDir {
 
     /// Waits for the lock, at most [`LOCK_TIMEOUT`].
     pub(crate) fn lock(&self) -> Result<LockedState, StateError> {
+        self.lock_within(LOCK_TIMEOUT)
+    }
+
+    /// Waits for the lock; a run that has `waited` for something else already waits less.
+    pub(crate) fn lock_after(&self, waited: Duration) -> Result<LockedState, StateError> {
+        self.lock_within(LOCK_TIMEOUT.saturating_sub(waited).max(LEAST_LOCK_TIMEOUT))
+    }
+
+    fn lock_within(&self, timeout: Duration) -> Result<LockedState, StateError> {
         let started = Instant::now();
         loop {
             if let Some(locked) = self.try_lock()? {
                 return Ok(locked);
             }
-            if started.elapsed() >= LOCK_TIMEOUT {
-                return Err(StateError::Locked(self.path.join("lock")));
+            if started.elapsed() >= timeout {
+                return Err(StateError::Locked(self.path.join("lock"), timeout));
             }
             std::thread::sleep(LOCK_RETRY);
         }
@@ -179,7 +207,7 @@ impl StateDir {
         match file.try_lock() {
             Ok(()) => Ok(Some(LockedState {
                 dir: self.clone(),
-                _lock: file,
+                lock: file,
             })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(cause)) => Err(error(&path, "lock", cause)),
@@ -206,9 +234,78 @@ impl StateDir {
         }
     }
 
+    /// What our last write left of this hosts file; `None` where that is not known.
+    pub(crate) fn left(&self, hosts: &Path) -> Result<Option<Mark>, StateError> {
+        let noted = read_if_there(&self.file("left", hosts))?;
+        Ok(noted.and_then(|line| Mark::parse(std::str::from_utf8(&line).ok()?)))
+    }
+
     /// Whether a write in place of this hosts file was cut off.
     pub(crate) fn has_journal(&self, hosts: &Path) -> bool {
         self.file("journal", hosts).exists()
+    }
+
+    /// What the runs of this folder noted of a hosts file. What can't be read as such is as good as nothing.
+    ///
+    /// Version 0.1.0 kept no notes: what the hub last said, without what was skipped of it and what `wanted` does
+    /// not select, then stands for what was written.
+    pub(crate) fn notes(
+        &self,
+        hosts: &Path,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Notes, StateError> {
+        let path = self.file("notes", hosts);
+        match read_if_there(&path)? {
+            Some(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_else(|cause| {
+                tracing::warn!(
+                    "{}: not readable ({cause}); going on without these notes",
+                    path.display()
+                );
+                Notes::default()
+            })),
+            None if self.file("written", hosts).exists() => {
+                Ok(Notes::of_answers(&self.all_remembered()?, wanted))
+            }
+            None => Ok(Notes::default()),
+        }
+    }
+
+    /// All that hubs last said; what can't be read is left out.
+    fn all_remembered(&self) -> Result<Vec<Remembered>, StateError> {
+        let fail = |cause| error(&self.path, "list what hubs said", cause);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("silo-") && name.ends_with(".json") {
+                let bytes = read_if_there(&path)?.unwrap_or_default();
+                found.extend(serde_json::from_slice::<Remembered>(&bytes).ok());
+            }
+        }
+        Ok(found)
+    }
+
+    /// What quiet runs have said of this hub's silos that could not be pulled. What can't be read as such is as good
+    /// as nothing.
+    pub(crate) fn told(&self, hub: &str) -> Result<BTreeMap<String, Told>, StateError> {
+        let bytes = read_if_there(&self.told_path(hub))?.unwrap_or_default();
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// Remembers what was said. Without the lock: a run that overlaps says a line too many, no more.
+    pub(crate) fn note_told(
+        &self,
+        hub: &str,
+        told: &BTreeMap<String, Told>,
+    ) -> Result<(), StateError> {
+        let path = self.told_path(hub);
+        let json = serde_json::to_vec(told).map_err(|cause| error(&path, "write", cause.into()))?;
+        write_whole(&path, &json)
+    }
+
+    fn told_path(&self, hub: &str) -> PathBuf {
+        let hash = digest(hub.as_bytes());
+        self.path.join(format!("outage-{}.json", &hash[..16]))
     }
 
     fn remembered_path(&self, hub: &str, silo: &SiloId) -> PathBuf {
@@ -239,8 +336,16 @@ impl LockedState {
         write_whole(&path, &json)
     }
 
-    /// Called just before `old` gives way to `new`: keeps `old` as the backup unless we wrote it, and
-    /// notes `new` as written by us.
+    /// Keeps the notes on a hosts file.
+    pub(crate) fn put_notes(&self, hosts: &Path, notes: &Notes) -> Result<(), StateError> {
+        let path = self.file("notes", hosts);
+        let json =
+            serde_json::to_vec(notes).map_err(|cause| error(&path, "write", cause.into()))?;
+        write_whole(&path, &json)
+    }
+
+    /// Called just before `old` gives way to `new`: keeps `old` as a backup unless we wrote it, or the newest
+    /// backup has the same outside of our blocks; and notes `new` as written by us.
     pub(crate) fn keep_backup(
         &self,
         hosts: &Path,
@@ -255,7 +360,10 @@ impl LockedState {
             .lines()
             .any(|line| line == old_digest);
         if !ours {
-            self.put_backup(hosts, old)?;
+            let newest = self.backup(hosts)?;
+            if newest.is_none_or(|newest| !has_same_outside(&newest, old)) {
+                self.put_backup(hosts, old)?;
+            }
         }
         let kept = if ours { old_digest } else { String::new() };
         write_whole(
@@ -264,25 +372,104 @@ impl LockedState {
         )
     }
 
-    /// Puts a backup in place; the one before it stays as `….previous`.
-    pub(crate) fn put_backup(&self, hosts: &Path, bytes: &[u8]) -> Result<(), StateError> {
-        let path = self.backup_path(hosts);
-        match read_if_there(&path)? {
-            Some(present) if present == bytes => return Ok(()),
-            Some(present) => write_whole(&path.with_extension("previous"), &present)?,
-            None => {}
-        }
-        write_whole(&path, bytes)
+    /// Notes what our write left of the hosts file.
+    pub(crate) fn note_left(&self, hosts: &Path, mark: &Mark) -> Result<(), StateError> {
+        write_whole(&self.file("left", hosts), mark.to_line().as_bytes())
     }
 
-    /// The last hosts file that we did not write.
+    /// Whether a file with these bytes is one that is noted as written here, or kept as a backup.
+    pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
+        let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
+        let of_bytes = digest(bytes);
+        Ok(String::from_utf8_lossy(&written)
+            .lines()
+            .any(|line| line == of_bytes)
+            || self
+                .backups(hosts)?
+                .iter()
+                .any(|backup| backup.bytes == bytes))
+    }
+
+    /// Lets go of the lock for as long as `wait` takes, then takes it again.
+    pub(crate) fn without_lock<T>(&self, wait: impl FnOnce() -> T) -> Result<T, StateError> {
+        let fail = |cause| error(&self.dir.path.join("lock"), "unlock", cause);
+        self.lock.unlock().map_err(fail)?;
+        let waited = wait();
+        let started = Instant::now();
+        loop {
+            match self.lock.try_lock() {
+                Ok(()) => return Ok(waited),
+                Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_TIMEOUT => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let path = self.dir.path.join("lock");
+                    return Err(StateError::Locked(path, LOCK_TIMEOUT));
+                }
+                Err(TryLockError::Error(cause)) => return Err(fail(cause)),
+            }
+        }
+    }
+
+    /// Puts a backup in place; those before it, up to [`MAX_BACKUPS`], move up by one.
+    pub(crate) fn put_backup(&self, hosts: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        let newest = self.backup_path(hosts);
+        match read_if_there(&newest)? {
+            Some(present) if present == bytes => return Ok(()),
+            None => return write_whole(&newest, bytes),
+            Some(_) => {}
+        }
+        for number in (1..MAX_BACKUPS).rev() {
+            let (from, to) = (
+                self.older_backup_path(hosts, number),
+                self.older_backup_path(hosts, number + 1),
+            );
+            match fs::rename(&from, &to) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(|cause| error(&from, "keep an older backup", cause))?,
+            }
+        }
+        write_whole(&newest, bytes)
+    }
+
+    /// The newest hosts file that was kept.
     pub(crate) fn backup(&self, hosts: &Path) -> Result<Option<Vec<u8>>, StateError> {
         read_if_there(&self.backup_path(hosts))
     }
 
-    /// Where the backup lies.
+    /// The hosts files that were kept, the newest first.
+    pub(crate) fn backups(&self, hosts: &Path) -> Result<Vec<Backup>, StateError> {
+        let mut found = Vec::new();
+        for number in 1..=MAX_BACKUPS {
+            let path = self.older_backup_path(hosts, number);
+            if let Some(bytes) = read_if_there(&path)? {
+                let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+                let kept_at = modified.map_err(|cause| error(&path, "look at", cause))?;
+                found.push(Backup { bytes, kept_at });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where the newest backup lies.
     pub(crate) fn backup_path(&self, hosts: &Path) -> PathBuf {
         self.file("backup", hosts)
+    }
+
+    /// Where the backup with this number lies: 1 is the newest.
+    fn older_backup_path(&self, hosts: &Path, number: usize) -> PathBuf {
+        let newest = self.backup_path(hosts);
+        match number {
+            1 => newest,
+            // As version 0.1.0 named the one before the newest.
+            2 => newest.with_extension("previous"),
+            _ => newest.with_extension(number.to_string()),
+        }
+    }
+
+    /// Where the journal lies.
+    pub(crate) fn journal_path(&self, hosts: &Path) -> PathBuf {
+        self.file("journal", hosts)
     }
 
     /// The journal of a write in place that was cut off.
@@ -337,6 +524,19 @@ impl Journal {
             new: contents[old..].to_vec(),
         })
     }
+}
+
+/// Whether two hosts files are the same outside our blocks, but for the newline that a new block needs before it.
+fn has_same_outside(one: &[u8], other: &[u8]) -> bool {
+    let trimmed = |bytes| {
+        let mut outside = outside(bytes);
+        while outside
+            .pop_if(|last| matches!(last, b'\r' | b'\n'))
+            .is_some()
+        {}
+        outside
+    };
+    trimmed(one) == trimmed(other)
 }
 
 /// Whether there is a folder; anything else in its place is an error.

@@ -61,28 +61,100 @@ fn a_damaged_memory_is_as_good_as_none() {
 }
 
 #[test]
-fn the_backup_is_the_last_file_that_was_not_written_here() {
+fn a_backup_is_kept_of_each_state_that_others_left() {
     let folder = folder();
     let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
     let hosts = Path::new("/etc/hosts");
-    let backup = || state.backup(hosts).unwrap();
-    assert_eq!(backup(), None);
+    let backups = || -> Vec<String> {
+        let found = state.backups(hosts).unwrap();
+        found
+            .into_iter()
+            .map(|backup| String::from_utf8(backup.bytes).unwrap())
+            .collect()
+    };
+    let block = |line: &str| format!("# BEGIN silo office\n{line}\n# END silo office\n");
+    assert!(backups().is_empty());
     state.keep_backup(hosts, b"theirs", b"ours 1").unwrap();
-    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
+    assert_eq!(backups(), ["theirs"]);
     state.keep_backup(hosts, b"ours 1", b"ours 2").unwrap();
-    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
     // A run that was killed before its rename: the file is still what the run before wrote.
     state.keep_backup(hosts, b"ours 1", b"ours 3").unwrap();
-    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
     // And one killed after it.
     state.keep_backup(hosts, b"ours 3", b"ours 4").unwrap();
-    assert_eq!(backup().as_deref(), Some(&b"theirs"[..]));
-    state.keep_backup(hosts, b"edited", b"ours 5").unwrap();
-    assert_eq!(backup().as_deref(), Some(&b"edited"[..]));
+    assert_eq!(backups(), ["theirs"]);
+    // Only our block was edited, outside there is what the newest backup has.
+    let edited = format!("theirs\n{}", block("10.6.6.6 db"));
+    state
+        .keep_backup(hosts, edited.as_bytes(), b"ours 5")
+        .unwrap();
+    assert_eq!(backups(), ["theirs"]);
+    state.keep_backup(hosts, b"edited", b"ours 6").unwrap();
+    assert_eq!(backups(), ["edited", "theirs"]);
+    // Where version 0.1.0 looks for the one before.
     let previous = state.backup_path(hosts).with_extension("previous");
     assert_eq!(fs::read(previous).unwrap(), b"theirs");
-    // Another hosts file has a backup of its own.
-    assert_eq!(state.backup(Path::new("/other/hosts")).unwrap(), None);
+    for number in 0..20 {
+        state
+            .keep_backup(hosts, format!("edit {number}").as_bytes(), b"ours")
+            .unwrap();
+    }
+    let expected: Vec<String> = (10..20)
+        .rev()
+        .map(|number| format!("edit {number}"))
+        .collect();
+    assert_eq!(backups(), expected);
+    // Another hosts file has backups of its own.
+    assert!(state.backups(Path::new("/other/hosts")).unwrap().is_empty());
+}
+
+#[test]
+fn notes_are_kept_for_each_hosts_file_and_damaged_ones_are_as_good_as_none() {
+    let folder = folder();
+    let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
+    let hosts = Path::new("/etc/hosts");
+    let notes = |hosts: &str| state.notes(Path::new(hosts), |_| true).unwrap();
+    let mut some = Notes::default();
+    some.wrote(&silo(), &silo_shared::silo::Records::new());
+    state.put_notes(hosts, &some).unwrap();
+    assert_eq!(notes("/etc/hosts"), some);
+    assert_eq!(notes("/other/hosts"), Notes::default());
+    fs::write(state.file("notes", hosts), "{").unwrap();
+    assert_eq!(notes("/etc/hosts"), Notes::default());
+}
+
+#[test]
+fn what_an_older_version_wrote_is_known_from_what_the_hub_said() {
+    let folder = folder();
+    let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
+    let hosts = Path::new("/etc/hosts");
+    let mut answer = said("http://a:1", 41);
+    for (hostname, ip) in [
+        ("nas", "10.0.0.7"),
+        ("tv", "127.0.0.1"),
+        ("tv", "fd00::8"),
+        ("web", "10.0.0.8"),
+    ] {
+        let (hostname, ip) = (hostname.to_owned(), ip.to_owned());
+        answer.document.dnsrecords.push(DnsRecord { hostname, ip });
+    }
+    answer.skipped = vec![
+        "skipped nas: line 2 of the hosts file defines it".to_owned(),
+        "skipped tv 127.0.0.1: a loopback address".to_owned(),
+    ];
+    state.remember(&silo(), &answer).unwrap();
+    let written = || state.notes(hosts, |name| name != "web").unwrap().written();
+    // Not this hosts file.
+    assert!(written().is_empty());
+    state.keep_backup(hosts, b"theirs", b"ours").unwrap();
+    let records = &written()[&silo()];
+    let lines: Vec<String> = records
+        .iter()
+        .map(|(name, ips)| format!("{name} {ips}"))
+        .collect();
+    assert_eq!(lines, ["db 10.0.0.5", "tv fd00::8"]);
+    // Two hubs: which of them wrote it is not known.
+    state.remember(&silo(), &said("http://b:1", 7)).unwrap();
+    assert!(written().is_empty());
 }
 
 #[test]
@@ -122,9 +194,6 @@ fn a_folder_is_made_private_and_one_that_others_can_write_is_refused() {
         assert_eq!(StateDir::open(&path).is_err(), refused, "{open:o}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-    std::os::unix::fs::chown(&path, Some(12345), None).expect("these tests need root");
-    let error = StateDir::open(&path).unwrap_err().to_string();
-    assert!(error.contains("belongs to user 12345"), "{error}");
 }
 
 #[cfg(unix)]

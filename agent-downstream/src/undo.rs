@@ -1,41 +1,90 @@
 //! The verbs that take back what was done: `clean` and `restore`. They need no hub.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
 use crate::agent::{AgentError, markers, recover};
-use crate::hosts::HostsFile;
+use crate::diff;
+use crate::hosts::{HostsFile, outside};
+use crate::plan::{Known, strays};
+use crate::policy::Found;
 use crate::replace::{self, ReplaceError, Target};
 use crate::settings::Settings;
-use crate::state::StateDir;
+use crate::state::{Backup, LockedState, StateDir};
+
+/// The most symlinks that are followed, as many as Linux does.
+const MAX_LINKS: usize = 40;
 
 /// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
 pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<bool, AgentError> {
     let silos = if all { &[] } else { settings.some_silos()? };
     let target = Target::find(&settings.hosts_file)?;
     let locked = StateDir::open(&settings.state_dir)?.lock()?;
-    recover(&target, &locked)?;
-    let backup = locked.backup(target.path())?;
+    recover(&target, &locked, settings.in_place)?;
+    let newest = locked.backup(target.path())?;
+    let mut notes = locked.notes(target.path(), |name| settings.wants(name))?;
+    let known = Known {
+        written: notes.written(),
+        ..Known::default()
+    };
     let mut removed: Vec<SiloId> = Vec::new();
+    let mut lines: BTreeMap<SiloId, Vec<Found>> = BTreeMap::new();
     replace::update(&target, &locked, settings.in_place, |bytes| {
         let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
         let goes = |silo: &SiloId| all || silos.contains(silo);
         removed = file.silos().filter(|silo| goes(silo)).cloned().collect();
-        let cleaned = file.without(goes);
-        Ok::<_, AgentError>(match &backup {
+        let written = known.written.keys().filter(|silo| goes(silo));
+        let strays = strays(
+            &file,
+            &file.outside_records(),
+            written,
+            &known,
+            settings.adopt,
+        )
+        .map_err(|cause| markers(&target, cause))?;
+        let numbers: BTreeSet<usize> = strays
+            .values()
+            .flatten()
+            .map(|found| found.line - 1)
+            .collect();
+        lines = strays
+            .into_iter()
+            .map(|(silo, found)| (silo.clone(), found))
+            .collect();
+        let cleaned = file.without(goes, &numbers);
+        Ok::<_, AgentError>(match &newest {
             Some(backup) if adds_only_a_newline(&cleaned, backup) => backup.clone(),
             _ => cleaned,
         })
     })?;
+    let before = notes.clone();
+    for silo in removed.iter().chain(lines.keys()) {
+        notes.cleaned(silo);
+    }
+    if notes != before {
+        locked.put_notes(target.path(), &notes)?;
+    }
     for silo in &removed {
         output.say(format!("{silo}: block removed"));
     }
-    for silo in silos.iter().filter(|silo| !removed.contains(silo)) {
+    for (silo, found) in &lines {
+        for found in found {
+            output.say(format!(
+                "{silo}: {found}, which had lost its block, removed"
+            ));
+        }
+    }
+    let is_done = |silo: &SiloId| removed.contains(silo) || lines.contains_key(silo);
+    for silo in silos.iter().filter(|silo| !is_done(silo)) {
         output.mention(format!("{silo}: no block"));
     }
-    if all && removed.is_empty() {
+    if all && removed.is_empty() && lines.is_empty() {
         output.mention(format!("{}: no block of any silo", target.path().display()));
     }
     Ok(true)
@@ -46,49 +95,211 @@ fn adds_only_a_newline(cleaned: &[u8], backup: &[u8]) -> bool {
     matches!(cleaned.strip_prefix(backup), Some(b"\n" | b"\r\n"))
 }
 
-/// Puts back the last hosts file that this program did not write.
-pub(crate) fn restore(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
-    let target = match Target::find(&settings.hosts_file) {
-        Ok(target) => Some(target),
-        Err(ReplaceError::Missing(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let path = match &target {
-        Some(target) => target.path().to_owned(),
-        None => deleted_path(&settings.hosts_file)?,
-    };
+/// Lists the hosts files that can be put back.
+pub(crate) fn list(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
+    let (target, path) = find(settings)?;
     let locked = StateDir::open(&settings.state_dir)?.lock()?;
-    if let Some(target) = &target {
-        recover(target, &locked)?;
-    }
-    let backup = locked.backup(&path)?.ok_or_else(|| AgentError::NoBackup {
-        path: path.clone(),
-        state: locked.path().to_owned(),
-    })?;
-    let changed = match &target {
-        Some(target) => replace::update(target, &locked, settings.in_place, |_| {
-            Ok::<_, AgentError>(backup.clone())
-        })?,
-        None => {
-            replace::create(&path, &locked, &backup)?;
-            true
-        }
+    let present = match &target {
+        Some(target) => Some(target.read()?.bytes),
+        None => None,
     };
-    if changed {
-        output.say(format!("{}: restored from the backup", path.display()));
-    } else {
-        output.mention(format!("{}: equal to the backup already", path.display()));
+    for (index, backup) in backups(&locked, &path)?.iter().enumerate() {
+        let count = backup.bytes.len();
+        let lost = present.as_deref().map(|bytes| lost(bytes, &backup.bytes));
+        let what = match (&present, lost) {
+            (Some(bytes), _) if *bytes == backup.bytes => ", equal to the present file".to_owned(),
+            (_, Some(lost @ 1..)) => format!(", without {lost} lines of the present file"),
+            _ => String::new(),
+        };
+        let kept_at = utc(backup.kept_at);
+        output.say(format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1));
     }
     Ok(true)
 }
 
-/// The path that a deleted hosts file had, its folder resolved.
+/// Puts back a hosts file that was kept, the `number`th of the list. Refuses to lose lines outside our blocks,
+/// unless forced.
+pub(crate) fn restore(
+    settings: &Settings,
+    number: usize,
+    output: &Output,
+) -> Result<bool, AgentError> {
+    let (target, path) = find(settings)?;
+    let locked = StateDir::open(&settings.state_dir)?.lock()?;
+    if let Some(target) = &target {
+        recover(target, &locked, settings.in_place)?;
+    }
+    let backups = backups(&locked, &path)?;
+    let count = backups.len();
+    let backup = number
+        .checked_sub(1)
+        .and_then(|at| backups.into_iter().nth(at));
+    let Some(Backup { bytes: backup, .. }) = backup else {
+        return Err(AgentError::NoSuchBackup { number, count });
+    };
+    let name = path.display().to_string();
+    let mut shown = String::new();
+    let restored = match &target {
+        // The file may be looked at more than once before it is written.
+        Some(target) => replace::update_any(target, &locked, settings.in_place, |bytes| {
+            let diff = diff::unified(&name, "restore", bytes, &backup);
+            shown = diff::printable(&diff);
+            match lost(bytes, &backup) {
+                lost @ 1.. if !settings.force => {
+                    let path = path.clone();
+                    Err(AgentError::WouldLose { path, lost })
+                }
+                _ => Ok(backup.clone()),
+            }
+        }),
+        None => replace::create(&path, &locked, &backup)
+            .map(|()| true)
+            .map_err(AgentError::from),
+    };
+    if let Err(AgentError::WouldLose { .. }) = &restored {
+        output.write(shown.as_bytes());
+    }
+    if restored? {
+        if !output.is_quiet() {
+            output.write(shown.as_bytes());
+        }
+        output.say(format!("{name}: restored from the backup"));
+    } else {
+        output.mention(format!("{name}: equal to the backup already"));
+    }
+    Ok(true)
+}
+
+/// The hosts file, if it is there, and where it is or was.
+fn find(settings: &Settings) -> Result<(Option<Target>, PathBuf), AgentError> {
+    match Target::find(&settings.hosts_file) {
+        Ok(target) => {
+            let path = target.path().to_owned();
+            Ok((Some(target), path))
+        }
+        Err(ReplaceError::Missing(_)) => Ok((None, deleted_path(&settings.hosts_file)?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The backups of a hosts file, of which there must be one.
+fn backups(locked: &LockedState, path: &Path) -> Result<Vec<Backup>, AgentError> {
+    let backups = locked.backups(path)?;
+    if backups.is_empty() {
+        return Err(AgentError::NoBackup {
+            path: path.to_owned(),
+            state: locked.path().to_owned(),
+        });
+    }
+    Ok(backups)
+}
+
+/// How many different lines outside our blocks `present` has and `backup` has not. Blank ones do not count, nor lines
+/// of NUL bytes only, which a file system can leave behind after a power failure.
+fn lost(present: &[u8], backup: &[u8]) -> usize {
+    fn lines(bytes: &[u8]) -> HashSet<&[u8]> {
+        let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        lines
+            .filter(|line| line.iter().any(|byte| *byte != 0))
+            .collect()
+    }
+    let (present, backup) = (outside(&as_utf8(present)), outside(&as_utf8(backup)));
+    lines(&present).difference(&lines(&backup)).count()
+}
+
+/// A file that was written as UTF-16 (PowerShell 5 does so) as UTF-8, any other as it is.
+fn as_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let (read, units): (fn([u8; 2]) -> u16, _) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
+        [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
+        // Without a byte order mark: the zero byte of the first character tells the order.
+        [_, 0, ..] => (u16::from_le_bytes, bytes),
+        [0, _, ..] => (u16::from_be_bytes, bytes),
+        _ => return Cow::Borrowed(bytes),
+    };
+    let units: Vec<u16> = units
+        .chunks_exact(2)
+        .map(|pair| read([pair[0], pair[1]]))
+        .collect();
+    Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
+}
+
+/// `2026-11-28 23:10:02`
+fn utc(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // The algorithm `civil_from_days` of Howard Hinnant, for days since 1970-01-01.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let march = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * march + 2) / 5 + 1, (march + 2) % 12 + 1);
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// The path that a deleted hosts file had: where links point, its folder resolved.
 fn deleted_path(path: &Path) -> Result<PathBuf, AgentError> {
     let missing = || ReplaceError::Missing(path.to_owned());
-    let absolute = std::path::absolute(path).map_err(|_| missing())?;
-    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err(missing().into());
-    };
-    let folder = folder.canonicalize().map_err(|_| missing())?;
-    Ok(folder.join(name))
+    let mut at = std::path::absolute(path).map_err(|_| missing())?;
+    for _ in 0..MAX_LINKS {
+        let (Some(folder), Some(name)) = (at.parent(), at.file_name()) else {
+            return Err(missing().into());
+        };
+        let folder = folder.canonicalize().map_err(|_| missing())?;
+        let file = folder.join(name);
+        match fs::read_link(&file) {
+            Ok(pointed) => at = folder.join(pointed),
+            Err(_) => return Ok(file),
+        }
+    }
+    Err(missing().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_as_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_709_251_199, "2024-02-29 23:59:59"),
+            (1_735_689_599, "2024-12-31 23:59:59"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn lines_that_would_be_lost_are_counted() {
+        for (present, backup, expected) in [
+            (&b"a\nb\n"[..], &b"a\nb\n"[..], 0),
+            (b"a\nb\n", b"b\r\na", 0),
+            (b"a\na\n", b"a\n", 1),
+            (b"a\n\n \n", b"a\n", 0),
+            (b"a\nnew\n", b"a\n", 1),
+            (b"# BEGIN silo x\n10.0.0.5 db\n# END silo x\na\n", b"a\n", 0),
+            (b"# BEGIN silo x\n10.0.0.5 db\n", b"a\n", 2),
+            (b"\xff\xfea\0\r\0\n\0", b"a\n", 0),
+            (b"\xfe\xff\0a\0\n\0b", b"a\n", 1),
+            (b"a\0\n\0", b"a\n", 0),
+            (b"\0a\0\n", b"a\n", 0),
+        ] {
+            assert_eq!(
+                lost(present, backup),
+                expected,
+                "{}",
+                present.escape_ascii()
+            );
+        }
+    }
 }

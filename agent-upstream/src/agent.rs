@@ -1,18 +1,23 @@
 //! One run: discover → compare with the hub → report.
 
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use silo_shared::api::RecordDocument;
 use silo_shared::client::{ClientError, HubClient, Route};
-use silo_shared::output::Output;
+use silo_shared::output::{Output, one_line};
 use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::discover::discover;
+use crate::discover::select::Selection;
+use crate::discover::{DiscoverError, Found, discover};
+use crate::forget::{self, ForgetAfter};
 use crate::settings::Settings;
+use crate::state::{Memory, monotonic_ms};
+use crate::trouble::Notes;
 
 /// A record that the hub saw longer ago is reported again though nothing changed.
 const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
@@ -43,6 +48,21 @@ pub(crate) enum ReportError {
     /// The run's time is over.
     #[error("no time left: a run ends after 30 s")]
     OutOfTime,
+    /// No address can be reported.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+}
+
+impl ReportError {
+    /// What kind of trouble it is; see [`ClientError::kind`].
+    fn kind(&self) -> String {
+        match self {
+            Self::Client(error) => error.kind(),
+            Self::Contradiction { .. } => "contradiction".to_owned(),
+            Self::OutOfTime => "unreachable".to_owned(),
+            Self::Discover(error) => error.kind(),
+        }
+    }
 }
 
 /// What is to be done about one hostname; decided before anything is sent.
@@ -137,53 +157,90 @@ impl Display for Outcome {
 
 /// Reports every hostname; answers whether all succeeded.
 pub(crate) async fn once(settings: &Settings, time: RunTime, output: &Output) -> bool {
+    let mut notes = Notes::recall(settings, output);
+    run(settings, time, output, &mut notes).await;
+    notes.finish()
+}
+
+async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: &mut Notes<'a>) {
     let silo = &settings.silo;
     let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            output.complain(format_args!("{silo}: {}: {error}", names(settings)));
-            return false;
-        }
+        Ok(Err(error)) => return notes.trouble_before(&error.kind(), &error.to_string()),
         Err(_) => {
             let error = ReportError::OutOfTime;
-            output.complain(format_args!("{silo}: {}: {error}", names(settings)));
-            return false;
+            return notes.trouble_before(&error.kind(), &error.to_string());
         }
     };
+    let selection = match found.select(settings, None) {
+        Ok(selection) => selection,
+        Err(error) => return notes.trouble_before(&error.kind(), &error.to_string()),
+    };
+    if !selection.wrong.is_empty() {
+        let words = format!("addresses from {}: {}", settings.addresses, selection.wrong);
+        notes.trouble_of_all("addresses", &words);
+    }
+    for error in &found.wrong {
+        notes.trouble_of_all(&error.kind(), &error.to_string());
+    }
     let client = match hub_client(settings) {
         Ok(client) => client,
-        Err(error) => {
-            output.complain(format_args!("{silo}: {}: {error}", names(settings)));
-            return false;
-        }
+        Err(error) => return notes.trouble_before(&error.kind(), &error.to_string()),
     };
-    let mut all_succeeded = true;
+    let mut said_relayed = Vec::new();
     for hostname in &settings.hostnames {
         let report = report(settings, &client, hostname, &found, time.now);
         let result = tokio::time::timeout_at(time.deadline, report)
             .await
             .unwrap_or(Err(ReportError::OutOfTime));
-        match result {
-            Ok(outcome @ Outcome::Unchanged { .. }) => {
+        let report = match result {
+            Ok(report) => report,
+            Err(error) => {
+                let words = explain(&error, settings, hostname, client.hub());
+                notes.trouble(&[hostname], &error.kind(), &words);
+                for family in [Family::V4, Family::V6] {
+                    if !found.lacks(family, &selection, settings)
+                        && let Some(memory) = notes.memory(hostname)
+                    {
+                        memory.note_found(family);
+                    }
+                }
+                continue;
+            }
+        };
+        match report.outcome {
+            outcome @ Outcome::Unchanged { .. } => {
                 output.mention(format_args!("{silo}: {hostname} {outcome}"));
             }
-            Ok(outcome) => output.say(format_args!("{silo}: {hostname} {outcome}")),
-            Err(error) => {
-                all_succeeded = false;
-                output.complain(format_args!(
-                    "{silo}: {hostname}: {}",
-                    explain(&error, settings, hostname, client.hub())
-                ));
+            outcome => output.say(format_args!("{silo}: {hostname} {outcome}")),
+        }
+        for ip in &found.relayed {
+            if report.changed(Family::of(*ip)) && !said_relayed.contains(ip) {
+                output.say(format_args!("{silo}: {}", behind_relay(*ip)));
+                said_relayed.push(*ip);
             }
         }
+        let forgotten = match notes.memory(hostname) {
+            None => continue,
+            Some(memory) => {
+                memory.note_set(&report.set);
+                let forgetting =
+                    forget(settings, &client, hostname, &found, &report, memory, output);
+                tokio::time::timeout_at(time.deadline, forgetting)
+                    .await
+                    .unwrap_or(Err(ReportError::OutOfTime))
+            }
+        };
+        if let Err(error) = forgotten {
+            let words = explain(&error, settings, hostname, client.hub());
+            notes.trouble(&[hostname], &error.kind(), &words);
+        }
     }
-    all_succeeded
 }
 
-/// The hostnames in one line.
-pub(crate) fn names(settings: &Settings) -> String {
-    let names: Vec<&str> = settings.hostnames.iter().map(Hostname::as_str).collect();
-    names.join(", ")
+/// What the user is to know where the hub does not see this machine itself.
+pub(crate) fn behind_relay(ip: IpAddr) -> String {
+    format!("the hub sees this machine behind NAT or a relay as {ip}")
 }
 
 /// The client for everything but the question for the own address.
@@ -195,35 +252,66 @@ pub(crate) fn hub_client(settings: &Settings) -> Result<HubClient, ClientError> 
     HubClient::new(&settings.connection, route)
 }
 
+/// A hostname that was reported.
+struct Report {
+    outcome: Outcome,
+    /// What of each family this run chose to report.
+    selection: Selection,
+    /// What the hub holds now of the families that were sent; nothing where nothing was sent.
+    set: Addresses,
+    before: Addresses,
+    after: Addresses,
+    /// The record's entity tag.
+    tag: Option<String>,
+}
+
+impl Report {
+    /// Whether the record got another address of this family.
+    fn changed(&self, family: Family) -> bool {
+        self.before.get(family) != self.after.get(family)
+    }
+}
+
 async fn report(
     settings: &Settings,
     client: &HubClient,
     hostname: &Hostname,
-    found: &Addresses,
+    found: &Found,
     now: Timestamp,
-) -> Result<Outcome, ReportError> {
+) -> Result<Report, ReportError> {
     let stored = client.record(&settings.silo, hostname).await?;
+    let (stored, tag) = stored.unzip();
     let before = stored.as_ref().map(addresses_of);
-    let plan = Plan::of(found, stored.as_ref(), now);
+    let held = before.and_then(|before| before.v6);
+    let selection = found.select(settings, held)?;
+    let chosen = &selection.chosen;
+    let plan = Plan::of(chosen, stored.as_ref(), now);
     tracing::debug!(silo = %settings.silo, hostname = %hostname, ?plan, "compared with the hub");
     if let (Plan::Nothing, Some(addresses)) = (plan, before) {
-        return Ok(Outcome::Unchanged { addresses });
+        return Ok(Report {
+            outcome: Outcome::Unchanged { addresses },
+            selection,
+            set: Addresses::default(),
+            before: addresses,
+            after: addresses,
+            tag: tag.flatten(),
+        });
     }
-    let record = client
-        .set_addresses(&settings.silo, hostname, found)
+    let (record, tag) = client
+        .set_addresses(&settings.silo, hostname, chosen)
         .await?;
     // With a suffix of its own the hub may keep another IPv6 address than the one sent.
     if record.hostname != hostname.as_str()
-        || record.ipv6_suffix.is_none() && !holds(&record, found)
+        || record.ipv6_suffix.is_none() && !holds(&record, chosen)
     {
         return Err(ReportError::Contradiction {
-            sent: *found,
-            held: format!("{} {}", record.hostname, addresses_of(&record)),
+            sent: *chosen,
+            held: one_line(&format!("{} {}", record.hostname, addresses_of(&record))),
         });
     }
     let after = addresses_of(&record);
     let revision = record.revision;
-    Ok(match before {
+    let outcome = match before {
         None => Outcome::Created { after, revision },
         Some(before) if before != after => Outcome::Changed {
             before,
@@ -231,7 +319,70 @@ async fn report(
             revision,
         },
         Some(addresses) => Outcome::Unchanged { addresses },
+    };
+    let sent = |ip: &IpAddr| chosen.get(Family::of(*ip)).is_some();
+    Ok(Report {
+        outcome,
+        set: after.iter().filter(sent).collect(),
+        selection,
+        before: before.unwrap_or_default(),
+        after,
+        tag,
     })
+}
+
+/// Notes which families this machine lacks, and removes an address that this agent set, that the record still holds,
+/// and whose family every run of the time configured found missing.
+async fn forget(
+    settings: &Settings,
+    client: &HubClient,
+    hostname: &Hostname,
+    found: &Found,
+    report: &Report,
+    memory: &mut Memory,
+    output: &Output,
+) -> Result<(), ReportError> {
+    let silo = &settings.silo;
+    let mut tag = report.tag.clone();
+    for family in [Family::V4, Family::V6] {
+        let Some(held) = report.after.get(family) else {
+            memory.note_found(family);
+            continue;
+        };
+        if !found.lacks(family, &report.selection, settings)
+            || !memory.has_set(family, &report.after)
+        {
+            if memory.note_found(family) {
+                output.say(format_args!("{silo}: {hostname}: {family} is found again"));
+            }
+            continue;
+        }
+        let (limit, what) = match settings.forget {
+            ForgetAfter::Off => (forget::DEFAULT, "forget_family_after is off".to_owned()),
+            ForgetAfter::Missing(limit) => (limit, format!("removed after {}", settings.forget)),
+        };
+        if memory.note_missing(family, monotonic_ms(), limit) {
+            output.say(format_args!(
+                "{silo}: {hostname}: no {family} address is found, {held} stays in the record ({what})"
+            ));
+        }
+        if settings.forget == ForgetAfter::Off || !memory.is_gone(family, limit) {
+            continue;
+        }
+        let known = tag
+            .take()
+            .ok_or_else(|| client.not_a_hub("the record came without an entity tag"))?;
+        // Where somebody else has changed the record meanwhile, the next run looks at it as it is then.
+        if client.remove_family(silo, hostname, family, &known).await? {
+            memory.note_removed(family);
+            output.say(format_args!(
+                "{silo}: {hostname}: {held} removed, no {family} address was found for {}",
+                settings.forget
+            ));
+        }
+        // The tag was of the record before; at most one family is missing.
+    }
+    Ok(())
 }
 
 /// An error with the hub, and what to do about it.

@@ -2,20 +2,26 @@
 
 use silo_shared::api::RecordDocument;
 use silo_shared::checklist::Checklist;
-use silo_shared::client::{ClientError, HubClient};
+use silo_shared::client::{ClientError, HubClient, TokenVerdict};
 use silo_shared::output::Output;
-use silo_shared::silo::{Addresses, Hostname, SiloId};
+use silo_shared::silo::{Addresses, Family, Hostname};
 use tokio::time::Instant;
 
-use crate::agent::{Plan, ReportError, RunTime, addresses_of, explain, hub_client, lacks_right};
-use crate::discover::{DiscoverError, discover};
+use crate::agent::{
+    Plan, ReportError, RunTime, addresses_of, behind_relay, explain, hub_client, lacks_right,
+};
+use crate::discover::select::Selection;
+use crate::discover::{DiscoverError, Found, discover};
+use crate::forget::ForgetAfter;
 use crate::settings::Settings;
+use crate::state::StateDir;
 
 /// Checks hub, token, addresses and records; answers whether all is well.
 pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -> bool {
     let mut said = Checklist::new(output);
     said.configuration(settings.file.as_deref());
     said.authentication(&settings.connection);
+    check_state(settings, &mut said);
     let client = match hub_client(settings) {
         Ok(client) => client,
         Err(error) => {
@@ -24,84 +30,164 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
         }
     };
     let hub = client.hub();
-    match within(time.deadline, client.caller_address()).await {
+    let called = within(time.deadline, client.caller_address()).await;
+    match &called {
         Ok(ip) => said.ok(
             "hub",
             format_args!("{hub} answers and sees this machine at {ip}"),
         ),
+        // What is wrong is the token, which has a line of its own.
+        Err(error) if verdict(error) == Some(TokenVerdict::Refused) => {
+            said.ok("hub", format_args!("{hub} answers"));
+        }
         Err(error) => said.failed("hub", error),
     }
     let silo = &settings.silo;
     let found = check_addresses(settings, time, &mut said).await;
     let mut seen = Vec::new();
     for hostname in &settings.hostnames {
-        let looked = within(time.deadline, look(&client, silo, hostname, found)).await;
+        let looked = within(
+            time.deadline,
+            look(&client, settings, hostname, found.as_ref()),
+        )
+        .await;
         seen.push((hostname, looked));
     }
-    said.token(seen.iter().filter_map(|(_, looked)| match looked {
-        Ok(_) => Some(200),
-        Err(ReportError::Client(error)) => error.status(),
-        Err(_) => None,
-    }));
+    let of_records = seen.iter().filter_map(|(_, looked)| match looked {
+        Ok(_) => Some(TokenVerdict::Accepted),
+        Err(error) => verdict(error),
+    });
+    said.token(
+        called
+            .as_ref()
+            .err()
+            .and_then(verdict)
+            .into_iter()
+            .chain(of_records),
+    );
     for (hostname, looked) in seen {
         let what = format!("{hostname} in silo {silo}");
         match looked {
             Ok(record) if record.may_write == Some(false) => {
                 said.failed(what, lacks_right(silo, hostname))
             }
-            Ok(record) => said.ok(what, record.explain(found, time)),
+            Ok(record) => said.ok(what, record.explain(time)),
             Err(error) => said.failed(what, explain(&error, settings, hostname, hub)),
         }
     }
     said.is_well()
 }
 
+/// Says where state is kept, and what does not work without.
+fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
+    match StateDir::probe(&settings.state_dir) {
+        Ok(dir) => {
+            let forget = match settings.forget {
+                ForgetAfter::Off => "no address is removed (forget_family_after is off)".to_owned(),
+                ForgetAfter::Missing(_) => format!(
+                    "an address whose family is missing for {} is removed",
+                    settings.forget
+                ),
+            };
+            said.ok("state", format_args!("{}; {forget}", dir.path().display()));
+        }
+        Err(error) if settings.needs_state => said.failed("state", error),
+        Err(error) => said.ok(
+            "state",
+            format_args!(
+                "off, so that no address is removed and --quiet repeats what is wrong: {error}"
+            ),
+        ),
+    }
+}
+
 async fn check_addresses(
     settings: &Settings,
     time: RunTime,
     said: &mut Checklist<'_>,
-) -> Option<Addresses> {
+) -> Option<Found> {
     let what = format!("addresses from {}", settings.addresses);
-    match tokio::time::timeout_at(time.deadline, discover(settings)).await {
-        Ok(Ok(found)) => {
-            said.ok(what, found);
-            return Some(found);
+    let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            said.failed(what, error);
+            return None;
         }
+        Err(_) => {
+            said.failed(what, ReportError::OutOfTime);
+            return None;
+        }
+    };
+    let selection = match found.select(settings, None) {
+        Ok(selection) => selection,
         // Where they come from is said already.
-        Ok(Err(DiscoverError::Unusable { unusable, hint, .. })) => {
+        Err(DiscoverError::Unusable { unusable, hint, .. }) => {
             said.failed(what, format_args!("{unusable}{hint}"));
+            return None;
         }
-        Ok(Err(error)) => said.failed(what, error),
-        Err(_) => said.failed(what, ReportError::OutOfTime),
+        Err(error) => {
+            said.failed(what, error);
+            return None;
+        }
+    };
+    said.ok(&what, selection.chosen);
+    if !selection.wrong.is_empty() {
+        said.failed(&what, &selection.wrong);
     }
-    None
+    for error in &found.wrong {
+        said.failed(&what, error);
+    }
+    for ip in &found.relayed {
+        said.ok("way to the hub", behind_relay(*ip));
+    }
+    Some(found)
 }
 
-/// What the hub says of one hostname.
+/// What the hub says of one hostname, and what a run would do about it.
 struct Looked {
     stored: Option<RecordDocument>,
     /// `None` where there is no address to ask with.
     may_write: Option<bool>,
+    selection: Option<Selection>,
+    /// The addresses that the record keeps though this machine has none of their family.
+    kept: Addresses,
 }
 
 async fn look(
     client: &HubClient,
-    silo: &SiloId,
+    settings: &Settings,
     hostname: &Hostname,
-    found: Option<Addresses>,
+    found: Option<&Found>,
 ) -> Result<Looked, ClientError> {
-    let stored = client.record(silo, hostname).await?;
+    let silo = &settings.silo;
+    let (stored, _) = client.record(silo, hostname).await?.unzip();
+    let held = stored.as_ref().map(addresses_of);
+    let held_v6 = held.and_then(|held| held.v6);
+    // What can't be reported is said already.
+    let selection = found.and_then(|found| found.select(settings, held_v6).ok());
     // Asked with what the hub holds, nothing could change even where the condition gets lost.
-    let may_write = match stored.as_ref().map(addresses_of).or(found) {
+    let chosen = selection.as_ref().map(|selection| selection.chosen);
+    let may_write = match held.or(chosen) {
         Some(ips) => Some(client.may_set_addresses(silo, hostname, &ips).await?),
         None => None,
     };
-    Ok(Looked { stored, may_write })
+    let lacks = |family| {
+        found
+            .zip(selection.as_ref())
+            .is_some_and(|(found, selection)| found.lacks(family, selection, settings))
+    };
+    let held = held.unwrap_or_default();
+    Ok(Looked {
+        kept: held.iter().filter(|ip| lacks(Family::of(*ip))).collect(),
+        stored,
+        may_write,
+        selection,
+    })
 }
 
 impl Looked {
     /// What the hub holds, and what a run would do about it.
-    fn explain(&self, found: Option<Addresses>, time: RunTime) -> String {
+    fn explain(&self, time: RunTime) -> String {
         let held = match &self.stored {
             Some(record) => {
                 let ips: Vec<String> = record.ips.iter().map(ToString::to_string).collect();
@@ -109,15 +195,30 @@ impl Looked {
             }
             None => "not at the hub".to_owned(),
         };
-        let plan = found.map(|found| (found, Plan::of(&found, self.stored.as_ref(), time.now)));
-        match plan {
-            Some((found, Plan::Create | Plan::Change)) => {
-                format!("{held}; a run would set {found}")
+        let chosen = self.selection.as_ref().map(|selection| selection.chosen);
+        let plan = chosen.map(|chosen| (chosen, Plan::of(&chosen, self.stored.as_ref(), time.now)));
+        let planned = match plan {
+            Some((chosen, Plan::Create | Plan::Change)) => {
+                format!("{held}; a run would set {chosen}")
             }
             Some((_, Plan::Heartbeat)) => format!("{held}; a run would report it again"),
             Some((_, Plan::Nothing)) => format!("{held}; a run would change nothing"),
             None => held,
+        };
+        if self.kept.is_empty() {
+            return planned;
         }
+        format!(
+            "{planned}; {} stays, though no address of its family is found",
+            self.kept
+        )
+    }
+}
+
+fn verdict(error: &ReportError) -> Option<TokenVerdict> {
+    match error {
+        ReportError::Client(error) => error.token(),
+        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ use silo_shared::program::LogFormat;
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::discover::select::Network;
+use crate::forget::ForgetAfter;
 use crate::source::AddressSource;
 
 /// Tells a Silo hub the addresses of this machine.
@@ -89,6 +90,16 @@ pub(crate) struct Flags {
     )]
     pub(crate) token_file_mode: Option<FileMode>,
 
+    /// Believe files of this owner too, as root: by default root's alone (and those of sudo's caller)
+    #[arg(
+        long,
+        global = true,
+        value_name = "UID",
+        env = "SILO_UPSTREAM_TRUST_OWNER",
+        hide_env_values = true
+    )]
+    pub(crate) trust_owner: Option<u32>,
+
     /// How the credential is shown: `auto` signs over plain HTTP to another machine [default: auto]
     #[arg(
         long,
@@ -162,6 +173,26 @@ pub(crate) struct Flags {
     )]
     pub(crate) ipv6_prefix_len: Option<u8>,
 
+    /// Remove an address of this agent once its family has been missing for so long, such as 1h; `off`: never [default: 1h with interface, else off]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        env = "SILO_UPSTREAM_FORGET_FAMILY_AFTER",
+        hide_env_values = true
+    )]
+    pub(crate) forget_family_after: Option<ForgetAfter>,
+
+    /// Folder for what one run tells the next [default: $STATE_DIRECTORY, else /var/lib/silo-upstream, %ProgramData%\Silo\upstream]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SILO_UPSTREAM_STATE_DIR",
+        hide_env_values = true
+    )]
+    pub(crate) state_dir: Option<PathBuf>,
+
     /// Call the hub through this interface (Linux, macOS)
     #[arg(
         long,
@@ -192,7 +223,7 @@ pub(crate) struct Flags {
     )]
     pub(crate) pin_sha256: Option<Pins>,
 
-    /// Speak only of a change or a failure
+    /// Speak only of a change, and of what is wrong when it begins and when it is over
     #[arg(long, short, global = true, value_name = "true|false", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new(),
         env = "SILO_UPSTREAM_QUIET", hide_env_values = true)]

@@ -2,14 +2,19 @@
 //!
 //! - `cli`, `settings`, `source`: flags, environment and configuration file into one value.
 //! - `discover`: finds the addresses; its `select` has the rules.
+//! - `state`, `forget`: what one run tells the next; when an address of a family that is gone is removed.
+//! - `trouble`: says what is wrong, with `--quiet` once.
 //! - `agent`, `check`: the verbs.
 
 mod agent;
 mod check;
 mod cli;
 mod discover;
+mod forget;
 mod settings;
 mod source;
+mod state;
+mod trouble;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +22,9 @@ use std::time::Duration;
 use clap::CommandFactory;
 use jiff::Timestamp;
 use silo_shared::output::Output;
-use silo_shared::program::{DONE, LogFormat, failed, misused, read_command_line, start_logging};
+use silo_shared::program::{
+    DONE, LogFormat, OWN_WARNINGS, failed, misused, read_command_line, start_logging,
+};
 use tokio::time::Instant;
 
 use crate::agent::RunTime;
@@ -58,7 +65,7 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
         Ok(settings) => (settings.quiet, settings.log_format),
         Err(_) => (false, flags.log_format.unwrap_or_default()),
     };
-    start_logging(format, "warn");
+    start_logging(format, OWN_WARNINGS);
     let output = Output::new(PROGRAM, quiet, format);
     let settings = match settings {
         Ok(settings) => settings,

@@ -4,16 +4,18 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use silo_shared::config::{ConfigError, parse_yaml, read_text};
+use silo_shared::config::{ConfigError, beside, parse_yaml, read_text};
 use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
 use silo_shared::silo::{Hostname, SiloId};
+use silo_shared::trusted_file::{Kind, Trust};
 
 use crate::cli::Flags;
 use crate::discover::select::{Network, Rules, Suffix};
+use crate::forget::{self, ForgetAfter};
 use crate::source::AddressSource;
 
 /// How long an IPv6 prefix is unless told: that of a link (RFC 4291 section 2.5.1).
@@ -34,6 +36,12 @@ pub(crate) struct Settings {
     pub(crate) addresses: AddressSource,
     /// Which of them are reported.
     pub(crate) rules: Rules,
+    /// For how long a family must be missing before its address is removed; `Off`: it stays.
+    pub(crate) forget: ForgetAfter,
+    /// The state folder.
+    pub(crate) state_dir: PathBuf,
+    /// Whether the state folder was chosen, so that a run without it has failed.
+    pub(crate) needs_state: bool,
     /// Call the hub through this interface.
     pub(crate) bind_interface: Option<String>,
     /// Speak only of a change or a failure.
@@ -59,6 +67,8 @@ struct File {
     within: Option<Vec<Network>>,
     ipv6_suffix: Option<Ipv6Addr>,
     ipv6_prefix_len: Option<u8>,
+    forget_family_after: Option<ForgetAfter>,
+    state_dir: Option<PathBuf>,
     bind_interface: Option<String>,
     quiet: Option<bool>,
     log_format: Option<LogFormat>,
@@ -74,11 +84,15 @@ enum AnyFile {
 impl Settings {
     /// Reads the configuration file, puts flags and environment over it, and checks everything.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let read = |path: &Path| {
+            Trust::new(flags.trust_owner).check(Kind::Configuration, path)?;
+            read_text(path)
+        };
         match &flags.config {
-            Some(path) => Self::resolve(flags, Some(path), read_text(path)?),
+            Some(path) => Self::resolve(flags, Some(path), read(path)?),
             None => {
                 let path = default_path();
-                match read_text(&path) {
+                match read(&path) {
                     Ok(text) => Self::resolve(flags, Some(&path), text),
                     Err(ConfigError::Missing(_)) => Self::resolve(flags, None, String::new()),
                     Err(error) => Err(error),
@@ -103,25 +117,45 @@ impl Settings {
             auth: flags.auth,
             ca_file: flags.ca_file.clone(),
             pins: flags.pin_sha256.clone(),
+            trust: Trust::new(flags.trust_owner),
         };
         let (connection, file) = match (any_file, path) {
             (AnyFile::Pyddns(pyddns), Some(path)) => {
                 (pyddns.connection(path, &stronger)?, from_pyddns(&pyddns))
             }
             (AnyFile::Own(file), _) => {
+                let from_file = |setting: &str, given: &Option<PathBuf>| match (given, path) {
+                    (Some(given), Some(path)) => beside(path, setting, given.clone()).map(Some),
+                    (given, _) => Ok(given.clone()),
+                };
                 let weaker = ConnectionSettings {
                     hub: file.hub.clone(),
                     token: file.token.clone(),
-                    token_file: file.token_file.clone(),
+                    // A flag in its place makes it irrelevant, wherever it leads.
+                    token_file: match flags.token_file {
+                        Some(_) => None,
+                        None => from_file("token_file", &file.token_file)?,
+                    },
                     token_file_mode: file.token_file_mode,
                     auth: file.auth,
-                    ca_file: file.ca_file.clone(),
+                    ca_file: match flags.ca_file {
+                        Some(_) => None,
+                        None => from_file("ca_file", &file.ca_file)?,
+                    },
                     pins: file.pin_sha256.clone(),
+                    trust: Trust::default(),
                 };
                 (weaker.overridden_by(stronger).resolve(path)?, *file)
             }
             (AnyFile::Pyddns(_), None) => unreachable!("a pyDDNS file was read from a path"),
         };
+        let addresses = flags
+            .addresses
+            .clone()
+            .or(file.addresses)
+            .unwrap_or_default();
+        let state_dir = flags.state_dir.clone().or(file.state_dir);
+        let forget = flags.forget_family_after.or(file.forget_family_after);
         let settings = Self {
             file: path.map(Path::to_owned),
             connection,
@@ -129,11 +163,13 @@ impl Settings {
                 setting("no silo given: set `silo` in the configuration or --silo ID")
             })?,
             hostnames: hostnames(flags.hostnames.clone().or(file.hostnames))?,
-            addresses: flags
-                .addresses
-                .clone()
-                .or(file.addresses)
-                .unwrap_or_default(),
+            forget: forget.unwrap_or(match addresses {
+                AddressSource::Interface(_) => ForgetAfter::Missing(forget::DEFAULT),
+                _ => ForgetAfter::Off,
+            }),
+            addresses,
+            needs_state: state_dir.is_some(),
+            state_dir: state_dir.unwrap_or_else(default_state_dir),
             rules: Rules {
                 within: within(flags.within.clone().or(file.within))?,
                 suffix: suffix(
@@ -189,6 +225,21 @@ fn default_path() -> PathBuf {
         Path::new(&folder).join("Silo").join("upstream.yaml")
     } else {
         PathBuf::from("/etc/silo/upstream.yaml")
+    }
+}
+
+/// The folder that systemd made (systemd.exec(5), `StateDirectory=`), else the system's own place.
+fn default_state_dir() -> PathBuf {
+    let given = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
+    // systemd puts `:` between several.
+    if let Some(first) = std::env::split_paths(&given).find(|path| !path.as_os_str().is_empty()) {
+        return first;
+    }
+    if cfg!(windows) {
+        let folder = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
+        Path::new(&folder).join("Silo").join("upstream")
+    } else {
+        PathBuf::from("/var/lib/silo-upstream")
     }
 }
 

@@ -37,6 +37,25 @@ fn a_file_is_enough() {
 }
 
 #[test]
+fn a_family_is_forgotten_by_default_only_with_an_interface() {
+    let hour = ForgetAfter::Missing(forget::DEFAULT);
+    for (lines, expected) in [
+        ("", ForgetAfter::Off),
+        ("addresses: route\n", ForgetAfter::Off),
+        ("addresses: {command: [x]}\n", ForgetAfter::Off),
+        ("addresses: interface:eth0\n", hour),
+        (
+            "addresses: interface:eth0\nforget_family_after: off\n",
+            ForgetAfter::Off,
+        ),
+        ("forget_family_after: 1h\n", hour),
+    ] {
+        let settings = load(&(minimal() + lines), Flags::default()).unwrap();
+        assert_eq!(settings.forget, expected, "{lines}");
+    }
+}
+
+#[test]
 fn flags_beat_the_file() {
     let token = private_file(&TOKEN.replace("xx", "yy"));
     let flags = Flags {
@@ -75,6 +94,14 @@ fn wrong_settings_are_named() {
         ("ipv6_suffix: fd00::5\n", &["ipv6_suffix", "fd00::5", "64"]),
         ("addresses: nowhere\n", &["line 5", "addresses"]),
         ("log_format: xml\n", &["line 5", "log_format"]),
+        (
+            "forget_family_after: 1w\n",
+            &["line 5", "forget_family_after", "1h"],
+        ),
+        (
+            "forget_family_after: 3600\n",
+            &["line 5", "forget_family_after"],
+        ),
         ("token_file: x\n", &["token", "token_file"]),
     ] {
         let error = load(&(minimal() + lines), Flags::default()).unwrap_err();
@@ -114,7 +141,7 @@ fn a_hostname_given_twice_is_reported_once() {
 fn the_machines_own_name_is_its_first_label() {
     assert_eq!(own_name("nas.home.arpa").unwrap().as_str(), "nas");
     assert_eq!(own_name("NAS").unwrap().as_str(), "nas");
-    for name in ["", "localhost", "my_nas", "10"] {
+    for name in ["", "localhost", "my nas", "10"] {
         let error = own_name(name).unwrap_err().to_string();
         assert!(error.contains("--hostnames"), "{error}");
     }
@@ -187,6 +214,8 @@ fn the_example_is_a_configuration_with_every_key() {
         "within",
         "ipv6_suffix",
         "ipv6_prefix_len",
+        "forget_family_after",
+        "state_dir",
         "bind_interface",
         "quiet",
         "log_format",

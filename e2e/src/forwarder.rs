@@ -1,6 +1,6 @@
 //! A forwarder before a database server that can go deaf: from a chosen moment on it swallows what a
 //! connection sends or is sent, and closes nothing, as a firewall does that has forgotten the connection. Or
-//! it resets the connection at that moment.
+//! it resets the connection at that moment, or sends an error in the server's place before.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use url::Url;
+
+pub use crate::wire::ServerError;
+use crate::wire::{CommitAnswer, Protocol, Wire};
 
 /// When a connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum How {
     Silence,
     /// It is closed on both sides.
     Reset,
+    /// An error comes in place of the answer to a `COMMIT`, then it is closed.
+    Error(ServerError),
 }
 
 #[derive(Debug, Default)]
@@ -54,8 +59,19 @@ struct Line {
     server: TcpStream,
     state: Arc<Mutex<State>>,
     is_deaf: AtomicBool,
+    protocol: Protocol,
+    wire: Mutex<Wire>,
     /// What to do with the next answer.
-    at_answer: Mutex<Option<(Moment, How)>>,
+    at_answer: Mutex<Option<Awaited>>,
+}
+
+/// An answer at which a connection breaks.
+#[derive(Debug)]
+struct Awaited {
+    moment: Moment,
+    how: How,
+    /// What has come of it.
+    held: Vec<u8>,
 }
 
 impl Forwarder {
@@ -72,6 +88,7 @@ impl Forwarder {
         let state = Arc::<Mutex<State>>::default();
         let is_silent = Arc::<AtomicBool>::default();
         let (states, silent) = (Arc::clone(&state), Arc::clone(&is_silent));
+        let protocol = Protocol::of(database);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if silent.load(Ordering::Acquire) {
@@ -80,7 +97,7 @@ impl Forwarder {
                 }
                 // A server that is away is what some tests are about.
                 if let Ok(server) = TcpStream::connect((host.as_str(), port)) {
-                    let _ = pass(client, server, &states);
+                    let _ = pass(client, server, protocol, &states);
                 }
             }
         });
@@ -120,7 +137,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pass(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
+fn pass(
+    client: TcpStream,
+    server: TcpStream,
+    protocol: Protocol,
+    state: &Arc<Mutex<State>>,
+) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (mut from_client, mut from_server) = (client.try_clone()?, server.try_clone()?);
@@ -129,6 +151,8 @@ fn pass(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>) -> io::
         server,
         state: Arc::clone(state),
         is_deaf: AtomicBool::new(false),
+        protocol,
+        wire: Mutex::new(Wire::new(protocol)),
         at_answer: Mutex::default(),
     });
     let other = Arc::clone(&line);
@@ -158,12 +182,13 @@ impl Line {
         if self.is_deaf.load(Ordering::Acquire) {
             return Ok(());
         }
-        let has = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        let begins = bytes.windows(5).any(|part| part == b"BEGIN");
+        let commits = lock(&self.wire).commits(bytes);
         let reached = {
             let mut state = lock(&self.state);
             let reached = state.armed.filter(|(moment, _)| match moment {
-                Moment::Begin | Moment::Inside => has(b"BEGIN"),
-                Moment::Commit | Moment::CommitAnswer => has(b"COMMIT"),
+                Moment::Begin | Moment::Inside => begins,
+                Moment::Commit | Moment::CommitAnswer => commits,
             });
             if reached.is_some() {
                 state.armed = None;
@@ -171,8 +196,12 @@ impl Line {
             reached
         };
         match reached {
-            Some((Moment::Begin | Moment::Commit, how)) => return self.break_off(how),
-            Some(later) => *lock(&self.at_answer) = Some(later),
+            // The first packet of an answer has the number 1.
+            Some((Moment::Begin | Moment::Commit, how)) => return self.break_off(how, 1),
+            Some((moment, how)) => {
+                let held = Vec::new();
+                *lock(&self.at_answer) = Some(Awaited { moment, how, held });
+            }
             None => {}
         }
         (&self.server).write_all(bytes)
@@ -182,30 +211,56 @@ impl Line {
         if self.is_deaf.load(Ordering::Acquire) {
             return Ok(());
         }
-        match lock(&self.at_answer).take() {
-            Some((Moment::CommitAnswer, how)) => self.break_off(how),
-            Some((_, how)) => {
-                (&self.client).write_all(bytes)?;
-                self.break_off(how)
+        lock(&self.wire).note_answer(bytes);
+        let Some(mut awaited) = lock(&self.at_answer).take() else {
+            return (&self.client).write_all(bytes);
+        };
+        let Awaited { moment, how, .. } = awaited;
+        if moment != Moment::CommitAnswer {
+            (&self.client).write_all(bytes)?;
+            return self.break_off(how, 0);
+        }
+        awaited.held.extend_from_slice(bytes);
+        match self.protocol.commit_answer(&awaited.held) {
+            CommitAnswer::Awaited => {
+                *lock(&self.at_answer) = Some(awaited);
+                Ok(())
             }
-            None => (&self.client).write_all(bytes),
+            CommitAnswer::At(at) => {
+                if matches!(how, How::Error(_)) {
+                    (&self.client).write_all(&awaited.held[..at])?;
+                }
+                // PostgreSQL's messages have no number.
+                let sequence = awaited.held.get(at + 3).copied().unwrap_or_default();
+                self.break_off(how, sequence)
+            }
+            CommitAnswer::Refused => {
+                lock(&self.state).armed = Some((moment, how));
+                (&self.client).write_all(&awaited.held)
+            }
         }
     }
 
-    fn break_off(&self, how: How) -> io::Result<()> {
+    fn break_off(&self, how: How, sequence: u8) -> io::Result<()> {
         match how {
             How::Silence => {
                 self.is_deaf.store(true, Ordering::Release);
                 lock(&self.state).kept.push(self.server.try_clone()?);
                 Ok(())
             }
-            How::Reset => {
-                // Either may be gone already.
-                let _ = self.client.shutdown(Shutdown::Both);
-                let _ = self.server.shutdown(Shutdown::Both);
-                Err(io::ErrorKind::ConnectionReset.into())
+            How::Reset => self.reset(),
+            How::Error(error) => {
+                (&self.client).write_all(&self.protocol.error(error, sequence))?;
+                self.reset()
             }
         }
+    }
+
+    fn reset(&self) -> io::Result<()> {
+        // Either may be gone already.
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+        Err(io::ErrorKind::ConnectionReset.into())
     }
 
     fn hang_up(&self, other: &TcpStream) {

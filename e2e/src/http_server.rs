@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, PAUSE};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -176,7 +176,7 @@ impl HttpServer {
         let deadline = Instant::now() + PATIENCE;
         while self.shared.ended.load(Ordering::SeqCst) < count {
             assert!(Instant::now() < deadline, "not {count} connections ended");
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod forwarder;
 pub mod fuzz;
 pub mod http_server;
 pub mod logs;
+pub mod mariadb;
 pub mod postgres;
 pub mod provider;
 pub mod relay;
@@ -15,6 +16,7 @@ pub mod switch;
 pub mod systemd;
 pub mod thief;
 pub mod webhook_receiver;
+mod wire;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -26,8 +28,37 @@ use database::{Database, Kind};
 
 /// How long a condition may take to come true before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits before it looks at a condition again: to look without a pause takes the processor from what the
+/// test waits for.
+pub const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks again and again until there is an answer, after a millisecond first, then less often.
+///
+/// # Panics
+///
+/// If there is none within twice [`PATIENCE`].
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE * 2;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
 
 const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Where curl finds a configuration (`CURL_HOME`) by which it calls as if from [`CLIENT`], at a hub that trusts
+/// the loopback as a proxy: a loopback address itself is none to publish.
+pub const CURL_HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/curl");
+/// See [`CURL_HOME`].
+pub const CLIENT: &str = "192.0.2.7";
+/// The setting of a hub that trusts the loopback as a proxy.
+pub const TRUSTS_LOOPBACK: &str = "trusted_proxies: [127.0.0.0/8]\n";
 
 /// Where a binary of this workspace lies: beside the test's own.
 pub fn binary(name: &str) -> PathBuf {
@@ -175,7 +206,7 @@ impl Hub {
                 "the hub does not listen:\n{}",
                 self.log()
             );
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -331,7 +362,7 @@ impl Nginx {
         let deadline = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "nginx does not listen");
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
         Self { child }
     }
@@ -382,10 +413,34 @@ impl Caller {
         }
     }
 
+    /// The same caller with another credential.
+    #[must_use]
+    pub fn with(&self, credential: &str) -> Self {
+        Self {
+            credential: credential.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The credential.
+    pub fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    /// The hub's host and port, as the field `Host` has them.
+    pub fn authority(&self) -> &str {
+        let url = self.url.split_once("://");
+        url.map_or(self.url.as_str(), |(_, authority)| authority)
+    }
+
+    /// A request without a credential, such as one that is to be signed.
+    pub fn bare_request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
     /// A request with the credential.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.url))
+        self.bare_request(method, path)
             .bearer_auth(&self.credential)
     }
 

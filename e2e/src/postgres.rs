@@ -238,12 +238,12 @@ impl Drop for Postgres {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().expect("id is there");
     output.stdout == b"0\n"
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     // No pipes: a server that goes on would keep them open.
     let status = command
         .stdin(Stdio::null())

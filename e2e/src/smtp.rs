@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, PAUSE};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/smtp_server.py");
 /// The interpreter that Debian's package is for.
@@ -150,7 +150,7 @@ impl SmtpServer {
                 "{} of {count} mails came:\n{log}",
                 mails.len()
             );
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 

@@ -12,14 +12,15 @@ use std::process::{Command, Stdio};
 use reqwest::Method;
 use serde_json::{Value, json};
 use silo_e2e::database::{Database, Kind};
-use silo_e2e::{Caller, Hub, binary};
+use silo_e2e::{CLIENT, Caller, Hub, binary};
 
 /// More than an export reads at once.
 const MANY: usize = 1100;
 
 /// Who may choose a secid, and whose logins come with it; the provider is nobody.
 const DYNAHOST: &str = "compat: {dynahost: {silo: dyn, hostnames: ['*.dyn']}}\n\
-    sinks: [{name: ovh, kind: dyndns2, url: 'http://127.0.0.1:9/nic/update', logins: dynahost}]\n";
+    sinks: [{name: ovh, kind: dyndns2, url: 'http://127.0.0.1:9/nic/update', logins: dynahost}]\n\
+    trusted_proxies: [127.0.0.0/8]\n";
 
 /// A data directory with the first hub's key, and a database.
 struct Station {
@@ -114,7 +115,8 @@ async fn fill(admin: &Caller) {
 /// The status of a call of dynahost's protocol, for a host with a secid and more.
 async fn update(caller: &Caller, host: &str, secid: &str) -> u16 {
     let path = format!("/update?host={host}&secid={secid}");
-    let sent = caller.request(Method::GET, &path).send().await;
+    let request = caller.request(Method::GET, &path);
+    let sent = request.header("x-forwarded-for", CLIENT).send().await;
     sent.unwrap().status().as_u16()
 }
 
@@ -200,6 +202,7 @@ async fn an_export_goes_round_all_databases_unchanged() {
             ("0123456789abcdef", 403),
         ] {
             let called = caller.request(Method::GET, &format!("/u/{key}"));
+            let called = called.header("x-forwarded-for", CLIENT);
             assert_eq!(called.send().await.unwrap().status(), status, "{key}");
         }
         for (host, secid, status) in [
@@ -212,6 +215,6 @@ async fn an_export_goes_round_all_databases_unchanged() {
             assert_eq!(update(&caller, host, secid).await, status, "{host} {secid}");
         }
         let (_, record) = caller.get("/silos/ab/records/x-y").await;
-        assert_eq!(record["ips"][0], "127.0.0.1");
+        assert_eq!(record["ips"][0], CLIENT);
     }
 }

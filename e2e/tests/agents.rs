@@ -203,18 +203,32 @@ async fn the_configuration_of_a_pyddns_client_is_taken_as_it_is() {
         assert_eq!(record["ips"], json!(["198.51.100.7"]), "{hostname}");
     }
     let hosts = folder.path().join("hosts");
-    std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
-    let downstream = Command::new(binary("silo-downstream"))
-        .args(["once", "--config", config.to_str().unwrap()])
-        .args(["--hosts-file", hosts.to_str().unwrap(), "--state-dir"])
-        .arg(folder.path().join("state"))
-        .output()
-        .unwrap();
-    said(&downstream);
+    // As pyDDNS's own downstream left it.
+    let left = "127.0.0.1\tlocalhost\n198.51.100.9\twebserver\n198.51.100.9\tdbserver";
+    std::fs::write(&hosts, left).unwrap();
+    let downstream = |arguments: &[&str]| {
+        Command::new(binary("silo-downstream"))
+            .args(arguments)
+            .args(["--config", config.to_str().unwrap()])
+            .args(["--hosts-file", hosts.to_str().unwrap(), "--state-dir"])
+            .arg(folder.path().join("state"))
+            .output()
+            .unwrap()
+    };
+    assert_eq!(downstream(&["once"]).status.code(), Some(1));
+    let adopting = stanza(PAGE, "adopt");
+    for verb in ["diff", "once"] {
+        assert!(adopting.contains(&format!(
+            "silo-downstream {verb} --adopt --config client/config.yml"
+        )));
+        said(&downstream(&[verb, "--adopt"]));
+    }
+    said(&downstream(&["once"]));
     let hosts = std::fs::read_to_string(&hosts).unwrap();
     for line in ["198.51.100.7 webserver", "198.51.100.7 dbserver"] {
         assert!(hosts.contains(line), "{hosts}");
     }
+    assert!(!hosts.contains("198.51.100.9"), "{hosts}");
     // Towards a hub on this machine the way leads over loopback, which is never reported.
     let socket = with_endpoint(&relay.address()).replace("ServerApi", "Socket");
     assert_ne!(socket, with_endpoint(&relay.address()));

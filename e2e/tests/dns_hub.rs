@@ -3,12 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
 use silo_e2e::dns::{DnsServer, Program, REVERSE, ZONE};
-use silo_e2e::{Caller, Hub, PATIENCE};
+use silo_e2e::{Caller, Hub, until};
 
 /// A hub's configuration with one sink, whose keys are printed in the server's own folder.
 fn configure(folder: &Path, server: &DnsServer, more: &str) {
@@ -20,17 +19,12 @@ fn configure(folder: &Path, server: &DnsServer, more: &str) {
     std::fs::write(folder.join("hub.yaml"), text).unwrap();
 }
 
-async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE * 2;
-    while !is_true().await {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 async fn until_answers(server: &DnsServer, name: &str, kind: &str, answer: &[&str]) {
     let what = format!("{name} {kind} {answer:?}");
-    until(&what, async || server.lookup(name, kind) == answer).await;
+    until(&what, async || {
+        (server.lookup(name, kind) == answer).then_some(())
+    })
+    .await;
 }
 
 async fn deliveries(admin: &Caller, state: &str) -> Vec<Value> {
@@ -75,18 +69,20 @@ async fn names_follow_the_silo(program: Program) {
     put(&admin, "web", "192.0.2.30").await;
     until("the trouble is shown", async || {
         let pending = deliveries(&admin, "pending").await;
-        pending.iter().any(|delivery| {
+        let is_shown = pending.iter().any(|delivery| {
             delivery["why"].is_string()
                 && delivery["next_try"].is_string()
                 && delivery["failing_since"].is_string()
-        })
+        });
+        is_shown.then_some(())
     })
     .await;
     server.start_again();
     until_answers(&server, &db, "A", &["192.0.2.19"]).await;
     until_answers(&server, &format!("web.{ZONE}"), "A", &["192.0.2.30"]).await;
     until("nothing is owed", async || {
-        deliveries(&admin, "pending").await.is_empty()
+        let pending = deliveries(&admin, "pending").await;
+        pending.is_empty().then_some(())
     })
     .await;
 
@@ -111,7 +107,8 @@ async fn names_of_others_are_taken_over_or_left(program: Program) {
     put(&admin, "db", "192.0.2.53").await;
     until_answers(&server, &format!("db.{ZONE}"), "A", &["192.0.2.53"]).await;
     until("two names are refused", async || {
-        deliveries(&admin, "failed").await.len() == 2
+        let failed = deliveries(&admin, "failed").await;
+        (failed.len() == 2).then_some(())
     })
     .await;
     let failed = deliveries(&admin, "failed").await;

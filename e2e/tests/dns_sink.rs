@@ -28,6 +28,7 @@ on_both!(
     a_publication_that_was_cut_off_is_finished_or_settled,
     a_name_that_holds_a_cname_is_left_alone,
     a_name_that_exists_is_taken_over_only_when_told_so,
+    the_other_family_of_an_adopted_name_stays,
     pointers_of_others_stay,
     what_stands_there_is_observed,
     a_check_proves_server_zone_and_key_and_changes_nothing,
@@ -292,13 +293,80 @@ async fn a_name_that_exists_is_taken_over_only_when_told_so(program: Program) {
         publish_first(&adopting, "taken", "2001:db8::99").await,
         Outcome::Done
     );
-    assert_eq!(server.lookup(&taken, "A"), [""; 0]);
     assert_eq!(server.lookup(&taken, "AAAA"), ["2001:db8::99"]);
+    assert_eq!(
+        server.lookup(&taken, "A"),
+        ["192.0.2.99"],
+        "the other family is not ours"
+    );
     assert_eq!(
         publish_first(&adopting, "many", "192.0.2.40").await,
         Outcome::Done
     );
     assert_eq!(server.lookup(&format!("many.{ZONE}"), "A"), ["192.0.2.40"]);
+}
+
+/// `adopt` takes over the families that the record has, one after the other, and only ever removes these.
+async fn the_other_family_of_an_adopted_name_stays(program: Program) {
+    let server = DnsServer::start(program);
+    let adopting = sink(&server, &format!("{}adopt: true", server.sink()));
+    let [v4, v6] = ["192.0.2.41", "2001:db8::41"].map(addresses);
+    let both = addresses("192.0.2.41 2001:db8::41");
+    let gone = Addresses::default();
+    let (others_v4, others_v6) = ("192.0.2.88", "2001:db8::88");
+    // What is published one after the other, and which A and AAAA records the name has then.
+    type Case<'a> = (&'a str, &'a [Addresses], &'a [&'a str], &'a [&'a str]);
+    let cases: [Case<'_>; 8] = [
+        ("first", &[v6], &[others_v4], &["2001:db8::41"]),
+        ("first-v4", &[v4], &["192.0.2.41"], &[others_v6]),
+        (
+            "changed",
+            &[v6, addresses("2001:db8::42")],
+            &[others_v4],
+            &["2001:db8::42"],
+        ),
+        ("grown", &[v6, both], &["192.0.2.41"], &["2001:db8::41"]),
+        ("shrunk", &[both, v6], &[], &["2001:db8::41"]),
+        ("moved", &[v6, v4], &["192.0.2.41"], &[]),
+        ("gone", &[v6, gone], &[others_v4], &[]),
+        ("gone-both", &[both, gone], &[], &[]),
+    ];
+    for (host, steps, a, aaaa) in cases {
+        let name = format!("{host}.{ZONE}");
+        server.change(&[
+            &format!("update add {name} 60 A {others_v4}"),
+            &format!("update add {name} 60 AAAA {others_v6}"),
+        ]);
+        let mut standing = Standing::Claimed(steps[0]);
+        for wanted in steps {
+            let outcome = publish(&adopting, host, standing, *wanted).await;
+            assert_eq!(outcome, Outcome::Done, "{host}");
+            standing = Standing::Published(*wanted);
+        }
+        assert_eq!(server.lookup(&name, "A"), a, "{host}");
+        assert_eq!(server.lookup(&name, "AAAA"), aaaa, "{host}");
+    }
+    // A change that was cut off: the family that may have been sent is ours.
+    let name = format!("cut.{ZONE}");
+    server.change(&[
+        &format!("update add {name} 60 A {others_v4}"),
+        &format!("update add {name} 60 AAAA {others_v6}"),
+    ]);
+    let standing = Standing::Replacing {
+        published: v6,
+        sent: addresses("2001:db8::42"),
+        unsure: Unsure::between(&v6, &addresses("2001:db8::42")),
+    };
+    assert_eq!(publish(&adopting, "cut", standing, v6).await, Outcome::Done);
+    assert_eq!(server.lookup(&name, "A"), [others_v4]);
+    let standing = Standing::Replacing {
+        published: v6,
+        sent: both,
+        unsure: Unsure::between(&v6, &both),
+    };
+    assert_eq!(publish(&adopting, "cut", standing, v6).await, Outcome::Done);
+    assert_eq!(server.lookup(&name, "A"), [""; 0]);
+    assert_eq!(server.lookup(&name, "AAAA"), ["2001:db8::41"]);
 }
 
 async fn pointers_of_others_stay(program: Program) {

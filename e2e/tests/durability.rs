@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use silo_e2e::{Caller, Hub, PATIENCE};
+use silo_e2e::{Caller, Hub, PATIENCE, PAUSE};
 
 const WRITERS: usize = 64;
 /// The hub is killed once so many writes were acknowledged.
@@ -60,7 +60,7 @@ async fn every_acknowledged_write_survives_a_kill_at_its_revision() {
         .collect();
     let enough = async {
         while acknowledged.load(Ordering::Relaxed) < KILL_AFTER {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(PATIENCE, enough)

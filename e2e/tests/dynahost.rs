@@ -4,10 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use silo_e2e::provider::{PASSWORD, Provider, USERNAME};
-use silo_e2e::{Caller, Hub, PATIENCE};
+use silo_e2e::{CLIENT, CURL_HOME, Caller, Hub, TRUSTS_LOOPBACK, until};
 
 const PAGE: &str = include_str!("../../docs/dynahost.md");
 const SECID: &str = "0f1e2d3c4b5a-of-this-test";
@@ -22,7 +21,7 @@ fn hub(folder: &std::path::Path, provider: &Provider) -> Hub {
     let config = block("```yaml\n")
         .replace("preset: ovh", &format!("url: {:?}", provider.url()))
         .replace("/usr/sbin/sendmail", "/bin/true");
-    std::fs::write(folder.join("hub.yaml"), config).unwrap();
+    std::fs::write(folder.join("hub.yaml"), config + TRUSTS_LOOPBACK).unwrap();
     Hub::start_under(&["env", "RUST_LOG=trace"], folder)
 }
 
@@ -34,6 +33,7 @@ fn run(hub: &Hub, name: &str, secid: &str) -> String {
     let script = script.replace("&login=$LOGIN&pass=$PASS", "&login=$Q_LOGIN&pass=$Q_PASS");
     let output = Command::new("sh")
         .args(["-euc", &script])
+        .env("CURL_HOME", CURL_HOME)
         .env("HUB", hub.url())
         .env("SECID", secid)
         .env("LOGIN", USERNAME)
@@ -49,14 +49,6 @@ fn run(hub: &Hub, name: &str, secid: &str) -> String {
     }
 }
 
-async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test]
 async fn the_pages_lines_do_what_it_says_and_no_secret_is_logged() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,18 +57,18 @@ async fn the_pages_lines_do_what_it_says_and_no_secret_is_logged() {
     let admin = Caller::new(&hub, &hub.admin_token());
     assert_eq!(run(&hub, "plain", SECID), "OKOK");
     let record = admin.get("/silos/home/records/nas.dyn.example.net").await;
-    assert_eq!(record.1["ips"], serde_json::json!(["127.0.0.1"]));
+    assert_eq!(record.1["ips"], serde_json::json!([CLIENT]));
     let log = run(&hub, "log", SECID);
-    assert!(log.contains("<td>127.0.0.1</td><td>dynahost</td>"), "{log}");
+    assert!(log.contains("<td>192.0.2.7</td><td>dynahost</td>"), "{log}");
 
     assert_eq!(run(&hub, "whole", SECID), "OKOK");
-    wait_for("the provider is told", async || {
-        !provider.updates().is_empty()
+    until("the provider is told", async || {
+        (!provider.updates().is_empty()).then_some(())
     })
     .await;
-    wait_for("it is written down", async || {
+    until("it is written down", async || {
         let done = admin.get("/deliveries?sink=ovh&state=done").await.1;
-        done.as_array().is_some_and(|done| done.len() == 1)
+        done.as_array().filter(|done| done.len() == 1).map(|_| ())
     })
     .await;
     assert_eq!(provider.requests(), 1, "once for four calls");
@@ -101,6 +93,56 @@ async fn the_pages_lines_do_what_it_says_and_no_secret_is_logged() {
         "ann@example.net",
     ] {
         assert!(!said.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_confirms_and_opens_hosts_by_pattern() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(&[]);
+    let hub = hub(folder.path(), &provider);
+    let admin = Caller::new(&hub, &hub.admin_token());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let add = |hosts: &str| hub.cli(&["update-key", "add", "--dynahost", hosts]);
+    let list = || text(&hub.cli(&["update-key", "list"]).stdout);
+
+    assert_eq!(run(&hub, "plain", SECID), "OKOK");
+    for name in ["web-1.dyn", "web-2.dyn", "db.dyn", "web-3.other"] {
+        let name = format!("{name}.example.net");
+        let record = format!("/silos/home/records/{name}");
+        let put = admin.request(reqwest::Method::PUT, &record);
+        let put = put.json(&serde_json::json!({"ip": "192.0.2.9"}));
+        assert!(put.send().await.unwrap().status().is_success(), "{name}");
+    }
+    // Hosts that have a record are opened, within compat.dynahost.hostnames alone.
+    let opened = add("web-*");
+    assert!(opened.status.success(), "{opened:?}");
+    let lines = text(&opened.stdout);
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    for name in [
+        "web-1.dyn.example.net is open",
+        "web-2.dyn.example.net is open",
+    ] {
+        assert!(lines.contains(name), "{lines}");
+    }
+    assert_eq!(list().matches("open to the first secid").count(), 2);
+    assert!(list().contains("not confirmed"), "{}", list());
+    // A host that a secid has taken is confirmed.
+    let confirmed = add("*AS.dyn.*");
+    let said = text(&confirmed.stdout);
+    assert!(
+        said.contains("nas.dyn.example.net is confirmed"),
+        "{confirmed:?}"
+    );
+    assert!(!list().contains("not confirmed"), "{}", list());
+    let all = text(&add("*").stdout);
+    assert_eq!(all.lines().count(), 4, "{all}");
+
+    let none = add("printer-*");
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    assert!(text(&none.stderr).contains("matches printer-*"), "{none:?}");
+    for wrong in ["web *", "a..b", ""] {
+        assert_eq!(add(wrong).status.code(), Some(2), "{wrong:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use silo_e2e::{Caller, Hub, PATIENCE};
+use silo_e2e::{Caller, Hub, PATIENCE, PAUSE};
 
 const KILLS: u64 = 200;
 const WRITERS: usize = 32;
@@ -48,7 +48,7 @@ async fn two_hundred_kills_lose_no_acknowledged_write() {
             .collect();
         let enough = async {
             while acknowledged.load(Ordering::Relaxed) < kill_after {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         };
         tokio::time::timeout(PATIENCE, enough)

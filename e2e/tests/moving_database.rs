@@ -1,38 +1,48 @@
-//! The database moves from one PostgreSQL to another, behind a switch.
+//! The database moves from one server to another, behind a switch: PostgreSQL and MariaDB, each by the same tests.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "moving_database/servers.rs"]
+mod servers;
+
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::Value;
 
+use servers::Server;
+use silo_e2e::mariadb::MariaDb;
 use silo_e2e::postgres::Postgres;
 use silo_e2e::switch::Switch;
-use silo_e2e::{Caller, Hub, PATIENCE};
+use silo_e2e::{Caller, Hub, PATIENCE, until};
 
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE * 2;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_postgres_that_lacks_the_last_transactions_hands_out_no_revision_again() {
+    a_replica_lacks_the_last_transactions::<Postgres>().await;
 }
 
-fn url(port: u16) -> String {
-    format!("postgres://silo@127.0.0.1:{port}/silo")
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_mariadb_that_lacks_the_last_transactions_hands_out_no_revision_again() {
+    a_replica_lacks_the_last_transactions::<MariaDb>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_read_from_a_primary_of_postgres_that_has_become_a_standby() {
+    a_primary_becomes_a_standby::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_read_from_a_primary_of_mariadb_that_has_become_a_replica() {
+    a_primary_becomes_a_standby::<MariaDb>().await;
 }
 
 /// Waits until a standby has all that its primary has.
-async fn caught_up(primary: &Postgres, standby: &Postgres) {
+async fn caught_up<S: Server>(primary: &S, standby: &S) {
     let counter = "SELECT value FROM counters WHERE name = 'revision'";
-    let there = primary.ask("silo", counter);
+    let there = primary.ask_silo(counter);
     until("the standby has it too", async || {
-        (standby.ask("silo", counter) == there).then_some(())
+        (standby.try_ask_silo(counter) == Some(there.clone())).then_some(())
     })
     .await;
 }
@@ -54,22 +64,71 @@ async fn writes_again(caller: &Caller) -> i64 {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_lacks_the_last_transactions_hands_out_no_revision_again() {
+/// A stream of the events of `office`.
+struct Stream {
+    response: Response,
+    unread: String,
+}
+
+impl Stream {
+    async fn begin(caller: &Caller, last: Option<i64>) -> Self {
+        let mut request = caller
+            .request(Method::GET, "/silos/office/events")
+            .timeout(PATIENCE * 4);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        Self {
+            response: request.send().await.unwrap(),
+            unread: String::new(),
+        }
+    }
+
+    /// The next event: its lines.
+    async fn next(&mut self) -> String {
+        loop {
+            if let Some((event, rest)) = self.unread.split_once("\n\n") {
+                let event = event.to_owned();
+                self.unread = rest.to_owned();
+                if event.starts_with("event:") {
+                    return event;
+                }
+                continue;
+            }
+            let part = tokio::time::timeout(PATIENCE * 2, self.response.chunk());
+            let part = part.await.expect("something comes").unwrap();
+            let part = part.expect("the stream goes on");
+            self.unread.push_str(std::str::from_utf8(&part).unwrap());
+        }
+    }
+
+    /// Skips what comes before an event that holds some words.
+    async fn until(&mut self, words: &str) -> String {
+        loop {
+            let event = self.next().await;
+            if event.contains(words) {
+                return event;
+            }
+        }
+    }
+}
+
+async fn a_replica_lacks_the_last_transactions<S: Server>() {
     let folder = tempfile::tempdir().unwrap();
-    let primary = Postgres::start();
-    primary.database("silo");
-    let switch = Switch::start(primary.port());
+    let mut primary = S::with_database();
+    let switch = Switch::start(primary.at());
     let hub = Hub::start_on(
-        &url(switch.port()),
+        &S::url(switch.port()),
         &folder.path().join("hub.key"),
         folder.path(),
     );
     let admin = Caller::new(&hub, &hub.admin_token());
     admin.put_ip("office", "db", "10.0.0.1").await.unwrap();
+    let mut open = Stream::begin(&admin, None).await;
+    open.until("10.0.0.1").await;
     let standby = primary.standby();
     caught_up(&primary, &standby).await;
-    standby.stop();
+    standby.cut_off();
     // From here on the replica hears nothing.
     let mut lost = Vec::new();
     for host in 2..10 {
@@ -77,6 +136,7 @@ async fn a_replica_that_lacks_the_last_transactions_hands_out_no_revision_again(
         let (_, record) = admin.put_ip("office", "db", &ip).await.unwrap();
         lost.push(record["revision"].as_i64().unwrap());
     }
+    open.until("10.0.0.9").await;
     let (_, tag, _) = read(&admin, "/silos/office").await;
     let guest = hub.token(&["--name", "late", "--role", "read", "--silo", "office"]);
     let guest = Caller::new(&hub, &guest);
@@ -85,16 +145,18 @@ async fn a_replica_that_lacks_the_last_transactions_hands_out_no_revision_again(
     })
     .await;
 
-    primary.stop_at_once();
-    standby.start_again();
-    standby.promote();
-    switch.lead_to(standby.port());
+    primary.crash();
+    standby.promote_alone();
+    switch.lead_to(standby.at());
     let highest = *lost.iter().max().unwrap();
     let first = writes_again(&admin).await;
     assert!(
         first > highest,
         "{first} may have been handed out for other content, up to {highest}"
     );
+    // A stream that was open all the while is told, and then the state.
+    open.until("event: reset").await;
+    open.until("10.0.0.1\"").await;
     until("what is gone is not shown any more", async || {
         let (status, _, silo) = read(&admin, "/silos/office").await;
         (status == 200 && silo["dnsrecords"][0]["ip"] == "10.0.0.1").then_some(())
@@ -114,34 +176,22 @@ async fn a_replica_that_lacks_the_last_transactions_hands_out_no_revision_again(
     let (status, record) = admin.put_ip("office", "db", "10.0.0.20").await.unwrap();
     assert_eq!(status, 200);
     assert!(record["revision"].as_i64().unwrap() > highest);
+    open.until("10.0.0.20").await;
     // A stream that goes on where another one ended is told that it can't.
-    let mut stream = admin
-        .request(Method::GET, "/silos/office/events")
-        .header("last-event-id", highest.to_string())
-        .send()
-        .await
-        .unwrap();
-    let mut told = String::new();
-    while !told.contains("event: ") && !told.contains("event:") {
-        let part = tokio::time::timeout(PATIENCE, stream.chunk())
-            .await
-            .unwrap();
-        told.push_str(&String::from_utf8_lossy(&part.unwrap().unwrap()));
-    }
-    assert!(told.contains("reset"), "{told}");
+    let mut resumed = Stream::begin(&admin, Some(highest)).await;
+    let told = resumed.next().await;
+    assert!(told.contains("event: reset"), "{told}");
     let said = hub.log().matches("may lack the last changes").count();
     assert_eq!(said, 1, "{}", hub.log());
     assert_eq!(hub.stop(), Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_read_from_a_primary_that_has_become_a_standby() {
+async fn a_primary_becomes_a_standby<S: Server>() {
     let folder = tempfile::tempdir().unwrap();
-    let old = Postgres::start();
-    old.database("silo");
-    let switch = Switch::start(old.port());
+    let old = S::with_database();
+    let switch = Switch::start(old.at());
     let key = folder.path().join("hub.key");
-    let hub = Hub::start_on(&url(switch.port()), &key, &folder.path().join("one"));
+    let hub = Hub::start_on(&S::url(switch.port()), &key, &folder.path().join("one"));
     let admin = Caller::new(&hub, &hub.admin_token());
     let guest = hub.token(&["--name", "guest", "--role", "read", "--silo", "*"]);
     for silo in ["held", "other"] {
@@ -150,15 +200,12 @@ async fn nothing_is_read_from_a_primary_that_has_become_a_standby() {
     let new = old.standby();
     caught_up(&old, &new).await;
 
-    // The switchover: a clean stop, a promotion, and the old one follows. The name still leads to it.
-    old.stop();
-    new.promote();
-    old.follow(&new);
-    old.start_again();
-    let other = Hub::start_on(&url(new.port()), &key, &folder.path().join("two"));
+    // The name still leads to the old one.
+    old.hand_over(&new);
+    let other = Hub::start_on(&S::url(new.at()), &key, &folder.path().join("two"));
     let other_admin = admin.at(other.url());
     caught_up(&new, &old).await;
-    old.ask("postgres", "SELECT pg_wal_replay_pause()");
+    old.pause_replay();
     assert_eq!(
         other_admin
             .put_ip("other", "db", "10.0.0.2")
@@ -189,7 +236,7 @@ async fn nothing_is_read_from_a_primary_that_has_become_a_standby() {
     }
 
     // The name leads to the new primary; connections to the old one stay open.
-    switch.lead_to(new.port());
+    switch.lead_to(new.at());
     writes_again(&admin).await;
     for round in 0_u8..40 {
         let ip = format!("10.1.0.{round}");

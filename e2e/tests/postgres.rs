@@ -1,22 +1,10 @@
 //! Hubs on a PostgreSQL of their own.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use reqwest::Method;
 use silo_e2e::postgres::Postgres;
-use silo_e2e::{Caller, Hub, PATIENCE};
-
-/// Asks again until the answer is as wished.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
+use silo_e2e::{Caller, Hub, until};
 
 #[tokio::test]
 async fn a_hub_outlives_its_database() {

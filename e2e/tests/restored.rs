@@ -8,14 +8,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use silo_e2e::database::{Database, Kind};
 use silo_e2e::dns::{DnsServer, Program, ZONE};
 use silo_e2e::thief::{Thief, send};
-use silo_e2e::{Caller, Hub, PATIENCE, binary, logs, write_private};
+use silo_e2e::{Caller, Hub, binary, logs, until, write_private};
 
 /// A hub's folder and its database.
 struct Place {
@@ -89,14 +88,6 @@ impl Place {
     }
 }
 
-async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE * 2;
-    while !is_true().await {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 async fn put(admin: &Caller, hostname: &str, ip: &str) {
     let (status, body) = admin.put_ip("office", hostname, ip).await.unwrap();
     assert!(matches!(status, 200 | 201), "{body}");
@@ -122,7 +113,10 @@ async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
     let place = Place::new(&sink(&server));
     let name = format!("db.{ZONE}");
     let answers = async |ip: &str| {
-        until(ip, async || server.lookup(&name, "A") == [ip]).await;
+        until(ip, async || {
+            (server.lookup(&name, "A") == [ip]).then_some(())
+        })
+        .await;
     };
     let hub = place.start();
     let admin = Caller::new(&hub, &hub.admin_token());
@@ -130,7 +124,7 @@ async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
     answers("192.0.2.10").await;
     until("nothing is owed", async || {
         let owed = admin.get("/deliveries?state=pending").await;
-        owed.1 == json!([])
+        (owed.1 == json!([])).then_some(())
     })
     .await;
     let copy = place.copy();
@@ -179,11 +173,12 @@ async fn a_hub_that_runs_drops_what_it_holds_when_its_database_was_put_back() {
     let reader = reader.at(hub.url());
     until("the view is dropped", async || {
         let (_, silo) = admin.get("/silos/office").await;
-        silo["dnsrecords"] == json!([{"hostname": "db", "ip": "10.0.0.1"}])
+        let expected = json!([{"hostname": "db", "ip": "10.0.0.1"}]);
+        (silo["dnsrecords"] == expected).then_some(())
     })
     .await;
     until("the tokens are dropped", async || {
-        reader.get("/silos/office").await.0 == 401
+        (reader.get("/silos/office").await.0 == 401).then_some(())
     })
     .await;
     put(&admin, "db", "10.0.0.3").await;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use silo_e2e::{Hub, PATIENCE, binary, logs, write_private};
+use silo_e2e::{Hub, PATIENCE, PAUSE, TRUSTS_LOOPBACK, binary, logs, write_private};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -146,6 +146,7 @@ fn client(keeps: usize) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
+        .tls_certs_only([])
         .tls_danger_accept_invalid_certs(true)
         .pool_max_idle_per_host(keeps)
         .timeout(PATIENCE)
@@ -265,6 +266,7 @@ fn the_pages_stanzas_work_as_they_stand() {
     for config in [
         hub_part.to_owned(),
         configured(folder.path(), "plain_listen"),
+        configured(folder.path(), "plain_allow"),
         configured(folder.path(), "requests_per_minute"),
     ] {
         let file = folder.path().join("one.yaml");
@@ -378,7 +380,7 @@ async fn a_new_certificate_is_served_without_a_lost_request() {
         }
         while done.load(Ordering::Relaxed) == before {
             assert!(Instant::now() < deadline, "nobody is answered");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
         pins.push(pin);
     }
@@ -473,11 +475,11 @@ fn both_agents_take_the_hub_that_they_know_and_no_other() {
             vec!["--ca-file", other_ca, "--pin-sha256", &site.pin],
             "certificate",
         ),
-        (&by_ip, vec!["--ca-file", ca], "not valid for name"),
+        (&by_ip, vec!["--ca-file", ca], "for other names"),
         (
             &by_ip,
             vec!["--ca-file", ca, "--pin-sha256", &site.pin],
-            "not valid for name",
+            "for other names",
         ),
     ];
     // What a run leaves if it changes nothing, with a record at the hub to be pulled.
@@ -528,6 +530,26 @@ fn both_agents_take_the_hub_that_they_know_and_no_other() {
     assert!(text(&wrong.stderr).contains("pin_sha256"), "{wrong:?}");
 }
 
+/// A key and a certificate as sftdyn's instructions make them: of X.509 version 1.
+fn by_openssl_without_extensions(folder: &Path) -> (String, String) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (key, request, cert) = (path("rsa.pem"), path("rsa.csr"), path("version1.pem"));
+    let openssl = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        said(&run("openssl", &arguments))
+    };
+    openssl(&format!("genrsa -out {key} 2048"));
+    openssl(&format!(
+        "req -new -key {key} -subj /CN=hub.lan -out {request}"
+    ));
+    openssl(&format!(
+        "x509 -req -days 365 -in {request} -signkey {key} -out {cert}"
+    ));
+    let shown = openssl(&format!("x509 -in {cert} -noout -text"));
+    assert!(shown.contains("Version: 1 (0x0)"), "{shown}");
+    (key, cert)
+}
+
 #[test]
 fn wrong_settings_end_with_2_and_name_setting_and_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -545,7 +567,20 @@ fn wrong_settings_end_with_2_and_name_setting_and_file() {
         text(&output.stderr)
     };
     let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let (rsa_key, version_1) = by_openssl_without_extensions(folder.path());
     for (cert, key, field, why) in [
+        (
+            version_1.clone(),
+            rsa_key.clone(),
+            "tls.cert",
+            "is of X.509 version 1",
+        ),
+        (
+            version_1,
+            rsa_key,
+            "tls.cert",
+            "`silo-hub tls self-signed --name HOST --out FOLDER`",
+        ),
         (path("none"), key.clone(), "tls.cert", "No such file"),
         (
             path("empty"),
@@ -599,6 +634,20 @@ fn wrong_settings_end_with_2_and_name_setting_and_file() {
     assert!(!folder.path().join("new").exists());
 }
 
+/// Where a hub listens without TLS; it tells so after the other address.
+fn plain_url(hub: &Hub) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = hub.log();
+        let said = log.split_once("listening on http://");
+        if let Some((address, _)) = said.and_then(|(_, rest)| rest.split_once(' ')) {
+            return format!("http://{address}");
+        }
+        assert!(Instant::now() < deadline, "{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn without_tls_only_ping_and_signed_requests_are_let_in() {
     let folder = tempfile::tempdir().unwrap();
@@ -606,17 +655,7 @@ fn without_tls_only_ping_and_signed_requests_are_let_in() {
     let config = configured(folder.path(), "plain_listen") + "compat: {sftdyn: true}\n";
     std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
     let hub = Hub::start(folder.path());
-    // The listener without TLS tells its address after the other.
-    let deadline = Instant::now() + PATIENCE;
-    let plain = loop {
-        let log = hub.log();
-        let said = log.split_once("listening on http://");
-        if let Some((address, _)) = said.and_then(|(_, rest)| rest.split_once(' ')) {
-            break format!("http://{address}");
-        }
-        assert!(Instant::now() < deadline, "{log}");
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let plain = plain_url(&hub);
     let bearer = format!("Authorization: Bearer {}", hub.admin_token());
     let signed = "Signature-Input: silo=(\"@method\");keyid=\"aaaaaaaaaa\"";
     let ask = |path: &str, headers: &[&str]| {
@@ -661,4 +700,124 @@ fn without_tls_only_ping_and_signed_requests_are_let_in() {
     }
     assert_eq!(ask("/tokens", &[signed]).0, "401");
     assert_eq!(hub.stop(), Some(0));
+}
+
+#[test]
+fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    self_signed(folder.path(), &["localhost"]);
+    let data = folder.path().join("data");
+    let add = |key: &str, hostname: &str| {
+        let mut command = Command::new(binary("silo-hub"));
+        command.args([
+            "update-key",
+            "add",
+            "--init",
+            "--silo",
+            "home",
+            "--key",
+            key,
+        ]);
+        command
+            .args(["--hostname", hostname, "--data-dir"])
+            .arg(&data);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = text(&output.stderr);
+        let (_, rest) = said.split_once("update key ").unwrap();
+        rest.split_once(';').unwrap().0.to_owned()
+    };
+    let (chosen, other) = ("0123456789abcdef", "fedcba9876543210");
+    let (id, other_id) = (add(chosen, "nas"), add(other, "cam"));
+    let config = |allow: &str| {
+        let config = configured(folder.path(), "plain_listen") + TRUSTS_LOOPBACK;
+        let config = config.replace(
+            "plain_listen: 127.0.0.1:0\n",
+            &format!("plain_listen: 127.0.0.1:0\n{allow}"),
+        );
+        std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
+    };
+    let code = |url: &str, more: &[&str]| {
+        let mut arguments = vec!["-sS", "-o", "/dev/null", "-w", "%{http_code}"];
+        arguments.extend(["-H", "X-Forwarded-For: 192.0.2.7"]);
+        arguments.extend(more);
+        arguments.push(url);
+        said(&run("curl", &arguments))
+    };
+    for (allow, key_passes, dyndns2_passes) in [
+        ("", false, false),
+        (
+            &*format!("  plain_allow: {{update_keys: [{id}]}}\n"),
+            true,
+            false,
+        ),
+        ("  plain_allow: {dyndns2: true}\n", false, true),
+        (
+            &*format!("  plain_allow: {{dyndns2: true, update_keys: [{id}]}}\n"),
+            true,
+            true,
+        ),
+    ] {
+        config(allow);
+        let hub = Hub::start(folder.path());
+        let plain = plain_url(&hub);
+        let status = |passes: bool| if passes { "200" } else { "403" };
+        let call = |key: &str| code(&format!("{plain}/u/{key}"), &[]);
+        assert_eq!(call(chosen), status(key_passes), "{allow}");
+        assert_eq!(call(other), "403", "{allow}");
+        assert_eq!(call("no-such-key-0000"), "403", "{allow}");
+        let token = |more: &[&str]| {
+            let arguments = ["--name", "r", "--role", "write", "--silo", "home"];
+            format!("home:{}", hub.token(&[&arguments, more].concat()))
+        };
+        let narrow = token(&["--hostname", "tv"]);
+        let (wide, admin) = (token(&[]), format!("home:{}", hub.admin_token()));
+        let glob = token(&["--hostname", "t*"]);
+        let update = format!("{plain}/nic/update?hostname=tv");
+        assert_eq!(code(&update, &["-u", &narrow]), status(dyndns2_passes));
+        for login in [&wide, &glob, &admin] {
+            let refused = if dyndns2_passes { "401" } else { "403" };
+            assert_eq!(code(&update, &["-u", login]), refused, "{allow}");
+        }
+        // Nothing else has become open.
+        for (path, more) in [
+            ("/silos/home", &["-u", &*narrow][..]),
+            ("/silos/home/records/tv", &["-u", &*narrow, "-X", "PUT"]),
+            ("/u/", &[]),
+            ("/ip", &[]),
+        ] {
+            assert_eq!(
+                code(&format!("{plain}{path}"), more),
+                "403",
+                "{allow} {path}"
+            );
+        }
+        let log = hub.log();
+        assert_eq!(
+            log.contains("everybody on the way can read"),
+            !allow.is_empty(),
+            "{log}"
+        );
+        if key_passes {
+            assert!(log.contains(&other_id), "{log}");
+        }
+        // With TLS both keys count.
+        let url = format!("{}/u/{other}", hub.url());
+        assert_eq!(code(&url, &["--insecure"]), "200");
+        assert_eq!(hub.stop(), Some(0));
+    }
+    for (wrong, words) in [
+        (
+            "  plain_allow: {update_keys: [0123456789abcdef]}\n",
+            "tls.plain_allow.update_keys",
+        ),
+        ("  plain_allow: {rest: true}\n", "rest"),
+    ] {
+        config(wrong);
+        let file = folder.path().join("hub.yaml");
+        let arguments = ["check-config", "--config", file.to_str().unwrap()];
+        let output = run(binary("silo-hub").to_str().unwrap(), &arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains(words), "{output:?}");
+    }
 }

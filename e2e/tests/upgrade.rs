@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use silo_e2e::database::{Database, Kind};
-use silo_e2e::{Caller, Hub, binary, logs};
+use silo_e2e::{CLIENT, Caller, Hub, TRUSTS_LOOPBACK, binary, logs};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/0.1.0")).join(name)
@@ -23,6 +23,13 @@ fn fixture(name: &str) -> PathBuf {
 
 fn read(name: &str) -> String {
     fs::read_to_string(fixture(name)).unwrap()
+}
+
+/// Lets the tests name the address that a request is from.
+fn trust_loopback(folder: &Path) {
+    let config = folder.join("hub.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text + TRUSTS_LOOPBACK).unwrap();
 }
 
 fn token(name: &str) -> String {
@@ -75,6 +82,7 @@ impl Left {
             })),
         }
         fs::rename(at.join("hub.key"), data.join("hub.key")).unwrap();
+        trust_loopback(at);
         logs::is_secret(token("update-key").as_str());
         Self { folder, database }
     }
@@ -191,7 +199,8 @@ async fn assert_credentials(hub: &Hub) {
             .tls_certs_only([])
             .build()
             .unwrap();
-        let answer = answer.get(url).send().await.unwrap();
+        let answer = answer.get(url).header("x-forwarded-for", CLIENT);
+        let answer = answer.send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
     }
 }
@@ -250,8 +259,14 @@ async fn a_hub_finds_everything_that_an_older_version_stored() {
     }
     let hub = left.start();
     assert_credentials(&hub).await;
-    // None of these requests changed anything.
-    assert_silos(&Caller::new(&hub, &token("admin"))).await;
+    // The two keys have set what they are for, and nothing else.
+    let admin = Caller::new(&hub, &token("admin"));
+    for (silo, hostname) in [("office", "printer"), ("home", "pi.dyn.example.net")] {
+        let (_, silo) = admin.get(&format!("/silos/{silo}/history?limit=1")).await;
+        let row = &silo[0];
+        let told = [&row["hostname"], &row["old_ip"], &row["new_ip"]];
+        assert_eq!(told, [hostname, "127.0.0.1", CLIENT], "{silo}");
+    }
     let writer = Caller::new(&hub, &token("writer"));
     let (status, record) = writer.put_ip("office", "nas", "10.0.0.8").await.unwrap();
     assert_eq!(status, 200);
@@ -282,6 +297,7 @@ async fn an_older_versions_export_is_read() {
         fs::copy(fixture("hub").join(name), &new).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
     }
+    trust_loopback(folder.path());
     logs::is_secret(token("update-key").as_str());
     let mut import = Command::new(binary("silo-hub"));
     import.args(["silo", "import"]).arg(fixture("export.jsonl"));

@@ -22,7 +22,7 @@ use silo_hub::open_hub::{OpenHub, check_key, database_url, key_file};
 use silo_hub::registry::KEY_FINGERPRINT;
 use silo_hub::run as run_hub;
 use silo_hub::settings::{EXAMPLE, HubArgs, HubSettings};
-use silo_hub::store::Store;
+use silo_hub::store::{Schema, Store};
 use silo_hub::tls::Identity;
 use silo_shared::credential::TokenId;
 use silo_shared::program::{self, start_logging};
@@ -152,19 +152,6 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve(settings).await,
         Command::Migrate => migrate(settings).await,
         Command::CheckConfig { connect } => check_config(&settings, connect).await,
-        Command::Token(
-            TokenCommand::List | TokenCommand::Rotate { .. } | TokenCommand::Revoke { .. },
-        )
-        | Command::UpdateKey(UpdateKeyCommand::List | UpdateKeyCommand::Revoke { .. })
-        | Command::Silo(SiloCommand::Revert { .. } | SiloCommand::Export { .. })
-        | Command::Restored
-            if let Some(file) = missing_file(&settings) =>
-        {
-            Err(Failure::Misused(format!(
-                "{}: there is no hub's database here: is this the right --data-dir?",
-                file.display()
-            )))
-        }
         Command::Token(command) => {
             with_hub(settings, async |hub| token::token(hub, command).await).await
         }
@@ -196,15 +183,24 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Opens the hub's parts beside a running hub, or without one, and closes them again.
+/// Opens the parts of a hub that is there, beside its process or without one, and closes them again.
 async fn with_hub(
     settings: HubSettings,
     work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let hub = OpenHub::open(&settings, Clock::System).await?;
+    let hub = OpenHub::open_existing(&settings, Clock::System).await?;
     let done = work(&hub).await;
     hub.close().await;
     done
+}
+
+/// The same, where the hub may be made by this.
+async fn with_new_hub(
+    settings: HubSettings,
+    work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let init = true;
+    with_hub(HubSettings { init, ..settings }, work).await
 }
 
 async fn serve(settings: HubSettings) -> Result<(), Failure> {
@@ -244,7 +240,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
     settings.migrate = true;
-    with_hub(settings, async |_| {
+    with_new_hub(settings, async |_| {
         say(format_args!("the database's schema is up to date"))?;
         Ok(())
     })
@@ -264,6 +260,12 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
         say(format_args!(
             "TLS: certificate and key fit, pin_sha256: {pin}"
         ))?;
+        if let (Some(address), false) = (tls.plain_listen, tls.plain_allow.is_empty()) {
+            say(format_args!(
+                "without TLS at {address}: {}; everybody on the way can read these secrets",
+                tls.plain_allow
+            ))?;
+        }
     }
     say(format_args!(
         "data directory: {}",
@@ -275,7 +277,7 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
             "the database is not there yet: the first start makes it"
         ))?;
     } else if connect {
-        let store = Store::open(&database, false, Clock::System.now()).await?;
+        let store = Store::open(&database, Schema::Check, Clock::System.now()).await?;
         say(format_args!(
             "the database answers, its schema is up to date"
         ))?;

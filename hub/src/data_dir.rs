@@ -43,6 +43,20 @@ pub enum DataDirError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// A file of the database belongs to another user.
+    #[error(
+        "{}: this file belongs to user {owner}, and this hub runs as user {me}, who may not write it; if root's command line made it before the service's first start: `chown {me} {}`",
+        path.display(),
+        path.display()
+    )]
+    OfOther {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is, by number.
+        owner: u32,
+        /// Who this process is.
+        me: u32,
+    },
     /// The file has names in other folders, by which another hub could serve it.
     #[error(
         "{}: this file has other names too (hard links), and a hub on one of them would not share its log: remove them",
@@ -160,6 +174,26 @@ pub fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
         Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
         done => done,
     }
+}
+
+/// Refuses database files that belong to another user, which SQLite would call by a mere number: the command line
+/// of root makes such files where it runs before the service's first start.
+#[cfg(unix)]
+pub fn refuse_files_of_others(file: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::MetadataExt;
+    let me = rustix::process::geteuid().as_raw();
+    for end in ["", "-wal", "-shm", ".lock"] {
+        let path = beside(file, end);
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            continue;
+        };
+        // Where a group or others may write, more than the owner decides.
+        if ![0, metadata.uid()].contains(&me) && metadata.mode() & 0o022 == 0 {
+            let owner = metadata.uid();
+            return Err(DataDirError::OfOther { path, owner, me });
+        }
+    }
+    Ok(())
 }
 
 /// Makes a new, empty file readable by its owner alone.

@@ -72,6 +72,13 @@ impl FailureLimit {
             window.failures += 1;
             window.untold += 1;
             self.0.untold.notify_one();
+            if window.failures == ALLOWED {
+                let seconds = window.seconds_left(now);
+                tracing::warn!(
+                    %ip,
+                    "{ALLOWED} wrong credentials within a minute: further ones from this address are refused for {seconds} s"
+                );
+            }
             return Ok(());
         }
         Err(window.seconds_left(now))

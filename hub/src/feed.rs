@@ -75,7 +75,7 @@ impl Feed {
         loop {
             match self.look(&mut watch, &mut position, &mut server).await {
                 Ok(()) => {
-                    self.contact.note_answer(self.clock.now());
+                    self.contact.note_answer(self.clock.monotonic());
                     if std::mem::take(&mut failing) {
                         tracing::info!("the database answers again");
                     }

@@ -17,11 +17,13 @@ pub mod domain;
 pub mod failure_limit;
 pub mod failure_sharing;
 pub mod feed;
+mod file_watch;
 mod html;
 pub mod http;
 mod interest;
 pub mod key_file;
 pub mod limits;
+pub mod link_history;
 pub mod new_token;
 pub mod open_hub;
 pub mod registry;
@@ -43,13 +45,14 @@ pub mod view;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::{Pin, pin};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use silo_shared::config::ConfigError;
 use thiserror::Error;
 
 use deliver::settings::{OpenSink, SinkSettings};
+use deliver::sink::Sink;
 use deliver::{Deliveries, Office};
 use domain::time::Clock;
 use feed::Feed;
@@ -61,7 +64,7 @@ use tasks::Tasks;
 use tls::TlsError;
 use token_watch::watch_tokens;
 use tokio::time::{Instant, timeout_at};
-use upkeep::Upkeep;
+use upkeep::{HeldTimes, Upkeep};
 
 /// How long after the signal to stop the delivery workers may take to end, and use to be written down. The
 /// listeners take most of it.
@@ -134,6 +137,20 @@ pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> 
         .iter()
         .map(SinkSettings::open)
         .collect::<Result<_, _>>()?;
+    for sink in &sinks {
+        let hears = sinks
+            .iter()
+            .find(|other| sink.tell_failures.as_ref() == Some(&other.name));
+        if let Some(hears) = hears
+            && let Sink::Event(event) = &hears.sink
+            && !event.has_receiver()
+        {
+            return Err(ConfigError::Setting(format!(
+                "sinks: {}: tell_failures: {} has no `to`, and tells nobody of failures",
+                sink.name, hears.name
+            )));
+        }
+    }
     let wants_logins = sinks.iter().find(|sink| sink.filter.with_login);
     match (wants_logins, &settings.compat.dynahost) {
         (Some(sink), None) => Err(ConfigError::Setting(format!(
@@ -163,10 +180,12 @@ async fn serve(
             clock: hub.clock.clone(),
             since: hub.clock.now(),
         };
+        let newest = hub.store.newest_time().await.map_err(OpenError::from)?;
+        let held = Arc::new(HeldTimes::begin(hub.clock.reading(), newest));
         let deliveries = Deliveries::begin(office, sinks, hub.is_alone()).await?;
-        Ok::<_, OpenError>((key, deliveries))
+        Ok::<_, OpenError>((key, held, deliveries))
     };
-    let (key, deliveries) = tokio::select! {
+    let (key, held, deliveries) = tokio::select! {
         biased;
         () = &mut shutdown => return stopped_early(),
         started = starting => started?,
@@ -194,6 +213,7 @@ async fn serve(
         refused: hub.refused.clone(),
         clock: hub.clock.clone(),
         since: hub.clock.now(),
+        held,
         retention_days: settings.retention_days,
     };
     let owner = random_name().map_err(OpenError::from)?;
@@ -217,6 +237,11 @@ async fn serve(
         tasks.spawn("sharing of wrong credentials", sharing);
     }
     tasks.spawn("upkeep", upkeep.clone().work());
+    let file = open_hub::database_url(settings).file();
+    tasks.spawn(
+        "watch of the database's file",
+        file_watch::watch(file, hub.registry.clone()),
+    );
     let alive =
         service_manager::stay_alive(hub.store.clone(), hub.contact.clone(), hub.clock.clone());
     tasks.spawn("signs of life", alive);

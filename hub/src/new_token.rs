@@ -76,6 +76,7 @@ impl NewSecret {
             signing_key: key.seal_signing_key(&credential)?,
             sealed_by: key.fingerprint(),
             former_ends: now.plus_seconds(overlap.into()),
+            by_former: None,
         };
         Ok(Self {
             credential,

@@ -11,6 +11,8 @@ use crate::audit::RefusedLog;
 use crate::before_migrating;
 use crate::changes::Changes;
 use crate::contact::Contact;
+#[cfg(unix)]
+use crate::data_dir::refuse_files_of_others;
 use crate::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, prepare_database_file,
 };
@@ -28,7 +30,7 @@ use crate::registry::{
 use crate::revision::Revision;
 use crate::secrets::{HubKey, NoRandomness, is_credential_of};
 use crate::settings::HubSettings;
-use crate::store::{DatabaseUrl, Position, Store, StoreError};
+use crate::store::{DatabaseUrl, Position, Schema, Store, StoreError};
 use crate::token_cache::TokenCache;
 use crate::view::View;
 
@@ -47,6 +49,21 @@ pub enum OpenError {
     /// The system gave no random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// There is no database.
+    #[error("{}: there is no hub's database here: is this the right --data-dir? --init makes a new hub", .0.display())]
+    NoHub(PathBuf),
+    /// There is a hub's key, but its database is gone.
+    #[error(
+        "{}: the database is missing or empty, and {} shows that there was one: put it back (`silo-hub restore`), or begin a new hub with `silo-hub serve --init`, which knows no token of the old one",
+        file.display(),
+        key.display()
+    )]
+    Lost {
+        /// The database's file.
+        file: PathBuf,
+        /// The hub's key.
+        key: PathBuf,
+    },
     /// No copy of the database can be made, without which its schema is not changed.
     #[error(
         "{}: the database can't be copied before its schema is changed: {cause}. Nothing was changed: make room in that folder and start again", file.display()
@@ -102,25 +119,68 @@ pub struct OpenHub {
 }
 
 impl OpenHub {
-    /// Opens everything but the key, beside a serving hub or without one.
+    /// Opens everything but the key, beside a serving hub or without one. A database that is not there is made.
     pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_with(settings, clock, Copied::Before, |_| Ok(None)).await
+        let schema = match settings.migrate {
+            true => Schema::Make,
+            false => Schema::Check,
+        };
+        Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
+    }
+
+    /// Like [`OpenHub::open`], but a hub whose database is not there is made only with `init`: what is made in a
+    /// mistyped place is valid nowhere.
+    pub async fn open_existing(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        if settings.init {
+            return Self::open(settings, clock).await;
+        }
+        let url = database_url(settings);
+        // Before the data directory is made.
+        if let Some(file) = url.file().filter(|file| is_missing(file)) {
+            return Err(OpenError::NoHub(file));
+        }
+        let schema = match settings.migrate {
+            true => Schema::Update,
+            false => Schema::Check,
+        };
+        Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
     }
 
     /// Like [`OpenHub::open`], a database of which there is another copy: no further one is made of it.
     pub async fn open_copy(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_with(settings, clock, Copied::Already, |_| Ok(None)).await
+        let schema = match settings.migrate {
+            true => Schema::Make,
+            false => Schema::Check,
+        };
+        Self::open_with(settings, clock, schema, Copied::Already, |_| Ok(None)).await
     }
 
     /// Opens everything but the key as the one hub that serves an embedded database.
     pub async fn open_to_serve(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        if let Some(file) = database_url(settings).file()
+            && is_missing(&file)
+            && matches!(read_key(&data_dir.key_file()), Ok(Some(_)))
+            && !settings.init
+        {
+            let key = data_dir.key_file();
+            return Err(OpenError::Lost { file, key });
+        }
+        let schema = match settings.migrate {
+            true => Schema::Make,
+            false => Schema::Check,
+        };
+        for (setting, path) in settings.relative_paths() {
+            tracing::info!(setting, "{setting} is a relative path: {}", path.display());
+        }
         let lock = |file: &Path| lock_database_file(file).map(Some);
-        Self::open_with(settings, clock, Copied::Before, lock).await
+        Self::open_with(settings, clock, schema, Copied::Before, lock).await
     }
 
     async fn open_with(
         settings: &HubSettings,
         clock: Clock,
+        schema: Schema,
         copied: Copied,
         lock: impl FnOnce(&Path) -> Result<Option<File>, DataDirError>,
     ) -> Result<Self, OpenError> {
@@ -129,13 +189,15 @@ impl OpenHub {
         // Before the schema is touched, which another hub may be using.
         let (mut served, mut migrated) = (None, None);
         if let Some(file) = url.file() {
+            #[cfg(unix)]
+            refuse_files_of_others(&file)?;
             served = lock(&file)?;
             prepare_database_file(&file)?;
             if settings.migrate && copied == Copied::Before {
                 migrated = before_migrating::copy(&url, &file).await?;
             }
         }
-        let store = Store::open(&url, settings.migrate, clock.now()).await?;
+        let store = Store::open(&url, schema, clock.now()).await?;
         drop(migrated);
         let position = store.position().await?;
         let (revision, notifier) = Revision::new(position.revision);
@@ -160,7 +222,7 @@ impl OpenHub {
             revision,
             position,
             signed_not_before,
-            contact: Contact::new(clock.now()),
+            contact: Contact::new(clock.monotonic()),
             failures: FailureLimit::noting(refused.clone()),
             refused,
             clock,
@@ -285,6 +347,14 @@ impl OpenHub {
     }
 }
 
+/// Whether the database's file is not there, or has nothing in it.
+fn is_missing(file: &Path) -> bool {
+    std::fs::metadata(file).map_or_else(
+        |error| error.kind() == std::io::ErrorKind::NotFound,
+        |metadata| metadata.len() == 0,
+    )
+}
+
 /// The database that the settings name, else the SQLite file in the data directory.
 pub fn database_url(settings: &HubSettings) -> DatabaseUrl {
     let default = || DatabaseUrl::sqlite_file(&settings.data_dir.join(DATABASE_FILE));
@@ -333,6 +403,7 @@ impl OpenHub {
             key,
             contact: self.contact.clone(),
             clock: self.clock.clone(),
+            dates: Arc::new(crate::http::DateGuard::new(self.clock.clone())),
             failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
             signed_not_before: self.signed_not_before.clone(),

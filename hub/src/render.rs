@@ -53,6 +53,12 @@ pub fn render(silo: &StoredSilo, format: Format) -> Vec<u8> {
         Format::Json => json(silo),
         Format::Hosts => lines(silo, |text, hostname, ip| writeln!(text, "{ip} {hostname}")),
         Format::Zone => lines(silo, |text, hostname, ip| {
+            if !hostname.is_dns_host_name() {
+                return writeln!(
+                    text,
+                    "; left out, since a zone takes no host name with \"_\": {hostname} {ip}"
+                );
+            }
             // A single label belongs to the including zone's origin, a longer name stands for itself.
             let dot = if hostname.is_single_label() { "" } else { "." };
             let kind = if ip.is_ipv4() { "A" } else { "AAAA" };
@@ -129,6 +135,10 @@ mod tests {
                         .collect(),
                 ),
                 (
+                    Hostname::parse("my_pc").unwrap(),
+                    [IpAddr::from([10, 0, 0, 6])].into_iter().collect(),
+                ),
+                (
                     Hostname::parse("nas.home.arpa").unwrap(),
                     [IpAddr::from([10, 0, 0, 7])].into_iter().collect(),
                 ),
@@ -137,15 +147,15 @@ mod tests {
         let text = |format| String::from_utf8(render(&silo, format)).unwrap();
         assert_eq!(
             text(Format::Json),
-            r#"{"id":"office","dnsrecords":[{"hostname":"db","ip":"10.0.0.5"},{"hostname":"db","ip":"fd00::5"},{"hostname":"nas.home.arpa","ip":"10.0.0.7"}],"revision":41,"updated_at":"2026-01-02T03:04:05.678Z"}"#
+            r#"{"id":"office","dnsrecords":[{"hostname":"db","ip":"10.0.0.5"},{"hostname":"db","ip":"fd00::5"},{"hostname":"my_pc","ip":"10.0.0.6"},{"hostname":"nas.home.arpa","ip":"10.0.0.7"}],"revision":41,"updated_at":"2026-01-02T03:04:05.678Z"}"#
         );
         assert_eq!(
             text(Format::Hosts),
-            "10.0.0.5 db\nfd00::5 db\n10.0.0.7 nas.home.arpa\n"
+            "10.0.0.5 db\nfd00::5 db\n10.0.0.6 my_pc\n10.0.0.7 nas.home.arpa\n"
         );
         assert_eq!(
             text(Format::Zone),
-            "db\t30\tIN\tA\t10.0.0.5\ndb\t30\tIN\tAAAA\tfd00::5\nnas.home.arpa.\t30\tIN\tA\t10.0.0.7\n"
+            "db\t30\tIN\tA\t10.0.0.5\ndb\t30\tIN\tAAAA\tfd00::5\n; left out, since a zone takes no host name with \"_\": my_pc 10.0.0.6\nnas.home.arpa.\t30\tIN\tA\t10.0.0.7\n"
         );
         assert_eq!(
             Format::ALL.map(|format| format.tag(41)),

@@ -92,7 +92,13 @@ pub fn credential_hash(credential: &Credential) -> CredentialHash {
 
 /// Whether a credential is the one that was hashed; takes as long whatever differs.
 pub fn is_credential_of(credential: &Credential, hash: &CredentialHash) -> bool {
-    credential_hash(credential).0.ct_eq(&hash.0).into()
+    // By words: each comparison is a call that the compiler may not look into.
+    let words = |hash: &CredentialHash| {
+        let (words, _) = hash.0.as_chunks();
+        [0, 1, 2, 3].map(|at| u64::from_ne_bytes(words[at]))
+    };
+    let shown = words(&credential_hash(credential));
+    shown.ct_eq(&words(hash)).into()
 }
 
 /// The hub's key: seals signing keys, so that a thief of the database alone can't sign.

@@ -27,7 +27,7 @@ pub(crate) async fn stay_alive(store: Store, contact: Contact, clock: Clock) {
     let pause = patience / 4;
     loop {
         let answered = tokio::time::timeout(pause, store.position()).await;
-        if matches!(answered, Ok(Ok(_))) || contact.stale_for(clock.now()).is_some() {
+        if matches!(answered, Ok(Ok(_))) || contact.stale_for(clock.monotonic()).is_some() {
             tell(Word::Alive);
         } else {
             tracing::warn!("the database does not answer, and nobody has noticed");

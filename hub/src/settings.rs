@@ -45,6 +45,8 @@ pub struct HubSettings {
     pub key_file: Option<PathBuf>,
     /// Whether to bring the schema up to date at start.
     pub migrate: bool,
+    /// Whether a new hub may be made where one is expected.
+    pub init: bool,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How much memory rendered silos may take, in bytes.
@@ -93,7 +95,7 @@ pub struct HubArgs {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_KEY", global = true)]
     pub tls_key: Option<PathBuf>,
-    /// Where to listen without TLS beside it, for /ping and signed requests only
+    /// Where to listen without TLS beside it, for /ping, signed requests and what tls.plain_allow names
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -119,6 +121,9 @@ pub struct HubArgs {
     /// Do not bring the database's schema up to date at start
     #[arg(long, env = "SILO_HUB_NO_MIGRATE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
     pub no_migrate: bool,
+    /// Make a new hub where its database is missing
+    #[arg(long, global = true)]
+    pub init: bool,
     /// How log lines are written: text or json
     #[arg(
         long,
@@ -156,6 +161,7 @@ impl HubSettings {
             cert: args.tls_cert.or(file.tls.cert),
             key: args.tls_key.or(file.tls.key),
             plain_listen: args.tls_plain_listen.or(file.tls.plain_listen),
+            plain_allow: file.tls.plain_allow,
         };
         let default_listen = || DEFAULT_LISTEN.parse().expect("the default is an address");
         Ok(Self {
@@ -169,6 +175,7 @@ impl HubSettings {
                 .unwrap_or_else(|| Path::new(DEFAULT_DATA_DIR).to_owned()),
             key_file: args.key_file.or(file.key_file),
             migrate: !args.no_migrate && file.migrate.unwrap_or(true),
+            init: args.init,
             trusted_proxies: file
                 .trusted_proxies
                 .into_iter()
@@ -183,6 +190,24 @@ impl HubSettings {
             compat: file.compat,
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         })
+    }
+}
+
+impl HubSettings {
+    /// The settings whose path begins at the working directory, with where each leads from here.
+    pub fn relative_paths(&self) -> Vec<(&'static str, PathBuf)> {
+        let tls = self.tls.as_ref();
+        [
+            ("data_dir", Some(&self.data_dir)),
+            ("key_file", self.key_file.as_ref()),
+            ("tls.cert", tls.map(|tls| &tls.cert)),
+            ("tls.key", tls.map(|tls| &tls.key)),
+        ]
+        .into_iter()
+        .filter_map(|(setting, path)| Some((setting, path?)))
+        .filter(|(_, path)| path.is_relative())
+        .filter_map(|(setting, path)| Some((setting, std::path::absolute(path).ok()?)))
+        .collect()
     }
 }
 
@@ -203,6 +228,21 @@ mod tests {
 
     fn file(text: &str) -> Result<HubFile, ConfigError> {
         parse_yaml(Path::new("hub.yaml"), text)
+    }
+
+    #[test]
+    fn relative_paths_are_told_with_where_they_lead() {
+        let text = "key_file: secrets/hub.key\ntls: {cert: /etc/cert.pem, key: key.pem}\n";
+        let settings = HubSettings::merge(file(text).unwrap(), &HubArgs::default()).unwrap();
+        let here = |path: &str| std::env::current_dir().unwrap().join(path);
+        assert_eq!(
+            settings.relative_paths(),
+            [
+                ("data_dir", here(DEFAULT_DATA_DIR)),
+                ("key_file", here("secrets/hub.key")),
+                ("tls.key", here("key.pem")),
+            ]
+        );
     }
 
     #[test]
@@ -263,7 +303,7 @@ mod tests {
             .collect::<Vec<_>>()
             .join("\n");
         let settings = HubSettings::merge(file(&commented).unwrap(), &HubArgs::default()).unwrap();
-        assert_eq!(settings.trusted_proxies.len(), 1);
+        assert_eq!(settings.trusted_proxies.len(), 2);
         assert_eq!(settings.sinks.len(), 1);
         HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default()).unwrap();
         for key in [

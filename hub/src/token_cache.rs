@@ -131,7 +131,9 @@ impl TokenCache {
         id: TokenId,
         turn: Turn,
     ) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_in_turn(id, turn)).await;
+        // In a box: most calls find their token held, and are to have a small future.
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_in_turn(id, turn));
+        let found = Box::pin(found).await;
         found.unwrap_or_else(|_| Err(Arc::new(StoreError::Silent)))
     }
 

@@ -1,12 +1,15 @@
 //! What the hub does by itself: writes down use, and removes records that nobody names any more.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use silo_shared::signing::MAX_CLOCK_OFFSET;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::audit::RefusedLog;
-use crate::domain::time::{Clock, Time};
+use crate::domain::elapsed::{EarliestReading, LatestNow};
+use crate::domain::time::{Clock, Reading, Time};
+use crate::link_history::HistoryLinks;
 use crate::registry::{
     Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeEnded,
     PurgeFormerSecrets, PurgeMarks, PurgeOld, PurgeTokens, Registry, WriteDownRefused,
@@ -34,8 +37,12 @@ pub struct Periods {
     pub expire: Duration,
     /// Old rows are removed.
     pub purge: Duration,
+    /// How long after the start they are removed first, so that a clock that is wrong at first can be put right.
+    pub first_purge: Duration,
     /// Signed writes and wrong credentials are forgotten.
     pub forget: Duration,
+    /// History that others wrote is linked.
+    pub link: Duration,
 }
 
 impl Default for Periods {
@@ -44,7 +51,9 @@ impl Default for Periods {
             write_down: Duration::from_secs(60),
             expire: Duration::from_secs(15),
             purge: Duration::from_secs(DAY.unsigned_abs()),
+            first_purge: Duration::from_secs(600),
             forget: Duration::from_secs(60),
+            link: Duration::from_secs(60),
         }
     }
 }
@@ -63,10 +72,49 @@ pub struct Upkeep {
     /// The time.
     pub clock: Clock,
     /// When this hub began to hear writes: silence before does not count, nor silence while the
-    /// database took none.
+    /// database took none, nor time by which the clock was stepped.
     pub since: Time,
+    /// What can be said of stored times whatever the wall clock shows.
+    pub held: Arc<HeldTimes>,
     /// For how many days history, tombstones, and rights and sinks that are over are kept.
     pub retention_days: u32,
+}
+
+/// For how long this process has held what is stored. Only what is old by the wall clock and by this is removed,
+/// so that a clock that was ahead for a while costs nothing.
+#[derive(Debug)]
+pub struct HeldTimes {
+    present: LatestNow,
+    minutes: Mutex<EarliestReading>,
+    day: Mutex<EarliestReading>,
+}
+
+impl HeldTimes {
+    /// From the start of this process on; `newest_stored`: the newest time that was stored before.
+    pub fn begin(at: Reading, newest_stored: Option<Time>) -> Self {
+        let earliest = |seconds: i64| {
+            let window = Duration::from_secs(seconds.unsigned_abs());
+            Mutex::new(EarliestReading::new(window, at))
+        };
+        Self {
+            present: LatestNow {
+                start: at,
+                newest_stored,
+            },
+            minutes: earliest(KEPT),
+            day: earliest(DAY),
+        }
+    }
+
+    fn note(&self, at: Reading) {
+        for earliest in [&self.minutes, &self.day] {
+            lock(earliest).note(at);
+        }
+    }
+}
+
+fn lock(earliest: &Mutex<EarliestReading>) -> MutexGuard<'_, EarliestReading> {
+    earliest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Upkeep {
@@ -96,6 +144,7 @@ impl Upkeep {
             }
         };
         let purge = async {
+            tokio::time::sleep(periods.first_purge).await;
             let mut due = ticks(periods.purge);
             loop {
                 due.tick().await;
@@ -109,7 +158,15 @@ impl Upkeep {
                 report(self.forget().await);
             }
         };
-        tokio::join!(write_down, expire, purge, forget);
+        let link = async {
+            let mut due = ticks(periods.link);
+            let mut links = HistoryLinks::new(self.store.clone(), self.registry.clone());
+            loop {
+                due.tick().await;
+                report(links.link().await);
+            }
+        };
+        tokio::join!(write_down, expire, purge, forget, link);
     }
 
     /// Writes down everything, before the hub ends.
@@ -158,15 +215,22 @@ impl Upkeep {
 
     /// Removes what has outlived its retention: history, tombstones, deliveries that are over, audit, and what ended.
     /// A few hundred rows a transaction, so that other writers get their turn in between.
+    ///
+    /// Their age is counted from the newest row that was there before the start, where that and the time since come
+    /// to less than the wall clock says: a clock that is years ahead would else remove everything at once.
     pub async fn purge(&self) -> Result<(), ApplyError> {
         let days = i64::from(self.retention_days);
-        let now = self.clock.now();
-        let before = now.plus_seconds(-days * DAY);
-        // A day later than they end, so that the clocks of several hubs may differ.
-        let ended = now.plus_seconds(-DAY);
-        let secrets = PurgeFormerSecrets { before: ended };
-        let mut purged = self.registry.apply(secrets).await?;
-        purged += self.registry.apply(PurgeMarks { before: ended }).await?;
+        let at = self.clock.reading();
+        let before = self.held.present.get(at).plus_seconds(-days * DAY);
+        self.held.note(at);
+        let earliest = lock(&self.held.day).get(at);
+        let mut purged = 0;
+        if let Some(earliest) = earliest {
+            // A day later than they end, so that the clocks of several hubs may differ.
+            let before = earliest.plus_seconds(-DAY);
+            purged += self.registry.apply(PurgeFormerSecrets { before }).await?;
+            purged += self.registry.apply(PurgeMarks { before }).await?;
+        }
         for kind in OldRows::ALL {
             loop {
                 let keys = self.store.old_rows(kind, before, PAGE).await?;
@@ -211,8 +275,14 @@ impl Upkeep {
 
     /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that
     /// are over by every hub's clock.
+    /// Only those go that this process has held for as long, by the monotonic clock.
     pub async fn forget(&self) -> Result<(), ApplyError> {
-        let before = self.clock.now().plus_seconds(-KEPT);
+        let at = self.clock.reading();
+        self.held.note(at);
+        let Some(earliest) = lock(&self.held.minutes).get(at) else {
+            return Ok(());
+        };
+        let before = earliest.plus_seconds(-KEPT);
         while self.store.has_signed_writes(before).await? {
             self.registry.apply(ForgetSigned { before }).await?;
         }
@@ -229,10 +299,12 @@ impl Upkeep {
             // Once writes are taken again, silence counts from that moment.
             self.registry.apply(ProveWritable).await?;
         }
-        let since = self.since.max(self.registry.hearing().regained_at());
-        let now = self.clock.now();
+        let at = self.clock.reading();
+        let since = self.registry.hearing().since(self.since, at);
+        let now = at.now;
         loop {
             let overdue = self.store.overdue_records(now, since, PAGE).await?;
+            tracing::debug!(records = overdue.len(), "looked for overdue records");
             if overdue.is_empty() {
                 return Ok(());
             }
@@ -248,6 +320,7 @@ impl Upkeep {
                     id: id.clone(),
                     hostname: hostname.clone(),
                     since,
+                    now,
                 };
                 if self.registry.apply(command).await? {
                     removed += 1;

@@ -200,12 +200,17 @@ impl View {
         format: Format,
     ) -> Result<Option<Arc<Rendered>>, StoreError> {
         let key = (id, format);
-        if let Some(rendered) = self.shelf.held(&key) {
-            return Ok(Some(rendered));
+        match self.shelf.held(&key) {
+            Some(rendered) => Ok(Some(rendered)),
+            // In a box: the future of a load is large, and most reads and all that wait need none.
+            None => Box::pin(self.load(key)).await,
         }
+    }
+
+    async fn load(&self, key: Key) -> Result<Option<Arc<Rendered>>, StoreError> {
         let load = async {
             let silo = self.store.silo(&key.0).await?;
-            Ok(silo.map(|silo| Rendered::new(&silo, format)))
+            Ok(silo.map(|silo| Rendered::new(&silo, key.1)))
         };
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.shelf.get(&key, load)).await;
         loaded.unwrap_or(Err(StoreError::Silent))

@@ -71,6 +71,7 @@ fn change(id: i64, hostname: &str, old: &str, new: &str) -> Event {
         notify: Vec::new(),
         last_seen: None,
         told: Vec::new(),
+        failure: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use crate::client::TokenVerdict;
 use crate::connection::Connection;
 use crate::output::Output;
 
@@ -52,18 +53,15 @@ impl<'a> Checklist<'a> {
         self.ok("authentication", connection.explain_authentication());
     }
 
-    /// What the hub's answers, by their HTTP statuses, say of the token; without any, nothing is known.
-    pub fn token(&mut self, statuses: impl IntoIterator<Item = u16>) {
-        let statuses: Vec<u16> = statuses.into_iter().collect();
-        if statuses.contains(&401) {
+    /// What the hub's answers say of the token; without any, nothing is known.
+    pub fn token(&mut self, verdicts: impl IntoIterator<Item = TokenVerdict>) {
+        let verdicts: Vec<TokenVerdict> = verdicts.into_iter().collect();
+        if verdicts.contains(&TokenVerdict::Refused) {
             self.failed(
                 "token",
                 "the hub does not know it: revoked, expired or mistyped?",
             );
-        } else if statuses
-            .iter()
-            .any(|status| matches!(status, 200 | 403 | 404))
-        {
+        } else if verdicts.contains(&TokenVerdict::Accepted) {
             self.ok("token", "accepted");
         }
     }

@@ -4,9 +4,11 @@
 //! told apart ([`ClientError`]). A client that signs believes no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
 //! read beyond a limit.
 
+mod reason;
 mod signer;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -18,8 +20,11 @@ use url::Url;
 use crate::api::{CallerAddress, PROBLEM_JSON, Problem, RecordDocument, SiloDocument};
 use crate::connection::{Authentication, Connection};
 use crate::hub_tls::judge_by;
+use crate::lookup::Lookup;
+use crate::output::one_line;
 use crate::signing::MAX_CLOCK_OFFSET;
-use crate::silo::{Addresses, Hostname, SiloId};
+use crate::silo::{Addresses, Family, Hostname, SiloId};
+use reason::chain;
 use signer::{Distrust, Signer};
 
 /// How long to wait for a connection.
@@ -49,6 +54,8 @@ pub enum ClientError {
         status: u16,
         /// The problem's detail, or a few words on the status.
         detail: String,
+        /// Whether the answer is signed with the token's key, so that the hub knows the token.
+        is_signed: bool,
     },
     /// The answer is not what a hub sends.
     #[error("{hub}: the answer is not a hub's: {cause}")]
@@ -98,13 +105,46 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The HTTP status, where the hub answered with an error.
-    pub fn status(&self) -> Option<u16> {
+    /// What kind of failure it is: one that goes on is of the same kind, whatever else its words name.
+    pub fn kind(&self) -> String {
         match self {
-            Self::Status { status, .. } => Some(*status),
+            Self::Unreachable { .. } => "unreachable".to_owned(),
+            Self::Status { status, .. } => format!("status {status}"),
+            Self::NotAHub { .. } => "not a hub".to_owned(),
+            Self::Unsigned { status, .. } => format!("unsigned {status}"),
+            Self::Forged { .. } => "forged".to_owned(),
+            Self::Clock { .. } => "clock".to_owned(),
+            Self::TooLarge { .. } => "too large".to_owned(),
+            Self::Setup(_) => "setup".to_owned(),
+        }
+    }
+
+    /// What the answer says of the token; `None`: nothing. A hub signs its answers to a token that it knows, whatever
+    /// their status: a signature that was refused for its time or as a replay does not mean a wrong token.
+    pub fn token(&self) -> Option<TokenVerdict> {
+        match self {
+            Self::Clock { .. } => Some(TokenVerdict::Accepted),
+            Self::Status {
+                is_signed: true, ..
+            } => Some(TokenVerdict::Accepted),
+            Self::Status { status: 401, .. } | Self::Unsigned { status: 401, .. } => {
+                Some(TokenVerdict::Refused)
+            }
+            Self::Status {
+                status: 403 | 404, ..
+            } => Some(TokenVerdict::Accepted),
             _ => None,
         }
     }
+}
+
+/// What an answer says of the token that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenVerdict {
+    /// The hub knows it.
+    Accepted,
+    /// The hub does not know it, or no longer.
+    Refused,
 }
 
 /// What a conditional GET gave.
@@ -148,6 +188,7 @@ impl HubClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(Arc::new(Lookup))
             .no_proxy();
         if connection.hub.scheme() == "http" {
             // Spares every run over plain HTTP the reading of the system's certificates.
@@ -166,9 +207,10 @@ impl HubClient {
         if let Some(interface) = &route.interface {
             builder = builder.interface(interface);
         }
-        let http = builder
-            .build()
-            .map_err(|error| ClientError::Setup(chain(&error)))?;
+        let http = builder.build().map_err(|error| {
+            let judges_by_system = connection.ca_file.is_none() && connection.pins.is_none();
+            ClientError::Setup(reason::setup(&error, judges_by_system))
+        })?;
         Ok(Self {
             http,
             hub: connection.hub.clone(),
@@ -213,30 +255,31 @@ impl HubClient {
         }
     }
 
-    /// `GET /silos/{id}/records/{hostname}`; `None` when the hub has no such record or silo.
+    /// `GET /silos/{id}/records/{hostname}`, with the record's entity tag where the hub sent one; `None` when the hub
+    /// has no such record or silo.
     pub async fn record(
         &self,
         id: &SiloId,
         hostname: &Hostname,
-    ) -> Result<Option<RecordDocument>, ClientError> {
+    ) -> Result<Option<(RecordDocument, Option<String>)>, ClientError> {
         let request = self.request(
             Method::GET,
             &["silos", id.as_str(), "records", hostname.as_str()],
         );
         match self.send(request).await {
-            Ok(answer) => self.parse(&answer.body).map(Some),
+            Ok(answer) => Ok(Some((self.parse(&answer.body)?, answer.tag))),
             Err(ClientError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// `PUT /silos/{id}/records/{hostname}`: sets this hostname's addresses; answers the record.
+    /// `PUT /silos/{id}/records/{hostname}`: sets this hostname's addresses; answers the record and its entity tag.
     pub async fn set_addresses(
         &self,
         id: &SiloId,
         hostname: &Hostname,
         addresses: &Addresses,
-    ) -> Result<RecordDocument, ClientError> {
+    ) -> Result<(RecordDocument, Option<String>), ClientError> {
         let ips: Vec<IpAddr> = addresses.iter().collect();
         let request = self
             .request(
@@ -244,11 +287,33 @@ impl HubClient {
                 &["silos", id.as_str(), "records", hostname.as_str()],
             )
             .json(&serde_json::json!({ "ips": ips }));
-        self.parse(&self.send(request).await?.body)
+        let answer = self.send(request).await?;
+        Ok((self.parse(&answer.body)?, answer.tag))
+    }
+
+    /// `DELETE /silos/{id}/records/{hostname}?family=`: removes the address of one family while the record has this
+    /// entity tag. Answers `false` where it has another by now, or is gone.
+    pub async fn remove_family(
+        &self,
+        id: &SiloId,
+        hostname: &Hostname,
+        family: Family,
+        tag: &str,
+    ) -> Result<bool, ClientError> {
+        let mut url = self.route(&["silos", id.as_str(), "records", hostname.as_str()]);
+        url.set_query(Some(&format!("family={}", family.number())));
+        let request = self.request_to(Method::DELETE, url).header(IF_MATCH, tag);
+        match self.send(request).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Status {
+                status: 404 | 412, ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether this credential may set the hostname's addresses. Changes nothing: it is a PUT on the
-    /// condition of a tag that no record has. A hub answers 412 to those who may write, 403 to others.
+    /// condition of a tag that no record has or had. A hub answers 412 to those who may write, 403 to others.
     pub async fn may_set_addresses(
         &self,
         id: &SiloId,
@@ -261,7 +326,7 @@ impl HubClient {
                 Method::PUT,
                 &["silos", id.as_str(), "records", hostname.as_str()],
             )
-            .header(IF_MATCH, "\"0\"")
+            .header(IF_MATCH, "\"none\"")
             .json(&serde_json::json!({ "ips": ips }));
         match self.send(request).await {
             Ok(answer) => Err(self.not_a_hub(format!(
@@ -284,7 +349,11 @@ impl HubClient {
     }
 
     fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
-        let request = self.http.request(method, self.route(segments));
+        self.request_to(method, self.route(segments))
+    }
+
+    fn request_to(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.request(method, url);
         match &self.authentication {
             Authentication::Bearer(credential) => request.bearer_auth(credential.expose()),
             Authentication::Basic { username, password } => {
@@ -312,14 +381,20 @@ impl HubClient {
         let header =
             |name| -> Option<String> { Some(headers.get(name)?.to_str().ok()?.to_owned()) };
         let tag = header(ETAG);
-        let is_problem = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(PROBLEM_JSON));
+        let kind = header(CONTENT_TYPE).unwrap_or_default();
+        let is_problem = kind.starts_with(PROBLEM_JSON);
         let body = self.read(response).await?;
+        let is_html = kind.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
+        let stranger = reason::stranger(status, is_html, &body, &self.hub);
         let mut behind_seconds = None;
         if let (Some(signer), Some(sent)) = (signer, &sent) {
             let verified = signer.verify(sent, status.as_u16(), &headers, &body);
-            behind_seconds = Some(verified.map_err(|why| self.distrust(status, why))?);
+            behind_seconds = Some(verified.map_err(|why| self.distrust(status, stranger, why))?);
         }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            if let Some(words) = stranger {
+                return Err(self.not_a_hub(words));
+            }
             return Ok(Answer { status, tag, body });
         }
         let problem = is_problem
@@ -335,18 +410,21 @@ impl HubClient {
         }
         let detail = match problem {
             Some(problem) => one_line(&problem.detail),
-            None if status.is_redirection() => {
-                "a redirect, which is not followed: is this the hub's own URL?".to_owned()
-            }
-            None => format!(
-                "{} (no answer of a hub: is something else at this address?)",
-                status.canonical_reason().unwrap_or("an unknown status")
+            None => stranger.map_or_else(
+                || {
+                    format!(
+                        "{} (no answer of a hub: is something else at this address?)",
+                        status.canonical_reason().unwrap_or("an unknown status")
+                    )
+                },
+                ToOwned::to_owned,
             ),
         };
         Err(ClientError::Status {
             hub: self.hub().to_owned(),
             status: status.as_u16(),
             detail,
+            is_signed: signer.is_some(),
         })
     }
 
@@ -383,8 +461,16 @@ impl HubClient {
         }
     }
 
-    fn distrust(&self, status: StatusCode, why: Distrust) -> ClientError {
+    fn distrust(
+        &self,
+        status: StatusCode,
+        stranger: Option<&'static str>,
+        why: Distrust,
+    ) -> ClientError {
         let hub = self.hub().to_owned();
+        if let (Distrust::Unsigned, Some(words)) = (&why, stranger) {
+            return self.not_a_hub(format!("status {}: {words}", status.as_u16()));
+        }
         match why {
             Distrust::Unsigned => ClientError::Unsigned {
                 hub,
@@ -412,7 +498,7 @@ impl HubClient {
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
         ClientError::Unreachable {
             hub: self.hub().to_owned(),
-            cause: chain(error),
+            cause: reason::unreachable(error, &self.hub),
         }
     }
 }
@@ -421,30 +507,6 @@ struct Answer {
     status: StatusCode,
     tag: Option<String>,
     body: Vec<u8>,
-}
-
-/// An error's causes after the outermost, which for reqwest only repeats the URL.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = Vec::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push(one_line(&cause.to_string()));
-        source = cause.source();
-    }
-    words.dedup();
-    if words.is_empty() {
-        one_line(&error.to_string())
-    } else {
-        words.join(": ")
-    }
-}
-
-/// What another machine said, made fit for one line of output.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(400)
-        .collect()
 }
 
 #[cfg(test)]
@@ -483,7 +545,48 @@ mod tests {
     }
 
     #[test]
-    fn what_others_say_stays_on_one_line() {
-        assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
+    fn only_a_401_of_nobody_who_knows_the_token_speaks_against_it() {
+        use TokenVerdict::{Accepted, Refused};
+        let hub = String::new;
+        let answered = |status, is_signed| ClientError::Status {
+            hub: hub(),
+            status,
+            detail: String::new(),
+            is_signed,
+        };
+        let unsigned = |status| ClientError::Unsigned {
+            hub: hub(),
+            status,
+            hint: "",
+        };
+        let cases = [
+            (answered(401, false), Some(Refused)),
+            (answered(403, false), Some(Accepted)),
+            (answered(404, false), Some(Accepted)),
+            (answered(429, false), None),
+            (answered(503, false), None),
+            // Problems such as `order` and `replay`.
+            (answered(401, true), Some(Accepted)),
+            (answered(503, true), Some(Accepted)),
+            (unsigned(401), Some(Refused)),
+            (unsigned(502), None),
+            (
+                ClientError::Clock {
+                    hub: hub(),
+                    behind_seconds: 400,
+                },
+                Some(Accepted),
+            ),
+            (
+                ClientError::Unreachable {
+                    hub: hub(),
+                    cause: String::new(),
+                },
+                None,
+            ),
+        ];
+        for (error, verdict) in cases {
+            assert_eq!(error.token(), verdict, "{error:?}");
+        }
     }
 }

@@ -10,6 +10,9 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeOwned, Visitor};
 use thiserror::Error;
 
+use crate::text::{self, NotText};
+use crate::trusted_file::NotTrusted;
+
 /// Why a configuration can't be used. Every program ends with exit code 2 on it.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -22,6 +25,12 @@ pub enum ConfigError {
     /// The file is no YAML, or a key or value in it is wrong.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
     Invalid(PathBuf, String),
+    /// The file is no UTF-8 text.
+    #[error("{path}: {cause}", path = .0.display(), cause = .1)]
+    NotText(PathBuf, NotText),
+    /// Others than root decide about a file of an agent that runs as root.
+    #[error(transparent)]
+    NotTrusted(#[from] NotTrusted),
     /// A setting, wherever it came from, is missing or wrong.
     #[error("{0}")]
     Setting(String),
@@ -42,9 +51,39 @@ pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     parse_yaml(path, &read_text(path)?)
 }
 
-/// Reads a file as text, for those who look at it before they parse it.
+/// Reads a file as text, for those who look at it before they parse it. A byte order mark is left out.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError::of_file(path, error))
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::of_file(path, error))?;
+    text::decode(&bytes)
+        .map(str::to_owned)
+        .map_err(|error| ConfigError::NotText(path.to_owned(), error))
+}
+
+/// The path that an agent's configuration file `config` gives for `setting`: a relative one begins at the
+/// file's folder.
+///
+/// Fails where nothing is there but where the working directory leads to something, as it did before.
+pub fn beside(config: &Path, setting: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let config =
+        std::path::absolute(config).map_err(|error| ConfigError::of_file(config, error))?;
+    let beside = config.parent().unwrap_or(Path::new("/")).join(&path);
+    let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
+    match std::path::absolute(&path) {
+        // As the user wrote it, where both are the same.
+        Ok(from_here) if from_here == beside => Ok(path),
+        Ok(from_here) if !is_there(&beside) && is_there(&from_here) => {
+            Err(ConfigError::Setting(format!(
+                "{setting}: a relative path begins at the folder of {}, and {} is not there, but {} is: write the whole path",
+                config.display(),
+                beside.display(),
+                from_here.display()
+            )))
+        }
+        _ => Ok(beside),
+    }
 }
 
 /// Parses the text of a YAML file; `path` is for the error alone.
@@ -152,6 +191,42 @@ mod tests {
         let error = parse("silos:\n- office\n- a/b\n").unwrap_err().to_string();
         assert!(
             error.contains("silos[1]") && error.contains("line 3"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn relative_paths_begin_at_the_file_and_are_never_mistaken() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("agent.yaml");
+        std::fs::write(folder.path().join("token"), "").unwrap();
+        let find = |path: &str| beside(&config, "token_file", PathBuf::from(path));
+        assert_eq!(find("/etc/token").unwrap(), Path::new("/etc/token"));
+        assert_eq!(find("token").unwrap(), folder.path().join("token"));
+        // Nowhere: it is missed where it should be.
+        assert_eq!(find("none").unwrap(), folder.path().join("none"));
+        // The tests run in the package's folder, which has a manifest.
+        let error = find("Cargo.toml").unwrap_err().to_string();
+        let here = std::path::absolute("Cargo.toml").unwrap();
+        for path in [folder.path().join("Cargo.toml"), here] {
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
+        assert!(error.starts_with("token_file: "), "{error}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out_and_utf_16_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}listen: 5\n").unwrap();
+        assert_eq!(read_yaml::<Settings>(file.path()).unwrap().listen, Some(5));
+        let utf16: Vec<u8> = "\u{feff}listen: 5\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        std::fs::write(file.path(), utf16).unwrap();
+        let error = read_yaml::<Settings>(file.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("it is UTF-16") && error.contains("save it as UTF-8"),
             "{error}"
         );
     }

@@ -15,6 +15,8 @@ use crate::config::ConfigError;
 use crate::credential::{Credential, Secret};
 use crate::output::Output;
 use crate::pin::Pins;
+use crate::text;
+use crate::trusted_file::{Kind, Trust};
 
 /// The largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 4096;
@@ -36,6 +38,8 @@ pub struct ConnectionSettings {
     pub ca_file: Option<PathBuf>,
     /// The hub's key: with it alone, nothing else of the certificate counts.
     pub pins: Option<Pins>,
+    /// Whose files an agent that runs as root believes; never from a file.
+    pub trust: Trust,
 }
 
 /// How an agent shows the credential, as settings say it.
@@ -120,6 +124,7 @@ impl ConnectionSettings {
             auth: stronger.auth.or(self.auth),
             ca_file: stronger.ca_file.or(self.ca_file),
             pins: stronger.pins.or(self.pins),
+            trust: stronger.trust,
         }
     }
 
@@ -161,6 +166,7 @@ impl ConnectionSettings {
         })?;
         let hub = parse_hub_url(hub)?;
         refuse_pins_over_http(&hub, self.pins.as_ref())?;
+        self.check_ca_file()?;
         let authentication = match self.auth.unwrap_or_default().signs(&hub) {
             true => Authentication::Signed(credential),
             false => Authentication::Bearer(Secret::new(credential.expose())),
@@ -182,6 +188,8 @@ impl ConnectionSettings {
             return Err(refuse("not a regular file"));
         }
         self.check_private(file)?;
+        let any_owner = self.token_file_mode == Some(TokenFileMode::Any);
+        self.trust.check(Kind::Token { any_owner }, file)?;
         let mut bytes = Vec::new();
         File::open(file)
             .and_then(|opened| opened.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
@@ -189,8 +197,17 @@ impl ConnectionSettings {
         if bytes.len() as u64 > MAX_TOKEN_BYTES {
             return Err(refuse("too large to hold a token alone"));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| refuse("holds no text"))?;
+        let text =
+            text::decode(&bytes).map_err(|error| ConfigError::NotText(file.to_owned(), error))?;
         Ok(Secret::new(text.trim()))
+    }
+
+    /// Refuses a `ca_file` that others than root decide about, where root runs this.
+    pub(crate) fn check_ca_file(&self) -> Result<(), ConfigError> {
+        if let Some(file) = &self.ca_file {
+            self.trust.check(Kind::CaFile, file)?;
+        }
+        Ok(())
     }
 
     fn check_private(&self, file: &Path) -> Result<(), ConfigError> {
@@ -356,7 +373,7 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
         let large = private_file(&format!("{}{}", token(), " ".repeat(4096)));
         let binary = private_file("");
-        std::fs::write(binary.path(), b"\xff\xfe").unwrap();
+        std::fs::write(binary.path(), b"\xff\xfd").unwrap();
         for (path, why) in [
             (folder.path(), "not a regular file"),
             (Path::new("/dev/zero"), "not a regular file"),
@@ -364,7 +381,7 @@ mod tests {
             (&socket, "not a regular file"),
             (&folder.path().join("none"), "there is no such file"),
             (large.path(), "too large to hold a token alone"),
-            (binary.path(), "holds no text"),
+            (binary.path(), "holds no text: save it as UTF-8"),
         ] {
             for mode in [TokenFileMode::Private, TokenFileMode::Any] {
                 let settings = ConnectionSettings {

@@ -33,10 +33,10 @@ pub fn hostname(data: &[u8]) {
     }
     assert!(printed.len() <= 253);
     for label in printed.split('.') {
-        let rest = label.strip_prefix('_').unwrap_or(label).as_bytes();
-        let is_inner = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        assert!(label.len() <= 63 && rest.iter().all(is_inner), "{label:?}");
-        assert!(!matches!(rest, [] | [b'-', ..] | [.., b'-']), "{label:?}");
+        let bytes = label.as_bytes();
+        let is_inner = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        assert!(bytes.len() <= 63 && bytes.iter().all(is_inner), "{label:?}");
+        assert!(!matches!(bytes, [] | [b'-', ..] | [.., b'-']), "{label:?}");
     }
     assert!(printed.parse::<std::net::IpAddr>().is_err());
 }

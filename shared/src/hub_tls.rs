@@ -16,7 +16,8 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use crate::pin::{Pin, Pins};
@@ -89,12 +90,12 @@ fn read_roots(file: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Why a pinned hub is not believed; printed as the last words of the connection's error.
+/// Why a pinned hub is not believed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "the key is not the one that pin_sha256 names, but {found}: was the hub's key replaced, or does something else answer?"
 )]
-struct OtherKey {
+pub(crate) struct OtherKey {
     found: Pin,
 }
 
@@ -122,7 +123,7 @@ impl ServerCertVerifier for PinVerifier {
         let found =
             Pin::of(end_entity).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
         if !self.pins.contain(&found) {
-            return Err(Error::General(OtherKey { found }.to_string()));
+            return Err(Error::Other(OtherError(Arc::new(OtherKey { found }))));
         }
         match &self.chain {
             None => Ok(ServerCertVerified::assertion()),

@@ -5,8 +5,10 @@
 //! - [`credential`]: what a credential looks like; secrets that never print themselves.
 //! - [`config`]: YAML files into settings, with errors that name file, line and key.
 //! - [`connection`]: the settings with which both agents reach a hub.
-//! - [`checklist`], [`output`]: what both agents say.
+//! - [`checklist`], [`output`], [`outage`]: what both agents say, and what was said of trouble that goes on.
 //! - [`client`]: the HTTP client of both agents.
+//! - [`lookup`]: names to addresses.
+//! - [`text`]: the bytes of files that people write. [`trusted_file`]: whether root may believe a file.
 //! - [`pin`]: pins of a hub's key.
 //! - [`network`]: networks as both agents' settings list them.
 //! - [`program`]: exit codes and logging, alike in all three programs.
@@ -23,10 +25,14 @@ pub mod credential;
 #[doc(hidden)]
 pub mod fuzz;
 mod hub_tls;
+pub mod lookup;
 pub mod network;
+pub mod outage;
 pub mod output;
 pub mod pin;
 pub mod program;
 pub mod pyddns;
 pub mod signing;
 pub mod silo;
+pub mod text;
+pub mod trusted_file;

@@ -47,7 +47,7 @@ impl Output {
 
     /// Says a result.
     pub fn say(&self, line: impl Display) {
-        self.write(format!("{line}\n").as_bytes());
+        self.write(format!("{}\n", without_bidi(&line)).as_bytes());
     }
 
     /// Says a result that `quiet` leaves out.
@@ -61,7 +61,7 @@ impl Output {
     pub fn note(&self, line: impl Display) {
         match self.format {
             LogFormat::Text => self.complain(line),
-            LogFormat::Json => tracing::warn!("{line}"),
+            LogFormat::Json => tracing::warn!("{}", without_bidi(&line)),
         }
     }
 
@@ -70,9 +70,14 @@ impl Output {
         match self.format {
             LogFormat::Text => {
                 // Where stderr takes nothing, the exit code is all that is left to tell.
-                let _ = writeln!(io::stderr().lock(), "{}: {line}", self.program);
+                let _ = writeln!(
+                    io::stderr().lock(),
+                    "{}: {}",
+                    self.program,
+                    without_bidi(&line)
+                );
             }
-            LogFormat::Json => tracing::error!("{line}"),
+            LogFormat::Json => tracing::error!("{}", without_bidi(&line)),
         }
     }
 
@@ -86,5 +91,44 @@ impl Output {
             }
             _ => code,
         }
+    }
+}
+
+/// What another machine said, made fit for one line of output: at most 400 characters, none of them a control
+/// character or one that changes the direction of the text around it.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c })
+        .take(400)
+        .collect()
+}
+
+/// Whether a character reorders the text around it (Unicode Annex 9 section 2), or ends a line to some terminals.
+fn is_bidi(c: char) -> bool {
+    matches!(c,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A line in which no name, path or word of another machine changes what the rest seems to say.
+fn without_bidi(line: &impl Display) -> String {
+    line.to_string().replace(is_bidi, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_stays_on_one_line_and_in_its_direction() {
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
+        for c in ('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}')
+            .chain("\u{200e}\u{200f}\u{061c}\u{2028}\u{2029}".chars())
+        {
+            assert_eq!(one_line(&format!("a{c}b")), "a b", "{c:?}");
+            assert_eq!(without_bidi(&format!("a{c}b\n")), "a b\n", "{c:?}");
+        }
+        assert_eq!(one_line("שלום 10.0.0.5"), "שלום 10.0.0.5");
+        assert_eq!(one_line(&"a".repeat(500)).len(), 400);
     }
 }

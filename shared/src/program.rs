@@ -41,6 +41,10 @@ impl FromStr for LogFormat {
     }
 }
 
+/// What the agents log unless told by `RUST_LOG`: warnings of our own crates. What other libraries have to say of a
+/// failure is in the line that names it.
+pub const OWN_WARNINGS: &str = "silo=warn";
+
 /// Sends log lines to stderr, filtered by `RUST_LOG` (else `default_filter`).
 ///
 /// Does nothing when logging was set up before.

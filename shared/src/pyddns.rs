@@ -121,6 +121,7 @@ impl PyddnsConfig {
             None => self.endpoint.clone(),
         };
         refuse_pins_over_http(&hub, stronger.pins.as_ref())?;
+        stronger.check_ca_file()?;
         let basic = || Authentication::Basic {
             username: self.username.clone(),
             password: self.password.clone(),

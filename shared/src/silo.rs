@@ -77,8 +77,8 @@ impl SiloId {
 
 /// A DNS hostname in its stored form: lower case, no trailing dot, Unicode as A-labels.
 ///
-/// RFC 1123 section 2.1 (labels of 1–63 letters, digits and hyphens, 253 in all), with one leading
-/// underscore allowed in a label. Names that a resolver would not look up in the hosts file, or that
+/// RFC 1123 section 2.1 (labels of 1–63 letters, digits and hyphens, 253 in all), with underscores
+/// allowed anywhere in a label: hosts files and Windows names have them. Names that a resolver would not look up in the hosts file, or that
 /// have a meaning of their own, are refused: see [`InvalidHostname`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Hostname(Box<str>);
@@ -98,8 +98,8 @@ pub enum InvalidHostname {
     /// A label longer than 63 characters.
     #[error("each label of a hostname has at most 63 characters")]
     LabelTooLong,
-    /// A character outside letters, digits, hyphen and one leading underscore.
-    #[error("a hostname's labels consist of letters, digits and '-', with at most one leading '_'")]
+    /// A character outside letters, digits, hyphen and underscore.
+    #[error("a hostname's labels consist of letters, digits, '-' and '_'")]
     Character,
     /// A label that begins or ends with a hyphen.
     #[error("a hostname's labels must not begin or end with '-'")]
@@ -153,6 +153,11 @@ impl Hostname {
         &self.0
     }
 
+    /// Whether DNS servers take the name for that of a host (RFC 952, RFC 1123 section 2.1): it has no `_`.
+    pub fn is_dns_host_name(&self) -> bool {
+        !self.0.contains('_')
+    }
+
     /// Whether the name has one label only.
     pub fn is_single_label(&self) -> bool {
         !self.0.contains('.')
@@ -160,17 +165,18 @@ impl Hostname {
 }
 
 fn check_label(label: &str) -> Result<(), InvalidHostname> {
-    let rest = label.strip_prefix('_').unwrap_or(label);
     if label.is_empty() {
         return Err(InvalidHostname::EmptyLabel);
     }
-    if !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || rest.is_empty() {
+    // RFC 1123 section 2.1, and `_`, which hosts files and Windows names have and resolvers take.
+    let takes = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !label.bytes().all(takes) {
         return Err(InvalidHostname::Character);
     }
     if label.len() > 63 {
         return Err(InvalidHostname::LabelTooLong);
     }
-    if rest.starts_with('-') || rest.ends_with('-') {
+    if label.starts_with('-') || label.ends_with('-') {
         return Err(InvalidHostname::Hyphen);
     }
     Ok(())

@@ -1,10 +1,12 @@
 //! What a hub says, and what of it gets into the file: nothing that the policy does not accept.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fake_hub::{FakeHub, Reply, document};
-use crate::sandbox::{Sandbox, agent, block, run};
+use crate::sandbox::{Ran, Sandbox, agent, block, run};
 
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5")];
 
@@ -36,12 +38,14 @@ fn only_what_the_policy_accepts_gets_into_the_file() {
     });
     let hosts = "127.0.0.1 localhost\n10.0.0.9 printer\n";
     let sandbox = Sandbox::new(hosts);
-    let ran = sandbox.must_run(&hub, &[]);
+    let ran = sandbox.run(&hub, &[]);
+    assert_eq!(ran.code, 1, "printer is left at a wrong address: {ran:?}");
     assert_eq!(
         sandbox.text(),
         format!("{hosts}{}", block("office", "10.0.0.5 db\n"))
     );
-    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let wrong = ran.stderr.strip_prefix("silo-downstream: ").unwrap();
+    let lines: Vec<&str> = ran.stdout.lines().chain(wrong.lines()).collect();
     assert_eq!(lines.len(), 9, "{ran:?}");
     assert_eq!(lines[0], "office: new block with 1 name, revision 42");
     for (line, what, reason) in [
@@ -112,8 +116,17 @@ fn a_pull_with_far_fewer_names_needs_force() {
         );
         assert_eq!(sandbox.text(), full);
     }
+    // Quiet runs fail as well, and have said it.
+    let quiet = sandbox.run(&hub, &["--quiet"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (1, ""), "{quiet:?}");
     let ran = sandbox.must_run(&hub, &["--force"]);
-    assert_eq!(ran.stdout, "office: 1 added, 10 removed, revision 43\n");
+    let over = ran.stdout.strip_prefix(
+        "office: 1 added, 10 removed, revision 43\nover: office: the hub dropped 10 of 10 names",
+    );
+    assert!(
+        over.is_some_and(|rest| rest.lines().count() == 1),
+        "{ran:?}"
+    );
     assert_eq!(sandbox.text(), block("office", "10.0.0.5 db\n"));
 }
 
@@ -156,6 +169,13 @@ fn an_error_status_changes_nothing_and_ends_with_1() {
     assert!(html.len() < 100);
     for (reply, part) in cases {
         hub.now(move |_| reply());
+        // What quiet runs have said of the case before is forgotten.
+        let state = std::fs::read_dir(sandbox.path("state")).unwrap();
+        for entry in state.map(Result::unwrap) {
+            if entry.file_name().to_string_lossy().starts_with("outage-") {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
         let ran = sandbox.run(&hub, &["--quiet"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
         assert!(ran.stderr.contains(part), "{part}: {ran:?}");
@@ -361,6 +381,51 @@ fn one_failing_silo_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn with_quiet_an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
+    let mode = Arc::new(AtomicUsize::new(0));
+    let shown = mode.clone();
+    let hub = FakeHub::start(move |request| match shown.load(Ordering::SeqCst) {
+        0 => Reply::problem(503, "the database is away"),
+        1 => Reply::Raw(Vec::new()),
+        _ => Reply::silo(request, request.path.rsplit('/').next().unwrap(), 42, DB),
+    });
+    let sandbox = Sandbox::new("");
+    let run = |now: usize| {
+        mode.store(now, Ordering::SeqCst);
+        sandbox.run(&hub, &["--quiet", "--silo", "lab"])
+    };
+    let lines = |ran: &Ran| {
+        (
+            ran.code,
+            ran.stdout.lines().count(),
+            ran.stderr.lines().count(),
+        )
+    };
+    for _ in 0..2 {
+        let ran = run(0);
+        assert_eq!(lines(&ran), (1, 0, 1), "{ran:?}");
+        assert!(ran.stderr.contains("office, lab: the hub at "), "{ran:?}");
+        let ran = run(0);
+        assert_eq!(lines(&ran), (1, 0, 0), "{ran:?}");
+        // Another kind of trouble is named as well, and none twice.
+        let ran = run(1);
+        assert_eq!(lines(&ran), (1, 0, 1), "{ran:?}");
+        for now in [0, 1] {
+            let ran = run(now);
+            assert_eq!(lines(&ran), (1, 0, 0), "{ran:?}");
+        }
+        let ran = run(2);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        assert!(
+            ran.stdout.contains("office, lab: the hub answers again\n"),
+            "{ran:?}"
+        );
+        let ran = run(2);
+        assert_eq!(lines(&ran), (0, 0, 0), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_quiet_run_names_a_skipped_record_once() {
     const TWO: &[(&str, &str)] = &[("db", "10.0.0.5"), ("wpad", "10.0.0.1")];
     const THREE: &[(&str, &str)] = &[
@@ -383,8 +448,12 @@ fn a_quiet_run_names_a_skipped_record_once() {
     // Without --quiet each run names them.
     let loud = sandbox.must_run(&hub, &[]).stdout;
     assert_eq!(loud.lines().count(), 3, "{loud}");
-    // Gone and come again: said again.
+    // Gone and come again: both are said.
     hub.now_office(44, DB);
+    let gone = |name: &str| {
+        format!("office: no longer skipped: {name}: a name that is never taken from a hub\n")
+    };
+    assert_eq!(quiet(), gone("isatap") + &gone("wpad"));
     assert_eq!(quiet(), "");
     hub.now_office(45, TWO);
     assert_eq!(quiet(), wpad);

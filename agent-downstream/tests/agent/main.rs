@@ -7,11 +7,16 @@
     reason = "all of this is tests, though clippy takes its helpers for more"
 )]
 
+mod config_files;
 mod fake_hub;
 mod faults;
 mod hostile_hub;
 mod hosts_file;
 mod mounts;
+mod other_writers;
+mod outside;
+mod restore;
+mod rude;
 mod sandbox;
 mod trace;
 mod verbs;

@@ -264,6 +264,103 @@ fn an_immutable_file_gives_a_clear_error() {
     assert!(sandbox.text().contains("10.0.0.5 db\n"));
 }
 
+/// Runs `chattr +a`, where some filesystem here knows it.
+#[test]
+fn check_names_a_file_that_can_only_be_appended_to() {
+    need_root();
+    let hub = FakeHub::office(42, DB);
+    let sandbox = Sandbox::within(
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+        "a\n",
+    );
+    let chattr = |flag: &str| run(Command::new("chattr").arg(flag).arg(sandbox.hosts()));
+    assert_eq!(
+        chattr("+a").code,
+        0,
+        "does the target folder's filesystem know `chattr +a`?"
+    );
+    let check = sandbox.run(&hub, &["check"]);
+    let once = sandbox.run(&hub, &[]);
+    assert_eq!(chattr("-a").code, 0);
+    assert!(
+        check.code == 1
+            && check.stdout.contains("FAILED  hosts file")
+            && check.stdout.contains("lsattr"),
+        "{check:?}"
+    );
+    assert!(once.code == 1 && once.stderr.contains("lsattr"), "{once:?}");
+    assert_eq!(sandbox.text(), "a\n");
+    sandbox.must_run(&hub, &["check"]);
+}
+
+#[test]
+fn check_names_a_disk_without_room_and_one_without_inodes() {
+    let hub = FakeHub::office(42, DB);
+    for (options, fill, words) in [
+        (
+            "size=64k",
+            r#"dd if=/dev/zero of="$etc/filler" bs=4096 status=none 2>/dev/null || true"#,
+            "is full",
+        ),
+        (
+            "nr_inodes=8",
+            r#"i=0; while touch "$etc/filler$i"; do i=$((i + 1)); done"#,
+            "no free inode",
+        ),
+    ] {
+        let sandbox = Sandbox::new("");
+        let script = format!(
+            r#"mount -t tmpfs -o {options} none "$etc"; echo "127.0.0.1 localhost" > "$etc/hosts"
+               agent check --quiet
+               {{ {fill}; }} 2>/dev/null || true
+               fails 1 agent check
+               fails 1 agent once
+               rm "$etc"/filler*
+               agent check --quiet"#
+        );
+        let ran = in_namespace(&sandbox, &hub, &script);
+        assert!(
+            ran.stdout.contains("FAILED  hosts file") && ran.stdout.contains(words),
+            "{options}: {ran:?}"
+        );
+    }
+}
+
+#[test]
+fn an_owner_that_the_user_namespace_does_not_know_leads_to_writing_in_place() {
+    need_root();
+    let hub = FakeHub::office(42, DB);
+    let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+    // Root in the namespace is root outside; the file's owner has no number there.
+    std::os::unix::fs::chown(sandbox.hosts(), Some(12345), Some(12345)).unwrap();
+    sandbox.set_mode("etc/hosts", 0o666);
+    let inside = |arguments: &[&str]| {
+        let mut command = clean(Command::new("unshare"));
+        command.args(["--user", "--map-root-user"]).arg(BINARY);
+        run(command.args(sandbox.flags(&hub)).args(arguments))
+    };
+    let check = inside(&["check"]);
+    assert!(
+        check.code == 1
+            && check
+                .stdout
+                .contains("its owner is unknown in this user namespace"),
+        "{check:?}"
+    );
+    let once = inside(&[]);
+    assert!(
+        once.code == 1 && once.stderr.contains("--in-place"),
+        "{once:?}"
+    );
+    assert_eq!(sandbox.text(), "127.0.0.1 localhost\n");
+    assert_eq!(inside(&["check", "--in-place"]).code, 0);
+    let once = inside(&["--in-place"]);
+    assert_eq!(once.code, 0, "{once:?}");
+    assert!(sandbox.text().contains("10.0.0.5 db\n"));
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(sandbox.hosts()).unwrap().uid(), 12345);
+}
+
 #[test]
 fn an_ordinary_user_gets_a_clear_error() {
     need_root();

@@ -37,6 +37,10 @@ impl Sandbox {
         sandbox.set_mode("token", 0o600);
         // So that a configuration of the machine under test plays no part.
         fs::write(sandbox.path("downstream.yaml"), "").unwrap();
+        // A file that is empty for a reason that is not known is waited for.
+        if sandbox.read().is_empty() {
+            sandbox.note_left(&sandbox.hosts());
+        }
         sandbox
     }
 
@@ -64,6 +68,32 @@ impl Sandbox {
     /// The names beside the hosts file.
     pub(crate) fn beside(&self) -> Vec<String> {
         names_beside(&self.hosts())
+    }
+
+    /// Notes the file, which may be mounted on the hosts file, as what the agent's last write left.
+    pub(crate) fn note_left(&self, file: &Path) {
+        use std::os::unix::fs::MetadataExt;
+        let state = self.path("state");
+        if !state.exists() {
+            fs::create_dir(&state).unwrap();
+            self.set_mode("state", 0o700);
+        }
+        let found = fs::metadata(file).unwrap();
+        let (size, digest) = (found.size(), digest(&fs::read(file).unwrap()));
+        let modified = format!("{}.{}", found.mtime(), found.mtime_nsec());
+        let changed = format!("{}.{}", found.ctime(), found.ctime_nsec());
+        let note = format!(
+            "{size} {digest} {} {size} {modified} {changed}\n",
+            found.ino()
+        );
+        let name = digest_of_path(&self.hosts());
+        fs::write(state.join(format!("left-{name}")), note).unwrap();
+    }
+
+    /// Where the agent puts the temp file.
+    pub(crate) fn temp(&self) -> PathBuf {
+        let name = digest_of_path(&self.path("state"));
+        self.path(&format!("etc/.hosts.silo-{name}"))
     }
 
     /// The flags of a usual run against a hub.
@@ -104,6 +134,20 @@ impl Sandbox {
         assert_eq!(ran.code, 0, "{ran:?}");
         ran
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// How the agent names what it keeps for a path.
+fn digest_of_path(path: &Path) -> String {
+    digest(path.as_os_str().as_encoded_bytes())[..16].to_owned()
 }
 
 /// The agent, with nothing of this process's settings in its environment.

@@ -151,12 +151,17 @@ fn restore_puts_back_the_last_file_that_was_not_written_here() {
     );
     assert_eq!(mode & 0o7777, 0o604);
     assert!(restore().stdout.ends_with("equal to the backup already\n"));
-    // What the restore replaces and nobody here wrote becomes the backup: restoring twice is undoing it.
+    // What the restore replaces and this program did not write becomes a backup: restoring twice is undoing it.
     sandbox.must_run(&hub, &[]);
     fs::write(sandbox.hosts(), "edited\n").unwrap();
-    assert_eq!(restore().code, 0);
+    let forced = || {
+        run(agent()
+            .args(sandbox.file_flags())
+            .args(["restore", "--force"]))
+    };
+    assert_eq!(forced().code, 0);
     assert_eq!(sandbox.read(), original);
-    assert_eq!(restore().code, 0);
+    assert_eq!(forced().code, 0);
     assert_eq!(sandbox.read(), b"edited\n");
     // A deleted file comes back.
     fs::remove_file(sandbox.hosts()).unwrap();

@@ -63,7 +63,7 @@ async fn a_hanging_command_is_killed_with_what_it_started() {
     // Its signal is sent, but the kernel may still be ending it.
     let gone = async {
         while !ended(sleep) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone)

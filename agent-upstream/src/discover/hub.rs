@@ -1,22 +1,84 @@
-//! Asks the hub which address it sees, IPv4 and IPv6 apart.
+//! Asks the hub which address it sees, IPv4 and IPv6 apart, and judges whether it may see a relay instead.
 
 use std::net::{IpAddr, SocketAddr};
 
 use silo_shared::client::{ClientError, HubClient, Route};
+use silo_shared::silo::Family;
 
 use super::select::Candidate;
-use super::{DiscoverError, look_up};
+use super::{DiscoverError, look_up, route};
 use crate::settings::Settings;
+
+/// What the hub sees.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The addresses, at most one a family.
+    pub(super) candidates: Vec<Candidate>,
+    /// Those of them that are none of this machine's.
+    pub(super) relayed: Vec<IpAddr>,
+    /// What is wrong with one way to the hub while the other answered.
+    pub(super) wrong: Vec<ClientError>,
+}
 
 /// `GET /ip` over each family that the hub's name has. One that can't be reached is no error while the
 /// other answers.
-pub(super) async fn find(settings: &Settings) -> Result<Vec<Candidate>, DiscoverError> {
-    let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = look_up(&settings.connection.hub)
-        .await?
+pub(super) async fn find(settings: &Settings) -> Result<Seen, DiscoverError> {
+    let all = look_up(&settings.connection.hub).await?;
+    let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = worth_asking(&all, settings)
         .into_iter()
         .partition(SocketAddr::is_ipv4);
     let (v4, v6) = tokio::join!(ask(settings, v4), ask(settings, v6));
-    Ok(both(v4, v6)?.into_iter().map(Candidate::from).collect())
+    let (found, wrong) = both(v4, v6)?;
+    let of_hub: Vec<IpAddr> = all.iter().map(|at| at.ip().to_canonical()).collect();
+    let own = own_addresses();
+    let is_relayed = |ip: &IpAddr| {
+        own.as_ref()
+            .is_some_and(|own| !ip.is_loopback() && !own.contains(ip))
+    };
+    let named = |ip| settings.rules.name(ip, own.as_deref().unwrap_or_default());
+    let candidate = |ip: IpAddr| Candidate {
+        is_hubs: is_relayed(&ip) && of_hub.contains(&ip) && !named(ip),
+        ..Candidate::from(ip)
+    };
+    Ok(Seen {
+        candidates: found.iter().map(|ip| candidate(*ip)).collect(),
+        relayed: found.into_iter().filter(is_relayed).collect(),
+        wrong,
+    })
+}
+
+/// The addresses of the hub over which its answer is of use: not of a family that `within` excludes, nor link-local
+/// ones, over which it sees a link-local address; but some at least.
+fn worth_asking(all: &[SocketAddr], settings: &Settings) -> Vec<SocketAddr> {
+    let is_of_use = |at: &&SocketAddr| {
+        let is_link_local = match at.ip() {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        !is_link_local && settings.rules.include(Family::of(at.ip()))
+    };
+    let of_use: Vec<SocketAddr> = all.iter().filter(is_of_use).copied().collect();
+    if of_use.is_empty() {
+        return all.to_vec();
+    }
+    of_use
+}
+
+/// This machine's addresses; `None`: the system does not tell.
+fn own_addresses() -> Option<Vec<IpAddr>> {
+    match if_addrs::get_if_addrs() {
+        Ok(all) => Some(
+            all.iter()
+                .map(|listed| listed.ip().to_canonical())
+                .collect(),
+        ),
+        Err(error) => {
+            tracing::warn!(
+                "cannot list this machine's addresses, so a relay before the hub would not be noticed: {error}"
+            );
+            None
+        }
+    }
 }
 
 /// Asks over these addresses alone; `None` when there are none.
@@ -24,13 +86,12 @@ async fn ask(
     settings: &Settings,
     addresses: Vec<SocketAddr>,
 ) -> Option<Result<IpAddr, ClientError>> {
-    if addresses.is_empty() {
-        return None;
-    }
+    let interface = settings.bind_interface.clone();
+    let local_address = route::stable_source(*addresses.first()?, interface.as_deref());
     let route = Route {
         addresses: Some(addresses),
-        interface: settings.bind_interface.clone(),
-        ..Route::default()
+        local_address,
+        interface,
     };
     let client = match HubClient::new(&settings.connection, route) {
         Ok(client) => client,
@@ -39,12 +100,14 @@ async fn ask(
     Some(client.caller_address().await)
 }
 
-/// What both families gave; an unreachable one is left out if the other answered.
+/// What both families gave, and what is wrong with one while the other answered. One that can't be reached is not
+/// wrong then.
 fn both(
     v4: Option<Result<IpAddr, ClientError>>,
     v6: Option<Result<IpAddr, ClientError>>,
-) -> Result<Vec<IpAddr>, ClientError> {
+) -> Result<(Vec<IpAddr>, Vec<ClientError>), ClientError> {
     let mut found = Vec::new();
+    let mut wrong = Vec::new();
     let mut unreachable = None;
     for answer in [v4, v6].into_iter().flatten() {
         match answer {
@@ -53,13 +116,15 @@ fn both(
                 tracing::debug!("one family passed over: {error}");
                 unreachable = unreachable.or(Some(error));
             }
-            Err(error) => return Err(error),
+            Err(error) => wrong.push(error),
         }
     }
-    match unreachable {
-        Some(error) if found.is_empty() => Err(error),
-        _ => Ok(found),
+    if found.is_empty()
+        && let Some(error) = wrong.pop().or(unreachable)
+    {
+        return Err(error);
     }
+    Ok((found, wrong))
 }
 
 #[cfg(test)]
@@ -81,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreachable_family_is_no_error_while_the_other_answers() {
+    fn a_bad_family_does_not_stop_a_good_one() {
         for (v4, v6, expected) in [
             ("10.0.0.5", "fd00::5", Some(&["10.0.0.5", "fd00::5"][..])),
             ("10.0.0.5", "none", Some(&["10.0.0.5"])),
@@ -89,12 +154,18 @@ mod tests {
             ("down", "fd00::5", Some(&["fd00::5"])),
             ("down", "down", None),
             ("down", "none", None),
-            ("10.0.0.5", "broken", None),
-            ("broken", "fd00::5", None),
+            ("10.0.0.5", "broken", Some(&["10.0.0.5", "wrong"])),
+            ("broken", "fd00::5", Some(&["fd00::5", "wrong"])),
+            ("broken", "down", None),
+            ("broken", "none", None),
         ] {
             let found = both(answer(v4), answer(v6)).ok();
-            let found: Option<Vec<String>> =
-                found.map(|found| found.iter().map(IpAddr::to_string).collect());
+            let found: Option<Vec<String>> = found.map(|(found, wrong)| {
+                let found = found.iter().map(IpAddr::to_string);
+                found
+                    .chain(wrong.iter().map(|_| "wrong".to_owned()))
+                    .collect()
+            });
             assert_eq!(
                 found.as_deref(),
                 expected

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use silo_shared::silo::Family;
 use thiserror::Error;
 
-use super::ipv6_flags;
+use super::ipv6_table;
 use super::select::{Candidate, Flags};
 use crate::source::InterfaceSource;
 
@@ -29,13 +29,21 @@ pub(crate) enum InterfaceError {
     },
 }
 
-/// The addresses of an interface, in the system's order, of the families asked for.
-pub(super) fn find(source: &InterfaceSource) -> Result<Vec<Candidate>, InterfaceError> {
+/// What an interface has.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its addresses, in the system's order, of the families asked for.
+    pub(super) candidates: Vec<Candidate>,
+    /// Whether it can carry traffic.
+    pub(super) is_up: bool,
+}
+
+/// The addresses of an interface.
+pub(super) fn find(source: &InterfaceSource) -> Result<Listed, InterfaceError> {
     let all = if_addrs::get_if_addrs().map_err(InterfaceError::List)?;
-    let mine: Vec<IpAddr> = all
+    let mine: Vec<&if_addrs::Interface> = all
         .iter()
         .filter(|listed| is_named(&listed.name, &source.name))
-        .map(if_addrs::Interface::ip)
         .collect();
     if mine.is_empty() {
         let mut names: Vec<&str> = all.iter().map(|listed| listed.name.as_str()).collect();
@@ -46,29 +54,42 @@ pub(super) fn find(source: &InterfaceSource) -> Result<Vec<Candidate>, Interface
             others: names.join(", "),
         });
     }
-    let mine = mine
+    let is_up = mine.iter().any(|listed| listed.is_oper_up());
+    let mut table = None;
+    let candidates = mine
         .into_iter()
-        .filter(|ip| source.family.include(Family::of(*ip)));
-    let mut flags = None;
-    mine.map(|ip| {
-        let flags = match ip {
-            IpAddr::V4(_) => Flags::default(),
+        .filter(|listed| source.family.include(Family::of(listed.ip())))
+        .map(|listed| match listed.ip() {
+            IpAddr::V4(_) => Ok(Candidate::from(listed.ip())),
             IpAddr::V6(v6) => {
-                let all = match &mut flags {
-                    Some(all) => all,
-                    None => flags.insert(ipv6_flags::read().map_err(InterfaceError::Flags)?),
+                let table = match &mut table {
+                    Some(table) => table,
+                    None => table.insert(ipv6_table::read().map_err(InterfaceError::Flags)?),
                 };
+                let entry = table.iter().find(|entry| {
+                    entry.ip == v6 && listed.index.is_none_or(|index| index == entry.interface)
+                });
                 // An address that came between the two looks: the next run knows more of it.
                 let unknown = Flags {
                     unproven: true,
                     ..Flags::default()
                 };
-                all.get(&v6).copied().unwrap_or(unknown)
+                let of_family = Candidate::from(listed.ip());
+                Ok(entry.map_or(
+                    Candidate {
+                        flags: unknown,
+                        ..of_family
+                    },
+                    |entry| Candidate {
+                        flags: entry.flags,
+                        preferred_seconds: entry.preferred_seconds,
+                        ..of_family
+                    },
+                ))
             }
-        };
-        Ok(Candidate { ip, flags })
-    })
-    .collect()
+        })
+        .collect::<Result<_, InterfaceError>>()?;
+    Ok(Listed { candidates, is_up })
 }
 
 /// Linux lists an IPv4 address with a label (`eth0:1`) under that label.

@@ -1,25 +1,25 @@
 //! Finds the addresses of this machine: asks the configured source, then chooses by the rules.
 //!
 //! - `select`: the rules, pure.
-//! - `hub`, `route`, `interface` (with `ipv6_flags`), `command`: one source each.
+//! - `hub`, `route`, `interface`, `command`: one source each; `ipv6_table`: what the system knows of its addresses.
 
 mod command;
 mod hub;
 mod interface;
-mod ipv6_flags;
+mod ipv6_table;
 mod route;
 pub(crate) mod select;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use silo_shared::client::ClientError;
-use silo_shared::silo::Addresses;
+use silo_shared::silo::Family;
 use thiserror::Error;
 use url::Url;
 
 use crate::settings::Settings;
 use crate::source::AddressSource;
-use select::{Mode, Unusable, select};
+use select::{Candidate, Mode, Selection, Unusable, select};
 
 /// Why no address is known. Nothing is changed then.
 #[derive(Debug, Error)]
@@ -66,39 +66,115 @@ pub(crate) enum DiscoverError {
     },
 }
 
+impl DiscoverError {
+    /// What kind of trouble it is; see [`ClientError::kind`].
+    pub(crate) fn kind(&self) -> String {
+        match self {
+            Self::Hub(error) => error.kind(),
+            // As an outage has it that a later question would show as unreachable.
+            Self::Lookup { .. } | Self::NoRoute { .. } => "unreachable".to_owned(),
+            Self::Interface(_) => "interface".to_owned(),
+            Self::Command { .. } => "command".to_owned(),
+            Self::Unusable { .. } => "addresses".to_owned(),
+        }
+    }
+}
+
 const SAME_MACHINE: &str = ": the hub seems to run on this same machine, so take the address from \
                             `route:ADDRESS` (any address of your network) or `interface:NAME`";
 
-/// Finds this machine's addresses: at least one, at most one a family.
-pub(crate) async fn discover(settings: &Settings) -> Result<Addresses, DiscoverError> {
-    let (found, mode) = match &settings.addresses {
-        AddressSource::Hub => (hub::find(settings).await?, Mode::Each),
-        AddressSource::Route(target) => (route::find(settings, *target).await?, Mode::Each),
+/// What the source gave.
+#[derive(Debug)]
+pub(crate) struct Found {
+    candidates: Vec<Candidate>,
+    mode: Mode,
+    /// The addresses that the hub sees and that are none of this machine's: it stands behind NAT or a relay.
+    pub(crate) relayed: Vec<IpAddr>,
+    /// What is wrong with one way to the hub while the other answered.
+    pub(crate) wrong: Vec<ClientError>,
+    /// Whether a family that was not found is gone: not while the interface is down.
+    is_telling: bool,
+}
+
+impl Found {
+    fn new(candidates: Vec<Candidate>, mode: Mode) -> Self {
+        Self {
+            candidates,
+            mode,
+            relayed: Vec::new(),
+            wrong: Vec::new(),
+            is_telling: true,
+        }
+    }
+
+    /// Chooses what is reported: at least one address, at most one a family. `held` is the IPv6 address that the
+    /// record holds.
+    pub(crate) fn select(
+        &self,
+        settings: &Settings,
+        held: Option<Ipv6Addr>,
+    ) -> Result<Selection, DiscoverError> {
+        select(&self.candidates, &settings.rules, self.mode, held).map_err(|unusable| {
+            let towards_hub = matches!(
+                settings.addresses,
+                AddressSource::Hub | AddressSource::Route(None)
+            );
+            let hint = if towards_hub && unusable.has_loopback() {
+                SAME_MACHINE
+            } else {
+                ""
+            };
+            DiscoverError::Unusable {
+                setting: settings.addresses.to_string(),
+                unusable,
+                hint,
+            }
+        })
+    }
+
+    /// Whether this machine has no address of this family though one was looked for.
+    pub(crate) fn lacks(&self, family: Family, selection: &Selection, settings: &Settings) -> bool {
+        let looked_for = match &settings.addresses {
+            AddressSource::Interface(interface) => interface.family.include(family),
+            AddressSource::Route(Some(target)) => Family::of(*target) == family,
+            _ => true,
+        };
+        // One that answered wrongly is not known to be gone.
+        self.is_telling
+            && self.wrong.is_empty()
+            && looked_for
+            && settings.rules.include(family)
+            && selection.lacks(family)
+    }
+}
+
+/// Asks the source for this machine's addresses.
+pub(crate) async fn discover(settings: &Settings) -> Result<Found, DiscoverError> {
+    Ok(match &settings.addresses {
+        AddressSource::Hub => {
+            let seen = hub::find(settings).await?;
+            Found {
+                relayed: seen.relayed,
+                wrong: seen.wrong,
+                ..Found::new(seen.candidates, Mode::Seen)
+            }
+        }
+        AddressSource::Route(target) => {
+            Found::new(route::find(settings, *target).await?, Mode::Seen)
+        }
         AddressSource::Interface(interface) => {
             let mode = Mode::Best {
                 temporary: interface.temporary,
                 deprecated: interface.deprecated,
                 link_local: interface.link_local,
             };
-            (interface::find(interface)?, mode)
+            let listed = interface::find(interface)?;
+            Found {
+                is_telling: listed.is_up,
+                ..Found::new(listed.candidates, mode)
+            }
         }
-        AddressSource::Command(argv) => (command::find(argv).await?, Mode::Each),
-    };
-    select(&found, &settings.rules, mode).map_err(|unusable| {
-        let towards_hub = matches!(
-            settings.addresses,
-            AddressSource::Hub | AddressSource::Route(None)
-        );
-        let hint = if towards_hub && unusable.has_loopback() {
-            SAME_MACHINE
-        } else {
-            ""
-        };
-        DiscoverError::Unusable {
-            setting: settings.addresses.to_string(),
-            unusable,
-            hint,
-        }
+        AddressSource::Command(argv) => Found::new(command::find(argv).await?, Mode::Told),
     })
 }
 
@@ -110,10 +186,9 @@ async fn look_up(hub: &Url) -> Result<Vec<SocketAddr>, DiscoverError> {
         host: host.to_owned(),
         cause,
     };
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
+    let found = silo_shared::lookup::look_up(host.trim_matches(['[', ']']), port)
         .await
-        .map_err(failed)?
-        .collect();
+        .map_err(failed)?;
     if found.is_empty() {
         return Err(failed(std::io::Error::other("it has no address")));
     }

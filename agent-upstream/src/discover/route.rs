@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::select::Candidate;
-use super::{DiscoverError, look_up};
+use super::{DiscoverError, ipv6_table, look_up};
 use crate::settings::Settings;
 
 /// The discard port (RFC 863); nothing is sent there.
@@ -31,7 +31,7 @@ pub(super) async fn find(
     let mut failure = None;
     for target in targets {
         match local_address(target, settings.bind_interface.as_deref()) {
-            Ok(ip) => found.push(Candidate::from(ip)),
+            Ok(ip) => found.push(Candidate::from(stable(ip).unwrap_or(ip))),
             Err(cause) => {
                 let error = DiscoverError::NoRoute {
                     target: target.ip().to_string(),
@@ -45,6 +45,29 @@ pub(super) async fn find(
     match failure {
         Some(error) if found.is_empty() => Err(error),
         _ => Ok(found),
+    }
+}
+
+/// The stable address to send from instead of a temporary one that the system would choose (Linux with
+/// `use_tempaddr=2`); `None`: the system's choice is as good.
+pub(super) fn stable_source(target: SocketAddr, interface: Option<&str>) -> Option<IpAddr> {
+    stable(local_address(target, interface).ok()?)
+}
+
+/// The stable address of the same prefix, where this one is temporary. Other systems are not asked.
+fn stable(ip: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = ip else {
+        return None;
+    };
+    if cfg!(not(target_os = "linux")) {
+        return None;
+    }
+    match ipv6_table::read() {
+        Ok(all) => ipv6_table::stable_instead_of(v6, &all).map(IpAddr::V6),
+        Err(error) => {
+            tracing::warn!("cannot tell whether {v6} is a temporary address: {error}");
+            None
+        }
     }
 }
 

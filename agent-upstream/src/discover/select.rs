@@ -17,7 +17,15 @@ pub(crate) struct Candidate {
     pub(crate) ip: IpAddr,
     /// What the system says of it.
     pub(crate) flags: Flags,
+    /// For how many seconds the system prefers it still; [`FOREVER`] where that has no end or is not known.
+    pub(crate) preferred_seconds: u32,
+    /// The hub sees this address, its own name leads to it, and it is none of this machine's: so the hub may see a
+    /// relay before itself.
+    pub(crate) is_hubs: bool,
 }
+
+/// A lifetime without an end (RFC 4862 section 5.5.3; the kernel writes it so too).
+pub(crate) const FOREVER: u32 = u32::MAX;
 
 /// What the system says of an IPv6 address of its own; all false for IPv4.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +43,8 @@ impl From<IpAddr> for Candidate {
         Self {
             ip: ip.to_canonical(),
             flags: Flags::default(),
+            preferred_seconds: FOREVER,
+            is_hubs: false,
         }
     }
 }
@@ -48,11 +58,14 @@ pub(crate) struct Rules {
     pub(crate) suffix: Option<Suffix>,
 }
 
-/// What a source of several addresses passes over, one that answers with a single one refuses.
+/// What becomes of an address that can't be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Each address found is the machine's own: one that can't be reported fails the run.
-    Each,
+    /// The address was said to be the machine's own: that it can't be reported is said as a failure.
+    Told,
+    /// The address is that of a way to the hub. A way within this machine or link says nothing and is passed over;
+    /// what else can't be reported is said as a failure.
+    Seen,
     /// The best of several is looked for; unfit ones are passed over, unless asked for.
     Best {
         /// Take temporary addresses too.
@@ -85,6 +98,11 @@ pub(crate) enum Refusal {
     /// `within` has no network of this family.
     #[error("of a family that `within` has no network of")]
     FamilyOutside,
+    /// See [`Candidate::is_hubs`].
+    #[error(
+        "where the hub's own URL leads, and no address of this machine: the hub sees a relay or NAT router before itself; if the address is right all the same, name it in `within`, else choose another source in `addresses`"
+    )]
+    Hubs,
     /// See [`Flags::temporary`].
     #[error("temporary")]
     Temporary,
@@ -96,8 +114,8 @@ pub(crate) enum Refusal {
     Unproven,
 }
 
-/// No address can be reported; each one found, with the reason.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// Addresses that can't be reported, each with the reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 pub(crate) struct Unusable(pub(crate) Vec<(IpAddr, Refusal)>);
 
 impl fmt::Display for Unusable {
@@ -115,67 +133,142 @@ impl fmt::Display for Unusable {
 }
 
 impl Unusable {
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a loopback address was among those found.
     pub(crate) fn has_loopback(&self) -> bool {
         self.0.iter().any(|(_, why)| *why == Refusal::Loopback)
     }
 }
 
-/// Chooses at most one address a family.
+/// What was chosen, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selection {
+    /// At least one address, at most one a family.
+    pub(crate) chosen: Addresses,
+    /// What is wrong with the other family; the run has failed though this one can be reported.
+    pub(crate) wrong: Unusable,
+    /// What was passed over for one of the same family, or because it says nothing.
+    pub(crate) passed_over: Unusable,
+}
+
+impl Selection {
+    /// Whether nothing was found of this family but what only this machine or link can use.
+    pub(crate) fn lacks(&self, family: Family) -> bool {
+        let says_nothing = |(ip, why): &(IpAddr, Refusal)| {
+            Family::of(*ip) != family || matches!(why, Refusal::LinkLocal | Refusal::Loopback)
+        };
+        self.chosen.get(family).is_none()
+            && self
+                .wrong
+                .0
+                .iter()
+                .chain(&self.passed_over.0)
+                .all(says_nothing)
+    }
+}
+
+/// Chooses at most one address a family. What is wrong with one does not stop the other; a family that `within` has no
+/// network of is not judged.
 ///
 /// Of several in [`Mode::Best`], IPv4: the first as the system lists them, which is the interface's
 /// primary address. IPv6: first those that are not deprecated, then global before unique local before
-/// link-local, then stable before temporary, then the lowest; so that the choice stays while the
-/// addresses do.
+/// link-local, then stable before temporary. Of several such, the one that the record holds while it is preferred for
+/// at least half as long as the one with the longest time; else that one; then the lowest. So the choice stays while
+/// the routers of several prefixes renew them at different moments, and leaves a prefix that is renewed no more.
 pub(crate) fn select(
     found: &[Candidate],
     rules: &Rules,
     mode: Mode,
-) -> Result<Addresses, Unusable> {
-    let mut chosen = Addresses::default();
-    let mut refused = Vec::new();
-    let mut failed = false;
+    held: Option<Ipv6Addr>,
+) -> Result<Selection, Unusable> {
+    let mut selection = Selection::default();
     for family in [Family::V4, Family::V6] {
-        let of_family = found
-            .iter()
-            .filter(|candidate| Family::of(candidate.ip) == family);
-        let mut best: Option<(Rank, IpAddr)> = None;
-        let mut outside = false;
-        for candidate in of_family {
+        let mut fit = Vec::new();
+        let mut refused = Vec::new();
+        for candidate in found.iter().filter(|c| Family::of(c.ip) == family) {
             match judge(candidate, rules, mode) {
-                Ok(ip) => {
-                    let rank = Rank::of(candidate);
-                    if best.is_none_or(|(other, _)| rank < other) {
-                        best = Some((rank, ip));
-                    }
-                }
-                Err(refusal) => {
-                    refused.push((candidate.ip, refusal));
-                    outside |= refusal == Refusal::Outside;
-                    failed |= mode == Mode::Each && refusal != Refusal::FamilyOutside;
-                }
+                Ok(ip) => fit.push((*candidate, ip)),
+                Err(refusal) => refused.push((candidate.ip, refusal)),
             }
         }
-        match best {
-            Some((_, ip)) => {
-                chosen.set(ip);
-            }
-            // Every address of this family has left the networks it should be in: someone must look.
-            None => failed |= outside,
+        let best = best(&fit, held);
+        if let Some(ip) = best {
+            selection.chosen.set(ip);
         }
+        let (wrong, passed_over): (Vec<_>, Vec<_>) = refused
+            .into_iter()
+            .partition(|(_, refusal)| is_failure(*refusal, mode, best.is_some()));
+        selection.wrong.0.extend(wrong);
+        selection.passed_over.0.extend(passed_over);
     }
-    if failed || chosen.is_empty() {
-        return Err(Unusable(refused));
+    if selection.chosen.is_empty() {
+        let mut refused = selection.wrong;
+        refused.0.extend(selection.passed_over.0);
+        return Err(refused);
     }
-    Ok(chosen)
+    Ok(selection)
+}
+
+/// Whether someone must look at this refusal though the other family can be reported.
+fn is_failure(refusal: Refusal, mode: Mode, has_best: bool) -> bool {
+    match (mode, refusal) {
+        (_, Refusal::FamilyOutside) => false,
+        (Mode::Told, _) => true,
+        (Mode::Seen, Refusal::LinkLocal | Refusal::Loopback) => false,
+        (Mode::Seen, _) => true,
+        // Every address of this family has left the networks it should be in.
+        (Mode::Best { .. }, Refusal::Outside) => !has_best,
+        (Mode::Best { .. }, _) => false,
+    }
+}
+
+/// The address to report of those that may be, each with what it is reported as.
+fn best(fit: &[(Candidate, IpAddr)], held: Option<Ipv6Addr>) -> Option<IpAddr> {
+    let first = fit.iter().map(|(candidate, _)| Rank::of(candidate)).min()?;
+    let equals = || {
+        fit.iter()
+            .filter(|(candidate, _)| Rank::of(candidate) == first)
+    };
+    let longest = equals()
+        .map(|(candidate, _)| candidate.preferred_seconds)
+        .max()?;
+    let is_kept = |(candidate, ip): &&(Candidate, IpAddr)| {
+        // Half of a time without an end has none either.
+        let half = if longest == FOREVER {
+            FOREVER
+        } else {
+            longest.div_ceil(2)
+        };
+        Some(*ip) == held.map(IpAddr::V6)
+            && !candidate.flags.deprecated
+            && candidate.preferred_seconds >= half
+    };
+    let number = |candidate: &Candidate| match candidate.ip {
+        // The first one listed is the first.
+        IpAddr::V4(_) => 0,
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let (_, ip) = equals().find(is_kept).or_else(|| {
+        equals()
+            .filter(|(candidate, _)| candidate.preferred_seconds == longest)
+            .min_by_key(|(candidate, _)| number(candidate))
+    })?;
+    Some(*ip)
 }
 
 /// Whether this address may be reported, and as what (the suffix put behind the prefix).
 fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Refusal> {
-    let Candidate { ip, flags } = *candidate;
+    let Candidate { ip, flags, .. } = *candidate;
+    if !rules.include(Family::of(ip)) {
+        return Err(Refusal::FamilyOutside);
+    }
     let (temporary, deprecated, link_local) = match mode {
         // What says "this is my address" without listing flags is taken at its word.
-        Mode::Each => (true, true, false),
+        Mode::Told | Mode::Seen => (true, true, false),
         Mode::Best {
             temporary,
             deprecated,
@@ -196,17 +289,13 @@ fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Ref
         (IpAddr::V6(v6), Some(suffix)) => IpAddr::V6(suffix.behind(v6)),
         _ => ip,
     };
-    if let Some(networks) = &rules.within {
-        let family = Family::of(ip);
-        if !networks
-            .iter()
-            .any(|network| Family::of(network.0.addr()) == family)
-        {
-            return Err(Refusal::FamilyOutside);
-        }
-        if !networks.iter().any(|network| network.0.contains(&reported)) {
-            return Err(Refusal::Outside);
-        }
+    let is_outside =
+        |networks: &[Network]| !networks.iter().any(|network| network.0.contains(&reported));
+    if rules.within.as_deref().is_some_and(is_outside) {
+        return Err(Refusal::Outside);
+    }
+    if candidate.is_hubs {
+        return Err(Refusal::Hubs);
     }
     Ok(reported)
 }
@@ -236,23 +325,19 @@ struct Rank {
     deprecated: bool,
     reach: u8,
     temporary: bool,
-    number: u128,
 }
 
 impl Rank {
     fn of(candidate: &Candidate) -> Self {
-        let (reach, number) = match candidate.ip {
-            // All alike: the first one listed stays first.
-            IpAddr::V4(_) => (0, 0),
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => (2, v6.to_bits()),
-            IpAddr::V6(v6) if v6.is_unique_local() => (1, v6.to_bits()),
-            IpAddr::V6(v6) => (0, v6.to_bits()),
+        let reach = match candidate.ip {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => 2,
+            IpAddr::V6(v6) if v6.is_unique_local() => 1,
+            IpAddr::V4(_) | IpAddr::V6(_) => 0,
         };
         Self {
             deprecated: candidate.flags.deprecated,
             reach,
             temporary: candidate.flags.temporary,
-            number,
         }
     }
 }
@@ -283,6 +368,26 @@ pub(crate) enum InvalidSuffix {
         /// The length of the prefix.
         prefix_len: u8,
     },
+}
+
+impl Rules {
+    /// Whether `within` names this address: by a network that has it and none of `own`, this machine's addresses. A
+    /// network that has both, such as 10.0.0.0/8, does not say which is meant.
+    pub(crate) fn name(&self, ip: IpAddr, own: &[IpAddr]) -> bool {
+        let networks = self.within.as_deref().unwrap_or_default();
+        networks.iter().any(|network| {
+            network.0.contains(&ip) && !own.iter().any(|own| network.0.contains(own))
+        })
+    }
+
+    /// Whether addresses of this family may be reported at all.
+    pub(crate) fn include(&self, family: Family) -> bool {
+        self.within.as_deref().is_none_or(|networks| {
+            networks
+                .iter()
+                .any(|network| Family::of(network.0.addr()) == family)
+        })
+    }
 }
 
 impl Suffix {

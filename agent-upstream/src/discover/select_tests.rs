@@ -17,6 +17,10 @@ fn candidate(text: &str) -> Candidate {
             "temporary" => candidate.flags.temporary = true,
             "deprecated" => candidate.flags.deprecated = true,
             "unproven" => candidate.flags.unproven = true,
+            "hubs" => candidate.is_hubs = true,
+            seconds if seconds.parse::<u32>().is_ok() => {
+                candidate.preferred_seconds = seconds.parse().unwrap();
+            }
             other => panic!("no such flag: {other}"),
         }
     }
@@ -32,8 +36,9 @@ fn rules(within: &[&str]) -> Rules {
 
 fn select_text(found: &[&str], rules: &Rules, mode: Mode) -> String {
     let found: Vec<Candidate> = found.iter().map(|text| candidate(text)).collect();
-    match select(&found, rules, mode) {
-        Ok(addresses) => addresses.to_string(),
+    match select(&found, rules, mode, None) {
+        Ok(selection) if selection.wrong.is_empty() => selection.chosen.to_string(),
+        Ok(Selection { chosen, wrong, .. }) => format!("{chosen}, wrong: {wrong}"),
         Err(error) => format!("error: {error}"),
     }
 }
@@ -71,10 +76,17 @@ fn an_address_that_no_other_machine_can_use_fails_the_run() {
             &["255.255.255.255"],
             "error: 255.255.255.255 is a multicast or broadcast address",
         ),
-        (&["10.0.0.5", "::1"], "error: ::1 is a loopback address"),
+        (
+            &["10.0.0.5", "::1"],
+            "10.0.0.5, wrong: ::1 is a loopback address",
+        ),
+        (
+            &["0.0.0.0", "fd00::5"],
+            "fd00::5, wrong: 0.0.0.0 is the unspecified address",
+        ),
     ] {
         assert_eq!(
-            select_text(found, &rules(&[]), Mode::Each),
+            select_text(found, &rules(&[]), Mode::Told),
             expected,
             "{found:?}"
         );
@@ -100,21 +112,221 @@ fn within_bounds_each_family_that_it_has_a_network_of() {
         (
             &["10.0.0.5", "2001:db8::5"],
             &["10.0.0.0/8", "fd00::/8"],
-            "error: 2001:db8::5 is outside `within`",
+            "10.0.0.5, wrong: 2001:db8::5 is outside `within`",
         ),
+        (&["10.0.0.5", "fe80::5"], &["10.0.0.0/8"], "10.0.0.5"),
+        (&["127.0.0.1", "fd00::5"], &["fd00::/8"], "fd00::5"),
         (
             &["2001:db8::5"],
             &["10.0.0.0/8"],
             "error: 2001:db8::5 is of a family that `within` has no network of",
         ),
     ] {
-        for mode in [Mode::Each, BEST] {
+        for mode in [Mode::Told, Mode::Seen, BEST] {
             assert_eq!(
                 select_text(found, &rules(within), mode),
                 expected,
                 "{found:?} {mode:?}"
             );
         }
+    }
+}
+
+#[test]
+fn what_the_hub_sees_of_a_way_within_this_machine_or_link_says_nothing() {
+    for (found, within, expected) in [
+        (&["10.0.0.5", "fe80::5"][..], &[][..], "10.0.0.5"),
+        (&["10.0.0.5", "::1"], &[], "10.0.0.5"),
+        (&["127.0.0.1", "fd00::5"], &[], "fd00::5"),
+        (&["169.254.0.1", "fd00::5"], &[], "fd00::5"),
+        (&["fe80::5"], &[], "error: fe80::5 is a link-local address"),
+        (
+            &["127.0.0.1", "fe80::5"],
+            &[],
+            "error: 127.0.0.1 is a loopback address, fe80::5 is a link-local address",
+        ),
+        (
+            &["10.0.0.5", "::"],
+            &[],
+            "10.0.0.5, wrong: :: is the unspecified address",
+        ),
+        (
+            &["10.0.0.5", "ff02::1"],
+            &[],
+            "10.0.0.5, wrong: ff02::1 is a multicast or broadcast address",
+        ),
+        (
+            &["10.0.0.5", "fe80::5"],
+            &["10.0.0.0/8", "fd00::/8"],
+            "10.0.0.5",
+        ),
+    ] {
+        let said = select_text(found, &rules(within), Mode::Seen);
+        assert_eq!(said, expected, "{found:?} {within:?}");
+    }
+    let relay = select_text(&["192.0.2.1 hubs"], &rules(&[]), Mode::Seen);
+    assert!(
+        relay.starts_with("error: 192.0.2.1 is where the hub's own URL leads"),
+        "{relay}"
+    );
+    let one = select_text(&["192.0.2.1 hubs", "fd00::5"], &rules(&[]), Mode::Seen);
+    assert!(
+        one.starts_with("fd00::5, wrong: 192.0.2.1 is where"),
+        "{one}"
+    );
+}
+
+#[test]
+fn within_names_an_address_by_a_network_without_this_machines_own() {
+    let own: [IpAddr; 2] = ["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
+    for (within, ip, named) in [
+        (&[][..], "10.0.0.1", false),
+        (&["10.0.0.1"], "10.0.0.1", true),
+        (&["10.0.0.0/8"], "10.0.0.1", false),
+        (&["10.0.0.0/8", "10.0.0.1"], "10.0.0.1", true),
+        (&["198.51.100.0/24"], "198.51.100.1", true),
+        (&["198.51.100.0/24"], "10.0.0.1", false),
+        (&["fd00::/64"], "fd00::1", false),
+        (&["fd00::1"], "fd00::1", true),
+    ] {
+        assert_eq!(
+            rules(within).name(ip.parse().unwrap(), &own),
+            named,
+            "{within:?} {ip}"
+        );
+    }
+}
+
+/// What is chosen of `found` when the record holds `held`.
+fn chosen(found: &[&str], held: &str) -> String {
+    let found: Vec<Candidate> = found.iter().map(|text| candidate(text)).collect();
+    let held = held.parse().ok();
+    let selection = select(&found, &rules(&[]), BEST, held).unwrap();
+    selection.chosen.to_string()
+}
+
+#[test]
+fn of_several_prefixes_the_held_one_stays_while_it_is_renewed() {
+    for (found, held, expected) in [
+        // Nothing is held: the longest, then the lowest.
+        (
+            &["2001:db8:a::5 1800", "2001:db8:b::5 1700"][..],
+            "",
+            "2001:db8:a::5",
+        ),
+        (
+            &["2001:db8:a::5 1700", "2001:db8:b::5 1800"],
+            "",
+            "2001:db8:b::5",
+        ),
+        (&["2001:db8:b::5", "2001:db8:a::5"], "", "2001:db8:a::5"),
+        // Half of the longest is enough, less is not.
+        (
+            &["2001:db8:a::5 1800", "2001:db8:b::5 900"],
+            "2001:db8:b::5",
+            "2001:db8:b::5",
+        ),
+        (
+            &["2001:db8:a::5 1800", "2001:db8:b::5 899"],
+            "2001:db8:b::5",
+            "2001:db8:a::5",
+        ),
+        (
+            &["2001:db8:a::5 1801", "2001:db8:b::5 900"],
+            "2001:db8:b::5",
+            "2001:db8:a::5",
+        ),
+        // Without an end.
+        (
+            &["2001:db8:a::5", "2001:db8:b::5"],
+            "2001:db8:b::5",
+            "2001:db8:b::5",
+        ),
+        (
+            &["2001:db8:a::5", "2001:db8:b::5 86400"],
+            "2001:db8:b::5",
+            "2001:db8:a::5",
+        ),
+        (
+            &["2001:db8:a::5 86400", "2001:db8:b::5"],
+            "2001:db8:a::5",
+            "2001:db8:b::5",
+        ),
+        // Deprecated, gone, or of less reach.
+        (
+            &["2001:db8:a::5 1800", "2001:db8:b::5 0 deprecated"],
+            "2001:db8:b::5",
+            "2001:db8:a::5",
+        ),
+        (
+            &["2001:db8:a::5 1800", "2001:db8:b::5 1800"],
+            "2001:db8:c::5",
+            "2001:db8:a::5",
+        ),
+        (
+            &["2001:db8:a::5 1800", "fd00::5"],
+            "fd00::5",
+            "2001:db8:a::5",
+        ),
+    ] {
+        assert_eq!(chosen(found, held), expected, "{found:?} {held}");
+    }
+}
+
+#[test]
+fn two_routers_that_advertise_at_different_moments_do_not_make_the_address_flap() {
+    const LIFETIME: u32 = 1800;
+    // At most a third of the lifetime lies between two advertisements (RFC 4861 section 6.2.1).
+    for (every_a, every_b, shift) in [
+        (600, 600, 300),
+        (600, 400, 7),
+        (200, 600, 599),
+        (590, 610, 0),
+    ] {
+        let left = |at: u32, every: u32, shift: u32| LIFETIME - (at + shift) % every;
+        let mut held = String::new();
+        let mut changes = 0;
+        for at in (0..20_000).step_by(60) {
+            let a = format!("2001:db8:a::5 {}", left(at, every_a, 0));
+            let b = format!("2001:db8:b::5 {}", left(at, every_b, shift));
+            let next = chosen(&[&a, &b], &held);
+            changes += u32::from(next != held);
+            held = next;
+        }
+        assert_eq!(changes, 1, "{every_a} {every_b} {shift}: ends with {held}");
+        // Its router is gone: the other takes over once, and stays.
+        let (dead, alive) = match held.as_str() {
+            "2001:db8:a::5" => (held.clone(), "2001:db8:b::5"),
+            _ => (held.clone(), "2001:db8:a::5"),
+        };
+        let mut changes = 0;
+        for at in (0..LIFETIME).step_by(60) {
+            let dead = format!("{dead} {}", LIFETIME - at);
+            let alive = format!("{alive} {}", left(at, 600, shift));
+            let next = chosen(&[&dead, &alive], &held);
+            changes += u32::from(next != held);
+            held = next;
+        }
+        assert_eq!((changes, held.as_str()), (1, alive));
+    }
+}
+
+#[test]
+fn a_family_is_lacked_where_nothing_else_was_found_of_it() {
+    for (found, mode, v4, v6) in [
+        (&["10.0.0.5"][..], Mode::Seen, false, true),
+        (&["10.0.0.5", "fe80::5"], Mode::Seen, false, true),
+        (&["10.0.0.5", "::"], Mode::Seen, false, false),
+        (&["fd00::5"], BEST, true, false),
+        (&["10.0.0.5", "fe80::5"], BEST, false, true),
+        (&["10.0.0.5", "fd00::5 unproven"], BEST, false, false),
+        (&["10.0.0.5", "fd00::5 deprecated"], BEST, false, false),
+        (&["10.0.0.5", "fd00::5 temporary"], BEST, false, false),
+    ] {
+        let candidates: Vec<Candidate> = found.iter().map(|text| candidate(text)).collect();
+        let selection = select(&candidates, &rules(&[]), mode, None).unwrap();
+        let lacks = [Family::V4, Family::V6].map(|family| selection.lacks(family));
+        assert_eq!(lacks, [v4, v6], "{found:?}");
     }
 }
 
@@ -220,11 +432,11 @@ fn within_bounds_what_is_reported_not_what_was_found() {
     };
     let found = &["2001:db8:1:2::9"];
     assert_eq!(
-        select_text(found, &rules("2001:db8:1:3::/64"), Mode::Each),
+        select_text(found, &rules("2001:db8:1:3::/64"), Mode::Told),
         "2001:db8:1:3::5"
     );
     assert_eq!(
-        select_text(found, &rules("2001:db8:1:2::/64"), Mode::Each),
+        select_text(found, &rules("2001:db8:1:2::/64"), Mode::Told),
         "error: 2001:db8:1:2::9 is outside `within`"
     );
 }
@@ -264,12 +476,12 @@ proptest! {
         let found: Vec<Candidate> = found
             .into_iter()
             .map(|(bits, temporary, deprecated)| Candidate {
-                ip: IpAddr::V6(Ipv6Addr::from_bits(bits)).to_canonical(),
                 flags: Flags { temporary, deprecated, unproven: false },
+                ..Candidate::from(IpAddr::V6(Ipv6Addr::from_bits(bits)))
             })
             .collect();
         let rules = rules(&["0.0.0.0/0", "2000::/3", "fc00::/7"]);
-        if let Ok(chosen) = select(&found, &rules, BEST) {
+        if let Ok(Selection { chosen, .. }) = select(&found, &rules, BEST, None) {
             for ip in chosen.iter() {
                 let candidate = found.iter().find(|candidate| candidate.ip == ip).unwrap();
                 prop_assert!(!candidate.flags.temporary && !candidate.flags.deprecated);
@@ -278,7 +490,8 @@ proptest! {
             let mut reversed = found.clone();
             reversed.reverse();
             if chosen.v4.is_none() {
-                prop_assert_eq!(select(&reversed, &rules, BEST), Ok(chosen));
+                let again = select(&reversed, &rules, BEST, None);
+                prop_assert_eq!(again.map(|again| again.chosen), Ok(chosen));
             }
         }
     }

@@ -210,6 +210,124 @@ fn a_token_that_others_can_read_is_refused_unless_told_otherwise() {
 }
 
 #[test]
+fn relative_paths_begin_at_the_files_folder() {
+    let hub = hub();
+    let file = format!(
+        "hub: {}\ntoken_file: token\nsilo: office\nhostnames: [db]\n",
+        hub.url()
+    );
+    let elsewhere = tempfile::tempdir().unwrap();
+    let agent = || Agent::with_file(&file).in_folder(elsewhere.path());
+    let with_token = agent();
+    with_token.write("token", TOKEN, 0o600);
+    with_token
+        .run()
+        .says("office: db set to 10.0.0.5, revision 42\n");
+    std::fs::write(elsewhere.path().join("token"), TOKEN).unwrap();
+    let there = elsewhere.path().join("token").display().to_string();
+    let without = agent();
+    let here = without.path("token").display().to_string();
+    without.run().complains(2, &["token_file: ", &there, &here]);
+}
+
+#[cfg(unix)]
+#[test]
+fn root_refuses_files_that_others_decide_about() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let hub = hub();
+    let file = format!(
+        "hub: {}\ntoken_file: token\nsilo: office\nhostnames: [db]\nca_file: ca.pem\n",
+        hub.url()
+    );
+    let agent = || {
+        let agent = Agent::with_file(&file);
+        agent.write("token", TOKEN, 0o600);
+        // Read only where the hub is at https://, but judged always.
+        agent.write("ca.pem", "", 0o644);
+        agent
+    };
+    agent()
+        .run()
+        .says("office: db set to 10.0.0.5, revision 42\n");
+    for name in ["upstream.yaml", "token", "ca.pem"] {
+        let owned = || {
+            let agent = agent().env("SUDO_UID", "");
+            chown(agent.path(name), Some(12_345), None)
+                .expect("this test changes owners: run it as root");
+            agent
+        };
+        owned().run().complains(
+            2,
+            &[
+                name,
+                "belongs to user 12345",
+                "chown root",
+                "--trust-owner 12345",
+            ],
+        );
+        for trusting in [
+            owned().args(["--trust-owner", "12345"]),
+            owned().env("SILO_UPSTREAM_TRUST_OWNER", "12345"),
+            owned().env("SUDO_UID", "12345"),
+        ] {
+            trusting
+                .run()
+                .says("office: db set to 10.0.0.5, revision 42\n");
+        }
+        let written = agent();
+        let mode = std::fs::Permissions::from_mode(0o602);
+        std::fs::set_permissions(written.path(name), mode).unwrap();
+        written.run().complains(2, &[name, "0602", "chmod"]);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_left_out_and_utf_16_is_named() {
+    let hub = hub();
+    let text = format!(
+        "hub: {}\ntoken_file: token\nsilo: office\nhostnames: [db]\n",
+        hub.url()
+    );
+    let with_mark = Agent::with_file(&format!("\u{feff}{text}"));
+    with_mark.write("token", &format!("\u{feff}{TOKEN}\r\n"), 0o600);
+    with_mark
+        .run()
+        .says("office: db set to 10.0.0.5, revision 42\n");
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wide = Agent::with_file("");
+    std::fs::write(wide.path("upstream.yaml"), utf16).unwrap();
+    wide.run().complains(2, &["upstream.yaml", "UTF-16"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_for_the_lookup_of_the_hubs_name_is_an_error_like_others() {
+    use std::os::unix::fs::chown;
+    let hub = hub();
+    let url = hub.url().replace("127.0.0.1", "localhost");
+    let agent = Agent::with_file(&format!(
+        "hub: {url}\ntoken_file: token\nsilo: office\nhostnames: [db]\n"
+    ));
+    agent.write("token", TOKEN, 0o600);
+    // A user of its own, with no process but this one.
+    for name in ["", "token", "upstream.yaml"] {
+        chown(agent.path(name), Some(54_322), None)
+            .expect("this test changes users: run it as root");
+    }
+    let ran = agent
+        .within(&[
+            "setpriv",
+            "--reuid=54322",
+            "--regid=54322",
+            "--clear-groups",
+            "prlimit",
+            "--nproc=1:1",
+        ])
+        .run();
+    ran.complains(1, &["no thread can be started"]);
+}
+
+#[test]
 fn a_pyddns_file_is_taken_as_it_is() {
     let hub = hub();
     let text = format!(

@@ -6,5 +6,11 @@ mod hub;
 #[cfg(target_os = "linux")]
 mod namespace;
 mod once;
+#[cfg(target_os = "linux")]
+mod relay;
+#[cfg(target_os = "linux")]
+mod remembered;
 mod run;
 mod sources;
+#[cfg(target_os = "linux")]
+mod tls;

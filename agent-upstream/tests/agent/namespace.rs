@@ -12,7 +12,7 @@ const INSIDE: &str = "IN_A_NAMESPACE";
 
 /// Runs the test called `name` once more in new namespaces, and there `body`.
 #[track_caller]
-fn in_namespace(name: &str, setup: &str, body: impl FnOnce()) {
+pub(crate) fn in_namespace(name: &str, setup: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         shell("ip link set lo up");
         shell(setup);
@@ -21,7 +21,7 @@ fn in_namespace(name: &str, setup: &str, body: impl FnOnce()) {
     let output = Command::new("unshare")
         .args(["--net", "--mount", "--"])
         .arg(std::env::current_exe().expect("this test itself"))
-        .args(["--exact", &format!("namespace::{name}"), "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .expect("this test needs unshare (util-linux)");
@@ -33,7 +33,7 @@ fn in_namespace(name: &str, setup: &str, body: impl FnOnce()) {
 }
 
 #[track_caller]
-fn shell(script: &str) {
+pub(crate) fn shell(script: &str) {
     let status = Command::new("sh")
         .args(["-ec", script])
         .status()
@@ -73,7 +73,7 @@ fn the_best_addresses_of_an_interface_are_taken() {
         ip addr add 2001:db8::9/64 dev d0 nodad
         ip addr add 2001:db8::8/64 dev d0 nodad";
     in_namespace(
-        "the_best_addresses_of_an_interface_are_taken",
+        "namespace::the_best_addresses_of_an_interface_are_taken",
         setup,
         || {
             assert_eq!(found("interface:d0"), "192.0.2.5 2001:db8::8");
@@ -101,7 +101,7 @@ fn the_best_addresses_of_an_interface_are_taken() {
 
 #[test]
 fn temporary_and_deprecated_addresses_are_passed_over_unless_asked_for() {
-    let name = "temporary_and_deprecated_addresses_are_passed_over_unless_asked_for";
+    let name = "namespace::temporary_and_deprecated_addresses_are_passed_over_unless_asked_for";
     // The kernel makes the temporary address itself, beside one that allows it (ip-address(8)).
     let setup = "
         ip link add d0 type veth peer name p0
@@ -144,7 +144,7 @@ fn temporary_and_deprecated_addresses_are_passed_over_unless_asked_for() {
 
 #[test]
 fn an_interface_that_is_not_there_is_named_with_those_that_are() {
-    let name = "an_interface_that_is_not_there_is_named_with_those_that_are";
+    let name = "namespace::an_interface_that_is_not_there_is_named_with_those_that_are";
     in_namespace(name, "ip link add d0 type veth peer name p0", || {
         for wanted in ["eth7", "d0"] {
             Agent::new(
@@ -172,7 +172,7 @@ fn the_route_gives_the_address_that_the_system_would_use() {
         ip addr add fd00::5/64 dev d1 nodad
         ip route add default via 192.0.2.1";
     in_namespace(
-        "the_route_gives_the_address_that_the_system_would_use",
+        "namespace::the_route_gives_the_address_that_the_system_would_use",
         setup,
         || {
             assert_eq!(found("route:192.0.2.1"), "192.0.2.5");
@@ -200,7 +200,7 @@ fn the_hub_is_called_through_the_interface_that_is_bound() {
         ip link add d0 type veth peer name p0
         for link in d0 p0; do ip link set $link up; done
         ip addr add 192.0.2.5/24 dev d0";
-    let name = "the_hub_is_called_through_the_interface_that_is_bound";
+    let name = "namespace::the_hub_is_called_through_the_interface_that_is_bound";
     in_namespace(name, setup, || {
         let hub = Hub::start_at("0.0.0.0:0", |request| match request.line.as_str() {
             "GET /ip" => Answer::ip("192.0.2.5"),
@@ -225,7 +225,7 @@ fn both_families_are_asked_apart_where_the_hubs_name_has_both() {
         printf '127.0.0.1 hub.test\\n::1 hub.test\\n' > $hosts
         mount --bind $hosts /etc/hosts
         rm $hosts";
-    let name = "both_families_are_asked_apart_where_the_hubs_name_has_both";
+    let name = "namespace::both_families_are_asked_apart_where_the_hubs_name_has_both";
     in_namespace(name, setup, || {
         let answer = |request: &crate::hub::Request| match request.line.as_str() {
             "GET /ip" if request.peer.is_ipv4() => Answer::ip("192.0.2.5"),

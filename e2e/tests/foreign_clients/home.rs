@@ -126,12 +126,22 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    /// A folder for PATH whose `ip` answers the pages' one question as a machine with this address does.
+    /// A folder for PATH whose `ip` answers the pages' one question as a machine with this address does, which has a
+    /// temporary and a deprecated address beside it (RFC 8981), and the kernel lists those first.
     pub(crate) fn path_with_ip(&self, address: &str) -> String {
         let bin = self.path("bin");
         std::fs::create_dir_all(&bin).unwrap();
         let script = format!(
-            "#!/bin/sh\n[ \"$*\" = '-6 -o address show dev eth0 scope global' ] || exit 1\n\
+            "#!/bin/sh\n\
+             case \"$*\" in\n\
+             '-6 -o address show dev eth0 scope global -temporary -deprecated') ;;\n\
+             '-6 -o address show dev eth0 scope global')\n\
+             echo '2: eth0    inet6 2001:db8::bad/64 scope global temporary dynamic \
+             \\       valid_lft 86154sec preferred_lft 14154sec'\n\
+             echo '2: eth0    inet6 2001:db8::dead/64 scope global deprecated dynamic \
+             \\       valid_lft 86154sec preferred_lft 0sec' ;;\n\
+             *) exit 1 ;;\n\
+             esac\n\
              echo '2: eth0    inet6 {address}/64 scope global dynamic mngtmpaddr \
              \\       valid_lft 86154sec preferred_lft 14154sec'\n"
         );

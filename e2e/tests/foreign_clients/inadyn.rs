@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use silo_e2e::relay::Relay;
-use silo_e2e::{Hub, PATIENCE, write_private};
+use silo_e2e::{Hub, PATIENCE, PAUSE, write_private};
 
 use crate::home::{Home, UPDATE, WRONG, said};
 
@@ -93,7 +93,7 @@ impl Staying {
                 panic!("inadyn ended with {status} before it said {text:?}:\n{log}");
             }
             assert!(Instant::now() < deadline, "no {text:?} in:\n{log}");
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 

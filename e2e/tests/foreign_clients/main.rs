@@ -15,7 +15,7 @@ const PAGE: &str = include_str!("../../../docs/ddns-clients.md");
 /// The page makes the token of these tests.
 #[test]
 fn the_pages_token_is_the_one_that_is_tested() {
-    let command = "silo-hub token create --name router --role write --silo home \
+    let command = "silo-hub token create --data-dir /var/lib/silo-hub --name router --role write --silo home \
                    --hostname router --hostname nas --hostname cam";
     assert!(PAGE.contains(command));
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use silo_e2e::PATIENCE;
+use silo_e2e::{PATIENCE, TRUSTS_LOOPBACK};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::line::{Door, Line};
-use super::{client, honest, hub_with};
+use super::{client, honest, honest_once_there_is_room, hub_with};
 
 /// What a hub says that has begun to wait for a body (RFC 9110 section 15.2.1).
 const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -37,11 +37,14 @@ async fn rest(line: &mut Line) -> String {
 async fn the_slow_bodies_of_strangers_make_room() {
     const FORM: &str = "secid=0f1e2d3c4b5a-of-this-test&host=nas";
     let folder = tempfile::tempdir().unwrap();
-    let config = "compat: {dynahost: {silo: home, hostnames: [nas]}}\n\
-        limits: {connections: 20, idle_seconds: 2}\n";
-    let hub = hub_with(folder.path(), config);
+    let config = format!(
+        "{TRUSTS_LOOPBACK}compat: {{dynahost: {{silo: home, hostnames: [nas]}}}}\n\
+        limits: {{connections: 20, idle_seconds: 2}}\n"
+    );
+    let hub = hub_with(folder.path(), &config);
     let door = Door::plain(&hub);
-    let form = "Content-Type: application/x-www-form-urlencoded";
+    // The caller's address is what is published: loopback itself would be refused.
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nX-Forwarded-For: 192.0.2.7";
     let mut slow = Vec::new();
     for path in ["/update", "/log"].into_iter().cycle().take(50) {
         let start = format!("POST {path} HTTP/1.1\r\n{form}");
@@ -88,10 +91,10 @@ async fn the_slow_bodies_of_others_are_served_and_take_their_places_for_half_a_m
     let answer = rest(&mut done).await;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     drop(done);
-    honest(&hub, &client()).await;
+    honest_once_there_is_room(&hub).await;
     for line in &mut busy {
         let answer = rest(line).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     }
-    honest(&hub, &client()).await;
+    honest_once_there_is_room(&hub).await;
 }

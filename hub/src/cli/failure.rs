@@ -32,9 +32,14 @@ impl From<OpenError> for Failure {
                 DataDirError::Key { .. }
                 | DataDirError::NotAFolder(_)
                 | DataDirError::Open { .. }
+                | DataDirError::OfOther { .. }
                 | DataDirError::SeveralNames(_),
             )
-            | OpenError::Store(StoreError::Schema(_)) => Self::Misused(error.to_string()),
+            | OpenError::NoHub(_)
+            | OpenError::Lost { .. }
+            | OpenError::Store(StoreError::Schema(_) | StoreError::NoHub { .. }) => {
+                Self::Misused(error.to_string())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

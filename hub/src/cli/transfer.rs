@@ -11,11 +11,13 @@ use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::{OpenHub, check_key, key_file};
 use silo_hub::registry::{Actor, NoteRestored, RevertSilo, Reverted};
 use silo_hub::settings::HubSettings;
-use silo_hub::store::Via;
-use silo_hub::transfer::{ExportError, Import, ImportError, export};
+use silo_hub::store::{Via, read_dynahost};
+use silo_hub::transfer::{
+    ExportError, Import, ImportError, by_silo, export, of_dynahost, of_pyddns,
+};
 use silo_shared::silo::SiloId;
 
-use super::{Failure, say, with_hub};
+use super::{Failure, say, with_hub, with_new_hub};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SiloCommand {
@@ -33,11 +35,27 @@ pub(super) enum SiloCommand {
         #[arg(long)]
         no_tokens: bool,
     },
-    /// Read in what `silo export` printed; may be repeated
+    /// Read in what `silo export` printed, or what another program holds; may be repeated
     Import {
         /// The file; -: standard input
         file: PathBuf,
+        /// The program that the file is of: pyddns, its answer to GET /silos or GET /silos/ID; dynahost, its
+        /// database file
+        #[arg(long, value_name = "PROGRAM")]
+        from: Option<Program>,
+        /// With --from dynahost: the silo that takes its hosts [default: that of compat.dynahost]
+        #[arg(long, value_name = "ID", requires = "from", value_parser = |text: &str| SiloId::parse(text).map_err(|error| error.to_string()))]
+        silo: Option<SiloId>,
     },
+}
+
+/// Programs whose data can be taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Program {
+    /// pyDDNS.
+    Pyddns,
+    /// dynahost.
+    Dynahost,
 }
 
 /// The command line as the one who changes something.
@@ -51,8 +69,18 @@ fn actor(via: Via) -> Actor {
 
 /// Carries out a `silo` command.
 pub(super) async fn silo(settings: HubSettings, command: SiloCommand) -> Result<(), Failure> {
-    if let SiloCommand::Import { file } = command {
-        return import(settings, &file).await;
+    match command {
+        SiloCommand::Import {
+            file,
+            from: None,
+            silo: _,
+        } => return import(settings, &file).await,
+        SiloCommand::Import {
+            file,
+            from: Some(from),
+            silo,
+        } => return import_from(settings, &file, from, silo).await,
+        _ => {}
     }
     with_hub(settings, async |hub| silo_of(hub, command).await).await
 }
@@ -100,6 +128,86 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
     }
 }
 
+/// `silo import --from`: silos that are or were here are left as they are, since what is here is newer.
+async fn import_from(
+    settings: HubSettings,
+    file: &Path,
+    from: Program,
+    silo: Option<SiloId>,
+) -> Result<(), Failure> {
+    let name = file.display();
+    let now = Clock::System.now();
+    let taken = match from {
+        Program::Pyddns if silo.is_some() => {
+            return Err(Failure::Misused(
+                "--silo: pyDDNS's answers name their silos themselves".to_owned(),
+            ));
+        }
+        Program::Pyddns => {
+            let read = match file == Path::new("-") {
+                true => std::io::read_to_string(std::io::stdin()).map(String::into_bytes),
+                false => std::fs::read(file),
+            };
+            let answer = read.map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+            of_pyddns(&answer, now)
+        }
+        Program::Dynahost => {
+            let of_settings = settings.compat.dynahost.as_ref().map(|of| of.silo.clone());
+            let silo = silo.or(of_settings).ok_or_else(|| {
+                Failure::Misused(
+                    "--silo: say which silo takes dynahost's hosts, here or by compat.dynahost in the configuration (--config)"
+                        .to_owned(),
+                )
+            })?;
+            std::fs::metadata(file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+            let database = read_dynahost(file).await.map_err(|error| {
+                Failure::Failed(format!("{name}: is no database of dynahost: {error}"))
+            })?;
+            of_dynahost(&database, &silo, now)
+        }
+    };
+    let taken = taken.map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+    let failed = |error: &dyn Display| Failure::Failed(format!("{name}: {error}"));
+    let import = Import::begin(&taken.export[..]).map_err(|error| failed(&error))?;
+    with_new_hub(settings, async |hub| {
+        let imported = import.only_new().read_in(&hub.registry, now).await;
+        let imported = imported.map_err(|error| match error {
+            ImportError::Apply(error) => error.into(),
+            error => failed(&error),
+        })?;
+        say(format_args!(
+            "read {} silos ({} new, {} left as they are here) with {} records, {} history rows ({} new)",
+            imported.read.silos,
+            imported.silos_added,
+            imported.silos_kept,
+            taken.records.len(),
+            imported.read.history,
+            imported.history,
+        ))?;
+        let mut missing = Vec::new();
+        for (silo, hostname) in taken.records {
+            if hub.store.record(&silo, &hostname).await?.is_none() {
+                missing.push((silo, hostname));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<_> = by_silo(missing)
+            .into_iter()
+            .map(|(silo, hostnames)| {
+                let names: Vec<_> = hostnames.iter().map(ToString::to_string).collect();
+                format!("{silo} ({})", names.join(", "))
+            })
+            .collect();
+        Err(Failure::Failed(format!(
+            "{name}: these silos are or were here already and were left as they are, without the records named: {}; set these records yourself, or import into a hub or silo that is new",
+            words.join("; ")
+        )))
+    })
+    .await
+}
+
 async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
     let failed = |error: &dyn Display| match file == Path::new("-") {
         true => Failure::Failed(error.to_string()),
@@ -113,7 +221,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
     };
     // Before anything is opened, so that a wrong file makes no database.
     let import = Import::begin(input).map_err(|error| failed(&error))?;
-    with_hub(settings.clone(), async |hub| {
+    with_new_hub(settings.clone(), async |hub| {
         if let Some(key) = import.key() {
             let file = key_file(&settings, &hub.data_dir);
             if check_key(&file, Some(key)).is_err() {

@@ -1,13 +1,16 @@
 //! `silo-hub update-key`: secret URLs that set one record to the caller's address.
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 use silo_hub::compat::Dynahost;
+use silo_hub::domain::pattern::hostname_pattern;
 use silo_hub::domain::update_key::{RawKey, STRONG, UpdateKey};
 use silo_hub::open_hub::{OpenError, OpenHub};
 use silo_hub::registry::{AddUpdateKey, OpenDynahost, Opened, RevokeUpdateKey};
 use silo_hub::secrets::{new_update_key, random_id};
 use silo_shared::credential::TokenId;
-use silo_shared::silo::{Hostname, SiloId};
+use silo_shared::silo::{Hostname, SiloId, glob_matches};
 
 use super::{Failure, parse_id, say};
 
@@ -28,13 +31,15 @@ pub(super) enum UpdateKeyCommand {
         #[arg(long, requires = "key")]
         weak: bool,
         /// Make no key: open this hostname to the first secid that comes by dynahost's protocol, or
-        /// confirm the one that has come
+        /// confirm the one that has come. A pattern such as 'host-*' stands for all that match and have a
+        /// secid or a record
         #[arg(
             long,
             value_name = "HOST",
+            value_parser = parse_hosts,
             conflicts_with_all = ["silo", "hostname", "key", "weak"]
         )]
-        dynahost: Option<Hostname>,
+        dynahost: Option<String>,
     },
     /// List the update keys that were not revoked, without the keys themselves, and who may set what by
     /// dynahost's protocol
@@ -55,9 +60,9 @@ pub(super) async fn update_key(
     let hub_key = hub.key().await?;
     match command {
         UpdateKeyCommand::Add {
-            dynahost: Some(hostname),
+            dynahost: Some(hosts),
             ..
-        } => open(hub, hostname, settings).await?,
+        } => open_hosts(hub, &hosts, settings).await?,
         UpdateKeyCommand::Add {
             silo,
             hostname,
@@ -75,6 +80,12 @@ pub(super) async fn update_key(
             };
             let raw = RawKey::of(text.as_bytes())
                 .map_err(|error| Failure::Misused(format!("--key: {error}")))?;
+            if raw.is_taken() {
+                return Err(Failure::Misused(
+                    "--key: this begins with the name of one of the hub's routes, which would be called instead: choose another"
+                        .to_owned(),
+                ));
+            }
             if !raw.is_strong() && !weak {
                 return Err(Failure::Misused(format!(
                     "--key: fewer than {STRONG} characters can be guessed; --weak takes them all the same"
@@ -137,26 +148,58 @@ pub(super) async fn update_key(
     Ok(())
 }
 
+/// A hostname, or a pattern for hostnames.
+fn parse_hosts(text: &str) -> Result<String, String> {
+    match hostname_pattern(text) {
+        Some(pattern) => Ok(pattern),
+        // Says what is wrong with it.
+        None => match Hostname::parse(text) {
+            Err(why) if !text.contains('*') => Err(why.to_string()),
+            _ => Err("this can match no hostname".to_owned()),
+        },
+    }
+}
+
 /// `update-key add --dynahost HOST`.
-async fn open(
-    hub: &OpenHub,
-    hostname: Hostname,
-    settings: Option<Dynahost>,
-) -> Result<(), Failure> {
+async fn open_hosts(hub: &OpenHub, hosts: &str, settings: Option<Dynahost>) -> Result<(), Failure> {
     let Some(settings) = settings else {
         return Err(Failure::Misused(
             "--dynahost: compat.dynahost, which names the silo, is not in the configuration (--config)"
                 .to_owned(),
         ));
     };
-    if !settings.hostnames.has(&hostname) {
-        return Err(Failure::Misused(format!(
-            "--dynahost: {hostname} is not within compat.dynahost.hostnames ({})",
+    if let Ok(hostname) = Hostname::parse(hosts) {
+        if !settings.hostnames.has(&hostname) {
+            return Err(Failure::Misused(format!(
+                "--dynahost: {hostname} is not within compat.dynahost.hostnames ({})",
+                settings.hostnames
+            )));
+        }
+        return open(hub, &settings, hostname).await;
+    }
+    let bindings = hub.store.dynahosts().await?.into_iter();
+    let bound = bindings.filter(|binding| binding.silo == settings.silo);
+    let mut known: BTreeSet<Hostname> = bound.map(|binding| binding.hostname).collect();
+    if let Some(silo) = hub.store.silo(&settings.silo).await? {
+        known.extend(silo.records.into_keys());
+    }
+    known.retain(|name| glob_matches(hosts, name.as_str()) && settings.hostnames.has(name));
+    if known.is_empty() {
+        return Err(Failure::Failed(format!(
+            "--dynahost: no host within compat.dynahost.hostnames ({}) that has a secid or a record matches {hosts}",
             settings.hostnames
         )));
     }
+    for hostname in known {
+        open(hub, &settings, hostname).await?;
+    }
+    Ok(())
+}
+
+/// Opens or confirms one hostname.
+async fn open(hub: &OpenHub, settings: &Dynahost, hostname: Hostname) -> Result<(), Failure> {
     let command = OpenDynahost {
-        silo: settings.silo,
+        silo: settings.silo.clone(),
         hostname: hostname.clone(),
         id: random_id().map_err(OpenError::from)?,
     };

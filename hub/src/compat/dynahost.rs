@@ -10,20 +10,20 @@ mod params;
 mod reply;
 mod settings;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use silo_shared::silo::{Hostname, check_address};
+use silo_shared::silo::Hostname;
 
 use super::MAX_FORM_BYTES;
 use crate::deliver::settings::OpenSink;
 use crate::deliver::sink::Sink;
 use crate::domain::change::Attributes;
 use crate::domain::dynahost::KnownLogin;
+use crate::domain::sink::SinkName;
 use crate::http::Hub;
 use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
@@ -79,7 +79,8 @@ impl Door {
     }
 
     async fn set(&self, hub: &Arc<Hub>, request: Request) -> Result<(), Reply> {
-        let (ip, parts, body) = enter(hub, request, refuse_foreign).await?;
+        let (client, parts, body) = enter(hub, request, refuse_foreign).await?;
+        let ip = client.ip;
         let mut params = Params::default();
         params.add(parts.uri.query().unwrap_or("").as_bytes());
         params.add(&body);
@@ -92,8 +93,10 @@ impl Door {
             .as_ref()
             .map(|backend| self.sink(backend, &host))
             .transpose()?;
-        let address = check_address(ip)
-            .map_err(|why| Reply::wrong("your address", format_args!("{ip}: {why}")))?;
+        let address = client.implied().map_err(|why| {
+            hub.trusted_proxies.report(&why, &hub.clock);
+            Reply::wrong("your address", why)
+        })?;
         // Whoever else binds the host, or revokes it, in between is seen the second time.
         for _ in 0..2 {
             let look = self.guard.look(hub, ip, &secid, &self.settings.silo, &host);
@@ -122,7 +125,10 @@ impl Door {
                         // Nobody shall try out logins at a provider by way of this hub.
                         let _ = hub.failures.count(ip, hub.clock.now());
                     }
-                    return Ok(());
+                    return match sink {
+                        Some(sink) => self.require_taken(hub, sink, &host).await,
+                        None => Ok(()),
+                    };
                 }
                 Err(ApplyError::Refused(Refusal::BoundMeanwhile)) => {}
                 Err(ApplyError::Refused(
@@ -135,7 +141,8 @@ impl Door {
     }
 
     async fn history(&self, hub: &Arc<Hub>, request: Request) -> Result<String, Reply> {
-        let (ip, parts, body) = enter(hub, request, |_| Ok(())).await?;
+        let (client, parts, body) = enter(hub, request, |_| Ok(())).await?;
+        let ip = client.ip;
         let mut params = Params::default();
         params.add(parts.uri.query().unwrap_or("").as_bytes());
         params.add(&body);
@@ -154,7 +161,28 @@ impl Door {
         }
         let is_cut = rows.len() > ROWS;
         rows.truncate(ROWS);
-        Ok(page(&host, &rows, is_cut))
+        let refusal = match &binding.login {
+            Some(login) => {
+                let why = hub.store.refusal(&login.sink, silo, &host).await?;
+                why.map(|why| not_told(&login.sink, &why))
+            }
+            None => None,
+        };
+        Ok(page(&host, refusal.as_deref(), &rows, is_cut))
+    }
+
+    /// Refuses a call whose login, the one that is stored now, the provider refuses.
+    async fn require_taken(
+        &self,
+        hub: &Hub,
+        sink: &OpenSink,
+        host: &Hostname,
+    ) -> Result<(), Reply> {
+        let refusal = hub.store.refusal(&sink.name, &self.settings.silo, host);
+        match refusal.await? {
+            Some(why) => Err(Reply::forbidden(not_told(&sink.name, &why))),
+            None => Ok(()),
+        }
     }
 
     fn require_host(&self, host: &Hostname) -> Result<(), Reply> {
@@ -239,21 +267,26 @@ impl Door {
     }
 }
 
+/// Says that the record is right, but not at the provider.
+fn not_told(sink: &SinkName, why: &str) -> String {
+    format!("the hub has the address, but {sink} does not take it: {why}")
+}
+
 /// Takes a request apart, once its sender may be listened to and `judge` has nothing against its head.
 async fn enter(
     hub: &Arc<Hub>,
     request: Request,
     judge: fn(&Parts) -> Result<(), ApiError>,
-) -> Result<(IpAddr, Parts, Content), Reply> {
+) -> Result<(ClientIp, Parts, Content), Reply> {
     if !matches!(*request.method(), Method::GET | Method::POST) {
         return Err(ApiError::MethodNotAllowed.into());
     }
     let (mut parts, body) = request.into_parts();
-    let Ok(ClientIp(ip)) = ClientIp::from_request_parts(&mut parts, hub).await;
-    require_patience(hub, ip)?;
+    let Ok(client) = ClientIp::from_request_parts(&mut parts, hub).await;
+    require_patience(hub, client.ip)?;
     judge(&parts)?;
     if parts.method == Method::GET {
-        return Ok((ip, parts, Content::default()));
+        return Ok((client, parts, Content::default()));
     }
     let kind = content_type(&parts.headers);
     if kind.is_some_and(|kind| kind != "application/x-www-form-urlencoded") {
@@ -268,5 +301,5 @@ async fn enter(
     let request = Request::from_parts(parts.clone(), body);
     let body = read(hub, request, MAX_FORM_BYTES, Sender::Stranger).await?;
     drop(reading);
-    Ok((ip, parts, body))
+    Ok((client, parts, body))
 }

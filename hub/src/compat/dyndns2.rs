@@ -17,12 +17,13 @@ use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use silo_shared::silo::{Hostname, SiloId};
 
-use super::{MAX_FORM_BYTES, not_allowed};
+use super::{InTheOpen, MAX_FORM_BYTES, not_allowed};
 use crate::domain::change::AttributePatch;
 use crate::domain::precondition::Precondition;
+use crate::domain::token::{Role, Token};
 use crate::http::Hub;
 use crate::http::auth::{Caller, basic_user};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, UNAVAILABLE_RETRY_AFTER};
 use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_followed_link;
 use crate::http::request::{content_type, read};
@@ -51,6 +52,12 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     // A page could make a browser send this with the password it keeps.
     refuse_followed_link(&parts)?;
     let caller = Caller::from_request_parts(&mut parts, hub).await?;
+    // A token that is read on the way must be of use for single records only.
+    if parts.extensions.get::<InTheOpen>().is_some() && !is_for_single_hostnames(caller.token()) {
+        let token_id = caller.token().id;
+        tracing::warn!(%token_id, "dyndns2: a token that is not for single hostnames was sent without TLS, and is refused there: everybody on the way could read it");
+        return Ok(Reply::BadAuth);
+    }
     let Some(silo) = silo(hub, &caller, basic_user(&parts.headers)).await? else {
         return Ok(Reply::BadAuth);
     };
@@ -84,13 +91,38 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         hub,
         caller: &caller,
         silo: &silo,
-        wish: Wish::read(&params, caller.ip()),
+        wish: Wish::read(&params, || caller.implied_address(hub)),
     };
+    match &update.wish {
+        Err(why) if why.may_pass() => {
+            // Where the caller's address was to be taken, the hub has said why.
+            if !matches!(why, NoAddress::Caller(_)) {
+                let (silo, token_id) = (update.silo, caller.token().id);
+                tracing::warn!(%silo, %token_id, "dyndns2: nothing is set: {why}");
+            }
+            return Ok(Reply::Later {
+                retry_after: UNAVAILABLE_RETRY_AFTER,
+            });
+        }
+        Ok(wish) if wish.unusable > 0 => {
+            let (silo, token_id) = (update.silo, caller.token().id);
+            let values = wish.unusable;
+            tracing::info!(%silo, %token_id, values, "dyndns2: values that are no usable address are left out");
+        }
+        _ => {}
+    }
     let mut words = Vec::with_capacity(hostnames.len());
     for hostname in hostnames {
         words.push(update.host(hostname).await?);
     }
     Ok(Reply::Hosts(words))
+}
+
+/// Whether a token may write nothing but hostnames that it names in full.
+fn is_for_single_hostnames(token: &Token) -> bool {
+    let names = token.spec.hostnames.as_ref();
+    token.spec.role == Role::Write
+        && names.is_some_and(|names| names.iter().all(|name| !name.contains('*')))
 }
 
 /// The silo that the request is about; `None`: nothing says it.
@@ -145,7 +177,8 @@ impl Update<'_> {
         let suffix: Option<Ipv6Addr> = before
             .as_ref()
             .and_then(|record| record.attributes.ipv6_suffix);
-        let addresses = match self.wish.and_then(|wish| wish.addresses(suffix)) {
+        let wish = self.wish.as_ref().map_err(Clone::clone);
+        let addresses = match wish.and_then(|wish| wish.addresses(suffix)) {
             Ok(addresses) => addresses,
             Err(why) => return Ok(self.dnserr(&hostname, &why)),
         };
@@ -154,6 +187,7 @@ impl Update<'_> {
             id: self.silo.clone(),
             hostname: hostname.clone(),
             addresses,
+            cleared: None,
             attributes: AttributePatch::default(),
             precondition: Precondition::default(),
         };

@@ -9,7 +9,7 @@ mod update_key;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::ALLOW;
 use axum::response::{IntoResponse, Response};
@@ -18,12 +18,28 @@ use axum::routing::any;
 use crate::deliver::settings::OpenSink;
 use crate::http::error::ApiError;
 use crate::http::{Foreign, Hub};
+use crate::tls::PlainAllow;
 use dynahost::Door;
 
 pub use dynahost::{Dynahost, Hostnames};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use dyndns2::fuzz;
+
+/// Where dyndns2 is spoken; also as UniFi routers write it, with a slash too many.
+const DYNDNS2_ROUTES: [&str; 8] = [
+    "/nic/update",
+    "//nic/update",
+    "/nic//update",
+    "/nic/update/",
+    "/v3/update",
+    "//v3/update",
+    "/v3//update",
+    "/v3/update/",
+];
+
+/// An update key.
+const UPDATE_KEY_ROUTE: &str = "/u/{*key}";
 
 /// The longest form, in bytes: several times what the most and longest values need, all percent-encoded.
 /// Strangers send such forms, and each parameter costs many times its bytes.
@@ -39,14 +55,47 @@ pub struct Compat {
     pub dynahost: Option<Dynahost>,
 }
 
+/// Marks a request that came without TLS beside a listener with it, and says what is allowed so.
+#[derive(Clone, Debug)]
+pub(crate) struct InTheOpen(pub(crate) Arc<PlainAllow>);
+
+/// The routes of foreign protocols at the listener without TLS.
+pub(crate) fn routes_in_the_open(allowed: &PlainAllow) -> Foreign {
+    let mut routes = Router::new();
+    if allowed.dyndns2 {
+        for route in DYNDNS2_ROUTES {
+            routes = routes.route(route, any(dyndns2::update));
+        }
+    }
+    if !allowed.update_keys.is_empty() {
+        routes = routes.route(UPDATE_KEY_ROUTE, any(update_key::below_u));
+    }
+    Foreign {
+        routes,
+        has_root: false,
+    }
+}
+
+/// Whether a request without TLS is for a route that is allowed so; the route judges token and key.
+pub(crate) fn is_allowed_in_the_open(request: &Request, InTheOpen(allowed): &InTheOpen) -> bool {
+    let route = request.extensions().get::<MatchedPath>();
+    route.is_some_and(|route| match route.as_str() {
+        UPDATE_KEY_ROUTE => !allowed.update_keys.is_empty(),
+        route => allowed.dyndns2 && DYNDNS2_ROUTES.contains(&route),
+    })
+}
+
 /// The routes of every foreign protocol. `sinks`: who is told of changes.
 pub fn routes(compat: &Compat, sinks: &[Arc<OpenSink>]) -> Foreign {
     // Any method: `get` would answer `HEAD` too, which must not change anything.
-    let routes = Router::new()
-        .route("/nic/update", any(dyndns2::update))
-        .route("/v3/update", any(dyndns2::update))
+    let routes = DYNDNS2_ROUTES
+        .into_iter()
+        .fold(Router::new(), |routes, route| {
+            routes.route(route, any(dyndns2::update))
+        });
+    let routes = routes
         .route("/u/", any(update_key::below_u))
-        .route("/u/{*key}", any(update_key::below_u));
+        .route(UPDATE_KEY_ROUTE, any(update_key::below_u));
     let routes = match &compat.dynahost {
         Some(settings) => with_dynahost(routes, Door::new(settings.clone(), sinks)),
         None => routes,

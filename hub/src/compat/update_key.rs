@@ -9,15 +9,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use silo_shared::silo::check_address;
 
-use super::not_allowed;
-use crate::domain::update_key::RawKey;
+use super::{InTheOpen, not_allowed};
+use crate::domain::update_key::{RawKey, UpdateKey};
 use crate::http::Hub;
-use crate::http::client_ip::ClientIp;
+use crate::http::client_ip::{ClientIp, NoCallerAddress};
 use crate::http::error::ApiError;
 use crate::http::origin::refuse_foreign;
 use crate::registry::{ApplyError, Refusal, SetByUpdateKey};
@@ -32,8 +31,10 @@ enum Answer {
     Ok,
     /// It had this one already.
     UpToDate,
-    /// There is no such key, or too many were tried.
+    /// There is no such key.
     BadKey,
+    /// Too many wrong keys came from this address; the seconds until they are looked at again.
+    LockedOut(u64),
     /// The hub could not do it.
     Fail,
     /// The caller's address, for an empty key.
@@ -46,6 +47,10 @@ impl IntoResponse for Answer {
             Self::Ok => (StatusCode::OK, "OK".to_owned()),
             Self::UpToDate => (StatusCode::OK, "UPTODATE".to_owned()),
             Self::BadKey => (StatusCode::FORBIDDEN, "BADKEY".to_owned()),
+            Self::LockedOut(seconds) => {
+                let headers = [(RETRY_AFTER, HeaderValue::from(seconds))];
+                return (headers, Self::BadKey.into_response()).into_response();
+            }
             Self::Fail => (StatusCode::INTERNAL_SERVER_ERROR, "FAIL".to_owned()),
             Self::Address(ip) => (StatusCode::OK, ip.to_string()),
         };
@@ -65,12 +70,18 @@ pub(super) async fn below_u(State(hub): State<Arc<Hub>>, request: Request) -> Re
 /// `/{key}`: what no other route takes.
 pub(super) async fn below_root(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let path = request.uri().path();
-    // What has more than one segment is a mistyped route rather than a key. CONNECT has none at all.
-    let segments = path.split('/').skip(1);
-    if ASKED_BY_BROWSERS.contains(&path) || segments.count() != 1 {
-        return ApiError::NotFound("there is no such route").into_response();
+    let not_found = || ApiError::NotFound("there is no such route").into_response();
+    // CONNECT has no slash at all.
+    if ASKED_BY_BROWSERS.contains(&path) || !path.starts_with('/') {
+        return not_found();
     }
-    answer(&hub, request, "/").await
+    // What has more than one segment and is no key is a mistyped route.
+    let is_one = !path[1..].contains('/');
+    match carry_out_request(&hub, request, "/").await {
+        Ok(Answer::BadKey | Answer::LockedOut(_)) if !is_one => not_found(),
+        Ok(answer) => answer.into_response(),
+        Err(response) => response,
+    }
 }
 
 /// `/`: the caller's address, but to a browser.
@@ -81,23 +92,36 @@ pub(super) async fn root(State(hub): State<Arc<Hub>>, request: Request) -> Respo
         .iter()
         .any(|accept| accept.to_str().is_ok_and(|text| text.contains("text/html")));
     if is_browser {
-        return crate::http::open::root().await.into_response();
+        return crate::http::open::root(request.uri().clone())
+            .await
+            .into_response();
     }
     answer(&hub, request, "/").await
 }
 
 async fn answer(hub: &Arc<Hub>, request: Request, before: &str) -> Response {
+    match carry_out_request(hub, request, before).await {
+        Ok(answer) => answer.into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn carry_out_request(
+    hub: &Arc<Hub>,
+    request: Request,
+    before: &str,
+) -> Result<Answer, Response> {
     if *request.method() != Method::GET {
-        return not_allowed("GET");
+        return Err(not_allowed("GET"));
     }
     let (mut parts, _) = request.into_parts();
-    if let Err(error) = refuse_foreign(&parts) {
-        return error.into_response();
-    }
-    let Ok(ClientIp(ip)) = ClientIp::from_request_parts(&mut parts, hub).await;
-    carry_out(hub, key_bytes(&parts.uri, before), ip)
-        .await
-        .into_response()
+    refuse_foreign(&parts).map_err(IntoResponse::into_response)?;
+    let Ok(client) = ClientIp::from_request_parts(&mut parts, hub).await;
+    let in_the_open = parts.extensions.get::<InTheOpen>();
+    // At the root, what has more than one segment is a mistyped route, rather than a guess.
+    let counts = before != "/" || parts.uri.path().matches('/').count() == 1;
+    let key = key_bytes(&parts.uri, before);
+    Ok(carry_out(hub, key, client, in_the_open, counts).await)
 }
 
 /// What stands behind the slash, path and query.
@@ -106,36 +130,62 @@ fn key_bytes<'a>(uri: &'a Uri, before: &str) -> &'a [u8] {
     target.strip_prefix(before).unwrap_or("").as_bytes()
 }
 
-async fn carry_out(hub: &Hub, key: &[u8], ip: IpAddr) -> Answer {
+async fn carry_out(
+    hub: &Hub,
+    key: &[u8],
+    client: ClientIp,
+    in_the_open: Option<&InTheOpen>,
+    counts: bool,
+) -> Answer {
+    let ip = client.ip;
     if key.is_empty() {
-        return Answer::Address(ip);
+        return match client.named() {
+            Ok(ip) => Answer::Address(ip),
+            Err(why) => no_address(hub, &why),
+        };
     }
     let now = hub.clock.now();
-    if hub.failures.is_over(ip, now) {
-        return Answer::BadKey;
+    if let Some(seconds) = hub.failures.over_for(ip, now) {
+        return Answer::LockedOut(seconds);
     }
-    let hash = match RawKey::of(key) {
-        Ok(key) => hub.key.update_key_hash(&key),
-        Err(_) => return bad_key(hub, ip),
+    let Ok(key) = RawKey::of(key) else {
+        return bad_key(hub, ip, counts);
     };
-    // A look first, so that guesses wait for no writer.
-    match hub.store.update_key(&hash).await {
-        Ok(Some(_)) => {}
-        Ok(None) => return bad_key(hub, ip),
-        Err(error) => return failed(&error),
+    // A look first, so that guesses wait for no writer. A key is tried as it was sent, then without the slash or
+    // question mark that some clients put behind it.
+    let mut known = None;
+    for key in [Some(key.clone()), key.without_end()].into_iter().flatten() {
+        let hash = hub.key.update_key_hash(&key);
+        match hub.store.update_key(&hash).await {
+            Ok(None) => {}
+            Ok(Some(UpdateKey { id, .. }))
+                if in_the_open.is_some_and(|allowed| !allowed.0.update_keys.contains(&id)) =>
+            {
+                tracing::warn!(update_key = %id, "an update key that tls.plain_allow does not name was called without TLS, and is refused there: everybody on the way could read it");
+                return Answer::BadKey;
+            }
+            Ok(Some(_)) => {
+                known = Some(hash);
+                break;
+            }
+            Err(error) => return failed(&error),
+        }
     }
+    let Some(hash) = known else {
+        return bad_key(hub, ip, counts);
+    };
     // Of many guesses at once, others may have failed meanwhile.
-    if hub.failures.is_over(ip, hub.clock.now()) {
-        return Answer::BadKey;
+    if let Some(seconds) = hub.failures.over_for(ip, hub.clock.now()) {
+        return Answer::LockedOut(seconds);
     }
-    let ip = match check_address(ip) {
+    let ip = match client.implied() {
         Ok(ip) => ip,
-        Err(why) => return failed(&why),
+        Err(why) => return no_address(hub, &why),
     };
     match hub.registry.apply(SetByUpdateKey { hash, ip }).await {
         Ok((_, true)) => Answer::Ok,
         Ok((_, false)) => Answer::UpToDate,
-        Err(ApplyError::Refused(Refusal::NoUpdateKey)) => bad_key(hub, ip),
+        Err(ApplyError::Refused(Refusal::NoUpdateKey)) => bad_key(hub, ip, counts),
         Err(error) => failed(&error),
     }
 }
@@ -145,8 +195,16 @@ fn failed(why: &dyn std::fmt::Display) -> Answer {
     Answer::Fail
 }
 
-fn bad_key(hub: &Hub, ip: IpAddr) -> Answer {
-    // Counted; from the eleventh on nothing is looked at.
-    let _ = hub.failures.count(ip, hub.clock.now());
+/// The caller's address is no address to publish: the operator's to put right.
+fn no_address(hub: &Hub, why: &NoCallerAddress) -> Answer {
+    hub.trusted_proxies.report(why, &hub.clock);
+    Answer::Fail
+}
+
+/// `counts`: whether this was a guess. From the eleventh on nothing is looked at.
+fn bad_key(hub: &Hub, ip: IpAddr, counts: bool) -> Answer {
+    if counts {
+        let _ = hub.failures.count(ip, hub.clock.now());
+    }
     Answer::BadKey
 }

@@ -327,7 +327,7 @@ fn wrong_settings_are_named() {
             format!("{url}, {login}, hosts: {{a: x.y, b: x.y}}"),
             "both x.y",
         ),
-        (format!("{url}, {login}, hosts: {{a_b: x.y}}"), "labels"),
+        (format!("{url}, {login}, hosts: {{a b: x.y}}"), "labels"),
         (
             format!("{url}, {login}, domain: a.b, ipv6: maybe"),
             "`maybe`",

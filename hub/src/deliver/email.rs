@@ -189,6 +189,10 @@ impl EventSink for EmailSink {
         self.settings.unseen_after
     }
 
+    fn has_receiver(&self) -> bool {
+        !self.settings.to.is_empty()
+    }
+
     fn may_notify(&self, address: &str) -> bool {
         allowed(address, &self.settings.allow_to).is_some()
     }

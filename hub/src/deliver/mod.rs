@@ -179,6 +179,7 @@ impl OpenSink {
             is_state: matches!(self.sink, Sink::State(_)),
             takes: self.filter.clone(),
             fingerprint: self.fingerprint.clone(),
+            tell_failures: self.tell_failures.clone(),
         }
     }
 }

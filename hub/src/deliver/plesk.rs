@@ -58,6 +58,10 @@ impl StateSink for PleskSink {
         Place::of_record(hostname, &self.zone).map(|place| place.name().to_string())
     }
 
+    fn takes_host_names_only(&self) -> bool {
+        true
+    }
+
     fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let task = match self.task(publication) {

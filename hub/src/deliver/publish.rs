@@ -41,6 +41,7 @@ impl Worker {
             sink: name.clone(),
             owner: self.owner.clone(),
             lease_seconds: LEASE_SECONDS,
+            takes_host_names_only: sink.takes_host_names_only(),
             records,
         };
         // The lease is counted from inside the transaction: the shift from before it.

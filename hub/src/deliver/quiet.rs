@@ -1,17 +1,20 @@
 //! Looks for records that no write has named for longer than a sink asks for, and for those that are
 //! named again.
 
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use super::sink::EventSink;
 use super::worker::{RoundError, Worker};
 use crate::domain::time::Time;
-use crate::registry::NoteQuiet;
+use crate::registry::{NoteQuiet, is_seen_since};
 
 /// How many records are looked at once.
 const PAGE: i64 = 500;
-/// How often they are looked for, in milliseconds.
-const EVERY_MS: i64 = 60_000;
+/// How often they are looked for.
+const EVERY: Duration = Duration::from_secs(60);
 /// What was named is written down once a minute only: silence is judged no finer than this, in
 /// seconds.
 const WRITTEN_DOWN_WITHIN: i64 = 120;
@@ -29,17 +32,24 @@ impl Worker {
         let Some(after) = sink.unseen_after() else {
             return Ok(());
         };
-        let listened_at = self.listened_at.load(Ordering::Relaxed);
-        if (now.as_millis() - listened_at).abs() < EVERY_MS {
-            return Ok(());
+        let reading = self.office.clock.reading();
+        let hearing = self.office.registry.hearing();
+        // Asked at each look at the sink, since a step of the clock is noticed by asking.
+        let hears_since = hearing.since(self.office.since, reading);
+        let at = reading.monotonic;
+        let is_recent = |before: Duration| at.saturating_sub(before) < EVERY;
+        {
+            let mut listened_at = self
+                .listened_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if listened_at.is_some_and(is_recent) {
+                return Ok(());
+            }
+            *listened_at = Some(at);
         }
-        self.listened_at.store(now.as_millis(), Ordering::Relaxed);
         let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
         let before = now.plus_seconds(-after.max(WRITTEN_DOWN_WITHIN));
-        let hears_since = self
-            .office
-            .since
-            .max(self.office.registry.hearing().regained_at());
         let store = &self.office.store;
         let name = &self.sink.name;
         for record in store.heard_records(name, PAGE).await? {
@@ -52,13 +62,14 @@ impl Worker {
             };
             self.office.registry.apply(command).await?;
         }
-        if self.office.registry.hearing().is_lost() || hears_since > before {
+        if hearing.is_lost() || hears_since > before {
             return Ok(());
         }
+        let latest = now.plus_seconds(MAX_CLOCK_OFFSET);
         let mut place = None;
         loop {
             let page = store
-                .quiet_records(name, before, place.as_ref(), PAGE)
+                .quiet_records(name, (before, latest), place.as_ref(), PAGE)
                 .await?;
             let Some(last) = page.last() else {
                 return Ok(());
@@ -71,7 +82,9 @@ impl Worker {
                         .registry
                         .seen()
                         .latest(&record.silo, &record.hostname, last_seen);
-                if noted >= before || !self.sink.filter.takes(&record.silo, &record.hostname) {
+                if is_seen_since(noted, before, now)
+                    || !self.sink.filter.takes(&record.silo, &record.hostname)
+                {
                     continue;
                 }
                 let command = NoteQuiet {

@@ -9,6 +9,7 @@ use silo_shared::silo::{Addresses, Hostname, SiloId};
 
 use super::sink::StateSink;
 use super::worker::{RoundError, Worker};
+use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
 use crate::registry::{BeginReconciling, EndReconciling, OweDifference};
 use crate::store::{Activity, DueName, KnownSink, Ours};
@@ -39,8 +40,8 @@ impl Worker {
         known: &KnownSink,
         now: Time,
     ) -> Result<bool, RoundError> {
-        let due = known.reconciled_at.plus_seconds(RECONCILE_EVERY) <= now;
-        if known.active != Activity::Active || !due {
+        let due = known.reconciled_at.plus_seconds(RECONCILE_EVERY);
+        if known.active != Activity::Active || lies_ahead_anywhere(due, RECONCILE_EVERY, now) {
             return Ok(false);
         }
         let store = &self.office.store;

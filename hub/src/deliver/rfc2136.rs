@@ -20,7 +20,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use silo_shared::config::ConfigError;
 use silo_shared::credential::Secret;
-use silo_shared::silo::{Addresses, Hostname};
+use silo_shared::silo::{Addresses, Family, Hostname};
 use tokio::time::Instant;
 
 use self::key::Key;
@@ -29,7 +29,7 @@ use self::settings::{Settings, dns_name};
 use self::trouble::Asked;
 use self::update::Update;
 use super::settings::OwnKeys;
-use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble};
+use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble, Unsure};
 use crate::domain::time::Clock;
 
 /// Within what time a publication ends, all its messages together: below
@@ -74,6 +74,10 @@ impl Rfc2136 {
 impl StateSink for Rfc2136 {
     fn published_name(&self, hostname: &Hostname) -> Result<String, String> {
         self.settings.zone.name_for(hostname)
+    }
+
+    fn takes_host_names_only(&self) -> bool {
+        true
     }
 
     fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
@@ -167,14 +171,16 @@ impl Call<'_> {
             Standing::Nothing | Standing::Claimed(_) => self.publish_first(wanted).await?,
             Standing::Published(published) => {
                 before.push(published);
-                self.replace(wanted).await?;
+                self.replace(&before, Unsure::default(), wanted).await?;
             }
             // Whichever of both stands there is ours.
             Standing::Replacing {
-                published, sent, ..
+                published,
+                sent,
+                unsure,
             } => {
                 before.extend([published, sent]);
-                self.replace(wanted).await?;
+                self.replace(&before, unsure, wanted).await?;
             }
         }
         let before: BTreeSet<IpAddr> = before.iter().flat_map(Addresses::iter).collect();
@@ -215,7 +221,7 @@ impl Call<'_> {
             let why = format!("what stood under {name} went away meanwhile");
             Err(Outcome::Retry(Trouble::of_name(why)))
         } else if self.settings().adopt {
-            self.replace(wanted).await
+            self.replace(&[], Unsure::default(), wanted).await
         } else {
             Err(Outcome::Failed(Trouble::of_name(format!(
                 "name exists: {name} is {found} already, which is not ours (`adopt: true` takes it over)"
@@ -231,14 +237,26 @@ impl Call<'_> {
         Outcome::Failed(Trouble::of_name(why))
     }
 
-    /// Replaces or deletes what is ours.
-    async fn replace(&self, wanted: &Addresses) -> Result<(), Outcome> {
+    /// Replaces or deletes what is ours. A family that is neither among what was ours before nor wanted nor unsure
+    /// is of others, such as that of a name that was taken over, and stays.
+    async fn replace(
+        &self,
+        before: &[Addresses],
+        unsure: Unsure,
+        wanted: &Addresses,
+    ) -> Result<(), Outcome> {
+        let mut families = vec![Family::V4, Family::V6];
+        families.retain(|family| {
+            let mut all = before.iter().chain([wanted]);
+            unsure.has(*family) || all.any(|addresses| addresses.get(*family).is_some())
+        });
         let mut update = self.update();
         // A CNAME is of others. Beside it there is nothing of ours, so a deletion need not ask.
         if !wanted.is_empty() {
             update = update.if_none(&self.dns_name, RecordType::CNAME);
         }
-        let update = update.replace_addresses(&self.dns_name, self.settings().ttl, wanted);
+        let update =
+            update.replace_addresses(&self.dns_name, self.settings().ttl, &families, wanted);
         match self.send(update).await? {
             ResponseCode::NoError => Ok(()),
             ResponseCode::YXRRSet => Err(self.holds_cname()),

@@ -57,6 +57,8 @@ pub struct SinkSettings {
     pub kind: SinkKind,
     /// What it wants to hear of.
     pub filter: SinkFilter,
+    /// The sink that hears of its failures.
+    pub tell_failures: Option<SinkName>,
     /// The keys of its kind, and where the file that holds them lies.
     own: OwnKeys,
 }
@@ -84,6 +86,7 @@ struct SharedKeys {
     kind: Option<SinkKind>,
     silos: Vec<String>,
     hostnames: Vec<String>,
+    tell_failures: Option<String>,
 }
 
 impl SinkSettings {
@@ -100,13 +103,26 @@ impl SinkSettings {
             }
             sinks.push(sink);
         }
+        for sink in &sinks {
+            let Some(to) = &sink.tell_failures else {
+                continue;
+            };
+            let hears = sinks.iter().find(|other| other.name == *to);
+            let why = match hears.map(|other| other.kind) {
+                _ if *to == sink.name => "a sink can't tell of its own failures",
+                Some(SinkKind::Email | SinkKind::Webhook) => continue,
+                Some(_) => "only a sink of the kind email or webhook can be told",
+                None => "there is no such sink",
+            };
+            return Err(sink.own.wrong(format!("tell_failures: {to}: {why}")));
+        }
         Ok(sinks)
     }
 
     fn read(index: usize, mut keys: Mapping, folder: &Path) -> Result<Self, ConfigError> {
         let wrong = |why: &dyn fmt::Display| ConfigError::Setting(format!("sinks[{index}]: {why}"));
         let mut shared = Mapping::new();
-        for key in ["name", "kind", "silos", "hostnames"] {
+        for key in ["name", "kind", "silos", "hostnames", "tell_failures"] {
             if let Some(value) = keys.remove(key) {
                 shared.insert(key.into(), value);
             }
@@ -121,6 +137,10 @@ impl SinkSettings {
         let kind = shared
             .kind
             .ok_or_else(|| of_sink("kind is missing".to_owned()))?;
+        let tell_failures = shared.tell_failures.as_deref().map(SinkName::parse);
+        let tell_failures = tell_failures
+            .transpose()
+            .map_err(|error| of_sink(format!("tell_failures: {error}")))?;
         let filter = SinkFilter {
             silos: shared.silos,
             hostnames: shared.hostnames,
@@ -138,6 +158,7 @@ impl SinkSettings {
             name,
             kind,
             filter,
+            tell_failures,
         })
     }
 
@@ -164,6 +185,7 @@ impl SinkSettings {
                 ..self.filter.clone()
             },
             fingerprint: self.fingerprint(&secrets),
+            tell_failures: self.tell_failures.clone(),
             sink,
         })
     }
@@ -193,6 +215,8 @@ pub struct OpenSink {
     pub filter: SinkFilter,
     /// Differs as soon as a setting or a secret differs.
     pub fingerprint: String,
+    /// The sink that hears of its failures.
+    pub tell_failures: Option<SinkName>,
     /// The receiver.
     pub sink: Sink,
 }
@@ -263,13 +287,14 @@ pub fn read_secret(path: &Path) -> Result<Secret, String> {
             ));
         }
     }
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     file.take(MAX_SECRET_BYTES + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| named(&error))?;
-    if text.len() as u64 > MAX_SECRET_BYTES {
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err(named(&"too large to hold a secret"));
     }
+    let text = silo_shared::text::decode(&bytes).map_err(|error| named(&error))?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         return Err(named(&"is empty"));
@@ -308,10 +333,43 @@ mod tests {
                 "[{name: hook, kind: webhook}, {name: hook, kind: email}]",
                 "two of the name hook",
             ),
+            (
+                "- {name: hook, kind: webhook, tell_failures: mail}",
+                "sinks: hook: tell_failures: mail: there is no such sink",
+            ),
+            (
+                "- {name: hook, kind: webhook, tell_failures: hook}",
+                "sinks: hook: tell_failures: hook: a sink can't tell of its own failures",
+            ),
+            (
+                "[{name: hook, kind: webhook, tell_failures: dns}, {name: dns, kind: rfc2136}]",
+                "sinks: hook: tell_failures: dns: only a sink of the kind email or webhook",
+            ),
+            (
+                "- {name: hook, kind: webhook, tell_failures: A b}",
+                "sinks: hook: tell_failures: a sink's name has",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn another_sink_may_hear_of_failures() {
+        let sinks = read(
+            "[{name: dns, kind: rfc2136, tell_failures: mail}, \
+             {name: mail, kind: email, tell_failures: hook}, {name: hook, kind: webhook}]",
+        );
+        let told: Vec<_> = sinks
+            .unwrap()
+            .into_iter()
+            .map(|sink| sink.tell_failures.map(|name| name.to_string()))
+            .collect();
+        assert_eq!(
+            told,
+            [Some("mail".to_owned()), Some("hook".to_owned()), None]
+        );
     }
 
     #[test]

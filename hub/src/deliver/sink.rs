@@ -12,7 +12,7 @@ use silo_shared::silo::{Addresses, Hostname};
 use crate::secrets::HubKey;
 
 pub use crate::domain::delivery::{
-    Event, EventKind, Outcome, Publication, Reach, Standing, Told, Trouble, Unsure,
+    Event, EventKind, Outcome, Publication, Reach, SinkFailure, Standing, Told, Trouble, Unsure,
 };
 
 /// Within what time one call of a sink must end; the worker cuts it off then, well before its lease ends.
@@ -30,6 +30,12 @@ pub trait StateSink: Send + Sync {
     /// Whether it sends under logins that callers gave for single records, rather than under one of its
     /// own. Only records with such a login are its affair then.
     fn wants_logins(&self) -> bool {
+        false
+    }
+
+    /// Whether the receiver takes only names that DNS takes for host names: others are left out, but for what it
+    /// holds of them already.
+    fn takes_host_names_only(&self) -> bool {
         false
     }
 
@@ -58,6 +64,11 @@ pub trait EventSink: Send + Sync {
 
     /// After how long without a write a record is reported as not seen.
     fn unseen_after(&self) -> Option<Duration>;
+
+    /// Whether it tells somebody of whatever it is asked to, rather than only the addresses that records name.
+    fn has_receiver(&self) -> bool {
+        true
+    }
 
     /// Whether a record may name this mail address to be told.
     fn may_notify(&self, _address: &str) -> bool {

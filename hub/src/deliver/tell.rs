@@ -7,7 +7,9 @@ use tokio::time::{Instant, timeout};
 
 use super::sink::{Event, EventKind, EventSink, Outcome, SEND_DEADLINE, Told, Trouble};
 use super::worker::{LEASE_SECONDS, Round, RoundError, SHIFT, Worker};
+use crate::domain::backoff::is_over;
 use crate::domain::change::AddressChange;
+use crate::domain::elapsed::lies_ahead;
 use crate::domain::time::Time;
 use crate::registry::{BeginTelling, EndTelling};
 use crate::store::{Happening, PendingEvent, StoreError};
@@ -158,6 +160,8 @@ impl Worker {
         let kind = match pending.happening {
             Happening::Unseen => EventKind::Unseen,
             Happening::Back => EventKind::Back,
+            Happening::Failing => EventKind::Failing,
+            Happening::Recovered => EventKind::Recovered,
             Happening::Change | Happening::Reconcile | Happening::Clean => EventKind::Change,
         };
         if kind == EventKind::Change {
@@ -202,6 +206,10 @@ impl Worker {
             notify: notify.collect(),
             last_seen: pending.last_seen,
             told: pending.told.clone(),
+            failure: pending.failure.clone().map(|failure| {
+                let hostnames = pending.names.iter().map(|(hostname, _)| hostname.clone());
+                (failure, hostnames.collect())
+            }),
         })
     }
 }
@@ -249,7 +257,7 @@ impl Queue {
                 .map(|(hostname, _)| (event.silo.clone(), hostname.clone()))
                 .collect();
             let waits = keys.iter().any(|key| self.held_back.contains(key));
-            if !waits && event.next_at <= self.now.as_millis() {
+            if !waits && is_over(event.next_at, self.now) {
                 self.ready.push(event);
                 continue;
             }
@@ -268,7 +276,7 @@ impl Queue {
                 // What was tried before has waited already.
                 let due = oldest.created_at.as_millis().saturating_add(gather_ms);
                 let is_fresh = self.ready.iter().all(|event| event.attempts == 0);
-                if is_fresh && due > self.now.as_millis() {
+                if is_fresh && lies_ahead(due, gather_ms, self.now) {
                     self.sooner(due);
                     self.ready.clear();
                 }
@@ -322,6 +330,7 @@ mod tests {
             next_at,
             attempts: i64::from(next_at > 0),
             last_seen: None,
+            failure: None,
             told: Vec::new(),
             names: names
                 .iter()

@@ -49,6 +49,7 @@ fn event(id: i64) -> Event {
         notify: Vec::new(),
         last_seen: None,
         told: Vec::new(),
+        failure: None,
     }
 }
 

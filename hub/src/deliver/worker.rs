@@ -10,6 +10,8 @@ use super::Office;
 use super::reconcile::Place;
 use super::settings::OpenSink;
 use super::sink::Sink;
+use crate::domain::backoff::{is_hurried, is_over};
+use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
 use crate::store::{Activity, KnownSink, StoreError};
@@ -32,8 +34,8 @@ pub struct Worker {
     pub(super) office: Office,
     pub(super) sink: Arc<OpenSink>,
     pub(super) owner: String,
-    /// When silent records were last looked for, in milliseconds since the epoch.
-    pub(super) listened_at: Arc<AtomicI64>,
+    /// When silent records were last looked for, by [`crate::domain::time::Clock::monotonic`].
+    pub(super) listened_at: Arc<Mutex<Option<Duration>>>,
     /// How far the present comparison of ledger and silos has come.
     pub(super) compared: Arc<Mutex<Option<Place>>>,
     /// Up to which delivery there is nothing to merge.
@@ -128,8 +130,9 @@ impl Worker {
             return Ok(Round::Again);
         }
         let now = self.office.clock.now();
-        if known.next_at > now.as_millis() {
-            return Ok(Round::Until(known.next_at));
+        if !is_over(known.next_at, now) && !is_hurried(known.hurry_at, now) {
+            let hurry_at = known.hurry_at.unwrap_or(known.next_at);
+            return Ok(Round::Until(known.next_at.min(hurry_at)));
         }
         if self.is_taken(&known, now) {
             return Ok(Round::Until(known.lease_until.as_millis()));
@@ -142,7 +145,8 @@ impl Worker {
 
     /// Whether another worker has the sink.
     fn is_taken(&self, known: &KnownSink, now: Time) -> bool {
-        known.lease_owner != self.owner && known.lease_until > now
+        known.lease_owner != self.owner
+            && lies_ahead_anywhere(known.lease_until, LEASE_SECONDS, now)
     }
 
     /// Writes down how a shift ended, and tries again for a while: what was sent would else be sent once

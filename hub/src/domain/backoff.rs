@@ -1,7 +1,28 @@
 //! When to try again what failed.
 
+use super::elapsed::lies_ahead;
+use super::time::Time;
+
 /// The longest wait between two attempts, in seconds.
 pub const LONGEST: i64 = 3600;
+/// The same in milliseconds.
+pub const LONGEST_MS: i64 = LONGEST * 1000;
+
+/// How long after a new change a sink that is held back is tried, in seconds. So changes cause one try in this time
+/// at most.
+pub const AFTER_CHANGE: i64 = 5;
+
+/// Whether a try that a change asked for at `hurry_at` (milliseconds since the Unix epoch) is due; `i64::MAX`: no
+/// change asked for one.
+pub fn is_hurried(hurry_at: Option<i64>, now: Time) -> bool {
+    hurry_at.is_some_and(|at| at != i64::MAX && !lies_ahead(at, AFTER_CHANGE * 1000, now))
+}
+
+/// Whether a wait for `next_at` (milliseconds since the Unix epoch) is over. One that would last longer than
+/// [`LONGEST`] was begun by a clock that was wrong. `i64::MAX` stands for ever.
+pub fn is_over(next_at: i64, now: Time) -> bool {
+    next_at != i64::MAX && !lies_ahead(next_at, LONGEST_MS, now)
+}
 
 /// How long to wait after so many failed attempts in a row, in milliseconds: 1 s, 2 s, 4 s … 1 h, of
 /// which `jitter` (any number) takes up to a quarter away, so that many do not come back at once.
@@ -26,6 +47,43 @@ mod tests {
         ];
         assert_eq!(waits, expected);
         assert_eq!(wait_ms(i64::MAX, 0), 3_600_000);
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_its_maximum() {
+        let now = Time::from_millis(1_767_323_045_000);
+        let day = 86_400;
+        for (ahead, over) in [
+            (-day, true),
+            (0, true),
+            (1, false),
+            (3600, false),
+            (3601, true),
+            (2 * day, true),
+        ] {
+            assert_eq!(
+                is_over(now.plus_seconds(ahead).as_millis(), now),
+                over,
+                "{ahead}"
+            );
+        }
+        assert!(!is_over(i64::MAX, now));
+    }
+
+    #[test]
+    fn a_change_asks_for_a_try_within_seconds() {
+        let now = Time::from_millis(1_767_323_045_000);
+        for (ahead, hurried) in [
+            (-86_400, true),
+            (0, true),
+            (1, false),
+            (5, false),
+            (6, true),
+        ] {
+            let at = now.plus_seconds(ahead).as_millis();
+            assert_eq!(is_hurried(Some(at), now), hurried, "{ahead}");
+        }
+        assert!(!is_hurried(Some(i64::MAX), now) && !is_hurried(None, now));
     }
 
     #[test]

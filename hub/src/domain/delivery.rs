@@ -6,6 +6,7 @@ use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 
 use super::change::AddressChange;
 use super::dynahost::SealedLogin;
+use super::sink::SinkName;
 use super::time::Time;
 
 /// What is known of a name at the receiver: the ledger.
@@ -175,8 +176,8 @@ pub struct Event {
     pub at: Time,
     /// By which way, such as `rest`; see the history.
     pub via: String,
-    /// The addresses that changed, in the history's order. For `Unseen` and `Back` one entry a
-    /// family of the record, with `old` and `new` alike.
+    /// The addresses that changed, in the history's order. For the other kinds one entry a family of the
+    /// record, with `old` and `new` alike.
     pub changes: Vec<AddressChange>,
     /// The `notify` addresses of the records concerned.
     pub notify: Vec<(Hostname, String)>,
@@ -184,6 +185,19 @@ pub struct Event {
     pub last_seen: Option<Time>,
     /// Whom of its receivers the sink has told already, in an earlier attempt, in the sink's words.
     pub told: Vec<String>,
+    /// What another sink fails with, and for which hostnames, for `Failing` and `Recovered`.
+    pub failure: Option<(SinkFailure, Vec<Hostname>)>,
+}
+
+/// What is told of the failures of another sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkFailure {
+    /// The sink that fails, or that no longer does.
+    pub sink: SinkName,
+    /// Why, in words for the operator; `None`: it is over.
+    pub why: Option<String>,
+    /// Whether it concerns all that the sink has to send; the hostname is the one that showed it.
+    pub of_all: bool,
 }
 
 /// What happened.
@@ -195,6 +209,10 @@ pub enum EventKind {
     Unseen,
     /// And then it was.
     Back,
+    /// Another sink, which names this one, is refused at its receiver. `changes` is as for `Unseen`.
+    Failing,
+    /// And then it was not any more.
+    Recovered,
 }
 
 /// How telling one event ended.

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod change;
 pub mod delivery;
 pub mod dynahost;
+pub mod elapsed;
 pub mod failures;
 pub mod pattern;
 pub mod precondition;

@@ -47,7 +47,8 @@ impl FromStr for TagList {
         if rest == "*" {
             return Ok(Self::Any);
         }
-        let mut tags = Vec::new();
+        // Most lists have one.
+        let mut tags = Vec::with_capacity(1);
         loop {
             // Empty elements of a list are passed over (RFC 9110 section 5.6.1.2).
             rest = rest.trim_start_matches([',', ' ', '\t']);
@@ -81,6 +82,11 @@ impl TagList {
     /// Whether one of the tags equals `current`, weak or not.
     pub fn matches_weakly(&self, current: Option<&str>) -> bool {
         self.matches(current, |_| true)
+    }
+
+    /// Whether it is a list of this tag alone.
+    pub fn is_only(&self, tag: &str) -> bool {
+        matches!(self, Self::Tags(tags) if matches!(&tags[..], [only] if *only.opaque == *tag))
     }
 
     /// The newest revision that one of the tags names.
@@ -119,6 +125,8 @@ pub struct Precondition {
     pub if_match: Option<TagList>,
     /// `If-None-Match`.
     pub if_none_match: Option<TagList>,
+    /// The revision that the body of a silo was read at, as Kubernetes' `resourceVersion`.
+    pub revision: Option<i64>,
 }
 
 impl Precondition {
@@ -131,6 +139,36 @@ impl Precondition {
                 .if_none_match
                 .as_ref()
                 .is_none_or(|tags| !tags.matches_weakly(current))
+            && self
+                .revision
+                .is_none_or(|revision| current == Some(&*silo_tag(revision)))
+    }
+
+    /// Whether the demand fails on a target of this revision and tag only because it names an older one. A write that
+    /// would change nothing is then one that is repeated since its answer was lost (RFC 9110 section 13.1.1).
+    pub fn is_older_than(&self, revision: i64, tag: &str) -> bool {
+        let of_tags = self.if_match.as_ref().and_then(TagList::newest_revision);
+        let newest = of_tags.max(self.revision);
+        newest.is_some_and(|newest| newest < revision)
+            && self
+                .if_none_match
+                .as_ref()
+                .is_none_or(|tags| !tags.matches_weakly(Some(tag)))
+    }
+
+    /// Whether `If-Match` names this tag, but in a way in which proxies change it: marked weak, or with the name of
+    /// a content coding behind it.
+    pub fn is_weakened(&self, current: &str) -> bool {
+        const CODINGS: [&str; 7] = [
+            "-gzip", "-br", "-zstd", "-deflate", ";gzip", ":gzip", "--gzip",
+        ];
+        let Some(TagList::Tags(tags)) = &self.if_match else {
+            return false;
+        };
+        tags.iter().any(|tag| {
+            let coded = |coding: &&str| tag.opaque.strip_suffix(*coding) == Some(current);
+            *tag.opaque == *current && tag.weak || CODINGS.iter().any(coded)
+        })
     }
 }
 
@@ -183,6 +221,7 @@ mod tests {
             let precondition = Precondition {
                 if_match: tags(list),
                 if_none_match: None,
+                revision: None,
             };
             assert_eq!(precondition.holds(current), holds, "{list} {current:?}");
         }
@@ -200,8 +239,59 @@ mod tests {
             let precondition = Precondition {
                 if_match: None,
                 if_none_match: tags(list),
+                revision: None,
             };
             assert_eq!(precondition.holds(current), holds, "{list} {current:?}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_write_names_an_older_tag() {
+        let demand = |if_match: Option<&str>, if_none_match: Option<&str>, revision| Precondition {
+            if_match: if_match.map(|text| text.parse().unwrap()),
+            if_none_match: if_none_match.map(|text| text.parse().unwrap()),
+            revision,
+        };
+        for (demand, older) in [
+            (demand(Some("\"40\""), None, None), true),
+            (demand(Some("\"40-db\""), None, None), true),
+            (demand(Some("\"39\", \"40\""), None, None), true),
+            (demand(None, None, Some(40)), true),
+            (demand(Some("\"41\""), None, None), false),
+            (demand(Some("\"42\""), None, None), false),
+            (demand(Some("\"40\", \"42\""), None, None), false),
+            (demand(Some("*"), None, None), false),
+            (demand(Some("\"x\""), None, None), false),
+            (demand(None, None, None), false),
+            (demand(None, Some("*"), None), false),
+            (demand(Some("\"40\""), Some("*"), None), false),
+            (demand(Some("\"40\""), None, Some(42)), false),
+        ] {
+            assert_eq!(demand.is_older_than(41, "41"), older, "{demand:?}");
+        }
+        assert!(demand(None, None, Some(41)).holds(Some("41")));
+        assert!(!demand(None, None, Some(40)).holds(Some("41")));
+        assert!(!demand(None, None, Some(40)).holds(None));
+    }
+
+    #[test]
+    fn tags_that_a_proxy_has_changed_are_known() {
+        for (tags, weakened) in [
+            ("W/\"41\"", true),
+            ("\"41-gzip\"", true),
+            ("W/\"41-br\"", true),
+            ("\"41;gzip\"", true),
+            ("\"40\", W/\"41\"", true),
+            ("\"41\"", false),
+            ("W/\"40\"", false),
+            ("\"41-db\"", false),
+            ("*", false),
+        ] {
+            let precondition = Precondition {
+                if_match: Some(tags.parse().unwrap()),
+                ..Precondition::default()
+            };
+            assert_eq!(precondition.is_weakened("41"), weakened, "{tags}");
         }
     }
 }

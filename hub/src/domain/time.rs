@@ -1,8 +1,9 @@
 //! Points in time, and the clock that everything asks, so that tests can set it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,13 +62,27 @@ impl<'de> serde::Deserialize<'de> for Time {
 }
 
 /// What tells the time.
+///
+/// The wall clock may be wrong and may be stepped by any amount, both ways: a board without a battery starts
+/// with an old time, a laptop sleeps, a virtual machine is restored. Durations are measured by
+/// [`Clock::monotonic`].
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// The machine's clock.
+    /// The machine's clocks.
     System,
-    /// A clock that a test sets, in milliseconds since the Unix epoch.
+    /// A clock that a test sets, in milliseconds since the Unix epoch; time passes by setting it.
     Set(Arc<AtomicI64>),
+    /// A clock that a test sets and steps.
+    Stepped {
+        /// The time that has passed, in milliseconds; the wall clock without steps.
+        passed: Arc<AtomicI64>,
+        /// How far the wall clock was stepped, in milliseconds; negative: back.
+        stepped: Arc<AtomicI64>,
+    },
 }
+
+/// What [`Clock::monotonic`] counts from.
+static PROCESS_START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Clock {
     /// The present time.
@@ -79,8 +94,39 @@ impl Clock {
             )]
             Self::System => Time(jiff::Timestamp::now().as_millisecond()),
             Self::Set(millis) => Time(millis.load(Ordering::Acquire)),
+            Self::Stepped { passed, stepped } => {
+                Time(passed.load(Ordering::Acquire) + stepped.load(Ordering::Acquire))
+            }
         }
     }
+
+    /// The time since some fixed point before. It never goes back and takes no part in steps of the wall clock;
+    /// the time for which the machine was suspended does not count (`CLOCK_MONOTONIC`, clock_gettime(2)).
+    pub fn monotonic(&self) -> Duration {
+        match self {
+            Self::System => PROCESS_START.elapsed(),
+            Self::Set(millis) | Self::Stepped { passed: millis, .. } => {
+                Duration::from_millis(millis.load(Ordering::Acquire).unsigned_abs())
+            }
+        }
+    }
+
+    /// Both clocks, read together.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            now: self.now(),
+            monotonic: self.monotonic(),
+        }
+    }
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The wall clock.
+    pub now: Time,
+    /// See [`Clock::monotonic`].
+    pub monotonic: Duration,
 }
 
 #[cfg(test)]

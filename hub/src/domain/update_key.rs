@@ -10,8 +10,36 @@ use super::time::Time;
 
 /// From how many characters on a key that people chose is taken without asking.
 pub const STRONG: usize = 16;
-/// The longest key, in bytes as it travels.
-const LONGEST: usize = 1024;
+/// The longest key, in bytes as it travels: what a request's head has room for, with the rest of it.
+const LONGEST: usize = 32 * 1024;
+
+/// The first segments of the hub's own routes, and what browsers ask for by themselves. With `compat.sftdyn` a key
+/// stands right behind the root's slash, where these would be taken for the route.
+pub const TAKEN: [&str; 23] = [
+    "audit",
+    "deliveries",
+    "events",
+    "favicon.ico",
+    "healthz",
+    "ip",
+    "log",
+    "metrics",
+    "nic",
+    "openapi.json",
+    "ping",
+    "problems",
+    "readyz",
+    "records",
+    "robots.txt",
+    "silos",
+    "status",
+    "token",
+    "tokens",
+    "u",
+    "update",
+    "v3",
+    "version",
+];
 
 /// A key as it travels: printable ASCII without blanks, everything else percent-encoded. Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +52,7 @@ pub enum InvalidKey {
     #[error("an update key has at least one character")]
     Empty,
     /// Too much.
-    #[error("an update key has at most 1024 bytes")]
+    #[error("an update key has at most {LONGEST} bytes")]
     TooLong,
     /// What a client never sends.
     #[error("'#' begins a fragment, which clients do not send: write %23")]
@@ -57,6 +85,20 @@ impl RawKey {
     /// The key, for the one place that hashes or shows it.
     pub fn expose(&self) -> &str {
         self.0.expose()
+    }
+
+    /// Whether the key begins with the name of a route of the hub, so that it could not be called at the root.
+    pub fn is_taken(&self) -> bool {
+        let key = self.expose();
+        let first = key.split(['/', '?']).next().unwrap_or(key);
+        TAKEN.contains(&first)
+    }
+
+    /// What is left without a slash or question mark at the end, which clients and people add; `None`: there is none.
+    pub fn without_end(&self) -> Option<Self> {
+        let key = self.expose();
+        let bare = key.strip_suffix(['/', '?'])?;
+        (!bare.is_empty()).then(|| Self(Secret::new(bare)))
     }
 
     /// Whether it is long enough not to be guessed.
@@ -110,9 +152,37 @@ mod tests {
         }
         assert_eq!(RawKey::of(b""), Err(InvalidKey::Empty));
         assert_eq!(RawKey::of(b"a#b"), Err(InvalidKey::Fragment));
-        assert_eq!(RawKey::of(&[b'a'; 1025]), Err(InvalidKey::TooLong));
+        assert!(RawKey::of(&[b'a'; LONGEST]).is_ok());
+        assert_eq!(RawKey::of(&[b'a'; LONGEST + 1]), Err(InvalidKey::TooLong));
         assert!(!format!("{:?}", RawKey::of(b"hush-hush").unwrap()).contains("hush"));
         assert!(RawKey::of(b"0123456789abcdef").unwrap().is_strong());
         assert!(!RawKey::of(b"0123456789abcde").unwrap().is_strong());
+    }
+
+    #[test]
+    fn keys_that_would_be_routes_at_the_root_are_known() {
+        let key = |text: &str| RawKey::of(text.as_bytes()).unwrap();
+        for (text, taken) in [
+            ("ip", true),
+            ("ping?x", true),
+            ("silos/office", true),
+            ("u/0123456789abcdef", true),
+            ("ip2", false),
+            ("0123456789abcdef", false),
+            ("a/ip", false),
+            ("?ip", false),
+        ] {
+            assert_eq!(key(text).is_taken(), taken, "{text}");
+        }
+        for (text, bare) in [
+            ("a?", Some("a")),
+            ("a/", Some("a")),
+            ("a/?", Some("a/")),
+            ("a", None),
+            ("/", None),
+        ] {
+            let found = key(text).without_end();
+            assert_eq!(found.as_ref().map(RawKey::expose), bare, "{text}");
+        }
     }
 }

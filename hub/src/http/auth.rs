@@ -12,14 +12,15 @@ use silo_shared::credential::{Credential, TokenId};
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::Hub;
-use super::client_ip::ClientIp;
+use super::client_ip::{ClientIp, NoCallerAddress};
 use super::error::ApiError;
 use super::origin::refuse_foreign_write;
+use super::parameters;
 use super::signing::Verified;
 use crate::contact::TOKENS_GOOD_FOR;
 use crate::domain::time::Time;
-use crate::domain::token::Token;
-use crate::registry::{Actor, ApplyError, Command, Nothing, Refusal, Signed};
+use crate::domain::token::{CredentialHash, Token};
+use crate::registry::{Actor, ApplyError, Command, NoteNewSecretUsed, Nothing, Refusal, Signed};
 use crate::secrets::is_credential_of;
 use crate::store::{KnownToken, Place, Via};
 use crate::token_cache::{CachedToken, Turn};
@@ -28,7 +29,7 @@ use crate::token_cache::{CachedToken, Turn};
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     cached: Arc<CachedToken>,
-    ip: IpAddr,
+    client: ClientIp,
     signature: Option<Verified>,
     by_former: bool,
 }
@@ -43,24 +44,50 @@ impl Caller {
 
     /// Where the request came from.
     pub(crate) fn ip(&self) -> IpAddr {
-        self.ip
+        self.client.ip
     }
 
-    /// Where the request came from, if that may stand for an address that it leaves out: not in a signed
-    /// request, since whoever relays the connection could so have his own address set.
-    pub(super) fn stated_ip(&self) -> Option<IpAddr> {
-        self.signature.is_none().then_some(self.ip)
+    /// Where the request came from, if that may stand for an address that it leaves out: see
+    /// [`ClientIp::implied`], and not in a signed request, since whoever relays the connection could so have an
+    /// address of theirs set.
+    pub(super) fn implied_ip(&self, hub: &Hub) -> Result<IpAddr, ApiError> {
+        if self.signature.is_some() {
+            let detail =
+                "a signed request names the address: whoever relays it could have another one set";
+            return Err(ApiError::invalid("/ip", detail));
+        }
+        self.implied_address(hub)
+            .map_err(|why| ApiError::invalid("/ip", why.to_string()))
     }
 
-    /// The token itself with its present secret, or an admin: else whoever has found an old secret could lock
-    /// its owner out.
-    pub(super) fn require_rotate(&self, id: TokenId) -> Result<(), ApiError> {
-        match self.token().id == id {
-            true if self.by_former => Err(ApiError::Forbidden(
-                "this secret has been rotated already: only the new one may rotate the token",
-            )),
+    /// The same for protocols that know no signatures; what is wrong is logged.
+    pub(crate) fn implied_address(&self, hub: &Hub) -> Result<IpAddr, NoCallerAddress> {
+        self.client
+            .implied()
+            .inspect_err(|why| hub.trusted_proxies.report(why, &hub.clock))
+    }
+
+    /// The token itself with its present secret, or an admin.
+    pub(super) fn require_revoke(&self, id: Option<TokenId>) -> Result<(), ApiError> {
+        match id == Some(self.token().id) && !self.by_former {
             true => Ok(()),
             false => self.require_admin(),
+        }
+    }
+
+    /// The token itself, or an admin. Answers the former secret that was shown: it may rotate again as long as the
+    /// new one was not used, since the answer that told it may be lost; later anyone who has found an old secret
+    /// could lock the owner out.
+    pub(super) fn require_rotate(&self, id: TokenId) -> Result<Option<CredentialHash>, ApiError> {
+        if self.token().id != id {
+            return self.require_admin().map(|()| None);
+        }
+        match &self.cached.known.former {
+            Some(former) if self.by_former => match former.new_used_at {
+                None => Ok(Some(former.credential_hash)),
+                Some(_) => Err(Refusal::RotatedAlready.into()),
+            },
+            _ => Ok(None),
         }
     }
 
@@ -104,7 +131,7 @@ impl Caller {
                     place,
                     command,
                 };
-                apply(hub, self.ip, signed).await
+                apply(hub, self.ip(), signed).await
             }
         }
     }
@@ -121,7 +148,7 @@ impl Caller {
             place: Place::Elsewhere,
             command: Nothing,
         };
-        apply(hub, self.ip, nothing).await
+        apply(hub, self.ip(), nothing).await
     }
 
     /// Who asks for a change by REST, for the history.
@@ -134,7 +161,7 @@ impl Caller {
         Actor {
             via,
             token: Some(self.token().id),
-            client_ip: Some(self.ip),
+            client_ip: Some(self.ip()),
         }
     }
 
@@ -172,13 +199,25 @@ impl FromRequestParts<Arc<Hub>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let caller = Self::of(parts, hub).await?;
+        parameters::check(parts)?;
+        Ok(caller)
+    }
+}
+
+impl Caller {
+    async fn of(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         refuse_foreign_write(parts)?;
-        let Ok(ClientIp(ip)) = ClientIp::from_request_parts(parts, hub).await;
+        let Ok(client) = ClientIp::from_request_parts(parts, hub).await;
+        let ip = client.ip;
         if let Some(signature) = parts.extensions.get::<Verified>() {
             require_rate(hub, &signature.token)?;
+            if !signature.by_former {
+                note_new_secret(hub, &signature.token, hub.clock.now()).await;
+            }
             return Ok(Self {
                 cached: Arc::clone(&signature.token),
-                ip,
+                client,
                 signature: Some(signature.clone()),
                 by_former: signature.by_former,
             });
@@ -206,15 +245,35 @@ impl FromRequestParts<Arc<Hub>> for Caller {
             let refusal = ApiError::Unauthorized(detail);
             return Err(wrong_credential(hub, ip, now, refusal));
         };
-        require_recent(hub, now)?;
+        require_recent(hub)?;
         hub.tokens.note_use(&cached, now);
         require_rate(hub, &cached)?;
+        if !by_former {
+            note_new_secret(hub, &cached, now).await;
+        }
         Ok(Self {
             cached,
-            ip,
+            client,
             signature: None,
             by_former,
         })
+    }
+}
+
+/// Writes down the first use of a token's present secret while its former one counts: once a rotation.
+async fn note_new_secret(hub: &Hub, cached: &CachedToken, now: Time) {
+    let known = &cached.known;
+    let is_first = known
+        .former_at(now)
+        .is_some_and(|former| former.new_used_at.is_none());
+    if is_first {
+        let command = NoteNewSecretUsed {
+            id: known.token.id,
+            credential_hash: known.credential_hash,
+        };
+        if let Err(error) = hub.registry.apply(command).await {
+            tracing::warn!(token_id = %known.token.id, "the first use of a new secret is not written down yet: {error}");
+        }
     }
 }
 
@@ -261,8 +320,8 @@ fn require_rate(hub: &Hub, token: &CachedToken) -> Result<(), ApiError> {
 
 /// Refuses every token when the database has been away for too long: nobody could have told this hub of a
 /// revocation since.
-pub(super) fn require_recent(hub: &Hub, now: Time) -> Result<(), ApiError> {
-    let stale = hub.contact.stale_for(now);
+pub(super) fn require_recent(hub: &Hub) -> Result<(), ApiError> {
+    let stale = hub.contact.stale_for(hub.clock.monotonic());
     match stale.is_some_and(|seconds| seconds > TOKENS_GOOD_FOR) {
         true => Err(ApiError::Unavailable),
         false => Ok(()),

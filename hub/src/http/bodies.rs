@@ -8,7 +8,7 @@ use silo_shared::api::FieldError;
 use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloId, parse_address};
 
 use super::error::ApiError;
-use super::request::json_object;
+use super::json::json_object;
 use crate::domain::change::{
     AttributePatch, check_comment, check_expires_after, check_ipv6_suffix, check_notify,
 };
@@ -61,10 +61,40 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The body of `PUT /silos/{id}`.
-pub(super) fn silo(body: &[u8], id: &SiloId) -> Result<Records, ApiError> {
+/// Members of documents that the hub makes and that count for nothing in a body: what was read can be sent back.
+const MADE_BY_THE_HUB: [&str; 3] = ["revision", "updated_at", "last_seen"];
+
+/// Refuses members that are not known: a mistyped one would be lost without a word.
+fn only(object: &Map<String, Value>, at: &str, known: &[&str], errors: &mut Errors) {
+    for name in object.keys() {
+        if !known.contains(&name.as_str()) && !MADE_BY_THE_HUB.contains(&name.as_str()) {
+            let name: String = name.chars().take(64).collect();
+            // RFC 6901 section 3.
+            let escaped = name.replace('~', "~0").replace('/', "~1");
+            let detail = format!("there is no such member here, only: {}", known.join(", "));
+            errors.add(format!("{at}/{escaped}"), detail);
+        }
+    }
+}
+
+/// The body of `PUT /silos/{id}`: the records, and the revision that the document was read at.
+pub(super) fn silo(body: &[u8], id: &SiloId) -> Result<(Records, Option<i64>), ApiError> {
     let object = json_object(body)?;
     let mut errors = Errors::default();
+    only(&object, "", &["id", "dnsrecords"], &mut errors);
+    let revision = match object.get("revision") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let revision = value.as_i64();
+            if revision.is_none() {
+                errors.add(
+                    "/revision".to_owned(),
+                    "must be a whole number, as it was read; leave it out to overwrite",
+                );
+            }
+            revision
+        }
+    };
     if object.contains_key("id") {
         match text(&object, "id").and_then(|text| SiloId::parse(text).map_err(|e| e.to_string())) {
             Ok(given) if given == *id => {}
@@ -106,6 +136,10 @@ pub(super) fn silo(body: &[u8], id: &SiloId) -> Result<Records, ApiError> {
             errors.add(format!("/dnsrecords/{index}"), detail);
             continue;
         };
+        if entry.len() > 2 {
+            let place = format!("/dnsrecords/{index}");
+            only(entry, &place, &["hostname", "ip"], &mut errors);
+        }
         let hostname = text(entry, "hostname")
             .and_then(|text| Hostname::parse(text).map_err(|error| error.to_string()))
             .map_err(|error| errors.add(at("hostname"), error));
@@ -123,28 +157,57 @@ pub(super) fn silo(body: &[u8], id: &SiloId) -> Result<Records, ApiError> {
         }
         records.entry(hostname).or_default().set(ip);
     }
-    errors.refuse_or(records)
+    errors.refuse_or((records, revision))
 }
 
-/// The body of `PUT /silos/{id}/records/{hostname}`; no body stands for the caller's address, where that
-/// may be taken.
+/// What a record's body asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RecordPatch {
+    /// The families to set.
+    pub(super) addresses: Addresses,
+    /// The family to remove.
+    pub(super) cleared: Option<Family>,
+    /// What to change beside the addresses.
+    pub(super) attributes: AttributePatch,
+}
+
+/// The word that stands for the caller's address.
+const CALLER: &str = "caller";
+
+/// The body of `PUT /silos/{id}/records/{hostname}`. No body at all (`None`) and `{"ip":"caller"}` stand for the
+/// caller's address, where that may be taken; an empty one is an error, since a script may have lost it.
 pub(super) fn record(
-    body: &[u8],
-    caller: Option<IpAddr>,
-) -> Result<(Addresses, AttributePatch), ApiError> {
+    body: Option<&[u8]>,
+    hostname: &Hostname,
+    caller: impl Fn() -> Result<IpAddr, ApiError>,
+) -> Result<RecordPatch, ApiError> {
+    let Some(body) = body else {
+        return Ok(RecordPatch {
+            addresses: Addresses::from_iter([caller()?]),
+            ..RecordPatch::default()
+        });
+    };
     if body.is_empty() {
-        let caller = caller.ok_or_else(|| {
-            let detail =
-                "a signed request names the address: whoever relays it could have his own set";
-            ApiError::invalid("/ip", detail)
-        })?;
-        let ip = silo_shared::silo::check_address(caller)
-            .map_err(|error| ApiError::invalid("", format!("your address {caller}: {error}")))?;
-        return Ok((Addresses::from_iter([ip]), AttributePatch::default()));
+        let detail = "the body is empty; to set the address that you call from, send {\"ip\":\"caller\"}, or neither a body nor Content-Type and Content-Length";
+        return Err(ApiError::MalformedBody(detail.to_owned()));
     }
     let object = json_object(body)?;
     let mut errors = Errors::default();
+    only(&object, "", &RECORD_MEMBERS, &mut errors);
+    if object.contains_key("hostname") {
+        match text(&object, "hostname")
+            .and_then(|text| Hostname::parse(text).map_err(|error| error.to_string()))
+        {
+            Ok(given) if given == *hostname => {}
+            Ok(given) => errors.add(
+                "/hostname".to_owned(),
+                format!("the body is for {given}, the path for {hostname}"),
+            ),
+            Err(error) => errors.add("/hostname".to_owned(), error),
+        }
+    }
     let attributes = attributes(&object, &mut errors);
+    let mut cleared = None;
     let mut addresses = Addresses::default();
     let mut add = |pointer: String, text: Result<&str, String>| match text
         .and_then(|text| parse_address(text).map_err(|error| error.to_string()))
@@ -157,8 +220,47 @@ pub(super) fn record(
         }
         Err(error) => errors.add(pointer, error),
     };
+    let by_family = [("ip4", Family::V4), ("ip6", Family::V6)];
+    let is_by_family = by_family
+        .iter()
+        .any(|(member, _)| object.contains_key(*member));
     match (object.get("ip"), object.get("ips")) {
+        (None, None) if is_by_family => {
+            for (member, family) in by_family {
+                match object.get(member) {
+                    None => {}
+                    Some(Value::Null) if cleared.is_some() => {
+                        errors.add(
+                            format!("/{member}"),
+                            "one address is needed; DELETE removes a record",
+                        );
+                    }
+                    Some(Value::Null) => cleared = Some(family),
+                    Some(_) => match text(&object, member)
+                        .and_then(|text| parse_address(text).map_err(|error| error.to_string()))
+                    {
+                        Ok(ip) if Family::of(ip) != family => {
+                            errors.add(
+                                format!("/{member}"),
+                                format!("must be an {family} address or null"),
+                            );
+                        }
+                        Ok(ip) => {
+                            addresses.set(ip);
+                        }
+                        Err(error) => errors.add(format!("/{member}"), error),
+                    },
+                }
+            }
+        }
+        (Some(_), _) | (_, Some(_)) if is_by_family => {
+            let detail = "give \"ip\" or \"ips\", or \"ip4\" and \"ip6\", not both";
+            errors.add("/ip4".to_owned(), detail);
+        }
         (Some(_), Some(_)) => errors.add("/ips".to_owned(), "give \"ip\" or \"ips\", not both"),
+        (Some(Value::String(ip)), None) if ip == CALLER => {
+            addresses.set(caller()?);
+        }
         (Some(_), None) => add("/ip".to_owned(), text(&object, "ip")),
         (None, Some(Value::Array(ips))) if ips.is_empty() => {
             errors.add(
@@ -184,8 +286,25 @@ pub(super) fn record(
         }
         (None, None) => {}
     }
-    errors.refuse_or((addresses, attributes))
+    errors.refuse_or(RecordPatch {
+        addresses,
+        cleared,
+        attributes,
+    })
 }
+
+/// What a record's body may say.
+const RECORD_MEMBERS: [&str; 9] = [
+    "hostname",
+    "ip",
+    "ips",
+    "ip4",
+    "ip6",
+    "comment",
+    "notify",
+    "ipv6_suffix",
+    "expires_after",
+];
 
 fn attributes(object: &Map<String, Value>, errors: &mut Errors) -> AttributePatch {
     AttributePatch {
@@ -235,6 +354,9 @@ fn patch<T>(
 /// The body of `POST /tokens/{id}/rotate`: for how many seconds the old secret counts.
 pub(super) fn overlap(body: &[u8]) -> Result<u32, ApiError> {
     let object = json_object(body)?;
+    let mut errors = Errors::default();
+    only(&object, "", &["overlap"], &mut errors);
+    errors.refuse_or(())?;
     match object.get("overlap") {
         None => Ok(DEFAULT_OVERLAP),
         Some(value) => value
@@ -252,6 +374,8 @@ pub(super) fn overlap(body: &[u8]) -> Result<u32, ApiError> {
 pub(super) fn token(body: &[u8], now: Time) -> Result<TokenSpec, ApiError> {
     let object = json_object(body)?;
     let mut errors = Errors::default();
+    let known = ["name", "role", "silos", "hostnames", "expires_at"];
+    only(&object, "", &known, &mut errors);
     let name = text(&object, "name").map_err(|error| errors.add("/name".to_owned(), error));
     let role = text(&object, "role")
         .and_then(|text| text.parse().map_err(|error| format!("{error}")))

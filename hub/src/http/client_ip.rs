@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::FORWARDED;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+use thiserror::Error;
 
 use super::Hub;
+use crate::domain::time::Clock;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -20,7 +23,11 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     warned: AtomicBool,
+    /// When [`Self::report`] last said something, by the monotonic clock.
+    reported_at: Mutex<Option<Duration>>,
 }
+
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 impl TrustedProxies {
     /// Trusts the peers within these networks.
@@ -28,6 +35,7 @@ impl TrustedProxies {
         Self {
             networks,
             warned: AtomicBool::new(false),
+            reported_at: Mutex::new(None),
         }
     }
 
@@ -39,40 +47,68 @@ impl TrustedProxies {
     /// long as each was named by a trusted proxy; what a client wrote itself is never reached. A proxy
     /// writes one of the two headers and most pass the other on as the client wrote it: where they
     /// contradict each other nobody can tell which is the proxy's, and neither counts.
-    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if !headers.contains_key(X_FORWARDED_FOR) && !headers.contains_key(FORWARDED) {
-            return peer;
-        }
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientIp {
+        let is_forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
         if !self.trusts(peer) {
-            if !self.warned.swap(true, Ordering::Relaxed) {
+            if is_forwarded && !self.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     %peer,
                     "ignoring X-Forwarded-For / Forwarded of a peer that is not in trusted_proxies (said once)"
                 );
             }
-            return peer;
+            return ClientIp {
+                ip: peer,
+                is_named: true,
+            };
         }
+        let unnamed = ClientIp {
+            ip: peer,
+            is_named: false,
+        };
         let mut clients = [forwarded_for(headers), forwarded(headers)]
             .into_iter()
             .flatten()
             .map(|hops| self.walk(peer, hops));
-        let client = clients.next().unwrap_or(peer);
+        let client = clients.next().unwrap_or(unnamed);
         match clients.next() {
-            Some(other) if other != client => peer,
+            Some(other) if other != client => unnamed,
             _ => client,
         }
     }
 
-    fn walk(&self, peer: IpAddr, hops: Vec<Option<IpAddr>>) -> IpAddr {
-        let mut client = peer;
+    fn walk(&self, peer: IpAddr, hops: Vec<Option<IpAddr>>) -> ClientIp {
+        let mut client = ClientIp {
+            ip: peer,
+            is_named: false,
+        };
         for hop in hops.into_iter().rev() {
-            let Some(ip) = hop else { break };
-            client = ip;
+            let Some(ip) = hop else {
+                // Who speaks for the last one is a proxy itself, and says nothing that could be read.
+                client.is_named = false;
+                break;
+            };
+            client = ClientIp { ip, is_named: true };
             if !self.trusts(ip) {
                 break;
             }
         }
         client
+    }
+
+    /// Says in the log why no address could be taken, at most once a minute.
+    pub(crate) fn report(&self, why: &NoCallerAddress, clock: &Clock) {
+        let now = clock.monotonic();
+        let mut last = self
+            .reported_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| now.saturating_sub(last) < REPORT_EVERY) {
+            return;
+        }
+        *last = Some(now);
+        tracing::warn!(
+            "an address that a request leaves out cannot be taken: {why} (said once a minute)"
+        );
     }
 }
 
@@ -149,8 +185,66 @@ fn node(text: &str) -> Option<IpAddr> {
 }
 
 /// The caller's address; an IPv4-mapped one as IPv4.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ClientIp(pub IpAddr);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientIp {
+    /// The address; a trusted proxy's own where it names no other.
+    pub(crate) ip: IpAddr,
+    /// Whether it is known to be the client's: the peer is no trusted proxy, or one that names the client.
+    is_named: bool,
+}
+
+/// Why a caller's address can't stand for the address that a request leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum NoCallerAddress {
+    /// A trusted proxy names no client.
+    #[error(
+        "the trusted proxy {0} names no client that could be read: have it set X-Forwarded-For (or Forwarded) to the address of its peer, or take it out of trusted_proxies"
+    )]
+    Unnamed(IpAddr),
+    /// The address is no address for others.
+    #[error(
+        "{0} is {1} and leads nowhere from other machines: name the address, or, if this comes from a proxy, add it to trusted_proxies"
+    )]
+    Implausible(IpAddr, &'static str),
+}
+
+impl ClientIp {
+    /// The address, where it is known to be the client's.
+    pub(crate) fn named(self) -> Result<IpAddr, NoCallerAddress> {
+        match self.is_named {
+            true => Ok(self.ip),
+            false => Err(NoCallerAddress::Unnamed(self.ip)),
+        }
+    }
+
+    /// The address, where it may be published although nobody said it explicitly.
+    pub(crate) fn implied(self) -> Result<IpAddr, NoCallerAddress> {
+        let ip = self.named()?;
+        match implausible(ip) {
+            Some(what) => Err(NoCallerAddress::Implausible(ip, what)),
+            None => Ok(ip),
+        }
+    }
+}
+
+/// What makes an address useless to other machines; `None`: nothing.
+pub(crate) fn implausible(ip: IpAddr) -> Option<&'static str> {
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if ip.is_unspecified() {
+        Some("unspecified")
+    } else if ip.is_loopback() {
+        Some("a loopback address")
+    } else if is_link_local {
+        Some("a link-local address")
+    } else if ip.is_multicast() {
+        Some("a multicast address")
+    } else {
+        None
+    }
+}
 
 impl FromRequestParts<Arc<Hub>> for ClientIp {
     type Rejection = Infallible;
@@ -160,10 +254,8 @@ impl FromRequestParts<Arc<Hub>> for ClientIp {
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .expect("the server tells the peer of every connection");
-        Ok(Self(
-            hub.trusted_proxies
-                .client(peer.ip().to_canonical(), &parts.headers),
-        ))
+        let peer = peer.ip().to_canonical();
+        Ok(hub.trusted_proxies.client(peer, &parts.headers))
     }
 }
 
@@ -255,7 +347,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header, value.parse().unwrap());
             let found = trusted.client(peer.parse().unwrap(), &headers);
-            assert_eq!(found.to_string(), client, "{peer} {header}: {value}");
+            assert_eq!(found.ip.to_string(), client, "{peer} {header}: {value}");
         }
         assert!(trusted.warned.load(Ordering::Relaxed));
         for (forwarded, forwarded_for, client) in [
@@ -274,10 +366,130 @@ mod tests {
             headers.insert("x-forwarded-for", forwarded_for.parse().unwrap());
             let found = trusted.client("10.0.0.1".parse().unwrap(), &headers);
             assert_eq!(
-                found.to_string(),
+                found.ip.to_string(),
                 client,
                 "{forwarded} against {forwarded_for}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_is_known_and_plausible_stands_for_an_address_that_is_left_out() {
+        const PROXY: &str = "10.0.0.1";
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let unnamed = |ip: &str| Err(NoCallerAddress::Unnamed(ip.parse().unwrap()));
+        let no = |ip: &str, what| Err(NoCallerAddress::Implausible(ip.parse().unwrap(), what));
+        let ok = |ip: &str| Ok(ip.parse().unwrap());
+        type Case = (
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            Result<IpAddr, NoCallerAddress>,
+        );
+        let cases: Vec<Case> = vec![
+            ("192.0.2.1", &[], ok("192.0.2.1")),
+            ("192.168.1.2", &[], ok("192.168.1.2")),
+            ("fd00::5", &[], ok("fd00::5")),
+            (
+                "192.0.2.1",
+                &[("x-forwarded-for", "127.0.0.1")],
+                ok("192.0.2.1"),
+            ),
+            ("127.0.0.1", &[], no("127.0.0.1", "a loopback address")),
+            ("127.1.2.3", &[], no("127.1.2.3", "a loopback address")),
+            ("::1", &[], no("::1", "a loopback address")),
+            (
+                "169.254.7.7",
+                &[],
+                no("169.254.7.7", "a link-local address"),
+            ),
+            ("fe80::1", &[], no("fe80::1", "a link-local address")),
+            // Trusted proxies that name nobody.
+            (PROXY, &[], unnamed(PROXY)),
+            (PROXY, &[("x-real-ip", "198.51.100.1")], unnamed(PROXY)),
+            (PROXY, &[("x-forwarded-for", "")], unnamed(PROXY)),
+            (PROXY, &[("x-forwarded-for", "unknown")], unnamed(PROXY)),
+            (
+                PROXY,
+                &[("x-forwarded-for", "198.51.100.1,")],
+                unnamed(PROXY),
+            ),
+            (
+                PROXY,
+                &[("x-forwarded-for", "fe80::1%eth0")],
+                unnamed(PROXY),
+            ),
+            (PROXY, &[("x-forwarded-for", "nas.lan")], unnamed(PROXY)),
+            (PROXY, &[("forwarded", "for=unknown")], unnamed(PROXY)),
+            (PROXY, &[("forwarded", "for=_hidden")], unnamed(PROXY)),
+            (PROXY, &[("forwarded", "proto=https")], unnamed(PROXY)),
+            (
+                PROXY,
+                &[("forwarded", "for=\"[fe80::1%eth0]\"")],
+                unnamed(PROXY),
+            ),
+            (
+                PROXY,
+                &[
+                    ("forwarded", "for=198.51.100.1"),
+                    ("x-forwarded-for", "198.51.100.2"),
+                ],
+                unnamed(PROXY),
+            ),
+            (
+                PROXY,
+                &[("x-forwarded-for", "garbage, 10.0.0.2")],
+                unnamed("10.0.0.2"),
+            ),
+            // Those that do.
+            (
+                PROXY,
+                &[("x-forwarded-for", "198.51.100.1")],
+                ok("198.51.100.1"),
+            ),
+            (
+                PROXY,
+                &[("x-forwarded-for", "garbage, 198.51.100.1")],
+                ok("198.51.100.1"),
+            ),
+            (PROXY, &[("x-forwarded-for", "10.0.0.9")], ok("10.0.0.9")),
+            (PROXY, &[("x-forwarded-for", "10.0.0.1")], ok("10.0.0.1")),
+            (
+                PROXY,
+                &[("forwarded", "for=\"[2001:db8::1]:80\"")],
+                ok("2001:db8::1"),
+            ),
+            // A proxy that sits on the client's machine, or before another one that it does not know.
+            (
+                PROXY,
+                &[("x-forwarded-for", "127.0.0.1")],
+                no("127.0.0.1", "a loopback address"),
+            ),
+            (
+                PROXY,
+                &[("x-forwarded-for", "fe80::1")],
+                no("fe80::1", "a link-local address"),
+            ),
+            (
+                PROXY,
+                &[("x-forwarded-for", "0.0.0.0")],
+                no("0.0.0.0", "unspecified"),
+            ),
+            (
+                PROXY,
+                &[("x-forwarded-for", "::ffff:127.0.0.1")],
+                no("127.0.0.1", "a loopback address"),
+            ),
+        ];
+        for (peer, fields, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    value.parse().unwrap(),
+                );
+            }
+            let found = trusted.client(peer.parse().unwrap(), &headers);
+            assert_eq!(found.implied(), expected, "{peer} {fields:?}");
         }
     }
 }

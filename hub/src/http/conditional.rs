@@ -83,7 +83,11 @@ fn judge(wanted: Result<Option<TagList>, ApiError>, answer: Response) -> Respons
     if matches!(wanted, TagList::Any) || wanted.matches_strongly(etag.and_then(opaque)) {
         return answer;
     }
-    let mut refusal = ApiError::Precondition.into_response();
+    let mut refusal = ApiError::Precondition {
+        tag: None,
+        is_weakened: false,
+    }
+    .into_response();
     if let Some(etag) = etag {
         refusal.headers_mut().insert(ETAG, etag.clone());
     }

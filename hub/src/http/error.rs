@@ -10,8 +10,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use silo_shared::api::{FieldError, PROBLEM_JSON, Problem};
 use silo_shared::signing::MAX_CLOCK_OFFSET;
+use silo_shared::silo::Hostname;
 
 use super::problems::{self, Kind};
+use crate::domain::precondition::silo_tag;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Refusal};
 use crate::store::StoreError;
@@ -37,8 +39,13 @@ pub enum ApiError {
     MethodNotAllowed,
     /// The body came too slowly: 408.
     Timeout,
-    /// `If-Match` or `If-None-Match` does not hold: 412.
-    Precondition,
+    /// `If-Match`, `If-None-Match` or the body's `revision` does not hold: 412.
+    Precondition {
+        /// The present entity tag without its quotes; `None`: there is nothing, or the layer that knows adds it.
+        tag: Option<String>,
+        /// Whether `If-Match` names it as a proxy has changed it.
+        is_weakened: bool,
+    },
     /// The body is too large: 413.
     TooLarge {
         /// How many bytes it may have.
@@ -66,6 +73,8 @@ pub enum ApiError {
     Busy,
     /// The write may have been carried out: the database did not say: 503.
     OutcomeUnknown,
+    /// A trusted proxy does not name the caller: 503. Why, in words.
+    CallerUnknown(String),
     /// Anything else: 500.
     Internal,
 }
@@ -133,6 +142,20 @@ impl ApiError {
         }])
     }
 
+    /// The same of a record, whose tag names its hostname too.
+    pub(super) fn of_record(self, hostname: &Hostname) -> Self {
+        match self {
+            Self::Precondition {
+                tag: Some(revision),
+                is_weakened,
+            } => Self::Precondition {
+                tag: Some(format!("{revision}-{hostname}")),
+                is_weakened,
+            },
+            other => other,
+        }
+    }
+
     /// The status.
     pub(crate) fn status(&self) -> StatusCode {
         self.kind().status
@@ -148,7 +171,7 @@ impl ApiError {
             Self::NotFound(_) => &problems::NOT_FOUND,
             Self::MethodNotAllowed => &problems::METHOD_NOT_ALLOWED,
             Self::Timeout => &problems::TIMEOUT,
-            Self::Precondition => &problems::PRECONDITION,
+            Self::Precondition { .. } => &problems::PRECONDITION,
             Self::TooLarge { .. } => &problems::TOO_LARGE,
             Self::MediaType => &problems::MEDIA_TYPE,
             Self::ContentEncoding => &problems::CONTENT_ENCODING,
@@ -157,6 +180,7 @@ impl ApiError {
             Self::Unencrypted => &problems::UNENCRYPTED,
             Self::Unavailable | Self::Busy => &problems::UNAVAILABLE,
             Self::OutcomeUnknown => &problems::OUTCOME_UNKNOWN,
+            Self::CallerUnknown(_) => &problems::CALLER_UNKNOWN,
             Self::Internal => &problems::INTERNAL,
         }
     }
@@ -175,6 +199,11 @@ impl ApiError {
                 let identity = HeaderValue::from_static("identity");
                 headers.insert(header::ACCEPT_ENCODING, identity);
             }
+            Self::Precondition { tag: Some(tag), .. } => {
+                if let Ok(etag) = HeaderValue::try_from(format!("\"{tag}\"")) {
+                    headers.insert(header::ETAG, etag);
+                }
+            }
             Self::TooManyFailures { retry_after } | Self::TooManyRequests { retry_after } => {
                 headers.insert(header::RETRY_AFTER, (*retry_after).into());
             }
@@ -192,7 +221,9 @@ impl ApiError {
     /// What is wrong, in words.
     pub(crate) fn detail(&self) -> String {
         match self {
-            Self::Malformed(detail) | Self::MalformedBody(detail) => detail.clone(),
+            Self::Malformed(detail) | Self::MalformedBody(detail) | Self::CallerUnknown(detail) => {
+                detail.clone()
+            }
             Self::Invalid(errors) => match errors.as_slice() {
                 [only] => place(only),
                 [first, ..] => format!("{} (and {} more)", place(first), errors.len() - 1),
@@ -204,7 +235,14 @@ impl ApiError {
             Self::Signature(problem) => problem.detail(),
             Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
             Self::Timeout => "the body did not arrive in time".to_owned(),
-            Self::Precondition => Refusal::Precondition.to_string(),
+            Self::Precondition { is_weakened, .. } => match is_weakened {
+                true => "If-Match names the present entity tag as a proxy has changed it (W/ before it, or a content coding in it); have the proxy pass ETag on as it is, without compression".to_owned(),
+                false => Refusal::Precondition {
+                    present: None,
+                    is_weakened: false,
+                }
+                .to_string(),
+            },
             Self::TooLarge { limit } => format!("a body has at most {limit} bytes here"),
             Self::MediaType => "send the body as Content-Type: application/json".to_owned(),
             Self::ContentEncoding => {
@@ -237,7 +275,7 @@ fn place(error: &FieldError) -> String {
 }
 
 /// A time as HTTP writes it (RFC 9110 section 5.6.7).
-fn http_date(time: Time) -> HeaderValue {
+pub(super) fn http_date(time: Time) -> HeaderValue {
     let time = jiff::Timestamp::from_millisecond(time.as_millis()).unwrap_or_default();
     jiff::fmt::rfc2822::DateTimePrinter::new()
         .timestamp_to_rfc9110_string(&time)
@@ -294,7 +332,9 @@ impl From<&StoreError> for ApiError {
             | StoreError::Full { .. }
             | StoreError::Silent
             | StoreError::Open { .. } => Self::Unavailable,
-            StoreError::Schema(_) | StoreError::Corrupt(_) => Self::Internal,
+            StoreError::Schema(_) | StoreError::NoHub { .. } | StoreError::Corrupt(_) => {
+                Self::Internal
+            }
         }
     }
 }
@@ -304,7 +344,7 @@ impl From<ApplyError> for ApiError {
         match error {
             ApplyError::Refused(refusal) => refusal.into(),
             ApplyError::Store(error) => Self::from(Arc::as_ref(&error)),
-            ApplyError::Stopping => Self::Unavailable,
+            ApplyError::Stopping | ApplyError::FileGone => Self::Unavailable,
             ApplyError::TimedOut => {
                 tracing::error!("{error}");
                 Self::Unavailable
@@ -328,6 +368,9 @@ impl From<Refusal> for ApiError {
             Refusal::NoSilo => Self::NotFound("there is no such silo"),
             Refusal::NoRecord => Self::NotFound("there is no such record"),
             Refusal::NoToken => Self::NotFound("there is no such token"),
+            Refusal::RotatedAlready => Self::Forbidden(
+                "this secret has been rotated already, and the new one was used: only the new one may rotate the token",
+            ),
             Refusal::NoUpdateKey => Self::NotFound("there is no such update key"),
             Refusal::WrongSecid => Self::Forbidden("this secid may not set this host"),
             Refusal::TooManyUnconfirmed => {
@@ -338,7 +381,13 @@ impl From<Refusal> for ApiError {
             Refusal::NoSink => Self::NotFound("there is no such sink"),
             Refusal::SinkGone => Self::NotFound("no hub has this delivery's sink any more"),
             Refusal::NoDelivery => Self::NotFound("there is no such delivery"),
-            Refusal::Precondition => Self::Precondition,
+            Refusal::Precondition {
+                present,
+                is_weakened,
+            } => Self::Precondition {
+                tag: present.map(silo_tag),
+                is_weakened,
+            },
             Refusal::OtherKey => {
                 tracing::error!("{refusal}");
                 Self::Internal

@@ -3,6 +3,10 @@
 //!
 //! A stream says the state first, or what is newer than `Last-Event-ID`. The id of an event is a revision up to
 //! which everything was said, so that nothing is missed by who comes back with it.
+//!
+//! `reset` has no id: a stream that breaks before the state was told begins with `reset` again. The last event of
+//! the state after it has an id that is not below the feed floor, else each resumed stream would begin with `reset`
+//! until something changes.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -28,11 +32,14 @@ use super::silos::PRIVATE;
 use crate::interest::Interest;
 use crate::registry::Refusal;
 use crate::render::Format;
-use crate::store::{ChangedSilo, StoreError};
+use crate::store::{ChangedSilo, Position, StoreError};
 use crate::view::Rendered;
 
 /// How often a stream without news says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+/// How many changes are read from the database at once.
+const READ_AT_ONCE: i64 = 100;
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -96,6 +103,8 @@ async fn begin(
         told: 0,
         is_state_told: false,
         reset: None,
+        floor: 0,
+        held_back: None,
         changes: VecDeque::new(),
         last_sent: Instant::now(),
         unsent: VecDeque::new(),
@@ -141,17 +150,30 @@ impl Scope {
 /// An event: its name and id, and its data, one line that all streams share.
 #[derive(Debug)]
 struct Event {
-    head: String,
+    kind: &'static str,
+    id: Option<i64>,
     data: Bytes,
 }
 
 impl Event {
-    fn new(kind: &str, id: Option<i64>, data: impl Into<Bytes>) -> Self {
-        let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    fn new(kind: &'static str, id: Option<i64>, data: impl Into<Bytes>) -> Self {
         Self {
-            head: format!("event: {kind}\n{id}data: "),
+            kind,
+            id,
             data: data.into(),
         }
+    }
+
+    /// The same event, with an id that is at least this.
+    fn with_id_from(self, least: i64) -> Self {
+        let id = self.id.max(Some(least));
+        Self { id, ..self }
+    }
+
+    fn into_parts(self) -> [Bytes; 3] {
+        let id = self.id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+        let head = format!("event: {}\n{id}data: ", self.kind);
+        [head.into(), self.data, Bytes::from_static(b"\n\n")]
     }
 }
 
@@ -170,6 +192,10 @@ struct Teller {
     is_state_told: bool,
     /// That an earlier stream's end is not known any more, if it is to be told.
     reset: Option<Event>,
+    /// The feed floor when `reset` was last told, else 0: what the id must reach with the state.
+    floor: i64,
+    /// An event of the state of all silos after `reset`, until it is known whether it is the last one.
+    held_back: Option<Event>,
     /// What has changed and is told next.
     changes: VecDeque<Arc<ChangedSilo>>,
     last_sent: Instant,
@@ -188,9 +214,19 @@ impl Teller {
                 self.told = known;
                 self.is_state_told = true;
             }
-            None => self.reset = Some(reset(position.revision)),
+            None => self.begin_again(position),
         }
         Ok(())
+    }
+
+    /// Tells `reset` and the state next.
+    fn begin_again(&mut self, position: Position) {
+        self.told = 0;
+        self.is_state_told = false;
+        self.reset = Some(reset(position.revision));
+        self.floor = position.feed_floor;
+        self.held_back = None;
+        self.changes.clear();
     }
 
     /// The next part of the stream; `None` when it ends: the hub stops, the token does, or the database is away.
@@ -198,11 +234,7 @@ impl Teller {
     async fn next(&mut self) -> Option<Bytes> {
         if self.unsent.is_empty() {
             match self.next_event().await? {
-                Some(event) => self.unsent.extend([
-                    Bytes::from(event.head),
-                    event.data,
-                    Bytes::from_static(b"\n\n"),
-                ]),
+                Some(event) => self.unsent.extend(event.into_parts()),
                 None => self.unsent.push_back(Bytes::from_static(b":\n\n")),
             }
             self.last_sent = Instant::now();
@@ -242,10 +274,11 @@ impl Teller {
         if self.gaps != gaps {
             let position = self.hub.store.position().await?;
             self.gaps = gaps;
-            self.told = 0;
-            self.is_state_told = false;
-            self.changes.clear();
-            self.reset = Some(reset(position.revision));
+            // A stream that began after the gap may have told everything up to the new floor, before this hub noticed
+            // the gap.
+            if self.told < position.feed_floor {
+                self.begin_again(position);
+            }
         }
         if let Some(reset) = self.reset.take() {
             return Ok(Some(reset));
@@ -260,36 +293,64 @@ impl Teller {
     }
 
     async fn look_at(&mut self, id: &SiloId) -> Result<Option<Event>, StoreError> {
+        if self.told < self.floor
+            && let Some(head) = self.hub.store.silo_head(id).await?
+        {
+            // What is told now counts as the state up to the floor, which the database has reached. The news of
+            // it may not have come here yet.
+            self.hub.view.forget_older(id, head.revision);
+        }
         if let Some(silo) = self.hub.view.get(id.clone(), Format::Json).await? {
             let is_new = silo.revision > self.told;
-            self.told = self.told.max(silo.revision);
+            self.told = self.told.max(silo.revision).max(self.floor);
             return Ok(is_new.then(|| whole(&silo, self.told)));
         }
         let head = self.hub.store.silo_head(id).await?;
         let deleted = head.filter(|head| head.deleted && head.revision > self.told);
         Ok(deleted.map(|head| {
-            self.told = head.revision;
-            name("deleted", id, head.revision)
+            self.told = head.revision.max(self.floor);
+            name("deleted", id, head.revision).with_id_from(self.told)
         }))
     }
 
     async fn look_at_all(&mut self, full: bool) -> Result<Option<Event>, StoreError> {
         loop {
             while let Some(change) = self.changes.pop_front() {
-                self.told = change.revision;
-                if self.caller.token().may_read(&change.id)
-                    && let Some(event) = self.change(&change, full).await?
+                if change.revision > self.floor
+                    && let Some(event) = self.held_back.take()
                 {
+                    self.changes.push_front(change);
                     return Ok(Some(event));
+                }
+                self.told = change.revision;
+                if !self.caller.token().may_read(&change.id) {
+                    continue;
+                }
+                let mut event = self.change(&change, full).await?;
+                if event.is_some() && change.revision <= self.floor {
+                    event = std::mem::replace(&mut self.held_back, event);
+                }
+                if event.is_some() {
+                    return Ok(event);
                 }
             }
             let since = self.hub.changes.since(self.told).await?;
-            if since.changes.is_empty() {
-                self.told = since.up_to;
-                self.is_state_told = true;
-                return Ok(None);
+            if !since.changes.is_empty() {
+                self.changes = since.changes;
+                continue;
             }
-            self.changes = since.changes;
+            if since.up_to < self.floor {
+                // The database has reached the floor, but not all news of it may have come here.
+                let more = self.hub.store.changed_since(self.told, READ_AT_ONCE);
+                self.changes.extend(more.await?.into_iter().map(Arc::new));
+                if !self.changes.is_empty() {
+                    continue;
+                }
+            }
+            self.told = since.up_to.max(self.floor);
+            self.is_state_told = true;
+            let last = self.held_back.take();
+            return Ok(last.map(|event| event.with_id_from(self.floor)));
         }
     }
 
@@ -319,7 +380,7 @@ fn whole(silo: &Rendered, told: i64) -> Event {
     Event::new("silo", Some(told), silo.body.clone())
 }
 
-fn name(kind: &str, id: &SiloId, revision: i64) -> Event {
+fn name(kind: &'static str, id: &SiloId, revision: i64) -> Event {
     let data = json!({ "id": id, "revision": revision });
     Event::new(kind, Some(revision), data.to_string())
 }

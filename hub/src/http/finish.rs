@@ -1,47 +1,75 @@
-//! What every answer gets on its way out, whichever route or layer made it: `X-Content-Type-Options`, for a
+//! What every answer gets on its way out, whichever route or layer made it: `X-Content-Type-Options`, a `Date` where
+//! hyper's would be wrong, for a
 //! browser's fetch no challenge that would show a password prompt, and a 500 where there was a panic. One
 //! layer of our own for all of it, since tower-http's for panics boxes every body twice.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{DATE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Router};
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use super::date::DateGuard;
 use super::error::{ApiError, CHALLENGE_BEARER};
+use super::ways::Ways;
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
+/// `X-Content-Type-Options` of every answer.
+pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// Finishes answers.
 #[derive(Clone)]
-pub(super) struct FinishLayer;
+pub(super) struct FinishLayer {
+    /// Whether hyper's `Date` is right.
+    pub(super) dates: Arc<DateGuard>,
+}
 
 impl<S> Layer<S> for FinishLayer {
     type Service = Finish<S>;
 
     fn layer(&self, inner: S) -> Finish<S> {
-        Finish { inner }
+        Finish {
+            inner,
+            dates: Arc::clone(&self.dates),
+        }
     }
 }
 
-/// A route behind the layer.
-#[derive(Clone)]
-pub(super) struct Finish<S> {
+/// A service behind the layer.
+#[derive(Clone, Debug)]
+pub struct Finish<S> {
     inner: S,
+    dates: Arc<DateGuard>,
 }
 
-impl<S> Service<Request> for Finish<S>
+impl Finish<Ways> {
+    /// Changes the routes.
+    pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
+        Self {
+            inner: self.inner.map(change),
+            dates: self.dates,
+        }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Finish<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     type Response = Response;
     type Error = Infallible;
@@ -51,24 +79,31 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_fetch = is_fetch(request.headers());
-        let answer = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let is_head = *request.method() == Method::HEAD;
+        let answer = catch_unwind(AssertUnwindSafe(|| self.inner.call(request.map(Body::new))));
         let answer = answer.map(|answer| AssertUnwindSafe(answer).catch_unwind());
+        let dates = &self.dates;
         Finishing {
             answer: answer.ok(),
             is_fetch,
+            is_head,
+            dated_by: dates.is_needed().then(|| Arc::clone(dates)),
         }
     }
 }
 
 pin_project! {
     /// An answer in the making.
-    pub(super) struct Finishing<F> {
+    pub struct Finishing<F> {
         // `None`: there was a panic before it began.
         #[pin]
         answer: Option<CatchUnwind<AssertUnwindSafe<F>>>,
         is_fetch: bool,
+        is_head: bool,
+        // `None`: hyper's `Date` is right.
+        dated_by: Option<Arc<DateGuard>>,
     }
 }
 
@@ -87,12 +122,20 @@ where
         let mut answer = match answer {
             Some(Ok(answer)) => answer,
             // The panic's message is in the log.
-            None => ApiError::Internal.into_response(),
+            None => {
+                let answer = ApiError::Internal.into_response();
+                match *this.is_head {
+                    true => answer.map(|_| Body::empty()),
+                    false => answer,
+                }
+            }
         };
         let is_refused = answer.status() == StatusCode::UNAUTHORIZED;
         let headers = answer.headers_mut();
-        let nosniff = HeaderValue::from_static("nosniff");
-        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if let Some(dates) = this.dated_by {
+            headers.insert(DATE, dates.date());
+        }
         if is_refused && *this.is_fetch {
             leave_bearer_alone(headers);
         }
@@ -130,18 +173,22 @@ fn leave_bearer_alone(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use tower::{ServiceExt, service_fn};
 
     use super::*;
+    use crate::domain::time::Clock;
+
+    fn layer() -> FinishLayer {
+        FinishLayer {
+            dates: Arc::new(DateGuard::new(Clock::System)),
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_answer() {
         let later =
             service_fn(async |_: Request| -> Result<Response, Infallible> { panic!("later") });
-        let answer = FinishLayer
-            .layer(later)
-            .oneshot(Request::new(Body::empty()));
+        let answer = layer().layer(later).oneshot(Request::new(Body::empty()));
         let answer = answer.await.unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(answer.headers().contains_key(X_CONTENT_TYPE_OPTIONS));
@@ -149,9 +196,7 @@ mod tests {
             assert_ne!(request.uri().path(), "/", "at once");
             std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())))
         });
-        let answer = FinishLayer
-            .layer(at_once)
-            .oneshot(Request::new(Body::empty()));
+        let answer = layer().layer(at_once).oneshot(Request::new(Body::empty()));
         let answer = answer.await.unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }

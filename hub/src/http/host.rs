@@ -50,7 +50,8 @@ where
     }
 }
 
-fn problem(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+/// What is wrong with the host that a request names.
+pub(super) fn problem(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => (version == Version::HTTP_11).then_some("it is missing"),
@@ -87,16 +88,22 @@ fn is_port(text: &str) -> bool {
 
 /// A registered name or an IPv4 address.
 fn is_name(text: &str) -> bool {
+    let is_plain = |piece: &str| piece.bytes().all(is_plain);
+    if is_plain(text) {
+        return !text.is_empty();
+    }
     let mut pieces = text.split('%');
-    let is_plain = |piece: &str| {
-        piece
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte))
-    };
     let starts_plain = pieces.next().is_some_and(is_plain);
     let is_encoded = |piece: &str| {
         let hex = piece.as_bytes().get(..2);
         hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) && is_plain(piece)
     };
-    !text.is_empty() && starts_plain && pieces.all(is_encoded)
+    starts_plain && pieces.all(is_encoded)
+}
+
+/// Unreserved, or a sub-delimiter (RFC 3986 sections 2.2 and 2.3).
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')
+        || matches!(byte, b'-' | b'.' | b'_' | b'~')
+        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'('..=b',' | b';' | b'=')
 }

@@ -6,6 +6,7 @@ pub(crate) mod auth;
 mod bodies;
 pub(crate) mod client_ip;
 mod conditional;
+mod date;
 mod deliveries;
 pub(crate) mod error;
 mod events;
@@ -16,8 +17,10 @@ pub mod fuzz;
 mod history;
 mod host;
 pub(crate) mod intake;
+mod json;
 pub(crate) mod open;
 pub(crate) mod origin;
+mod parameters;
 mod prefer;
 mod problems;
 mod records;
@@ -26,13 +29,14 @@ pub(crate) mod signing;
 mod silos;
 mod token_rate;
 mod tokens;
+mod ways;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::routing::{delete, get, post};
-use tower::{ServiceBuilder, layer::layer_fn};
+use tower::{Layer, ServiceBuilder, layer::layer_fn};
 use tower_http::trace::TraceLayer;
 
 use crate::changes::Changes;
@@ -53,10 +57,12 @@ pub use signing::ReadNonces;
 pub use token_rate::TokenRate;
 
 use conditional::IfMatchLayer;
+pub use date::DateGuard;
 use error::ApiError;
-use finish::FinishLayer;
+use finish::{Finish, FinishLayer};
 use host::RequireHost;
 use signing::SigningLayer;
+use ways::Ways;
 
 /// What every handler can reach.
 #[derive(Debug)]
@@ -79,6 +85,8 @@ pub struct Hub {
     pub contact: Contact,
     /// The time.
     pub clock: Clock,
+    /// Whether hyper's `Date` is right.
+    pub dates: Arc<DateGuard>,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
     /// What signed reads have spent.
@@ -102,8 +110,11 @@ pub struct Foreign {
     pub has_root: bool,
 }
 
+/// All routes with what is around them.
+pub type Front = Finish<Ways>;
+
 /// Every route of REST and `foreign` ones, which share its layers.
-pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
+pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
     let routes = Router::new()
         .route("/ping", get(open::ping).post(open::ping).put(open::ping))
         .route("/ip", get(open::ip))
@@ -137,32 +148,34 @@ pub fn router(hub: Arc<Hub>, foreign: Foreign) -> Router {
             .route("/", get(open::root))
             .fallback(|| async { ApiError::NotFound("there is no such route") }),
     };
-    let routes = routes
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        // In one piece: each layer of a router costs an allocation a request.
-        .layer(
-            ServiceBuilder::new()
-                .layer(FinishLayer)
-                .layer(layer_fn(RequireHost::new))
-                .layer(SigningLayer {
-                    hub: Arc::clone(&hub),
-                    has_fallback: !has_root,
-                })
-                // Inside of the signing: what it answers is signed, too.
-                .layer(IfMatchLayer),
-        );
+    let direct = routes.method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed });
+    // In one piece: each layer of a router costs an allocation a request.
+    let layered = direct.clone().layer(
+        ServiceBuilder::new()
+            .layer(layer_fn(RequireHost::new))
+            .layer(SigningLayer {
+                hub: Arc::clone(&hub),
+                has_fallback: !has_root,
+            })
+            // Inside of the signing: what it answers is signed, too.
+            .layer(IfMatchLayer),
+    );
+    let dates = Arc::clone(&hub.dates);
+    let direct = direct.with_state(Arc::clone(&hub));
+    let ways = Ways::new(Arc::clone(&hub), direct, layered.with_state(hub));
     // Requests are traced at debug level: without it nobody pays for it.
-    let routes = if tracing::enabled!(tracing::Level::DEBUG) {
-        routes.layer(
-            TraceLayer::new_for_http()
-                // A 5xx is logged with its cause where it is made.
-                .on_failure(())
-                .make_span_with(span),
-        )
-    } else {
-        routes
+    let ways = match tracing::enabled!(tracing::Level::DEBUG) {
+        true => ways.map(|routes| {
+            routes.layer(
+                TraceLayer::new_for_http()
+                    // A 5xx is logged with its cause where it is made.
+                    .on_failure(())
+                    .make_span_with(span),
+            )
+        }),
+        false => ways,
     };
-    routes.with_state(hub)
+    FinishLayer { dates }.layer(ways)
 }
 
 /// Names the route and never the target, which may hold a secret.

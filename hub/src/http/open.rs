@@ -5,28 +5,56 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use silo_shared::api::CallerAddress;
+use url::form_urlencoded;
 
 use super::Hub;
 use super::auth::Caller;
 use super::client_ip::ClientIp;
 use super::error::ApiError;
 
-/// `GET /`
-pub(crate) async fn root() -> Json<Value> {
-    Json(json!({ "message": "This is a Silo hub.", "openapi": "/openapi.json" }))
+/// `GET /`; 400 where it is an update meant for another route, which else would be lost.
+pub(crate) async fn root(uri: Uri) -> Result<Json<Value>, ApiError> {
+    let query = uri.query().unwrap_or("").as_bytes();
+    let is_update = form_urlencoded::parse(query).any(|(name, _)| {
+        UPDATES
+            .iter()
+            .any(|update| name.eq_ignore_ascii_case(update))
+    });
+    if is_update {
+        let detail =
+            "nothing is updated here: send updates to /nic/update?hostname=NAME&myip=ADDRESS";
+        return Err(ApiError::Malformed(detail.to_owned()));
+    }
+    Ok(Json(
+        json!({ "message": "This is a Silo hub.", "openapi": "/openapi.json" }),
+    ))
 }
+
+/// Parameters of updates, as dyndns.py and similar clients send them to `/`.
+const UPDATES: [&str; 5] = ["host", "hostname", "myip", "ip", "ipaddr"];
 
 /// `GET`, `POST`, `PUT /ping`
 pub(super) async fn ping() -> Json<Value> {
     Json(json!({ "message": "PONG" }))
 }
 
-/// `GET /ip`: the caller's address.
-pub(super) async fn ip(ClientIp(ip): ClientIp, request: Request) -> Response {
+/// `GET /ip`: the caller's address; 503 where a trusted proxy does not name the caller.
+pub(super) async fn ip(
+    client: ClientIp,
+    State(hub): State<Arc<Hub>>,
+    request: Request,
+) -> Response {
+    let ip = match client.named() {
+        Ok(ip) => ip,
+        Err(why) => {
+            hub.trusted_proxies.report(&why, &hub.clock);
+            return ApiError::CallerUnknown(why.to_string()).into_response();
+        }
+    };
     let headers_out = [(CACHE_CONTROL, "no-store"), (VARY, "Accept")];
     if prefers_text(request.headers()) {
         let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];

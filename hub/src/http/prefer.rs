@@ -9,6 +9,10 @@ const MAX_WAIT_SECONDS: u64 = 300;
 /// The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most [`MAX_WAIT_SECONDS`]. `None`: there is no such
 /// preference, or its value is no number of seconds.
 pub(super) fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
+    // Most requests have no such header, and a look-up would hash its name.
+    if !headers.keys().any(|name| *name == PREFER) {
+        return None;
+    }
     let seconds = preference(headers, "wait")?;
     let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
     // A number that does not fit is a long time too.

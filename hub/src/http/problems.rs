@@ -70,7 +70,7 @@ kinds! {
         "the body took longer than 30 s, or came slowly while others waited for its room",
         "";
     PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "The stored state is another",
-        "`If-Match` or `If-None-Match` does not hold; on a read, `If-Match`",
+        "`If-Match`, `If-None-Match` or the body's `revision` does not hold; on a read, `If-Match`. `ETag` is the present tag",
         "read again, decide again";
     TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "The body is too large",
         "the body has more than 1 MiB, or a form of another protocol more than 64 KiB",
@@ -99,6 +99,9 @@ kinds! {
     OUTCOME_UNKNOWN: SERVICE_UNAVAILABLE, "outcome-unknown", "The hub does not know whether this was done",
         "the database did not say in time whether the write was committed: it may have been carried out",
         "read before you repeat; `Retry-After` says when";
+    CALLER_UNKNOWN: SERVICE_UNAVAILABLE, "caller-unknown", "The hub cannot tell where this comes from",
+        "a proxy of `trusted_proxies` passed the request on and did not name the client in `X-Forwarded-For` or `Forwarded`",
+        "have the proxy set `X-Forwarded-For` to the address of its peer, or take it out of `trusted_proxies`";
 }
 
 /// `GET /problems/{slug}`: HTML for browsers, else text.

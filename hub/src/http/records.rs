@@ -14,8 +14,8 @@ use super::Hub;
 use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
-use super::request::{LenientJsonBody, Query, RecordPath, tag_list};
-use super::silos::{PRIVATE, header_value};
+use super::request::{JsonBody, Query, RecordPath, tag_list};
+use super::silos::{PRIVATE, SILO_CHANGED, changed, header_value};
 use crate::domain::precondition::{Precondition, record_tag};
 use crate::registry::{Refusal, RemoveRecord, SetRecord};
 use crate::store::{Place, StoredRecord};
@@ -51,23 +51,34 @@ pub(super) async fn set(
     State(hub): State<Arc<Hub>>,
     RecordPath(id, hostname): RecordPath,
     precondition: Precondition,
-    LenientJsonBody(body): LenientJsonBody,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_write(&id, &hostname)?;
+    let is_absent = body.is_absent();
     let body = body.read(&hub).await?;
-    let (addresses, attributes) = bodies::record(&body, caller.stated_ip())?;
+    let body = (!is_absent).then_some(&*body);
+    let bodies::RecordPatch {
+        addresses,
+        cleared,
+        attributes,
+    } = bodies::record(body, &hostname, || caller.implied_ip(&hub))?;
     let location = header_value(&format!("/silos/{id}/records/{hostname}"))?;
     let place = Place::Record(id.clone(), hostname.clone());
     let command = SetRecord {
         actor: caller.actor(),
         id: id.clone(),
-        hostname,
+        hostname: hostname.clone(),
         addresses,
+        cleared,
         attributes,
         precondition,
     };
-    let written = caller.apply(&hub, place, command).await?;
+    let written = caller.apply(&hub, place, command).await;
+    let written = written.map_err(|error| error.of_record(&hostname))?;
     let mut response = answer(&caller, &id, written.record)?;
+    response
+        .headers_mut()
+        .insert(SILO_CHANGED, changed(written.changed));
     response
         .headers_mut()
         .insert(CONTENT_LOCATION, location.clone());
@@ -85,20 +96,21 @@ pub(super) async fn remove(
     RecordPath(id, hostname): RecordPath,
     query: Query,
     precondition: Precondition,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     caller.require_write(&id, &hostname)?;
-    query.only(&["family"])?;
     let family = query.family()?;
     let place = Place::Record(id.clone(), hostname.clone());
     let command = RemoveRecord {
         actor: caller.actor(),
         id,
-        hostname,
+        hostname: hostname.clone(),
         family,
         precondition,
     };
-    caller.apply(&hub, place, command).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let removed = caller.apply(&hub, place, command).await;
+    removed.map_err(|error| error.of_record(&hostname))?;
+    let headers = [(SILO_CHANGED, changed(true))];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
 }
 
 /// The record; its mail address only for those who may write the silo.

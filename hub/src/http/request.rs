@@ -1,12 +1,12 @@
 //! What handlers take out of a request, each with an error that names the place.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde_json::{Map, Value};
 use silo_shared::api::MAX_BODY_BYTES;
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Family, Hostname, SiloId};
@@ -50,7 +50,12 @@ where
         .find(|(key, _)| *key == name)
         .ok_or(ApiError::Internal)?;
     text.parse()
-        .map_err(|error: T::Err| ApiError::invalid(format!("/{name}"), error))
+        .map_err(|error: T::Err| path_error(name, error))
+}
+
+/// That a parameter of the path is not what it must be.
+pub(super) fn path_error(name: &'static str, error: impl ToString) -> ApiError {
+    ApiError::invalid(format!("/{name}"), error)
 }
 
 impl FromRequestParts<Arc<Hub>> for SiloPath {
@@ -95,7 +100,7 @@ impl FromRequestParts<Arc<Hub>> for TokenPath {
     }
 }
 
-/// The parameters of the query; unknown ones are ignored.
+/// The parameters of the query; unknown ones are refused (`parameters`).
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -133,24 +138,6 @@ impl Query {
                     .map_err(|error: T::Err| ApiError::invalid(format!("/{name}"), error))
             })
             .transpose()
-    }
-
-    /// Refuses parameters that the route does not know, where one mistyped would do too much.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
-        match self
-            .0
-            .iter()
-            .find(|(name, _)| !known.contains(&name.as_str()))
-        {
-            Some((name, _)) => Err(ApiError::invalid(
-                format!("/{name}"),
-                format!(
-                    "this request takes no such parameter, only: {}",
-                    known.join(", ")
-                ),
-            )),
-            None => Ok(()),
-        }
     }
 
     /// `limit`: 1 to 1000.
@@ -192,6 +179,7 @@ impl FromRequestParts<Arc<Hub>> for Precondition {
         Ok(Self {
             if_match: tag_list(&parts.headers, header::IF_MATCH)?,
             if_none_match: tag_list(&parts.headers, header::IF_NONE_MATCH)?,
+            revision: None,
         })
     }
 }
@@ -202,55 +190,43 @@ pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<T
     let Some(first) = values.next() else {
         return Ok(None);
     };
-    let text = |value: &HeaderValue| match value.to_str() {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(ApiError::Malformed(format!("{name}: not ASCII"))),
-    };
-    let mut list = text(first)?;
+    fn text<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<&'a str, ApiError> {
+        let text = value.to_str();
+        text.map_err(|_| ApiError::Malformed(format!("{name}: not ASCII")))
+    }
+    let mut list = Cow::from(text(&name, first)?);
     for value in values {
-        list = list + ", " + &text(value)?;
+        list += ", ";
+        list += text(&name, value)?;
     }
     let list = list.parse();
     list.map(Some)
         .map_err(|error| ApiError::Malformed(format!("{name}: {error}")))
 }
 
-/// A body whose type says JSON.
+/// A body that is read as JSON, unless its type says that it is something else.
 #[derive(Debug)]
 pub(super) struct JsonBody(pub Unread);
-
-/// A body that is read as JSON also without `Content-Type`, or with the one that curl puts there by
-/// itself.
-#[derive(Debug)]
-pub(super) struct LenientJsonBody(pub Unread);
 
 impl FromRequest<Arc<Hub>> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
         let kind = content_type(request.headers());
-        if !kind.as_deref().is_some_and(is_json) {
-            return Err(ApiError::MediaType);
+        match kind.is_none_or(|kind| is_json(&kind) || DEFAULT_TYPES.contains(&&*kind)) {
+            true => Ok(Self(Unread(request))),
+            false => Err(ApiError::MediaType),
         }
-        Ok(Self(Unread(request)))
     }
 }
 
-impl FromRequest<Arc<Hub>> for LenientJsonBody {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
-        let kind = content_type(request.headers());
-        let curls = |kind: &str| kind == "application/x-www-form-urlencoded";
-        if kind
-            .as_deref()
-            .is_some_and(|kind| !is_json(kind) && !curls(kind))
-        {
-            return Err(ApiError::MediaType);
-        }
-        Ok(Self(Unread(request)))
-    }
-}
+/// What programs call a body whose type they were not told: curl; `fetch`, aiohttp and .NET; older browsers; others.
+const DEFAULT_TYPES: [&str; 4] = [
+    "application/x-www-form-urlencoded",
+    "text/plain",
+    "text/json",
+    "application/octet-stream",
+];
 
 /// The media type without its parameters, in lower case.
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
@@ -276,6 +252,17 @@ fn is_json(kind: &str) -> bool {
 pub(super) struct Unread(Request);
 
 impl Unread {
+    /// Whether the request has no body at all: neither content nor a field that speaks of it.
+    pub(super) fn is_absent(&self) -> bool {
+        let fields = [
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            header::TRANSFER_ENCODING,
+        ];
+        let headers = self.0.headers();
+        self.0.body().is_end_stream() && !fields.iter().any(|field| headers.contains_key(field))
+    }
+
     /// Reads it, of at most [`MAX_BODY_BYTES`].
     pub(super) async fn read(self, hub: &Hub) -> Result<Content, ApiError> {
         read(hub, self.0, MAX_BODY_BYTES, Sender::Known).await
@@ -316,16 +303,4 @@ fn refuse_coded(headers: &HeaderMap) -> Result<(), ApiError> {
             .is_ok_and(|list| list.split(',').all(is_identity))
     });
     is_plain.then_some(()).ok_or(ApiError::ContentEncoding)
-}
-
-/// Parses a body that must be a JSON object.
-pub(super) fn json_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
-        Err(_) if body.is_empty() => Err(ApiError::MalformedBody("the body is empty".to_owned())),
-        Err(error) => Err(ApiError::MalformedBody(format!(
-            "the body is not JSON: {error}"
-        ))),
-    }
 }

@@ -1,15 +1,17 @@
 //! `/silos` and `/silos/{id}`.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION,
-    VARY,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use silo_shared::silo::SiloId;
 
@@ -17,12 +19,15 @@ use super::Hub;
 use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
+use super::finish::NOSNIFF;
 use super::open::prefers_text;
+use super::parameters;
 use super::prefer::wait_seconds;
-use super::request::{LenientJsonBody, Query, SiloPath, tag_list};
+use super::request::{JsonBody, Query, SiloPath, path_error, tag_list};
 use crate::domain::precondition::{Precondition, TagList};
 use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
 use crate::render::Format;
+use crate::serve::Line;
 use crate::store::Place;
 use crate::view::Rendered;
 
@@ -31,6 +36,16 @@ const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Stored by nobody but the reader, and asked about each time.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// What paths of silos begin with.
+pub(super) const PATH: &str = "/silos/";
+/// The headers of the answer to a read, by format. The tag and `nosniff` are set later and have their places here.
+static HEADERS: LazyLock<[HeaderMap; 3]> = LazyLock::new(|| Format::ALL.map(headers_of));
+/// The headers of a 304, likewise.
+static HEADERS_OF_KNOWN: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let mut headers = headers_of(Format::Json);
+    headers.remove(CONTENT_TYPE);
+    headers
+});
 /// For how many seconds the database was not heard of, on reads that go on without it.
 const SILO_STALE: HeaderName = HeaderName::from_static("silo-stale");
 
@@ -100,15 +115,42 @@ pub(super) async fn list(
 }
 
 /// `GET /silos/{id}`, in the format that is asked for; with `Prefer: wait` once it differs.
-pub(super) async fn read(
-    caller: Caller,
-    State(hub): State<Arc<Hub>>,
-    SiloPath(id): SiloPath,
-    query: Query,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(super) async fn read(State(hub): State<Arc<Hub>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    match begin_read(hub, parts).await {
+        Begun::Answer(answer) => answer,
+        Begun::Wait(wait) => Box::pin(wait.answer()).await,
+    }
+}
+
+/// What a read has come to when its request is taken apart.
+pub(super) enum Begun {
+    /// Its answer.
+    Answer(Response),
+    /// It waits, and needs nothing of its request for that.
+    Wait(Wait),
+}
+
+/// Begins a read, also one whose request has not passed the router.
+pub(super) async fn begin_read(hub: Arc<Hub>, parts: Parts) -> Begun {
+    let begun = read_for_caller(hub, parts).await;
+    begun.unwrap_or_else(|error| Begun::Answer(error.into_response()))
+}
+
+async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiError> {
+    let hub = &hub;
+    let caller = Caller::from_request_parts(&mut parts, hub).await?;
+    // The caller's check knows no route where the request has not passed the router.
+    parameters::check_query("/silos/{id}", parts.uri.query().unwrap_or(""))?;
+    let id = match parts.uri.path().strip_prefix(PATH) {
+        Some(id) if !id.contains('%') => {
+            SiloId::parse(id).map_err(|error| path_error("id", error))?
+        }
+        _ => SiloPath::from_request_parts(&mut parts, hub).await?.0,
+    };
+    let query = Query::from_request_parts(&mut parts, hub).await?;
     caller.require_read(&id)?;
-    let headers = request.headers();
+    let headers = &parts.headers;
     let format = match query.get("format") {
         None if prefers_text(headers) => Format::Hosts,
         None | Some("json") => Format::Json,
@@ -124,45 +166,67 @@ pub(super) async fn read(
     let known = tag_list(headers, IF_NONE_MATCH)?;
     let mut wait = known.as_ref().and_then(|_| wait_seconds(headers));
     if let Some(wanted) = tag_list(headers, IF_MATCH)? {
-        let silo = known_silo(&hub, &id, format, &wanted).await?;
+        let silo = known_silo(hub, &id, format, &wanted).await?;
         let silo = silo.ok_or(Refusal::NoSilo)?;
         if !wanted.matches_strongly(Some(&silo.tag)) {
             // The answer is a 412 (`conditional.rs`), which has nothing to wait for.
             wait = None;
         }
     }
-    // A read that waits holds none of the request.
-    drop(request);
-    let silo = match (&known, wait) {
+    let (silo, known) = match (known, wait) {
         (Some(known), Some(seconds)) => {
-            let silo = changed_silo(&hub, &id, format, known, seconds).await?;
-            caller.require_still(&hub).await?;
-            silo
+            return Ok(Begun::Wait(Wait {
+                hub: Arc::clone(hub),
+                caller,
+                id,
+                format,
+                known,
+                seconds,
+                line: parts.extensions.get::<Line>().cloned(),
+            }));
         }
-        (Some(known), None) => known_silo(&hub, &id, format, known).await?,
-        (None, _) => hub.view.get(id, format).await?,
+        (Some(known), None) => (known_silo(hub, &id, format, &known).await?, Some(known)),
+        (None, _) => (hub.view.get(id, format).await?, None),
     };
     let silo = silo.ok_or(Refusal::NoSilo)?;
-    let unchanged = known.is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
-    let (status, body) = if unchanged {
-        (StatusCode::NOT_MODIFIED, Body::empty())
-    } else {
-        (StatusCode::OK, Body::from(silo.body.clone()))
+    let is_known = known.is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
+    Ok(Begun::Answer(answer(hub, &silo, format, is_known, None)?))
+}
+
+fn headers_of(format: Format) -> HeaderMap {
+    let kind = HeaderValue::from_static(format.content_type());
+    HeaderMap::from_iter([
+        (CONTENT_TYPE, kind),
+        (ETAG, HeaderValue::from_static("\"\"")),
+        (CACHE_CONTROL, PRIVATE),
+        (VARY, HeaderValue::from_static("Accept")),
+        (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+    ])
+}
+
+/// A silo for one who knows it, or not, and has waited for it for at most so many seconds.
+fn answer(
+    hub: &Hub,
+    silo: &Rendered,
+    format: Format,
+    is_known: bool,
+    wait: Option<u64>,
+) -> Result<Response, ApiError> {
+    let (status, body) = match is_known {
+        true => (StatusCode::NOT_MODIFIED, Body::empty()),
+        false => (StatusCode::OK, Body::from(silo.body.clone())),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    // A copy costs less than to enter one header after the other.
+    *response.headers_mut() = match is_known {
+        true => HEADERS_OF_KNOWN.clone(),
+        false => HEADERS[format as usize].clone(),
+    };
     let headers = response.headers_mut();
-    if !unchanged {
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(format.content_type()),
-        );
-    }
     headers.insert(ETAG, silo.etag.clone());
-    headers.insert(CACHE_CONTROL, PRIVATE);
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
     if hub.contact.is_away()
-        && let Some(seconds) = hub.contact.stale_for(hub.clock.now())
+        && let Some(seconds) = hub.contact.stale_for(hub.clock.monotonic())
     {
         headers.insert(SILO_STALE, seconds.into());
     }
@@ -182,8 +246,11 @@ async fn known_silo(
     known: &TagList,
 ) -> Result<Option<Arc<Rendered>>, ApiError> {
     let silo = hub.view.get(id.clone(), format).await?;
-    match (&silo, known.newest_revision()) {
-        (Some(held), Some(newest)) if held.revision < newest => {
+    let Some(held) = silo.as_ref().filter(|held| !known.is_only(&held.tag)) else {
+        return Ok(silo);
+    };
+    match known.newest_revision() {
+        Some(newest) if held.revision < newest => {
             hub.view.forget_older(id, newest);
             Ok(hub.view.get(id.clone(), format).await?)
         }
@@ -191,32 +258,67 @@ async fn known_silo(
     }
 }
 
-/// The silo once it has another tag than those that are known, or as it is at the end of the wait.
-async fn changed_silo(
-    hub: &Hub,
-    id: &SiloId,
+/// A read that waits until a silo has another tag than those that its caller knows.
+pub(super) struct Wait {
+    hub: Arc<Hub>,
+    caller: Caller,
+    id: SiloId,
     format: Format,
-    known: &TagList,
+    known: TagList,
     seconds: u64,
-) -> Result<Option<Arc<Rendered>>, ApiError> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
-    // Before the first read, so that no change comes between the two.
-    let mut interest = hub.revision.watch_silo(id.clone());
-    let mut is_over = false;
-    loop {
-        interest.mark_known();
-        let silo = known_silo(hub, id, format, known).await?;
-        let tag = silo.as_ref().map(|silo| silo.tag.as_str());
-        if is_over || !known.matches_weakly(tag) {
-            return Ok(silo);
-        }
-        match tokio::time::timeout_at(deadline, interest.changed()).await {
-            Ok(true) => {}
-            // The hub stops: the answer is what is known.
-            Ok(false) => return Ok(silo),
-            // A wake-up is a hint alone, so the silo is read once more.
-            Err(_) => is_over = true,
-        }
+    /// The connection that it came by.
+    line: Option<Line>,
+}
+
+impl Wait {
+    /// Waits, and answers with the silo as it is then, if the caller's token still counts.
+    pub(super) async fn answer(self) -> Response {
+        // By reference, so that it is not part of two futures.
+        let waited = self.wait().await;
+        waited.unwrap_or_else(IntoResponse::into_response)
+    }
+
+    async fn wait(&self) -> Result<Response, ApiError> {
+        let Self {
+            hub, format, known, ..
+        } = self;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(self.seconds);
+        // Before the first read, so that no change comes between the two.
+        let mut interest = hub.revision.watch_silo(self.id.clone());
+        let mut is_over = false;
+        let mut ended = pin!(async {
+            match &self.line {
+                Some(line) => line.client_ended().await,
+                None => std::future::pending().await,
+            }
+        });
+        let silo = loop {
+            interest.mark_known();
+            let silo = known_silo(hub, &self.id, *format, known).await?;
+            let tag = silo.as_ref().map(|silo| silo.tag.as_str());
+            if is_over || !known.matches_weakly(tag) {
+                break silo;
+            }
+            let changed = async {
+                tokio::select! {
+                    changed = interest.changed() => Some(changed),
+                    () = &mut ended => None,
+                }
+            };
+            match tokio::time::timeout_at(deadline, changed).await {
+                // The client says no more, and may be gone: it gets what is known.
+                Ok(None) => break silo,
+                Ok(Some(true)) => {}
+                // The hub stops: the answer is what is known.
+                Ok(Some(false)) => break silo,
+                // A wake-up is a hint alone, so the silo is read once more.
+                Err(_) => is_over = true,
+            }
+        };
+        self.caller.require_still(hub).await?;
+        let silo = silo.ok_or(Refusal::NoSilo)?;
+        let is_known = known.matches_weakly(Some(&silo.tag));
+        answer(hub, &silo, *format, is_known, Some(self.seconds))
     }
 }
 
@@ -226,18 +328,21 @@ pub(super) async fn replace(
     State(hub): State<Arc<Hub>>,
     SiloPath(id): SiloPath,
     precondition: Precondition,
-    LenientJsonBody(body): LenientJsonBody,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_replace(&id)?;
     let body = body.read(&hub).await?;
-    let records = bodies::silo(&body, &id)?;
+    let (records, revision) = bodies::silo(&body, &id)?;
     let location = header_value(&format!("/silos/{id}"))?;
     let place = Place::Silo(id.clone());
     let command = ReplaceSilo {
         actor: caller.actor(),
         id,
         records,
-        precondition,
+        precondition: Precondition {
+            revision,
+            ..precondition
+        },
     };
     let written = caller.apply(&hub, place, command).await?;
     let silo = Rendered::new(&written.silo, Format::Json);
@@ -250,6 +355,7 @@ pub(super) async fn replace(
     headers.insert(ETAG, silo.etag);
     headers.insert(CACHE_CONTROL, PRIVATE);
     headers.insert(CONTENT_LOCATION, location.clone());
+    headers.insert(SILO_CHANGED, changed(written.changed));
     if written.created {
         headers.insert(LOCATION, location);
         *response.status_mut() = StatusCode::CREATED;
@@ -263,7 +369,7 @@ pub(super) async fn remove(
     State(hub): State<Arc<Hub>>,
     SiloPath(id): SiloPath,
     precondition: Precondition,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     caller.require_replace(&id)?;
     let place = Place::Silo(id.clone());
     let command = DeleteSilo {
@@ -272,7 +378,18 @@ pub(super) async fn remove(
         precondition,
     };
     caller.apply(&hub, place, command).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let headers = [(SILO_CHANGED, changed(true))];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+/// Whether a write changed anything, as a boolean of Structured Fields (RFC 9651).
+pub(super) const SILO_CHANGED: HeaderName = HeaderName::from_static("silo-changed");
+
+pub(super) fn changed(changed: bool) -> HeaderValue {
+    HeaderValue::from_static(match changed {
+        true => "?1",
+        false => "?0",
+    })
 }
 
 /// A header value of texts that were parsed before, and so hold no control characters.

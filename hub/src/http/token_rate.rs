@@ -34,12 +34,11 @@ type Limiter = RateLimiter<TokenId, HashMapStateStore<TokenId>, HubClock, NoOpMi
 struct HubClock(Clock);
 
 impl GovernorClock for HubClock {
-    /// Since the Unix epoch.
+    /// By the monotonic clock: a step of the wall clock neither locks a token out nor frees it.
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let millis = u64::try_from(self.0.now().as_millis()).unwrap_or(0);
-        Nanos::from(millis.saturating_mul(1_000_000))
+        Nanos::from(self.0.monotonic())
     }
 }
 

@@ -19,7 +19,7 @@ use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::domain::token::Token;
 use crate::new_token::{NewSecret, NewToken};
-use crate::registry::{Audited, Refusal, RevokeToken};
+use crate::registry::{Audited, Refusal, RevokeToken, RotateToken};
 use crate::store::Place;
 
 #[derive(Debug, Serialize)]
@@ -119,13 +119,13 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, headers, Json(document)).into_response())
 }
 
-/// `DELETE /tokens/{id}`
+/// `DELETE /tokens/{id}`, by an admin or the token itself.
 pub(super) async fn revoke(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
     TokenPath(id): TokenPath,
 ) -> Result<StatusCode, ApiError> {
-    caller.require_admin()?;
+    caller.require_revoke(id)?;
     let command = Audited {
         actor: caller.actor(),
         command: RevokeToken(id.ok_or(Refusal::NoToken)?),
@@ -148,13 +148,20 @@ pub(super) async fn rotate(
             return Err(Refusal::NoToken.into());
         }
     };
-    caller.require_rotate(id)?;
+    let by_former = caller.require_rotate(id)?;
     let body = body.read(&hub).await?;
     let overlap = bodies::overlap(&body)?;
     let new = NewSecret::make(id, overlap, &hub.key, hub.clock.now()).map_err(|error| {
         tracing::error!("{error}");
         ApiError::Internal
     })?;
+    let new = NewSecret {
+        command: RotateToken {
+            by_former,
+            ..new.command
+        },
+        ..new
+    };
     let ends_at = new.command.former_ends;
     let command = Audited {
         actor: caller.actor(),

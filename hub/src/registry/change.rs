@@ -9,7 +9,7 @@ use super::Actor;
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 use crate::store::{
-    DueName, Happening, HistoryContext, OwedEvent, OwedNames, SiloHead, StoreError,
+    DueName, Happening, HistoryContext, OwedEvent, OwedNames, SiloHead, StoreError, StoredRecord,
     WriteTransaction,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Change<'a> {
     now: Time,
     /// The mail addresses that the records named before, where a sink wants them.
     notify: BTreeMap<Hostname, String>,
+    /// At which revision the addresses changed before, of the hostnames that had a record.
+    before: BTreeMap<Hostname, i64>,
 }
 
 impl<'a> Change<'a> {
@@ -45,12 +47,24 @@ impl<'a> Change<'a> {
             revision: transaction.take_revision(id),
             now,
             notify: notify.into_iter().collect(),
+            before: BTreeMap::new(),
         })
     }
 
     /// The revision that the change has taken.
     pub(super) fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// Notes the record that another one takes the place of. To be called for each that there was.
+    pub(super) fn replaces(&mut self, old: &StoredRecord) {
+        self.before.insert(old.hostname.clone(), old.addresses_at);
+    }
+
+    /// Notes a record that is removed. To be called for each.
+    pub(super) fn removes(&mut self, transaction: &mut WriteTransaction, old: &StoredRecord) {
+        self.replaces(old);
+        transaction.note_former_name(self.id, &old.hostname, self.revision);
     }
 
     /// Writes down what changed. `deleted`: the silo is gone now.
@@ -74,7 +88,7 @@ impl<'a> Change<'a> {
             token: self.actor.token,
             client_ip: self.actor.client_ip,
         };
-        transaction.add_history(&context, changes);
+        transaction.add_history(&context, changes, &self.before);
         self.owe(transaction, changes).await
     }
 
@@ -147,6 +161,7 @@ impl<'a> Change<'a> {
                 revision: self.revision,
                 at: self.now,
                 last_seen: None,
+                failure: None,
             };
             transaction.owe(&owed, &names).await?;
         }

@@ -147,6 +147,7 @@ impl Command for SetByDynahost {
             id: self.silo.clone(),
             hostname: self.hostname.clone(),
             addresses: Addresses::from_iter([self.ip]),
+            cleared: None,
             attributes: AttributePatch {
                 notify: self.notify.clone().map(Some),
                 ..AttributePatch::default()

@@ -1,13 +1,14 @@
 //! Whether the database takes writes: while it does not, nobody's heartbeat can be heard, and that
 //! time must not count against a record that expires.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::time::Time;
+use crate::domain::elapsed::Listening;
+use crate::domain::time::{Reading, Time};
 
 /// For how long a commit, or a write that failed, says whether the database takes writes.
 const LATELY: Duration = Duration::from_secs(1);
@@ -16,7 +17,8 @@ const LATELY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Hearing {
     lost: AtomicBool,
-    regained_at: AtomicI64,
+    file_gone: AtomicBool,
+    listening: Mutex<Listening>,
     last: Mutex<Option<Last>>,
     /// Held by whoever tries a write to find out.
     pub(super) probing: tokio::sync::Mutex<()>,
@@ -38,8 +40,18 @@ impl Hearing {
     pub(super) fn note_commit(&self, now: Time) {
         self.note(true);
         if self.lost.swap(false, Ordering::AcqRel) {
-            self.regained_at.store(now.as_millis(), Ordering::Release);
+            self.listening().begin_again(now);
         }
+    }
+
+    /// Notes whether an embedded database's file is no longer where it was opened.
+    pub fn note_file(&self, is_gone: bool) {
+        self.file_gone.store(is_gone, Ordering::Release);
+    }
+
+    /// Whether the database's file is no longer where it was opened.
+    pub fn is_file_gone(&self) -> bool {
+        self.file_gone.load(Ordering::Acquire)
     }
 
     fn note(&self, committed: bool) {
@@ -59,9 +71,17 @@ impl Hearing {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// When the database last took writes again after it did not.
-    pub fn regained_at(&self) -> Time {
-        Time::from_millis(self.regained_at.load(Ordering::Acquire))
+    /// Since when silence counts: from `start`, when this hub began to hear writes, from when the database last took
+    /// writes again after it did not, or from the last step of the wall clock. To be asked often, since a step
+    /// is noticed by asking.
+    pub fn since(&self, start: Time, at: Reading) -> Time {
+        self.listening().since(start, at)
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Listening> {
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct ImportPart {
     pub history: Vec<TransferredRow>,
     /// Of the silos that these rows are of, those that earlier parts have [begun](PartWritten::begun).
     pub begun: BTreeMap<SiloId, i64>,
+    /// Whether silos that are or were here are left as they are: what another program holds is older than what is here.
+    pub only_new: bool,
     /// Tokens.
     pub tokens: Vec<KnownToken>,
     /// Update keys.
@@ -62,6 +64,8 @@ pub struct PartWritten {
     pub silos_added: u64,
     /// Silos that were there and are now as in the export.
     pub silos_changed: u64,
+    /// Silos that are or were here and were left as they are.
+    pub silos_kept: u64,
     /// Rows of the history that were not there and were added.
     pub history: u64,
     /// Rows of the history that were not there and were left out.
@@ -159,6 +163,10 @@ impl Command for ImportPart {
                 added.push((silo.id.clone(), silo.head.revision));
                 continue;
             }
+            if self.only_new {
+                written.silos_kept += 1;
+                continue;
+            }
             if transaction.importing(&silo.id).await? == Some(silo.head.revision) {
                 written.begun.push((silo.id.clone(), silo.head.revision));
             }
@@ -206,6 +214,7 @@ async fn add(
         record.last_seen = now;
         if !keeps {
             record.revision = head.revision;
+            record.addresses_at = head.revision;
             record.updated_at = now;
         }
         transaction.put_record(&silo.id, record).await?;
@@ -239,23 +248,29 @@ async fn change(
         token: None,
         client_ip: None,
     };
-    let change = Change::begin(transaction, actor, &silo.id, now).await?;
+    let mut change = Change::begin(transaction, actor, &silo.id, now).await?;
     let mut history = Vec::new();
     for new in &silo.records {
         let before = old.remove(&new.hostname);
         let addresses = before.as_ref().map(|old| old.addresses).unwrap_or_default();
         history.extend(address_changes(&new.hostname, &addresses, &new.addresses));
-        let same = before.is_some_and(|before| {
+        let same = before.as_ref().is_some_and(|before| {
             before.addresses == new.addresses && before.attributes == new.attributes
         });
         if !same {
-            let record = new_record(
+            let mut record = new_record(
                 new.hostname.clone(),
                 new.addresses,
                 new.attributes.clone(),
                 change.revision(),
                 now,
             );
+            if let Some(before) = &before {
+                change.replaces(before);
+                if before.addresses == new.addresses {
+                    record.addresses_at = before.addresses_at;
+                }
+            }
             transaction.put_record(&silo.id, record).await?;
         }
     }
@@ -265,6 +280,7 @@ async fn change(
             &gone.addresses,
             &Default::default(),
         ));
+        change.removes(transaction, gone);
         transaction.delete_record(&silo.id, hostname);
     }
     change.end(transaction, false, &history).await?;

@@ -15,10 +15,12 @@
 mod audit;
 mod change;
 mod dynahost;
+mod failing;
 mod failures;
 mod hearing;
 mod import;
 mod job;
+mod link;
 mod moved;
 mod publishing;
 mod purge;
@@ -63,6 +65,9 @@ pub use failures::{ForgetFailures, ShareFailures};
 pub use hearing::Hearing;
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
 use job::{Job, Stopped, job};
+pub use link::{
+    BeginLinking, EndLinking, Followed, LastRevisions, LinkFormerNames, LinkRows, Linking, follow,
+};
 pub use publishing::{
     AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, MERGED_TOGETHER,
     MergeDeliveries, NamedRecord, OweDifference, Publishing, TakenUp,
@@ -80,10 +85,10 @@ pub use sinks::{
     BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, KeepSinks, OweRemoval, RetryDelivery,
     SinksBegun,
 };
-pub use telling::{BeginTelling, EndTelling, NoteQuiet};
+pub use telling::{BeginTelling, EndTelling, NoteQuiet, is_seen_since};
 pub use tokens::{
-    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteTokenMade, ProveWritable,
-    ResetKey, RevokeToken, RotateToken, WriteDownUse,
+    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteNewSecretUsed, NoteTokenMade,
+    ProveWritable, ResetKey, RevokeToken, RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 use verdict::{Verdict, verdict};
@@ -125,9 +130,21 @@ pub enum Refusal {
     /// There is no such token.
     #[error("there is no such token")]
     NoToken,
-    /// `If-Match` or `If-None-Match` does not hold.
-    #[error("the stored state is not the one that If-Match or If-None-Match asks for")]
-    Precondition,
+    /// `If-Match`, `If-None-Match` or the body's `revision` does not hold.
+    #[error(
+        "the stored state is not the one that If-Match, If-None-Match or the body's revision asks for"
+    )]
+    Precondition {
+        /// The revision of what is stored; `None`: there is nothing.
+        present: Option<i64>,
+        /// Whether `If-Match` names it as a proxy has changed its tag.
+        is_weakened: bool,
+    },
+    /// The token was rotated by this secret already, and the new one is used.
+    #[error(
+        "this secret has been rotated already, and the new one was used: only the new one may rotate the token"
+    )]
+    RotatedAlready,
     /// There is no such update key.
     #[error("there is no such update key")]
     NoUpdateKey,
@@ -195,6 +212,9 @@ pub enum ApplyError {
     /// The command panicked. Nothing was written.
     #[error("the hub failed at this command")]
     Panicked,
+    /// The database's file is no longer where it was opened: what is written would be lost with it.
+    #[error("the database's file was moved or removed while the hub serves it")]
+    FileGone,
     /// The hub is stopping.
     #[error("the hub is stopping")]
     Stopping,
@@ -286,6 +306,9 @@ impl Registry {
     /// Runs a command; answers once its outcome is durable and this hub's reads show it, or after
     /// [`Command::patience`].
     pub async fn apply<C: Command>(&self, command: C) -> Result<C::Outcome, ApplyError> {
+        if self.hearing.is_file_gone() {
+            return Err(ApplyError::FileGone);
+        }
         let patience = command.patience();
         let (job, mut caller) = job(command);
         let progress = Arc::clone(&caller.progress);
@@ -324,6 +347,9 @@ impl Registry {
     /// Whether the database takes writes: what the commits of the last second say, else what a write of the
     /// hub's own says. The hub makes such a write once a second at most, however many ask.
     pub async fn is_writable(&self) -> bool {
+        if self.hearing.is_file_gone() {
+            return false;
+        }
         let _probing = self.hearing.probing.lock().await;
         if let Some(known) = self.hearing.known_lately() {
             return known;

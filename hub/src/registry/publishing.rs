@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::sinks::worse;
+use super::failing::Fared;
+use super::sinks::FailedTry;
 use super::{ApplyError, Command};
-use crate::domain::backoff::{LONGEST, wait_ms};
+use crate::domain::backoff::{LONGEST, is_hurried, is_over, wait_ms};
 use crate::domain::delivery::{Outcome, Publication, Reach, Standing, Trouble, Unsure};
+use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
@@ -31,6 +33,8 @@ pub struct BeginPublishing {
     pub owner: String,
     /// How long it may take, in seconds.
     pub lease_seconds: i64,
+    /// Whether the sink takes only names that DNS takes for host names; what it holds already goes on.
+    pub takes_host_names_only: bool,
     /// The records.
     pub records: Vec<NamedRecord>,
 }
@@ -125,10 +129,10 @@ pub struct AdoptName {
 }
 
 /// Whether a worker may send to the sink now.
-pub(super) fn may_send(sink: &KnownSink, owner: &str, now: Time) -> bool {
+pub(super) fn may_send(sink: &KnownSink, owner: &str, lease_seconds: i64, now: Time) -> bool {
     matches!(sink.active, Activity::Active | Activity::Cleaning)
-        && sink.next_at <= now.as_millis()
-        && (sink.lease_owner == owner || sink.lease_until <= now)
+        && (is_over(sink.next_at, now) || is_hurried(sink.hurry_at, now))
+        && (sink.lease_owner == owner || !lies_ahead_anywhere(sink.lease_until, lease_seconds, now))
 }
 
 impl Command for BeginPublishing {
@@ -142,8 +146,11 @@ impl Command for BeginPublishing {
         let Some(sink) = transaction.sink(&self.sink).await? else {
             return Ok(Publishing::NotNow);
         };
-        if !may_send(&sink, &self.owner, now) {
+        if !may_send(&sink, &self.owner, self.lease_seconds, now) {
             return Ok(Publishing::NotNow);
+        }
+        if sink.hurry_at.is_some_and(|at| at != NEVER) {
+            transaction.end_hurry(&sink.name).await?;
         }
         let through = transaction.last_delivery().await?;
         let mut shift = Shift::begin(self, transaction, &sink, through).await?;
@@ -164,6 +171,7 @@ impl Command for BeginPublishing {
             }
         }
         let name = &self.sink;
+        shift.fared().tell(transaction, &sink, now).await?;
         for (why, names) in &shift.finished {
             transaction
                 .finish_names(name, names, through, why.as_deref(), now)
@@ -194,6 +202,8 @@ struct Shift {
     owed: BTreeMap<DueName, Owed>,
     /// What is ours, by name at the receiver, claims of this shift included.
     ledger: BTreeMap<String, LedgerRow>,
+    /// Whether the sink takes only names that DNS takes for host names.
+    takes_host_names_only: bool,
     /// What is to be sent.
     names: Vec<TakenUp>,
     /// What is claimed for that.
@@ -205,6 +215,21 @@ struct Shift {
 }
 
 impl Shift {
+    /// How the records fared of which nothing is sent.
+    fn fared(&self) -> Fared {
+        let mut fared = Fared::default();
+        let finished = self.finished.values().flatten();
+        let finished = finished.map(|(name, _)| (name.clone(), None));
+        fared.records.extend(finished);
+        for (later, names) in self.postponed.iter().filter(|(later, _)| later.failed) {
+            let names = names
+                .iter()
+                .map(|(name, _)| (name.clone(), later.why.clone()));
+            fared.records.extend(names);
+        }
+        fared
+    }
+
     /// Reads what the decisions need.
     async fn begin(
         command: &BeginPublishing,
@@ -231,6 +256,7 @@ impl Shift {
                 .into_iter()
                 .map(|row| (row.name.clone(), row))
                 .collect(),
+            takes_host_names_only: command.takes_host_names_only,
             ..Self::default()
         })
     }
@@ -272,6 +298,12 @@ impl Shift {
                 let entry = self.postponed.entry(later).or_default();
                 entry.push((record, owed));
             }
+            return Ok(());
+        }
+        if row.is_none() && self.takes_host_names_only && !record.hostname.is_dns_host_name() {
+            let why = format!("{name} has \"_\", which no host name in DNS has");
+            let entry = self.finished.entry(Some(why)).or_default();
+            entry.push((record, owed));
             return Ok(());
         }
         let ours = row.map(|row| row.ours).unwrap_or_default();
@@ -332,21 +364,24 @@ impl Command for EndPublishing {
             return Ok(());
         }
         let mut whole = None;
-        let mut reached = false;
+        let (mut reached, mut taken) = (false, false);
         for (_, outcome) in &self.ended {
             match trouble_of(outcome) {
                 Some(trouble) if trouble.reach == Reach::Sink => whole = Some((outcome, trouble)),
                 _ => reached = true,
             }
+            taken |= *outcome == Outcome::Done;
         }
-        self.write_down(transaction, now).await?;
+        let is_back = whole.is_none() && reached && sink.attempts > 0;
+        self.write_down(transaction, &sink, is_back, now).await?;
         if let Some((outcome, trouble)) = whole {
-            let next_at = match outcome {
-                Outcome::Refused(_) => NEVER,
-                _ => next_at(sink.attempts + 1, trouble, self.jitter, now),
+            let failed = FailedTry {
+                trouble,
+                is_refused: matches!(outcome, Outcome::Refused(_)),
+                is_first: taken,
+                jitter: self.jitter,
             };
-            let trouble = worse(&sink, next_at, &trouble.why, now);
-            transaction.set_sink_trouble(&self.sink, &trouble).await?;
+            failed.write_down(transaction, &sink, now).await?;
         } else if reached && sink.attempts > 0 {
             transaction
                 .set_sink_trouble(&self.sink, &SinkTrouble::default())
@@ -359,7 +394,8 @@ impl Command for EndPublishing {
     }
 }
 
-fn trouble_of(outcome: &Outcome) -> Option<&Trouble> {
+/// What went wrong, if anything did.
+pub(super) fn trouble_of(outcome: &Outcome) -> Option<&Trouble> {
     match outcome {
         Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
             Some(trouble)
@@ -368,29 +404,65 @@ fn trouble_of(outcome: &Outcome) -> Option<&Trouble> {
     }
 }
 
+/// Notes how a record fared by how its publication ended.
+fn note_fared(fared: &mut Fared, record: &DueName, outcome: &Outcome) {
+    let why = match outcome {
+        Outcome::Done => None,
+        Outcome::Failed(trouble) | Outcome::Refused(trouble) => Some(trouble),
+        Outcome::Found(_) | Outcome::Waiting | Outcome::Retry(_) => {
+            fared.is_served |= matches!(outcome, Outcome::Found(_));
+            return;
+        }
+    };
+    match why {
+        Some(trouble) if trouble.reach == Reach::Sink => {
+            fared.whole = Some((record.clone(), trouble.why.clone()));
+        }
+        why => {
+            fared.is_served = true;
+            let why = why.map(|trouble| trouble.why.clone());
+            fared.records.insert(record.clone(), why);
+        }
+    }
+}
+
 /// When to try again after so many attempts.
 pub(super) fn next_at(attempts: i64, trouble: &Trouble, jitter: u64, now: Time) -> i64 {
-    let not_before = trouble
-        .not_before
-        .and_then(|wait| i64::try_from(wait.as_millis()).ok())
-        .unwrap_or(0);
-    now.as_millis()
-        .saturating_add(wait_ms(attempts, jitter).max(not_before))
+    let wait = now.as_millis().saturating_add(wait_ms(attempts, jitter));
+    wait.max(not_before(trouble, now).unwrap_or(wait))
+}
+
+/// Before when the receiver asked not to be tried again, in milliseconds since the Unix epoch.
+pub(super) fn not_before(trouble: &Trouble, now: Time) -> Option<i64> {
+    let wait = i64::try_from(trouble.not_before?.as_millis()).unwrap_or(i64::MAX);
+    Some(now.as_millis().saturating_add(wait))
 }
 
 impl EndPublishing {
-    /// Writes down how each name ended, by a few statements for all of them.
+    /// Writes down how each name ended, by a few statements for all of them. `is_back`: the receiver was away
+    /// before.
     async fn write_down(
         &self,
         transaction: &mut WriteTransaction,
+        known: &KnownSink,
+        is_back: bool,
         now: Time,
     ) -> Result<(), ApplyError> {
         let records: Vec<DueName> = self.ended.iter().map(|(name, _)| name.record()).collect();
         let (sink, through) = (&self.sink, self.through);
         let mut owed = transaction.owed(sink, &records, through).await?;
+        let mut tried = self.ended.iter().zip(&records);
+        let is_cured = tried.any(|((_, outcome), record)| {
+            *outcome == Outcome::Done && owed.get(record).is_some_and(|owed| owed.is_failing)
+        });
+        if is_back || is_cured {
+            // Before what was just tried gets waits of its own.
+            transaction.hurry_names(sink, now).await?;
+        }
         let mut ledger = Vec::new();
         let mut finished = Vec::new();
         let mut postponed: BTreeMap<Later, Vec<(DueName, Owed)>> = BTreeMap::new();
+        let mut fared = Fared::default();
         for ((name, outcome), record) in self.ended.iter().zip(records) {
             if let Some(ours) = ours_after(name, outcome) {
                 ledger.push(LedgerRow {
@@ -400,6 +472,7 @@ impl EndPublishing {
                     ours,
                 });
             }
+            note_fared(&mut fared, &record, outcome);
             let Some(owed) = owed.remove(&record) else {
                 continue;
             };
@@ -408,6 +481,7 @@ impl EndPublishing {
                 Some(later) => postponed.entry(later).or_default().push((record, owed)),
             }
         }
+        fared.tell(transaction, known, now).await?;
         transaction.put_ledger(sink, &ledger).await?;
         transaction
             .finish_names(sink, &finished, through, None, now)

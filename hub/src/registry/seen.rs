@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use silo_shared::silo::{Hostname, SiloId};
 use tokio::sync::Notify;
 
+use crate::domain::elapsed::is_ahead;
 use crate::domain::time::Time;
 
 /// From so many records on, they are written down before the minute is over.
@@ -31,10 +32,14 @@ impl Seen {
         }
     }
 
-    /// When a record was last named, by what the database says and what it does not have yet.
+    /// When a record was last named, by what the database says and what it does not have yet. What was stored by
+    /// a clock that was ahead does not count.
     pub fn latest(&self, id: &SiloId, hostname: &Hostname, stored: Time) -> Time {
         let noted = self.lock().get(&(id.clone(), hostname.clone())).copied();
-        noted.map_or(stored, |noted| noted.max(stored))
+        noted.map_or(stored, |noted| match is_ahead(stored, noted) {
+            true => noted,
+            false => noted.max(stored),
+        })
     }
 
     /// Everything that is to be written down.
@@ -79,6 +84,8 @@ mod tests {
         seen.note(vec![(id.clone(), db.clone())], time(10));
         assert_eq!(seen.latest(&id, &db, time(5)), time(10));
         assert_eq!(seen.latest(&id, &db, time(15)), time(15));
+        assert_eq!(seen.latest(&id, &db, time(300_010)), time(300_010));
+        assert_eq!(seen.latest(&id, &db, time(300_011)), time(10));
         let written = seen.pending();
         seen.note(vec![(id.clone(), db.clone())], time(20));
         seen.forget(&written);

@@ -1,6 +1,7 @@
 //! Writes that came signed: each is carried out once at most, and none after a newer one.
 
 use silo_shared::credential::TokenId;
+use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use super::{ApplyError, Command, Refusal};
 use crate::domain::time::Time;
@@ -64,7 +65,10 @@ impl<C: Command> Command for Signed<C> {
         if transaction.nonce_is_spent(*token, nonce).await? {
             return Err(Refusal::Replayed.into());
         }
-        let newest = transaction.last_signed_write(*token, &self.place).await?;
+        let latest = now.plus_seconds(MAX_CLOCK_OFFSET);
+        let newest = transaction
+            .last_signed_write(*token, &self.place, latest)
+            .await?;
         let outcome = match newest.is_some_and(|newest| newest > *created) {
             true => Err(Refusal::Order.into()),
             false => self.command.run(transaction, now).await,

@@ -5,6 +5,7 @@ use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloI
 use super::change::Change;
 use super::{Actor, ApplyError, Command, Refusal};
 use crate::domain::change::{AttributePatch, Attributes, address_changes, differing};
+use crate::domain::elapsed::is_silent;
 use crate::domain::precondition::{Precondition, record_tag, silo_tag};
 use crate::domain::time::Time;
 use crate::store::{SiloHead, StoreError, StoredRecord, StoredSilo, WriteTransaction};
@@ -29,6 +30,8 @@ pub struct WrittenSilo {
     pub silo: StoredSilo,
     /// Whether it was not there before.
     pub created: bool,
+    /// Whether the write changed anything.
+    pub changed: bool,
 }
 
 /// Removes a silo with all its records.
@@ -53,6 +56,8 @@ pub struct SetRecord {
     pub hostname: Hostname,
     /// The families to set; the others stay. Empty: attributes only.
     pub addresses: Addresses,
+    /// The family to remove.
+    pub cleared: Option<Family>,
     /// What to change beside the addresses.
     pub attributes: AttributePatch,
     /// On the record's tag.
@@ -66,6 +71,8 @@ pub struct WrittenRecord {
     pub record: StoredRecord,
     /// Whether the hostname was not there before.
     pub created: bool,
+    /// Whether the write changed anything but when the record was last seen.
+    pub changed: bool,
 }
 
 /// Removes one hostname, or one of its families.
@@ -94,6 +101,8 @@ pub struct ExpireRecord {
     pub hostname: Hostname,
     /// Since when writes could be heard; silence before does not count.
     pub since: Time,
+    /// By when it was found overdue: the clock may be stepped before the command runs.
+    pub now: Time,
 }
 
 /// The head of a silo that is there, rather than deleted.
@@ -105,12 +114,25 @@ async fn silo_there(
     Ok(head.filter(|head| !head.deleted))
 }
 
-fn require(precondition: &Precondition, tag: Option<&str>) -> Result<(), Refusal> {
+/// What a write is replacing: its revision and tag.
+type Present = Option<(i64, String)>;
+
+fn require(precondition: &Precondition, present: &Present) -> Result<(), Refusal> {
+    let tag = present.as_ref().map(|(_, tag)| tag.as_str());
     if precondition.holds(tag) {
-        Ok(())
-    } else {
-        Err(Refusal::Precondition)
+        return Ok(());
     }
+    Err(Refusal::Precondition {
+        present: present.as_ref().map(|(revision, _)| *revision),
+        is_weakened: tag.is_some_and(|tag| precondition.is_weakened(tag)),
+    })
+}
+
+/// Whether a write that would change nothing may be answered as one that is repeated.
+fn may_repeat(precondition: &Precondition, present: &Present) -> bool {
+    present
+        .as_ref()
+        .is_some_and(|(revision, tag)| precondition.is_older_than(*revision, tag))
 }
 
 impl Command for ReplaceSilo {
@@ -122,15 +144,19 @@ impl Command for ReplaceSilo {
         now: Time,
     ) -> Result<WrittenSilo, ApplyError> {
         let head = silo_there(transaction, &self.id).await?;
-        require(
-            &self.precondition,
-            head.map(|head| silo_tag(head.revision)).as_deref(),
-        )?;
+        let present = head.map(|head| (head.revision, silo_tag(head.revision)));
+        let required = require(&self.precondition, &present);
+        if required.is_err() && !may_repeat(&self.precondition, &present) {
+            required?;
+        }
         let old = match head {
             Some(_) => transaction.records(&self.id).await?,
             None => Records::new(),
         };
         let rows = differing(&old, &self.records);
+        if !rows.is_empty() {
+            required?;
+        }
         for (hostname, addresses) in &self.records {
             if old.get(hostname) == Some(addresses) {
                 transaction.note_seen(&self.id, hostname);
@@ -148,9 +174,10 @@ impl Command for ReplaceSilo {
             return Ok(WrittenSilo {
                 silo: stored(head.revision, head.updated_at),
                 created: false,
+                changed: false,
             });
         }
-        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
+        let mut change = Change::begin(transaction, self.actor, &self.id, now).await?;
         let revision = change.revision();
         let changed: Vec<_> = rows
             .iter()
@@ -160,11 +187,17 @@ impl Command for ReplaceSilo {
         let mut history = Vec::new();
         for (hostname, before, after) in rows {
             history.extend(address_changes(&hostname, &before, &after));
+            let old = transaction.record(&self.id, &hostname).await?;
             if after.is_empty() {
+                if let Some(old) = &old {
+                    change.removes(transaction, old);
+                }
                 transaction.delete_record(&self.id, &hostname);
                 continue;
             }
-            let old = transaction.record(&self.id, &hostname).await?;
+            if let Some(old) = &old {
+                change.replaces(old);
+            }
             let attributes = old.map(|old| old.attributes).unwrap_or_default();
             let record = new_record(hostname, after, attributes, revision, now);
             transaction.put_record(&self.id, record).await?;
@@ -173,6 +206,7 @@ impl Command for ReplaceSilo {
         Ok(WrittenSilo {
             silo: stored(revision, now),
             created: head.is_none(),
+            changed: true,
         })
     }
 }
@@ -189,6 +223,7 @@ pub(super) fn new_record(
         addresses,
         attributes,
         revision,
+        addresses_at: revision,
         updated_at: now,
         last_seen: now,
     }
@@ -200,13 +235,19 @@ impl Command for DeleteSilo {
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         let head = silo_there(transaction, &self.id).await?;
         let head = head.ok_or(Refusal::NoSilo)?;
-        require(&self.precondition, Some(&silo_tag(head.revision)))?;
-        let rows = differing(&transaction.records(&self.id).await?, &Records::new());
-        let history: Vec<_> = rows
+        let present = Some((head.revision, silo_tag(head.revision)));
+        require(&self.precondition, &present)?;
+        let mut records = transaction.whole_records(&self.id).await?;
+        records.sort_unstable_by(|a, b| a.hostname.cmp(&b.hostname));
+        let none = Addresses::default();
+        let history: Vec<_> = records
             .iter()
-            .flat_map(|(hostname, before, after)| address_changes(hostname, before, after))
+            .flat_map(|old| address_changes(&old.hostname, &old.addresses, &none))
             .collect();
-        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
+        let mut change = Change::begin(transaction, self.actor, &self.id, now).await?;
+        for old in &records {
+            change.removes(transaction, old);
+        }
         transaction.delete_records(&self.id).await?;
         change.end(transaction, true, &history).await?;
         Ok(())
@@ -230,12 +271,18 @@ impl Command for SetRecord {
             Some(_) => transaction.record(&self.id, &self.hostname).await?,
             None => None,
         };
-        let tag = old
+        let present = old
             .as_ref()
-            .map(|old| record_tag(old.revision, &self.hostname));
-        require(&self.precondition, tag.as_deref())?;
+            .map(|old| (old.revision, record_tag(old.revision, &self.hostname)));
+        let required = require(&self.precondition, &present);
+        if required.is_err() && !may_repeat(&self.precondition, &present) {
+            required?;
+        }
         let before = old.as_ref().map(|old| old.addresses).unwrap_or_default();
-        let after = before.merged_with(&self.addresses);
+        let mut after = before.merged_with(&self.addresses);
+        if let Some(family) = self.cleared {
+            after.clear(family);
+        }
         if after.is_empty() {
             return Err(Refusal::NoAddress.into());
         }
@@ -256,26 +303,35 @@ impl Command for SetRecord {
             return Ok(WrittenRecord {
                 record,
                 created: false,
+                changed: false,
             });
         }
-        let added = after.iter().count() - before.iter().count();
+        required?;
+        let added = after.iter().count().saturating_sub(before.iter().count());
         if added > 0 && !self.has_room(transaction, added).await? {
             return Err(Refusal::TooManyRecords.into());
         }
-        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
-        let record = new_record(
+        let mut change = Change::begin(transaction, self.actor, &self.id, now).await?;
+        let mut record = new_record(
             self.hostname.clone(),
             after,
             attributes,
             change.revision(),
             now,
         );
+        if let Some(old) = &old {
+            change.replaces(old);
+            if after == before {
+                record.addresses_at = old.addresses_at;
+            }
+        }
         transaction.put_record(&self.id, record.clone()).await?;
         let history: Vec<_> = address_changes(&self.hostname, &before, &after).collect();
         change.end(transaction, false, &history).await?;
         Ok(WrittenRecord {
             record,
             created: old.is_none(),
+            changed: true,
         })
     }
 }
@@ -313,14 +369,14 @@ impl Command for RemoveRecord {
             old.addresses.get(family).ok_or(Refusal::NoRecord)?;
             after.clear(family);
         }
-        require(
-            &self.precondition,
-            Some(&record_tag(old.revision, &self.hostname)),
-        )?;
-        let change = Change::begin(transaction, self.actor, &self.id, now).await?;
+        let present = Some((old.revision, record_tag(old.revision, &self.hostname)));
+        require(&self.precondition, &present)?;
+        let mut change = Change::begin(transaction, self.actor, &self.id, now).await?;
         if after.is_empty() {
+            change.removes(transaction, &old);
             transaction.delete_record(&self.id, &self.hostname);
         } else {
+            change.replaces(&old);
             let record = new_record(
                 self.hostname.clone(),
                 after,
@@ -348,10 +404,9 @@ impl Command for ExpireRecord {
         let Some(record) = transaction.record(&self.id, &self.hostname).await? else {
             return Ok(false);
         };
-        let overdue = record
-            .attributes
-            .expires_after
-            .is_some_and(|seconds| record.last_seen.max(self.since).plus_seconds(seconds) <= now);
+        let overdue = record.attributes.expires_after.is_some_and(|seconds| {
+            is_silent(record.last_seen, self.since, seconds, now.min(self.now))
+        });
         if !overdue {
             return Ok(false);
         }

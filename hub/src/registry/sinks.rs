@@ -2,11 +2,16 @@
 
 use silo_shared::silo::{Hostname, SiloId};
 
+use super::publishing::next_at;
 use super::{ApplyError, Command, Refusal};
+use crate::domain::backoff::is_over;
+use crate::domain::delivery::Trouble;
+use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DueName, Happening, KnownSink, OwedNames, SinkTrouble, StoreError, WriteTransaction,
+    Activity, DueName, Happening, KnownSink, NEVER, OwedNames, SinkTrouble, StoreError,
+    WriteTransaction,
 };
 
 /// For how long a hub promises to work for its sinks, in seconds; renewed well before.
@@ -25,6 +30,8 @@ pub struct ConfiguredSink {
     pub takes: SinkFilter,
     /// Differs as soon as its settings differ.
     pub fingerprint: String,
+    /// The sink that hears of its failures.
+    pub tell_failures: Option<SinkName>,
 }
 
 /// Writes down which sinks a hub begins to serve.
@@ -91,13 +98,13 @@ impl Command for BeginSinks {
         for old in &known {
             let is_at_work = match old.active {
                 Activity::Active => true,
-                Activity::Cleaning => old.lease_until <= now,
+                Activity::Cleaning => !lies_ahead_anywhere(old.lease_until, PROMISE, now),
                 Activity::Gone | Activity::Cleaned => false,
             };
             if !is_at_work || names.contains(&old.name) {
                 continue;
             }
-            if !self.alone && old.served_until > now {
+            if !self.alone && lies_ahead_anywhere(old.served_until, PROMISE, now) {
                 begun.differing.push(old.name.clone());
             } else {
                 begun.gone.push(give_up(transaction, old).await?);
@@ -128,7 +135,7 @@ impl BeginSinks {
         if let Some(old) = old
             && !self.alone
             && old.active == Activity::Active
-            && old.served_until > now
+            && lies_ahead_anywhere(old.served_until, PROMISE, now)
             && !same
         {
             begun.differing.push(sink.name.clone());
@@ -145,8 +152,10 @@ impl BeginSinks {
             lease_until: Time::default(),
             attempts: 0,
             next_at: 0,
+            hurry_at: None,
             failing_since: None,
             why: None,
+            tell_failures: sink.tell_failures.clone(),
         };
         let new = match old {
             Some(old) => {
@@ -237,7 +246,7 @@ impl Command for KeepSinks {
                     ..sink
                 };
                 transaction.put_sink(&kept, true).await?;
-            } else if sink.served_until <= now {
+            } else if !lies_ahead_anywhere(sink.served_until, PROMISE, now) {
                 gone.push(give_up(transaction, &sink).await?);
             }
         }
@@ -321,12 +330,51 @@ impl Command for RetryDelivery {
     }
 }
 
-/// How a sink as a whole fares after another failed attempt.
-pub(super) fn worse(sink: &KnownSink, next_at: i64, why: &str, now: Time) -> SinkTrouble {
-    SinkTrouble {
-        attempts: sink.attempts + 1,
-        next_at,
-        failing_since: Some(sink.failing_since.unwrap_or(now)),
-        why: Some(why.to_owned()),
+/// An attempt that failed for the sink as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FailedTry<'a> {
+    /// Why.
+    pub(super) trouble: &'a Trouble,
+    /// Whether the receiver does not want to be asked again.
+    pub(super) is_refused: bool,
+    /// Whether the receiver took something before, in the same shift.
+    pub(super) is_first: bool,
+    /// Any number, for the jitter of the wait.
+    pub(super) jitter: u64,
+}
+
+impl FailedTry<'_> {
+    /// Writes down how the sink as a whole fares after it.
+    pub(super) async fn write_down(
+        self,
+        transaction: &mut WriteTransaction,
+        sink: &KnownSink,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let Trouble {
+            why, not_before, ..
+        } = self.trouble;
+        if is_early(sink, now) && !self.is_refused && !self.is_first && not_before.is_none() {
+            // A change asked for this try; the next one by the back-off comes when it would have come anyway.
+            return Ok(());
+        }
+        let attempts = if self.is_first { 0 } else { sink.attempts } + 1;
+        let since = sink.failing_since.filter(|_| !self.is_first);
+        let trouble = SinkTrouble {
+            attempts,
+            next_at: match self.is_refused {
+                true => NEVER,
+                false => next_at(attempts, self.trouble, self.jitter, now),
+            },
+            can_be_hurried: !self.is_refused && not_before.is_none(),
+            failing_since: Some(since.unwrap_or(now)),
+            why: Some(why.clone()),
+        };
+        transaction.set_sink_trouble(&sink.name, &trouble).await
     }
+}
+
+/// Whether a sink is tried before its wait is over, since a change asked for it.
+pub(super) fn is_early(sink: &KnownSink, now: Time) -> bool {
+    !is_over(sink.next_at, now)
 }

@@ -23,7 +23,9 @@ impl Database {
         let folder = TempDir::new().unwrap();
         let url = DatabaseUrl::sqlite_file(&folder.path().join("hub.db"));
         let this = Self {
-            store: Store::open(&url, true, NOW).await.unwrap(),
+            store: Store::open(&url, crate::store::Schema::Make, NOW)
+                .await
+                .unwrap(),
             _folder: folder,
         };
         let sink = ConfiguredSink {
@@ -32,6 +34,7 @@ impl Database {
             is_state: true,
             takes: SinkFilter::default(),
             fingerprint: String::new(),
+            tell_failures: None,
         };
         let sinks = vec![sink];
         this.run(BeginSinks { sinks, alone: true }).await;
@@ -56,6 +59,7 @@ impl Database {
                 v4: Some((0x0a00_0000 + last).into()),
                 v6: None,
             },
+            cleared: None,
             attributes: crate::domain::change::AttributePatch::default(),
             precondition: crate::domain::precondition::Precondition::default(),
         };
@@ -71,6 +75,7 @@ impl Database {
             revision,
             at: NOW,
             last_seen: None,
+            failure: None,
         };
         let names: Vec<_> = hostnames
             .iter()
@@ -92,6 +97,7 @@ impl Database {
             sink: dns(),
             owner: "a".to_owned(),
             lease_seconds: 60,
+            takes_host_names_only: false,
             records: due.into_iter().map(name).collect(),
         };
         let (Publishing::Names { names, through }, begun) = self.run(begin).await else {

@@ -1,15 +1,22 @@
 //! The commands of a worker that tells an event sink: take the lease, write down how it ended; and what
 //! there is to tell of records that are not seen.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use silo_shared::silo::{Hostname, SiloId};
 
-use super::publishing::{may_send, next_at};
-use super::sinks::worse;
+use super::failing::Fared;
+use super::publishing::{may_send, next_at, not_before, trouble_of};
+use super::sinks::{FailedTry, is_early};
 use super::{ApplyError, Command};
 use crate::domain::delivery::{Outcome, Reach, Told};
+use crate::domain::elapsed::is_ahead;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
-use crate::store::{DeliveryState, Happening, NEVER, OwedEvent, SinkTrouble, WriteTransaction};
+use crate::store::{
+    DeliveryState, DueName, Happening, NEVER, OwedEvent, SinkTrouble, StoreError, Turn,
+    WriteTransaction,
+};
 
 /// Takes the lease of an event sink.
 #[derive(Debug)]
@@ -58,8 +65,12 @@ impl Command for BeginTelling {
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
         let sink = transaction.sink(&self.sink).await?;
-        if !sink.is_some_and(|sink| may_send(&sink, &self.owner, now)) {
+        let may_send = |sink: &_| may_send(sink, &self.owner, self.lease_seconds, now);
+        let Some(sink) = sink.filter(may_send) else {
             return Ok(false);
+        };
+        if sink.hurry_at.is_some_and(|at| at != NEVER) {
+            transaction.end_hurry(&sink.name).await?;
         }
         let until = now.plus_seconds(self.lease_seconds);
         transaction
@@ -76,9 +87,25 @@ impl Command for EndTelling {
         let Some(sink) = transaction.sink(&self.sink).await? else {
             return Ok(());
         };
-        let mut whole = None;
-        for (id, attempts, Told { told, outcome }) in &self.ended {
-            let attempts = attempts + 1;
+        let of_sink = |outcome: &Outcome| {
+            trouble_of(outcome).is_some_and(|trouble| trouble.reach == Reach::Sink)
+        };
+        let mut outcomes = self.ended.iter().rev().map(|(.., told)| &told.outcome);
+        let whole = outcomes.find(|outcome| of_sink(outcome));
+        let taken = |tried: i64| {
+            let mut ended = self.ended.iter();
+            ended.any(|(_, before, told)| *before >= tried && told.outcome == Outcome::Done)
+        };
+        let is_back = sink.attempts > 0 && !self.ended.is_empty();
+        if whole.is_none() && (is_back || taken(1)) {
+            // Before what was just tried gets waits of its own.
+            transaction.hurry_events(&self.sink, now).await?;
+        }
+        let mut failed = BTreeSet::new();
+        for (id, before, Told { told, outcome }) in &self.ended {
+            // A try that a change asked for while the receiver is away brings no message nearer to its end.
+            let counts = !(is_early(&sink, now) && of_sink(outcome));
+            let attempts = before + i64::from(counts);
             let (state, trouble) = match outcome {
                 Outcome::Done | Outcome::Found(_) => (DeliveryState::Done, None),
                 Outcome::Waiting => (DeliveryState::Pending, None),
@@ -89,36 +116,43 @@ impl Command for EndTelling {
                     (DeliveryState::Failed, Some(trouble))
                 }
             };
-            if let Some(trouble) = trouble.filter(|trouble| trouble.reach == Reach::Sink) {
-                whole = Some((trouble, matches!(outcome, Outcome::Refused(_))));
+            if state == DeliveryState::Failed {
+                failed.insert(*id);
             }
-            let next_at = match (state, trouble) {
-                (DeliveryState::Failed, _) => NEVER,
-                (DeliveryState::Pending, Some(trouble)) if trouble.reach == Reach::Name => {
-                    next_at(attempts, trouble, self.jitter, now)
-                }
-                _ => 0,
+            let turn = match (state, trouble) {
+                (DeliveryState::Failed, _) => Turn {
+                    next_at: NEVER,
+                    not_before: None,
+                },
+                (DeliveryState::Pending, Some(trouble)) if trouble.reach == Reach::Name => Turn {
+                    next_at: next_at(attempts, trouble, self.jitter, now),
+                    not_before: not_before(trouble, now),
+                },
+                _ => Turn::default(),
             };
             let why = trouble.map(|trouble| trouble.why.as_str());
             transaction
-                .end_event(*id, state, now, attempts, next_at, why, told)
+                .end_event(*id, state, now, attempts, turn, why, told)
                 .await?;
         }
-        match whole {
-            Some((trouble, is_refused)) => {
-                let next_at = match is_refused {
-                    true => NEVER,
-                    false => next_at(sink.attempts + 1, trouble, self.jitter, now),
-                };
-                let trouble = worse(&sink, next_at, &trouble.why, now);
-                transaction.set_sink_trouble(&self.sink, &trouble).await?;
-            }
-            None if sink.attempts > 0 && !self.ended.is_empty() => {
-                transaction
-                    .set_sink_trouble(&self.sink, &SinkTrouble::default())
-                    .await?;
-            }
-            None => {}
+        if let Some((outcome, trouble)) =
+            whole.and_then(|outcome| Some((outcome, trouble_of(outcome)?)))
+        {
+            let failed_try = FailedTry {
+                trouble,
+                is_refused: matches!(outcome, Outcome::Refused(_)),
+                is_first: taken(0),
+                jitter: self.jitter,
+            };
+            failed_try.write_down(transaction, &sink, now).await?;
+        } else if is_back {
+            transaction
+                .set_sink_trouble(&self.sink, &SinkTrouble::default())
+                .await?;
+        }
+        if sink.tell_failures.is_some() {
+            let fared = self.fared(transaction, &failed).await?;
+            fared.tell(transaction, &sink, now).await?;
         }
         if sink.lease_owner == self.owner {
             transaction
@@ -127,6 +161,47 @@ impl Command for EndTelling {
         }
         Ok(())
     }
+}
+
+impl EndTelling {
+    /// How the records fared that were told of, by how the last message that names each ended. `failed`: the messages
+    /// that are not told again.
+    async fn fared(
+        &self,
+        transaction: &mut WriteTransaction,
+        failed: &BTreeSet<i64>,
+    ) -> Result<Fared, StoreError> {
+        let ids: Vec<i64> = self.ended.iter().map(|(id, ..)| *id).collect();
+        let mut by_id: BTreeMap<i64, Vec<DueName>> = BTreeMap::new();
+        for (id, name) in transaction.records_of_events(&ids).await? {
+            by_id.entry(id).or_default().push(name);
+        }
+        let mut fared = Fared::default();
+        for (id, _, told) in &self.ended {
+            let names = by_id.remove(id).unwrap_or_default();
+            let why = match &told.outcome {
+                Outcome::Done | Outcome::Found(_) => None,
+                Outcome::Refused(trouble) if trouble.reach == Reach::Sink => {
+                    let shown = names.into_iter().next();
+                    fared.whole = shown.map(|name| (name, trouble.why.clone()));
+                    continue;
+                }
+                Outcome::Retry(trouble) if failed.contains(id) => Some(trouble),
+                Outcome::Failed(trouble) | Outcome::Refused(trouble) => Some(trouble),
+                Outcome::Waiting | Outcome::Retry(_) => continue,
+            };
+            fared.is_served |= why.is_none_or(|trouble| trouble.reach == Reach::Name);
+            let why = why.map(|trouble| trouble.why.clone());
+            let records = names.into_iter().map(|name| (name, why.clone()));
+            fared.records.extend(records);
+        }
+        Ok(fared)
+    }
+}
+
+/// Whether a record was last seen at `before` or later. A time that is ahead of the clock says nothing of that.
+pub fn is_seen_since(last_seen: Time, before: Time, now: Time) -> bool {
+    last_seen >= before && !is_ahead(last_seen, now)
 }
 
 impl Command for NoteQuiet {
@@ -138,13 +213,15 @@ impl Command for NoteQuiet {
         let record = transaction.record(silo, hostname).await?;
         let told = transaction.unseen(sink, silo, hostname).await?;
         let (happening, last_seen) = match (&record, told) {
-            (Some(record), None) if self.unseen && record.last_seen < self.before => {
+            (Some(record), None)
+                if self.unseen && !is_seen_since(record.last_seen, self.before, now) =>
+            {
                 transaction
                     .put_unseen(sink, silo, hostname, record.last_seen)
                     .await?;
                 (Happening::Unseen, record.last_seen)
             }
-            (Some(record), Some(told)) if !self.unseen && record.last_seen > told => {
+            (Some(record), Some(told)) if !self.unseen && record.last_seen != told => {
                 transaction.remove_unseen(sink, silo, hostname).await?;
                 (Happening::Back, record.last_seen)
             }
@@ -162,6 +239,7 @@ impl Command for NoteQuiet {
             revision: record.as_ref().map_or(0, |record| record.revision),
             at: now,
             last_seen: Some(last_seen),
+            failure: None,
         };
         let notify = record.and_then(|record| record.attributes.notify);
         transaction

@@ -49,6 +49,27 @@ pub struct RotateToken {
     pub sealed_by: String,
     /// Until when the old secret counts.
     pub former_ends: Time,
+    /// The former secret by which the token is rotated again, since the new one never arrived; `None`: by the
+    /// present one, or by an admin.
+    pub by_former: Option<CredentialHash>,
+}
+
+/// Notes that a token's present secret is used, so that its former one may no longer rotate the token.
+#[derive(Debug)]
+pub struct NoteNewSecretUsed {
+    /// The token.
+    pub id: TokenId,
+    /// What the secret hashes to.
+    pub credential_hash: CredentialHash,
+}
+
+impl Command for NoteNewSecretUsed {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let noted = transaction.note_new_secret_used(self.id, self.credential_hash, now);
+        Ok(noted.await?)
+    }
 }
 
 /// Ties a database that knows no key to this hub's key.
@@ -107,6 +128,19 @@ impl Command for RotateToken {
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
         check_sealed_by(transaction, &self.sealed_by).await?;
+        if let Some(former) = self.by_former {
+            let rotated = transaction.rotate_unused_token(
+                self.id,
+                former,
+                self.credential_hash,
+                &self.signing_key,
+                self.former_ends,
+            );
+            return match rotated.await? {
+                true => Ok(()),
+                false => Err(Refusal::RotatedAlready.into()),
+            };
+        }
         let rotated = transaction
             .rotate_token(
                 self.id,

@@ -89,6 +89,7 @@ impl Command for SetByUpdateKey {
             id: key.silo,
             hostname: key.hostname,
             addresses: Addresses::from_iter([self.ip]),
+            cleared: None,
             attributes: AttributePatch::default(),
             precondition: Precondition::default(),
         };

@@ -4,6 +4,8 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +13,11 @@ use axum_server::accept::Accept;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Wire};
+use super::connection::Connection;
 use super::keepalive;
-use super::places::{Places, Silent};
+use super::places::Places;
 use super::service::Counted;
+use super::socket::Socket;
 use super::stream::Watched;
 use crate::limits::Limits;
 
@@ -31,7 +34,9 @@ pub(super) struct Connections(Arc<Shared>);
 struct Shared {
     limits: Limits,
     places: Mutex<Places>,
+    turns: AtomicU64,
     complained: Mutex<Option<Instant>>,
+    reported: Mutex<Option<Instant>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -43,14 +48,15 @@ impl Connections {
         Self(Arc::new(Shared {
             limits,
             places: Mutex::default(),
+            turns: AtomicU64::new(0),
             complained: Mutex::default(),
+            reported: Mutex::default(),
         }))
     }
 
     /// Takes a connection in; `None` when there are too many and all are busy.
     pub(super) fn admit(&self) -> Option<Arc<Connection>> {
         let now = Instant::now();
-        let wire = Arc::new(Wire::default());
         let mut places = self.places();
         if places.open() >= self.0.limits.connections {
             self.complain(now);
@@ -58,15 +64,14 @@ impl Connections {
                 return None;
             }
         }
-        places.add();
-        let place = places.wait(Silent {
-            since: now,
-            until: Some(now + self.0.limits.head),
-            is_sending: false,
-            wire: Arc::clone(&wire),
-        });
-        drop(places);
-        Some(Arc::new(Connection::new(self.clone(), wire, place)))
+        let until = now + self.0.limits.head;
+        let connection = Connection::new(self.clone(), &mut places, until);
+        Some(Arc::new(connection))
+    }
+
+    /// The turn of a silence that begins now.
+    pub(super) fn next_turn(&self) -> u64 {
+        self.0.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Cuts off, for ever, connections whose client does not move.
@@ -85,6 +90,23 @@ impl Connections {
 
     pub(super) fn places(&self) -> MutexGuard<'_, Places> {
         lock(&self.0.places)
+    }
+
+    /// Says that a request was refused that is no HTTP, once a minute; nothing of the request is told, which may hold a
+    /// secret.
+    pub(super) fn report_no_http(&self, peer: Option<SocketAddr>, status: &str) {
+        let now = Instant::now();
+        let mut reported = lock(&self.0.reported);
+        if reported.is_none_or(|last| now - last >= COMPLAIN) {
+            *reported = Some(now);
+            let peer = peer.map_or_else(
+                || "a client".to_owned(),
+                |peer| peer.ip().to_canonical().to_string(),
+            );
+            tracing::warn!(
+                "{peer}: a request that is no valid HTTP was answered {status}: a URL with a blank or another character that must be percent-encoded, an Authorization field over several lines, or TLS on a port without it (said at most once a minute)"
+            );
+        }
     }
 
     fn complain(&self, now: Instant) {
@@ -112,7 +134,7 @@ impl Admission {
 }
 
 impl<S> Accept<TcpStream, S> for Admission {
-    type Stream = Watched<TcpStream>;
+    type Stream = Watched<Socket>;
     type Service = Counted<S>;
     type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
 
@@ -125,7 +147,9 @@ impl<S> Accept<TcpStream, S> for Admission {
         if let Err(error) = set.and_then(|()| keepalive::set(&stream, stall)) {
             return ready(Err(error));
         }
-        let stream = Watched::new(stream, Arc::clone(&connection), stall);
+        let socket = Socket::new(stream);
+        connection.set_socket(socket.clone());
+        let stream = Watched::new(socket, Arc::clone(&connection), stall);
         ready(Ok((stream, Counted::new(service, connection))))
     }
 }

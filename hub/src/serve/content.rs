@@ -29,8 +29,8 @@ where
     B::Error: Send,
 {
     pub(super) inner: Option<B>,
-    /// Where to leave what nobody has read; `None`: there is no content.
-    pub(super) rest: Option<Arc<Rest<B>>>,
+    /// Where to leave what nobody has read.
+    pub(super) rest: Arc<Rest<B>>,
 }
 
 impl<B> Body for Content<B>
@@ -76,9 +76,9 @@ where
 {
     fn drop(&mut self) {
         if !self.is_end_stream()
-            && let (Some(inner), Some(rest)) = (self.inner.take(), self.rest.take())
+            && let Some(inner) = self.inner.take()
         {
-            rest.leave(inner);
+            self.rest.leave(inner);
         }
     }
 }

@@ -10,6 +10,7 @@ mod open_files;
 mod places;
 mod plain;
 mod service;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -19,17 +20,18 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::ServiceExt;
+use axum::extract::Request;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
 
-use crate::http::{Foreign, Hub};
+use crate::http::{Foreign, Front, Hub};
 use crate::limits::Limits;
 use crate::settings::HubSettings;
 use crate::tls::Reloader;
-use crate::{RunError, http, service_manager};
+use crate::{RunError, compat, http, service_manager};
 
 pub(crate) use connection::Line;
 use connections::{Admission, Connections};
@@ -90,7 +92,7 @@ impl Listeners {
         stopping: impl FnOnce(),
     ) -> std::io::Result<()> {
         let handles = [Handle::new(), Handle::new()];
-        let app = http::router(Arc::clone(&hub), foreign);
+        let app = http::front(Arc::clone(&hub), foreign);
         let address = self.main.local_addr()?;
         let admission = Admission::new(self.connections.clone());
         let main = server(self.main, &handles[0])?;
@@ -116,13 +118,19 @@ impl Listeners {
                 let address = listener.local_addr()?;
                 let server =
                     set_up(server(listener, &handles[1])?.acceptor(admission)).http1_only();
-                tracing::info!(
-                    "listening on http://{address} too, for /ping and signed requests only"
-                );
-                Some((
-                    server,
-                    plain::only_signed(http::router(hub, http::Foreign::default())),
-                ))
+                let allowed = settings.tls.as_ref().map(|tls| tls.plain_allow.clone());
+                let allowed = allowed.unwrap_or_default();
+                if allowed.is_empty() {
+                    tracing::info!(
+                        "listening on http://{address} too, for /ping and signed requests only"
+                    );
+                } else {
+                    tracing::warn!(
+                        "listening on http://{address} too, for /ping, signed requests and, by tls.plain_allow, {allowed}: everybody on the way can read these secrets, use them, and set the records that they are for"
+                    );
+                }
+                let foreign = compat::routes_in_the_open(&allowed);
+                Some((server, plain::gated(http::front(hub, foreign), allowed)))
             }
         };
         service_manager::ready();
@@ -181,6 +189,8 @@ fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
         .timer(TokioTimer::new())
         // Connections are cut off by `Connections`, which sees an answer that is still being written.
         .header_read_timeout(None)
+        // Many scripts close their half behind a request (`printf … | nc`); its answer is still wanted.
+        .half_close(true)
         .max_buf_size(MAX_HEAD_BYTES as usize);
     builder
         .http2()
@@ -194,11 +204,11 @@ fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
     server
 }
 
-async fn run<A>(server: Server<SocketAddr, A>, app: Router) -> std::io::Result<()>
+async fn run<A>(server: Server<SocketAddr, A>, app: Front) -> std::io::Result<()>
 where
     A: Accept<
             tokio::net::TcpStream,
-            axum::middleware::AddExtension<Router, axum::extract::ConnectInfo<SocketAddr>>,
+            axum::middleware::AddExtension<Front, axum::extract::ConnectInfo<SocketAddr>>,
             Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
             Service: axum_server::service::SendService<
                 axum::http::Request<hyper::body::Incoming>,
@@ -209,6 +219,6 @@ where
         + Sync
         + 'static,
 {
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
     server.serve(service).await
 }

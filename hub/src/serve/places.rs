@@ -1,5 +1,9 @@
-//! Which connection gives way when all that may be open are: no library has this. Pure: it is told what happens and
-//! when, and answers who is cut off. `Connections` keeps one under its lock; `model.rs` tests it against a model.
+//! Which connection gives way when all that may be open are: no library has this. `Connections` keeps one under its lock;
+//! `model.rs` tests it against a model.
+//!
+//! Requests come and go without this lock: each connection keeps for itself since when its client is waited for, and it
+//! stays entered here under a turn from before. Who looks for the longest silent one puts right what it meets on the
+//! way, so that this costs at most what each request would have.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Wire;
+use super::connection::{Place, Silence, Wire};
 
 /// Within this the first request of an honest client has come.
 const NEW: Duration = Duration::from_secs(3);
@@ -17,28 +21,15 @@ const NEW: Duration = Duration::from_secs(3);
 pub(super) struct Places {
     /// How many there are, without those that were cut off and have not noticed yet.
     open: usize,
-    next_place: u64,
-    /// Those that may give way, the longest silent first.
-    silent: BTreeMap<u64, Silent>,
+    /// Those that may give way, and some with a request that runs, by the turn of their silence or of one before it.
+    entered: BTreeMap<u64, Arc<Wire>>,
 }
 
-/// A connection that waits for its client.
-#[derive(Debug)]
-pub(super) struct Silent {
-    /// Since when.
-    pub(super) since: Instant,
-    /// When the client must have moved; `None`: somebody else sees to that.
-    pub(super) until: Option<Instant>,
-    /// An answer waits to be taken.
-    pub(super) is_sending: bool,
-    pub(super) wire: Arc<Wire>,
-}
-
-impl Silent {
+impl Silence {
     /// Whether its time is over. Bytes that wait to be taken excuse a client whose answers are handed over
     /// whole, but no other: over HTTP/2 they need not be an answer's.
-    fn is_late(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| until <= now) && (self.is_sending || !self.wire.is_writing())
+    fn is_late(&self, now: Instant, wire: &Wire) -> bool {
+        self.until.is_some_and(|until| until <= now) && (self.is_sending || !wire.is_writing())
     }
 }
 
@@ -53,52 +44,109 @@ impl Places {
         self.open += 1;
     }
 
-    /// Notes that a connection is gone that was not cut off.
-    pub(super) fn close(&mut self) {
+    /// Notes that a connection is gone.
+    pub(super) fn close(&mut self, wire: &Wire) {
+        match wire.place() {
+            Place::Out => return,
+            Place::At(turn) => {
+                self.entered.remove(&turn);
+            }
+            Place::Nowhere => {}
+        }
         self.open -= 1;
     }
 
-    /// Enters a connection as the last that gives way; answers its place.
-    pub(super) fn wait(&mut self, silent: Silent) -> u64 {
-        let place = self.next_place;
-        self.next_place += 1;
-        self.silent.insert(place, silent);
-        place
+    /// Enters a connection that is entered nowhere, unless a request runs on it.
+    pub(super) fn enter(&mut self, wire: &Arc<Wire>) {
+        if matches!(wire.place(), Place::Nowhere)
+            && let Place::At(turn) = wire.put(place_of)
+        {
+            self.entered.insert(turn, Arc::clone(wire));
+        }
     }
 
-    /// Takes a connection from its place; false if it was cut off.
-    pub(super) fn leave(&mut self, place: u64) -> bool {
-        self.silent.remove(&place).is_some()
-    }
-
-    /// Cuts off the one that gives way, if any may: rather one that is not still being sent an answer. But those who
-    /// let their answers lie must not make everybody give way who has only just come.
+    /// Cuts off the one that gives way, if any may.
     pub(super) fn give_way(&mut self, now: Instant) -> bool {
-        let place = self
-            .silent
-            .iter()
-            .take_while(|(_, silent)| now - silent.since >= NEW)
-            .find(|(_, silent)| !silent.is_sending && !silent.wire.is_writing())
-            .or_else(|| self.silent.first_key_value())
-            .map(|(place, _)| *place);
-        place.is_some_and(|place| self.cut(place))
+        while let Some(turn) = self.first_to_give_way(now) {
+            // Unless a request has begun since.
+            if self.cut_if(turn, |silence, _| silence.turn == turn) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Rather one that is not still being sent an answer. But those who let their answers lie must not make everybody
+    /// give way who has only just come.
+    fn first_to_give_way(&mut self, now: Instant) -> Option<u64> {
+        let mut first = None;
+        let mut from = 0;
+        while let Some((&turn, wire)) = self.entered.range(from..).next() {
+            from = turn + 1;
+            let is_writing = wire.is_writing();
+            let Some(silence) = self.settle(turn) else {
+                continue;
+            };
+            first = first.or(Some(turn));
+            if now - silence.since < NEW {
+                break;
+            }
+            if !silence.is_sending && !is_writing {
+                return Some(turn);
+            }
+        }
+        first
+    }
+
+    /// The silence of the connection that is entered under this turn, if it is that one; else the connection is put where
+    /// it belongs.
+    fn settle(&mut self, turn: u64) -> Option<Silence> {
+        let wire = self.entered.get(&turn)?;
+        match wire.silence() {
+            Some(silence) if silence.turn == turn => Some(silence),
+            _ => {
+                let wire = self.entered.remove(&turn)?;
+                if let Place::At(turn) = wire.put(place_of) {
+                    self.entered.insert(turn, wire);
+                }
+                None
+            }
+        }
     }
 
     /// Cuts off all whose time is over.
     pub(super) fn cut_late(&mut self, now: Instant) {
-        let late = self.silent.iter().filter(|(_, silent)| silent.is_late(now));
-        let late: Vec<u64> = late.map(|(place, _)| *place).collect();
-        for place in late {
-            self.cut(place);
+        let is_late = |wire: &Wire| wire.silence().is_some_and(|one| one.is_late(now, wire));
+        let late = self.entered.iter().filter(|(_, wire)| is_late(wire));
+        let late: Vec<u64> = late.map(|(turn, _)| *turn).collect();
+        for turn in late {
+            self.cut_if(turn, |silence, wire| silence.is_late(now, wire));
         }
     }
 
-    fn cut(&mut self, place: u64) -> bool {
-        let silent = self.silent.remove(&place);
-        if let Some(silent) = &silent {
-            silent.wire.cut();
+    /// Cuts off a connection whose silence is still such.
+    fn cut_if(&mut self, turn: u64, is_such: impl FnOnce(&Silence, &Wire) -> bool) -> bool {
+        let Some(wire) = self.entered.get(&turn) else {
+            return false;
+        };
+        let place =
+            wire.put(
+                |silence| match silence.is_some_and(|silence| is_such(&silence, wire)) {
+                    true => Place::Out,
+                    false => Place::At(turn),
+                },
+            );
+        let is_out = matches!(place, Place::Out);
+        if is_out {
+            wire.cut();
+            self.entered.remove(&turn);
             self.open -= 1;
         }
-        silent.is_some()
+        is_out
     }
+}
+
+/// Where a connection belongs.
+fn place_of(silence: Option<Silence>) -> Place {
+    silence.map_or(Place::Nowhere, |silence| Place::At(silence.turn))
 }

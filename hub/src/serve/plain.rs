@@ -1,26 +1,37 @@
 //! The listener without TLS beside one with it: for `/ping`, and for signed requests, whose secret never
 //! travels. Everything else is refused before anybody looks at it, and so are requests whose answer would
-//! hold a secret.
+//! hold a secret. The operator may let chosen DDNS routes in too (`tls.plain_allow`), for devices without TLS.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 
+use crate::compat::{self, InTheOpen};
+use crate::http::Front;
 use crate::http::error::ApiError;
 use crate::http::signing::is_open;
+use crate::tls::PlainAllow;
 
-/// Lets only `/ping` and signed requests through to `routes`, which judge the signature.
-pub(super) fn only_signed(routes: Router) -> Router {
-    routes.layer(from_fn(gate))
-}
-
-async fn gate(request: Request, next: Next) -> Response {
-    match may_pass(&request) {
-        true => next.run(request).await,
-        false => ApiError::Unencrypted.into_response(),
-    }
+/// Lets only `/ping`, signed requests and what is allowed beside them through to `front`, which judges signature or
+/// secret.
+pub(super) fn gated(front: Front, allowed: PlainAllow) -> Front {
+    let allowed = InTheOpen(Arc::new(allowed));
+    front.map(move |routes| {
+        let allowed = allowed.clone();
+        routes.layer(from_fn(move |mut request: Request, next: Next| {
+            let allowed = allowed.clone();
+            async move {
+                if !may_pass(&request) && !compat::is_allowed_in_the_open(&request, &allowed) {
+                    return ApiError::Unencrypted.into_response();
+                }
+                request.extensions_mut().insert(allowed);
+                next.run(request).await
+            }
+        }))
+    })
 }
 
 fn may_pass(request: &Request) -> bool {

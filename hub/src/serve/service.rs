@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::body::Bytes;
-use axum::http::{Request, Response, Version};
+use axum::BoxError;
+use axum::body::{Body as AnyBody, Bytes};
+use axum::http::{HeaderName, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
@@ -14,6 +15,9 @@ use tower::Service;
 use super::connection::{Connection, Line, Running};
 use super::content::{Content, Rest};
 use super::stream::LEAST_TAKEN;
+
+/// Requests with it may wait (RFC 7240).
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A service whose requests are counted.
 #[derive(Clone, Debug)]
@@ -30,11 +34,10 @@ impl<S> Counted<S> {
 
 impl<S, A, B> Service<Request<A>> for Counted<S>
 where
-    S: Service<Request<Content<A>>, Response = Response<B>>,
+    S: Service<Request<AnyBody>, Response = Response<B>>,
     B: Body<Data = Bytes>,
-    A: Body + Send + Unpin + 'static,
-    A::Data: Send,
-    A::Error: Send,
+    A: Body<Data = Bytes> + Send + Unpin + 'static,
+    A::Error: Into<BoxError> + Send,
 {
     type Response = Response<Answer<B>>;
     type Error = S::Error;
@@ -48,12 +51,25 @@ where
         let is_http_2 = request.version() == Version::HTTP_2;
         let rest = (!request.body().is_end_stream())
             .then(|| Rest::new(&self.connection, is_http_2, request.headers()));
-        let mut request = request.map(|inner| Content {
-            inner: Some(inner),
-            rest: rest.clone(),
-        });
-        let line = Line::new(&self.connection);
-        request.extensions_mut().insert(line);
+        let (mut parts, inner) = request.into_parts();
+        let content = match &rest {
+            // Most requests have none, and then no box is needed for it.
+            None => {
+                // Over HTTP/2 the client says by its stream that it is gone.
+                if !is_http_2 && parts.headers.contains_key(&PREFER) {
+                    parts.extensions.insert(Line::new(&self.connection));
+                }
+                AnyBody::empty()
+            }
+            Some(rest) => {
+                parts.extensions.insert(Line::new(&self.connection));
+                AnyBody::new(Content {
+                    inner: Some(inner),
+                    rest: Arc::clone(rest),
+                })
+            }
+        };
+        let request = Request::from_parts(parts, content);
         Answering {
             running: Some(self.connection.begin()),
             inner: self.inner.call(request),

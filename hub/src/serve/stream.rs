@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Bytes;
+
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -22,6 +24,16 @@ pub(super) struct Watched<S> {
     connection: Arc<Connection>,
     stall: Duration,
     waiting: Option<Waiting>,
+    replacing: Option<Replacing>,
+}
+
+/// An answer that is sent in place of one that hyper makes by itself.
+#[derive(Debug)]
+struct Replacing {
+    /// What is to be sent yet.
+    rest: Bytes,
+    /// How many bytes of hyper's it stands for.
+    stands_for: usize,
 }
 
 /// Since when a client has not taken what it was sent, and what it has taken since.
@@ -38,7 +50,22 @@ impl<S> Watched<S> {
             connection,
             stall,
             waiting: None,
+            replacing: None,
         }
+    }
+
+    /// An answer in place of hyper's own, if this is one: it refuses what it can't read as HTTP by a head alone, without
+    /// a word.
+    fn replacement(&self, bytes: &[u8]) -> Option<Replacing> {
+        let status = status_of_own_answer(bytes)?;
+        if self.connection.has_requests() {
+            return None;
+        }
+        self.connection.report_no_http(status);
+        Some(Replacing {
+            rest: no_http(status).into(),
+            stands_for: bytes.len(),
+        })
     }
 
     fn check<T>(&self, context: &Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -82,6 +109,36 @@ impl<S> Watched<S> {
     }
 }
 
+/// The status of an answer that hyper makes by itself: a head without content, and without the field that each of the
+/// hub's answers has.
+fn status_of_own_answer(bytes: &[u8]) -> Option<&'static str> {
+    let head = bytes.strip_prefix(b"HTTP/1.1 ")?;
+    let status = [
+        "400 Bad Request",
+        "414 URI Too Long",
+        "431 Request Header Fields Too Large",
+    ]
+    .into_iter()
+    .find(|status| head.starts_with(status.as_bytes()))?;
+    let head = head.strip_suffix(b"\r\n\r\n")?;
+    let has = |text: &[u8]| head.windows(text.len()).any(|some| some == text);
+    (has(b"content-length: 0") && !has(b"x-content-type-options")).then_some(status)
+}
+
+/// The answer to what is no HTTP.
+fn no_http(status: &str) -> String {
+    const CAUSES: &str = "This is not a valid HTTP request. Usual causes:\n\
+        - a blank, a quote, < or > in the URL: percent-encode it (a blank is %20); a router may have left <ipaddr> unfilled\n\
+        - an Authorization field that is broken into lines: base64 without line breaks (base64 -w0)\n\
+        - https:// to a port without TLS, or another protocol\n\
+        - a URL or header fields that are too long (40 KiB)\n";
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n\
+         cache-control: no-store\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{CAUSES}",
+        CAUSES.len()
+    )
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -99,8 +156,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.written(context, bytes.len(), poll)
+        if self.replacing.is_none() {
+            self.replacing = self.replacement(bytes);
+        }
+        let Some(mut replacing) = self.replacing.take() else {
+            let poll = Pin::new(&mut self.inner).poll_write(context, bytes);
+            return self.written(context, bytes.len(), poll);
+        };
+        while !replacing.rest.is_empty() {
+            let offered = replacing.rest.len();
+            let poll = Pin::new(&mut self.inner).poll_write(context, &replacing.rest);
+            match self.written(context, offered, poll) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(taken)) => drop(replacing.rest.split_to(taken)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.replacing = Some(replacing);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(replacing.stands_for))
     }
 
     fn poll_write_vectored(
@@ -108,6 +184,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(first) = slices.iter().find(|slice| !slice.is_empty())
+            && (self.replacing.is_some() || status_of_own_answer(first).is_some())
+        {
+            return self.poll_write(context, first);
+        }
         let offered = slices.iter().map(|slice| slice.len()).sum();
         let poll = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
         self.written(context, offered, poll)
@@ -125,5 +206,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.inner).poll_shutdown(context);
         self.check(context, poll)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_answers_that_hyper_makes_by_itself_are_replaced() {
+        let own =
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        assert_eq!(
+            status_of_own_answer(own.as_bytes()),
+            Some("400 Bad Request")
+        );
+        for other in [
+            own.replace("connection: close", "x-content-type-options: nosniff"),
+            own.replace("400 Bad Request", "401 Unauthorized"),
+            own.replace("length: 0", "length: 5") + "hello",
+            own.trim_end().to_owned(),
+            format!("x{own}"),
+            String::new(),
+        ] {
+            assert_eq!(status_of_own_answer(other.as_bytes()), None, "{other}");
+        }
+        let answer = no_http("400 Bad Request");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(body.lines().count() == 5 && !body.contains("  "), "{body}");
     }
 }

@@ -47,7 +47,9 @@ impl StoreError {
         match self {
             Self::Database(error) => failure(error),
             Self::Silent => Failure::Silent,
-            Self::Full { .. } | Self::Schema(_) | Self::Corrupt(_) => Failure::Answered,
+            Self::Full { .. } | Self::Schema(_) | Self::NoHub { .. } | Self::Corrupt(_) => {
+                Failure::Answered
+            }
             Self::Open { .. } => Failure::Lost,
         }
     }

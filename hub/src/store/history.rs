@@ -93,6 +93,32 @@ pub struct HistoryRow {
 /// revision that it has begun.
 const WINDOW: i64 = 5000;
 
+/// How many revisions one statement follows: MariaDB and MySQL end a recursion after 1000 steps.
+const ROWS_FOLLOWED: i64 = 200;
+/// From a revision of a hostname on, the rows that lead to each other, of so many revisions. Each is to be looked up by
+/// its key: SQLite joins in the order of a `CROSS JOIN`, and PostgreSQL, before it has statistics, would rather look
+/// through the index that begins with the silo, if it could.
+const LINKED_ROWS: &str = "WITH RECURSIVE linked (changed_at, revision, hostname, family, old_ip, \
+     new_ip, via, token, client_ip, previous, steps) AS \
+     (SELECT h.changed_at, h.revision, h.hostname, h.family, h.old_ip, h.new_ip, h.via, h.token, \
+     h.client_ip, h.previous, 1 FROM history h \
+     WHERE COALESCE(h.silo, '') = ? AND h.revision = ? AND h.hostname = ? \
+     UNION \
+     SELECT h.changed_at, h.revision, h.hostname, h.family, h.old_ip, h.new_ip, h.via, h.token, \
+     h.client_ip, h.previous, l.steps + 1 FROM linked l CROSS JOIN history h \
+     WHERE COALESCE(h.silo, '') = ? AND h.revision = l.previous AND h.hostname = ? \
+     AND l.steps < ?) \
+     SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, token, client_ip, \
+     previous FROM linked ORDER BY revision DESC, family";
+
+/// Where the newest row of a hostname is.
+enum Newest {
+    /// Nothing leads to it.
+    NotLinked,
+    /// At this revision, unless it was purged; `None`: there never was one.
+    At(Option<i64>),
+}
+
 /// A place in the history, from which older rows follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryCursor {
@@ -167,10 +193,106 @@ impl Store {
         rows.iter().map(history_row).collect()
     }
 
-    /// Rows of one hostname. The only index that serves this one begins with the revision, since one that
-    /// began with the hostname would grow at random places. So the silo's rows are looked through, in windows:
-    /// no statement holds a reader for long, and other reads get their turn between two of them.
+    /// Rows of one hostname. Where the silo's history is linked, each row leads to the one before it, so that what is
+    /// read are the rows of the page; an index that began with the hostname would grow at random places. Else the
+    /// silo's rows are looked through.
     async fn history_of_hostname(
+        &self,
+        silo: &SiloId,
+        only: &Hostname,
+        after: &HistoryCursor,
+        limit: i64,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let newest = match self.newest_in_history(silo, only).await? {
+            Newest::NotLinked => return self.look_through(silo, only, after, limit).await,
+            Newest::At(revision) => revision,
+        };
+        let mut next = match after.hostname.as_str() {
+            "" if after.revision == i64::MAX => newest,
+            name if name == only.as_str() => Some(after.revision),
+            // A place of another list, to which no row leads.
+            _ => return self.look_through(silo, only, after, limit).await,
+        };
+        let mut found = Vec::new();
+        while let Some(revision) = next {
+            let missing = limit - i64::try_from(found.len()).unwrap_or(limit);
+            if missing <= 0 {
+                break;
+            }
+            // The first of a further page may have no rows left.
+            let revisions = missing + i64::from(revision == after.revision);
+            let rows = self
+                .linked_rows(silo, only, revision, revisions.min(ROWS_FOLLOWED))
+                .await?;
+            next = match rows.last() {
+                // Each leads to an older one, whatever is stored.
+                Some((last, previous)) => previous.filter(|previous| *previous < last.revision),
+                // Purged, and with it all that is older.
+                None => None,
+            };
+            let is_after = |row: &HistoryRow| {
+                row.revision < after.revision
+                    || after.hostname.is_empty()
+                    || row.family > after.family
+            };
+            let rows = rows.into_iter().map(|(row, _)| row);
+            found.extend(rows.filter(is_after));
+        }
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
+    /// Where the newest row of a hostname is.
+    async fn newest_in_history(
+        &self,
+        silo: &SiloId,
+        only: &Hostname,
+    ) -> Result<Newest, StoreError> {
+        const NEWEST: &str = "SELECT COALESCE(r.addresses_at, r.revision, f.revision) \
+             FROM silos s LEFT JOIN records r ON r.silo = s.id AND r.hostname = ? \
+             LEFT JOIN former_names f ON f.silo = s.id AND f.hostname = ? \
+             WHERE s.id = ? AND s.linked = s.revision";
+        let query = self
+            .dialect
+            .query(NEWEST)
+            .bind(only.to_string())
+            .bind(only.to_string())
+            .bind(silo.to_string());
+        match self.read(query).await?.first() {
+            Some(row) => Ok(Newest::At(row.try_get(0)?)),
+            None => Ok(Newest::NotLinked),
+        }
+    }
+
+    /// The rows of a hostname from a revision on, newest first, of at most so many revisions, each with the revision
+    /// of the one before it.
+    async fn linked_rows(
+        &self,
+        silo: &SiloId,
+        only: &Hostname,
+        revision: i64,
+        revisions: i64,
+    ) -> Result<Vec<(HistoryRow, Option<i64>)>, StoreError> {
+        let query = self
+            .dialect
+            .query(LINKED_ROWS)
+            .bind(silo.to_string())
+            .bind(revision)
+            .bind(only.to_string())
+            .bind(silo.to_string())
+            .bind(only.to_string())
+            .bind(revisions);
+        self.read(query)
+            .await?
+            .iter()
+            .map(|row| Ok((history_row(row)?, row.try_get(9)?)))
+            .collect()
+    }
+
+    /// Rows of one hostname of a silo whose history is not linked. The only index that serves begins with the
+    /// revision. So the silo's rows are looked through, in windows: no statement holds a reader for long, and other
+    /// reads get their turn between two of them.
+    async fn look_through(
         &self,
         silo: &SiloId,
         only: &Hostname,
@@ -258,4 +380,33 @@ pub(super) fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
         token: row.try_get(7)?,
         client_ip: optional(row, 8, "address")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DatabaseUrl;
+
+    #[tokio::test]
+    async fn linked_rows_are_looked_up_by_their_key() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = DatabaseUrl::sqlite_file(&folder.path().join("hub.db"));
+        let now = Time::from_millis(1_767_323_045_678);
+        let store = Store::open(&url, crate::store::Schema::Make, now)
+            .await
+            .unwrap();
+        let plan = store
+            .dialect
+            .query(format!("EXPLAIN QUERY PLAN {LINKED_ROWS}"))
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let look_ups = steps.iter().filter(|step| {
+            step.starts_with("SEARCH h USING") && step.ends_with("(revision=? AND hostname=?)")
+        });
+        assert_eq!(look_ups.count(), 2, "{steps:#?}");
+        let of_history = steps.iter().filter(|step| step.contains(" h"));
+        assert_eq!(of_history.count(), 2, "{steps:#?}");
+    }
 }

@@ -81,6 +81,50 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "token_changes",
         include_str!("../../../migrations/0021_token_changes.sql"),
     ),
+    (
+        "history_previous",
+        include_str!("../../../migrations/0022_history_previous.sql"),
+    ),
+    (
+        "silos_linked",
+        include_str!("../../../migrations/0023_silos_linked.sql"),
+    ),
+    (
+        "records_addresses_at",
+        include_str!("../../../migrations/0024_records_addresses_at.sql"),
+    ),
+    (
+        "former_names",
+        include_str!("../../../migrations/0025_former_names.sql"),
+    ),
+    (
+        "former_names_by_revision",
+        include_str!("../../../migrations/0026_former_names_by_revision.sql"),
+    ),
+    (
+        "former_secrets_new_used",
+        include_str!("../../../migrations/0027_former_secrets_new_used.sql"),
+    ),
+    (
+        "sinks_hurry_at",
+        include_str!("../../../migrations/0028_sinks_hurry_at.sql"),
+    ),
+    (
+        "deliveries_not_before",
+        include_str!("../../../migrations/0029_deliveries_not_before.sql"),
+    ),
+    (
+        "sinks_tell_failures",
+        include_str!("../../../migrations/0030_sinks_tell_failures.sql"),
+    ),
+    (
+        "deliveries_failure",
+        include_str!("../../../migrations/0031_deliveries_failure.sql"),
+    ),
+    (
+        "told_failures",
+        include_str!("../../../migrations/0032_told_failures.sql"),
+    ),
 ];
 
 /// How often to try when another program migrates the same database at the same time.
@@ -226,6 +270,19 @@ pub(super) async fn next(connection: &mut DbConnection) -> Result<Option<i64>, S
     }
     let known = (1..).zip(MIGRATIONS).map(|(version, _)| version);
     Ok(known.into_iter().find(|version| !applied.contains(version)))
+}
+
+/// Whether any migration was ever applied.
+pub(super) async fn are_there(connection: &mut AnyConnection) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT version FROM _sqlx_migrations LIMIT 1")
+        .fetch_optional(connection)
+        .await;
+    match found {
+        Ok(row) => Ok(row.is_some()),
+        // No such table.
+        Err(sqlx::Error::Database(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Refuses a schema that is not of this program's version.

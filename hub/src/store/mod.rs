@@ -11,8 +11,10 @@ mod dialect;
 mod dynahost;
 mod failure;
 mod failures;
+mod foreign;
 mod history;
 mod interests;
+mod links;
 mod marks;
 mod migrations;
 mod outbox;
@@ -52,13 +54,15 @@ pub use audit::{AuditEvent, AuditRow};
 use connection::{Connector, DbConnection};
 use dialect::{Dialect, is_full};
 pub use failure::{Failure, Phase};
+pub use foreign::{DynahostChange, DynahostDatabase, DynahostHost, read_dynahost};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
+pub use links::{HistoryNode, NodePlace};
 pub use marks::Mark;
 pub use outbox::{
     Activity, DeliveryCount, DeliveryRow, DeliveryState, DueName, Happening, IdCursor, Interest,
     KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, Owed, OwedEvent, OwedNames, OwedPage,
-    PendingEvent, QuietRecord, SinkTrouble,
+    PendingEvent, QuietRecord, SinkTrouble, Turn,
 };
 use pool::Pool;
 pub use purge::OldRows;
@@ -127,6 +131,14 @@ pub enum StoreError {
         url: String,
         /// What the driver says.
         cause: String,
+    },
+    /// The database has no hub's schema.
+    #[error(
+        "{url}: there is no hub's database here: is this the right --database or --data-dir? --init makes a new hub"
+    )]
+    NoHub {
+        /// The database, without its password.
+        url: String,
     },
     /// The schema can't be brought to, or is not at, the version of this program.
     #[error("{0}")]
@@ -251,10 +263,21 @@ struct ReadCounters {
     rows: AtomicU64,
 }
 
+/// What is done about the database's schema when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// It is made where there is none, and brought up to date.
+    Make,
+    /// It is brought up to date; [`StoreError::NoHub`] where there is none.
+    Update,
+    /// It must be this program's.
+    Check,
+}
+
 impl Store {
     /// Connects, and with `migrate` brings the schema to this program's version; without it, a
     /// schema of another version is an error.
-    pub async fn open(url: &DatabaseUrl, migrate: bool, now: Time) -> Result<Self, StoreError> {
+    pub async fn open(url: &DatabaseUrl, schema: Schema, now: Time) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let refused = |error: sqlx::Error| {
             let (url, cause) = (url.to_string(), error.to_string());
@@ -286,9 +309,14 @@ impl Store {
                 });
             }
         };
-        let migrated = match migrate {
-            true => migrations::run(&mut first, url.dialect).await,
-            false => migrations::check(&mut first).await,
+        if schema == Schema::Update && !migrations::are_there(&mut first).await? {
+            return Err(StoreError::NoHub {
+                url: url.to_string(),
+            });
+        }
+        let migrated = match schema {
+            Schema::Make | Schema::Update => migrations::run(&mut first, url.dialect).await,
+            Schema::Check => migrations::check(&mut first).await,
         };
         migrated?;
         first.close().await.map_err(refused)?;

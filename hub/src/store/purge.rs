@@ -9,7 +9,8 @@ use sqlx::Row;
 use super::audit::{AuditEvent, REFUSED_KEPT};
 use super::outbox::{DONE, FAILED, NEVER, PENDING};
 use super::{
-    FEED_FLOOR, SET_COUNTER, Store, StoreError, WriteTransaction, read_counter, statement_chunks,
+    FEED_FLOOR, SET_COUNTER, Store, StoreError, WriteTransaction, optional_time, read_counter,
+    statement_chunks,
 };
 use crate::domain::time::Time;
 
@@ -56,6 +57,27 @@ impl Store {
             .fetch_optional(&self.readers)
             .await?;
         Ok(row.is_some())
+    }
+
+    /// The newest time of what is kept: changes, the audit, deliveries, and when records were last seen.
+    pub async fn newest_time(&self) -> Result<Option<Time>, StoreError> {
+        const TIMES: [&str; 5] = [
+            "SELECT max(changed_at) FROM \
+             (SELECT changed_at FROM history ORDER BY revision DESC LIMIT 100) AS newest",
+            "SELECT max(happened_at) FROM \
+             (SELECT happened_at FROM audit ORDER BY id DESC LIMIT 100) AS newest",
+            "SELECT max(created_at) FROM \
+             (SELECT created_at FROM deliveries ORDER BY id DESC LIMIT 100) AS newest",
+            "SELECT max(updated_at) FROM \
+             (SELECT updated_at FROM silos ORDER BY revision DESC LIMIT 100) AS newest",
+            "SELECT max(last_seen) FROM records",
+        ];
+        let mut newest = None;
+        for sql in TIMES {
+            let row = self.dialect.query(sql).fetch_one(&self.readers).await?;
+            newest = newest.max(optional_time(&row, 0)?);
+        }
+        Ok(newest)
     }
 
     /// The keys of the oldest rows of a kind that are from before a time, each once, in ascending
@@ -201,14 +223,16 @@ impl WriteTransaction {
         let old = before.as_millis();
         match kind {
             OldRows::History => {
-                self.delete_keys(
-                    "history",
-                    "revision",
-                    " AND changed_at < ?",
-                    Some(old),
-                    keys,
-                )
-                .await
+                let young = " AND changed_at < ?";
+                let gone = self
+                    .delete_keys("history", "revision", young, Some(old), keys)
+                    .await?;
+                let led_to = " AND NOT EXISTS (SELECT 1 FROM history h \
+                     WHERE h.revision = former_names.revision \
+                     AND h.hostname = former_names.hostname AND h.silo = former_names.silo)";
+                self.delete_keys("former_names", "revision", led_to, None, keys)
+                    .await?;
+                Ok(gone)
             }
             OldRows::Audit | OldRows::Refused => {
                 self.delete_keys("audit", "id", "", None, keys).await

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use silo_shared::signing::MAX_CLOCK_OFFSET;
 use silo_shared::silo::{Hostname, MAX_RECORDS, Records, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::silos::{addresses, record};
+use super::silos::{RECORD_COLUMNS as COLUMNS, addresses, record};
 use super::{
     Statements, StoreError, StoredRecord, WriteTransaction, hostname, insert_rows, padded_chunks,
     silo_id, statement_chunks,
@@ -21,9 +22,6 @@ use crate::domain::time::Time;
 const MANY: usize = 1000;
 /// From so many on, those that were sent are forgotten: more than the largest silo's.
 const TOO_MANY: usize = 2 * MAX_RECORDS;
-
-const COLUMNS: &str = "hostname, ipv4, ipv6, note, notify, ipv6_suffix, expires_after, revision, \
-     updated_at, last_seen";
 
 /// The records that the transaction has read or changed.
 #[derive(Debug, Default)]
@@ -82,7 +80,7 @@ impl KnownRecords {
         }
         for row in answers.flatten() {
             let found = record(&row)?;
-            learn(silo_id(&row, 10)?, found.hostname.clone(), Some(found));
+            learn(silo_id(&row, 11)?, found.hostname.clone(), Some(found));
         }
         Ok(())
     }
@@ -146,7 +144,10 @@ impl KnownRecords {
                     .bind(record.attributes.expires_after)
                     .bind(record.revision)
                     .bind(record.updated_at.as_millis())
-                    .bind(record.last_seen.as_millis());
+                    .bind(record.last_seen.as_millis())
+                    .bind(
+                        Some(record.addresses_at).filter(|revision| *revision != record.revision),
+                    );
             }
         }
         if self.silos.values().map(BTreeMap::len).sum::<usize>() > TOO_MANY {
@@ -193,8 +194,7 @@ impl WriteTransaction {
 
     /// Removes every record of a silo.
     pub async fn delete_records(&mut self, silo: &SiloId) -> Result<(), StoreError> {
-        self.flush_records().await?;
-        self.unwritten.records = KnownRecords::default();
+        self.forget_records().await?;
         self.dialect
             .query("DELETE FROM records WHERE silo = ?")
             .bind(silo.as_str())
@@ -260,17 +260,24 @@ impl WriteTransaction {
         let mut statements = Statements::new(self.dialect);
         for chunk in statement_chunks(seen) {
             let cases = format!(" WHEN {RECORD} THEN ?").repeat(chunk.len());
-            let older = format!("({RECORD} AND last_seen < ?)");
+            // What was stored by a clock that was ahead is replaced as well.
+            let older = format!("({RECORD} AND (last_seen < ? OR last_seen > ?))");
             let older = vec![older; chunk.len()].join(" OR ");
             statements.add(format!(
                 "UPDATE records SET last_seen = CASE{cases} ELSE last_seen END WHERE {older}"
             ));
-            // The values of the cases, then those of the condition.
-            for (silo, hostname, seen) in chunk.iter().chain(chunk) {
+            for (silo, hostname, seen) in chunk {
                 statements
                     .bind(silo.as_str())
                     .bind(hostname.as_str())
                     .bind(seen.as_millis());
+            }
+            for (silo, hostname, seen) in chunk {
+                statements
+                    .bind(silo.as_str())
+                    .bind(hostname.as_str())
+                    .bind(seen.as_millis())
+                    .bind(seen.plus_seconds(MAX_CLOCK_OFFSET).as_millis());
             }
             for (silo, hostname, _) in chunk {
                 if let Some(of_silo) = self.unwritten.records.silos.get_mut(silo) {
@@ -283,7 +290,7 @@ impl WriteTransaction {
     }
 
     /// What the database answers of one silo, with all that this transaction has changed.
-    async fn rows_of(
+    pub(super) async fn rows_of(
         &mut self,
         sql: impl Into<std::borrow::Cow<'static, str>>,
         silo: &SiloId,
@@ -291,6 +298,13 @@ impl WriteTransaction {
         self.flush_records().await?;
         let query = self.dialect.query(sql).bind(silo.as_str());
         Ok(query.fetch_all(&mut *self.inner).await?)
+    }
+
+    /// Sends the changed records, and forgets all, since rows are changed by other means than these.
+    pub(super) async fn forget_records(&mut self) -> Result<(), StoreError> {
+        self.flush_records().await?;
+        self.unwritten.records = KnownRecords::default();
+        Ok(())
     }
 
     /// Sends the changed records.

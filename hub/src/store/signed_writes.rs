@@ -59,18 +59,20 @@ impl WriteTransaction {
     }
 
     /// When the newest accepted write of a token that bears on this place was signed: for a record one to
-    /// it or to the whole silo, for a silo one anywhere in it.
+    /// it or to the whole silo, for a silo one anywhere in it. None that was signed after `latest` counts: a clock
+    /// that was wrong accepted it.
     pub async fn last_signed_write(
         &mut self,
         token: TokenId,
         place: &Place,
+        latest: Time,
     ) -> Result<Option<Time>, StoreError> {
         let query = match place {
             Place::Record(silo, hostname) => self
                 .dialect
                 .query(
                     "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
-                     AND hostname IN (?, '') ORDER BY created DESC LIMIT 1",
+                     AND hostname IN (?, '') AND created <= ? ORDER BY created DESC LIMIT 1",
                 )
                 .bind(token.as_str())
                 .bind(silo.as_str())
@@ -79,13 +81,16 @@ impl WriteTransaction {
                 .dialect
                 .query(
                     "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
-                     ORDER BY created DESC LIMIT 1",
+                     AND created <= ? ORDER BY created DESC LIMIT 1",
                 )
                 .bind(token.as_str())
                 .bind(silo.as_str()),
             Place::Elsewhere => return Ok(None),
         };
-        let row = query.fetch_optional(&mut *self.inner).await?;
+        let row = query
+            .bind(latest.as_millis())
+            .fetch_optional(&mut *self.inner)
+            .await?;
         row.as_ref().map(|row| time(row, 0)).transpose()
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use silo_shared::signing::MAX_CLOCK_OFFSET;
 use silo_shared::silo::{Addresses, Hostname, Records, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -35,7 +36,9 @@ pub struct StoredRecord {
     pub attributes: Attributes,
     /// The revision of its last change.
     pub revision: i64,
-    /// When that was.
+    /// The revision at which its addresses changed last.
+    pub addresses_at: i64,
+    /// When its last change was.
     pub updated_at: Time,
     /// When a write last named it, as far as was written down.
     pub last_seen: Time,
@@ -52,8 +55,9 @@ pub struct SiloHead {
     pub deleted: bool,
 }
 
-const RECORD: &str = "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, expires_after, \
-     revision, updated_at, last_seen FROM records WHERE silo = ? AND hostname = ?";
+/// What is stored of a record beside its silo, as [`record`] reads it.
+pub(super) const RECORD_COLUMNS: &str = "hostname, ipv4, ipv6, note, notify, ipv6_suffix, \
+     expires_after, revision, updated_at, last_seen, addresses_at";
 
 pub(super) fn addresses(row: &AnyRow, v4: usize, v6: usize) -> Result<Addresses, StoreError> {
     Ok(Addresses {
@@ -63,6 +67,7 @@ pub(super) fn addresses(row: &AnyRow, v4: usize, v6: usize) -> Result<Addresses,
 }
 
 pub(super) fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
+    let revision = row.try_get(7)?;
     Ok(StoredRecord {
         hostname: hostname(row, 0)?,
         addresses: addresses(row, 1, 2)?,
@@ -72,7 +77,8 @@ pub(super) fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
             ipv6_suffix: optional::<Ipv6Addr>(row, 5, "IPv6 suffix")?,
             expires_after: row.try_get(6)?,
         },
-        revision: row.try_get(7)?,
+        revision,
+        addresses_at: row.try_get::<Option<i64>, _>(10)?.unwrap_or(revision),
         updated_at: time(row, 8)?,
         last_seen: time(row, 9)?,
     })
@@ -125,7 +131,9 @@ impl Store {
         hostname: &Hostname,
     ) -> Result<Option<StoredRecord>, StoreError> {
         self.dialect
-            .query(RECORD)
+            .query(format!(
+                "SELECT {RECORD_COLUMNS} FROM records WHERE silo = ? AND hostname = ?"
+            ))
             .bind(id.as_str())
             .bind(hostname.as_str())
             .fetch_optional(&self.readers)
@@ -232,7 +240,8 @@ impl Store {
 
     /// The records that no write has named for as long as they ask for: silo, hostname.
     ///
-    /// `last_seen` counts from `since` at the earliest: before, nobody could have been heard.
+    /// Silence counts from `since` at the earliest: before, nobody could have been heard. See
+    /// [`crate::domain::elapsed::is_silent`].
     pub async fn overdue_records(
         &self,
         now: Time,
@@ -242,10 +251,12 @@ impl Store {
         self.dialect
             .query(
                 "SELECT silo, hostname FROM records WHERE expires_after <= ? \
-             AND last_seen + expires_after * 1000 <= ? ORDER BY expires_after LIMIT ?",
+             AND (last_seen + expires_after * 1000 <= ? OR last_seen > ?) \
+             ORDER BY expires_after LIMIT ?",
             )
             .bind((now.as_millis() - since.as_millis()) / 1000)
             .bind(now.as_millis())
+            .bind(now.plus_seconds(MAX_CLOCK_OFFSET).as_millis())
             .bind(limit)
             .fetch_all(&self.readers)
             .await?

@@ -8,7 +8,7 @@ use super::dialect::Dialect;
 use super::dynahost::binding;
 use super::history::{HistoryRow, history_row};
 use super::pool::Lease;
-use super::silos::{head, record};
+use super::silos::{RECORD_COLUMNS, head, record};
 use super::tokens::known_token;
 use super::update_keys::{KeyHash, update_key};
 use super::{KnownToken, SiloHead, Store, StoreError, StoredRecord};
@@ -121,10 +121,9 @@ impl Snapshot {
     ) -> Result<TransferredSilo, StoreError> {
         let records = self
             .dialect
-            .query(
-                "SELECT hostname, ipv4, ipv6, note, notify, ipv6_suffix, expires_after, revision, \
-                 updated_at, last_seen FROM records WHERE silo = ? ORDER BY hostname",
-            )
+            .query(format!(
+                "SELECT {RECORD_COLUMNS} FROM records WHERE silo = ? ORDER BY hostname"
+            ))
             .bind(id.as_str())
             .fetch_all(&mut *self.inner)
             .await?

@@ -37,6 +37,8 @@ pub struct FormerSecret {
     pub signing_key: SealedKey,
     /// From when on it does not count any more.
     pub ends_at: Time,
+    /// When the secret after it was used first; until then it may rotate the token again.
+    pub new_used_at: Option<Time>,
 }
 
 impl KnownToken {
@@ -94,6 +96,7 @@ fn former_secret(row: &AnyRow) -> Result<Option<FormerSecret>, StoreError> {
             .ok_or(StoreError::Corrupt("credential hash"))?,
         signing_key: SealedKey(row.try_get(12)?),
         ends_at: time(row, 13)?,
+        new_used_at: optional_time(row, 14)?,
     }))
 }
 
@@ -111,7 +114,7 @@ impl Store {
             let mut query = self.dialect.query(format!(
                 "SELECT t.id, t.name, t.role, t.silos, t.hostnames, t.created_at, t.expires_at, \
                  t.revoked_at, t.last_used_at, t.credential_hash, t.signing_key, \
-                 f.credential_hash, f.signing_key, f.ends_at FROM tokens t \
+                 f.credential_hash, f.signing_key, f.ends_at, f.new_used_at FROM tokens t \
                  LEFT JOIN former_secrets f ON f.token = t.id WHERE t.id IN ({marks})"
             ));
             for id in chunk {
@@ -305,6 +308,66 @@ impl WriteTransaction {
         }
         self.note_token_changed(id).await?;
         Ok(true)
+    }
+
+    /// Gives a token another secret in place of one that was never used, by its former secret, which counts until
+    /// `former_ends`. False where this former secret may not: it is none, or the secret after it was used.
+    pub async fn rotate_unused_token(
+        &mut self,
+        id: TokenId,
+        former: CredentialHash,
+        credential_hash: CredentialHash,
+        signing_key: &SealedKey,
+        former_ends: Time,
+    ) -> Result<bool, StoreError> {
+        let kept = self
+            .dialect
+            .query(
+                "UPDATE former_secrets SET ends_at = ? WHERE token = ? AND credential_hash = ? \
+                 AND new_used_at IS NULL",
+            )
+            .bind(former_ends.as_millis())
+            .bind(id.as_str())
+            .bind(former.to_string())
+            .execute(&mut *self.inner)
+            .await?;
+        if kept.rows_affected() == 0 {
+            return Ok(false);
+        }
+        self.dialect
+            .query("UPDATE tokens SET credential_hash = ?, signing_key = ? WHERE id = ?")
+            .bind(credential_hash.to_string())
+            .bind(signing_key.0.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        self.note_token_changed(id).await?;
+        Ok(true)
+    }
+
+    /// Notes that a token's present secret is used, if this hash is still that of the present one.
+    pub async fn note_new_secret_used(
+        &mut self,
+        id: TokenId,
+        credential_hash: CredentialHash,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let noted = self
+            .dialect
+            .query(
+                "UPDATE former_secrets SET new_used_at = ? WHERE token = ? AND new_used_at IS NULL \
+                 AND EXISTS (SELECT 1 FROM tokens t WHERE t.id = ? AND t.credential_hash = ?)",
+            )
+            .bind(now.as_millis())
+            .bind(id.as_str())
+            .bind(id.as_str())
+            .bind(credential_hash.to_string())
+            .execute(&mut *self.inner)
+            .await?;
+        if noted.rows_affected() > 0 {
+            self.note_token_changed(id).await?;
+        }
+        Ok(())
     }
 
     /// Removes the former secrets that ended before a time; answers how many.

@@ -1,5 +1,6 @@
 //! The only way to write.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
 use silo_shared::credential::TokenId;
@@ -15,6 +16,7 @@ use super::{
     BEGIN_TIMEOUT, DELIVERIES, Mark, SET_COUNTER, Statements, Store, StoreError, read_counter,
     read_fact,
 };
+use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 
 /// The writer's connection while a transaction is open.
@@ -110,6 +112,7 @@ impl Store {
             delivery: None,
             must_commit: false,
             effects: Effects::default(),
+            owed_to: BTreeSet::new(),
         })
     }
 }
@@ -130,6 +133,8 @@ pub struct WriteTransaction {
     pub(super) delivery: Option<i64>,
     pub(super) must_commit: bool,
     pub(super) effects: Effects,
+    /// The sinks that are owed something new.
+    pub(super) owed_to: BTreeSet<SinkName>,
 }
 
 /// Why a transaction has not certainly ended with a commit.
@@ -203,6 +208,8 @@ impl WriteTransaction {
     /// Makes everything durable together with a mark, or rolls back when there is nothing to keep.
     pub async fn commit(mut self, mark: Mark, now: Time) -> Result<Effects, CommitError> {
         self.settle().await.map_err(CommitError::NotCommitted)?;
+        let linked = self.link_new().await;
+        linked.map_err(CommitError::NotCommitted)?;
         let mut statements = Statements::new(self.dialect);
         self.unwritten.send(&mut statements);
         if self.revision != self.first_revision {
@@ -213,6 +220,7 @@ impl WriteTransaction {
             self.effects.revision = Some(self.revision);
             self.must_commit = true;
         }
+        self.hurry_sinks(&mut statements, now);
         if let Some(delivery) = self.delivery {
             statements.add(SET_COUNTER).bind(delivery).bind(DELIVERIES);
             self.must_commit = true;

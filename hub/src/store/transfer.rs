@@ -1,6 +1,6 @@
 //! What reverting, exporting, importing, backing up and restoring read and write beside the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use silo_shared::silo::{Family, Hostname, SiloId};
@@ -235,6 +235,7 @@ impl WriteTransaction {
              old_ip, new_ip, via, token, client_ip)";
         self.flush().await?;
         let mut done = HistoryAdded::default();
+        let mut added_to = BTreeSet::new();
         for chunk in rows.chunks(ROWS_AT_ONCE) {
             let mut known = self.known_history(chunk).await?;
             let mut missing = Vec::with_capacity(chunk.len());
@@ -270,6 +271,11 @@ impl WriteTransaction {
             query.execute(&mut *self.inner).await?;
             self.must_commit = true;
             done.added += missing.len() as u64;
+            added_to.extend(missing.iter().map(|of| &of.silo));
+        }
+        // Among rows that may be linked already.
+        for silo in added_to {
+            self.set_linked(silo, None).await?;
         }
         Ok(done)
     }

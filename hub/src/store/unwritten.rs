@@ -3,8 +3,10 @@
 //! silo's last head is written, and the rest goes in a few statements: a statement costs more than a row.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use silo_shared::silo::{Hostname, SiloId};
+use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::records::KnownRecords;
@@ -23,6 +25,8 @@ pub(super) struct Unwritten {
     /// The records that were read or changed.
     pub(super) records: KnownRecords,
     history: Vec<Entry>,
+    /// Hostnames that were removed, each with the revision of its last removal.
+    former_names: BTreeMap<(SiloId, Hostname), i64>,
     /// Deliveries whose state follows from their hostnames', and when that became so.
     unsettled: BTreeMap<i64, Time>,
 }
@@ -40,7 +44,7 @@ impl Question<'_> {
         for chunk in padded_chunks(&self.silos) {
             let marks = vec!["?"; chunk.len()].join(", ");
             statements.add(format!(
-                "SELECT revision, updated_at, deleted, id FROM silos WHERE id IN ({marks})"
+                "SELECT revision, updated_at, deleted, id, linked FROM silos WHERE id IN ({marks})"
             ));
             for id in chunk {
                 statements.bind(id.as_str());
@@ -75,19 +79,23 @@ impl Unwritten {
         question: Question<'_>,
         mut answers: impl Iterator<Item = Vec<AnyRow>>,
     ) -> Result<(), StoreError> {
-        let mut learn = |id: SiloId, head: Option<SiloHead>| {
-            let changed = false;
-            self.heads.insert(id, Head { head, changed });
+        let mut learn = |id: SiloId, head: Option<SiloHead>, linked: Option<i64>| {
+            let head = Head {
+                head,
+                linked,
+                ..Head::default()
+            };
+            self.heads.insert(id, head);
         };
         for id in &question.silos {
-            learn((*id).clone(), None);
+            learn((*id).clone(), None, None);
         }
         for rows in answers
             .by_ref()
             .take(padded_chunks(&question.silos).count())
         {
             for row in &rows {
-                learn(silo_id(row, 3)?, Some(head(row)?));
+                learn(silo_id(row, 3)?, Some(head(row)?), row.try_get(4)?);
             }
         }
         self.records.learn(&question.records, answers)
@@ -95,30 +103,31 @@ impl Unwritten {
 
     /// Adds the statements that write what was decided, and counts it as written.
     pub(super) fn send(&mut self, statements: &mut Statements) {
-        let mut changed: Vec<(&SiloId, SiloHead)> = Vec::new();
+        let mut changed: Vec<(&SiloId, SiloHead, Option<i64>)> = Vec::new();
         for (id, known) in &mut self.heads {
             if let Some(head) = known.head.filter(|_| known.changed) {
-                changed.push((id, head));
+                changed.push((id, head, known.linked));
             }
             known.changed = false;
         }
         for chunk in statement_chunks(&changed) {
-            const HEAD: &str = "INSERT INTO silos (id, revision, updated_at, deleted)";
-            let columns = ["revision", "updated_at", "deleted"];
-            statements.add_upsert(insert_rows(HEAD, 4, chunk.len()), &["id"], &columns);
-            for (id, head) in chunk {
+            const HEAD: &str = "INSERT INTO silos (id, revision, updated_at, deleted, linked)";
+            let columns = ["revision", "updated_at", "deleted", "linked"];
+            statements.add_upsert(insert_rows(HEAD, 5, chunk.len()), &["id"], &columns);
+            for (id, head, linked) in chunk {
                 statements
                     .bind(id.as_str())
                     .bind(head.revision)
                     .bind(head.updated_at.as_millis())
-                    .bind(i16::from(head.deleted));
+                    .bind(i16::from(head.deleted))
+                    .bind(*linked);
             }
         }
         self.records.send(statements);
         const HEAD: &str = "INSERT INTO history (revision, silo, hostname, family, changed_at, \
-             old_ip, new_ip, via, token, client_ip)";
+             old_ip, new_ip, via, token, client_ip, previous)";
         for chunk in statement_chunks(&self.history) {
-            statements.add(insert_rows(HEAD, 10, chunk.len()));
+            statements.add(insert_rows(HEAD, 11, chunk.len()));
             for entry in chunk {
                 statements
                     .bind(entry.revision)
@@ -130,10 +139,23 @@ impl Unwritten {
                     .bind(entry.change.new.map(|ip| ip.to_string()))
                     .bind(entry.via)
                     .bind(entry.token.as_deref())
-                    .bind(entry.client_ip.as_deref());
+                    .bind(entry.client_ip.as_deref())
+                    .bind(entry.previous.revision());
             }
         }
         self.history.clear();
+        let former: Vec<_> = mem::take(&mut self.former_names).into_iter().collect();
+        for chunk in statement_chunks(&former) {
+            const HEAD: &str = "INSERT INTO former_names (silo, hostname, revision)";
+            let insert = insert_rows(HEAD, 3, chunk.len());
+            statements.add_upsert(insert, &["silo", "hostname"], &["revision"]);
+            for ((silo, hostname), revision) in chunk {
+                statements
+                    .bind(silo.as_str())
+                    .bind(hostname.as_str())
+                    .bind(*revision);
+            }
+        }
     }
 
     /// Notes that a delivery's state is to be told from its hostnames.
@@ -142,10 +164,39 @@ impl Unwritten {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Head {
     head: Option<SiloHead>,
+    /// Equal to the revision where the silo's history is linked.
+    linked: Option<i64>,
+    /// The silo was not there when it was read; whether its history is linked is to be found out.
+    is_new: bool,
     changed: bool,
+}
+
+impl Head {
+    fn is_linked(&self) -> bool {
+        self.head
+            .is_some_and(|head| self.linked == Some(head.revision))
+    }
+}
+
+/// The revision of the row before one of the same hostname.
+#[derive(Clone, Copy, Debug)]
+enum Previous {
+    /// It is known, perhaps that there is none.
+    Known(Option<i64>),
+    /// There was no record: the former names tell.
+    OfFormerName,
+}
+
+impl Previous {
+    fn revision(self) -> Option<i64> {
+        match self {
+            Self::Known(revision) => revision,
+            Self::OfFormerName => None,
+        }
+    }
 }
 
 /// One row of the history, its context as it is stored.
@@ -158,6 +209,7 @@ struct Entry {
     token: Option<String>,
     client_ip: Option<String>,
     change: AddressChange,
+    previous: Previous,
 }
 
 /// Where the rows of a history come from; see [`super::HistoryContext`].
@@ -184,16 +236,39 @@ impl WriteTransaction {
 
     /// Sets at which revision a silo stands, there or deleted.
     pub fn set_silo_head(&mut self, id: &SiloId, new: SiloHead) {
+        let old = self.unwritten.heads.remove(id).unwrap_or_default();
+        let is_new = old.is_new || old.head.is_none();
+        let linked = match is_new || old.is_linked() {
+            true => Some(new.revision),
+            false => old.linked,
+        };
         let head = Head {
             head: Some(new),
+            linked,
+            is_new,
             changed: true,
         };
         self.unwritten.heads.insert(id.clone(), head);
     }
 
-    /// Writes down what changed.
-    pub fn add_history(&mut self, context: &HistoryContext<'_>, changes: &[AddressChange]) {
+    /// Writes down what changed. `before`: at which revision the addresses changed before, of the hostnames that
+    /// had a record.
+    pub fn add_history(
+        &mut self,
+        context: &HistoryContext<'_>,
+        changes: &[AddressChange],
+        before: &BTreeMap<Hostname, i64>,
+    ) {
+        let former = &self.unwritten.former_names;
+        let previous = |hostname: &Hostname| match before.get(hostname) {
+            Some(revision) => Previous::Known(Some(*revision)),
+            None => match former.get(&(context.silo.clone(), hostname.clone())) {
+                Some(revision) => Previous::Known(Some(*revision)),
+                None => Previous::OfFormerName,
+            },
+        };
         let entry = |change: &AddressChange| Entry {
+            previous: previous(&change.hostname),
             revision: context.revision,
             silo: context.silo.clone(),
             at: context.at,
@@ -202,11 +277,67 @@ impl WriteTransaction {
             client_ip: context.client_ip.map(|ip| ip.to_string()),
             change: change.clone(),
         };
-        self.unwritten.history.extend(changes.iter().map(entry));
+        let entries: Vec<_> = changes.iter().map(entry).collect();
+        self.unwritten.history.extend(entries);
+    }
+
+    /// Notes at which revision a hostname was removed.
+    pub fn note_former_name(&mut self, silo: &SiloId, hostname: &Hostname, revision: i64) {
+        let key = (silo.clone(), hostname.clone());
+        self.unwritten.former_names.insert(key, revision);
+    }
+
+    /// What a silo's `linked` says.
+    pub async fn linked(&mut self, id: &SiloId) -> Result<Option<i64>, StoreError> {
+        self.silo_head(id).await?;
+        Ok(self.unwritten.heads.get(id).and_then(|known| known.linked))
+    }
+
+    /// Sets a silo's `linked`: to its revision where the history is linked; see migration 0023.
+    pub async fn set_linked(&mut self, id: &SiloId, linked: Option<i64>) -> Result<(), StoreError> {
+        self.silo_head(id).await?;
+        if let Some(known) = self.unwritten.heads.get_mut(id)
+            && (known.linked != linked || known.is_new)
+        {
+            known.linked = linked;
+            known.is_new = false;
+            known.changed = true;
+            self.must_commit = true;
+        }
+        Ok(())
+    }
+
+    /// Finds out what the rows of new records follow, and whether new silos have a history from before.
+    pub(super) async fn link_new(&mut self) -> Result<(), StoreError> {
+        let heads = self.unwritten.heads.iter_mut();
+        let new = heads.filter_map(|(id, head)| mem::take(&mut head.is_new).then(|| id.clone()));
+        let new: Vec<SiloId> = new.collect();
+        for id in self.in_history(&new).await? {
+            self.set_linked(&id, None).await?;
+        }
+        let mut history = mem::take(&mut self.unwritten.history);
+        let is_open = |entry: &&Entry| matches!(entry.previous, Previous::OfFormerName);
+        let mut names: Vec<_> = history
+            .iter()
+            .filter(is_open)
+            .map(|entry| (&entry.silo, &entry.change.hostname))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let found = self.former_names(&names).await;
+        if let Ok(found) = &found {
+            for entry in history.iter_mut().filter(|entry| is_open(&&**entry)) {
+                let key = (entry.silo.clone(), entry.change.hostname.clone());
+                entry.previous = Previous::Known(found.get(&key).copied());
+            }
+        }
+        self.unwritten.history = history;
+        found.map(drop)
     }
 
     /// Sends what was decided, so that the database's own answers include it.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
+        self.link_new().await?;
         let mut statements = Statements::new(self.dialect);
         self.unwritten.send(&mut statements);
         statements.execute(&mut self.inner).await?;

@@ -63,7 +63,12 @@ impl Files {
             return Err(wrong_cert("holds no PEM certificate"));
         }
         if Pin::of(&chain[0]).is_none() {
-            return Err(wrong_cert("its first certificate can't be read"));
+            return Err(match version(&chain[0]) {
+                Some(old @ (1 | 2)) => wrong_cert(&format!(
+                    "its first certificate is of X.509 version {old}, and TLS clients take version 3 only (`openssl x509 -req` makes version 1 unless it is given extensions): make a new certificate and key by `silo-hub tls self-signed --name HOST --out FOLDER`"
+                )),
+                _ => wrong_cert("its first certificate can't be read"),
+            });
         }
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
             wrong_key("holds no PEM private key (one with a passphrase can't be used)")
@@ -109,6 +114,40 @@ impl Identity {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Arc::new(config)
     }
+}
+
+/// The version of an X.509 certificate (RFC 5280 section 4.1): a field with the tag `[0]` at the beginning of the
+/// signed part, which version 1 leaves out. `None`: this is no certificate.
+fn version(certificate: &[u8]) -> Option<u8> {
+    let signed_part = content(0x30, content(0x30, certificate)?)?;
+    match signed_part.first()? {
+        // The serial number.
+        0x02 => Some(1),
+        0xa0 => match content(0x02, content(0xa0, signed_part)?)? {
+            [version] => version.checked_add(1),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The content of the DER element that `bytes` begin with, if it has this tag.
+fn content(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
+    let (&first, rest) = bytes.split_first()?;
+    let (&length, rest) = rest.split_first()?;
+    let (length, rest) = match length {
+        0..=0x7f => (usize::from(length), rest),
+        // Longer lengths say first how many bytes they have.
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
+            let length = digits
+                .iter()
+                .fold(0, |all, digit| all << 8 | usize::from(*digit));
+            (length, rest)
+        }
+        _ => return None,
+    };
+    (first == tag).then(|| rest.get(..length)).flatten()
 }
 
 fn refuse(field: &'static str, path: &Path, why: impl Into<String>) -> TlsError {

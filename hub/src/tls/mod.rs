@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use silo_shared::config::ConfigError;
+use silo_shared::credential::TokenId;
 
 pub use identity::{Identity, TlsError};
 pub(crate) use reload::Reloader;
@@ -21,17 +22,53 @@ pub(crate) struct TlsFile {
     pub(crate) cert: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
     pub(crate) plain_listen: Option<SocketAddr>,
+    pub(crate) plain_allow: PlainAllowFile,
+}
+
+/// `tls.plain_allow:` of the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PlainAllowFile {
+    dyndns2: bool,
+    update_keys: Vec<String>,
+}
+
+impl PlainAllowFile {
+    fn check(self) -> Result<PlainAllow, ConfigError> {
+        let id = |text: String| {
+            TokenId::parse(&text).map_err(|error| {
+                ConfigError::Setting(format!(
+                    "tls.plain_allow.update_keys: {error}; give the ids that `silo-hub update-key list` shows, not the keys"
+                ))
+            })
+        };
+        Ok(PlainAllow {
+            dyndns2: self.dyndns2,
+            update_keys: self
+                .update_keys
+                .into_iter()
+                .map(id)
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 impl TlsFile {
     /// Certificate and key go together, and the listener without TLS only beside them.
     pub(crate) fn check(self) -> Result<Option<TlsSettings>, ConfigError> {
         let missing = |words: &str| Err(ConfigError::Setting(words.to_owned()));
+        let plain_allow = self.plain_allow.check()?;
+        if !plain_allow.is_empty() && self.plain_listen.is_none() {
+            return missing(
+                "tls.plain_allow: without tls.plain_listen there is no listener that it is for",
+            );
+        }
         match (self.cert, self.key) {
             (Some(cert), Some(key)) => Ok(Some(TlsSettings {
                 cert,
                 key,
                 plain_listen: self.plain_listen,
+                plain_allow,
             })),
             (None, None) if self.plain_listen.is_some() => missing(
                 "tls.plain_listen: without tls.cert and tls.key, `listen` itself is without TLS",
@@ -52,4 +89,31 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// Where to listen without TLS beside it, for `/ping` and signed requests.
     pub plain_listen: Option<SocketAddr>,
+    /// What else that listener takes.
+    pub plain_allow: PlainAllow,
+}
+
+/// What the listener without TLS takes beside `/ping` and signed requests. The secrets of these travel in the open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlainAllow {
+    /// dyndns2, by tokens for single hostnames.
+    pub dyndns2: bool,
+    /// `/u/KEY`, by the update keys of these ids.
+    pub update_keys: Vec<TokenId>,
+}
+
+impl PlainAllow {
+    /// Whether it takes nothing more.
+    pub fn is_empty(&self) -> bool {
+        !self.dyndns2 && self.update_keys.is_empty()
+    }
+}
+
+impl std::fmt::Display for PlainAllow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dyndns2 = self.dyndns2.then(|| "dyndns2".to_owned());
+        let keys = self.update_keys.iter().map(|id| format!("update key {id}"));
+        let all: Vec<_> = dyndns2.into_iter().chain(keys).collect();
+        f.write_str(&all.join(", "))
+    }
 }

@@ -49,6 +49,8 @@ pub struct Imported {
     pub silos_added: u64,
     /// Silos that were there and are now as in the export.
     pub silos_changed: u64,
+    /// Silos that are or were here and were left as they are.
+    pub silos_kept: u64,
     /// Rows of the history that were not there and were added.
     pub history: u64,
     /// Rows of the history that were not there and were left out, since the silo is or was here.
@@ -66,6 +68,7 @@ pub struct Imported {
 pub struct Import<R> {
     lines: Lines<R>,
     key: Option<String>,
+    only_new: bool,
 }
 
 impl<R: BufRead> Import<R> {
@@ -93,7 +96,17 @@ impl<R: BufRead> Import<R> {
         Ok(Self {
             lines,
             key: header.key,
+            only_new: false,
         })
+    }
+
+    /// Leaves silos that are or were here as they are.
+    #[must_use]
+    pub fn only_new(self) -> Self {
+        Self {
+            only_new: true,
+            ..self
+        }
     }
 
     /// The fingerprint of the hub's key that what gives rights needs; `None`: there is nothing of it.
@@ -113,7 +126,10 @@ impl<R: BufRead> Import<R> {
         let mut begun: BTreeMap<SiloId, i64> = BTreeMap::new();
         registry.apply(BeginImport).await?;
         loop {
-            let mut part = ImportPart::default();
+            let mut part = ImportPart {
+                only_new: self.only_new,
+                ..ImportPart::default()
+            };
             let read = self.read_part(&mut part, &mut imported.read, highest);
             for row in &part.history {
                 if let Some(revision) = begun.get(&row.silo) {
@@ -124,6 +140,7 @@ impl<R: BufRead> Import<R> {
             let written = registry.apply(part).await?;
             imported.silos_added += written.silos_added;
             imported.silos_changed += written.silos_changed;
+            imported.silos_kept += written.silos_kept;
             imported.history += written.history;
             imported.history_left_out += written.history_left_out;
             begun.extend(written.begun);

@@ -231,6 +231,8 @@ impl RecordLine {
             addresses,
             attributes,
             revision: self.revision,
+            // Found out once the history is there.
+            addresses_at: self.revision,
             updated_at: self.updated_at,
             // Set by whoever writes it: to be brought counts as to be named.
             last_seen: self.updated_at,

@@ -20,7 +20,6 @@ async fn what_is_no_json_is_refused() {
         b"{\"dnsrecords\":[]} more".to_vec(),
         b"{'dnsrecords':[]}".to_vec(),
         b"{\"dnsrecords\":[{\"hostname\":\"\xff\",\"ip\":\"10.0.0.1\"}]}".to_vec(),
-        b"\xef\xbb\xbf{\"dnsrecords\":[]}".to_vec(),
         b"{\"dnsrecords\":[{\"hostname\":\"\\ud800\",\"ip\":\"10.0.0.1\"}]}".to_vec(),
         b" ".to_vec(),
         b"\0".to_vec(),
@@ -80,9 +79,9 @@ async fn a_silo_holds_at_most_10_000_records() {
 async fn a_body_has_at_most_one_mebibyte() {
     let guarded = Guarded::start().await;
     let comment = |bytes: usize| {
-        let frame = r#"{"dnsrecords":[],"more":""}"#;
+        let frame = r#"{"dnsrecords":[],"updated_at":""}"#;
         let filled = format!(
-            r#"{{"dnsrecords":[],"more":"{}"}}"#,
+            r#"{{"dnsrecords":[],"updated_at":"{}"}}"#,
             "x".repeat(bytes - frame.len())
         );
         assert_eq!(filled.len(), bytes);

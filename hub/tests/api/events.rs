@@ -4,8 +4,12 @@
     reason = "what fails here fails the test that called it"
 )]
 
+use std::sync::Arc;
+
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use silo_hub::open_hub::OpenHub;
+use silo_hub::registry::NoteRestored;
 
 use crate::common::{DEADLINE, TestHub, client, revision};
 use crate::expiry::upkeep;
@@ -154,18 +158,19 @@ async fn who_was_away_for_too_long_is_told_to_begin_anew() {
         id: None,
         data: json!({ "revision": last }),
     };
-    let state = || told("silo", revision(&office), office.clone());
+    let state = |id| told("silo", id, office.clone());
     for last in [(last + 1).to_string(), "soon".to_owned(), "-1".to_owned()] {
         let mut stream = Stream::resume(&hub, OFFICE, last).await;
         assert_eq!(stream.next().await.as_ref(), Some(&reset));
-        stream.tells(state()).await;
+        stream.tells(state(revision(&office))).await;
     }
     hub.pass(31 * 86_400);
     upkeep(&open, 0).purge().await.unwrap();
     for path in [OFFICE, "/events?full=1"] {
         let mut stream = Stream::resume(&hub, path, revision(&old)).await;
         assert_eq!(stream.next().await.as_ref(), Some(&reset));
-        stream.tells(state()).await;
+        // The deletion was the last change.
+        stream.tells(state(last)).await;
     }
     // From the purge on everything is known.
     let mut stream = Stream::resume(&hub, OFFICE, last).await;
@@ -173,6 +178,77 @@ async fn who_was_away_for_too_long_is_told_to_begin_anew() {
     stream
         .tells(told("silo", revision(&changed), changed))
         .await;
+}
+
+/// How the feed floor comes to be above every silo's revision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Raised {
+    ByPurge,
+    ByRestore,
+    /// While the stream is open.
+    UnderStream,
+}
+
+#[tokio::test]
+async fn a_stream_that_was_told_to_begin_anew_is_told_so_once() {
+    for raised in [Raised::ByPurge, Raised::ByRestore, Raised::UnderStream] {
+        for (path, deleted) in [
+            (OFFICE, false),
+            (OFFICE, true),
+            ("/events", false),
+            ("/events?full=1", false),
+        ] {
+            let what = format!("{raised:?} {path} {deleted}");
+            if deleted && raised == Raised::ByPurge {
+                // Nothing is left to be told.
+                continue;
+            }
+            begins_anew_once(raised, path, deleted, &what).await;
+        }
+    }
+}
+
+async fn begins_anew_once(raised: Raised, path: &str, deleted: bool, what: &str) {
+    let hub = TestHub::start().await;
+    let open = Arc::new(OpenHub::open(&hub.settings, hub.clock()).await.unwrap());
+    let old = hub.put_silo("gone", &[]).await.json();
+    for silo in ["other", "office"] {
+        hub.put_silo(silo, &[]).await;
+    }
+    hub.delete("/silos/gone").await;
+    let last = open.store.position().await.unwrap().revision;
+    let mut stream = Stream::resume(&hub, path, last).await;
+    if deleted {
+        hub.delete(OFFICE.trim_end_matches("/events")).await;
+        assert_eq!(stream.next().await.unwrap().event, "deleted", "{what}");
+    }
+    match raised {
+        Raised::ByPurge => {
+            hub.pass(31 * 86_400);
+            upkeep(&open, 0).purge().await.unwrap();
+        }
+        Raised::ByRestore | Raised::UnderStream => {
+            open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
+        }
+    }
+    if raised != Raised::UnderStream {
+        stream = Stream::resume(&hub, path, revision(&old)).await;
+    }
+    assert_eq!(stream.next().await.unwrap().event, "reset", "{what}");
+    // The last of the state.
+    let mut told = stream.next().await.unwrap();
+    while told.data["id"] != "office" {
+        told = stream.next().await.unwrap();
+    }
+    let mut stream = Stream::resume(&hub, path, told.id.unwrap()).await;
+    let changed = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
+    let next = stream.next().await.unwrap();
+    assert_eq!(
+        (next.event.as_str(), next.id),
+        ("silo", Some(revision(&changed))),
+        "{what}"
+    );
+    Arc::into_inner(open).unwrap().close().await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use silo_hub::domain::time::Time;
 use silo_hub::open_hub::OpenHub;
-use silo_hub::upkeep::Upkeep;
+use silo_hub::upkeep::{HeldTimes, Upkeep};
 
 use crate::common::{START_MS, TestHub, dnsrecords, revision};
 
@@ -20,6 +20,7 @@ pub(crate) fn upkeep(open: &Arc<OpenHub>, since_seconds: i64) -> Upkeep {
         refused: open.refused.clone(),
         clock: open.clock.clone(),
         since: Time::from_millis(START_MS).plus_seconds(since_seconds),
+        held: Arc::new(HeldTimes::begin(open.clock.reading(), None)),
         retention_days: 30,
     }
 }

@@ -74,6 +74,28 @@ async fn forwarded_addresses_count_only_from_a_trusted_proxy() {
 }
 
 #[tokio::test]
+async fn ip_is_not_told_where_a_trusted_proxy_names_nobody() {
+    let trusting = TestHub::start_behind_a_proxy().await;
+    let ask = || trusting.open_call(Method::GET, "/ip");
+    for call in [
+        ask(),
+        ask().header("x-real-ip", "192.0.2.7"),
+        ask().header("x-forwarded-for", ""),
+        ask().header("x-forwarded-for", "unknown"),
+        ask().header("x-forwarded-for", "192.0.2.7,"),
+        ask()
+            .header("x-forwarded-for", "192.0.2.7")
+            .header("forwarded", "for=192.0.2.8"),
+        ask().header("accept", "text/plain"),
+    ] {
+        let answer = call.await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.json()["type"], "/problems/caller-unknown");
+        assert!(answer.text().contains("trusted_proxies"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_running_hub_is_healthy_and_ready() {
     let hub = TestHub::start().await;
     for path in ["/healthz", "/readyz"] {

@@ -19,9 +19,11 @@ async fn the_type_of_an_error_leads_to_a_page_about_it() {
         hub.post("/silos"),
         hub.get("/tokens").bearer(&reader),
         hub.put("/silos/office")
-            .json(&dnsrecords(&[]))
+            .json(&dnsrecords(&[("db", "10.0.0.9")]))
             .header("if-match", "\"0\""),
-        hub.put("/silos/office").header("content-type", "text/csv"),
+        hub.put("/silos/office")
+            .header("content-type", "text/csv")
+            .body("x"),
     ] {
         let problem = call.await.json();
         let kind = text(&problem["type"]);

@@ -8,7 +8,7 @@ use silo_hub::domain::sink::{SinkFilter, SinkName};
 use silo_hub::registry::{BeginSinks, ConfiguredSink, KeepSinks, RevokeUpdateKey};
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::common::{DEADLINE, TestHub};
+use crate::common::{DEADLINE, PAUSE, TestHub};
 use crate::expiry::upkeep;
 use crate::transfer::{exported, import};
 use crate::update_keys::add;
@@ -59,6 +59,7 @@ async fn what_gave_rights_is_purged_with_the_retention() {
         is_state: false,
         takes: SinkFilter::default(),
         fingerprint: "0".repeat(64),
+        tell_failures: None,
     };
     let begin = BeginSinks {
         sinks: vec![sink],
@@ -148,7 +149,7 @@ async fn a_token_stops_that_a_hub_of_version_0_1_0_revokes() {
     sql(&hub, &revoke).await;
     let refused = async {
         while read().await.status == 200 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(DEADLINE, refused)

@@ -25,6 +25,7 @@ async fn run(hub: &TestHub, name: &str, token: &str) -> String {
     let text = stanza(PAGE, name)
         .trim()
         .replace("10.0.0.1:8053", &hub.address.to_string())
+        .replace(" --data-dir /var/lib/silo-hub", "")
         .replace("silo_…", token);
     let mut command = match text.strip_prefix("silo-hub ") {
         Some(arguments) => {

@@ -239,6 +239,7 @@ fn dyndns2(hub: &TestHub, method: Method, path: &str, credential: Option<&str>, 
 
 fn update_key(hub: &TestHub, path: &str) -> Call {
     hub.open_call(Method::GET, path)
+        .seen_from("192.0.2.7")
         .in_words_of(&[200, 403, 500])
 }
 
@@ -248,7 +249,7 @@ fn dynahost(hub: &TestHub, method: Method, hostname: &str, secid: &str) -> Call 
         Method::GET => hub.open_call(method, &format!("/update?{query}")),
         _ => hub.open_call(method, "/update").body(query),
     };
-    call.in_words_of(STATUSES)
+    call.seen_from("192.0.2.7").in_words_of(STATUSES)
 }
 
 /// Binds the hostnames of the rows to their secids.

@@ -96,7 +96,7 @@ async fn a_second_rotation_ends_the_first_secret() {
 }
 
 #[tokio::test]
-async fn only_the_token_itself_and_admins_rotate_and_never_by_an_old_secret() {
+async fn only_the_token_itself_and_admins_rotate() {
     let (hub, id, old) = hub_with_token().await;
     let other = hub.credential("write", &["*"], &[]).await;
     assert_eq!(rotate(&hub, &id, &other, &json!({})).await.status, 403);
@@ -138,15 +138,60 @@ async fn only_the_token_itself_and_admins_rotate_and_never_by_an_old_secret() {
     assert_eq!(hub.get(&path).await.allowed(), ["POST"]);
     assert_eq!(status(&hub, &old).await, 200, "nothing was rotated");
 
-    let new = text(&rotate(&hub, &id, &old, &json!({})).await.json()["secret"]);
-    assert_eq!(rotate(&hub, &id, &old, &json!({})).await.status, 403);
-    let signer = Signer::of(&old);
-    let mut draft = signer.draft(Method::POST, &path);
-    draft = draft.json(&json!({}));
-    assert_eq!(signer.send(&hub, draft).await.status, 403);
-    assert_eq!(status(&hub, &new).await, 200);
     assert_eq!(hub.delete(&format!("/tokens/{id}")).await.status, 204);
     assert_eq!(rotate(&hub, &id, &hub.admin, &json!({})).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_old_secret_rotates_again_until_the_new_one_is_used() {
+    for is_signed in [false, true] {
+        let (hub, id, old) = hub_with_token().await;
+        let by = async |credential: &str| {
+            if !is_signed {
+                return rotate(&hub, &id, credential, &json!({})).await;
+            }
+            let signer = Signer::of(credential);
+            let draft = signer.draft(Method::POST, &format!("/tokens/{id}/rotate"));
+            signer.send(&hub, draft.json(&json!({}))).await
+        };
+        let used = async |credential: &str| match is_signed {
+            true => signed_status(&hub, credential).await,
+            false => status(&hub, credential).await,
+        };
+        // The answers are lost: nobody has the secrets in them.
+        let lost = text(&by(&old).await.json()["secret"]);
+        let lost_too = text(&by(&old).await.json()["secret"]);
+        assert_eq!(used(&lost).await, 401, "it ends with the next one");
+        assert_eq!(used(&old).await, 200);
+        let new = by(&old).await;
+        assert_eq!(new.status, 201);
+        let new = text(&new.json()["secret"]);
+        assert_eq!(used(&lost_too).await, 401);
+        // The one that arrived is used, and from then on whoever finds the old one can't lock its owner out.
+        assert_eq!(used(&new).await, 200);
+        let refused = by(&old).await;
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert_eq!(used(&old).await, 200, "it counts until the overlap ends");
+        assert_eq!(used(&new).await, 200);
+        let hub = hub.restart().await;
+        assert_eq!(rotate(&hub, &id, &old, &json!({})).await.status, 403);
+        assert_eq!(rotate(&hub, &id, &new, &json!({})).await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn a_token_revokes_itself_by_its_present_secret() {
+    let (hub, id, old) = hub_with_token().await;
+    let revoke = |credential: &str| {
+        let call = hub.open_call(Method::DELETE, &format!("/tokens/{id}"));
+        call.bearer(credential)
+    };
+    let other = hub.credential("write", &["*"], &[]).await;
+    assert_eq!(revoke(&other).await.status, 403);
+    let new = text(&rotate(&hub, &id, &old, &json!({})).await.json()["secret"]);
+    assert_eq!(revoke(&old).await.status, 403);
+    assert_eq!(revoke(&new).await.status, 204);
+    assert_eq!(status(&hub, &new).await, 401);
 }
 
 #[tokio::test]

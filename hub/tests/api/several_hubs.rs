@@ -10,7 +10,7 @@ use silo_hub::domain::time::Clock;
 use silo_hub::open_hub::OpenHub;
 use silo_hub::settings::HubSettings;
 
-use crate::common::{DEADLINE, Home, Kind, START_MS, TestHub, listener, refusal, revision};
+use crate::common::{DEADLINE, Home, Kind, PAUSE, START_MS, TestHub, listener, refusal, revision};
 use crate::update_keys;
 
 /// The settings of a hub at this home, with files of its own but the others' key.
@@ -52,7 +52,7 @@ async fn until<C: IntoFuture>(
             if wanted(&answer) {
                 return answer;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(DEADLINE, asking)

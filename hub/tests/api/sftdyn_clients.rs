@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use silo_e2e::stanza;
+use silo_e2e::{CURL_HOME, stanza};
 use silo_hub::open_hub::OpenHub;
 
 use crate::common::{TestHub, printed, shell};
@@ -33,6 +33,7 @@ async fn run_service(hub: &TestHub, key: &str) -> (Option<i32>, String, String) 
         .map(|word| word.replace("%%", "%").replace("$$", "$"))
         .collect();
     let mut command = tokio::process::Command::new(&words[0]);
+    command.env("CURL_HOME", CURL_HOME);
     let output = command.args(&words[1..]).stdin(Stdio::null()).output();
     let Output {
         status,
@@ -64,7 +65,7 @@ async fn the_pages_timers_set_the_record_and_fail_on_a_wrong_key() {
             assert_eq!(error, "", "{key}");
         }
         let record = hub.get(&format!("/silos/office/records/{hostname}")).await;
-        assert_eq!(record.json()["ips"][0], "127.0.0.1", "{key}");
+        assert_eq!(record.json()["ips"][0], "192.0.2.7", "{key}");
         let line = filled(stanza(PAGE, "cron"), &hub, key);
         let command = line.trim().strip_prefix("*/5 * * * * nobody ");
         let command = command.expect("a line of /etc/cron.d");
@@ -124,7 +125,7 @@ async fn curl_gets_all_five_answers() {
             assert_eq!(curl(&path).await, "UPTODATE 200", "{path}");
         }
         assert_eq!(curl(&format!("{before}no-such-key")).await, "BADKEY 403");
-        assert_eq!(curl(before).await, "127.0.0.1 200");
+        assert_eq!(curl(before).await, "192.0.2.7 200");
     }
     let other = OpenHub::open(&hub.settings, hub.clock())
         .await

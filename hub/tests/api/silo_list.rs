@@ -3,6 +3,8 @@
 use reqwest::Method;
 use tokio::task::JoinSet;
 
+use serde_json::json;
+
 use crate::common::{TestHub, text};
 
 #[tokio::test]
@@ -130,6 +132,7 @@ async fn a_page_holds_1000_silos_unless_told_otherwise() {
     let mut puts = JoinSet::new();
     for number in 0..SILOS {
         let call = hub.put(&format!("/silos/s{number:04}/records/db"));
+        let call = call.json(&json!({"ip": "10.0.0.5"}));
         puts.spawn(async move { call.await.status });
     }
     assert!(puts.join_all().await.iter().all(|status| *status == 201));

@@ -199,7 +199,11 @@ async fn tokens_go_on_where_the_key_is_the_same() {
 
 /// A hub that keeps its key in a file of another's.
 async fn start_with_key(file: &std::path::Path) -> (TestHub, Arc<OpenHub>) {
-    TestHub::start_in_parts_with(|settings| settings.key_file = Some(file.to_owned())).await
+    TestHub::start_in_parts_with(|settings| {
+        settings.key_file = Some(file.to_owned());
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    })
+    .await
 }
 
 #[tokio::test]

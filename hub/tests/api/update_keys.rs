@@ -221,7 +221,8 @@ async fn requests_without_a_path_are_no_keys() {
             ("GET //", 404),
             ("GET http://hub", 200),
         ] {
-            let more = "HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n";
+            let more =
+                "HTTP/1.1\r\nHost: hub\r\nX-Forwarded-For: 192.0.2.7\r\nConnection: close\r\n\r\n";
             let answer = hub.raw(format!("{request} {more}")).await;
             let status = format!("HTTP/1.1 {status} ");
             assert!(answer.starts_with(&status), "{request}: {answer}");

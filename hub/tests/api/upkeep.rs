@@ -59,6 +59,7 @@ async fn a_long_purge_holds_up_neither_expiry_nor_what_is_written_down() {
     let periods = Periods {
         write_down: often,
         expire: often,
+        first_purge: often,
         ..Periods::default()
     };
     let work = tokio::spawn(crate::expiry::upkeep(&open, 0).work_at(periods));

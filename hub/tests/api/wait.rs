@@ -58,6 +58,7 @@ pub(crate) fn set_db(ip: &str) -> SetRecord {
         id: SiloId::parse("office").expect("an id"),
         hostname: Hostname::parse("db").expect("a hostname"),
         addresses: Addresses::from_iter([ip.parse().expect("an address")]),
+        cleared: None,
         attributes: Default::default(),
         precondition: Default::default(),
     }

@@ -8,12 +8,20 @@ use silo_shared::silo::Hostname;
 use crate::html::html_escaped;
 use crate::store::HistoryRow;
 
-/// A table of a host's changes, newest first. `is_cut`: there were more.
-pub(super) fn page(host: &Hostname, rows: &[HistoryRow], is_cut: bool) -> String {
+/// A table of a host's changes, newest first, below what is wrong with it, if anything is. `is_cut`: there were
+/// more.
+pub(super) fn page(
+    host: &Hostname,
+    wrong: Option<&str>,
+    rows: &[HistoryRow],
+    is_cut: bool,
+) -> String {
     let host = html_escaped(host.as_str());
+    let wrong = wrong.map(|wrong| format!("<p><strong>{}</strong></p>\n", html_escaped(wrong)));
+    let wrong = wrong.unwrap_or_default();
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{host}</title></head>\n\
-         <body>\n<h1>{host}</h1>\n<table>\n\
+         <body>\n<h1>{host}</h1>\n{wrong}<table>\n\
          <thead><tr><th>At</th><th>Before</th><th>After</th><th>By</th></tr></thead>\n<tbody>\n"
     );
     for row in rows {
@@ -59,14 +67,24 @@ mod tests {
             token: None,
             client_ip: None,
         };
-        let html = page(&row.hostname, std::slice::from_ref(&row), true);
+        let html = page(
+            &row.hostname,
+            Some("a < b"),
+            std::slice::from_ref(&row),
+            true,
+        );
         let cells = "<tr><td>1970-01-01T00:00:00.000Z</td><td>-</td><td>192.0.2.7</td>\
                      <td>&lt;b&gt;&amp;&quot;&#39;&lt;/b&gt;</td></tr>";
         assert!(html.contains(cells), "{html}");
+        assert!(html.contains("<p><strong>a &lt; b</strong></p>"), "{html}");
         assert!(
             html.contains("<h1>nas</h1>") && html.contains("Older"),
             "{html}"
         );
-        assert!(!page(&row.hostname, &[], false).contains("Older"));
+        let empty = page(&row.hostname, None, &[], false);
+        assert!(
+            !empty.contains("Older") && !empty.contains("<p>"),
+            "{empty}"
+        );
     }
 }

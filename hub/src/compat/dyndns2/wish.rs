@@ -4,22 +4,47 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
-use silo_shared::silo::{Addresses, Family, check_address, parse_address};
+use silo_shared::silo::{Addresses, Family, check_address};
 use thiserror::Error;
 use url::form_urlencoded;
 
-/// The parameters that hold whole addresses, each perhaps several, separated by commas.
-const ADDRESSES: [&str; 3] = ["myip", "myipv6", "myip6"];
+use crate::http::client_ip::{NoCallerAddress, implausible};
 
-/// The parameters of an update; those that nobody needs any more (`system`, `wildcard`, `mx`, `backmx`,
+/// The parameters that hold whole addresses, each perhaps several, separated by commas: dyndns2's own and the
+/// spellings of services like it, which routers and guides use.
+const ADDRESSES: [&str; 12] = [
+    "myip", "myipv4", "myipv6", "myip6", "ipv4", "ipv6", "ip", "ip4", "ip6", "addr", "address",
+    "ipaddr",
+];
+/// The parameters that are known to hold no whole address.
+const OTHERS: [&str; 8] = [
+    "hostname",
+    "ip6lanprefix",
+    "suffix",
+    "system",
+    "wildcard",
+    "mx",
+    "backmx",
+    "offline",
+];
+
+/// The parameters of an update; those that nothing needs any more (`system`, `wildcard`, `mx`, `backmx`,
 /// `offline`) and unknown ones are ignored. Never printed: some clients put a password there.
 #[derive(Default)]
-pub(super) struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(super) struct Params<'a>(Vec<(String, Cow<'a, str>)>);
 
 impl<'a> Params<'a> {
-    /// Takes in a query, or a body of the form type.
+    /// Takes in a query, or a body of the form type. Names count in any case, and behind the `&amp;` of
+    /// an address that was copied out of a web page.
     pub(super) fn add(&mut self, form: &'a [u8]) {
-        self.0.extend(form_urlencoded::parse(form));
+        let pairs = form_urlencoded::parse(form).map(|(name, value)| {
+            let mut name = name.to_ascii_lowercase();
+            while let Some(rest) = name.strip_prefix("amp;") {
+                name = rest.to_owned();
+            }
+            (name, value)
+        });
+        self.0.extend(pairs);
     }
 
     /// The values of a parameter, which may hold several each; empty ones are none.
@@ -40,13 +65,43 @@ impl<'a> Params<'a> {
     pub(super) fn hostnames(&self) -> Vec<&str> {
         self.values("hostname").collect()
     }
+
+    /// The name of an unknown parameter that holds an address.
+    fn unknown_address(&self) -> Option<&str> {
+        let holds_address = |value: &str| value.split(',').any(|text| unwrapped(text).is_some());
+        self.0
+            .iter()
+            .filter(|(name, _)| {
+                !ADDRESSES.contains(&name.as_str()) && !OTHERS.contains(&name.as_str())
+            })
+            .find(|(_, value)| holds_address(value))
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+/// An address as clients write it: perhaps in brackets, perhaps with the length of a single address behind it.
+fn unwrapped(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let (bare, length) = match text.split_once('/') {
+        Some((bare, length)) => (bare, Some(length)),
+        None => (text, None),
+    };
+    let inner = bare
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip: IpAddr = inner.unwrap_or(bare).parse().ok()?;
+    let whole = match ip {
+        IpAddr::V4(_) => "32",
+        IpAddr::V6(_) => "128",
+    };
+    length.is_none_or(|length| length == whole).then_some(ip)
 }
 
 /// Why an update names no address for a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum NoAddress {
-    /// `myip`, `myipv6` or `myip6` holds something else.
-    #[error("myip, myipv6 or myip6 holds what is no address of a machine")]
+    /// The parameters for addresses hold something else.
+    #[error("the request holds no address of a machine")]
     Address,
     /// Two addresses of one family.
     #[error("two addresses of one family")]
@@ -57,18 +112,40 @@ pub(super) enum NoAddress {
     /// `suffix` is no host part.
     #[error("suffix is not the host part of an IPv6 address, such as ::5")]
     Suffix,
-    /// Nothing is left: a prefix for a host whose host part nobody knows, or a host part without prefix.
+    /// Nothing is left: a prefix for a host whose host part is not known, or a host part without prefix.
     #[error(
         "a prefix needs a host part (the record's ipv6_suffix, or suffix=), and a host part a prefix"
     )]
     Half,
+    /// An address that leads nowhere from other machines.
+    #[error("{0} is {1} and leads nowhere from other machines")]
+    Implausible(IpAddr, &'static str),
+    /// The address is left out, and the caller's can't stand for it.
+    #[error(transparent)]
+    Caller(#[from] NoCallerAddress),
+    /// The address may be in a parameter of another name.
+    #[error("no parameter that is known here holds an address, but {0:?} does: name it myip")]
+    Unknown(String),
+}
+
+impl NoAddress {
+    /// Whether this is for the operator to put right, so that clients shall go on trying: inadyn ends for good on
+    /// any 200 without `good` or `nochg`.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Implausible(..) | Self::Caller(_) | Self::Unknown(_)
+        )
+    }
 }
 
 /// The addresses that an update is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
     /// Whole addresses.
     whole: Addresses,
+    /// How many values were no address that can be set, beside one that can.
+    pub(super) unusable: usize,
     /// The prefix of the network that the hosts are in.
     prefix: Option<Ipv6Net>,
     /// The hosts' part in it, where the request says it.
@@ -78,13 +155,22 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// Reads the parameters; where they hold no address at all, the caller's is meant.
-    pub(super) fn read(params: &Params<'_>, caller: IpAddr) -> Result<Self, NoAddress> {
+    /// Reads the parameters; where they hold no address at all, the caller's is meant. An unspecified address
+    /// (`0.0.0.0`, `::`) says that there is none of its family. What is no address counts only where nothing else
+    /// does.
+    pub(super) fn read(
+        params: &Params<'_>,
+        caller: impl Fn() -> Result<IpAddr, NoCallerAddress>,
+    ) -> Result<Self, NoAddress> {
         let mut whole = Addresses::default();
+        let mut unusable = Vec::new();
         for text in ADDRESSES.iter().flat_map(|name| params.values(name)) {
-            let ip = parse_address(text).map_err(|_| NoAddress::Address)?;
-            if whole.set(ip).is_some_and(|other| other != ip) {
-                return Err(NoAddress::Two);
+            match usable(text) {
+                Ok(ip) if whole.set(ip).is_some_and(|other| other != ip) => {
+                    return Err(NoAddress::Two);
+                }
+                Ok(_) => {}
+                Err(why) => unusable.push(why),
             }
         }
         let mut prefixes = params.values("ip6lanprefix");
@@ -104,10 +190,19 @@ impl Wish {
             return Err(NoAddress::Suffix);
         }
         if whole.is_empty() && prefix.is_none() {
-            whole.set(check_address(caller).map_err(|_| NoAddress::Address)?);
+            if let Some(name) = params.unknown_address() {
+                return Err(NoAddress::Unknown(name.chars().take(64).collect()));
+            }
+            // Of several, the one that the operator can put right.
+            unusable.sort_by_key(NoAddress::may_pass);
+            if let Some(why) = unusable.pop() {
+                return Err(why);
+            }
+            whole.set(caller()?);
         }
         Ok(Self {
             whole,
+            unusable: unusable.len(),
             prefix,
             suffix,
             by_prefix: suffix.is_some() || params.names("ip6lanprefix"),
@@ -126,6 +221,7 @@ impl Wish {
                 let ip = check_address(IpAddr::V6(joined(prefix, suffix)));
                 // One that is an IPv4 address in disguise is nobody's.
                 let ip = ip.ok().filter(|ip| Family::of(*ip) == Family::V6);
+                let ip = ip.filter(|ip| implausible(*ip).is_none());
                 addresses.set(ip.ok_or(NoAddress::Prefix)?);
             }
         }
@@ -133,6 +229,16 @@ impl Wish {
             return Err(NoAddress::Half);
         }
         Ok(addresses)
+    }
+}
+
+/// An address of a machine that others can reach.
+fn usable(text: &str) -> Result<IpAddr, NoAddress> {
+    let ip = unwrapped(text).ok_or(NoAddress::Address)?.to_canonical();
+    let ip = check_address(ip).map_err(|_| NoAddress::Address)?;
+    match implausible(ip) {
+        Some(what) => Err(NoAddress::Implausible(ip, what)),
+        None => Ok(ip),
     }
 }
 
@@ -151,7 +257,7 @@ mod tests {
     fn read(query: &str) -> Result<Wish, NoAddress> {
         let mut params = Params::default();
         params.add(query.as_bytes());
-        Wish::read(&params, CALLER.parse().unwrap())
+        Wish::read(&params, || Ok(CALLER.parse().unwrap()))
     }
 
     fn said(query: &str, stored: Option<&str>) -> Result<String, NoAddress> {
@@ -179,7 +285,42 @@ mod tests {
             ("myip6=2001:db8::1&myipv6=2001:db8::1", "2001:db8::1"),
             ("myip=192.0.2.1&myip=192.0.2.1", "192.0.2.1"),
             ("myip=::ffff:192.0.2.1", "192.0.2.1"),
-            ("myip=127.0.0.1", "127.0.0.1"),
+            // Spellings of other services, in any case, and out of a web page.
+            (
+                "myipv4=192.0.2.1&myipv6=2001:db8::1",
+                "192.0.2.1 2001:db8::1",
+            ),
+            ("ipv4=192.0.2.1&ipv6=2001:db8::1", "192.0.2.1 2001:db8::1"),
+            ("ip4=192.0.2.1&ip6=2001:db8::1", "192.0.2.1 2001:db8::1"),
+            ("ip=192.0.2.1", "192.0.2.1"),
+            ("addr=192.0.2.1", "192.0.2.1"),
+            ("address=192.0.2.1", "192.0.2.1"),
+            ("ipaddr=192.0.2.1", "192.0.2.1"),
+            ("MyIP=192.0.2.1", "192.0.2.1"),
+            ("IPADDR=192.0.2.1", "192.0.2.1"),
+            ("system=dyndns&amp;myip=192.0.2.1", "192.0.2.1"),
+            ("amp;amp;myip=192.0.2.1", "192.0.2.1"),
+            ("ip=192.0.2.1&myip=192.0.2.1", "192.0.2.1"),
+            // "I have no IPv4", as DS-Lite routers say it.
+            ("myip=0.0.0.0,2001:db8::7", "2001:db8::7"),
+            ("myip=192.0.2.1&myipv6=::", "192.0.2.1"),
+            ("myip=0.0.0.0&myip=192.0.2.1", "192.0.2.1"),
+            // The length of a single address, and brackets.
+            ("myip=192.0.2.1/32", "192.0.2.1"),
+            ("myip=192.0.2.1%2F32", "192.0.2.1"),
+            ("myipv6=2001:db8::1/128", "2001:db8::1"),
+            ("myipv6=[2001:db8::1]", "2001:db8::1"),
+            ("myipv6=%5B2001:db8::1%5D/128", "2001:db8::1"),
+            // A good value beside one that is none.
+            ("myip=192.0.2.1,nonsense", "192.0.2.1"),
+            ("myip=192.0.2.1&myipv6=<ip6addr>", "192.0.2.1"),
+            ("myip=192.0.2.1&myipv6=fe80::1", "192.0.2.1"),
+            ("myip=127.0.0.1,2001:db8::7", "2001:db8::7"),
+            ("myip=192.0.2.1&myipv6=2001:db8::1/64", "192.0.2.1"),
+            ("ip=nonsense&myip=192.0.2.1", "192.0.2.1"),
+            // An unknown one beside a known one.
+            ("myip=192.0.2.1&wanip=198.51.100.7", "192.0.2.1"),
+            ("login=root&token=10", CALLER),
             (
                 "system=dyndns&myip=192.0.2.1&wildcard=ON&mx=a&backmx=NO&offline=NO",
                 "192.0.2.1",
@@ -294,7 +435,13 @@ mod tests {
     fn what_is_no_address_is_named() {
         for (query, stored, why) in [
             ("myip=nonsense", None, NoAddress::Address),
-            ("myip=192.0.2.1,nonsense", None, NoAddress::Address),
+            ("myip=nonsense,0.0.0.0", None, NoAddress::Address),
+            ("myip=0.0.0.0&myipv6=::", None, NoAddress::Address),
+            ("myip=192.0.2.1/24", None, NoAddress::Address),
+            ("myip=192.0.2.1/128", None, NoAddress::Address),
+            ("myip=[192.0.2.1", None, NoAddress::Address),
+            ("myip=192.0.2.1&ip=192.0.2.2", None, NoAddress::Two),
+            ("ip6=2001:db8::1&MYIPV6=2001:db8::2", None, NoAddress::Two),
             ("myip=192.0.2.1%202001:db8::1", None, NoAddress::Address),
             ("myip=0.0.0.0", None, NoAddress::Address),
             ("myip=ff02::1", None, NoAddress::Address),
@@ -352,8 +499,52 @@ mod tests {
                 NoAddress::Half,
             ),
         ] {
+            assert!(!why.may_pass());
             assert_eq!(said(query, stored), Err(why), "{query}");
         }
+    }
+
+    #[test]
+    fn what_the_operator_can_put_right_may_pass() {
+        let implausible = |ip: &str, what| NoAddress::Implausible(ip.parse().unwrap(), what);
+        let unknown = |name: &str| NoAddress::Unknown(name.to_owned());
+        for (query, why) in [
+            (
+                "myip=127.0.0.1",
+                implausible("127.0.0.1", "a loopback address"),
+            ),
+            ("myip=::1", implausible("::1", "a loopback address")),
+            (
+                "myip=169.254.1.1",
+                implausible("169.254.1.1", "a link-local address"),
+            ),
+            (
+                "myip=fe80::1",
+                implausible("fe80::1", "a link-local address"),
+            ),
+            (
+                "myip=nonsense,fe80::1",
+                implausible("fe80::1", "a link-local address"),
+            ),
+            (
+                "myip=fe80::1,nonsense",
+                implausible("fe80::1", "a link-local address"),
+            ),
+            ("wanip=198.51.100.7", unknown("wanip")),
+            ("WanIP=198.51.100.7", unknown("wanip")),
+            ("myip=&dnsto=198.51.100.7", unknown("dnsto")),
+            ("myip=nonsense&dnsto=2001:db8::1", unknown("dnsto")),
+        ] {
+            assert!(why.may_pass());
+            assert_eq!(said(query, None), Err(why), "{query}");
+        }
+        let mut params = Params::default();
+        params.add(b"hostname=nas");
+        let unnamed = NoCallerAddress::Unnamed("127.0.0.1".parse().unwrap());
+        let read = Wish::read(&params, || Err(unnamed));
+        assert_eq!(read, Err(NoAddress::Caller(unnamed)));
+        params.add(b"myip=192.0.2.1");
+        assert!(Wish::read(&params, || Err(unnamed)).is_ok());
     }
 
     #[test]

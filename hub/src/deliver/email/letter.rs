@@ -128,6 +128,22 @@ pub(super) fn allowed(text: &str, allow_to: &[String]) -> Option<Address> {
 /// hostname stand beside each other.
 fn news(index: usize, event: &Event) -> Vec<News<'_>> {
     let mut items: Vec<News<'_>> = Vec::new();
+    if let Some((_, hostnames)) = &event.failure {
+        // Also of a record that is gone.
+        let items = hostnames.iter().map(|hostname| {
+            let changes = event.changes.iter();
+            let of_it = changes.filter(|change| change.hostname == *hostname);
+            let addresses: Addresses = of_it.filter_map(|change| change.new).collect();
+            News {
+                index,
+                event,
+                hostname,
+                old: addresses,
+                new: addresses,
+            }
+        });
+        return items.collect();
+    }
     for change in &event.changes {
         if items
             .last()

@@ -7,7 +7,7 @@ use lettre::message::{Mailbox, Message, MultiPart};
 use ring::digest;
 use silo_shared::silo::Addresses;
 
-use super::super::sink::EventKind;
+use super::super::sink::{EventKind, SinkFailure};
 use super::letter::{Letter, News, key};
 use super::template::{Placeholder, Template};
 use crate::html::html_escaped;
@@ -167,6 +167,10 @@ impl Stationery<'_> {
                 None => "not seen".to_owned(),
             },
             EventKind::Back => "back".to_owned(),
+            EventKind::Failing | EventKind::Recovered => match &item.event.failure {
+                Some((failure, _)) => failing(failure),
+                None => String::new(),
+            },
         }
     }
 }
@@ -178,9 +182,21 @@ fn fitting(own: Option<&Template>, item: &News<'_>, change: &str, seen: &str) ->
     match own {
         Some(own) if is_change || own.names(Placeholder::Event) => own.clone(),
         _ => {
-            let text = if is_change { change } else { seen };
+            let is_seen = matches!(item.event.kind, EventKind::Unseen | EventKind::Back);
+            let text = if is_seen { seen } else { change };
             Template::parse(text).expect("the built-in words are templates")
         }
+    }
+}
+
+/// What a sink fails with, or that it no longer does.
+fn failing(failure: &SinkFailure) -> String {
+    let SinkFailure { sink, why, of_all } = failure;
+    match (why, of_all) {
+        (Some(why), false) => format!("{sink} does not take it: {why}"),
+        (Some(why), true) => format!("{sink} takes nothing any more: {why}"),
+        (None, false) => format!("{sink} no longer fails"),
+        (None, true) => format!("{sink} no longer fails as a whole"),
     }
 }
 

@@ -1,7 +1,10 @@
 use super::super::letter::letters;
 use super::super::sample::{change, event};
 use super::*;
+use silo_shared::silo::Hostname;
+
 use crate::deliver::sink::Event;
+use crate::domain::sink::SinkName;
 
 fn template(text: &str) -> Option<Template> {
     Some(Template::parse(text).unwrap())
@@ -52,6 +55,60 @@ fn a_subject_stays_one_line() {
     assert_eq!(stationery.subject(letter), subject);
     let message = message(&events, &templates);
     assert_eq!(header(&message, "Subject"), subject);
+}
+
+#[test]
+fn failures_of_another_sink_have_words_of_their_own() {
+    let no_event = Templates {
+        subject: template("{hostname}: {old} -> {new}"),
+        ..Templates::default()
+    };
+    let own = Templates {
+        subject: template("! {hostname} {event}"),
+        ..Templates::default()
+    };
+    for (kind, why, of_all, words) in [
+        (
+            EventKind::Failing,
+            Some("no such host"),
+            false,
+            "ovh does not take it: no such host",
+        ),
+        (
+            EventKind::Failing,
+            Some("no"),
+            true,
+            "ovh takes nothing any more: no",
+        ),
+        (EventKind::Recovered, None, false, "ovh no longer fails"),
+        (
+            EventKind::Recovered,
+            None,
+            true,
+            "ovh no longer fails as a whole",
+        ),
+    ] {
+        let failure = SinkFailure {
+            sink: SinkName::parse("ovh").unwrap(),
+            why: why.map(str::to_owned),
+            of_all,
+        };
+        // Also of a record that is gone, and never to the address that a record names.
+        let event = Event {
+            kind,
+            failure: Some((failure, vec![Hostname::parse("db").unwrap()])),
+            ..event(1, Vec::new())
+        };
+        let subject = |templates| {
+            let message = message(std::slice::from_ref(&event), templates);
+            assert!(message.contains(words), "{message}");
+            header(&message, "Subject").to_owned()
+        };
+        assert_eq!(subject(&no_event), format!("office/db: {words}"));
+        assert_eq!(subject(&own), format!("! db {words}"));
+        let text = message(std::slice::from_ref(&event), &no_event);
+        assert!(text.contains(&format!("office/db: {words}")), "{text}");
+    }
 }
 
 #[test]

@@ -34,5 +34,6 @@ pub(super) fn event(id: i64, changes: Vec<AddressChange>) -> Event {
         notify: Vec::new(),
         last_seen: None,
         told: Vec::new(),
+        failure: None,
     }
 }

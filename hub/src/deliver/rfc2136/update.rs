@@ -3,7 +3,7 @@
 use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use silo_shared::silo::Addresses;
+use silo_shared::silo::{Addresses, Family};
 
 /// The types that hold a name's addresses.
 const ADDRESS_TYPES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
@@ -97,10 +97,19 @@ impl Update {
         data.fold(self, |update, data| update.add(name, ttl, data))
     }
 
-    /// Makes these the addresses of a name, whatever they were.
+    /// Makes these the addresses of a name, whatever they were; other families than these stay as they are.
     #[must_use]
-    pub(super) fn replace_addresses(self, name: &Name, ttl: u32, addresses: &Addresses) -> Self {
-        let types = ADDRESS_TYPES.into_iter();
+    pub(super) fn replace_addresses(
+        self,
+        name: &Name,
+        ttl: u32,
+        families: &[Family],
+        addresses: &Addresses,
+    ) -> Self {
+        let types = families.iter().map(|family| match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        });
         types
             .fold(self, |update, kind| update.delete_all(name, kind))
             .add_addresses(name, ttl, addresses)
@@ -165,7 +174,7 @@ mod tests {
         let (zone, db) = (name("office.test."), name("db.office.test."));
         let message = Update::of(&zone)
             .if_exactly(&db, &addresses)
-            .replace_addresses(&db, 5, &addresses)
+            .replace_addresses(&db, 5, &[Family::V4, Family::V6], &addresses)
             .delete_one(&db, RData::A(A([192, 0, 2, 9].into())))
             .into_message();
         assert_eq!(
@@ -180,6 +189,19 @@ mod tests {
                 "5 IN AAAA 2001:db8::1",
                 "0 NONE A 192.0.2.9"
             ]
+        );
+    }
+
+    #[test]
+    fn a_replacement_leaves_a_family_alone_that_is_not_named() {
+        let addresses: Addresses = ["2001:db8::1".parse().unwrap()].into_iter().collect();
+        let (zone, db) = (name("office.test."), name("db.office.test."));
+        let message = Update::of(&zone)
+            .replace_addresses(&db, 5, &[Family::V6], &addresses)
+            .into_message();
+        assert_eq!(
+            lines(&message.authorities),
+            ["0 ANY AAAA", "5 IN AAAA 2001:db8::1"]
         );
     }
 }

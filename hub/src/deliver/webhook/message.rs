@@ -98,6 +98,12 @@ enum What<'a> {
         ips: Vec<IpAddr>,
         last_seen: Option<Time>,
     },
+    Failing {
+        sink: &'a str,
+        hostnames: &'a [Hostname],
+        why: Option<&'a str>,
+        all: bool,
+    },
 }
 
 /// As in the history.
@@ -115,6 +121,15 @@ fn body(event: &Event) -> String {
         ips: changes().filter_map(|change| change.new).collect(),
         last_seen: event.last_seen,
     };
+    let failing = || match &event.failure {
+        Some((failure, hostnames)) => What::Failing {
+            sink: failure.sink.as_str(),
+            hostnames,
+            why: failure.why.as_deref(),
+            all: failure.of_all,
+        },
+        None => seen(),
+    };
     let (r#type, what) = match event.kind {
         EventKind::Change => (
             "silo.changed",
@@ -131,6 +146,8 @@ fn body(event: &Event) -> String {
         ),
         EventKind::Unseen => ("record.unseen", seen()),
         EventKind::Back => ("record.back", seen()),
+        EventKind::Failing => ("sink.failing", failing()),
+        EventKind::Recovered => ("sink.recovered", failing()),
     };
     let body = Body {
         r#type,

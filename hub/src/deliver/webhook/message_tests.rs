@@ -2,7 +2,9 @@ use serde_json::{Value, json};
 use silo_shared::silo::Family;
 
 use super::*;
+use crate::deliver::sink::SinkFailure;
 use crate::domain::change::AddressChange;
+use crate::domain::sink::SinkName;
 
 fn now() -> Time {
     Time::from_millis(1_614_265_330_999)
@@ -30,6 +32,7 @@ fn event(kind: EventKind, changes: Vec<AddressChange>) -> Event {
         notify: vec![(Hostname::parse("db").unwrap(), "me@example.net".to_owned())],
         last_seen: Some(Time::from_millis(1_767_323_000_000)),
         told: Vec::new(),
+        failure: None,
     }
 }
 
@@ -110,6 +113,51 @@ fn a_record_that_is_not_seen_is_told_with_its_addresses() {
                 "hostname": "db",
                 "ips": ["10.0.0.5", "fd00::5"],
                 "last_seen": "2026-01-02T03:03:20.000Z",
+            })
+        );
+    }
+}
+
+#[test]
+fn failures_of_another_sink_are_told_with_their_reason() {
+    for (kind, name, why, all) in [
+        (
+            EventKind::Failing,
+            "sink.failing",
+            Some("no such host"),
+            false,
+        ),
+        (
+            EventKind::Failing,
+            "sink.failing",
+            Some("wrong password"),
+            true,
+        ),
+        (EventKind::Recovered, "sink.recovered", None, false),
+    ] {
+        let failure = SinkFailure {
+            sink: SinkName::parse("ovh").unwrap(),
+            why: why.map(str::to_owned),
+            of_all: all,
+        };
+        let hostnames = ["db", "web"].map(|name| Hostname::parse(name).unwrap());
+        // A record that is gone has no addresses.
+        let event = Event {
+            failure: Some((failure, hostnames.to_vec())),
+            ..event(kind, Vec::new())
+        };
+        let body: Value = serde_json::from_str(&body(&event)).unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "type": name,
+                "at": "2026-01-02T03:04:05.678Z",
+                "silo": "office",
+                "revision": 41,
+                "sink": "ovh",
+                "hostnames": ["db", "web"],
+                "why": why,
+                "all": all,
             })
         );
     }

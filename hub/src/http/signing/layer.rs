@@ -34,7 +34,7 @@ const OPEN: [&str; 6] = [
 /// The routes that answer a stream.
 const STREAMS: [&str; 2] = ["/events", "/silos/{id}/events"];
 /// The beginnings of routes that speak foreign protocols, which know no signatures.
-const FOREIGN: [&str; 5] = ["/nic/", "/v3/", "/u/", "/update", "/log"];
+const FOREIGN: [&str; 7] = ["/nic/", "//nic/", "/v3/", "//v3/", "/u/", "/update", "/log"];
 
 /// Whether credentials mean nothing at a route.
 pub(crate) fn is_open(route: &str) -> bool {
@@ -120,7 +120,7 @@ where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let (mut parts, body) = request.into_parts();
-    let Ok(ClientIp(ip)) = ClientIp::from_request_parts(&mut parts, hub).await;
+    let Ok(ClientIp { ip, .. }) = ClientIp::from_request_parts(&mut parts, hub).await;
     let now = hub.clock.now();
     let has_content = !body.is_end_stream();
     let signer = match signer(hub, &parts, has_content, ip, now).await {

@@ -22,6 +22,7 @@ use crate::token_cache::CachedToken;
 pub(crate) use layer::is_open;
 pub(super) use layer::{SigningLayer, is_foreign};
 pub use nonces::ReadNonces;
+pub(super) use verify::is_of_signature;
 
 /// A request whose signature was verified, as handlers find it among the request's extensions.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use silo_shared::credential::TokenId;
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::request::RequestSignature;
@@ -155,7 +155,7 @@ pub(super) async fn admit(
     if hub.signed_not_before.get().refuses(created, now) {
         return Err(ApiError::Signature(SignatureProblem::BeforeRestore));
     }
-    require_recent(hub, now)?;
+    require_recent(hub)?;
     let nonce = &signature.nonce;
     let reads = !is_stream && matches!(head.method, Method::GET | Method::HEAD);
     let replay = || {
@@ -172,7 +172,10 @@ pub(super) async fn admit(
     }
     let write = match reads {
         true => {
-            if !hub.nonces.spend(signer.keyid(), nonce, now) {
+            if !hub
+                .nonces
+                .spend(signer.keyid(), nonce, hub.clock.monotonic())
+            {
                 return Err(replay());
             }
             None
@@ -234,6 +237,10 @@ fn wrong_signature(hub: &Hub, ip: IpAddr, now: Time, detail: String) -> ApiError
 /// Whether a message has something of a signature. A look at each name costs less than two look-ups, which hash
 /// theirs.
 pub(super) fn is_signed(headers: &HeaderMap) -> bool {
-    let mut names = headers.keys();
-    names.any(|name| *name == SIGNATURE || *name == SIGNATURE_INPUT)
+    headers.keys().any(is_of_signature)
+}
+
+/// Whether a header is part of a signature.
+pub(in crate::http) fn is_of_signature(name: &HeaderName) -> bool {
+    *name == SIGNATURE || *name == SIGNATURE_INPUT
 }

@@ -1,14 +1,17 @@
 //! The rows of the outbox: written in the change's own transaction, taken up by the workers.
 
+use serde::{Deserialize, Serialize};
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
 
-use super::{DONE, FAILED, PENDING};
+use super::names::due_name;
+use super::{DONE, DueName, FAILED, PENDING};
+use crate::domain::delivery::SinkFailure;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    Store, StoreError, WriteTransaction, hostname, insert_rows, optional_time, silo_id,
-    statement_chunks, time,
+    Statements, Store, StoreError, WriteTransaction, hostname, insert_rows, optional_time,
+    padded_chunks, silo_id, statement_chunks, time,
 };
 
 /// What a delivery tells.
@@ -24,6 +27,10 @@ pub enum Happening {
     Unseen,
     /// And then it was.
     Back,
+    /// Another sink is refused at its receiver.
+    Failing,
+    /// And then it was not any more.
+    Recovered,
 }
 
 impl Happening {
@@ -35,6 +42,8 @@ impl Happening {
             Self::Clean => "clean",
             Self::Unseen => "unseen",
             Self::Back => "back",
+            Self::Failing => "failing",
+            Self::Recovered => "recovered",
         }
     }
 
@@ -45,6 +54,8 @@ impl Happening {
             Self::Clean,
             Self::Unseen,
             Self::Back,
+            Self::Failing,
+            Self::Recovered,
         ]
         .into_iter()
         .find(|happening| happening.as_str() == text)
@@ -66,6 +77,8 @@ pub struct OwedEvent<'a> {
     pub at: Time,
     /// When the record was last seen, where that is what is told.
     pub last_seen: Option<Time>,
+    /// What another sink fails with, where that is what is told.
+    pub failure: Option<&'a SinkFailure>,
 }
 
 /// A delivery that an event sink is still owed.
@@ -87,10 +100,49 @@ pub struct PendingEvent {
     pub attempts: i64,
     /// When the record was last seen, where that is what is told.
     pub last_seen: Option<Time>,
+    /// What another sink fails with, where that is what is told.
+    pub failure: Option<SinkFailure>,
     /// Whom the sink has told already.
     pub told: Vec<String>,
     /// Which hostnames, each with the record's own mail address.
     pub names: Vec<(Hostname, Option<String>)>,
+}
+
+/// A failure as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredFailure {
+    sink: String,
+    why: Option<String>,
+    of_all: bool,
+}
+
+fn failure(text: Option<&str>) -> Result<Option<SinkFailure>, StoreError> {
+    let Some(text) = text else { return Ok(None) };
+    let corrupt = || StoreError::Corrupt("delivery");
+    let stored: StoredFailure = serde_json::from_str(text).map_err(|_| corrupt())?;
+    Ok(Some(SinkFailure {
+        sink: SinkName::parse(&stored.sink).map_err(|_| corrupt())?,
+        why: stored.why,
+        of_all: stored.of_all,
+    }))
+}
+
+fn stored_failure(failure: &SinkFailure) -> Result<String, StoreError> {
+    let stored = StoredFailure {
+        sink: failure.sink.to_string(),
+        why: failure.why.clone(),
+        of_all: failure.of_all,
+    };
+    serde_json::to_string(&stored).map_err(|_| StoreError::Corrupt("delivery"))
+}
+
+/// When the turn of an event comes again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// When, in milliseconds since the epoch.
+    pub next_at: i64,
+    /// Before when the receiver asked not to be sent it, if it did.
+    pub not_before: Option<i64>,
 }
 
 impl Store {
@@ -104,8 +156,8 @@ impl Store {
         let rows = self
             .dialect
             .query(
-                "SELECT id, event, silo, revision, created_at, next_at, attempts, last_seen, told \
-                 FROM deliveries WHERE sink = ? AND state = ? AND id > ? ORDER BY id LIMIT ?",
+                "SELECT id, event, silo, revision, created_at, next_at, attempts, last_seen, told, \
+                 failure FROM deliveries WHERE sink = ? AND state = ? AND id > ? ORDER BY id LIMIT ?",
             )
             .bind(sink.as_str())
             .bind(PENDING)
@@ -127,6 +179,7 @@ impl Store {
                 next_at: row.try_get(5)?,
                 attempts: row.try_get(6)?,
                 last_seen: optional_time(row, 7)?,
+                failure: failure(row.try_get(9)?)?,
                 told: told
                     .map_err(|_| StoreError::Corrupt("delivery"))?
                     .unwrap_or_default(),
@@ -165,10 +218,12 @@ impl WriteTransaction {
         const HEAD: &str = "INSERT INTO delivery_names (delivery, hostname, sink, silo, state, \
              attempts, next_at, notify)";
         let id = self.take_delivery().await?;
+        self.owed_to.insert(owed.sink.clone());
         self.dialect
             .query(
                 "INSERT INTO deliveries (id, sink, event, silo, revision, created_at, state, \
-                 attempts, next_at, last_seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 attempts, next_at, last_seen, failure) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(id)
             .bind(owed.sink.as_str())
@@ -180,6 +235,7 @@ impl WriteTransaction {
             .bind(0_i64)
             .bind(0_i64)
             .bind(owed.last_seen.map(Time::as_millis))
+            .bind(owed.failure.map(stored_failure).transpose()?)
             .execute(&mut *self.inner)
             .await?;
         for chunk in statement_chunks(names) {
@@ -200,6 +256,50 @@ impl WriteTransaction {
         Ok(id)
     }
 
+    /// The records that deliveries of changes are about, each with its delivery. What is told of failures of other
+    /// sinks is left out.
+    pub async fn records_of_events(
+        &mut self,
+        ids: &[i64],
+    ) -> Result<Vec<(i64, DueName)>, StoreError> {
+        let mut statements = Statements::new(self.dialect);
+        for chunk in padded_chunks(ids) {
+            let marks = vec!["?"; chunk.len()].join(", ");
+            statements.add(format!(
+                "SELECT n.silo, n.hostname, d.id FROM deliveries d \
+                 JOIN delivery_names n ON n.delivery = d.id \
+                 WHERE d.id IN ({marks}) AND d.failure IS NULL ORDER BY d.id, n.hostname"
+            ));
+            for id in chunk {
+                statements.bind(id);
+            }
+        }
+        let rows = statements.fetch(&mut self.inner).await?;
+        let rows = rows.iter().flatten();
+        rows.map(|row| Ok((row.try_get(2)?, due_name(row, 0)?)))
+            .collect()
+    }
+
+    /// Lets the events that wait for another try be told at once, or when the receiver asked for them, since it has
+    /// taken what it did not take before.
+    pub async fn hurry_events(&mut self, sink: &SinkName, now: Time) -> Result<(), StoreError> {
+        self.must_commit = true;
+        let now = now.as_millis();
+        self.dialect
+            .query(
+                "UPDATE deliveries SET next_at = CASE WHEN not_before > ? THEN not_before ELSE ? END \
+                 WHERE sink = ? AND state = ? AND next_at > ?",
+            )
+            .bind(now)
+            .bind(now)
+            .bind(sink.as_str())
+            .bind(PENDING)
+            .bind(now)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// Writes that an event sink was told, or why it could not be. `state`: what it comes to.
     #[expect(clippy::too_many_arguments, reason = "one row's columns")]
     pub async fn end_event(
@@ -208,7 +308,7 @@ impl WriteTransaction {
         state: super::DeliveryState,
         now: Time,
         attempts: i64,
-        next_at: i64,
+        turn: Turn,
         why: Option<&str>,
         told: &[String],
     ) -> Result<(), StoreError> {
@@ -227,13 +327,15 @@ impl WriteTransaction {
         self.dialect
             .query(
                 "UPDATE deliveries SET state = ?, done_at = ?, attempts = ?, next_at = ?, \
+                 not_before = ?, \
                  failing_since = CASE WHEN ? = 1 THEN NULL ELSE coalesce(failing_since, ?) END, \
                  why = ?, told = ? WHERE id = ?",
             )
             .bind(number)
             .bind((state == S::Done).then_some(now.as_millis()))
             .bind(attempts)
-            .bind(next_at)
+            .bind(turn.next_at)
+            .bind(turn.not_before)
             .bind(i64::from(state == S::Done))
             .bind(failing)
             .bind(why)

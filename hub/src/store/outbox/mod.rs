@@ -7,9 +7,10 @@ mod names;
 mod open;
 mod overview;
 mod sinks;
+mod told_failures;
 mod unseen;
 
-pub use deliveries::{Happening, OwedEvent, PendingEvent};
+pub use deliveries::{Happening, OwedEvent, PendingEvent, Turn};
 pub use ledger::{LedgerRow, Ours};
 pub use names::{DueName, Later, Owed};
 pub use open::{OwedNames, OwedPage};

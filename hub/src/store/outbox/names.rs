@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{DONE, FAILED, NEVER, PENDING};
+use crate::domain::backoff::LONGEST_MS;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
@@ -52,6 +53,8 @@ impl Later {
 pub struct Owed {
     /// How often that was tried in vain.
     pub attempts: i64,
+    /// Whether it failed, and did not succeed since.
+    pub is_failing: bool,
     /// The deliveries that it is in.
     deliveries: Vec<i64>,
 }
@@ -92,16 +95,24 @@ impl Store {
         let mut due: Vec<DueName> = Vec::new();
         // One state after the other, so that an index gives the order. A record that changes often
         // has many rows.
-        for state in [PENDING, FAILED] {
+        let past = (i64::MIN, now.as_millis());
+        // Waits that a clock began which was ahead.
+        let far = (now.as_millis().saturating_add(LONGEST_MS + 1), NEVER - 1);
+        let turns = [past, far].map(|span| [PENDING, FAILED].map(|state| (state, span)));
+        for (state, (from, to)) in turns.into_iter().flatten() {
+            if due.len() == limit {
+                break;
+            }
             let rows = self
                 .dialect
                 .query(
                     "SELECT silo, hostname FROM delivery_names WHERE sink = ? AND state = ? \
-                     AND next_at <= ? ORDER BY next_at, delivery, hostname LIMIT ?",
+                     AND next_at >= ? AND next_at <= ? ORDER BY next_at, delivery, hostname LIMIT ?",
                 )
                 .bind(sink.as_str())
                 .bind(state)
-                .bind(now.as_millis())
+                .bind(from)
+                .bind(to)
                 .bind(i64::try_from(limit * 8).unwrap_or(i64::MAX))
                 .fetch_all(&self.readers)
                 .await?;
@@ -137,6 +148,33 @@ impl Store {
             }
         }
         Ok(earliest)
+    }
+
+    /// Why the receiver refuses a record for good, as long as it does and nothing newer is to be sent.
+    pub async fn refusal(
+        &self,
+        sink: &SinkName,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Option<String>, StoreError> {
+        let newest = self
+            .dialect
+            .query(
+                "SELECT state, next_at, why FROM delivery_names WHERE sink = ? AND silo = ? \
+                 AND hostname = ? AND state IN (?, ?) ORDER BY delivery DESC LIMIT 1",
+            )
+            .bind(sink.as_str())
+            .bind(silo.as_str())
+            .bind(hostname.as_str())
+            .bind(PENDING)
+            .bind(FAILED)
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(row) = newest else { return Ok(None) };
+        let is_refused =
+            row.try_get::<i64, _>(0)? == i64::from(FAILED) && row.try_get::<i64, _>(1)? == NEVER;
+        let why: Option<String> = row.try_get(2)?;
+        Ok(is_refused.then(|| why.unwrap_or_default()))
     }
 
     /// The hostnames of a silo that a sink is owed something of, refused ones too.
@@ -175,7 +213,7 @@ impl WriteTransaction {
         for chunk in padded_chunks(&names) {
             let any = any_of("", chunk.len());
             statements.add(format!(
-                "SELECT silo, hostname, attempts, delivery FROM delivery_names \
+                "SELECT silo, hostname, attempts, delivery, failing_since FROM delivery_names \
                  WHERE ({any}) AND state IN (?, ?) AND delivery <= ?"
             ));
             bind_names(&mut statements, sink, &chunk);
@@ -186,6 +224,7 @@ impl WriteTransaction {
             let of_name = owed.entry(due_name(row, 0)?).or_default();
             of_name.attempts = of_name.attempts.max(row.try_get(2)?);
             of_name.deliveries.push(row.try_get(3)?);
+            of_name.is_failing |= row.try_get::<Option<i64>, _>(4)?.is_some();
         }
         Ok(owed)
     }
@@ -239,6 +278,27 @@ impl WriteTransaction {
             },
         )
         .await
+    }
+
+    /// Lets the records that failed and wait for another try be tried at once, since the receiver has taken what it
+    /// did not take before.
+    pub async fn hurry_names(&mut self, sink: &SinkName, now: Time) -> Result<(), StoreError> {
+        self.must_commit = true;
+        for state in [PENDING, FAILED] {
+            self.dialect
+                .query(
+                    "UPDATE delivery_names SET next_at = ? WHERE sink = ? AND state = ? \
+                     AND next_at > ? AND next_at < ? AND failing_since IS NOT NULL",
+                )
+                .bind(now.as_millis())
+                .bind(sink.as_str())
+                .bind(state)
+                .bind(now.as_millis())
+                .bind(NEVER)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Changes what is owed of these records up to a delivery, and notes the deliveries whose state follows.

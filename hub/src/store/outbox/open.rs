@@ -207,6 +207,9 @@ impl WriteTransaction {
         owed: &OwedNames<'_>,
         names: &[DueName],
     ) -> Result<(), StoreError> {
+        if !names.is_empty() {
+            self.owed_to.insert(owed.sink.clone());
+        }
         let open = self.open_rows(owed.sink, names).await?;
         let mut rows: BTreeMap<&DueName, OpenRow> = BTreeMap::new();
         for name in names {

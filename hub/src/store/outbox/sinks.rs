@@ -6,9 +6,13 @@ use silo_shared::silo::SiloId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::NEVER;
+use crate::domain::backoff::AFTER_CHANGE;
 use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
-use crate::store::{Store, StoreError, WriteTransaction, optional_time, time};
+use crate::store::{
+    Statements, Store, StoreError, WriteTransaction, optional, optional_time, time,
+};
 
 /// Whether changes are written down for a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +63,14 @@ pub struct KnownSink {
     pub attempts: i64,
     /// Before when nothing is sent to it.
     pub next_at: i64,
+    /// When a change has it tried all the same; see [`crate::domain::backoff::is_hurried`].
+    pub hurry_at: Option<i64>,
     /// Since when it has been failing.
     pub failing_since: Option<Time>,
     /// Why.
     pub why: Option<String>,
+    /// The sink that hears of its failures.
+    pub tell_failures: Option<SinkName>,
 }
 
 /// What a sink as a whole fares with.
@@ -72,6 +80,8 @@ pub struct SinkTrouble {
     pub attempts: i64,
     /// Before when nothing is sent.
     pub next_at: i64,
+    /// Whether a change shortens that.
+    pub can_be_hurried: bool,
     /// Since when.
     pub failing_since: Option<Time>,
     /// Why.
@@ -99,9 +109,11 @@ impl Interest {
 }
 
 const COLUMNS: &str = "SELECT name, kind, takes, fingerprint, active, served_until, reconciled_at, \
-     lease_owner, lease_until, attempts, next_at, failing_since, why FROM sinks";
+     lease_owner, lease_until, attempts, next_at, failing_since, why, hurry_at, \
+     tell_failures FROM sinks";
 const ONE: &str = "SELECT name, kind, takes, fingerprint, active, served_until, reconciled_at, \
-     lease_owner, lease_until, attempts, next_at, failing_since, why FROM sinks WHERE name = ?";
+     lease_owner, lease_until, attempts, next_at, failing_since, why, hurry_at, \
+     tell_failures FROM sinks WHERE name = ?";
 
 fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
     Ok(KnownSink {
@@ -124,6 +136,8 @@ fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
         next_at: row.try_get(10)?,
         failing_since: optional_time(row, 11)?,
         why: row.try_get(12)?,
+        hurry_at: row.try_get(13)?,
+        tell_failures: optional::<SinkName>(row, 14, "sink name")?,
     })
 }
 
@@ -206,16 +220,16 @@ impl WriteTransaction {
         Ok(self.interests.put(self.sinks_version, interests))
     }
 
-    /// Writes a sink's whole row. `known`: it has one.
+    /// Writes a sink's row, but for `hurry_at`. `known`: it has one.
     pub async fn put_sink(&mut self, sink: &KnownSink, known: bool) -> Result<(), StoreError> {
         let statement = if known {
             "UPDATE sinks SET kind = ?, takes = ?, fingerprint = ?, active = ?, served_until = ?, \
              reconciled_at = ?, lease_owner = ?, lease_until = ?, attempts = ?, next_at = ?, \
-             failing_since = ?, why = ? WHERE name = ?"
+             failing_since = ?, why = ?, tell_failures = ? WHERE name = ?"
         } else {
             "INSERT INTO sinks (kind, takes, fingerprint, active, served_until, reconciled_at, \
-             lease_owner, lease_until, attempts, next_at, failing_since, why, name) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             lease_owner, lease_until, attempts, next_at, failing_since, why, tell_failures, name) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         };
         let takes =
             serde_json::to_string(&sink.takes).map_err(|_| StoreError::Corrupt("sink filter"))?;
@@ -234,6 +248,7 @@ impl WriteTransaction {
             .bind(sink.next_at)
             .bind(sink.failing_since.map(Time::as_millis))
             .bind(sink.why.as_deref())
+            .bind(sink.tell_failures.as_ref().map(SinkName::as_str))
             .bind(sink.name.as_str())
             .execute(&mut *self.inner)
             .await?;
@@ -279,13 +294,42 @@ impl WriteTransaction {
         self.must_commit = true;
         self.dialect
             .query(
-                "UPDATE sinks SET attempts = ?, next_at = ?, failing_since = ?, why = ? \
+                "UPDATE sinks SET attempts = ?, next_at = ?, failing_since = ?, why = ?, \
+                 hurry_at = CASE WHEN ? = 1 THEN coalesce(hurry_at, ?) ELSE NULL END \
                  WHERE name = ?",
             )
             .bind(trouble.attempts)
             .bind(trouble.next_at)
             .bind(trouble.failing_since.map(Time::as_millis))
             .bind(trouble.why.as_deref())
+            // What a change asked for while the sink was tried stays.
+            .bind(i64::from(trouble.can_be_hurried))
+            .bind(NEVER)
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds the statements by which sinks that are held back are tried soon, since they are owed something new.
+    /// They match no row of a sink that does not fail.
+    pub(in crate::store) fn hurry_sinks(&self, statements: &mut Statements, now: Time) {
+        let soon = now.plus_seconds(AFTER_CHANGE).as_millis();
+        for sink in &self.owed_to {
+            statements
+                .add("UPDATE sinks SET hurry_at = ? WHERE name = ? AND hurry_at > ?")
+                .bind(soon)
+                .bind(sink.as_str())
+                .bind(soon);
+        }
+    }
+
+    /// Notes that a sink is tried now: what changes asked for so far is done by that.
+    pub async fn end_hurry(&mut self, sink: &SinkName) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE sinks SET hurry_at = ? WHERE name = ?")
+            .bind(NEVER)
             .bind(sink.as_str())
             .execute(&mut *self.inner)
             .await?;
@@ -327,6 +371,7 @@ impl WriteTransaction {
             for statement in [
                 "DELETE FROM ledger WHERE sink = ?",
                 "DELETE FROM unseen WHERE sink = ?",
+                "DELETE FROM told_failures WHERE sink = ?",
                 "DELETE FROM sinks WHERE name = ?",
             ] {
                 self.dialect

@@ -18,12 +18,12 @@ pub struct QuietRecord {
 }
 
 impl Store {
-    /// Records that were last seen before `before` and that the sink was not told of, after a place
-    /// in the order of silo and hostname.
+    /// Records that were last seen before `before`, or later than `latest`, which is not possible, and that the
+    /// sink was not told of, after a place in the order of silo and hostname.
     pub async fn quiet_records(
         &self,
         sink: &SinkName,
-        before: Time,
+        (before, latest): (Time, Time),
         after: Option<&(SiloId, Hostname)>,
         limit: i64,
     ) -> Result<Vec<QuietRecord>, StoreError> {
@@ -32,12 +32,13 @@ impl Store {
             .query(
                 "SELECT r.silo, r.hostname, r.last_seen FROM records r LEFT JOIN unseen u \
                  ON u.sink = ? AND u.silo = r.silo AND u.hostname = r.hostname \
-                 WHERE r.last_seen < ? AND u.sink IS NULL \
+                 WHERE (r.last_seen < ? OR r.last_seen > ?) AND u.sink IS NULL \
                  AND (r.silo > ? OR (r.silo = ? AND r.hostname > ?)) \
                  ORDER BY r.silo, r.hostname LIMIT ?",
             )
             .bind(sink.as_str())
             .bind(before.as_millis())
+            .bind(latest.as_millis())
             .bind(silo)
             .bind(silo)
             .bind(name)
@@ -65,7 +66,7 @@ impl Store {
             .query(
                 "SELECT u.silo, u.hostname, r.last_seen FROM unseen u LEFT JOIN records r \
                  ON r.silo = u.silo AND r.hostname = u.hostname \
-                 WHERE u.sink = ? AND (r.last_seen IS NULL OR r.last_seen > u.last_seen) LIMIT ?",
+                 WHERE u.sink = ? AND (r.last_seen IS NULL OR r.last_seen <> u.last_seen) LIMIT ?",
             )
             .bind(sink.as_str())
             .bind(limit)

@@ -77,6 +77,16 @@ impl Home {
         program
     }
 
+    /// A shell whose `silo-hub` finds the database.
+    pub(crate) fn shell(&self) -> tokio::process::Command {
+        let mut shell = tokio::process::Command::new("sh");
+        shell.kill_on_drop(true).env_remove("SILO_HUB_DATABASE");
+        if let Some(database) = &self.database {
+            shell.env("SILO_HUB_DATABASE", database.url().as_str());
+        }
+        shell
+    }
+
     /// A connection to the database, past the hub.
     pub(crate) async fn connect(&self) -> AnyConnection {
         match &self.database {

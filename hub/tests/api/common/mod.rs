@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use axum::ServiceExt;
+use axum::extract::Request;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use silo_e2e::logs::Captured;
@@ -26,6 +28,7 @@ pub(crate) use answer::{Answer, Call};
 pub(crate) use guarded::Guarded;
 pub(crate) use home::Home;
 pub(crate) use page::{printed, shell};
+pub(crate) use silo_e2e::PAUSE;
 pub(crate) use silo_e2e::database::Kind;
 
 /// When every hub's clock begins: 2026-01-02T03:04:05.678Z, in milliseconds.
@@ -46,6 +49,7 @@ pub(crate) struct TestHub {
     /// Its files and its database.
     pub(crate) home: Arc<Home>,
     clock: Arc<AtomicI64>,
+    stepped: Arc<AtomicI64>,
     client: Client,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), RunError>>,
@@ -57,8 +61,10 @@ pub(crate) struct TestHub {
 pub(crate) fn client() -> Client {
     // An error here means that a provider is installed already, which is as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // It speaks plain HTTP: without the system's certificates it is made far sooner.
     Client::builder()
         .no_proxy()
+        .tls_certs_only([])
         .timeout(DEADLINE)
         .build()
         .expect("a plain client can be made")
@@ -109,14 +115,35 @@ impl TestHub {
         home: Arc<Home>,
         settings: HubSettings,
     ) -> Self {
+        Self::start_at(listener, home, settings, 0).await
+    }
+
+    /// Stops the hub and starts another one in the same place, whose wall clock is off by so many seconds.
+    pub(crate) async fn restart_off_by(self, seconds: i64) -> Self {
+        let (home, settings) = self.stop().await;
+        Self::start_at(listener(), home, settings, seconds).await
+    }
+
+    async fn start_at(
+        listener: TcpListener,
+        home: Arc<Home>,
+        settings: HubSettings,
+        step: i64,
+    ) -> Self {
         let logs = Captured::begin();
         let address = listener.local_addr().expect("it is bound");
-        let clock = Arc::new(AtomicI64::new(START_MS));
+        let (clock, stepped) = (
+            Arc::new(AtomicI64::new(START_MS)),
+            Arc::new(AtomicI64::new(step * 1000)),
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(silo_hub::run(
             listener,
             settings.clone(),
-            Clock::Set(Arc::clone(&clock)),
+            Clock::Stepped {
+                passed: Arc::clone(&clock),
+                stepped: Arc::clone(&stepped),
+            },
             async {
                 // A dropped sender stops the hub too.
                 let _ = stopped.await;
@@ -136,6 +163,7 @@ impl TestHub {
             settings,
             home,
             clock,
+            stepped,
             client,
             stop,
             running,
@@ -157,14 +185,29 @@ impl TestHub {
     pub(crate) async fn start_in_parts_with(
         change: impl FnOnce(&mut HubSettings),
     ) -> (Self, Arc<OpenHub>) {
-        let logs = Captured::begin();
         let home = Arc::new(Home::new());
         let mut settings = home.settings();
         change(&mut settings);
-        let clock = Arc::new(AtomicI64::new(START_MS));
-        let open = OpenHub::open(&settings, Clock::Set(Arc::clone(&clock)))
-            .await
-            .expect("it opens");
+        Self::in_parts_of(home, settings, 0).await
+    }
+
+    /// Like [`TestHub::start_in_parts`], on files and a database that may be there already, with a wall clock that
+    /// is off by so many seconds.
+    pub(crate) async fn in_parts_of(
+        home: Arc<Home>,
+        settings: HubSettings,
+        step: i64,
+    ) -> (Self, Arc<OpenHub>) {
+        let logs = Captured::begin();
+        let (clock, stepped) = (
+            Arc::new(AtomicI64::new(START_MS)),
+            Arc::new(AtomicI64::new(step * 1000)),
+        );
+        let of_both = Clock::Stepped {
+            passed: Arc::clone(&clock),
+            stepped: Arc::clone(&stepped),
+        };
+        let open = OpenHub::open(&settings, of_both).await.expect("it opens");
         let key = open.key().await.expect("a key can be made");
         open.first_admin_token(&key).await.expect("so can a token");
         let listener = listener();
@@ -176,11 +219,11 @@ impl TestHub {
             .into_iter()
             .map(|sink| Arc::new(sink.keyed(&key)))
             .collect();
-        let app = silo_hub::http::router(
+        let front = silo_hub::http::front(
             open.http(&settings, key),
             silo_hub::compat::routes(&settings.compat, &sinks),
-        )
-        .into_make_service_with_connect_info::<SocketAddr>();
+        );
+        let app = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(front);
         let (stop, _) = oneshot::channel();
         let wake_ups = open.wake_ups().expect("nothing else runs them");
         let running = tokio::spawn(async move {
@@ -196,6 +239,7 @@ impl TestHub {
             settings,
             home,
             clock,
+            stepped,
             client: client(),
             stop,
             running,
@@ -239,7 +283,15 @@ impl TestHub {
 
     /// Its clock, for other parts of the same hub.
     pub(crate) fn clock(&self) -> Clock {
-        Clock::Set(Arc::clone(&self.clock))
+        Clock::Stepped {
+            passed: Arc::clone(&self.clock),
+            stepped: Arc::clone(&self.stepped),
+        }
+    }
+
+    /// Steps its wall clock, forward or back; no time passes.
+    pub(crate) fn step(&self, seconds: i64) {
+        self.stepped.fetch_add(seconds * 1000, Ordering::AcqRel);
     }
 
     /// A request without a credential.

@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 /// What a command line of a page comes to in a shell.
 pub(crate) async fn shell(command: &str) -> Output {
     let mut shell = tokio::process::Command::new("sh");
+    shell.env("CURL_HOME", silo_e2e::CURL_HOME);
     let output = shell.args(["-ec", command]).stdin(Stdio::null()).output();
     output.await.expect("there is a shell")
 }

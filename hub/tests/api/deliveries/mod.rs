@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clock;
 mod coalescing;
+mod failing;
 mod publishing;
+mod recovery;
 pub(crate) mod scripted;
 mod shown;
 mod telling;

@@ -11,7 +11,7 @@ use silo_hub::store::DueName;
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::scripted::{Desk, addresses, counts, deliveries, state_sink};
-use crate::common::TestHub;
+use crate::common::{TestHub, text};
 
 fn publication(hostname: &str, wanted: &[&str], standing: Standing) -> Publication {
     Publication {
@@ -272,6 +272,7 @@ async fn what_a_crash_left_open_is_settled_before_anything_else_is_sent() {
         sink: name.clone(),
         owner: "a".to_owned(),
         lease_seconds: 60,
+        takes_host_names_only: false,
         records: vec![(
             DueName {
                 silo: SiloId::parse("office").unwrap(),
@@ -572,4 +573,40 @@ async fn a_sink_that_is_configured_no_more_leaves_what_it_published() {
     desk.work().await;
     assert_eq!(Arc::strong_count(&script), 2);
     assert_eq!(script.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn names_that_dns_takes_for_none_of_a_host_are_left_out_unless_they_are_published() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("dns");
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    put(&hub, "old_pc", "10.0.0.1").await;
+    desk.work().await;
+    assert_eq!(script.asked().len(), 1, "while the sink takes any name");
+    script.takes_host_names_only();
+    put(&hub, "my_pc", "10.0.0.5").await;
+    put(&hub, "old_pc", "10.0.0.2").await;
+    put(&hub, "nas", "10.0.0.7").await;
+    desk.work().await;
+    let asked: Vec<_> = script.asked().into_iter().map(|asked| asked.name).collect();
+    assert_eq!(asked, ["old_pc.example", "nas.example"]);
+    let all = deliveries(&hub, "").await;
+    let of = |name: &str| {
+        all.iter()
+            .find(|delivery| delivery["hostnames"][0]["hostname"] == name)
+    };
+    let left_out = of("my_pc").unwrap();
+    assert_eq!(left_out["state"], "done", "{left_out}");
+    assert!(
+        text(&left_out["hostnames"][0]["why"]).contains('_'),
+        "{left_out}"
+    );
+    hub.delete("/silos/office").await;
+    desk.work().await;
+    let asked: Vec<_> = script.asked().into_iter().map(|asked| asked.name).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(
+        asked.contains(&"old_pc.example".to_owned()),
+        "what is ours is removed: {asked:?}"
+    );
 }

@@ -1,6 +1,7 @@
 //! Sinks that answer what a test tells them, and a desk from which a test works off what they are owed.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use silo_hub::domain::sink::{SinkFilter, SinkName};
 use silo_hub::domain::time::Time;
 use silo_hub::open_hub::OpenHub;
 use silo_shared::silo::{Addresses, Hostname};
+use tokio::sync::Notify;
 
 use crate::common::{START_MS, TestHub};
 
@@ -24,6 +26,9 @@ pub(super) struct Script {
     answers: Mutex<VecDeque<Outcome>>,
     asked: Mutex<Vec<Publication>>,
     told: Mutex<Vec<Vec<Event>>>,
+    hangs: AtomicBool,
+    host_names_only: AtomicBool,
+    hung: Notify,
 }
 
 impl Script {
@@ -35,6 +40,21 @@ impl Script {
     /// The next answers, and none that were to come before.
     pub(super) fn will_only(&self, answers: impl IntoIterator<Item = Outcome>) {
         *self.answers.lock().unwrap() = answers.into_iter().collect();
+    }
+
+    /// From now on it takes only names that DNS takes for host names.
+    pub(super) fn takes_host_names_only(&self) {
+        self.host_names_only.store(true, Ordering::Release);
+    }
+
+    /// It answers nothing any more.
+    pub(super) fn will_hang(&self) {
+        self.hangs.store(true, Ordering::Release);
+    }
+
+    /// Returns when it was asked and does not answer.
+    pub(super) async fn hung(&self) {
+        self.hung.notified().await;
     }
 
     /// What was asked since the last call.
@@ -65,9 +85,17 @@ impl StateSink for ScriptedState {
         }
     }
 
+    fn takes_host_names_only(&self) -> bool {
+        self.0.host_names_only.load(Ordering::Acquire)
+    }
+
     fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome> {
         Box::pin(async move {
             self.0.asked.lock().unwrap().push(publication.clone());
+            if self.0.hangs.load(Ordering::Acquire) {
+                self.0.hung.notify_one();
+                std::future::pending().await
+            }
             self.0.answer()
         })
     }
@@ -132,6 +160,7 @@ fn open(name: &str, kind: SinkKind, sink: Sink) -> OpenSink {
         kind,
         filter: SinkFilter::default(),
         fingerprint: "as first configured".to_owned(),
+        tell_failures: None,
         sink,
     }
 }

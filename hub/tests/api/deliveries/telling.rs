@@ -222,7 +222,9 @@ async fn silence_is_told_once_and_so_is_its_end() {
 
     // Unchanged: only last_seen moves, which the hub writes down.
     hub.put(path).json(&json!({"ip": "10.0.0.7"})).await;
+    let held = silo_hub::upkeep::HeldTimes::begin(open.clock.reading(), None);
     let upkeep = silo_hub::upkeep::Upkeep {
+        held: held.into(),
         store: open.store.clone(),
         registry: open.registry.clone(),
         tokens: open.tokens.clone(),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use reqwest::Method;
 use silo_e2e::provider::{PASSWORD, Provider, USERNAME};
 use silo_hub::open_hub::OpenHub;
 use silo_hub::open_sinks;
 
-use super::{ok, start_with, update, update_from};
-use crate::common::TestHub;
+use super::{HERE, ok, start_with, update, update_from};
+use crate::common::{Answer, TestHub};
 use crate::deliveries::scripted::{Desk, counts, deliveries};
 
 /// A hub with the sink `ovh` at a provider, and its workers.
@@ -37,6 +38,12 @@ fn query(host: &str, login: &str, pass: &str) -> String {
         encoded(login),
         encoded(pass)
     )
+}
+
+/// The page at a target below `/log`.
+async fn log_of(hub: &TestHub, target: &str) -> Answer {
+    let call = hub.open_call(Method::GET, target);
+    call.seen_from(HERE).await
 }
 
 fn told(provider: &Provider) -> Vec<String> {
@@ -102,7 +109,7 @@ async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
     assert!(why.contains("login") && !why.contains("mistyped"), "{why}");
     assert_eq!(failed[0]["next_try"], serde_json::Value::Null);
     // Told again with the same, it is not sent again.
-    assert_eq!(update(&hub, &mistyped).await, ok());
+    assert_eq!(update(&hub, &mistyped).await.0, 403);
     desk.work().await;
     assert_eq!(provider.requests(), 1);
 
@@ -116,6 +123,61 @@ async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
     desk.work().await;
     assert_eq!(provider.addresses("nas.example.net").len(), 1);
     assert_eq!(counts(&hub).await, [0, 0, 2]);
+}
+
+#[tokio::test]
+async fn a_caller_hears_that_the_provider_refused_its_login() {
+    for (host, pass, words) in [
+        ("nas.example.net", "mistyped", "(badauth)"),
+        ("pi.example.net", PASSWORD, "(nohost)"),
+    ] {
+        let provider = Provider::start(&["nas.example.net"]);
+        let (hub, _open, desk) = start(&provider).await;
+        let given = query(host, USERNAME, pass);
+        assert_eq!(update(&hub, &given).await, ok(), "nobody knows yet");
+        desk.work().await;
+        let (status, text) = update(&hub, &given).await;
+        assert_eq!(status, 403, "{host}: {text}");
+        assert!(text.contains("ovh") && text.contains(words), "{text}");
+        assert!(!text.contains(pass), "{text}");
+        // The record has the caller's address all the same.
+        let moved = update_from(&hub, &given, "192.0.2.8").await;
+        assert_eq!(moved, ok(), "{host}: it is tried again at a change");
+        desk.work().await;
+        let (status, text) = update_from(&hub, &given, "192.0.2.8").await;
+        assert_eq!(status, 403, "{host}: {text}");
+        let record = hub.get(&format!("/silos/home/records/{host}")).await;
+        assert_eq!(record.json()["ips"], serde_json::json!(["192.0.2.8"]));
+
+        let log = log_of(&hub, &format!("/log?secid=one&host={host}")).await;
+        assert_eq!(log.status, 200);
+        assert!(log.text().contains(words), "{}", log.text());
+
+        // Who gives no login hears nothing of that of another caller, and nothing of it is said of other hosts.
+        let plain = format!("secid=one&host={host}");
+        assert_eq!(update(&hub, &plain).await, ok(), "{host}");
+        assert_eq!(update(&hub, "secid=one&host=h1").await, ok());
+        let log = log_of(&hub, "/log?secid=one&host=h1").await;
+        assert!(!log.text().contains("refuse"), "{}", log.text());
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_taken_again_is_not_complained_of() {
+    let provider = Provider::start(&["nas.example.net"]);
+    let (hub, _open, desk) = start(&provider).await;
+    let host = "nas.example.net";
+    let mistyped = query(host, USERNAME, "mistyped");
+    assert_eq!(update(&hub, &mistyped).await, ok());
+    desk.work().await;
+    assert_eq!(update(&hub, &mistyped).await.0, 403);
+    let corrected = query(host, USERNAME, PASSWORD);
+    for _ in 0..2 {
+        assert_eq!(update(&hub, &corrected).await, ok());
+        desk.work().await;
+    }
+    let log = log_of(&hub, &format!("/log?secid=one&host={host}")).await;
+    assert!(!log.text().contains("refuse"), "{}", log.text());
 }
 
 #[tokio::test]

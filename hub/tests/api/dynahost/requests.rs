@@ -57,9 +57,14 @@ async fn only_a_trusted_proxy_says_where_a_call_comes_from() {
         .open_call(Method::GET, "/update?secid=s&host=nas")
         .in_words_of(STATUSES)
         .header("x-real-ip", "198.51.100.1");
-    assert_eq!(call.await.text(), "OK");
-    let record = hub.get("/silos/home/records/nas").await.json();
-    assert_eq!(record["ips"], json!(["127.0.0.1"]));
+    let answer = call.await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("names no client"), "{answer:?}");
+    for from in ["127.0.0.1", "fe80::1", "unknown", ""] {
+        let (status, words) = update_from(&hub, "secid=s&host=nas", from).await;
+        assert_eq!(status, 400, "{from}: {words}");
+    }
+    assert_eq!(hub.get("/silos/home/records/nas").await.status, 404);
 }
 
 #[tokio::test]
@@ -134,6 +139,7 @@ async fn a_form_has_at_most_64_kib() {
         let begins = "secid=s&host=nas&more=";
         hub.open_call(Method::POST, "/update")
             .in_words_of(&[200, 413])
+            .seen_from(HERE)
             .body(format!("{begins}{}", "x".repeat(length - begins.len())))
     };
     let answer = post(64 * 1024 + 1).await;
@@ -154,6 +160,7 @@ async fn it_is_spoken_only_where_it_is_switched_on() {
     // Beside sftdyn's root the routes are no keys.
     let (hub, _open) = TestHub::start_in_parts_with(|settings| {
         settings.compat = compat("{sftdyn: true, dynahost: {silo: home, hostnames: [nas]}}");
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     })
     .await;
     assert_eq!(

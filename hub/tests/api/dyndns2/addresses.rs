@@ -1,5 +1,6 @@
 //! Which addresses a host gets, and what else of its record a call leaves or moves.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{NAS, Office, lines};
@@ -34,7 +35,80 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
     // Nobody believes a stranger what he says of himself.
     let plain = Office::start().await;
     let answer = plain.call("hostname=nas").seen_from("198.51.100.1").await;
-    assert_eq!(lines(&answer), "good 127.0.0.1");
+    assert_eq!((answer.status, answer.text()), (503, "911\n"));
+    assert_eq!(plain.hub.get(super::NAS).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_said_must_be_plausible() {
+    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    for (query, from) in [
+        ("", "127.0.0.1"),
+        ("", "fe80::1"),
+        ("", "unknown"),
+        ("", ""),
+        ("&myip=", "198.51.100.1,"),
+        ("&myip=127.0.0.1", "198.51.100.1"),
+        ("&myip=fe80::1", "198.51.100.1"),
+        ("&wanip=192.0.2.1", "198.51.100.1"),
+    ] {
+        let answer = office
+            .call(&format!("hostname=nas{query}"))
+            .seen_from(from)
+            .await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (503, "911\n"),
+            "{query} from {from}"
+        );
+    }
+    assert_eq!(office.hub.get(super::NAS).await.status, 404);
+    let answer = office.call("hostname=nas").await;
+    assert_eq!(answer.status, 503, "a proxy without a word");
+    // One that a proxy names is taken though it is a proxy's too.
+    let answer = office.call("hostname=nas").seen_from("10.0.0.1").await;
+    assert_eq!(lines(&answer), "good 10.0.0.1");
+}
+
+#[tokio::test]
+async fn a_slash_too_many_is_no_other_route() {
+    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    for (path, status) in [
+        ("//nic/update", 200),
+        ("/nic//update", 200),
+        ("/nic/update/", 200),
+        ("//v3/update", 200),
+        ("/v3//update", 200),
+        ("/v3/update/", 200),
+        ("///nic/update", 404),
+        ("/nic/update//", 404),
+        ("//silos", 404),
+    ] {
+        let target = format!("{path}?hostname=nas&myip=192.0.2.1");
+        let call = office.hub.open_call(Method::GET, &target);
+        if status == 404 {
+            assert_eq!(call.await.status, 404, "{path}");
+            continue;
+        }
+        let answer = call.login("any", &office.token).in_words().await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_is_sent_to_the_root_is_told_where_to_go() {
+    let hub = TestHub::start().await;
+    for query in [
+        "host=nas",
+        "hostname=nas&myip=192.0.2.1",
+        "myip=192.0.2.1",
+        "HOST=nas",
+    ] {
+        let answer = hub.open_call(Method::GET, &format!("/?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.text().contains("/nic/update"), "{answer:?}");
+    }
+    assert_eq!(hub.open_call(Method::GET, "/?a=b").await.status, 200);
 }
 
 #[tokio::test]

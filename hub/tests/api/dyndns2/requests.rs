@@ -68,7 +68,7 @@ async fn other_methods_are_405_and_change_nothing() {
         }
     }
     assert_eq!(office.hub.get("/silos/office").await.status, 404);
-    for path in ["/nic/update/", "/nic", "/nic/status", "/v3/update/x"] {
+    for path in ["/nic/update/x", "/nic", "/nic/status", "/v3/update/x"] {
         assert_eq!(office.hub.get(path).await.status, 404, "{path}");
     }
 }

@@ -16,18 +16,18 @@ use silo_shared::signing::{SigningKey, answer, request};
 use crate::common::{Answer, Call, START_MS, TestHub};
 
 /// The time of every hub's start, in Unix seconds, as signatures have it.
-pub(super) const NOW: i64 = START_MS / 1000;
+pub(crate) const NOW: i64 = START_MS / 1000;
 
 /// A token that signs.
 #[derive(Clone)]
-pub(super) struct Signer {
+pub(crate) struct Signer {
     keyid: String,
     key: SigningKey,
 }
 
 /// A request in the making.
 #[derive(Clone)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -38,16 +38,16 @@ pub(super) struct Draft {
 
 /// A signed request, as a thief on the way would have it.
 #[derive(Clone)]
-pub(super) struct Shot {
-    pub(super) head: RequestHead,
-    pub(super) content: Vec<u8>,
+pub(crate) struct Shot {
+    pub(crate) head: RequestHead,
+    pub(crate) content: Vec<u8>,
     signer: Signer,
     /// As it was when it was signed.
     original: RequestHead,
 }
 
 impl Signer {
-    pub(super) fn of(credential: &str) -> Self {
+    pub(crate) fn of(credential: &str) -> Self {
         let credential = Credential::parse(credential).expect("it is a credential");
         Self {
             keyid: credential.id().to_string(),
@@ -56,14 +56,14 @@ impl Signer {
     }
 
     /// As if under another id.
-    pub(super) fn posing_as(&self, keyid: &str) -> Self {
+    pub(crate) fn posing_as(&self, keyid: &str) -> Self {
         Self {
             keyid: keyid.to_owned(),
             key: self.key.clone(),
         }
     }
 
-    pub(super) fn draft(&self, method: Method, path: &str) -> Draft {
+    pub(crate) fn draft(&self, method: Method, path: &str) -> Draft {
         Draft {
             method,
             path: path.to_owned(),
@@ -75,7 +75,7 @@ impl Signer {
     }
 
     /// Signs for a hub.
-    pub(super) fn sign(&self, hub: &TestHub, draft: Draft) -> Shot {
+    pub(crate) fn sign(&self, hub: &TestHub, draft: Draft) -> Shot {
         let (path, query) = match draft.path.split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (draft.path, None),
@@ -105,18 +105,18 @@ impl Signer {
     }
 
     /// Signs, sends and checks the signature of the answer.
-    pub(super) async fn send(&self, hub: &TestHub, draft: Draft) -> Answer {
+    pub(crate) async fn send(&self, hub: &TestHub, draft: Draft) -> Answer {
         let shot = self.sign(hub, draft);
         let answer = shot.send(hub).await;
         shot.assert_signed(&answer);
         answer
     }
 
-    pub(super) async fn get(&self, hub: &TestHub, path: &str) -> Answer {
+    pub(crate) async fn get(&self, hub: &TestHub, path: &str) -> Answer {
         self.send(hub, self.draft(Method::GET, path)).await
     }
 
-    pub(super) async fn put(&self, hub: &TestHub, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn put(&self, hub: &TestHub, path: &str, body: &Value) -> Answer {
         self.send(hub, self.draft(Method::PUT, path).json(body))
             .await
     }
@@ -130,28 +130,28 @@ fn nonce() -> String {
 }
 
 impl Draft {
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("it is a header's value");
         self.headers.insert(HeaderName::from_static(name), value);
         self
     }
 
-    pub(super) fn json(self, body: &Value) -> Self {
+    pub(crate) fn json(self, body: &Value) -> Self {
         self.content(body.to_string())
             .header("content-type", "application/json")
     }
 
-    pub(super) fn content(mut self, content: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn content(mut self, content: impl Into<Vec<u8>>) -> Self {
         self.content = content.into();
         self
     }
 
-    pub(super) fn created(mut self, created: i64) -> Self {
+    pub(crate) fn created(mut self, created: i64) -> Self {
         self.created = created;
         self
     }
 
-    pub(super) fn nonce(mut self, nonce: &str) -> Self {
+    pub(crate) fn nonce(mut self, nonce: &str) -> Self {
         nonce.clone_into(&mut self.nonce);
         self
     }
@@ -159,13 +159,17 @@ impl Draft {
 
 impl Shot {
     /// The request as it is now.
-    pub(super) fn call(&self, hub: &TestHub) -> Call {
+    pub(crate) fn call(&self, hub: &TestHub) -> Call {
         let query = self.head.query.as_ref();
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{}{query}", self.head.path);
         let mut call = hub
             .open_call(self.head.method.clone(), &target)
             .header("host", &self.head.authority);
+        if self.head.path == "/ip" {
+            // A proxy that names nobody gives the hub no address to tell.
+            call = call.seen_from("192.0.2.7");
+        }
         for (name, value) in &self.head.headers {
             let value = value.to_str().expect("the tests' headers are ASCII");
             call = call.header(name.as_str(), value);
@@ -176,36 +180,36 @@ impl Shot {
         }
     }
 
-    pub(super) async fn send(&self, hub: &TestHub) -> Answer {
+    pub(crate) async fn send(&self, hub: &TestHub) -> Answer {
         self.call(hub).await
     }
 
-    pub(super) fn set(&mut self, name: &'static str, value: &str) {
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
         let value = HeaderValue::from_str(value).expect("it is a header's value");
         self.head
             .headers
             .insert(HeaderName::from_static(name), value);
     }
 
-    pub(super) fn add(&mut self, name: &'static str, value: &str) {
+    pub(crate) fn add(&mut self, name: &'static str, value: &str) {
         let value = HeaderValue::from_str(value).expect("it is a header's value");
         self.head
             .headers
             .append(HeaderName::from_static(name), value);
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.head.headers[name].to_str().expect("it is ASCII")
     }
 
     /// The answer is the hub's own, and to this request.
-    pub(super) fn assert_signed(&self, answer: &Answer) {
+    pub(crate) fn assert_signed(&self, answer: &Answer) {
         let made = self.verify(answer);
         assert!(matches!(made, Ok(Some(_))), "{made:?}: {answer:?}");
     }
 
     /// The answer has no signature.
-    pub(super) fn assert_unsigned(&self, answer: &Answer) {
+    pub(crate) fn assert_unsigned(&self, answer: &Answer) {
         assert_eq!(self.verify(answer), Ok(None), "{answer:?}");
     }
 
@@ -222,13 +226,13 @@ impl Shot {
 }
 
 /// A problem's slug.
-pub(super) fn slug(answer: &Answer) -> String {
+pub(crate) fn slug(answer: &Answer) -> String {
     let kind = crate::common::text(&answer.json()["type"]);
     kind.trim_start_matches("/problems/").to_owned()
 }
 
 /// Asserts a refusal.
-pub(super) fn assert_refused(answer: &Answer, status: u16, expected: &str) {
+pub(crate) fn assert_refused(answer: &Answer, status: u16, expected: &str) {
     assert_eq!(
         (answer.status, &*slug(answer)),
         (status, expected),
@@ -237,13 +241,13 @@ pub(super) fn assert_refused(answer: &Answer, status: u16, expected: &str) {
 }
 
 /// A hub with the silo `office`, and its admin as one that signs.
-pub(super) async fn office() -> (TestHub, Signer) {
+pub(crate) async fn office() -> (TestHub, Signer) {
     let hub = TestHub::start_behind_a_proxy().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let signer = Signer::of(&hub.admin);
     (hub, signer)
 }
 
-pub(super) fn ip(ip: &str) -> Value {
+pub(crate) fn ip(ip: &str) -> Value {
     json!({ "ip": ip })
 }

@@ -69,7 +69,7 @@ async fn every_answer_is_signed() {
         (
             draft(Method::PUT, DB)
                 .json(&ip("10.0.0.5"))
-                .header("if-match", "\"0\""),
+                .header("if-match", "\"none\""),
             412,
         ),
         (draft(Method::PUT, DB).json(&ip("nowhere")), 422),

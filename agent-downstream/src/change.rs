@@ -1,0 +1,92 @@
+//! How a block differs from what it was, and how that is said. Pure; `plan` makes it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use silo_shared::silo::{Hostname, Records};
+
+/// The most changes that are named one by one.
+const NAMED_CHANGES: usize = 3;
+
+/// How a block differs from what it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Not at all.
+    None,
+    /// The records are the same, the text was not: somebody edited the block.
+    Repaired,
+    /// There was no block; this many names are in the new one.
+    New(usize),
+    /// Names were added, removed or moved.
+    Names(Vec<NameChange>),
+}
+
+/// One name that differs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NameChange {
+    /// A new name and its addresses.
+    Added(Hostname, String),
+    /// A name that went.
+    Removed(Hostname),
+    /// A name that moved, from and to.
+    Moved(Hostname, String, String),
+}
+
+/// The names that differ, in byte order.
+pub(crate) fn compare(old: &Records, new: &Records) -> Vec<NameChange> {
+    let names: BTreeSet<&Hostname> = old.keys().chain(new.keys()).collect();
+    names
+        .into_iter()
+        .filter_map(|name| match (old.get(name), new.get(name)) {
+            (Some(old), Some(new)) if old == new => None,
+            (Some(old), Some(new)) => Some(NameChange::Moved(
+                name.clone(),
+                old.to_string(),
+                new.to_string(),
+            )),
+            (None, Some(new)) => Some(NameChange::Added(name.clone(), new.to_string())),
+            (_, None) => Some(NameChange::Removed(name.clone())),
+        })
+        .collect()
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("unchanged"),
+            Self::Repaired => f.write_str("block put right"),
+            Self::New(0) => f.write_str("new block without names"),
+            Self::New(1) => f.write_str("new block with 1 name"),
+            Self::New(count) => write!(f, "new block with {count} names"),
+            Self::Names(changes) if changes.len() <= NAMED_CHANGES => {
+                let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                f.write_str(&words.join(", "))
+            }
+            Self::Names(changes) => {
+                let count = |kind: fn(&NameChange) -> bool, word: &str| {
+                    let count = changes.iter().filter(|change| kind(change)).count();
+                    (count > 0).then(|| format!("{count} {word}"))
+                };
+                let words: Vec<String> = [
+                    count(|c| matches!(c, NameChange::Added(..)), "added"),
+                    count(|c| matches!(c, NameChange::Moved(..)), "changed"),
+                    count(|c| matches!(c, NameChange::Removed(..)), "removed"),
+                ]
+                .into_iter()
+                .flatten()
+                .collect();
+                f.write_str(&words.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for NameChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added(name, addresses) => write!(f, "{name} {addresses} added"),
+            Self::Removed(name) => write!(f, "{name} removed"),
+            Self::Moved(name, old, new) => write!(f, "{name} {old} → {new}"),
+        }
+    }
+}

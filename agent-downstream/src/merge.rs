@@ -1,0 +1,169 @@
+//! What is made of bytes that another program wrote while the hosts file was replaced. No I/O.
+//!
+//! Nothing foreign is dropped: where two versions can't be told apart, lines are rather kept twice.
+
+use std::collections::HashSet;
+
+const BLOCK_BEGIN: &[u8] = b"# BEGIN silo ";
+const BLOCK_END: &[u8] = b"# END silo ";
+
+/// What a program wrote into the file that was just replaced.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    /// The file when it was read.
+    pub(crate) before: Vec<u8>,
+    /// What it was in the end.
+    pub(crate) after: Vec<u8>,
+    /// What was put in its place.
+    pub(crate) put: Vec<u8>,
+    /// Whether `put` is `before` with other blocks, so that `after` stands for both.
+    pub(crate) is_rendered: bool,
+    /// What to render from where `after` is a mixture that can't be.
+    pub(crate) torn: Option<Vec<u8>>,
+}
+
+impl Foreign {
+    /// The file from which the next rendering is made, `present` being what lies in place now.
+    pub(crate) fn merged_into(&self, present: &[u8]) -> Vec<u8> {
+        if self.is_rendered && present == self.put {
+            return self.after.clone();
+        }
+        add_lines(present, &[&self.before], &self.after)
+    }
+}
+
+/// What was appended to `before`, where it can be appended to `present` just so.
+pub(crate) fn appended<'a>(before: &[u8], after: &'a [u8], present: &[u8]) -> Option<&'a [u8]> {
+    let is_whole = |bytes: &[u8]| bytes.last().is_none_or(|last| *last == b'\n');
+    let tail = after.strip_prefix(before)?;
+    (!tail.is_empty() && is_whole(before) && is_whole(present)).then_some(tail)
+}
+
+/// `present` with every line of `after` behind it that neither it nor one of `known` has.
+pub(crate) fn add_lines(present: &[u8], known: &[&[u8]], after: &[u8]) -> Vec<u8> {
+    let mut seen: HashSet<&[u8]> = known.iter().flat_map(|bytes| lines(bytes)).collect();
+    seen.extend(lines(present));
+    let mut merged = present.to_vec();
+    for line in lines(after) {
+        if seen.contains(line) || line.is_empty() || is_marker(line) {
+            continue;
+        }
+        if merged.last().is_some_and(|last| *last != b'\n') {
+            merged.push(b'\n');
+        }
+        merged.extend_from_slice(line);
+        merged.push(b'\n');
+    }
+    merged
+}
+
+/// The file without the hole that a program leaves which truncates it while it is written.
+pub(crate) fn without_hole<'a>(put: &[u8], present: &'a [u8]) -> &'a [u8] {
+    let end = present.iter().rposition(|byte| *byte != 0);
+    match put.last() {
+        Some(0) => present,
+        _ => &present[..end.map_or(0, |end| end + 1)],
+    }
+}
+
+/// What another program wrote over `put` in place: it truncated the file before our bytes came and wrote
+/// after them, so that the end of ours sticks out behind the end of its own. Its own bytes, if that is
+/// what happened.
+pub(crate) fn cut_overhang<'a>(put: &[u8], present: &'a [u8]) -> Option<&'a [u8]> {
+    let put = put.get(..present.len())?;
+    let common = present
+        .iter()
+        .rev()
+        .zip(put.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    // Its last bytes may be equal to ours by chance: it ends with a line, not before.
+    let at = present.len() - common;
+    let end = match present[..at].last() {
+        Some(b'\n') => at,
+        _ => at + present[at..].iter().position(|byte| *byte == b'\n')? + 1,
+    };
+    let theirs = &present[..end];
+    let kept: HashSet<&[u8]> = lines(theirs).collect();
+    // The first line may be the rest of one. All others must be known to them, or be ours.
+    let (mut at, mut in_block) = (0, false);
+    for line in put.split_inclusive(|byte| *byte == b'\n') {
+        let is_ours = in_block || is_marker(line);
+        in_block = line.starts_with(BLOCK_BEGIN) || (in_block && !line.starts_with(BLOCK_END));
+        if at >= end && !is_ours && !lines(line).all(|line| line.is_empty() || kept.contains(line))
+        {
+            return None;
+        }
+        at += line.len();
+    }
+    (end < present.len()).then_some(theirs)
+}
+
+fn is_marker(line: &[u8]) -> bool {
+    line.starts_with(BLOCK_BEGIN) || line.starts_with(BLOCK_END)
+}
+
+/// The lines without their endings.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_appended_just_so() {
+        for (before, after, present, expected) in [
+            ("a\n", "a\nb\n", "a\nX\n", Some("b\n")),
+            ("", "b\n", "X\n", Some("b\n")),
+            ("a\n", "a\n", "a\nX\n", None),
+            ("a", "ab\n", "a\nX\n", None),
+            ("a\n", "a\nb\n", "X\na", None),
+            ("a\n", "b\n", "a\nX\n", None),
+        ] {
+            let found = appended(before.as_bytes(), after.as_bytes(), present.as_bytes());
+            assert_eq!(found, expected.map(str::as_bytes), "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_out_stands_for_both_or_adds_its_lines() {
+        let foreign = Foreign {
+            before: b"a\nb\n".to_vec(),
+            after: b"a\nc\r\n".to_vec(),
+            put: b"a\nb\nX\n".to_vec(),
+            is_rendered: true,
+            torn: None,
+        };
+        assert_eq!(foreign.merged_into(b"a\nb\nX\n"), b"a\nc\r\n");
+        // Somebody else wrote the new file too: no line of either is lost.
+        assert_eq!(foreign.merged_into(b"a\nb\nX\nd"), b"a\nb\nX\nd\nc\n");
+    }
+
+    #[test]
+    fn an_overhang_of_ours_is_cut_and_an_edit_is_not() {
+        let put = "a\nb\n# BEGIN silo x\n1 d\n# END silo x\n";
+        assert_eq!(without_hole(put.as_bytes(), b"a\nc\n\0\0"), b"a\nc\n");
+        assert_eq!(without_hole(put.as_bytes(), b"a\nc\n"), b"a\nc\n");
+        assert_eq!(without_hole(b"\0", b"a\0"), b"a\0");
+        let over = |theirs: &str| format!("{theirs}{}", &put[theirs.len()..]);
+        for (present, expected) in [
+            // Theirs is shorter than ours, whose end sticks out.
+            (over("a\nb\nc\n"), Some("a\nb\nc\n")),
+            (over("a\nb\ncc\n"), Some("a\nb\ncc\n")),
+            // An edit of the same length in a line at the beginning: the rest is theirs.
+            (over("z\n"), None),
+            // Whole, and ours: there is nothing to cut.
+            (put.to_owned(), None),
+            // Only the beginning of ours stuck out.
+            (over("a\nb\nc\n")[..20].to_owned(), Some("a\nb\nc\n")),
+            ("a\n".to_owned(), None),
+        ] {
+            let found = cut_overhang(put.as_bytes(), present.as_bytes());
+            assert_eq!(found, expected.map(str::as_bytes), "{present:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What the runs of one state folder note of one hosts file: which silos they named, what they last wrote of
+//! each, and what was said of the file. A value without I/O; `state` keeps it.
+//!
+//! Times of the wall clock are not to be trusted (a machine without a battery starts in the past, a laptop
+//! sleeps), so durations are summed up from run to run and never run backwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use silo_shared::silo::{Hostname, Records, SiloId, parse_address};
+
+use crate::state::Remembered;
+
+const HOUR_MS: i64 = 3_600_000;
+/// A block that no run has named for this long is stale.
+const STALE_AFTER_MS: i64 = 24 * HOUR_MS;
+/// Notes are written again after this long when nothing else has changed.
+const WRITE_EVERY_MS: i64 = HOUR_MS;
+/// What a pause between two runs counts at most for a silo that other runs name: the machine may have been off.
+const PAUSE_COUNTS_MS: i64 = 12 * HOUR_MS;
+/// A silo without a block is forgotten after this long.
+const FORGET_AFTER_MS: i64 = 90 * 24 * HOUR_MS;
+
+/// The notes on one hosts file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Notes {
+    /// When time was last counted, in Unix milliseconds.
+    counted_at_ms: i64,
+    /// By silo id.
+    silos: BTreeMap<String, SiloNote>,
+    /// The lines on the whole file that were last printed.
+    pub(crate) said: Vec<String>,
+}
+
+/// The notes on one silo.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct SiloNote {
+    /// The lines of the block as last written; `None` when none was written yet.
+    lines: Option<Vec<String>>,
+    /// How long no run has named the silo.
+    unnamed_ms: i64,
+    /// Whether a run since then did not name it.
+    is_missed: bool,
+    /// Whether it was named again after a run that did not name it: two schedules share this state folder.
+    alternates: bool,
+}
+
+impl Notes {
+    /// Notes made of what hubs last said, as far as only one hub has said something of a silo. Names that
+    /// `wanted` does not select, and records that were skipped, were not written.
+    pub(crate) fn of_answers(answers: &[Remembered], wanted: impl Fn(&str) -> bool) -> Self {
+        let mut notes = Self::default();
+        for answer in answers {
+            let said = answers.iter().filter(|other| other.silo == answer.silo);
+            let Ok(silo) = SiloId::parse(&answer.silo) else {
+                continue;
+            };
+            if said.count() > 1 {
+                continue;
+            }
+            let is_skipped = |name: &str, ip: &str| {
+                let (whole, one) = (
+                    format!("skipped {name}: "),
+                    format!("skipped {name} {ip}: "),
+                );
+                let mut skipped = answer.skipped.iter();
+                skipped.any(|line| line.starts_with(&whole) || line.starts_with(&one))
+            };
+            let records = answer.document.dnsrecords.iter();
+            let lines: Vec<String> = records
+                .filter(|record| wanted(&record.hostname))
+                .filter(|record| !is_skipped(&record.hostname, &record.ip))
+                .map(|record| format!("{} {}", record.ip, record.hostname))
+                .collect();
+            notes.wrote(&silo, &read_lines(&lines));
+        }
+        notes
+    }
+
+    /// What was last written of each silo.
+    pub(crate) fn written(&self) -> BTreeMap<SiloId, Records> {
+        self.silos
+            .iter()
+            .filter_map(|(silo, note)| {
+                let lines = note.lines.as_ref()?;
+                Some((SiloId::parse(silo).ok()?, read_lines(lines)))
+            })
+            .collect()
+    }
+
+    /// The silos whose blocks are stale when a run names `named` at `now_ms`.
+    pub(crate) fn stale(&self, named: &[SiloId], now_ms: i64) -> BTreeSet<SiloId> {
+        let elapsed = self.elapsed_ms(now_ms);
+        self.silos
+            .iter()
+            .filter(|(_, note)| note.lines.is_some())
+            .filter(|(_, note)| note.unnamed_after(elapsed) >= STALE_AFTER_MS)
+            .filter_map(|(silo, _)| SiloId::parse(silo).ok())
+            .filter(|silo| !named.contains(silo))
+            .collect()
+    }
+
+    /// These notes after a run at `now_ms` that named `named`; silos with a block in the file are `present`.
+    pub(crate) fn after_run(
+        &self,
+        named: &[SiloId],
+        present: &BTreeSet<SiloId>,
+        now_ms: i64,
+    ) -> Self {
+        let elapsed = self.elapsed_ms(now_ms);
+        let mut next = self.clone();
+        next.counted_at_ms = now_ms;
+        for silo in named {
+            next.silos.entry(silo.to_string()).or_default();
+        }
+        for (silo, note) in &mut next.silos {
+            if named.iter().any(|named| named.as_str() == silo) {
+                note.alternates |= note.is_missed;
+                note.is_missed = false;
+                note.unnamed_ms = 0;
+            } else {
+                note.unnamed_ms = note.unnamed_after(elapsed);
+                note.is_missed = true;
+            }
+        }
+        next.silos.retain(|silo, note| {
+            note.unnamed_ms < FORGET_AFTER_MS || present.iter().any(|id| id.as_str() == silo)
+        });
+        next
+    }
+
+    /// Notes what was written of a silo.
+    pub(crate) fn wrote(&mut self, silo: &SiloId, records: &Records) {
+        let lines = records
+            .iter()
+            .flat_map(|(name, addresses)| addresses.iter().map(move |ip| format!("{ip} {name}")));
+        let note = self.silos.entry(silo.to_string()).or_default();
+        note.lines = Some(lines.collect());
+    }
+
+    /// Notes that nothing of a silo is left in the file.
+    pub(crate) fn cleaned(&mut self, silo: &SiloId) {
+        self.silos.remove(silo.as_str());
+    }
+
+    /// Whether there is something in `next` that must not wait.
+    pub(crate) fn needs_writing(&self, next: &Self) -> bool {
+        if next.counted_at_ms < self.counted_at_ms
+            || next.counted_at_ms - self.counted_at_ms >= WRITE_EVERY_MS
+        {
+            return true;
+        }
+        let mut now = next.clone();
+        now.counted_at_ms = self.counted_at_ms;
+        for (silo, note) in &mut now.silos {
+            if let Some(old) = self.silos.get(silo) {
+                // The time of a pause that goes on is counted later.
+                if note.unnamed_ms >= old.unnamed_ms {
+                    note.unnamed_ms = old.unnamed_ms;
+                }
+                // Of a silo that is known to alternate it says nothing more.
+                if note.alternates && old.alternates {
+                    note.is_missed = old.is_missed;
+                }
+            }
+        }
+        now != *self
+    }
+
+    /// The time since it was last counted. A clock that was set back gives none.
+    fn elapsed_ms(&self, now_ms: i64) -> i64 {
+        match self.counted_at_ms {
+            0 => 0,
+            at => now_ms.saturating_sub(at).max(0),
+        }
+    }
+}
+
+impl SiloNote {
+    fn unnamed_after(&self, elapsed_ms: i64) -> i64 {
+        let counts = if self.alternates {
+            elapsed_ms.min(PAUSE_COUNTS_MS)
+        } else {
+            elapsed_ms
+        };
+        self.unnamed_ms.saturating_add(counts)
+    }
+}
+
+fn read_lines(lines: &[String]) -> Records {
+    let mut records = Records::new();
+    for line in lines {
+        let parsed: Option<(Hostname, IpAddr)> = line
+            .split_once(' ')
+            .and_then(|(ip, name)| Some((Hostname::parse(name).ok()?, parse_address(ip).ok()?)));
+        if let Some((name, ip)) = parsed {
+            records.entry(name).or_default().set(ip);
+        }
+    }
+    records
+}
+
+#[cfg(test)]
+#[path = "notes_tests.rs"]
+mod tests;

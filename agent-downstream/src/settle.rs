@@ -1,0 +1,127 @@
+//! Waits until no other program writes the hosts file, so that a run never works on half of it.
+//!
+//! Most programs truncate the file and then write it: whoever reads in between sees a part of it. A file
+//! that is exactly what our last write left is not waited for. Durations are counted by the monotonic
+//! clock; the file's times are compared with each other, never with the time of day.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::replace::Snapshot;
+use crate::state::digest;
+
+/// How long one run waits in all.
+pub(crate) const LIMIT: Duration = Duration::from_secs(12);
+/// How long a file must stay the same.
+const STILL: Duration = Duration::from_secs(1);
+/// The same for a file that is empty, or at most half as long as our last write left it.
+const STILL_IF_CUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A file as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    size: usize,
+    digest: String,
+    identity: String,
+}
+
+impl Mark {
+    /// The mark of a file that was read.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            identity: snapshot.identity.to_string(),
+            ..Self::of_bytes(&snapshot.bytes)
+        }
+    }
+
+    /// The mark of whatever file holds these bytes: one that grows from them is known, none is the same.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self {
+            size: bytes.len(),
+            digest: digest(bytes),
+            identity: String::new(),
+        }
+    }
+
+    /// One line of text, for the state folder.
+    pub(crate) fn to_line(&self) -> String {
+        format!("{} {} {}\n", self.size, self.digest, self.identity)
+    }
+
+    /// Reads [`Self::to_line`]; anything else is no mark.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.trim_end().splitn(3, ' ');
+        Some(Self {
+            size: parts.next()?.parse().ok()?,
+            digest: parts.next()?.to_owned(),
+            identity: parts.next()?.to_owned(),
+        })
+    }
+
+    /// Whether `bytes` begin with all that the file held.
+    fn is_beginning_of(&self, bytes: &[u8]) -> bool {
+        bytes
+            .get(..self.size)
+            .is_some_and(|beginning| digest(beginning) == self.digest)
+    }
+
+    /// Whether `bytes` are so few that a writer may still owe the rest.
+    pub(crate) fn is_cut_to(&self, bytes: &[u8]) -> bool {
+        bytes.is_empty() || bytes.len() * 2 <= self.size
+    }
+}
+
+/// How a file was found after some waiting.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It stayed the same for long enough.
+    Still(Snapshot),
+    /// It did not, but all of it was only appended to.
+    Growing(Snapshot),
+    /// It did not; this is what it was at last.
+    Restless(Snapshot),
+}
+
+/// Looks at a file again and again until it stays the same, or for `limit` at most. `look` answers `None`
+/// while there is no file; `before` is what the file was when nobody wrote it.
+///
+/// Fails with what `look` fails with, and with `NotFound` when the file stays away.
+pub(crate) fn wait(
+    mut look: impl FnMut() -> io::Result<Option<Snapshot>>,
+    before: Option<&Mark>,
+    limit: Duration,
+) -> io::Result<Found> {
+    let started = Instant::now();
+    let mut seen = look()?;
+    let mut since = Instant::now();
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        let needed = match &seen {
+            Some(seen) if seen.bytes.is_empty() => STILL_IF_CUT,
+            Some(seen) if before.is_some_and(|mark| mark.is_cut_to(&seen.bytes)) => STILL_IF_CUT,
+            _ => STILL,
+        };
+        if since.elapsed() >= needed {
+            return seen.map(Found::Still).ok_or_else(missing);
+        }
+        if started.elapsed() >= limit {
+            let seen = seen.ok_or_else(missing)?;
+            let only_grew = before.is_some_and(|mark| mark.is_beginning_of(&seen.bytes));
+            return Ok(match only_grew {
+                true => Found::Growing(seen),
+                false => Found::Restless(seen),
+            });
+        }
+        std::thread::sleep(POLL);
+        let now = look()?;
+        if now != seen {
+            seen = now;
+            since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;

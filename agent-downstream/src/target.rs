@@ -1,0 +1,254 @@
+//! The hosts file as it is found: its place, its bytes at one moment, and whether another program is writing
+//! it.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::metadata::Identity;
+use crate::replace_error::{ReplaceError, fail};
+use crate::settle::{self, Found, Mark};
+use crate::staged::temp_path;
+use crate::state::{LockedState, StateDir};
+
+/// A hosts file that is there, symlinks resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
+    pub(crate) patience: Patience,
+}
+
+/// What was read, and how to see whether it still is what lies there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) identity: Identity,
+}
+
+/// What a run has learnt by waiting for other programs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patience {
+    /// How long it has waited.
+    waited: Duration,
+    /// The file that was still.
+    still: Option<Mark>,
+    /// The file before all waiting: what our last write left, else what was seen first.
+    base: Option<Mark>,
+    /// It is never still, but only appended to.
+    pub(crate) is_growing: bool,
+}
+
+impl Target {
+    /// Resolves the path.
+    pub(crate) fn find(path: &Path) -> Result<Self, ReplaceError> {
+        let target = fs::canonicalize(path).map_err(|cause| match cause.kind() {
+            ErrorKind::NotFound => ReplaceError::Missing(path.to_owned()),
+            _ => fail(path, "find it", cause),
+        })?;
+        refuse_nix(path, &target)?;
+        if !target.is_file() {
+            return Err(ReplaceError::NotAFile(target));
+        }
+        Ok(Self {
+            path: target,
+            patience: Patience::default(),
+        })
+    }
+
+    /// The file itself, behind any symlink.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file.
+    pub(crate) fn read(&self) -> Result<Snapshot, ReplaceError> {
+        Snapshot::take(&self.path).map_err(|cause| match cause.kind() {
+            ErrorKind::NotFound => ReplaceError::Missing(self.path.clone()),
+            _ => fail(&self.path, "read it", cause),
+        })
+    }
+
+    /// Reads the file; refuses what is no text.
+    pub(crate) fn read_text(&self) -> Result<Vec<u8>, ReplaceError> {
+        let bytes = self.read()?.bytes;
+        refuse_encoding(&self.path, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Waits until no other program writes the file, unless nothing is to be written: called before the
+    /// lock is taken, so that other runs need not wait too. `changes` tells whether these bytes would be
+    /// replaced.
+    pub(crate) fn settled(
+        mut self,
+        state: &StateDir,
+        changes: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<Self, ReplaceError> {
+        let seen = self.read()?;
+        let left = state.left(&self.path)?;
+        if left.as_ref() != Some(&Mark::of(&seen)) && changes(&seen.bytes) {
+            self.patience.wait(&self.path, &seen, left)?;
+        }
+        Ok(self)
+    }
+
+    /// How long this run has waited for other programs.
+    pub(crate) fn waited(&self) -> Duration {
+        self.patience.waited
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        // A file that was found lies in a folder.
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The temp file's path: always the same one of this state folder, so that the next run finds it.
+    pub(crate) fn temp_path(&self, state: &StateDir) -> PathBuf {
+        temp_path(&self.path, state)
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn take(path: &Path) -> io::Result<Self> {
+        Self::of(&mut File::open(path)?)
+    }
+
+    /// Reads an open file from its beginning.
+    pub(crate) fn of(file: &mut File) -> io::Result<Self> {
+        // Taken before the first byte is read, so that a write meanwhile shows.
+        let identity = Identity::of(&file.metadata()?);
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(file, &mut bytes)?;
+        Ok(Self { bytes, identity })
+    }
+
+    pub(crate) fn look(path: &Path) -> io::Result<Option<Self>> {
+        match Self::take(path) {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Whether the file at `path` still is what was read; of one that grows, whether it has only grown.
+    pub(crate) fn still_there(&self, path: &Path, is_growing: bool) -> io::Result<bool> {
+        let now = Self::take(path)?;
+        // A clock tick holds several writes: the bytes are compared too.
+        Ok(now == *self || (is_growing && now.bytes.starts_with(&self.bytes)))
+    }
+}
+
+impl Patience {
+    /// Waits for what is left of the limit.
+    fn wait(
+        &mut self,
+        path: &Path,
+        seen: &Snapshot,
+        left: Option<Mark>,
+    ) -> Result<(), ReplaceError> {
+        if self.base.is_none() {
+            let first = || (!seen.bytes.is_empty()).then(|| Mark::of(seen));
+            self.base = left.or_else(first);
+        }
+        tracing::info!(
+            "{}: another program wrote it since our last run; looking whether it is done",
+            path.display()
+        );
+        let started = Instant::now();
+        let limit = self.left();
+        let found = settle::wait(|| Snapshot::look(path), self.base.as_ref(), limit);
+        self.waited += started.elapsed();
+        match found {
+            Ok(Found::Still(snapshot)) => self.still = Some(Mark::of(&snapshot)),
+            Ok(Found::Growing(_)) => self.is_growing = true,
+            Ok(Found::Restless(_)) => return Err(ReplaceError::Restless(path.to_owned())),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                return Err(ReplaceError::Missing(path.to_owned()));
+            }
+            Err(cause) => return Err(fail(path, "read it", cause)),
+        }
+        Ok(())
+    }
+
+    /// How long this run may still wait.
+    pub(crate) fn left(&self) -> Duration {
+        settle::LIMIT.saturating_sub(self.waited)
+    }
+
+    /// Waits, without the lock, if another program wrote what was `seen`. Answers whether it did: then the
+    /// file is to be read again.
+    pub(crate) fn waits(
+        &mut self,
+        path: &Path,
+        state: &LockedState,
+        seen: &Snapshot,
+    ) -> Result<bool, ReplaceError> {
+        let mark = Some(Mark::of(seen));
+        let left = state.left(path)?;
+        if self.is_growing || self.still == mark || left == mark {
+            return Ok(false);
+        }
+        state.without_lock(|| self.wait(path, seen, left.clone()))??;
+        // What this run asked the hub may be older than what the other one has put in place.
+        if state.left(path)? != left {
+            return Err(ReplaceError::Overtaken(path.to_owned()));
+        }
+        Ok(true)
+    }
+}
+
+/// Refuses a path that leads to a file of the Nix store, which nobody may change (even root, who could).
+fn refuse_nix(path: &Path, target: &Path) -> Result<(), ReplaceError> {
+    if target.starts_with("/nix/store") {
+        let (path, target) = (path.to_owned(), target.to_owned());
+        return Err(ReplaceError::Nix { path, target });
+    }
+    Ok(())
+}
+
+/// Refuses a file in which nothing that resolves names would find a line.
+pub(crate) fn refuse_encoding(path: &Path, bytes: &[u8]) -> Result<(), ReplaceError> {
+    const BEGINNING: usize = 64;
+    let is_nul = |byte: &&u8| **byte == 0;
+    let why = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            "it is UTF-16, as PowerShell's `>` and Notepad's \"Unicode\" write it"
+        }
+        _ if bytes.iter().take(BEGINNING).any(|byte| *byte == 0)
+            || bytes.iter().filter(is_nul).count() * 100 > bytes.len() =>
+        {
+            "it holds NUL bytes: it is UTF-16, or a crash has lost its contents"
+        }
+        _ => return Ok(()),
+    };
+    let path = path.to_owned();
+    Err(ReplaceError::NotText { path, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_nix_store_is_refused_with_the_option_that_helps() {
+        let hosts = Path::new("/etc/hosts");
+        for (target, refused) in [
+            ("/nix/store/0123-hosts", true),
+            ("/nix/store/0123-etc/etc/hosts", true),
+            ("/etc/hosts", false),
+            ("/nix/storehosts", false),
+        ] {
+            assert_eq!(
+                refuse_nix(hosts, Path::new(target)).is_err(),
+                refused,
+                "{target}"
+            );
+        }
+        let error = refuse_nix(hosts, Path::new("/nix/store/0123-hosts")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("environment.etc.hosts.mode = \"0644\";"),
+            "{error}"
+        );
+    }
+}

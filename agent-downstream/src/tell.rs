@@ -1,0 +1,203 @@
+//! What a run says of a silo: loud runs say all, quiet ones say what began and what ended since the last run.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use silo_shared::output::Output;
+use silo_shared::silo::SiloId;
+
+use crate::change::Change;
+use crate::plan::{Report, StaleBlock, Update};
+
+/// The most lines of one kind that a run says of a silo.
+pub(crate) const NAMED: usize = 20;
+
+/// A line on something that was passed over.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    /// The line, without the silo.
+    pub(crate) text: String,
+    /// Whether a name points to a wrong place, which nothing in the configuration asks for.
+    pub(crate) is_wrong: bool,
+}
+
+/// The lines on what was passed over.
+pub(crate) fn notices(update: &Update) -> Vec<Notice> {
+    let skipped = update.skipped.iter().map(|skip| Notice {
+        text: skip.to_string(),
+        is_wrong: skip.is_wrong(),
+    });
+    let unselected = (update.unselected > 0).then(|| Notice {
+        text: match update.unselected {
+            1 => "left out by `hostnames`: 1 name".to_owned(),
+            more => format!("left out by `hostnames`: {more} names"),
+        },
+        is_wrong: false,
+    });
+    skipped.chain(unselected).collect()
+}
+
+/// The lines that concern the whole file: pulls that were refused, and stale blocks.
+pub(crate) fn notices_of_file(reports: &[Report], stale: &[StaleBlock]) -> Vec<Notice> {
+    let refused = reports.iter().filter_map(|report| {
+        let refusal = report.outcome.as_ref().err()?;
+        Some(Notice {
+            text: format!("{}: {refusal}; the block is kept", report.silo),
+            is_wrong: true,
+        })
+    });
+    let stale = stale.iter().map(|stale| Notice {
+        text: stale.to_string(),
+        is_wrong: false,
+    });
+    refused.chain(stale).collect()
+}
+
+/// Says what became of a silo, of which `before` was last said; answers whether it is well.
+pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool {
+    let silo = &report.silo;
+    let Ok(update) = &report.outcome else {
+        return false;
+    };
+    let line = format!("{silo}: {update}");
+    if update.change == Change::None && update.adopted.is_empty() {
+        output.mention(line);
+    } else {
+        output.say(line);
+    }
+    let adopted = update.adopted.iter();
+    say(
+        silo,
+        adopted.map(|found| format!("{found} was outside the block: moved into it")),
+        "moved",
+        |line| output.say(line),
+    );
+    let notices = notices(update);
+    let said = |notice: &&Notice| {
+        !output.is_quiet() || !before.iter().any(|old| key(old) == key(&notice.text))
+    };
+    let (wrong, usual): (Vec<&Notice>, Vec<&Notice>) = notices
+        .iter()
+        .filter(said)
+        .partition(|notice| notice.is_wrong);
+    let text = |notice: &&Notice| notice.text.clone();
+    say(silo, wrong.iter().map(text), "skipped", |line| {
+        output.complain(line)
+    });
+    say(silo, usual.iter().map(text), "skipped", |line| {
+        output.say(line)
+    });
+    let ended = ended(before, notices.iter().map(|notice| notice.text.as_str()));
+    say(silo, ended, "no longer skipped", |line| output.say(line));
+    !update.is_wrong()
+}
+
+/// Says what concerns the whole file; quiet runs what they did not say before.
+pub(crate) fn tell_of_file(notices: &[Notice], before: &[String], output: &Output) {
+    for Notice { text, is_wrong } in notices {
+        if output.is_quiet() && before.iter().any(|old| key(old) == key(text)) {
+            continue;
+        }
+        if *is_wrong {
+            output.complain(text);
+        } else {
+            output.say(text);
+        }
+    }
+    for line in ended(before, notices.iter().map(|notice| notice.text.as_str())) {
+        output.say(line);
+    }
+}
+
+/// Says at most [`NAMED`] lines of a silo; of the others, that they are `what` too.
+pub(crate) fn say<T: ToString>(
+    silo: &SiloId,
+    lines: impl IntoIterator<Item = T>,
+    what: &str,
+    say: impl Fn(String),
+) {
+    let lines: Vec<T> = lines.into_iter().collect();
+    for line in lines.iter().take(NAMED) {
+        say(format!("{silo}: {}", line.to_string()));
+    }
+    if let more @ 1.. = lines.len().saturating_sub(NAMED) {
+        say(format!("{silo}: {what} {more} more"));
+    }
+}
+
+/// What was said before and is over: nothing of the same subject is said now.
+fn ended<'a>(before: &[String], now: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let now: BTreeSet<String> = now.map(subject).collect();
+    let is_over = |line: &&String| !now.contains(&subject(line));
+    before
+        .iter()
+        .filter(is_over)
+        .map(|line| match line.strip_prefix("skipped ") {
+            Some(rest) => format!("no longer skipped: {rest}"),
+            None if line.starts_with("left out") => format!("no longer {line}"),
+            None => format!("over: {line}"),
+        })
+        .collect()
+}
+
+/// What a line is about: what comes before its reason.
+fn subject(line: &str) -> String {
+    let subject = line.split(": ").next().unwrap_or(line);
+    key(subject)
+}
+
+/// A line without what may change while the same thing goes on: numbers, such as that of a line of the hosts file,
+/// addresses, and what one run took out of a stale block.
+fn key(line: &str) -> String {
+    let line = match line.split_once("; took out ") {
+        Some((before, after)) => {
+            let rest = after.split_once("; ").map_or("", |(_, rest)| rest);
+            format!("{before}; {rest}")
+        }
+        None => line.to_owned(),
+    };
+    let word = |word: &str| {
+        let bare = word.trim_end_matches([':', ',', ';']);
+        if bare.parse::<usize>().is_ok() {
+            "#".to_owned()
+        } else if bare.parse::<IpAddr>().is_ok() {
+            "@".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_told_from_what_begins_and_ends() {
+        let line = |number: usize, ip: &str| {
+            format!(
+                "skipped db: line {number} of the hosts file defines it as 10.0.0.9, the silo as {ip}: remove it"
+            )
+        };
+        assert_eq!(key(&line(2, "10.0.0.5")), key(&line(12, "10.0.0.6")));
+        let same = "skipped db: line 2 of the hosts file defines it".to_owned();
+        assert_ne!(key(&line(2, "10.0.0.5")), key(&same));
+        let stale = "the block of silo x is stale: no run; took out 1 line of it, whose name another silo has; `clean` removes it";
+        assert_eq!(
+            key(stale),
+            key("the block of silo x is stale: no run; `clean` removes it")
+        );
+        let before = [same, "skipped tv 127.0.0.1: a loopback address".to_owned()];
+        let wrong = line(3, "10.0.0.5");
+        assert_eq!(
+            ended(&before, [wrong.as_str()].into_iter()),
+            ["no longer skipped: tv 127.0.0.1: a loopback address"]
+        );
+        let now = [
+            "skipped tv 127.0.0.2: a loopback address",
+            "skipped db: this machine's own name",
+        ];
+        assert!(ended(&before, now.into_iter()).is_empty());
+    }
+}

@@ -1,0 +1,434 @@
+//! The state folder: what one run tells the next of a record. Without one, a run reports addresses all the same, but
+//! removes none and repeats what is wrong.
+//!
+//! One file for each hub, silo and hostname, mode 0600, replaced whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use silo_shared::outage::Told;
+use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
+use thiserror::Error;
+
+/// Why the state folder can't be used.
+#[derive(Debug, Error)]
+pub(crate) enum StateError {
+    /// The folder or a file in it can't be made, read or written.
+    #[error("state folder: {}: cannot {doing}: {cause}", .path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// What was to be done.
+        doing: &'static str,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Others could make this agent remove addresses.
+    #[cfg(unix)]
+    #[error("state folder: {}: {why}: choose another with --state-dir", .path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// What is remembered of one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Memory {
+    hub: String,
+    silo: String,
+    hostname: String,
+    /// The addresses that this agent was the last to set, by the number of their family.
+    set: BTreeMap<i16, std::net::IpAddr>,
+    /// The families that every run since then found missing.
+    missing: BTreeMap<i16, Missing>,
+    /// What was said to be wrong since it began.
+    told: Told,
+}
+
+/// For how long a family has been missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Missing {
+    /// For so long at least, in milliseconds: the time between runs that each found it missing.
+    for_ms: u64,
+    /// When a run last found it missing.
+    at_ms: u64,
+}
+
+impl Missing {
+    /// A run finds the family missing. Between two runs at most half of `limit` counts, so that three runs at least
+    /// see it; where the clock went back, by a restart or a step, nothing does.
+    fn again(before: Option<Self>, at_ms: u64, limit: Duration) -> Self {
+        let Some(before) = before else {
+            return Self { for_ms: 0, at_ms };
+        };
+        let half = u64::try_from(limit.as_millis() / 2).unwrap_or(u64::MAX);
+        let gap = at_ms.saturating_sub(before.at_ms).min(half);
+        Self {
+            for_ms: before.for_ms.saturating_add(gap),
+            at_ms,
+        }
+    }
+}
+
+/// Milliseconds of a clock that no step of the wall clock moves and that stands while the machine sleeps
+/// (clock_gettime(2), `CLOCK_MONOTONIC`). It counts from the machine's start, so that the difference of two readings
+/// is never more than the time between them.
+#[cfg(unix)]
+pub(crate) fn monotonic_ms() -> u64 {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(at.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(at.tv_nsec).unwrap_or_default();
+    seconds * 1000 + nanoseconds / 1_000_000
+}
+
+/// The wall clock in milliseconds: no other is known that goes on between runs. [`Missing::again`] bounds what a step
+/// of it can do.
+#[cfg(not(unix))]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time between runs, of which a step of the clock may add only a part"
+)]
+pub(crate) fn monotonic_ms() -> u64 {
+    let now = jiff::Timestamp::now();
+    u64::try_from(now.as_millisecond()).unwrap_or_default()
+}
+
+impl Memory {
+    /// Nothing is remembered of this record.
+    fn new(hub: &str, silo: &SiloId, hostname: &Hostname) -> Self {
+        Self {
+            hub: hub.to_owned(),
+            silo: silo.to_string(),
+            hostname: hostname.to_string(),
+            ..Self::default()
+        }
+    }
+
+    /// This agent has set these addresses; what it set of other families stays.
+    pub(crate) fn note_set(&mut self, addresses: &Addresses) {
+        for ip in addresses.iter() {
+            self.set.insert(Family::of(ip).number(), ip);
+        }
+    }
+
+    /// A run found this family missing. Answers whether that is new.
+    pub(crate) fn note_missing(&mut self, family: Family, at_ms: u64, limit: Duration) -> bool {
+        let before = self.missing.get(&family.number()).copied();
+        let missing = Missing::again(before, at_ms, limit);
+        self.missing.insert(family.number(), missing);
+        before.is_none()
+    }
+
+    /// A run found this family, or can't tell. Answers whether it was missing before.
+    pub(crate) fn note_found(&mut self, family: Family) -> bool {
+        self.missing.remove(&family.number()).is_some()
+    }
+
+    /// Whether this agent set what the record holds of this family.
+    pub(crate) fn has_set(&self, family: Family, held: &Addresses) -> bool {
+        let set = self.set.get(&family.number()).copied();
+        set.is_some() && set == held.get(family)
+    }
+
+    /// Whether every run of the time `limit` found this family missing.
+    pub(crate) fn is_gone(&self, family: Family, limit: Duration) -> bool {
+        self.missing
+            .get(&family.number())
+            .is_some_and(|missing| u128::from(missing.for_ms) >= limit.as_millis())
+    }
+
+    /// The family was removed from the record.
+    pub(crate) fn note_removed(&mut self, family: Family) {
+        self.set.remove(&family.number());
+        self.missing.remove(&family.number());
+    }
+
+    /// Something went wrong. Answers whether that was not yet said since it began.
+    pub(crate) fn note_trouble(&mut self, kind: &str) -> bool {
+        self.told.begins(kind)
+    }
+
+    /// All went well. Answers whether something was wrong before.
+    pub(crate) fn note_well(&mut self) -> bool {
+        self.told.ends()
+    }
+}
+
+/// The state folder, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Opens the folder, making it (mode 0700) if it is not there, and tries whether files can be made in it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        let dir = Self::at(path)?;
+        if !exists(&dir.path)? {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true);
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder
+                .create(&dir.path)
+                .map_err(|cause| failure(&dir.path, "make it", cause))?;
+        }
+        dir.check()?;
+        Ok(dir)
+    }
+
+    /// Whether [`StateDir::open`] would succeed, as far as that can be told; makes nothing.
+    pub(crate) fn probe(path: &Path) -> Result<Self, StateError> {
+        let dir = Self::at(path)?;
+        if exists(&dir.path)? {
+            dir.check()?;
+            return Ok(dir);
+        }
+        // The nearest folder that is there must take a new one.
+        for parent in dir.path.ancestors().skip(1) {
+            if exists(parent)? {
+                writable(parent).map_err(|cause| failure(&dir.path, "make it", cause))?;
+                break;
+            }
+        }
+        Ok(dir)
+    }
+
+    fn at(path: &Path) -> Result<Self, StateError> {
+        let path = std::path::absolute(path).map_err(|cause| failure(path, "find it", cause))?;
+        Ok(Self { path })
+    }
+
+    fn check(&self) -> Result<(), StateError> {
+        let path = &self.path;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let metadata =
+                fs::metadata(path).map_err(|cause| failure(path, "look at it", cause))?;
+            let me = rustix::process::geteuid().as_raw();
+            let refused = |why| {
+                let path = path.clone();
+                Err(StateError::Open { path, why })
+            };
+            if metadata.mode() & 0o022 != 0 {
+                return refused("others can write in it");
+            }
+            if metadata.uid() != me && metadata.uid() != 0 {
+                return refused("it belongs to another user");
+            }
+        }
+        writable(path).map_err(|cause| failure(path, "write in it", cause))
+    }
+
+    /// The folder's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, hub: &str, silo: &SiloId, hostname: &Hostname) -> PathBuf {
+        // None of the three has a line break.
+        let key = format!("{hub}\n{silo}\n{hostname}");
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+        let digest: String = digest
+            .as_ref()
+            .iter()
+            .take(12)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        self.path.join(format!("record-{digest}.json"))
+    }
+
+    /// What is remembered of a record. What can't be read as such is as good as nothing.
+    pub(crate) fn recall(
+        &self,
+        hub: &str,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<Memory, StateError> {
+        let path = self.file(hub, silo, hostname);
+        let nothing = Memory::new(hub, silo, hostname);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(nothing),
+            Err(cause) => return Err(failure(&path, "read it", cause)),
+        };
+        Ok(serde_json::from_slice(&bytes)
+            .ok()
+            .filter(|found: &Memory| {
+                (&found.hub, &found.silo, &found.hostname)
+                    == (&nothing.hub, &nothing.silo, &nothing.hostname)
+            })
+            .unwrap_or(nothing))
+    }
+
+    /// Remembers; the file is replaced whole.
+    pub(crate) fn remember(
+        &self,
+        silo: &SiloId,
+        hostname: &Hostname,
+        memory: &Memory,
+    ) -> Result<(), StateError> {
+        let path = self.file(&memory.hub, silo, hostname);
+        let fail = |cause| failure(&path, "write it", cause);
+        let json = serde_json::to_vec(memory).map_err(|cause| fail(cause.into()))?;
+        // Of its own, since another schedule may run at the same time.
+        let temp = path.with_extension(format!("{}.tmp", std::process::id()));
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let written = options.open(&temp).and_then(|mut file| {
+            file.write_all(&json)?;
+            file.sync_all()
+        });
+        if let Err(cause) = written.and_then(|()| fs::rename(&temp, &path)) {
+            // The error that counts is the first one.
+            let _ = fs::remove_file(&temp);
+            return Err(fail(cause));
+        }
+        Ok(())
+    }
+}
+
+fn failure(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
+    StateError::Io {
+        path: path.to_owned(),
+        doing,
+        cause,
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, StateError> {
+    path.try_exists()
+        .map_err(|cause| failure(path, "look at it", cause))
+}
+
+/// Whether this user may make files in a folder (access(2) with the effective user).
+#[cfg(unix)]
+fn writable(folder: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
+}
+
+#[cfg(not(unix))]
+fn writable(folder: &Path) -> io::Result<()> {
+    match fs::metadata(folder)?.is_dir() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(3600);
+    const MINUTE: u64 = 60_000;
+
+    /// Whether IPv6 counts as gone after runs at these minutes.
+    fn is_gone(minutes: &[u64]) -> bool {
+        let mut memory = Memory::default();
+        for at in minutes {
+            memory.note_missing(Family::V6, at * MINUTE, LIMIT);
+        }
+        memory.is_gone(Family::V6, LIMIT)
+    }
+
+    #[test]
+    fn only_time_between_runs_that_found_it_missing_counts() {
+        let every_five: Vec<u64> = (0..=60).step_by(5).map(|minute| 1000 + minute).collect();
+        let cases: [(&[u64], bool); 10] = [
+            (&every_five, true),
+            (&every_five[1..], false),
+            (&[1000], false),
+            // Two runs see nothing of the time between.
+            (&[1000, 1060], false),
+            (&[1000, 11_000], false),
+            (&[1000, 1030, 1060], true),
+            (&[1000, 2000, 3000], true),
+            // Restarted, or the wall clock was set back: the time between does not count.
+            (&[1000, 1030, 10, 39], false),
+            (&[1000, 1030, 10, 40], true),
+            // What was stored is ahead of now.
+            (&[u64::MAX / MINUTE, 1000, 1029], false),
+        ];
+        for (minutes, gone) in cases {
+            assert_eq!(is_gone(minutes), gone, "{minutes:?}");
+        }
+    }
+
+    #[test]
+    fn a_family_that_is_found_again_counts_from_the_beginning() {
+        let mut memory = Memory::default();
+        assert!(memory.note_missing(Family::V6, 0, LIMIT));
+        assert!(!memory.note_missing(Family::V6, 30 * MINUTE, LIMIT));
+        assert!(memory.note_found(Family::V6));
+        assert!(!memory.note_found(Family::V6));
+        assert!(memory.note_missing(Family::V6, 60 * MINUTE, LIMIT));
+        assert!(!memory.is_gone(Family::V6, LIMIT));
+        assert!(!memory.is_gone(Family::V4, LIMIT));
+    }
+
+    #[test]
+    fn only_what_was_set_and_is_held_may_be_removed() {
+        let addresses = |text: &str| -> Addresses {
+            text.split(' ')
+                .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
+                .collect()
+        };
+        let mut memory = Memory::default();
+        assert!(!memory.has_set(Family::V6, &addresses("fd00::5")));
+        assert!(!memory.has_set(Family::V6, &Addresses::default()));
+        memory.note_set(&addresses("10.0.0.5 fd00::5"));
+        memory.note_set(&addresses("10.0.0.6"));
+        assert!(memory.has_set(Family::V6, &addresses("10.0.0.5 fd00::5")));
+        assert!(!memory.has_set(Family::V6, &addresses("fd00::6")));
+        assert!(!memory.has_set(Family::V6, &addresses("10.0.0.5")));
+        assert!(!memory.has_set(Family::V4, &addresses("10.0.0.5")));
+        memory.note_removed(Family::V6);
+        assert!(!memory.has_set(Family::V6, &addresses("fd00::5")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_state_is_private_and_survives() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/state");
+        assert!(StateDir::probe(&path).is_ok() && !path.exists());
+        let state = StateDir::open(&path).unwrap();
+        let (silo, name) = (
+            SiloId::parse("office").unwrap(),
+            Hostname::parse("db").unwrap(),
+        );
+        let mut memory = state.recall("http://hub", &silo, &name).unwrap();
+        memory.note_trouble("down");
+        memory.note_missing(Family::V6, 7, LIMIT);
+        state.remember(&silo, &name, &memory).unwrap();
+        assert_eq!(state.recall("http://hub", &silo, &name).unwrap(), memory);
+        assert_ne!(state.recall("http://other", &silo, &name).unwrap(), memory);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        let files: Vec<PathBuf> = fs::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(mode(&files[0]), 0o600);
+        fs::write(&files[0], "{").unwrap();
+        let forgotten = state.recall("http://hub", &silo, &name).unwrap();
+        assert_eq!(forgotten, Memory::new("http://hub", &silo, &name));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(StateDir::open(&path).is_err() && StateDir::probe(&path).is_err());
+    }
+}

@@ -1,0 +1,294 @@
+//! What can be said of stored times although the wall clock may be stepped.
+//!
+//! A stored time says when something happened by the wall clock of that moment. Whether it is long ago can't be
+//! told from the present wall clock alone, so each rule here holds the wall clock against the monotonic one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use silo_shared::signing::MAX_CLOCK_OFFSET;
+
+use super::time::{Reading, Time};
+
+/// From so many milliseconds on, a difference between the clocks is a step; what is less is neither noticed nor
+/// harmful to waits of half an hour and more.
+const STEP_MS: i64 = 60_000;
+
+/// Whether a stored time is further ahead of `now` than clocks of several hubs may differ: it was written by a
+/// clock that was wrong, and says nothing.
+pub fn is_ahead(stored: Time, now: Time) -> bool {
+    stored > now.plus_seconds(MAX_CLOCK_OFFSET)
+}
+
+/// Whether a stored deadline still lies ahead. One that is further ahead than `longest_ms`, the longest that it is
+/// ever set, was stored by a clock that was wrong, and does not bind. All in milliseconds since the Unix epoch.
+pub fn lies_ahead(until: i64, longest_ms: i64, now: Time) -> bool {
+    let now = now.as_millis();
+    until > now && until <= now.saturating_add(longest_ms)
+}
+
+/// The same for what several hubs set, whose clocks may differ.
+pub fn lies_ahead_anywhere(until: Time, longest_seconds: i64, now: Time) -> bool {
+    let longest_ms = (longest_seconds + MAX_CLOCK_OFFSET).saturating_mul(1000);
+    lies_ahead(until.as_millis(), longest_ms, now)
+}
+
+/// Since when silence counts: from the last step of the wall clock, or from when writes were last taken again.
+#[derive(Debug, Default)]
+pub struct Listening {
+    /// The wall clock less the monotonic one, in milliseconds, when both were last read.
+    offset: Option<i64>,
+    /// What silence counts from, if not from the start.
+    since: Option<Time>,
+}
+
+impl Listening {
+    /// Silence counts from now on.
+    pub fn begin_again(&mut self, now: Time) {
+        self.since = Some(now);
+    }
+
+    /// Reads the clocks; `start` is when the hub began to listen. After a step the time before does not count:
+    /// how much of it has passed can't be told from the stored times.
+    pub fn since(&mut self, start: Time, at: Reading) -> Time {
+        let monotonic = i64::try_from(at.monotonic.as_millis()).unwrap_or(i64::MAX);
+        let offset = at.now.as_millis().saturating_sub(monotonic);
+        let before = self.offset.replace(offset);
+        if before.is_some_and(|before| before.abs_diff(offset) > STEP_MS.unsigned_abs()) {
+            self.since = Some(at.now);
+        }
+        self.since.unwrap_or(start)
+    }
+}
+
+/// Whether something that was last seen at a stored time has been silent for `seconds`, where silence counts from
+/// `since`. A time that is ahead of the clock says nothing.
+pub fn is_silent(last_seen: Time, since: Time, seconds: i64, now: Time) -> bool {
+    let counts_from = match is_ahead(last_seen, now) {
+        true => since,
+        false => last_seen.max(since),
+    };
+    counts_from.plus_seconds(seconds) <= now
+}
+
+/// The earliest time that the wall clock has shown within a window of monotonic time.
+///
+/// Rows that were stored within the window have at least that time, however the wall clock was stepped. So what is
+/// older was stored before the window began, in this process or earlier.
+#[derive(Debug)]
+pub struct EarliestReading {
+    window: Duration,
+    began: Duration,
+    /// Ascending in both.
+    readings: VecDeque<Reading>,
+}
+
+impl EarliestReading {
+    /// The window begins to fill.
+    pub fn new(window: Duration, at: Reading) -> Self {
+        Self {
+            window,
+            began: at.monotonic,
+            readings: VecDeque::from([at]),
+        }
+    }
+
+    /// Adds a reading; to be called several times a window.
+    pub fn note(&mut self, at: Reading) {
+        while self.readings.back().is_some_and(|last| last.now >= at.now) {
+            self.readings.pop_back();
+        }
+        self.readings.push_back(at);
+        // The last reading before the window stays, since what was stored right after it counts.
+        while let Some(second) = self.readings.get(1)
+            && at.monotonic.saturating_sub(second.monotonic) >= self.window
+        {
+            self.readings.pop_front();
+        }
+    }
+
+    /// The earliest time of the window; `None`: it has not lasted that long since the start.
+    pub fn get(&self, at: Reading) -> Option<Time> {
+        let is_whole = at.monotonic.saturating_sub(self.began) >= self.window;
+        let earliest = self.readings.front().filter(|_| is_whole)?;
+        Some(earliest.now.min(at.now))
+    }
+}
+
+/// A bound for the present time: at most this much time has passed since the newest row was stored that was there
+/// before the start, and the monotonic clock counts from then on.
+#[derive(Clone, Copy, Debug)]
+pub struct LatestNow {
+    /// The clocks at the start.
+    pub start: Reading,
+    /// The newest stored time of then.
+    pub newest_stored: Option<Time>,
+}
+
+impl LatestNow {
+    /// The present time as far as it can be believed: the bound where it is earlier than the wall clock.
+    pub fn get(&self, at: Reading) -> Time {
+        let passed = at
+            .monotonic
+            .saturating_sub(self.start.monotonic)
+            .as_millis();
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+        let from = self.newest_stored.unwrap_or(self.start.now).as_millis();
+        at.now.min(Time::from_millis(from.saturating_add(passed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Time = Time::from_millis(1_767_323_045_000);
+
+    /// The clocks after so many seconds, when the wall clock was stepped by so many.
+    fn at(passed: i64, stepped: i64) -> Reading {
+        Reading {
+            now: START.plus_seconds(passed + stepped),
+            monotonic: Duration::from_secs(passed.unsigned_abs()),
+        }
+    }
+
+    const STEPS: [i64; 8] = [
+        400,
+        -400,
+        28_800,
+        -28_800,
+        172_800,
+        -172_800,
+        43_200_000,
+        -43_200_000,
+    ];
+
+    #[test]
+    fn a_step_is_no_silence() {
+        for step in STEPS {
+            let mut listening = Listening::default();
+            assert_eq!(listening.since(START, at(0, 0)), START);
+            assert_eq!(listening.since(START, at(15, 0)), START);
+            // Less than a minute: the clock was put right a little.
+            assert_eq!(listening.since(START, at(30, 59)), START);
+            assert_eq!(listening.since(START, at(45, 0)), START);
+            let stepped = at(60, step);
+            assert_eq!(listening.since(START, stepped), stepped.now, "{step}");
+            assert_eq!(listening.since(START, at(75, step)), stepped.now, "{step}");
+            // And back.
+            let back = at(90, 0);
+            assert_eq!(listening.since(START, back), back.now, "{step}");
+            listening.begin_again(START.plus_seconds(95));
+            let since = listening.since(START, at(100, 0));
+            assert_eq!(since, START.plus_seconds(95), "{step}");
+        }
+    }
+
+    #[test]
+    fn silence_counts_from_the_later_of_two_times_that_are_possible() {
+        let now = START.plus_seconds(10_000);
+        let cases = [
+            // (last seen, listening since, seconds, silent)
+            (0, 0, 10_000, true),
+            (0, 0, 10_001, false),
+            (5_000, 0, 5_000, true),
+            (5_001, 0, 5_000, false),
+            (0, 5_001, 5_000, false),
+            (0, 5_000, 5_000, true),
+            // Another hub's clock may be ahead.
+            (10_300, 0, 1_800, false),
+            // Stored by a clock that was wrong.
+            (10_301, 8_200, 1_800, true),
+            (10_301, 8_201, 1_800, false),
+            (43_200_000, 0, 1_800, true),
+        ];
+        for (last_seen, since, seconds, silent) in cases {
+            let [last_seen, since] = [last_seen, since].map(|at| START.plus_seconds(at));
+            let found = is_silent(last_seen, since, seconds, now);
+            assert_eq!(found, silent, "{last_seen} {since} {seconds}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_binds_for_as_long_as_it_may_be_set_to() {
+        for (until, ahead) in [(-1, false), (0, false), (1, true), (60, true), (61, false)] {
+            let until = START.plus_seconds(until);
+            assert_eq!(
+                lies_ahead(until.as_millis(), 60_000, START),
+                ahead,
+                "{until}"
+            );
+        }
+        assert!(!lies_ahead(i64::MAX, 60_000, START));
+        for (until, ahead) in [(0, false), (60, true), (360, true), (361, false)] {
+            let until = START.plus_seconds(until);
+            assert_eq!(lies_ahead_anywhere(until, 60, START), ahead, "{until}");
+        }
+    }
+
+    #[test]
+    fn the_earliest_reading_is_no_later_than_what_was_stored_within_the_window() {
+        const WINDOW: i64 = 600;
+        for step in STEPS {
+            // The clock is wrong from 1200 s to 1275 s.
+            let wrong = |second: i64| match (1200..1275).contains(&second) {
+                true => step,
+                false => 0,
+            };
+            let window = Duration::from_secs(WINDOW.unsigned_abs());
+            let mut earliest = EarliestReading::new(window, at(0, 0));
+            for second in (0..4000).step_by(60) {
+                let reading = at(second, wrong(second));
+                earliest.note(reading);
+                let Some(found) = earliest.get(reading) else {
+                    assert!(second < WINDOW, "{second}");
+                    continue;
+                };
+                assert!(second >= WINDOW, "{second}");
+                let stored = (second - WINDOW..=second).filter(|second| second % 60 == 0);
+                let stored = stored.map(|second| at(second, wrong(second)).now);
+                assert!(
+                    stored.min().is_some_and(|least| found <= least),
+                    "{step} {second}"
+                );
+                // It does not lag behind for ever.
+                if !(1200..=1275 + 2 * WINDOW).contains(&second) {
+                    assert!(found >= at(second - WINDOW - 60, 0).now, "{step} {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_bounded_by_what_was_stored() {
+        let day = 86_400;
+        let cases = [
+            // (stored before the start, step at the start, passed, found)
+            (Some(-day), 0, 600, -day + 600),
+            (Some(-day), 500 * day, 600, -day + 600),
+            (Some(-day), 500 * day, 30 * day, 29 * day),
+            (Some(-day), -2 * day, 600, -2 * day + 600),
+            // What was stored is ahead itself: the clock is put right by now.
+            (Some(500 * day), 0, 600, 600),
+            (None, 0, 600, 600),
+        ];
+        for (stored, step, passed, found) in cases {
+            let bound = LatestNow {
+                start: at(0, step),
+                newest_stored: stored.map(|at| START.plus_seconds(at)),
+            };
+            let expected = START.plus_seconds(found);
+            assert_eq!(
+                bound.get(at(passed, step)),
+                expected,
+                "{stored:?} {step} {passed}"
+            );
+        }
+        // Stepped while it runs.
+        let bound = LatestNow {
+            start: at(0, 0),
+            newest_stored: None,
+        };
+        assert_eq!(bound.get(at(600, 500 * day)), START.plus_seconds(600));
+    }
+}

@@ -1,0 +1,79 @@
+//! The `Date` of answers after the wall clock was stepped back.
+//!
+//! hyper takes it from a cache that is renewed once its second is over: after a step back it would stay in the
+//! future for as long as the clock was stepped. The agents find out by `Date` how far their clock is off.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::http::HeaderValue;
+
+use super::error::http_date;
+use crate::domain::time::Clock;
+
+/// By how much the clock may be behind what it showed before, in milliseconds: a `Date` has whole seconds.
+const TOLERATED_MS: i64 = 1000;
+
+/// Knows whether hyper's cache is ahead of the clock.
+#[derive(Debug)]
+pub struct DateGuard {
+    clock: Clock,
+    /// The latest time that the clock has shown, in milliseconds since the Unix epoch.
+    latest: AtomicI64,
+}
+
+impl DateGuard {
+    /// Watches a clock.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            latest: AtomicI64::new(0),
+        }
+    }
+
+    /// The present `Date`.
+    pub(super) fn date(&self) -> HeaderValue {
+        http_date(self.clock.now())
+    }
+
+    /// Whether hyper's `Date` is ahead of the clock.
+    pub(super) fn is_needed(&self) -> bool {
+        let now = self.clock.now();
+        let latest = self.latest.load(Ordering::Relaxed);
+        if now.as_millis() >= latest {
+            // Stored once a second, so that the threads do not compete for it.
+            if now.as_millis() >= latest + TOLERATED_MS {
+                self.latest.fetch_max(now.as_millis(), Ordering::Relaxed);
+            }
+            return false;
+        }
+        now.as_millis() + TOLERATED_MS < latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_stepped_back_is_behind_until_it_shows_the_time_again() {
+        const START_MS: i64 = 1_767_323_045_000;
+        let millis = Arc::new(AtomicI64::new(START_MS));
+        let guard = DateGuard::new(Clock::Set(Arc::clone(&millis)));
+        let times = [
+            (0, false),
+            (28_800, false),
+            (1, true),
+            (28_790, true),
+            (28_799, false),
+            (28_801, false),
+            (1, true),
+        ];
+        for (second, ahead) in times {
+            millis.store(START_MS + second * 1000, Ordering::Relaxed);
+            assert_eq!(guard.is_needed(), ahead, "{second}");
+        }
+        assert_eq!(guard.date(), "Fri, 02 Jan 2026 03:04:06 GMT");
+    }
+}

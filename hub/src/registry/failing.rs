@@ -1,0 +1,112 @@
+//! Tells the sink that another one names (`tell_failures`) of the failures of that one: once when a record begins to
+//! be refused, once when that is over. What was told is stored, so that no restart and no other hub tells it again.
+
+use std::collections::BTreeMap;
+
+use silo_shared::silo::SiloId;
+
+use crate::domain::delivery::SinkFailure;
+use crate::domain::time::Time;
+use crate::store::{
+    Activity, DueName, Happening, KnownSink, OwedEvent, StoreError, WriteTransaction,
+};
+
+/// How records fared at a sink.
+#[derive(Debug, Default)]
+pub(super) struct Fared {
+    /// Why a record is refused; `None`: nothing is wrong with it any more.
+    pub(super) records: BTreeMap<DueName, Option<String>>,
+    /// Why the sink as a whole is refused, and the record that showed it.
+    pub(super) whole: Option<(DueName, String)>,
+    /// Whether the receiver took or refused a record by itself: then it does not refuse the sink as a whole.
+    pub(super) is_served: bool,
+}
+
+impl Fared {
+    /// Owes what there is to tell, if the sink names one that hears of its failures.
+    pub(super) async fn tell(
+        self,
+        transaction: &mut WriteTransaction,
+        sink: &KnownSink,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let Some(to) = &sink.tell_failures else {
+            return Ok(());
+        };
+        if self.records.is_empty() && self.whole.is_none() && !self.is_served {
+            return Ok(());
+        }
+        let hears = transaction.sink(to).await?;
+        if !hears.is_some_and(|to| to.active == Activity::Active) {
+            return Ok(());
+        }
+        let named = self.records.keys();
+        let named: Vec<&DueName> = named
+            .chain(self.whole.iter().map(|(name, _)| name))
+            .collect();
+        let told = transaction.told_failures(&sink.name, &named).await?;
+        let was_whole = told.values().any(|of_all| *of_all);
+        let ends_whole = self.whole.is_none() && self.is_served;
+        let about = |why: Option<String>, of_all| SinkFailure {
+            sink: sink.name.clone(),
+            why,
+            of_all,
+        };
+        let mut owed: Vec<(Vec<DueName>, SinkFailure)> = Vec::new();
+        let (mut failing, mut over) = (Vec::new(), Vec::new());
+        if ends_whole {
+            for (name, _) in told.iter().filter(|(_, of_all)| **of_all) {
+                over.push(name.clone());
+                owed.push((vec![name.clone()], about(None, true)));
+            }
+        }
+        let mut news: BTreeMap<(SiloId, Option<String>), Vec<DueName>> = BTreeMap::new();
+        for (name, why) in self.records {
+            let of_all = told.get(&name).copied();
+            let change = match (of_all.filter(|of_all| !(*of_all && ends_whole)), &why) {
+                (None, Some(_)) => &mut failing,
+                (Some(false), None) => &mut over,
+                _ => continue,
+            };
+            change.push(name.clone());
+            let of_reason = news.entry((name.silo.clone(), why)).or_default();
+            of_reason.push(name);
+        }
+        for ((_, why), names) in news {
+            owed.push((names, about(why, false)));
+        }
+        let whole = self.whole.filter(|_| !was_whole);
+        transaction.remove_told_failures(&sink.name, &over).await?;
+        transaction
+            .put_told_failures(&sink.name, &failing, false, now)
+            .await?;
+        if let Some((name, why)) = whole {
+            let name = vec![name];
+            transaction
+                .put_told_failures(&sink.name, &name, true, now)
+                .await?;
+            owed.push((name, about(Some(why), true)));
+        }
+        for (names, failure) in owed {
+            let Some(first) = names.first() else { continue };
+            let event = OwedEvent {
+                sink: to,
+                happening: match failure.why {
+                    Some(_) => Happening::Failing,
+                    None => Happening::Recovered,
+                },
+                silo: &first.silo,
+                revision: transaction.revision(),
+                at: now,
+                last_seen: None,
+                failure: Some(&failure),
+            };
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| (name.hostname.clone(), None))
+                .collect();
+            transaction.owe(&event, &names).await?;
+        }
+        Ok(())
+    }
+}

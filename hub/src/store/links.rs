@@ -1,0 +1,259 @@
+//! How a hostname's history is linked: each row names the one before it (`history.previous`), a record or the row of a
+//! former name leads to the newest one, and `silos.linked` says of which silos this holds.
+//!
+//! Writers keep linked what is linked. The rest, which older versions and imports wrote, is linked afterwards by
+//! [`crate::link_history`], with what is here.
+
+use std::collections::BTreeMap;
+
+use silo_shared::silo::{Hostname, SiloId};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row};
+
+use super::dialect::Dialect;
+use super::{
+    Store, StoreError, WriteTransaction, hostname, padded_chunks, silo_id, statement_chunks,
+};
+
+/// A hostname in one revision of a silo's history: one row or, if both its addresses changed, two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryNode {
+    /// The revision.
+    pub revision: i64,
+    /// The hostname.
+    pub hostname: Hostname,
+    /// The revision of the node before it, as it is stored.
+    pub previous: Option<i64>,
+}
+
+/// A place among a silo's nodes, by revision and hostname. The default is before all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePlace {
+    revision: i64,
+    hostname: String,
+}
+
+impl From<&HistoryNode> for NodePlace {
+    fn from(node: &HistoryNode) -> Self {
+        Self {
+            revision: node.revision,
+            hostname: node.hostname.to_string(),
+        }
+    }
+}
+
+/// The rows that follow a place; a node of two rows comes twice.
+fn nodes_after(
+    dialect: Dialect,
+    silo: &SiloId,
+    place: &NodePlace,
+    limit: i64,
+) -> Query<'static, Any, AnyArguments> {
+    const NODES: &str = "SELECT revision, hostname, previous FROM history WHERE silo = ? \
+         AND revision >= ? AND (revision > ? OR hostname > ?) ORDER BY revision, hostname LIMIT ?";
+    dialect
+        .query(NODES)
+        .bind(silo.to_string())
+        .bind(place.revision)
+        .bind(place.revision)
+        .bind(place.hostname.clone())
+        .bind(limit)
+}
+
+fn nodes(rows: &[AnyRow]) -> Result<Vec<HistoryNode>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            Ok(HistoryNode {
+                revision: row.try_get(0)?,
+                hostname: hostname(row, 1)?,
+                previous: row.try_get(2)?,
+            })
+        })
+        .collect()
+}
+
+impl Store {
+    /// Silos whose history is not linked, deleted ones too, each with its revision, in the order of these and of ids;
+    /// those that follow `after`.
+    pub async fn unlinked_silos(
+        &self,
+        after: &(i64, String),
+        limit: i64,
+    ) -> Result<Vec<(SiloId, i64)>, StoreError> {
+        self.dialect
+            .query(
+                "SELECT id, revision FROM silos WHERE revision >= ? AND (revision > ? OR id > ?) \
+                 AND (linked IS NULL OR linked <> revision) ORDER BY revision, id LIMIT ?",
+            )
+            .bind(after.0)
+            .bind(after.0)
+            .bind(after.1.clone())
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?
+            .iter()
+            .map(|row| Ok((silo_id(row, 0)?, row.try_get(1)?)))
+            .collect()
+    }
+
+    /// The rows of a silo's history that follow a place, as nodes, oldest first; a node of two rows comes twice.
+    pub async fn history_nodes(
+        &self,
+        silo: &SiloId,
+        place: &NodePlace,
+        limit: i64,
+    ) -> Result<Vec<HistoryNode>, StoreError> {
+        let query = nodes_after(self.dialect, silo, place, limit);
+        nodes(&query.fetch_all(&self.readers).await?)
+    }
+}
+
+impl WriteTransaction {
+    /// See [`Store::history_nodes`].
+    pub async fn history_nodes(
+        &mut self,
+        silo: &SiloId,
+        place: &NodePlace,
+        limit: i64,
+    ) -> Result<Vec<HistoryNode>, StoreError> {
+        self.flush().await?;
+        let query = nodes_after(self.dialect, silo, place, limit);
+        nodes(&query.fetch_all(&mut *self.inner).await?)
+    }
+
+    /// Sets which nodes these follow.
+    pub async fn set_previous(
+        &mut self,
+        silo: &SiloId,
+        nodes: &[HistoryNode],
+    ) -> Result<(), StoreError> {
+        self.flush().await?;
+        for chunk in statement_chunks(nodes) {
+            let cases = " WHEN revision = ? AND hostname = ? THEN ?".repeat(chunk.len());
+            // The silo within each part: else SQLite looks through all rows of the silo.
+            let any = vec!["(silo = ? AND revision = ? AND hostname = ?)"; chunk.len()];
+            let mut query = self.dialect.query(format!(
+                "UPDATE history SET previous = CASE{cases} ELSE previous END WHERE {}",
+                any.join(" OR ")
+            ));
+            for node in chunk {
+                query = query
+                    .bind(node.revision)
+                    .bind(node.hostname.as_str())
+                    .bind(node.previous);
+            }
+            for node in chunk {
+                query = query
+                    .bind(silo.as_str())
+                    .bind(node.revision)
+                    .bind(node.hostname.as_str());
+            }
+            query.execute(&mut *self.inner).await?;
+            self.must_commit = true;
+        }
+        Ok(())
+    }
+
+    /// The revision at which the addresses of each record of a silo changed last, as it is stored.
+    pub async fn addresses_changed_at(
+        &mut self,
+        silo: &SiloId,
+    ) -> Result<BTreeMap<Hostname, i64>, StoreError> {
+        self.rows_of(
+            "SELECT hostname, COALESCE(addresses_at, revision) FROM records WHERE silo = ?",
+            silo,
+        )
+        .await?
+        .iter()
+        .map(|row| Ok((hostname(row, 0)?, row.try_get(1)?)))
+        .collect()
+    }
+
+    /// Sets at which revisions the addresses of records changed last.
+    pub async fn set_addresses_changed_at(
+        &mut self,
+        silo: &SiloId,
+        records: &[(&Hostname, i64)],
+    ) -> Result<(), StoreError> {
+        self.forget_records().await?;
+        for chunk in statement_chunks(records) {
+            let cases = " WHEN ? THEN ?".repeat(chunk.len());
+            let names = vec!["?"; chunk.len()].join(", ");
+            let mut query = self.dialect.query(format!(
+                "UPDATE records SET addresses_at = CASE hostname{cases} ELSE addresses_at END \
+                 WHERE silo = ? AND hostname IN ({names})"
+            ));
+            for (hostname, revision) in chunk {
+                query = query.bind(hostname.as_str().to_owned()).bind(*revision);
+            }
+            query = query.bind(silo.as_str());
+            for (hostname, _) in chunk {
+                query = query.bind(hostname.as_str().to_owned());
+            }
+            query.execute(&mut *self.inner).await?;
+            self.must_commit = true;
+        }
+        Ok(())
+    }
+
+    /// Notes of hostnames without a record the revision of their last removal, unless a later one is known.
+    pub async fn raise_former_names(
+        &mut self,
+        silo: &SiloId,
+        names: &[(Hostname, i64)],
+    ) -> Result<(), StoreError> {
+        self.flush().await?;
+        let keys: Vec<_> = names.iter().map(|(name, _)| (silo, name)).collect();
+        let known = self.former_names(&keys).await?;
+        for (name, revision) in names {
+            let key = (silo.clone(), name.clone());
+            if known.get(&key).is_none_or(|known| known < revision) {
+                self.note_former_name(silo, name, *revision);
+            }
+        }
+        self.must_commit = true;
+        Ok(())
+    }
+
+    /// The revision of the last removal of each of these hostnames that was ever removed, as the database has it.
+    pub(super) async fn former_names(
+        &mut self,
+        names: &[(&SiloId, &Hostname)],
+    ) -> Result<BTreeMap<(SiloId, Hostname), i64>, StoreError> {
+        let mut found = BTreeMap::new();
+        for chunk in padded_chunks(names) {
+            let any = vec!["(silo = ? AND hostname = ?)"; chunk.len()].join(" OR ");
+            let mut query = self.dialect.query(format!(
+                "SELECT silo, hostname, revision FROM former_names WHERE {any}"
+            ));
+            for (silo, hostname) in chunk {
+                query = query.bind(silo.to_string()).bind(hostname.to_string());
+            }
+            for row in &query.fetch_all(&mut *self.inner).await? {
+                found.insert((silo_id(row, 0)?, hostname(row, 1)?), row.try_get(2)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Which of these silos the history names.
+    pub(super) async fn in_history(&mut self, silos: &[SiloId]) -> Result<Vec<SiloId>, StoreError> {
+        let mut found = Vec::new();
+        let silos: Vec<_> = silos.iter().collect();
+        for chunk in padded_chunks(&silos) {
+            let each = (0..chunk.len()).map(|at| {
+                format!("SELECT * FROM (SELECT silo FROM history WHERE silo = ? LIMIT 1) s{at}")
+            });
+            let each = each.collect::<Vec<_>>().join(" UNION ALL ");
+            let mut query = self.dialect.query(each);
+            for silo in chunk {
+                query = query.bind(silo.to_string());
+            }
+            for row in &query.fetch_all(&mut *self.inner).await? {
+                found.push(silo_id(row, 0)?);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,308 @@
+//! What other programs hold, as an export of ours, which is then read in like any other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::Value;
+use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
+use thiserror::Error;
+
+use super::line::{Counts, FORMAT, Header, Line, VERSION};
+use crate::domain::change::{Attributes, address_changes};
+use crate::domain::time::Time;
+use crate::store::{
+    DynahostDatabase, HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo, Via,
+};
+
+/// By how much a time in another program's log may be ahead of now, in seconds.
+const MAX_AHEAD: i64 = 86_400;
+
+/// Why what another program holds can't be taken over; nothing was.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{place}: {wrong}")]
+pub struct ForeignError {
+    /// Which member or row.
+    pub place: String,
+    /// What is wrong with it.
+    pub wrong: String,
+}
+
+/// What another program holds.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// As an export of this program, without anything that gives a right.
+    pub export: Vec<u8>,
+    /// The records that it names.
+    pub records: Vec<(SiloId, Hostname)>,
+}
+
+fn wrong(place: impl Into<String>, wrong: impl ToString) -> ForeignError {
+    let fit = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    ForeignError {
+        place: place.into(),
+        wrong: wrong.to_string().chars().take(300).map(fit).collect(),
+    }
+}
+
+/// Takes over pyDDNS's answer to `GET /silos` (a list) or `GET /silos/{id}` (one silo), or several of them one
+/// after the other. pyDDNS puts a full stop between the silos of a list, so that it is no JSON; both are read.
+pub fn of_pyddns(answer: &[u8], now: Time) -> Result<Taken, ForeignError> {
+    let text = std::str::from_utf8(answer)
+        .map_err(|error| wrong("the file", error))?
+        .trim_start_matches('\u{feff}');
+    let text = with_commas(text);
+    let mut silos = BTreeMap::new();
+    let mut answers = 0;
+    for value in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+        answers += 1;
+        match value.map_err(|error| wrong("the file is no JSON", error))? {
+            Value::Array(list) => {
+                for (at, silo) in list.iter().enumerate() {
+                    add_silo(&mut silos, &format!("[{at}]"), silo)?;
+                }
+            }
+            silo => add_silo(&mut silos, "the silo", &silo)?,
+        }
+    }
+    if answers == 0 {
+        return Err(wrong("the file", "is empty"));
+    }
+    let mut taken = Taken::default();
+    let mut lines = Vec::new();
+    for (revision, (id, records)) in (now.as_micros()..).zip(silos) {
+        let names = records
+            .keys()
+            .map(|hostname| (id.clone(), hostname.clone()));
+        taken.records.extend(names);
+        lines.push(silo_line(id, records, revision, now));
+    }
+    taken.export = export(lines, Vec::new());
+    Ok(taken)
+}
+
+/// Puts a comma where pyDDNS's list has a full stop.
+fn with_commas(text: &str) -> String {
+    let (mut is_string, mut is_escaped, mut last) = (false, false, ' ');
+    text.chars()
+        .map(|c| {
+            let is_stop = c == '.' && !is_string && last == '}';
+            match c {
+                '"' if !is_escaped => is_string = !is_string,
+                _ => {}
+            }
+            is_escaped = is_string && c == '\\' && !is_escaped;
+            if !c.is_whitespace() {
+                last = c;
+            }
+            if is_stop { ',' } else { c }
+        })
+        .collect()
+}
+
+fn add_silo(
+    silos: &mut BTreeMap<SiloId, BTreeMap<Hostname, Addresses>>,
+    place: &str,
+    silo: &Value,
+) -> Result<(), ForeignError> {
+    let id = SiloId::parse(text_of(silo, place, "id")?)
+        .map_err(|error| wrong(format!("{place}.id"), error))?;
+    let place = id.to_string();
+    let list = silo.get("dnsrecords").and_then(Value::as_array);
+    let list = list.ok_or_else(|| wrong(format!("{place}.dnsrecords"), "is no list of records"))?;
+    let mut records = BTreeMap::new();
+    for (at, record) in list.iter().enumerate() {
+        let place = format!("{place}.dnsrecords[{at}]");
+        let named = |member: &str, error: &dyn std::fmt::Display, text: &str| {
+            wrong(format!("{place}.{member}"), format!("{text:?}: {error}"))
+        };
+        let text = text_of(record, &place, "hostname")?;
+        let hostname = Hostname::parse(text).map_err(|error| named("hostname", &error, text))?;
+        let text = text_of(record, &place, "ip")?;
+        let ip = parse_address(text).map_err(|error| named("ip", &error, text))?;
+        let addresses: &mut Addresses = records.entry(hostname).or_default();
+        if addresses.set(ip).is_some() {
+            return Err(wrong(place, "this hostname has another address already"));
+        }
+    }
+    match silos.insert(id, records) {
+        None => Ok(()),
+        Some(_) => Err(wrong(place, "this silo is in the file twice")),
+    }
+}
+
+fn text_of<'a>(value: &'a Value, place: &str, member: &str) -> Result<&'a str, ForeignError> {
+    let text = value.get(member).and_then(Value::as_str);
+    text.ok_or_else(|| wrong(format!("{place}.{member}"), "is missing or no text"))
+}
+
+/// Takes over dynahost's hosts with their history into a silo. A host has one address there: an IPv6 address takes
+/// the place of an IPv4 address, and the other way round. Nobody is bound to a host by it.
+pub fn of_dynahost(
+    database: &DynahostDatabase,
+    silo: &SiloId,
+    now: Time,
+) -> Result<Taken, ForeignError> {
+    let mut names = BTreeMap::new();
+    let mut hosts: BTreeMap<Hostname, Addresses> = BTreeMap::new();
+    for host in &database.hosts {
+        let place = format!("row {} of hosts", host.id);
+        let hostname = Hostname::parse(&host.host)
+            .map_err(|error| wrong(&place, format!("{:?}: {error}", host.host)))?;
+        if hosts
+            .insert(hostname.clone(), Addresses::default())
+            .is_some()
+        {
+            return Err(wrong(place, format!("{hostname} is in the table twice")));
+        }
+        names.insert(host.id, hostname);
+    }
+    let mut history = History {
+        silo,
+        hosts,
+        rows: Vec::new(),
+        revision: 0,
+        at: Time::default(),
+    };
+    for change in &database.log {
+        let place = format!("row {} of log", change.id);
+        let hostname = names
+            .get(&change.host_id)
+            .ok_or_else(|| wrong(&place, format!("there is no host {}", change.host_id)))?;
+        let ip = address(&place, &change.ip)?;
+        let at = change
+            .at
+            .map(|seconds| Time::default().plus_seconds(seconds));
+        let at = at
+            .filter(|at| (Time::default()..=now.plus_seconds(MAX_AHEAD)).contains(at))
+            .ok_or_else(|| wrong(&place, "mod_date is no time, or in the future"))?;
+        history.set(hostname, ip, at);
+    }
+    for host in &database.hosts {
+        // The log's last address, but where dynahost was ended between its two writes.
+        if let (Some(ip), Some(hostname)) = (&host.last_ip, names.get(&host.id)) {
+            let ip = address(&format!("row {} of hosts", host.id), ip)?;
+            let at = history.at;
+            history.set(hostname, ip, at);
+        }
+    }
+    let History {
+        mut hosts,
+        rows,
+        revision,
+        at,
+        ..
+    } = history;
+    // A host that never had an address is no record.
+    hosts.retain(|_, addresses| !addresses.is_empty());
+    let records = hosts.keys().map(|host| (silo.clone(), host.clone()));
+    let records = records.collect();
+    let line = silo_line(silo.clone(), hosts, revision.max(1), at);
+    Ok(Taken {
+        export: export(vec![line], rows),
+        records,
+    })
+}
+
+fn address(place: &str, text: &str) -> Result<IpAddr, ForeignError> {
+    parse_address(text).map_err(|error| wrong(place, format!("{text:?}: {error}")))
+}
+
+/// A history that is made up from another program's log; the same log gives the same.
+struct History<'a> {
+    silo: &'a SiloId,
+    hosts: BTreeMap<Hostname, Addresses>,
+    rows: Vec<TransferredRow>,
+    revision: i64,
+    at: Time,
+}
+
+impl History<'_> {
+    fn set(&mut self, hostname: &Hostname, ip: IpAddr, at: Time) {
+        let old = self.hosts.get(hostname).copied().unwrap_or_default();
+        let mut new = Addresses::default();
+        new.set(ip);
+        if old == new {
+            return;
+        }
+        // Revisions grow even where two rows have the same second.
+        self.revision = (self.revision + 1).max(at.as_micros());
+        self.at = at;
+        for change in address_changes(hostname, &old, &new) {
+            self.rows.push(TransferredRow {
+                silo: self.silo.clone(),
+                row: HistoryRow {
+                    at,
+                    revision: self.revision,
+                    hostname: change.hostname,
+                    family: change.family.number().into(),
+                    old: change.old,
+                    new: change.new,
+                    via: Via::Dynahost.as_str().to_owned(),
+                    token: None,
+                    client_ip: None,
+                },
+            });
+        }
+        self.hosts.insert(hostname.clone(), new);
+    }
+}
+
+fn silo_line(
+    id: SiloId,
+    records: BTreeMap<Hostname, Addresses>,
+    revision: i64,
+    at: Time,
+) -> TransferredSilo {
+    let record = |(hostname, addresses)| StoredRecord {
+        hostname,
+        addresses,
+        attributes: Attributes::default(),
+        revision,
+        addresses_at: revision,
+        updated_at: at,
+        last_seen: at,
+    };
+    TransferredSilo {
+        id,
+        head: SiloHead {
+            revision,
+            updated_at: at,
+            deleted: false,
+        },
+        records: records.into_iter().map(record).collect(),
+    }
+}
+
+fn export(silos: Vec<TransferredSilo>, history: Vec<TransferredRow>) -> Vec<u8> {
+    let counts = Counts {
+        silos: silos.len() as u64,
+        history: history.len() as u64,
+        ..Counts::default()
+    };
+    let header = Header {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        key: None,
+    };
+    let silos = silos.into_iter().map(|silo| Line::Silo(silo.into()));
+    let history = history.into_iter().map(|row| Line::History(row.into()));
+    let lines = silos.chain(history).chain([Line::End(counts)]);
+    let mut output = to_line(&header);
+    lines.for_each(|line| output.extend(to_line(&line)));
+    output
+}
+
+fn to_line(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("lines of an export are plain JSON");
+    line.push(b'\n');
+    line
+}
+
+/// The silos of which records are named that are not there, each with these.
+pub fn by_silo(records: Vec<(SiloId, Hostname)>) -> BTreeMap<SiloId, BTreeSet<Hostname>> {
+    let mut silos: BTreeMap<SiloId, BTreeSet<Hostname>> = BTreeMap::new();
+    for (silo, hostname) in records {
+        silos.entry(silo).or_default().insert(hostname);
+    }
+    silos
+}

@@ -1,0 +1,179 @@
+//! Waits and leases of a clock that was wrong, and silence while it is stepped.
+
+use serde_json::json;
+use silo_hub::deliver::sink::{EventKind, Outcome, Trouble};
+use silo_hub::domain::backoff::LONGEST;
+
+use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
+use crate::common::TestHub;
+
+/// What the sink answers.
+type Answer = fn() -> Outcome;
+
+const DB: &str = "/silos/office/records/db";
+const DAY: i64 = 86_400;
+
+fn was_sent(script: &Script) -> bool {
+    // Both are emptied, which one of the two kinds uses.
+    !script.asked().is_empty() | !script.told().is_empty()
+}
+
+#[tokio::test]
+async fn no_wait_is_longer_than_its_maximum() {
+    let troubles: [(&str, Answer); 2] = [
+        ("of the sink", || {
+            Outcome::Retry(Trouble::of_sink("it is away"))
+        }),
+        ("of the name", || {
+            Outcome::Retry(Trouble::of_name("it is locked"))
+        }),
+    ];
+    for is_state in [true, false] {
+        for (whose, trouble) in troubles {
+            for ahead in [2 * DAY, 500 * DAY] {
+                let (hub, open) = TestHub::start_in_parts().await;
+                let (sink, script) = match is_state {
+                    true => state_sink("dns"),
+                    false => event_sink("mail", Manner::default()),
+                };
+                let what = format!("{} {whose} {ahead}", sink.name);
+                let desk = Desk::begin(&open, "a", vec![sink]).await;
+                hub.step(ahead);
+                script.will([trouble()]);
+                hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+                desk.work().await;
+                assert!(was_sent(&script), "{what}");
+                assert_eq!(counts(&hub).await[2], 0, "{what}");
+                hub.step(-ahead);
+                hub.pass(LONGEST);
+                desk.work().await;
+                assert!(was_sent(&script), "{what}: it waits for the other clock");
+                assert_eq!(counts(&hub).await[2], 1, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_gathered_waits_no_longer_than_that() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let manner = Manner {
+        gather: 60,
+        ..Manner::default()
+    };
+    let (sink, script) = event_sink("mail", manner);
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    hub.step(2 * DAY);
+    hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    hub.step(-2 * DAY);
+    hub.pass(60);
+    desk.work().await;
+    assert!(was_sent(&script));
+}
+
+#[tokio::test]
+async fn a_lease_of_a_clock_that_was_ahead_does_not_bind() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("dns");
+    let dead = Desk::begin_beside(&open, "dead", vec![sink], false).await;
+    let (sink, alive_script) = state_sink("dns");
+    let alive = Desk::begin_beside(&open, "alive", vec![sink], false).await;
+    hub.step(2 * DAY);
+    hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    // It ends while it sends: the lease stays.
+    script.will_hang();
+    tokio::select! {
+        () = dead.work() => panic!("it was answered"),
+        () = script.hung() => {}
+    }
+    hub.step(-2 * DAY);
+    alive.work().await;
+    assert!(was_sent(&alive_script), "it waits for a dead one's lease");
+}
+
+#[tokio::test]
+async fn a_step_of_the_clock_is_no_silence_to_tell_of() {
+    for step in [
+        400,
+        8 * 3600,
+        2 * DAY,
+        500 * DAY,
+        -400,
+        -8 * 3600,
+        -500 * DAY,
+    ] {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let manner = Manner {
+            gather: 0,
+            unseen_after: Some(7200),
+        };
+        let (sink, script) = event_sink("mail", manner);
+        let desk = Desk::begin(&open, "a", vec![sink]).await;
+        hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+        desk.work().await;
+        script.told();
+        hub.pass(600);
+        desk.work().await;
+        hub.step(step);
+        desk.work().await;
+        hub.pass(7000);
+        desk.work().await;
+        assert!(script.told().is_empty(), "{step}");
+        // Silence is told of all the same, whatever the old clock has stored, and so is its end.
+        hub.pass(400);
+        desk.work().await;
+        let told = script.told();
+        assert_eq!(told.len(), 1, "{step}");
+        assert_eq!(told[0][0].kind, EventKind::Unseen, "{step}");
+        hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+        crate::expiry::upkeep(&open, 0).write_down().await.unwrap();
+        hub.pass(60);
+        desk.work().await;
+        let told = script.told();
+        assert_eq!(told.len(), 1, "{step}");
+        assert_eq!(told[0][0].kind, EventKind::Back, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_looked_for_once_a_minute_whatever_the_wall_clock_does() {
+    // Each less than what counts as a step.
+    for step in [0, -30, -59, 59] {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let manner = Manner {
+            gather: 0,
+            unseen_after: Some(7200),
+        };
+        let (sink, script) = event_sink("mail", manner);
+        let desk = Desk::begin(&open, "a", vec![sink]).await;
+        hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+        hub.pass(7200);
+        desk.work().await;
+        script.told();
+        hub.step(step);
+        hub.pass(60);
+        desk.work().await;
+        assert_eq!(script.told().len(), 1, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn the_daily_comparison_does_not_wait_for_a_clock_that_was_ahead() {
+    for ahead in [2 * DAY, 500 * DAY, -2 * DAY] {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let (sink, _script) = state_sink("dns");
+        let name = sink.name.clone();
+        let desk = Desk::begin(&open, "a", vec![sink]).await;
+        hub.step(ahead);
+        desk.work().await;
+        let compared = async || {
+            let known = open.store.sink(&name).await.unwrap().unwrap();
+            known.reconciled_at
+        };
+        assert_eq!(compared().await, open.clock.now(), "{ahead}");
+        hub.step(-ahead);
+        hub.pass(DAY);
+        desk.work().await;
+        assert_eq!(compared().await, open.clock.now(), "{ahead}");
+    }
+}

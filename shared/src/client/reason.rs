@@ -1,0 +1,201 @@
+//! Why no answer came, in words that say what to do. What other libraries call it is left out where it is known.
+
+use std::error::Error;
+
+use reqwest::StatusCode;
+use rustls::{CertificateError, Error as TlsError, InvalidMessage, OtherError};
+use url::Url;
+
+use crate::hub_tls::OtherKey;
+use crate::output::one_line;
+
+/// What went wrong on the way to the hub at `hub`.
+pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
+    if let Some(words) = causes(error).find_map(of_tls).and_then(tls) {
+        return words;
+    }
+    let is_https = hub.scheme() == "https";
+    if !is_https && causes(error).any(is_no_http) {
+        return "what answers there does not speak plain HTTP: where the hub takes TLS, write https:// in `hub`"
+            .to_owned();
+    }
+    // A server that expects the other protocol may also close without a word.
+    if causes(error).any(is_closed) {
+        let (when, other, scheme) = if is_https {
+            (
+                "within the TLS handshake or the answer",
+                "plain HTTP",
+                "http",
+            )
+        } else {
+            ("without a whole answer", "TLS", "https")
+        };
+        return format!(
+            "the connection ended {when}: where the hub takes {other}, write {scheme}:// in `hub`"
+        );
+    }
+    chain(error)
+}
+
+/// Why a client can't be set up; `judges_by_system`: by the certificates that the system trusts.
+pub(super) fn setup(error: &reqwest::Error, judges_by_system: bool) -> String {
+    let has_no_roots = |error: &TlsError| matches!(error, TlsError::General(_));
+    if judges_by_system && causes(error).filter_map(of_tls).any(has_no_roots) {
+        return "this system has no certificates to trust (no CA store): install `ca-certificates`, or set `ca_file` or `pin_sha256`"
+            .to_owned();
+    }
+    chain(error)
+}
+
+/// What an answer comes from that no hub gave, where that can be told.
+pub(super) fn stranger(
+    status: StatusCode,
+    is_html: bool,
+    body: &[u8],
+    hub: &Url,
+) -> Option<&'static str> {
+    // The words of nginx, Apache, Go and Caddy.
+    let names_https = || {
+        let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+        ["https port", "https server", "ssl-enabled server port"]
+            .iter()
+            .any(|words| text.contains(words))
+    };
+    if status == StatusCode::BAD_REQUEST && hub.scheme() == "http" && names_https() {
+        Some("this port takes TLS: write https:// in `hub`")
+    } else if status.is_success() && is_html {
+        Some(
+            "a web page, as the login page of a network (captive portal) or another web server sends it: log in to the network, or correct `hub`",
+        )
+    } else if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        Some(
+            "a redirect, which is not followed: is this the hub's own URL, or a network's login page (captive portal)?",
+        )
+    } else {
+        None
+    }
+}
+
+/// An error and what caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| (*cause).source())
+}
+
+/// An error's causes after the outermost, which for reqwest only repeats the URL.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut words = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push(one_line(&cause.to_string()));
+        source = cause.source();
+    }
+    words.dedup();
+    if words.is_empty() {
+        one_line(&error.to_string())
+    } else {
+        words.join(": ")
+    }
+}
+
+/// The TLS error that a cause is or carries: an [`std::io::Error`] does not name its content as its source.
+fn of_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
+    cause.downcast_ref().or_else(|| {
+        let content = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+        of_tls(content)
+    })
+}
+
+fn tls(error: &TlsError) -> Option<String> {
+    let words = match error {
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what answers there does not speak TLS: where the hub takes plain HTTP, write http:// in `hub`"
+        }
+        TlsError::Other(OtherError(inner)) => {
+            return inner.downcast_ref::<OtherKey>().map(ToString::to_string);
+        }
+        TlsError::InvalidCertificate(why) => match why {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for other names: write one of those in `hub`, or set `pin_sha256`"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired: renew it, unless this machine's clock is wrong"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate is not valid yet: is this machine's clock right?"
+            }
+            CertificateError::Revoked => "its certificate is revoked: renew it",
+            _ => {
+                "this machine does not trust its certificate: for one made by `silo-hub tls self-signed` set `pin_sha256` to what that printed, else name its issuer's certificate in `ca_file`"
+            }
+        },
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
+/// Whether the answer is no HTTP, such as the alert of a server that expects TLS.
+fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_parse)
+}
+
+/// Whether the other side ended the connection.
+fn is_closed(cause: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+        return error.is_incomplete_message();
+    }
+    let Some(error) = cause.downcast_ref::<std::io::Error>() else {
+        return false;
+    };
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+        || error.get_ref().is_some_and(|content| is_closed(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_strangers_are_named() {
+        let http = Url::parse("http://hub").unwrap();
+        let https = Url::parse("https://hub").unwrap();
+        let nginx = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
+        let go = "Client sent an HTTP request to an HTTPS server.\n";
+        for (status, is_html, body, hub, words) in [
+            (400, true, nginx, &http, Some("write https://")),
+            (400, false, go, &http, Some("write https://")),
+            (400, false, go, &https, None),
+            (400, true, "<h1>Bad Request</h1>", &http, None),
+            (200, true, "<html>", &http, Some("captive portal")),
+            (200, false, "{}", &http, None),
+            (302, true, "", &https, Some("captive portal")),
+            (304, false, "", &https, None),
+            (404, true, "", &https, None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let said = stranger(status, is_html, body.as_bytes(), hub);
+            assert_eq!(said.is_some(), words.is_some(), "{status} {body}");
+            let contains = |words| said.is_some_and(|said| said.contains(words));
+            assert!(words.is_none_or(contains), "{status} {body}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn certificates_that_are_refused_are_named_without_words_of_the_library() {
+        for (why, words) in [
+            (CertificateError::UnknownIssuer, "`pin_sha256`"),
+            (CertificateError::BadSignature, "`ca_file`"),
+            (CertificateError::NotValidForName, "other names"),
+            (CertificateError::Expired, "expired"),
+            (CertificateError::NotValidYet, "clock"),
+        ] {
+            let said = tls(&TlsError::InvalidCertificate(why)).unwrap();
+            assert!(
+                said.contains(words) && !said.contains("invalid peer"),
+                "{said}"
+            );
+        }
+    }
+}

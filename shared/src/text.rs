@@ -1,0 +1,60 @@
+//! Files that people write: UTF-8, with or without a byte order mark.
+
+/// Why the bytes of a file are no text that this program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotText {
+    /// UTF-16.
+    #[error(
+        "it is UTF-16, as PowerShell's `>` and Notepad's \"Unicode\" write it: save it as UTF-8 (PowerShell: `Set-Content -Encoding utf8`)"
+    )]
+    Utf16,
+    /// Neither UTF-8 nor anything that can be named.
+    #[error("holds no text: save it as UTF-8")]
+    Other,
+}
+
+/// The text in a file's bytes, without a byte order mark before it.
+pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
+    const BOM: &[u8] = b"\xef\xbb\xbf";
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(NotText::Utf16),
+        // Two bytes a character, one of them zero in ASCII text.
+        [0, 1..=255, ..] | [1..=255, 0, ..] => return Err(NotText::Utf16),
+        _ => {}
+    }
+    let text = bytes.strip_prefix(BOM).unwrap_or(bytes);
+    std::str::from_utf8(text).map_err(|_| NotText::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_goes_and_utf_16_is_named() {
+        let utf16 = |text: &str, big: bool| -> Vec<u8> {
+            let unit = |unit: u16| {
+                if big {
+                    unit.to_be_bytes()
+                } else {
+                    unit.to_le_bytes()
+                }
+            };
+            text.encode_utf16().flat_map(unit).collect()
+        };
+        for (bytes, expected) in [
+            (b"hub: x\n".to_vec(), Ok("hub: x\n")),
+            (b"\xef\xbb\xbfhub: x\n".to_vec(), Ok("hub: x\n")),
+            (b"\xef\xbb\xbf".to_vec(), Ok("")),
+            (Vec::new(), Ok("")),
+            ("hub: ä".as_bytes().to_vec(), Ok("hub: ä")),
+            (utf16("\u{feff}hub: x\n", false), Err(NotText::Utf16)),
+            (utf16("\u{feff}hub: x\n", true), Err(NotText::Utf16)),
+            (utf16("hub: x\n", false), Err(NotText::Utf16)),
+            (utf16("hub: x\n", true), Err(NotText::Utf16)),
+            (b"hub: \xe4".to_vec(), Err(NotText::Other)),
+        ] {
+            assert_eq!(decode(&bytes), expected, "{bytes:?}");
+        }
+    }
+}
