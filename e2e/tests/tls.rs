@@ -475,11 +475,11 @@ fn both_agents_take_the_hub_that_they_know_and_no_other() {
             vec!["--ca-file", other_ca, "--pin-sha256", &site.pin],
             "certificate",
         ),
-        (&by_ip, vec!["--ca-file", ca], "for other names"),
+        (&by_ip, vec!["--ca-file", ca], "not valid for name"),
         (
             &by_ip,
             vec!["--ca-file", ca, "--pin-sha256", &site.pin],
-            "for other names",
+            "not valid for name",
         ),
     ];
     // What a run leaves if it changes nothing, with a record at the hub to be pulled.

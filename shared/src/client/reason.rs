@@ -114,8 +114,14 @@ fn tls(error: &TlsError) -> Option<String> {
             return inner.downcast_ref::<OtherKey>().map(ToString::to_string);
         }
         TlsError::InvalidCertificate(why) => match why {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "its certificate is for other names: write one of those in `hub`, or set `pin_sha256`"
+            CertificateError::NotValidForNameContext { expected, .. } => {
+                return Some(format!(
+                    "its certificate is not valid for name {}: write a name that it has in `hub`, or trust it by `pin_sha256` alone",
+                    expected.to_str()
+                ));
+            }
+            CertificateError::NotValidForName => {
+                "its certificate is not valid for name or address in `hub`: write a name that it has, or trust it by `pin_sha256` alone"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "its certificate has expired: renew it, unless this machine's clock is wrong"
@@ -187,7 +193,7 @@ mod tests {
         for (why, words) in [
             (CertificateError::UnknownIssuer, "`pin_sha256`"),
             (CertificateError::BadSignature, "`ca_file`"),
-            (CertificateError::NotValidForName, "other names"),
+            (CertificateError::NotValidForName, "not valid for name"),
             (CertificateError::Expired, "expired"),
             (CertificateError::NotValidYet, "clock"),
         ] {
