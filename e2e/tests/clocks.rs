@@ -117,7 +117,12 @@ async fn dates_follow_the_clock_both_ways() {
     let caller = Caller::new(&hub, &hub.admin_token());
     let present = year(&caller).await;
     clock.set(1000 * DAY);
-    let ahead = year(&caller).await;
+    // A request that comes while the connection is still at work on the one before it has that one's date.
+    let deadline = Instant::now() + PATIENCE;
+    let mut ahead = year(&caller).await;
+    while ahead == present && Instant::now() < deadline {
+        ahead = year(&caller).await;
+    }
     assert_ne!(ahead, present);
     // Every worker thread of the hub has shown the later date.
     for _ in 0..50 {
