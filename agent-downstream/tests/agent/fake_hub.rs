@@ -6,6 +6,20 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Enough names for what counts those that go.
+pub(crate) const TEN: &[(&str, &str)] = &[
+    ("h0", "10.0.0.1"),
+    ("h1", "10.0.0.1"),
+    ("h2", "10.0.0.1"),
+    ("h3", "10.0.0.1"),
+    ("h4", "10.0.0.1"),
+    ("h5", "10.0.0.1"),
+    ("h6", "10.0.0.1"),
+    ("h7", "10.0.0.1"),
+    ("h8", "10.0.0.1"),
+    ("h9", "10.0.0.1"),
+];
+
 /// A request as it came in; header names in lower case.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::fake_hub::{FakeHub, Reply, document};
+use crate::fake_hub::{FakeHub, Reply, TEN, document};
 use crate::sandbox::{Ran, Sandbox, agent, block, run};
 
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5")];
@@ -89,19 +89,7 @@ fn another_silos_id_is_refused() {
 
 #[test]
 fn a_pull_with_far_fewer_names_needs_force() {
-    const MANY: &[(&str, &str)] = &[
-        ("h0", "10.0.0.1"),
-        ("h1", "10.0.0.1"),
-        ("h2", "10.0.0.1"),
-        ("h3", "10.0.0.1"),
-        ("h4", "10.0.0.1"),
-        ("h5", "10.0.0.1"),
-        ("h6", "10.0.0.1"),
-        ("h7", "10.0.0.1"),
-        ("h8", "10.0.0.1"),
-        ("h9", "10.0.0.1"),
-    ];
-    let hub = FakeHub::office(42, MANY);
+    let hub = FakeHub::office(42, TEN);
     let sandbox = Sandbox::new("");
     sandbox.must_run(&hub, &[]);
     let full = sandbox.text();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::fake_hub::{FakeHub, Reply};
+use crate::fake_hub::{FakeHub, Reply, TEN};
 use crate::sandbox::{Sandbox, block, clean, need_root, run};
 
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5")];
@@ -222,19 +222,6 @@ fn what_the_configuration_leaves_out_is_said_when_it_begins_and_ends() {
         "{check:?}"
     );
 }
-
-const TEN: &[(&str, &str)] = &[
-    ("h0", "10.0.0.1"),
-    ("h1", "10.0.0.1"),
-    ("h2", "10.0.0.1"),
-    ("h3", "10.0.0.1"),
-    ("h4", "10.0.0.1"),
-    ("h5", "10.0.0.1"),
-    ("h6", "10.0.0.1"),
-    ("h7", "10.0.0.1"),
-    ("h8", "10.0.0.1"),
-    ("h9", "10.0.0.1"),
-];
 
 fn at(ip: &'static str) -> Vec<(&'static str, &'static str)> {
     TEN.iter().map(|(name, _)| (*name, ip)).collect()
