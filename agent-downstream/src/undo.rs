@@ -284,7 +284,7 @@ mod tests {
         for (present, backup, expected) in [
             (&b"a\nb\n"[..], &b"a\nb\n"[..], 0),
             (b"a\nb\n", b"b\r\na", 0),
-            (b"a\na\n", b"a\n", 1),
+            (b"a\na\n", b"a\n", 0),
             (b"a\n\n \n", b"a\n", 0),
             (b"a\nnew\n", b"a\n", 1),
             (b"# BEGIN silo x\n10.0.0.5 db\n# END silo x\na\n", b"a\n", 0),

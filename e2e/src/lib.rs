@@ -20,8 +20,10 @@ mod wire;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use database::{Database, Kind};
@@ -48,6 +50,32 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
+}
+
+/// Runs `body` for each case, at most `threads` of them at a time: for tables whose cases wait rather than compute.
+///
+/// # Panics
+///
+/// As `body` does, once the cases that were begun have ended.
+pub fn for_each_on<T: Sync>(threads: usize, cases: &[T], body: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(cases.len()) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| body(case)));
+                    if let Err(panic) = ran {
+                        failed.store(true, Ordering::Relaxed);
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            });
+        }
+    });
 }
 
 const ANY_PORT: &str = "127.0.0.1:0";

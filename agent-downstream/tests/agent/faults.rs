@@ -7,11 +7,14 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fake_hub::{FakeHub, Reply};
 use crate::sandbox::{BINARY, Ran, Sandbox, block, clean, names_beside, need_root, run};
 use crate::trace::{Call, trace};
 
+/// Cases at a time: each waits for a second look at the file.
+const THREADS: usize = 8;
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5"), ("nas", "10.0.0.7")];
 const ERRORS: [&str; 5] = ["ENOSPC", "EIO", "EROFS", "EBUSY", "EACCES"];
 
@@ -167,54 +170,54 @@ fn inject_errors(way: Way) -> usize {
         .iter()
         .position(|call| call.name == "renameat2" && touches_hosts(call))
         .expect("an exchange with the hosts file is tried");
-    let mut cases = 0;
-    for (at, call) in calls
+    let faults: Vec<_> = calls
         .iter()
         .enumerate()
-        .filter(|(_, call)| touches_hosts(call))
-    {
-        if call.name == "execve" {
-            continue;
-        }
-        let writes = match call.name.as_str() {
-            "write" | "fsync" | "rename" | "renameat2" | "ftruncate" => true,
-            "openat" => call.line.contains("O_CREAT"),
-            _ => false,
-        };
-        for error in ERRORS {
-            let case = Case::new(way, &hub);
-            let fault = format!("{}:error={error}:when={}", call.name, call.ordinal);
-            let (ran, traced) = case.trace(&["-e".to_owned(), format!("inject={fault}")]);
-            let fault = format!("{fault} in {}", call.line);
-            let hit = traced.iter().find(|call| call.line.contains("(INJECTED)"));
-            let hit = hit.unwrap_or_else(|| panic!("{fault} did not happen: {ran:?}"));
-            assert_eq!(hit.name, call.name);
-            let text = case.text();
-            match (way, ran.code) {
-                (_, 0) => assert_eq!(text, new(), "{fault}: {ran:?}"),
-                (Way::Rename, 1) if at > rename => assert_eq!(text, new(), "{fault}: {ran:?}"),
-                (_, 1) => assert_eq!(text, old(), "{fault}: {ran:?}"),
-                _ => panic!("{fault}: {ran:?}"),
-            }
-            if ran.code == 1 {
-                assert_eq!(ran.stderr.lines().count(), 1, "{fault}: {ran:?}");
-                assert!(
-                    ran.stderr.contains("/etc"),
-                    "{fault}: the message names no path: {ran:?}"
-                );
-            }
-            if writes && way == Way::Rename {
-                assert_eq!(ran.code, 1, "{fault}: {ran:?}");
-            }
-            // A failed run cleans up by itself; if that is what failed, the next one does.
-            if call.name != "unlink" {
-                assert_eq!(names_beside(&case.sandbox.hosts()), [""; 0], "{fault}");
-            }
-            case.recover(&fault);
-            cases += 1;
-        }
+        .filter(|(_, call)| touches_hosts(call) && call.name != "execve")
+        .flat_map(|(at, call)| ERRORS.map(|error| (at, call, error)))
+        .collect();
+    silo_e2e::for_each_on(THREADS, &faults, |(at, call, error)| {
+        inject_error(way, &hub, call, error, *at > rename);
+    });
+    faults.len()
+}
+
+/// One error in one call.
+fn inject_error(way: Way, hub: &FakeHub, call: &Call, error: &str, after_rename: bool) {
+    let writes = match call.name.as_str() {
+        "write" | "fsync" | "rename" | "renameat2" | "ftruncate" => true,
+        "openat" => call.line.contains("O_CREAT"),
+        _ => false,
+    };
+    let case = Case::new(way, hub);
+    let fault = format!("{}:error={error}:when={}", call.name, call.ordinal);
+    let (ran, traced) = case.trace(&["-e".to_owned(), format!("inject={fault}")]);
+    let fault = format!("{fault} in {}", call.line);
+    let hit = traced.iter().find(|call| call.line.contains("(INJECTED)"));
+    let hit = hit.unwrap_or_else(|| panic!("{fault} did not happen: {ran:?}"));
+    assert_eq!(hit.name, call.name);
+    let text = case.text();
+    match (way, ran.code) {
+        (_, 0) => assert_eq!(text, new(), "{fault}: {ran:?}"),
+        (Way::Rename, 1) if after_rename => assert_eq!(text, new(), "{fault}: {ran:?}"),
+        (_, 1) => assert_eq!(text, old(), "{fault}: {ran:?}"),
+        _ => panic!("{fault}: {ran:?}"),
     }
-    cases
+    if ran.code == 1 {
+        assert_eq!(ran.stderr.lines().count(), 1, "{fault}: {ran:?}");
+        assert!(
+            ran.stderr.contains("/etc"),
+            "{fault}: the message names no path: {ran:?}"
+        );
+    }
+    if writes && way == Way::Rename {
+        assert_eq!(ran.code, 1, "{fault}: {ran:?}");
+    }
+    // A failed run cleans up by itself; if that is what failed, the next one does.
+    if call.name != "unlink" {
+        assert_eq!(names_beside(&case.sandbox.hosts()), [""; 0], "{fault}");
+    }
+    case.recover(&fault);
 }
 
 /// A kill at every call from the opening of the hosts file on.
@@ -228,8 +231,9 @@ fn kill_everywhere(way: Way) -> (usize, usize) {
         .iter()
         .position(opens)
         .expect("the hosts file is opened");
-    let mut torn = 0;
-    for (at, call) in calls.iter().enumerate().skip(first) {
+    let torn = AtomicUsize::new(0);
+    let kills: Vec<_> = calls.iter().enumerate().skip(first).collect();
+    silo_e2e::for_each_on(THREADS, &kills, |(at, call)| {
         let fault = format!("{}:signal=KILL:when={}", call.name, call.ordinal);
         // What the network does differs between runs, and with it now and then a call's ordinal.
         let hit = (0..TRIES).any(|_| {
@@ -239,7 +243,7 @@ fn kill_everywhere(way: Way) -> (usize, usize) {
             let text = case.text();
             if text != old() && text != new() {
                 assert!(way == Way::InPlace, "{fault}: {text:?}");
-                torn += 1;
+                torn.fetch_add(1, Ordering::Relaxed);
             }
             case.recover(&format!("{fault} in {}", call.line));
             let opened = traced.iter().position(opens);
@@ -257,8 +261,8 @@ fn kill_everywhere(way: Way) -> (usize, usize) {
             at - first,
             call.line
         );
-    }
-    (calls.len() - first, torn)
+    });
+    (kills.len(), torn.into_inner())
 }
 
 #[test]

@@ -476,34 +476,37 @@ fn a_file_that_is_no_text_is_refused_and_can_be_restored() {
         text.encode_utf16().flat_map(unit).collect()
     };
     let long = "127.0.0.1 localhost\n".repeat(20);
-    let mut verbs = &["once", "clean", "diff", "check"][..];
-    for (bytes, words) in [
-        (utf16(&format!("\u{feff}{HOSTS}"), false), "UTF-16"),
-        (utf16(&format!("\u{feff}{HOSTS}"), true), "UTF-16"),
-        (utf16(HOSTS, false), "NUL"),
-        (b"127.0.0.1 localhost\n\0".to_vec(), "NUL"),
-        ([long.as_bytes(), &[0; 20]].concat(), "NUL"),
-    ] {
+    let utf16_with_mark = utf16(&format!("\u{feff}{HOSTS}"), false);
+    let every_verb = &["once", "clean", "diff", "check"][..];
+    let mut cases = vec![
+        ("once", utf16(&format!("\u{feff}{HOSTS}"), true), "UTF-16"),
+        ("once", utf16(HOSTS, false), "NUL"),
+        ("once", b"127.0.0.1 localhost\n\0".to_vec(), "NUL"),
+        ("once", [long.as_bytes(), &[0; 20]].concat(), "NUL"),
+    ];
+    cases.extend(
+        every_verb
+            .iter()
+            .map(|verb| (*verb, utf16_with_mark.clone(), "UTF-16")),
+    );
+    // Each run waits for the program that may be in the middle of writing the file.
+    silo_e2e::for_each_on(cases.len(), &cases, |(verb, bytes, words)| {
         let hub = FakeHub::office(42, DB);
         let sandbox = Sandbox::new(HOSTS);
         sandbox.must_run(&hub, &[]);
-        fs::write(sandbox.hosts(), &bytes).unwrap();
+        fs::write(sandbox.hosts(), bytes).unwrap();
         hub.now_office(43, NAS);
-        // Each waits for the program that may be in the middle of writing it.
-        for verb in verbs {
-            let ran = sandbox.run(&hub, &[verb]);
-            assert_eq!(ran.code, 1, "{verb}: {ran:?}");
-            let said = format!("{}{}", ran.stdout, ran.stderr);
-            assert!(
-                said.contains(words) && said.contains("silo-downstream restore"),
-                "{verb}: {ran:?}"
-            );
-            assert_eq!(sandbox.read(), bytes, "{verb}");
-        }
+        let ran = sandbox.run(&hub, &[verb]);
+        assert_eq!(ran.code, 1, "{verb}: {ran:?}");
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(
+            said.contains(words) && said.contains("silo-downstream restore"),
+            "{verb}: {ran:?}"
+        );
+        assert_eq!(&sandbox.read(), bytes, "{verb}");
         sandbox.must_run(&hub, &["restore"]);
         assert_eq!(sandbox.text(), HOSTS);
-        verbs = &["once"];
-    }
+    });
     // A NUL far behind, and rare, is one of the bytes that go through as they are.
     let hub = FakeHub::office(42, DB);
     let rare = [long.as_bytes(), &[0], long.as_bytes()].concat();

@@ -74,7 +74,8 @@ const RUDE: &[(&str, &str)] = &[
 
 #[test]
 fn records_are_taken_back_whatever_became_of_the_markers() {
-    for (name, script) in RUDE {
+    // Each run waits until the program that changed the file may have ended.
+    silo_e2e::for_each_on(RUDE.len(), RUDE, |(name, script)| {
         let hub = FakeHub::office(42, TWO);
         let sandbox = Sandbox::new(HEAD);
         sandbox.must_run(&hub, &[]);
@@ -136,7 +137,7 @@ fn records_are_taken_back_whatever_became_of_the_markers() {
             assert!(!text.contains(line), "{name}: {text}");
         }
         assert!(text.contains("10.1.1.1"), "{name}: {text}");
-    }
+    });
 }
 
 #[test]
@@ -238,14 +239,15 @@ fn what_is_not_surely_ours_is_not_touched_and_named() {
 
 #[test]
 fn a_line_of_the_users_own_is_never_taken() {
-    for line in [
+    let lines = [
         "10.0.0.5 db # mine",
         "10.0.0.5 db db2",
         "10.0.0.5 db#mine",
         "10.0.0.9 db",
         "10.0.0.5 tv",
         "#10.0.0.5 db",
-    ] {
+    ];
+    silo_e2e::for_each_on(lines.len(), &lines, |line| {
         let hub = FakeHub::office(42, TWO);
         let sandbox = Sandbox::new("127.0.0.1 localhost\n");
         sandbox.must_run(&hub, &[]);
@@ -259,7 +261,7 @@ fn a_line_of_the_users_own_is_never_taken() {
         );
         sandbox.run(&hub, &["clean"]);
         assert_eq!(sandbox.text(), own, "{line}");
-    }
+    });
     // Beside an intact block, a second line of the same words is a definition of the user.
     let hub = FakeHub::office(42, TWO);
     let sandbox = Sandbox::new("127.0.0.1 localhost\n");

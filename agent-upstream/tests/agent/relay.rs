@@ -207,7 +207,7 @@ fn the_stable_address_is_reported_where_the_system_prefers_a_temporary_one() {
             ip addr add 2001:db8::5/64 dev d0 nodad mngtmpaddr valid_lft 86400 preferred_lft 86400
             until ip -6 addr show dev d0 temporary | grep -q 2001; do sleep 0.1; done
             until ! ip -6 addr show dev d0 tentative | grep -q .; do sleep 0.1; done
-            ip -6 route get 2001:db8::1 | grep -vq 2001:db8::5'";
+            ! ip -6 route get 2001:db8::1 | grep -qw 2001:db8::5'";
     let name = "relay::the_stable_address_is_reported_where_the_system_prefers_a_temporary_one";
     in_namespace(name, setup, || {
         let hub = hub_at("[::]:0", |request| request.peer.to_string());
