@@ -7,10 +7,12 @@ mod relay;
 mod trouble;
 
 use silo_e2e::dns::{DnsServer, KEYS, LOCAL_ZONE, Program, REVERSE, ZONE};
-use silo_hub::deliver::rfc2136::Rfc2136;
-use silo_hub::deliver::settings::SinkSettings;
-use silo_hub::deliver::sink::{Outcome, Publication, Reach, Standing, StateSink, Unsure};
-use silo_hub::domain::time::Clock;
+use silo_hub::internals::deliver::rfc2136::Rfc2136;
+use silo_hub::internals::deliver::sink::{
+    Outcome, Publication, Reach, Standing, StateSink, Unsure,
+};
+use silo_hub::internals::domain::time::Clock;
+use silo_hub::internals::sinks::SinkSettings;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
 /// Runs a test on each server.

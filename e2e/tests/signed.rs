@@ -433,8 +433,8 @@ async fn auth_is_a_flag_a_variable_and_a_setting_and_check_says_it() {
 /// A hub in this process, whose clock is set; its machine's agents have the system's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_off_is_named_with_its_offset() {
-    use silo_hub::domain::time::Clock;
-    use silo_hub::settings::{HubArgs, HubSettings};
+    use silo_hub::internals::domain::time::Clock;
+    use silo_hub::internals::settings::{HubArgs, HubSettings};
     let folder = tempfile::tempdir().unwrap();
     let settings = HubSettings::load(&HubArgs {
         data_dir: Some(folder.path().join("data")),
@@ -446,7 +446,7 @@ async fn a_clock_that_is_off_is_named_with_its_offset() {
     let system = Clock::System.now().as_millis();
     let clock = Arc::new(AtomicI64::new(system));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(silo_hub::run(
+    let running = tokio::spawn(silo_hub::internals::run(
         listener,
         settings,
         Clock::Set(Arc::clone(&clock)),

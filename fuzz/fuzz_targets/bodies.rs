@@ -1,4 +1,4 @@
 //! Request bodies.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| silo_hub::http::fuzz::bodies(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| silo_hub::internals::http::fuzz::bodies(data));

@@ -1,7 +1,5 @@
 //! `silo-hub`: parses the command line, runs the command, answers with an exit code.
 
-mod cli;
-
 use std::process::ExitCode;
 
 use silo_shared::program::read_command_line;
@@ -21,7 +19,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(cli::run(read_command_line()));
+    let code = runtime.block_on(silo_hub::cli::run(read_command_line()));
     // Nothing is waited for that may never end, such as the look-up of a database's name.
     runtime.shutdown_background();
     code

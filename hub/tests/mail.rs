@@ -8,10 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use silo_e2e::smtp::{PASSWORD, ReceivedMail, Security, SmtpServer, USER};
-use silo_hub::deliver::settings::SinkSettings;
-use silo_hub::deliver::sink::{Event, EventKind, EventSink, Outcome, Reach, Sink, Told, Trouble};
-use silo_hub::domain::change::AddressChange;
-use silo_hub::domain::time::Time;
+use silo_hub::internals::deliver::kinds::OpenSink;
+use silo_hub::internals::deliver::sink::{
+    Event, EventKind, EventSink, Outcome, Reach, Sink, Told, Trouble,
+};
+use silo_hub::internals::domain::change::AddressChange;
+use silo_hub::internals::domain::time::Time;
+use silo_hub::internals::sinks::SinkSettings;
 use silo_shared::silo::{Family, Hostname, SiloId};
 
 /// Opens a sink as the hub does, from the text of its keys.
@@ -19,7 +22,7 @@ fn open(folder: &Path, keys: &str) -> Box<dyn EventSink> {
     let text = format!("name: mail\nkind: email\n{keys}");
     let list = vec![serde_yaml::from_str(&text).unwrap()];
     let sinks = SinkSettings::read_list(list, folder).unwrap();
-    match sinks[0].open().unwrap().sink {
+    match OpenSink::open(&sinks[0]).unwrap().sink {
         Sink::Event(sink) => sink,
         Sink::State(_) => panic!("mail is for events"),
     }
@@ -610,8 +613,7 @@ fn the_stanzas_of_the_documentation_are_settings() {
         let file: serde_yaml::Value = serde_yaml::from_str(stanza).unwrap();
         let list = serde_yaml::from_value(file["sinks"].clone()).unwrap();
         for sink in SinkSettings::read_list(list, folder.path()).unwrap() {
-            sink.open()
-                .unwrap_or_else(|error| panic!("{error}:\n{stanza}"));
+            OpenSink::open(&sink).unwrap_or_else(|error| panic!("{error}:\n{stanza}"));
         }
     }
 }

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use silo_e2e::{Caller, until};
-use silo_hub::domain::time::Clock;
+use silo_hub::internals::domain::time::Clock;
 use silo_shared::credential::Credential;
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::{SigningKey, request};

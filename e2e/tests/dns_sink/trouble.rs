@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use silo_e2e::dns::{DnsServer, OTHER_KEY, POLICY_ZONE, Program, ZONE};
-use silo_hub::deliver::rfc2136::Rfc2136;
-use silo_hub::deliver::sink::{Outcome, Reach, Standing, Unsure};
-use silo_hub::domain::time::Clock;
+use silo_hub::internals::deliver::rfc2136::Rfc2136;
+use silo_hub::internals::deliver::sink::{Outcome, Reach, Standing, Unsure};
+use silo_hub::internals::domain::time::Clock;
 
 use crate::relay::{Relay, Way};
 use crate::{addresses, check, on_both, publish, publish_first, retried, sink, sink_at};

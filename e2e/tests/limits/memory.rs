@@ -8,7 +8,7 @@ use h2::client::Builder;
 use http::Request;
 use serde_json::json;
 use silo_e2e::Hub;
-use silo_hub::limits::{default_body_mib, default_connections};
+use silo_hub::internals::limits::{default_body_mib, default_connections};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

@@ -1,11 +1,12 @@
 //! How a command ends badly.
 
-use silo_hub::RunError;
-use silo_hub::data_dir::DataDirError;
-use silo_hub::open_hub::OpenError;
-use silo_hub::registry::ApplyError;
-use silo_hub::store::StoreError;
-use silo_hub::tls::TlsError;
+use crate::registry::ApplyError;
+use crate::runtime::RunError;
+use crate::runtime::data_dir::DataDirError;
+use crate::runtime::open_hub::OpenError;
+use crate::serve::ServeError;
+use crate::store::StoreError;
+use crate::tls::TlsError;
 use silo_shared::config::ConfigError;
 
 /// Why a command ended badly, by exit code.
@@ -84,10 +85,8 @@ impl From<RunError> for Failure {
         match error {
             RunError::Open(error) => error.into(),
             RunError::Sinks(error) => error.into(),
-            RunError::Tls(error) => error.into(),
-            error @ (RunError::Listen(_) | RunError::Bind { .. } | RunError::Ended(_)) => {
-                Self::Failed(error.to_string())
-            }
+            RunError::Serve(ServeError::Tls(error)) => error.into(),
+            error @ (RunError::Serve(_) | RunError::Ended(_)) => Self::Failed(error.to_string()),
         }
     }
 }

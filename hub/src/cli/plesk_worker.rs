@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deliver::plesk::worker::{self, Until, WorkerError, WorkerSettings};
 use clap::{ArgAction, Args};
-use silo_hub::deliver::plesk::worker::{self, Until, WorkerError, WorkerSettings};
 use silo_shared::silo::Hostname;
 
 use super::{Failure, stop_signal};

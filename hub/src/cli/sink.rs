@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::auth::secrets::random_name;
+use crate::config::settings::HubSettings;
+use crate::deliver::Office;
+use crate::deliver::kinds::OpenSink;
+use crate::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
+use crate::deliver::worker::{Round, Worker};
+use crate::domain::sink::SinkName;
+use crate::registry::{AdoptName, BeginCleaning, EndCleaning, OweRemoval};
+use crate::runtime::open_hub::{OpenError, OpenHub};
+use crate::runtime::open_sinks;
+use crate::store::{LedgerRow, Ours};
 use clap::Subcommand;
-use silo_hub::deliver::Office;
-use silo_hub::deliver::settings::OpenSink;
-use silo_hub::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
-use silo_hub::deliver::worker::{Round, Worker};
-use silo_hub::domain::sink::SinkName;
-use silo_hub::open_hub::{OpenError, OpenHub};
-use silo_hub::open_sinks;
-use silo_hub::registry::{AdoptName, BeginCleaning, EndCleaning, OweRemoval};
-use silo_hub::secrets::random_name;
-use silo_hub::settings::HubSettings;
-use silo_hub::store::{LedgerRow, Ours};
 use silo_shared::silo::SiloId;
 
 use super::{Failure, say, with_hub};
@@ -49,7 +49,7 @@ pub(super) async fn sink(settings: HubSettings, command: SinkCommand) -> Result<
             "{name}: there is no such sink in the configuration (--config)"
         )));
     };
-    let open = configured.open()?;
+    let open = OpenSink::open(configured)?;
     if !matches!(open.sink, Sink::State(_)) {
         return Err(Failure::Misused(format!(
             "{name}: a sink of kind {} publishes nothing that could be taken over or removed",

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::domain::time::Clock;
+use crate::tls::self_signed::{MAX_DAYS, SelfSignedError, make};
 use clap::Subcommand;
-use silo_hub::domain::time::Clock;
-use silo_hub::tls::self_signed::{MAX_DAYS, SelfSignedError, make};
 
 use super::{Failure, say};
 

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use crate::domain::time::Time;
+use crate::domain::token::{Role, SpecError, Token, TokenSpec};
+use crate::registry::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP, NewSecret, NewToken};
+use crate::registry::{Actor, Audited, RevokeToken};
+use crate::runtime::open_hub::{OpenError, OpenHub};
+use crate::store::{Store, StoreError, Via};
 use clap::Subcommand;
-use silo_hub::domain::time::Time;
-use silo_hub::domain::token::{Role, SpecError, Token, TokenSpec};
-use silo_hub::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP, NewSecret, NewToken};
-use silo_hub::open_hub::{OpenError, OpenHub};
-use silo_hub::registry::{Actor, Audited, RevokeToken};
-use silo_hub::store::{Store, StoreError, Via};
 use silo_shared::credential::TokenId;
 
 use super::{Failure, parse_id, say};

@@ -5,16 +5,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
+use crate::config::settings::HubSettings;
+use crate::domain::time::Clock;
+use crate::registry::{Actor, NoteRestored, RevertSilo, Reverted};
+use crate::runtime::backup::{BackupError, Restored, backup, restore};
+use crate::runtime::open_hub::{OpenHub, check_key, key_file};
+use crate::store::{Via, read_dynahost};
+use crate::transfer::{ExportError, Import, ImportError, by_silo, export, of_dynahost, of_pyddns};
 use clap::Subcommand;
-use silo_hub::backup::{BackupError, Restored, backup, restore};
-use silo_hub::domain::time::Clock;
-use silo_hub::open_hub::{OpenHub, check_key, key_file};
-use silo_hub::registry::{Actor, NoteRestored, RevertSilo, Reverted};
-use silo_hub::settings::HubSettings;
-use silo_hub::store::{Via, read_dynahost};
-use silo_hub::transfer::{
-    ExportError, Import, ImportError, by_silo, export, of_dynahost, of_pyddns,
-};
 use silo_shared::silo::SiloId;
 
 use super::{Failure, say, with_hub, with_new_hub};

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::auth::secrets::{new_update_key, random_id};
+use crate::config::compat::Dynahost;
+use crate::domain::pattern::hostname_pattern;
+use crate::domain::update_key::{RawKey, STRONG, UpdateKey};
+use crate::registry::{AddUpdateKey, OpenDynahost, Opened, RevokeUpdateKey};
+use crate::runtime::open_hub::{OpenError, OpenHub};
 use clap::Subcommand;
-use silo_hub::compat::Dynahost;
-use silo_hub::domain::pattern::hostname_pattern;
-use silo_hub::domain::update_key::{RawKey, STRONG, UpdateKey};
-use silo_hub::open_hub::{OpenError, OpenHub};
-use silo_hub::registry::{AddUpdateKey, OpenDynahost, Opened, RevokeUpdateKey};
-use silo_hub::secrets::{new_update_key, random_id};
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId, glob_matches};
 

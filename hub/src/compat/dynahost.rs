@@ -8,7 +8,6 @@ mod guard;
 mod page;
 mod params;
 mod reply;
-mod settings;
 
 use std::sync::Arc;
 
@@ -19,26 +18,25 @@ use axum::response::{IntoResponse, Response};
 use silo_shared::silo::Hostname;
 
 use super::MAX_FORM_BYTES;
-use crate::deliver::settings::OpenSink;
+use crate::auth::secrets::{LoginOwner, random_id};
+use crate::config::compat::Dynahost;
+use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::Sink;
 use crate::domain::change::Attributes;
 use crate::domain::dynahost::KnownLogin;
 use crate::domain::sink::SinkName;
 use crate::http::Hub;
 use crate::http::client_ip::ClientIp;
+use crate::http::connection::ConnectionHandle;
 use crate::http::error::ApiError;
 use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_foreign;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
-use crate::secrets::{LoginOwner, random_id};
-use crate::serve::Line;
 use guard::{Guard, Look, refused, require_patience};
 use page::page;
 use params::{Backend, Params};
 use reply::Reply;
-
-pub use settings::{Dynahost, Hostnames};
 
 /// How many rows of the history a page shows.
 const ROWS: usize = 1000;
@@ -296,8 +294,8 @@ async fn enter(
         ));
     }
     // Anybody may send this, and slowly: no secret is looked at before it is there.
-    let line = parts.extensions.get::<Line>();
-    let reading = line.map(Line::of_stranger);
+    let connection = parts.extensions.get::<ConnectionHandle>();
+    let reading = connection.map(ConnectionHandle::give_way_while_reading);
     let request = Request::from_parts(parts.clone(), body);
     let body = read(hub, request, MAX_FORM_BYTES, Sender::Stranger).await?;
     drop(reading);

@@ -15,13 +15,13 @@ use axum::http::header::ALLOW;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
-use crate::deliver::settings::OpenSink;
+use crate::config::compat::Compat;
+use crate::deliver::kinds::OpenSink;
 use crate::http::error::ApiError;
 use crate::http::{Foreign, Hub};
 use crate::tls::PlainAllow;
 use dynahost::Door;
 
-pub use dynahost::{Dynahost, Hostnames};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use dyndns2::fuzz;
@@ -44,16 +44,6 @@ const UPDATE_KEY_ROUTE: &str = "/u/{*key}";
 /// The longest form, in bytes: several times what the most and longest values need, all percent-encoded.
 /// Strangers send such forms, and each parameter costs many times its bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
-
-/// Which of the foreign protocols are spoken that not everybody wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Compat {
-    /// sftdyn's update keys right behind the root's slash too.
-    pub sftdyn: bool,
-    /// dynahost's `/update` and `/log`.
-    pub dynahost: Option<Dynahost>,
-}
 
 /// Marks a request that came without TLS beside a listener with it, and says what is allowed so.
 #[derive(Clone, Debug)]

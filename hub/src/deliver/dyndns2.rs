@@ -20,14 +20,14 @@ use self::names::Names;
 use self::reply::{MAX_REPLY_BYTES, judge};
 use self::request::{Endpoint, Ipv6, Update};
 use super::http_client::{HttpClient, ServerUrl, USER_AGENT};
-use super::settings::OwnKeys;
 use super::sink::{
     Answer, Outcome, Publication, Reach, SEND_DEADLINE, Sink, Standing, StateSink, Trouble,
 };
+use crate::auth::secrets::{HubKey, LoginOwner};
+use crate::config::sinks::OwnKeys;
 use crate::domain::dynahost::{InvalidLogin, ProviderLogin};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Clock;
-use crate::secrets::{HubKey, LoginOwner};
 
 /// How long one request may take. A name may need two of them, one after the other.
 const TIMEOUT: Duration = Duration::from_secs(12);

@@ -28,8 +28,8 @@ use self::ledger::Ledger;
 use self::letter::{Letter, allowed, letters};
 use self::render::Stationery;
 use self::settings::{EmailSettings, Transport};
-use super::settings::OwnKeys;
 use super::sink::{Answer, Event, EventSink, SEND_DEADLINE, Sink, Told};
+use crate::config::sinks::OwnKeys;
 use crate::domain::sink::SinkName;
 
 /// How much of the workers' deadline is kept back, for saying goodbye and for the answer.

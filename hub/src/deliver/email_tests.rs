@@ -4,10 +4,11 @@ use std::path::Path;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::settings::SinkSettings;
 use super::super::sink::{Outcome, Reach};
 use super::sample::{change, event};
 use super::*;
+use crate::config::sinks::SinkSettings;
+use crate::deliver::kinds::OpenSink;
 
 fn open_sink(port: u16) -> Box<dyn EventSink> {
     let keys = format!(
@@ -16,7 +17,7 @@ fn open_sink(port: u16) -> Box<dyn EventSink> {
     );
     let list = vec![serde_yaml::from_str(&keys).unwrap()];
     let sinks = SinkSettings::read_list(list, Path::new("/")).unwrap();
-    match sinks[0].open().unwrap().sink {
+    match OpenSink::open(&sinks[0]).unwrap().sink {
         Sink::Event(sink) => sink,
         Sink::State(_) => panic!("mail is for events"),
     }

@@ -6,16 +6,17 @@
 //! brought to what is true now ([`publish`], compared from time to time by [`reconcile`]); event sinks
 //! are told every change ([`tell`]).
 
+mod comparison;
 pub mod dyndns2;
 pub mod email;
 mod http_client;
+pub mod kinds;
 mod merge;
 pub mod plesk;
 pub mod publish;
 pub mod quiet;
 pub mod reconcile;
 pub mod rfc2136;
-pub mod settings;
 pub mod sink;
 pub mod tell;
 #[cfg(test)]
@@ -29,11 +30,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::domain::time::{Clock, Time};
+use crate::follow::revision::Revision;
 use crate::registry::{ApplyError, BeginSinks, ConfiguredSink, KeepSinks, Registry};
-use crate::revision::Revision;
 use crate::store::Store;
 
-use settings::OpenSink;
+use kinds::OpenSink;
 use sink::Sink;
 use worker::Worker;
 

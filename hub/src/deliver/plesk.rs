@@ -20,8 +20,8 @@ use silo_shared::silo::{Addresses, Hostname};
 use self::job::{JobResult, Task, Verdict};
 use self::place::Place;
 use self::spool::{Progress, Spool};
-use super::settings::OwnKeys;
 use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble};
+use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
 /// The keys of such a sink.

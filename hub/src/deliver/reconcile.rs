@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
+use super::comparison::Comparison;
 use super::sink::StateSink;
 use super::worker::{RoundError, Worker};
 use crate::domain::elapsed::lies_ahead_anywhere;
@@ -21,17 +22,6 @@ const PAGE: i64 = 200;
 /// How many records one transaction owes at most.
 const OWED_TOGETHER: usize = 500;
 
-/// How far a comparison has come.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    /// The last silo that was looked through; empty: none yet.
-    after: String,
-    /// Silos of the ledger that were not met yet: once all others are, these are those that are gone.
-    unmet: BTreeSet<SiloId>,
-    /// How many hostnames were found to differ.
-    differing: usize,
-}
-
 impl Worker {
     /// Compares the next page, when a comparison is due or under way; false: there is nothing to do.
     pub(super) async fn reconcile_some(
@@ -45,14 +35,14 @@ impl Worker {
             return Ok(false);
         }
         let store = &self.office.store;
-        let place = self.compared_until(None);
+        let comparison = self.compared_until(None);
         // At the epoch itself somebody asked for it, perhaps again: from the beginning.
-        let mut place = match place.filter(|_| known.reconciled_at != Time::default()) {
-            Some(place) => place,
+        let mut comparison = match comparison.filter(|_| known.reconciled_at != Time::default()) {
+            Some(comparison) => comparison,
             None => {
                 let begin = BeginReconciling(self.sink.name.clone());
                 self.office.registry.apply(begin).await?;
-                Place {
+                Comparison {
                     after: String::new(),
                     unmet: store
                         .ledger_silos(&self.sink.name)
@@ -63,18 +53,18 @@ impl Worker {
                 }
             }
         };
-        let mut page = store.silo_ids(&place.after, PAGE).await?;
+        let mut page = store.silo_ids(&comparison.after, PAGE).await?;
         let is_last = match page.last() {
             Some(last) => {
-                place.after = last.to_string();
+                comparison.after = last.to_string();
                 for silo in &page {
-                    place.unmet.remove(silo);
+                    comparison.unmet.remove(silo);
                 }
                 false
             }
             None => {
                 // What is left was deleted, and what was published of it is to go.
-                page.extend(std::mem::take(&mut place.unmet));
+                page.extend(std::mem::take(&mut comparison.unmet));
                 true
             }
         };
@@ -91,14 +81,14 @@ impl Worker {
                 sink: self.sink.name.clone(),
                 differing: differing.to_vec(),
             };
-            place.differing += self.office.registry.apply(command).await?;
+            comparison.differing += self.office.registry.apply(command).await?;
         }
         if !is_last {
-            self.compared_until(Some(place));
+            self.compared_until(Some(comparison));
             return Ok(true);
         }
-        if place.differing > 0 {
-            tracing::info!(sink = %self.sink.name, names = place.differing, "what is published differs from the silos and is set right");
+        if comparison.differing > 0 {
+            tracing::info!(sink = %self.sink.name, names = comparison.differing, "what is published differs from the silos and is set right");
         }
         let end = EndReconciling(self.sink.name.clone());
         self.office.registry.apply(end).await?;
@@ -106,9 +96,9 @@ impl Worker {
     }
 
     /// Takes out how far the comparison has come, and puts in how far it has now.
-    fn compared_until(&self, now: Option<Place>) -> Option<Place> {
-        let mut place = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, now)
+    fn compared_until(&self, now: Option<Comparison>) -> Option<Comparison> {
+        let mut comparison = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *comparison, now)
     }
 
     /// The hostnames of one silo whose publication differs and that the sink is not owed yet.

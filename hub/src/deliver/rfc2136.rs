@@ -28,8 +28,8 @@ use self::look::CHECK_LABEL;
 use self::settings::{Settings, dns_name};
 use self::trouble::Asked;
 use self::update::Update;
-use super::settings::OwnKeys;
 use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble, Unsure};
+use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
 /// Within what time a publication ends, all its messages together: below

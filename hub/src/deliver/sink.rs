@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use silo_shared::silo::{Addresses, Hostname};
 
-use crate::secrets::HubKey;
+use crate::auth::secrets::HubKey;
 
 pub use crate::domain::delivery::{
     Event, EventKind, Outcome, Publication, Reach, SinkFailure, Standing, Told, Trouble, Unsure,

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_yaml::Mapping;
 use silo_shared::silo::{Addresses, parse_address};
 
-use super::settings::{OpenSink, SinkSettings};
+use crate::config::sinks::SinkSettings;
+use crate::deliver::kinds::OpenSink;
 
 /// Writes a file that only its owner can read.
 pub(super) fn write_secret(folder: &Path, name: &str, text: &str) {
@@ -27,7 +28,8 @@ pub(super) fn open(folder: &Path, yaml: &str) -> Result<Vec<OpenSink>, String> {
     }
     let file: File = serde_yaml::from_str(yaml).unwrap();
     let settings = SinkSettings::read_list(file.sinks, folder).map_err(|e| e.to_string())?;
-    let open = |settings: &SinkSettings| settings.open().map_err(|error| error.to_string());
+    let open =
+        |settings: &SinkSettings| OpenSink::open(settings).map_err(|error| error.to_string());
     settings.iter().map(open).collect()
 }
 

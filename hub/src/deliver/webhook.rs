@@ -13,8 +13,8 @@ use silo_shared::credential::Secret;
 
 use self::message::{Message, SigningKey};
 use super::http_client::{HttpAnswer, HttpClient, ServerUrl, USER_AGENT};
-use super::settings::OwnKeys;
 use super::sink::{Answer, Event, EventSink, Outcome, SEND_DEADLINE, Sink, Told, Trouble};
+use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
 /// How long one request may take unless told otherwise.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::Office;
-use super::reconcile::Place;
-use super::settings::OpenSink;
+use super::comparison::Comparison;
+use super::kinds::OpenSink;
 use super::sink::Sink;
 use crate::domain::backoff::{is_hurried, is_over};
 use crate::domain::elapsed::lies_ahead_anywhere;
@@ -37,7 +37,7 @@ pub struct Worker {
     /// When silent records were last looked for, by [`crate::domain::time::Clock::monotonic`].
     pub(super) listened_at: Arc<Mutex<Option<Duration>>>,
     /// How far the present comparison of ledger and silos has come.
-    pub(super) compared: Arc<Mutex<Option<Place>>>,
+    pub(super) compared: Arc<Mutex<Option<Comparison>>>,
     /// Up to which delivery there is nothing to merge.
     pub(super) merged: Arc<AtomicI64>,
 }
@@ -174,6 +174,6 @@ impl Worker {
 
     /// Any number, for jitter.
     pub(super) fn jitter(&self) -> u64 {
-        crate::secrets::random_number()
+        crate::auth::secrets::random_number()
     }
 }

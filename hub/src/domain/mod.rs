@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod dynahost;
 pub mod elapsed;
 pub mod failures;
+pub(crate) mod html;
 pub mod pattern;
 pub mod precondition;
 pub mod replay;

@@ -133,6 +133,18 @@ pub struct UpdateKey {
     pub created_at: Time,
 }
 
+/// What an update key hashes to under the hub's key: 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHash(pub String);
+
+impl KeyHash {
+    /// Takes 64 lower-case hexadecimal digits, as they are stored and compared.
+    pub fn parse(hex: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (hex.len() == 64 && hex.bytes().all(is_digit)).then(|| Self(hex.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

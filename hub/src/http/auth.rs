@@ -17,13 +17,13 @@ use super::error::ApiError;
 use super::origin::refuse_foreign_write;
 use super::parameters;
 use super::signing::Verified;
-use crate::contact::TOKENS_GOOD_FOR;
+use crate::auth::secrets::is_credential_of;
+use crate::auth::token_cache::{CachedToken, Turn};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
+use crate::follow::contact::TOKENS_GOOD_FOR;
 use crate::registry::{Actor, ApplyError, Command, NoteNewSecretUsed, Nothing, Refusal, Signed};
-use crate::secrets::is_credential_of;
 use crate::store::{KnownToken, Place, Via};
-use crate::token_cache::{CachedToken, Turn};
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]

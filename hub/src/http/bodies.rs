@@ -14,7 +14,7 @@ use crate::domain::change::{
 };
 use crate::domain::time::Time;
 use crate::domain::token::{SpecError, TokenSpec};
-use crate::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP};
+use crate::registry::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP};
 
 /// How many wrong places are named at most.
 const MAX_ERRORS: usize = 100;

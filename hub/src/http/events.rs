@@ -29,11 +29,11 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Query, SiloPath};
 use super::silos::PRIVATE;
-use crate::interest::Interest;
+use crate::follow::interest::Interest;
+use crate::read::render::Format;
+use crate::read::view::Rendered;
 use crate::registry::Refusal;
-use crate::render::Format;
 use crate::store::{ChangedSilo, Position, StoreError};
-use crate::view::Rendered;
 
 /// How often a stream without news says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);

@@ -9,12 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::header::{DATE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{BoxError, Router};
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
 use pin_project_lite::pin_project;
@@ -22,7 +22,6 @@ use tower::{Layer, Service};
 
 use super::date::DateGuard;
 use super::error::{ApiError, CHALLENGE_BEARER};
-use super::ways::Ways;
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
@@ -55,11 +54,11 @@ pub struct Finish<S> {
     dates: Arc<DateGuard>,
 }
 
-impl Finish<Ways> {
-    /// Changes the routes.
-    pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
+impl<S> Finish<S> {
+    /// Changes what is behind the layer.
+    pub(super) fn map_inner(self, change: impl FnOnce(S) -> S) -> Self {
         Self {
-            inner: self.inner.map(change),
+            inner: change(self.inner),
             dates: self.dates,
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod auth;
 mod bodies;
 pub(crate) mod client_ip;
 mod conditional;
+pub(crate) mod connection;
 mod date;
 mod deliveries;
 pub(crate) mod error;
@@ -22,6 +23,7 @@ pub(crate) mod open;
 pub(crate) mod origin;
 mod parameters;
 mod prefer;
+mod problem_pages;
 mod problems;
 mod records;
 pub(crate) mod request;
@@ -39,17 +41,17 @@ use axum::routing::{delete, get, post};
 use tower::{Layer, ServiceBuilder, layer::layer_fn};
 use tower_http::trace::TraceLayer;
 
-use crate::changes::Changes;
-use crate::contact::Contact;
+use crate::auth::failure_limit::FailureLimit;
+use crate::auth::secrets::HubKey;
+use crate::auth::token_cache::TokenCache;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
-use crate::failure_limit::FailureLimit;
+use crate::follow::changes::Changes;
+use crate::follow::contact::Contact;
+use crate::follow::revision::Revision;
+use crate::read::view::View;
 use crate::registry::Registry;
-use crate::revision::Revision;
-use crate::secrets::HubKey;
 use crate::store::Store;
-use crate::token_cache::TokenCache;
-use crate::view::View;
 
 pub use client_ip::TrustedProxies;
 pub use intake::Intake;
@@ -137,7 +139,7 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
         .route("/tokens/{token}", delete(tokens::revoke))
         .route("/tokens/{token}/rotate", post(tokens::rotate))
         .route("/audit", get(audit::list))
-        .route("/problems/{slug}", get(problems::page))
+        .route("/problems/{slug}", get(problem_pages::page))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
         .merge(foreign.routes);

@@ -1,12 +1,9 @@
-//! The kinds of problems that an error can name as its `type` (RFC 9457 section 3.1.1), and the page behind
-//! each of them: `GET /problems/{slug}`. `docs/http-errors.md` has the same texts; a test compares them.
+//! The kinds of problems that an error can name as its `type` (RFC 9457 section 3.1.1), and what the page behind each
+//! of them says. `docs/http-errors.md` has the same texts; a test compares them.
 
-use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 
-use super::error::ApiError;
-use crate::html::html_escaped;
+use crate::domain::html::html_escaped;
 
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +31,7 @@ macro_rules! kinds {
             remedy: $remedy,
         };)*
         /// Every kind, in the order of the statuses.
-        static ALL: &[&Kind] = &[$(&$name),*];
+        pub(super) static ALL: &[&Kind] = &[$(&$name),*];
     };
 }
 
@@ -104,42 +101,9 @@ kinds! {
         "have the proxy set `X-Forwarded-For` to the address of its peer, or take it out of `trusted_proxies`";
 }
 
-/// `GET /problems/{slug}`: HTML for browsers, else text.
-pub(super) async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
-    // No slug has a character that would be percent-encoded.
-    let slug = uri.path().strip_prefix("/problems/");
-    let kind = ALL
-        .iter()
-        .find(|kind| Some(kind.slug) == slug)
-        .ok_or(ApiError::NotFound("there is no such problem type"))?;
-    let vary = [(VARY, "Accept")];
-    Ok(match accepts_html(&headers) {
-        true => {
-            let headers = [
-                (CONTENT_TYPE, "text/html; charset=utf-8"),
-                (
-                    CONTENT_SECURITY_POLICY,
-                    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                ),
-            ];
-            (vary, headers, kind.html()).into_response()
-        }
-        false => {
-            let content_type = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (vary, content_type, kind.text()).into_response()
-        }
-    })
-}
-
-/// Whether a browser asks.
-fn accepts_html(headers: &HeaderMap) -> bool {
-    let names_html =
-        |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("text/html"));
-    headers.get_all(ACCEPT).iter().any(names_html)
-}
-
 impl Kind {
-    fn text(&self) -> String {
+    /// The page as text.
+    pub(super) fn text(&self) -> String {
         let Self {
             slug,
             status,
@@ -155,7 +119,8 @@ impl Kind {
         text
     }
 
-    fn html(&self) -> String {
+    /// The page for browsers.
+    pub(super) fn html(&self) -> String {
         let Self {
             slug,
             status,

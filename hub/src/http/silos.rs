@@ -25,11 +25,11 @@ use super::parameters;
 use super::prefer::wait_seconds;
 use super::request::{JsonBody, Query, SiloPath, path_error, tag_list};
 use crate::domain::precondition::{Precondition, TagList};
+use crate::http::connection::ConnectionHandle;
+use crate::read::render::Format;
+use crate::read::view::Rendered;
 use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
-use crate::render::Format;
-use crate::serve::Line;
 use crate::store::Place;
-use crate::view::Rendered;
 
 /// The most that a page of the list holds, in bytes, unless its only silo is larger.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -182,7 +182,7 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiEr
                 format,
                 known,
                 seconds,
-                line: parts.extensions.get::<Line>().cloned(),
+                connection: parts.extensions.get::<ConnectionHandle>().cloned(),
             }));
         }
         (Some(known), None) => (known_silo(hub, &id, format, &known).await?, Some(known)),
@@ -267,7 +267,7 @@ pub(super) struct Wait {
     known: TagList,
     seconds: u64,
     /// The connection that it came by.
-    line: Option<Line>,
+    connection: Option<ConnectionHandle>,
 }
 
 impl Wait {
@@ -287,8 +287,8 @@ impl Wait {
         let mut interest = hub.revision.watch_silo(self.id.clone());
         let mut is_over = false;
         let mut ended = pin!(async {
-            match &self.line {
-                Some(line) => line.client_ended().await,
+            match &self.connection {
+                Some(connection) => connection.client_ended().await,
                 None => std::future::pending().await,
             }
         });

@@ -18,7 +18,7 @@ use super::request::{JsonBody, Query, TokenPath};
 use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::domain::token::Token;
-use crate::new_token::{NewSecret, NewToken};
+use crate::registry::new_token::{NewSecret, NewToken};
 use crate::registry::{Audited, Refusal, RevokeToken, RotateToken};
 use crate::store::Place;
 

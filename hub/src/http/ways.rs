@@ -17,6 +17,7 @@ use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
 use tower::Service;
 
+use super::finish::Finish;
 use super::signing::is_of_signature;
 use super::silos::Begun;
 use super::{Hub, host, silos};
@@ -47,6 +48,13 @@ impl Ways {
             direct: change(self.direct),
             layered: change(self.layered),
         }
+    }
+}
+
+impl Finish<Ways> {
+    /// Changes the routes.
+    pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
+        self.map_inner(|ways| ways.map(change))
     }
 }
 

@@ -3,7 +3,7 @@
 use silo_shared::credential::TokenId;
 
 use super::{Actor, ApplyError, Command, CreateToken, RevokeToken, RotateToken};
-use crate::audit::RefusedCount;
+use crate::auth::refused::RefusedCount;
 use crate::domain::time::Time;
 use crate::store::{AuditEvent, AuditRow, WriteTransaction};
 

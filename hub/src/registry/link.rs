@@ -1,5 +1,5 @@
 //! Links the history of silos: each row of a hostname gets the revision of the one before it, and each record or former
-//! name leads to the newest one. Which silos need it, and in which order this is done, says [`crate::link_history`].
+//! name leads to the newest one. Which silos need it, and in which order this is done, says [`crate::runtime::link_history`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -15,6 +15,7 @@
 mod audit;
 mod change;
 mod dynahost;
+mod failed_try;
 mod failing;
 mod failures;
 mod hearing;
@@ -22,6 +23,7 @@ mod import;
 mod job;
 mod link;
 mod moved;
+pub mod new_token;
 mod publishing;
 mod purge;
 mod purge_ended;
@@ -50,12 +52,13 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::auth::secrets::{NoRandomness, random_number, random_u128};
+use crate::auth::token_cache::TokenCache;
 use crate::domain::time::{Clock, Time};
-use crate::revision::Revision;
-use crate::secrets::{NoRandomness, random_number, random_u128};
+use crate::follow::feed::WriteProbe;
+use crate::follow::invalidation::Invalidation;
+use crate::follow::revision::Revision;
 use crate::store::{CommitError, Effects, Failure, Mark, Store, StoreError, Via, WriteTransaction};
-use crate::token_cache::TokenCache;
-use crate::view::View;
 
 use moved::{Moves, Recovered};
 
@@ -261,8 +264,8 @@ pub struct Registry {
 /// The parts of the hub that learn of every commit of this hub.
 #[derive(Debug)]
 pub struct Listeners {
-    /// The rendered silos.
-    pub view: View,
+    /// Forgets the rendered silos that changed.
+    pub invalidation: Invalidation,
     /// The known tokens.
     pub tokens: TokenCache,
     /// The announced revision.
@@ -272,6 +275,14 @@ pub struct Listeners {
 enum Entry {
     Job(Box<dyn Job>),
     Stop,
+}
+
+impl WriteProbe for Registry {
+    type Error = ApplyError;
+
+    async fn prove_writable(&self) -> Result<(), ApplyError> {
+        self.apply(ProveWritable).await.map(|_| ())
+    }
 }
 
 impl Registry {
@@ -606,11 +617,13 @@ impl Writer {
     fn publish(&self, effects: Effects, recovered: Option<Recovered>, now: Time) {
         if let Some(recovered) = recovered {
             self.listeners.tokens.forget_all();
-            self.listeners.view.changed_unknown();
+            self.listeners.invalidation.anything_changed();
             self.moves.note(recovered);
         }
         for id in &effects.silos {
-            self.listeners.view.changed(id, effects.revision);
+            self.listeners
+                .invalidation
+                .silo_changed(id, effects.revision);
         }
         if effects.all_tokens_changed {
             self.listeners.tokens.forget_all();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::restored::note_restored;
 use crate::domain::time::Time;
-use crate::revision::Revision;
+use crate::follow::revision::Revision;
 use crate::store::{Store, StoreError, WriteTransaction};
 
 /// Notices a move before the first write after it, so that no revision comes again for other content.

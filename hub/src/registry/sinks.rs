@@ -2,16 +2,12 @@
 
 use silo_shared::silo::{Hostname, SiloId};
 
-use super::publishing::next_at;
 use super::{ApplyError, Command, Refusal};
-use crate::domain::backoff::is_over;
-use crate::domain::delivery::Trouble;
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DueName, Happening, KnownSink, NEVER, OwedNames, SinkTrouble, StoreError,
-    WriteTransaction,
+    Activity, DueName, Happening, KnownSink, OwedNames, StoreError, WriteTransaction,
 };
 
 /// For how long a hub promises to work for its sinks, in seconds; renewed well before.
@@ -328,53 +324,4 @@ impl Command for RetryDelivery {
         tracing::debug!(%sink, delivery = self.0, "to be tried again");
         Ok(())
     }
-}
-
-/// An attempt that failed for the sink as a whole.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FailedTry<'a> {
-    /// Why.
-    pub(super) trouble: &'a Trouble,
-    /// Whether the receiver does not want to be asked again.
-    pub(super) is_refused: bool,
-    /// Whether the receiver took something before, in the same shift.
-    pub(super) is_first: bool,
-    /// Any number, for the jitter of the wait.
-    pub(super) jitter: u64,
-}
-
-impl FailedTry<'_> {
-    /// Writes down how the sink as a whole fares after it.
-    pub(super) async fn write_down(
-        self,
-        transaction: &mut WriteTransaction,
-        sink: &KnownSink,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        let Trouble {
-            why, not_before, ..
-        } = self.trouble;
-        if is_early(sink, now) && !self.is_refused && !self.is_first && not_before.is_none() {
-            // A change asked for this try; the next one by the back-off comes when it would have come anyway.
-            return Ok(());
-        }
-        let attempts = if self.is_first { 0 } else { sink.attempts } + 1;
-        let since = sink.failing_since.filter(|_| !self.is_first);
-        let trouble = SinkTrouble {
-            attempts,
-            next_at: match self.is_refused {
-                true => NEVER,
-                false => next_at(attempts, self.trouble, self.jitter, now),
-            },
-            can_be_hurried: !self.is_refused && not_before.is_none(),
-            failing_since: Some(since.unwrap_or(now)),
-            why: Some(why.clone()),
-        };
-        transaction.set_sink_trouble(&sink.name, &trouble).await
-    }
-}
-
-/// Whether a sink is tried before its wait is over, since a change asked for it.
-pub(super) fn is_early(sink: &KnownSink, now: Time) -> bool {
-    !is_over(sink.next_at, now)
 }

@@ -5,9 +5,10 @@ use silo_shared::silo::{Addresses, Hostname, SiloId};
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::database_url::DatabaseUrl;
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
-use crate::store::{DatabaseUrl, DueName, Happening, Mark, OldRows, OwedEvent, counted};
+use crate::store::{DueName, Happening, Mark, OldRows, OwedEvent, statement_count};
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
 const MARK: Mark = Mark { hub: 1, batch: 1 };
@@ -44,10 +45,10 @@ impl Database {
     /// Runs a command; answers its outcome and how many statements that took.
     async fn run<C: Command>(&self, command: C) -> (C::Outcome, usize) {
         let mut transaction = self.store.begin_write(&[]).await.unwrap();
-        counted::take();
+        statement_count::take();
         let outcome = command.run(&mut transaction, NOW).await.unwrap();
         transaction.commit(MARK, NOW).await.unwrap();
-        (outcome, counted::take())
+        (outcome, statement_count::take())
     }
 
     async fn set(&self, hostname: &str, last: u32) {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use silo_shared::silo::{Hostname, SiloId};
 
+use super::failed_try::{FailedTry, is_early, next_at, not_before, trouble_of};
 use super::failing::Fared;
-use super::publishing::{may_send, next_at, not_before, trouble_of};
-use super::sinks::{FailedTry, is_early};
+use super::publishing::may_send;
 use super::{ApplyError, Command};
 use crate::domain::delivery::{Outcome, Reach, Told};
 use crate::domain::elapsed::is_ahead;

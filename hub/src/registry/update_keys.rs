@@ -9,8 +9,9 @@ use super::{Actor, ApplyError, Command, KEY_FINGERPRINT, Refusal, SetRecord, Wri
 use crate::domain::change::AttributePatch;
 use crate::domain::precondition::Precondition;
 use crate::domain::time::Time;
+use crate::domain::update_key::KeyHash;
 use crate::domain::update_key::UpdateKey;
-use crate::store::{KeyHash, Via, WriteTransaction};
+use crate::store::{Via, WriteTransaction};
 
 /// Adds an update key.
 #[derive(Debug)]

@@ -1,25 +1,21 @@
 //! How many connections there may be, and which give way when there are too many: those whose client is
 //! waited for, the one that has been silent longest first. So whoever opens thousands and says nothing only
-//! makes room for himself.
+//! makes room for himself. A request notes its beginning and its end at its connection alone.
 
-use std::future::{Ready, ready};
-use std::io;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use axum_server::accept::Accept;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connection::Connection;
-use super::keepalive;
+use super::kill_switch::{KillSwitch, Place, Silence, State, lock};
 use super::places::Places;
-use super::service::Counted;
 use super::socket::Socket;
-use super::stream::Watched;
-use crate::limits::Limits;
+use crate::config::limits::Limits;
+use crate::http::connection::ConnectionControl;
 
 /// How often connections are looked for that are too slow.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,10 +33,6 @@ struct Shared {
     turns: AtomicU64,
     complained: Mutex<Option<Instant>>,
     reported: Mutex<Option<Instant>>,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connections {
@@ -121,35 +113,161 @@ impl Connections {
     }
 }
 
-/// Lets connections in, or not.
-#[derive(Clone, Debug)]
-pub(super) struct Admission {
+/// One connection, held by its stream and its service.
+#[derive(Debug)]
+pub(super) struct Connection {
     connections: Connections,
+    switch: Arc<KillSwitch>,
+    /// Once it is known: tests have connections without.
+    socket: OnceLock<Socket>,
 }
 
-impl Admission {
-    pub(super) fn new(connections: Connections) -> Self {
-        Self { connections }
+impl Connection {
+    /// A new one, whose client is waited for until then; it counts among the places.
+    pub(super) fn new(connections: Connections, places: &mut Places, until: Instant) -> Self {
+        let switch = Arc::<KillSwitch>::default();
+        lock(&switch.state).silence = Some(Silence {
+            turn: connections.next_turn(),
+            since: Instant::now(),
+            until: Some(until),
+            is_sending: false,
+        });
+        places.add();
+        places.enter(&switch);
+        Self {
+            connections,
+            switch,
+            socket: OnceLock::new(),
+        }
+    }
+
+    /// Notes what the connection's bytes come by.
+    pub(super) fn set_socket(&self, socket: Socket) {
+        // It is set once, before the connection is used.
+        let _ = self.socket.set(socket);
+    }
+
+    /// Whether a request runs.
+    pub(super) fn has_requests(&self) -> bool {
+        lock(&self.switch.state).requests > 0
+    }
+
+    /// Says that a request was refused that is no HTTP.
+    pub(super) fn report_no_http(&self, status: &str) {
+        let peer = self.socket.get().and_then(Socket::peer);
+        self.connections.report_no_http(peer, status);
+    }
+
+    pub(super) fn switch(&self) -> &KillSwitch {
+        &self.switch
+    }
+
+    /// Notes that a request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.change(|state| state.requests += 1);
+        Running {
+            connection: Arc::clone(self),
+            is_sending: false,
+        }
+    }
+
+    /// Lets the connection give way to others until this is dropped: content is waited for, under a deadline, for
+    /// whose sender nobody answers.
+    pub(super) fn read_for_nobody(self: &Arc<Self>) -> Reading {
+        self.change(|state| state.reading += 1);
+        Reading(Arc::clone(self))
+    }
+
+    /// Notes what has happened, and with it whether the connection may give way: then it is the last to.
+    fn change(&self, happen: impl FnOnce(&mut State)) {
+        let mut state = lock(&self.switch.state);
+        happen(&mut state);
+        if state.requests > state.sending + state.reading {
+            state.silence = None;
+            return;
+        }
+        let limits = self.connections.limits();
+        let now = Instant::now();
+        state.silence = Some(Silence {
+            turn: self.connections.next_turn(),
+            since: now,
+            until: match *state {
+                State { sending: 1.., .. } => Some(now + limits.stall),
+                // Who reads it has a deadline.
+                State { reading: 1.., .. } => None,
+                _ => Some(now + limits.idle),
+            },
+            is_sending: state.sending > 0,
+        });
+        let is_entered = !matches!(state.place, Place::Nowhere);
+        drop(state);
+        if !is_entered {
+            self.connections.places().enter(&self.switch);
+        }
     }
 }
 
-impl<S> Accept<TcpStream, S> for Admission {
-    type Stream = Watched<Socket>;
-    type Service = Counted<S>;
-    type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.connections.places().close(&self.switch);
+    }
+}
 
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let Some(connection) = self.connections.admit() else {
-            return ready(Err(io::ErrorKind::ConnectionRefused.into()));
-        };
-        let stall = self.connections.limits().stall;
-        let set = stream.set_nodelay(true);
-        if let Err(error) = set.and_then(|()| keepalive::set(&stream, stall)) {
-            return ready(Err(error));
+/// A request that runs on a connection, until its answer is handed over whole.
+#[derive(Debug)]
+pub(super) struct Running {
+    connection: Arc<Connection>,
+    is_sending: bool,
+}
+
+impl Running {
+    /// Notes that the client has taken all of the answer but what it is handed now.
+    pub(super) fn hands_over(&mut self) {
+        let begins = u32::from(!self.is_sending);
+        self.is_sending = true;
+        self.connection.change(|state| state.sending += begins);
+    }
+
+    /// Notes that the client has taken all of the answer that there is so far.
+    pub(super) fn waits_for_more(&mut self) {
+        if self.is_sending {
+            self.is_sending = false;
+            self.connection.change(|state| state.sending -= 1);
         }
-        let socket = Socket::new(stream);
-        connection.set_socket(socket.clone());
-        let stream = Watched::new(socket, Arc::clone(&connection), stall);
-        ready(Ok((stream, Counted::new(service, connection))))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let sending = u32::from(self.is_sending);
+        self.connection.change(|state| {
+            state.requests -= 1;
+            state.sending -= sending;
+        });
+    }
+}
+
+/// That a stranger's content is waited for.
+#[derive(Debug)]
+pub(super) struct Reading(Arc<Connection>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.change(|state| state.reading -= 1);
+    }
+}
+
+impl ConnectionControl for Connection {
+    fn client_ended(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            match self.socket.get() {
+                Some(socket) => socket.read_closed().await,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn give_way_while_reading(self: Arc<Self>) -> Box<dyn Send> {
+        Box::new(self.read_for_nobody())
     }
 }

@@ -13,8 +13,8 @@ use http_body_util::BodyExt;
 use hyper::body::Buf;
 use tokio::runtime::Handle;
 
-use super::connection::{Connection, Reading, Running};
-use super::connections::lock;
+use super::connections::{Connection, Reading, Running};
+use super::kill_switch::lock;
 
 /// How long discarding may take. Slower connections are cut off, over HTTP/2 streams.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);

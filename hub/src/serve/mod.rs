@@ -1,9 +1,10 @@
 //! The hub's listeners: TLS or not, how many connections there may be, and what cuts off who is too slow.
 
-mod connection;
+mod accept;
 mod connections;
 mod content;
 mod keepalive;
+mod kill_switch;
 #[cfg(test)]
 mod model;
 mod open_files;
@@ -26,17 +27,22 @@ use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
+use socket2::SockRef;
 
+use thiserror::Error;
+
+use crate::config::limits::Limits;
+use crate::config::settings::HubSettings;
 use crate::http::{Foreign, Front, Hub};
-use crate::limits::Limits;
-use crate::settings::HubSettings;
-use crate::tls::Reloader;
-use crate::{RunError, compat, http, service_manager};
+use crate::tls::{Reloader, TlsError};
+use crate::{compat, http};
 
-pub(crate) use connection::Line;
-use connections::{Admission, Connections};
-pub use open_files::raise_limit as raise_open_files;
+use accept::Admission;
+use connections::Connections;
+pub(crate) use open_files::raise_limit as raise_open_files;
 
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
 /// How long running requests may take to end once the hub is asked to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
 /// The largest head of a request that is read, in bytes, over HTTP/1.1 and HTTP/2 alike. Of HTTP/1.1's
@@ -51,6 +57,25 @@ const HTTP_2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many requests may run on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
 
+/// Why the listeners can't be opened, or do not go on.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The certificate or its key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener without TLS can't be bound.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A listener failed.
+    #[error("the listener failed: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
 /// The listeners, bound and ready to serve.
 pub(crate) struct Listeners {
     main: TcpListener,
@@ -61,12 +86,12 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// Reads the certificate and binds what is configured beside the main listener.
-    pub(crate) fn open(main: TcpListener, settings: &HubSettings) -> Result<Self, RunError> {
+    pub(crate) fn open(main: TcpListener, settings: &HubSettings) -> Result<Self, ServeError> {
         let tls = settings.tls.clone().map(Reloader::open).transpose()?;
         let plain = settings.tls.as_ref().and_then(|tls| tls.plain_listen);
         let plain = plain
             .map(|address| {
-                TcpListener::bind(address).map_err(|cause| RunError::Bind { address, cause })
+                TcpListener::bind(address).map_err(|cause| ServeError::Bind { address, cause })
             })
             .transpose()?;
         let limits = Limits {
@@ -81,16 +106,17 @@ impl Listeners {
         })
     }
 
-    /// Serves until `stop` completes; then finishes what runs. The hub is told to end what it holds open
-    /// by `stopping`.
+    /// Serves until `stop` completes; then finishes what runs. Calls `ready` once it listens, and `stopping` when
+    /// the hub shall end what it holds open.
     pub(crate) async fn serve(
         self,
         settings: &HubSettings,
         hub: Arc<Hub>,
         foreign: Foreign,
         stop: impl Future<Output = ()>,
+        ready: impl FnOnce(),
         stopping: impl FnOnce(),
-    ) -> std::io::Result<()> {
+    ) -> Result<(), ServeError> {
         let handles = [Handle::new(), Handle::new()];
         let app = http::front(Arc::clone(&hub), foreign);
         let address = self.main.local_addr()?;
@@ -133,7 +159,7 @@ impl Listeners {
                 Some((server, plain::gated(http::front(hub, foreign), allowed)))
             }
         };
-        service_manager::ready();
+        ready();
         let stop = async {
             stop.await;
             stopping();
@@ -161,7 +187,7 @@ impl Listeners {
             }
         };
         tokio::select! {
-            served = async { tokio::try_join!(main, plain) } => served.map(|_| ()),
+            served = async { tokio::try_join!(main, plain) } => Ok(served.map(|_| ())?),
             () = self.connections.cut_off_the_slow() => unreachable!("there are always slow ones"),
             () = reloading => unreachable!("files are looked at for ever"),
             () = stop => unreachable!("stopping waits for the listeners"),
@@ -179,6 +205,9 @@ fn server(
     handle: &Handle<SocketAddr>,
 ) -> std::io::Result<Server<SocketAddr>> {
     listener.set_nonblocking(true)?;
+    // std's listeners hold 128. Thousands that wait for silos come back together when a hub was away, and each for
+    // which there is no room tries again after a second only. The kernel cuts it to `net.core.somaxconn` (listen(2)).
+    SockRef::from(&listener).listen(BACKLOG)?;
     Ok(axum_server::from_tcp(listener)?.handle(handle.clone()))
 }
 

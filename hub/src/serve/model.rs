@@ -9,9 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Reading, Running};
-use super::connections::Connections;
-use crate::limits::Limits;
+use super::connections::{Connection, Connections, Reading, Running};
+use crate::config::limits::Limits;
 
 const MOST: usize = 4;
 const HEAD: Duration = Duration::from_secs(10);
@@ -98,7 +97,9 @@ impl Modelled {
     }
 
     fn is_really_cut(&self) -> bool {
-        self.real.wire().is_cut(&Context::from_waker(Waker::noop()))
+        self.real
+            .switch()
+            .is_cut(&Context::from_waker(Waker::noop()))
     }
 }
 
@@ -224,7 +225,7 @@ impl World {
                 let count = self.all.len();
                 if let Some(one) = self.all.get_mut(number % count.max(1)) {
                     one.is_writing = is_writing;
-                    one.real.wire().set_writing(is_writing);
+                    one.real.switch().set_writing(is_writing);
                 }
             }
             Event::Pass(seconds) => tokio::time::advance(Duration::from_secs(seconds)).await,

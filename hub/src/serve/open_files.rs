@@ -8,7 +8,7 @@ const LEAST: usize = 16;
 /// Raises the soft limit of open files to the hard one. Programs get a low one for the sake of select(2),
 /// which nothing here uses (getrlimit(2), systemd.exec(5)).
 #[cfg(unix)]
-pub fn raise_limit() {
+pub(crate) fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::{Place, Silence, Wire};
+use super::kill_switch::{KillSwitch, Place, Silence};
 
 /// Within this the first request of an honest client has come.
 const NEW: Duration = Duration::from_secs(3);
@@ -22,14 +22,14 @@ pub(super) struct Places {
     /// How many there are, without those that were cut off and have not noticed yet.
     open: usize,
     /// Those that may give way, and some with a request that runs, by the turn of their silence or of one before it.
-    entered: BTreeMap<u64, Arc<Wire>>,
+    entered: BTreeMap<u64, Arc<KillSwitch>>,
 }
 
 impl Silence {
     /// Whether its time is over. Bytes that wait to be taken excuse a client whose answers are handed over
     /// whole, but no other: over HTTP/2 they need not be an answer's.
-    fn is_late(&self, now: Instant, wire: &Wire) -> bool {
-        self.until.is_some_and(|until| until <= now) && (self.is_sending || !wire.is_writing())
+    fn is_late(&self, now: Instant, switch: &KillSwitch) -> bool {
+        self.until.is_some_and(|until| until <= now) && (self.is_sending || !switch.is_writing())
     }
 }
 
@@ -45,8 +45,8 @@ impl Places {
     }
 
     /// Notes that a connection is gone.
-    pub(super) fn close(&mut self, wire: &Wire) {
-        match wire.place() {
+    pub(super) fn close(&mut self, switch: &KillSwitch) {
+        match switch.place() {
             Place::Out => return,
             Place::At(turn) => {
                 self.entered.remove(&turn);
@@ -57,11 +57,11 @@ impl Places {
     }
 
     /// Enters a connection that is entered nowhere, unless a request runs on it.
-    pub(super) fn enter(&mut self, wire: &Arc<Wire>) {
-        if matches!(wire.place(), Place::Nowhere)
-            && let Place::At(turn) = wire.put(place_of)
+    pub(super) fn enter(&mut self, switch: &Arc<KillSwitch>) {
+        if matches!(switch.place(), Place::Nowhere)
+            && let Place::At(turn) = switch.put(place_of)
         {
-            self.entered.insert(turn, Arc::clone(wire));
+            self.entered.insert(turn, Arc::clone(switch));
         }
     }
 
@@ -81,9 +81,9 @@ impl Places {
     fn first_to_give_way(&mut self, now: Instant) -> Option<u64> {
         let mut first = None;
         let mut from = 0;
-        while let Some((&turn, wire)) = self.entered.range(from..).next() {
+        while let Some((&turn, switch)) = self.entered.range(from..).next() {
             from = turn + 1;
-            let is_writing = wire.is_writing();
+            let is_writing = switch.is_writing();
             let Some(silence) = self.settle(turn) else {
                 continue;
             };
@@ -101,13 +101,13 @@ impl Places {
     /// The silence of the connection that is entered under this turn, if it is that one; else the connection is put where
     /// it belongs.
     fn settle(&mut self, turn: u64) -> Option<Silence> {
-        let wire = self.entered.get(&turn)?;
-        match wire.silence() {
+        let switch = self.entered.get(&turn)?;
+        match switch.silence() {
             Some(silence) if silence.turn == turn => Some(silence),
             _ => {
-                let wire = self.entered.remove(&turn)?;
-                if let Place::At(turn) = wire.put(place_of) {
-                    self.entered.insert(turn, wire);
+                let switch = self.entered.remove(&turn)?;
+                if let Place::At(turn) = switch.put(place_of) {
+                    self.entered.insert(turn, switch);
                 }
                 None
             }
@@ -116,29 +116,30 @@ impl Places {
 
     /// Cuts off all whose time is over.
     pub(super) fn cut_late(&mut self, now: Instant) {
-        let is_late = |wire: &Wire| wire.silence().is_some_and(|one| one.is_late(now, wire));
-        let late = self.entered.iter().filter(|(_, wire)| is_late(wire));
+        let is_late =
+            |switch: &KillSwitch| switch.silence().is_some_and(|one| one.is_late(now, switch));
+        let late = self.entered.iter().filter(|(_, switch)| is_late(switch));
         let late: Vec<u64> = late.map(|(turn, _)| *turn).collect();
         for turn in late {
-            self.cut_if(turn, |silence, wire| silence.is_late(now, wire));
+            self.cut_if(turn, |silence, switch| silence.is_late(now, switch));
         }
     }
 
     /// Cuts off a connection whose silence is still such.
-    fn cut_if(&mut self, turn: u64, is_such: impl FnOnce(&Silence, &Wire) -> bool) -> bool {
-        let Some(wire) = self.entered.get(&turn) else {
+    fn cut_if(&mut self, turn: u64, is_such: impl FnOnce(&Silence, &KillSwitch) -> bool) -> bool {
+        let Some(switch) = self.entered.get(&turn) else {
             return false;
         };
         let place =
-            wire.put(
-                |silence| match silence.is_some_and(|silence| is_such(&silence, wire)) {
+            switch.put(
+                |silence| match silence.is_some_and(|silence| is_such(&silence, switch)) {
                     true => Place::Out,
                     false => Place::At(turn),
                 },
             );
         let is_out = matches!(place, Place::Out);
         if is_out {
-            wire.cut();
+            switch.cut();
             self.entered.remove(&turn);
             self.open -= 1;
         }

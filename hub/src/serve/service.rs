@@ -12,9 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::connection::{Connection, Line, Running};
+use super::connections::{Connection, Running};
 use super::content::{Content, Rest};
 use super::stream::LEAST_TAKEN;
+use crate::http::connection::ConnectionHandle;
 
 /// Requests with it may wait (RFC 7240).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -57,12 +58,16 @@ where
             None => {
                 // Over HTTP/2 the client says by its stream that it is gone.
                 if !is_http_2 && parts.headers.contains_key(&PREFER) {
-                    parts.extensions.insert(Line::new(&self.connection));
+                    parts
+                        .extensions
+                        .insert(ConnectionHandle::new(Arc::clone(&self.connection) as Arc<_>));
                 }
                 AnyBody::empty()
             }
             Some(rest) => {
-                parts.extensions.insert(Line::new(&self.connection));
+                parts
+                    .extensions
+                    .insert(ConnectionHandle::new(Arc::clone(&self.connection) as Arc<_>));
                 AnyBody::new(Content {
                     inner: Some(inner),
                     rest: Arc::clone(rest),

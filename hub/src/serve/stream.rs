@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connection::Connection;
+use super::connections::Connection;
 
 /// How much a client must take within the deadline, in bytes: else a byte now and then would do.
 pub(super) const LEAST_TAKEN: usize = 16 * 1024;
@@ -69,7 +69,7 @@ impl<S> Watched<S> {
     }
 
     fn check<T>(&self, context: &Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_pending() && self.connection.wire().is_cut(context) {
+        if poll.is_pending() && self.connection.switch().is_cut(context) {
             return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
         }
         poll
@@ -88,7 +88,7 @@ impl<S> Watched<S> {
                     waiting.taken += taken;
                     if *taken >= offered || waiting.taken >= LEAST_TAKEN {
                         self.waiting = None;
-                        self.connection.wire().set_writing(false);
+                        self.connection.switch().set_writing(false);
                     }
                 }
             }
@@ -99,7 +99,7 @@ impl<S> Watched<S> {
                     deadline: Box::pin(tokio::time::sleep(stall)),
                     taken: 0,
                 });
-                self.connection.wire().set_writing(true);
+                self.connection.switch().set_writing(true);
                 if waiting.deadline.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Err(ErrorKind::TimedOut.into()));
                 }

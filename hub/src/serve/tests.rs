@@ -10,10 +10,9 @@ use axum::body::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::advance;
 
-use super::connection::Connection;
-use super::connections::Connections;
+use super::connections::{Connection, Connections};
 use super::service::Answer;
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 fn connections(connections: usize) -> Connections {
     Connections::new(Limits {
@@ -28,7 +27,7 @@ fn connections(connections: usize) -> Connections {
 
 fn is_cut(connection: &Arc<Connection>) -> bool {
     let context = Context::from_waker(Waker::noop());
-    connection.wire().is_cut(&context)
+    connection.switch().is_cut(&context)
 }
 
 #[tokio::test(start_paused = true)]

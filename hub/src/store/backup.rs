@@ -7,7 +7,8 @@ use sqlx::{Executor, Row};
 
 use super::connection::{Connector, DbConnection};
 use super::server_identity::Servers;
-use super::{DatabaseUrl, Store, StoreError, migrations, read_counter};
+use super::{Store, StoreError, migrations, read_counter};
+use crate::config::database_url::DatabaseUrl;
 
 impl DatabaseUrl {
     /// Connects beside whoever else does, and changes nothing.

@@ -3,45 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use percent_encoding::{AsciiSet, CONTROLS};
 use sqlx::any::AnyArguments;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe};
 
-/// The characters of a file's path that must not stand bare in a `sqlite:` URL.
-pub(super) const SQLITE_PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'%')
-    .add(b'?')
-    .add(b'#')
-    .add(b'"')
-    .add(b'<')
-    .add(b'>');
-
-/// A kind of database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// The embedded default.
-    Sqlite,
-    /// PostgreSQL.
-    Postgres,
-    /// MariaDB and MySQL.
-    MariaDb,
-}
+pub(super) use crate::config::database_url::Dialect;
 
 impl Dialect {
-    /// The kind of database that a URL names.
-    pub(super) fn of(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once(':')?;
-        match scheme {
-            "sqlite" if !rest.is_empty() && !rest.contains(":memory:") => Some(Self::Sqlite),
-            "postgres" | "postgresql" if rest.starts_with("//") => Some(Self::Postgres),
-            "mysql" | "mariadb" if rest.starts_with("//") => Some(Self::MariaDb),
-            _ => None,
-        }
-    }
-
     /// The URL to connect with: an SQLite file is made when there is none.
     pub(super) fn connect_url(self, url: &str) -> String {
         match self {
@@ -200,7 +169,7 @@ impl Dialect {
         sql: impl Into<Cow<'static, str>>,
     ) -> Query<'static, Any, AnyArguments> {
         #[cfg(test)]
-        super::statements::counted::note();
+        super::statement_count::note();
         match (self, sql.into()) {
             (Self::Postgres, sql) => sqlx::query(AssertSqlSafe(numbered(&sql))),
             (_, Cow::Borrowed(sql)) => sqlx::query(sql),
@@ -266,25 +235,6 @@ fn numbered(sql: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_name_their_database() {
-        for (url, dialect) in [
-            ("sqlite:hub.db", Some(Dialect::Sqlite)),
-            ("sqlite:///srv/hub.db?mode=rw", Some(Dialect::Sqlite)),
-            ("postgres://h/silo", Some(Dialect::Postgres)),
-            ("postgresql://u:p@h/silo", Some(Dialect::Postgres)),
-            ("mysql://u:p@h/silo", Some(Dialect::MariaDb)),
-            ("mariadb://h/silo", Some(Dialect::MariaDb)),
-            ("sqlite:", None),
-            ("sqlite::memory:", None),
-            ("postgres:silo", None),
-            ("oracle://h", None),
-            ("hub.db", None),
-        ] {
-            assert_eq!(Dialect::of(url), dialect, "{url}");
-        }
-    }
 
     #[test]
     fn placeholders_are_numbered_in_order() {

@@ -5,7 +5,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::snapshot::TransferredBinding;
+use super::transferred::TransferredBinding;
 use super::{Store, StoreError, WriteTransaction, hostname, optional, silo_id, time};
 use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin, SecidHash};
 use crate::domain::sink::SinkName;

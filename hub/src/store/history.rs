@@ -385,7 +385,7 @@ pub(super) fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::DatabaseUrl;
+    use crate::config::database_url::DatabaseUrl;
 
     #[tokio::test]
     async fn linked_rows_are_looked_up_by_their_key() {

@@ -2,7 +2,7 @@
 //! former name leads to the newest one, and `silos.linked` says of which silos this holds.
 //!
 //! Writers keep linked what is linked. The rest, which older versions and imports wrote, is linked afterwards by
-//! [`crate::link_history`], with what is here.
+//! [`crate::runtime::link_history`], with what is here.
 
 use std::collections::BTreeMap;
 

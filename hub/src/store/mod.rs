@@ -26,16 +26,17 @@ mod server_identity;
 mod signed_writes;
 mod silos;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod statement_count;
 mod statements;
 mod tokens;
 mod transaction;
 mod transfer;
+mod transferred;
 mod unwritten;
 mod update_keys;
 mod watch;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,6 +48,7 @@ use sqlx::{Any, ConnectOptions, Connection, Executor, Row};
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::config::database_url::DatabaseUrl;
 use crate::domain::signed_not_before::SignedNotBefore;
 use crate::domain::time::Time;
 
@@ -69,16 +71,12 @@ pub use purge::OldRows;
 use server_identity::Servers;
 pub use signed_writes::Place;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
-pub use snapshot::{
-    Snapshot, TransferredBinding, TransferredRow, TransferredSilo, TransferredUpdateKey,
-};
-#[cfg(test)]
-pub(crate) use statements::counted;
+pub use snapshot::Snapshot;
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
 pub use tokens::{FormerSecret, KnownToken, SealedKey};
 pub use transaction::{CommitError, Effects, WriteTransaction};
 pub use transfer::HistoryAdded;
-pub use update_keys::KeyHash;
+pub use transferred::{TransferredBinding, TransferredRow, TransferredSilo, TransferredUpdateKey};
 pub use watch::CommitWatch;
 
 const SET_COUNTER: &str = "UPDATE counters SET value = ? WHERE name = ?";
@@ -152,84 +150,6 @@ impl StoreError {
     /// Another program takes too long to change the schema.
     pub(crate) fn migrated_elsewhere() -> Self {
         Self::Schema("another program has been migrating the database for a minute".to_owned())
-    }
-}
-
-/// Which database, as a URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl {
-    url: String,
-    dialect: Dialect,
-}
-
-/// A URL of no database that is supported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "the database is given as sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME or mysql://USER:PASSWORD@HOST/NAME"
-)]
-pub struct InvalidDatabaseUrl;
-
-impl DatabaseUrl {
-    /// The SQLite file at a path.
-    pub fn sqlite_file(path: &Path) -> Self {
-        let path = path.to_string_lossy();
-        let encoded = percent_encoding::utf8_percent_encode(&path, dialect::SQLITE_PATH);
-        Self {
-            url: format!("sqlite:{encoded}"),
-            dialect: Dialect::Sqlite,
-        }
-    }
-
-    /// The file of an embedded database.
-    pub fn file(&self) -> Option<PathBuf> {
-        let path = match self.dialect {
-            Dialect::Sqlite => self.url.strip_prefix("sqlite:")?,
-            Dialect::Postgres | Dialect::MariaDb => return None,
-        };
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let path = path.split('?').next().unwrap_or(path);
-        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-        Some(PathBuf::from(&*path))
-    }
-}
-
-impl std::str::FromStr for DatabaseUrl {
-    type Err = InvalidDatabaseUrl;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
-        let dialect = Dialect::of(text).ok_or(InvalidDatabaseUrl)?;
-        let url = match text.strip_prefix("mariadb:") {
-            // The driver knows the protocol by its first name only.
-            Some(rest) => format!("mysql:{rest}"),
-            None => text.to_owned(),
-        };
-        if dialect != Dialect::Sqlite {
-            url::Url::parse(&url).map_err(|_| InvalidDatabaseUrl)?;
-        }
-        Ok(Self { url, dialect })
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.dialect {
-            Dialect::Sqlite => f.write_str(&self.url),
-            Dialect::Postgres | Dialect::MariaDb => {
-                let url = url::Url::parse(&self.url).map_err(|_| fmt::Error)?;
-                let host = url.host_str().unwrap_or("");
-                write!(f, "{}://{host}", url.scheme())?;
-                if let Some(port) = url.port() {
-                    write!(f, ":{port}")?;
-                }
-                f.write_str(url.path())
-            }
-        }
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -6,56 +6,18 @@ use sqlx::{Executor, Row};
 
 use super::dialect::Dialect;
 use super::dynahost::binding;
-use super::history::{HistoryRow, history_row};
+use super::history::history_row;
 use super::pool::Lease;
 use super::silos::{RECORD_COLUMNS, head, record};
 use super::tokens::known_token;
-use super::update_keys::{KeyHash, update_key};
-use super::{KnownToken, SiloHead, Store, StoreError, StoredRecord};
+use super::transferred::{
+    TransferredBinding, TransferredRow, TransferredSilo, TransferredUpdateKey,
+};
+use super::update_keys::update_key;
+use super::{KnownToken, SiloHead, Store, StoreError};
 use super::{optional_time, read_fact, silo_id};
-use crate::domain::dynahost::{Binding, SealedLogin};
-use crate::domain::time::Time;
-use crate::domain::update_key::UpdateKey;
-
-/// A silo with everything that is stored of it but its history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferredSilo {
-    /// Its id.
-    pub id: SiloId,
-    /// Where it stands, there or deleted.
-    pub head: SiloHead,
-    /// Its records by hostname.
-    pub records: Vec<StoredRecord>,
-}
-
-/// A row of the history, with its silo.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferredRow {
-    /// The silo.
-    pub silo: SiloId,
-    /// The row.
-    pub row: HistoryRow,
-}
-
-/// An update key with everything that is stored of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferredUpdateKey {
-    /// What it is for.
-    pub key: UpdateKey,
-    /// What it hashes to.
-    pub hash: KeyHash,
-    /// When it was revoked.
-    pub revoked_at: Option<Time>,
-}
-
-/// Who may set a hostname by dynahost's protocol, with everything that is stored of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferredBinding {
-    /// Who may set what.
-    pub binding: Binding,
-    /// The login that the binding names, sealed.
-    pub login: Option<SealedLogin>,
-}
+use crate::domain::dynahost::SealedLogin;
+use crate::domain::update_key::KeyHash;
 
 /// The database as of one moment.
 #[derive(Debug)]

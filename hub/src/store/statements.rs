@@ -20,26 +20,6 @@ use super::failure::Phase;
 /// The most rows that one statement carries.
 pub(super) const ROWS_AT_ONCE: usize = 50;
 
-/// Counts the statements of a test's thread.
-#[cfg(test)]
-pub(crate) mod counted {
-    use std::cell::Cell;
-
-    thread_local! {
-        static SENT: Cell<usize> = const { Cell::new(0) };
-    }
-
-    /// One more is sent.
-    pub(in crate::store) fn note() {
-        SENT.set(SENT.get() + 1);
-    }
-
-    /// How many were sent since the last call.
-    pub(crate) fn take() -> usize {
-        SENT.take()
-    }
-}
-
 /// Statements with their values, to be sent together.
 pub(super) struct Statements {
     dialect: Dialect,
@@ -70,7 +50,7 @@ impl Statements {
     /// Adds a statement, written with `?` for each value; its values follow by [`Statements::bind`].
     pub(super) fn add(&mut self, sql: impl Into<Cow<'static, str>>) -> &mut Self {
         #[cfg(test)]
-        counted::note();
+        super::statement_count::note();
         let sql = sql.into();
         match self.calls.last_mut() {
             Some(last) if !self.dialect.is_remote() => {

@@ -7,7 +7,7 @@ use silo_shared::silo::{Family, Hostname, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::snapshot::TransferredRow;
+use super::transferred::TransferredRow;
 use super::{
     KnownToken, ROWS_AT_ONCE, StoreError, WriteTransaction, hostname, insert_rows, optional,
     silo_id, statement_chunks, time,

@@ -3,23 +3,11 @@
 use silo_shared::credential::TokenId;
 use sqlx::any::AnyRow;
 
-use super::snapshot::TransferredUpdateKey;
+use super::transferred::TransferredUpdateKey;
 use super::{Store, StoreError, WriteTransaction, hostname, silo_id, time};
 use crate::domain::time::Time;
-use crate::domain::update_key::UpdateKey;
+use crate::domain::update_key::{KeyHash, UpdateKey};
 use sqlx::Row;
-
-/// What an update key hashes to under the hub's key: 64 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyHash(pub String);
-
-impl KeyHash {
-    /// Takes 64 lower-case hexadecimal digits, as they are stored and compared.
-    pub fn parse(hex: &str) -> Option<Self> {
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (hex.len() == 64 && hex.bytes().all(is_digit)).then(|| Self(hex.to_owned()))
-    }
-}
 
 const BY_HASH: &str = "SELECT id, silo, hostname, created_at FROM update_keys \
      WHERE key_hash = ? AND revoked_at IS NULL";

@@ -34,7 +34,7 @@ pub(super) struct Files {
 
 /// A certificate chain and the key that fits it.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     certified: Arc<CertifiedKey>,
 }
 
@@ -92,12 +92,12 @@ impl Files {
 
 impl Identity {
     /// Reads both files.
-    pub fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub(crate) fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
         Files::read(settings)?.identity(settings)
     }
 
     /// What agents are to pin.
-    pub fn pin(&self) -> Pin {
+    pub(crate) fn pin(&self) -> Pin {
         let end = &self.certified.cert[0];
         Pin::of(end).expect("it was read when the identity was opened")
     }

@@ -3,7 +3,7 @@
 
 mod identity;
 mod reload;
-pub mod self_signed;
+pub(crate) mod self_signed;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use silo_shared::config::ConfigError;
 use silo_shared::credential::TokenId;
 
-pub use identity::{Identity, TlsError};
+pub(crate) use identity::{Identity, TlsError};
 pub(crate) use reload::Reloader;
 
 /// `tls:` of the configuration file; each value may be absent, since flags may give it.

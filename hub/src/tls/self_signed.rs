@@ -12,11 +12,11 @@ use silo_shared::pin::Pin;
 use thiserror::Error;
 
 /// The longest life of a certificate, in days: what fits its dates with room to spare.
-pub const MAX_DAYS: u32 = 36_500;
+pub(crate) const MAX_DAYS: u32 = 36_500;
 
 /// Why no certificate was made.
 #[derive(Debug, Error)]
-pub enum SelfSignedError {
+pub(crate) enum SelfSignedError {
     /// A name that no certificate can hold.
     #[error("--name {0}: neither a host name nor an IP address")]
     Name(String),
@@ -38,7 +38,7 @@ pub enum SelfSignedError {
 
 /// What was made.
 #[derive(Debug)]
-pub struct SelfSigned {
+pub(crate) struct SelfSigned {
     /// The certificate's file.
     pub cert: PathBuf,
     /// The key's file, for its owner alone.
@@ -49,7 +49,7 @@ pub struct SelfSigned {
 
 /// Makes `cert.pem` and `key.pem` in a folder, for these host names and addresses, ending `ends` (Unix time
 /// in seconds); it begins a day before `now`, since clocks differ.
-pub fn make(
+pub(crate) fn make(
     names: &[String],
     folder: &Path,
     now: i64,

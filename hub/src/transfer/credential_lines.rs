@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 
-use super::line::Wrong;
+use super::check::Wrong;
+use crate::auth::secrets::parse_secid_hash;
 use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token, TokenSpec};
+use crate::domain::update_key::KeyHash;
 use crate::domain::update_key::UpdateKey;
-use crate::secrets::parse_secid_hash;
-use crate::store::{KeyHash, KnownToken, SealedKey, TransferredBinding, TransferredUpdateKey};
+use crate::store::{KnownToken, SealedKey, TransferredBinding, TransferredUpdateKey};
 
 /// More than a sealed login has, in bytes: each half is at most a kilobyte.
 const MAX_LOGIN: usize = 4096;

@@ -7,15 +7,13 @@ use serde_json::Value;
 use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
 use thiserror::Error;
 
+use super::check::MAX_AHEAD;
 use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::domain::change::{Attributes, address_changes};
 use crate::domain::time::Time;
 use crate::store::{
     DynahostDatabase, HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo, Via,
 };
-
-/// By how much a time in another program's log may be ahead of now, in seconds.
-const MAX_AHEAD: i64 = 86_400;
 
 /// Why what another program holds can't be taken over; nothing was.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -6,7 +6,8 @@ use std::io::{BufRead, Read};
 use silo_shared::silo::SiloId;
 use thiserror::Error;
 
-use super::line::{Counts, FORMAT, Header, Line, VERSION, highest_revision};
+use super::check::highest_revision;
+use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, BeginImport, CloseImported, EndImport, ImportPart, Registry};
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, SiloId, check_address};
 
+use super::check::{Wrong, check_revision};
 use super::credential_lines::{DynahostLine, TokenLine, UpdateKeyLine};
 use crate::domain::change::Attributes;
 use crate::domain::time::Time;
@@ -16,10 +17,6 @@ use crate::store::{HistoryRow, SiloHead, StoredRecord, TransferredRow, Transferr
 pub(super) const FORMAT: &str = "silo-export";
 /// The version that this program writes and reads.
 pub(super) const VERSION: u32 = 1;
-/// Revisions stay below this: JSON readers hold whole numbers up to here.
-const MAX_REVISION: i64 = 1 << 53;
-/// By how much a revision may be ahead of the time, in seconds.
-const MAX_AHEAD: i64 = 86_400;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,29 +145,8 @@ impl From<TransferredRow> for HistoryLine {
     }
 }
 
-/// Why a line that can be read is not believed.
-pub(super) type Wrong = String;
-
-/// The highest revision that an import takes at a time: revisions are microseconds, and a clock may be a day off. A
-/// higher one would move the counter to where no export can be read in any more.
-pub(super) fn highest_revision(now: Time) -> i64 {
-    now.plus_seconds(MAX_AHEAD)
-        .as_micros()
-        .min(MAX_REVISION - 1)
-}
-
-fn check_revision(revision: i64, highest: i64) -> Result<(), Wrong> {
-    match revision {
-        1.. if revision <= highest => Ok(()),
-        1..MAX_REVISION => Err(format!(
-            "revision {revision} is more than a day ahead of this machine's clock: is the clock right, here and where the export was made?"
-        )),
-        _ => Err(format!("{revision} is no revision")),
-    }
-}
-
 impl SiloLine {
-    /// `highest`: see [`highest_revision`].
+    /// `highest`: see [`super::check::highest_revision`].
     pub(super) fn check(self, highest: i64) -> Result<TransferredSilo, Wrong> {
         check_revision(self.revision, highest)?;
         if self.deleted && !self.records.is_empty() {
@@ -241,7 +217,7 @@ impl RecordLine {
 }
 
 impl HistoryLine {
-    /// `highest`: see [`highest_revision`].
+    /// `highest`: see [`super::check::highest_revision`].
     pub(super) fn check(self, highest: i64) -> Result<TransferredRow, Wrong> {
         check_revision(self.revision, highest)?;
         let family = |ip: Option<IpAddr>| ip.map(Family::of);

@@ -5,6 +5,7 @@
 //! last line that counts them, by which a reader knows that nothing was cut off. Writer and reader hold a
 //! page at a time. What other programs hold is made into such an export and read in by the same code.
 
+mod check;
 mod credential_lines;
 mod export;
 mod foreign;

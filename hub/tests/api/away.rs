@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::open_hub::OpenHub;
+use silo_hub::internals::open_hub::OpenHub;
 use tokio::task::JoinSet;
 
 use crate::common::{TestHub, text};

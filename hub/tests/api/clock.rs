@@ -7,8 +7,8 @@ use std::num::NonZeroU32;
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::domain::time::{Clock, Time};
-use silo_hub::upkeep::Upkeep;
+use silo_hub::internals::domain::time::{Clock, Time};
+use silo_hub::internals::upkeep::Upkeep;
 
 use crate::common::{START_MS, TestHub, revision};
 use crate::expiry::upkeep;
@@ -224,7 +224,7 @@ async fn a_clock_that_is_years_ahead_purges_nothing() {
             TestHub::in_parts_of(home, settings, if at_start { 500 * DAY } else { 0 }).await;
         let newest = open.store.newest_time().await.unwrap();
         assert_eq!(newest, Some(Time::from_millis(START_MS)));
-        let held = silo_hub::upkeep::HeldTimes::begin(open.clock.reading(), newest);
+        let held = silo_hub::internals::upkeep::HeldTimes::begin(open.clock.reading(), newest);
         let upkeep = Upkeep {
             held: held.into(),
             ..upkeep(&open, 0)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::NoteRestored;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::NoteRestored;
 
 use crate::common::{DEADLINE, TestHub, client, revision};
 use crate::expiry::upkeep;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use silo_hub::domain::time::Time;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::upkeep::{HeldTimes, Upkeep};
+use silo_hub::internals::domain::time::Time;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::upkeep::{HeldTimes, Upkeep};
 
 use crate::common::{START_MS, TestHub, dnsrecords, revision};
 

@@ -1,8 +1,8 @@
 //! More than ten wrong credentials a minute from one address.
 
 use reqwest::Method;
-use silo_hub::domain::failures::AddressFailures;
-use silo_hub::registry::ShareFailures;
+use silo_hub::internals::domain::failures::AddressFailures;
+use silo_hub::internals::registry::ShareFailures;
 
 use crate::common::{Answer, TestHub};
 use crate::expiry::upkeep;

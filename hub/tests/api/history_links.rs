@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::link_history::HistoryLinks;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::{BeginLinking, EndLinking, Followed, Linking};
-use silo_hub::store::{HistoryCursor, HistoryRow, Reads};
+use silo_hub::internals::link_history::HistoryLinks;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::{BeginLinking, EndLinking, Followed, Linking};
+use silo_hub::internals::store::{HistoryCursor, HistoryRow, Reads};
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
@@ -468,9 +468,9 @@ async fn the_upkeep_links_what_an_older_hub_writes() {
     let (hub, open) = TestHub::start_in_parts().await;
     let mut older = OlderHub::beside(&hub).await;
     let often = std::time::Duration::from_millis(5);
-    let periods = silo_hub::upkeep::Periods {
+    let periods = silo_hub::internals::upkeep::Periods {
         link: often,
-        ..silo_hub::upkeep::Periods::default()
+        ..silo_hub::internals::upkeep::Periods::default()
     };
     let work = tokio::spawn(upkeep(&Arc::clone(&open), 0).work_at(periods));
     for ip in ["10.0.0.5", "10.0.0.6"] {

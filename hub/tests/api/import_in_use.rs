@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::Reverted;
-use silo_hub::transfer::ImportError;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::Reverted;
+use silo_hub::internals::transfer::ImportError;
 
 use crate::common::{TestHub, revision};
 use crate::revert::revert;

@@ -33,7 +33,7 @@ fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-async fn reset(home: &Home, hub: &silo_hub::settings::HubSettings) {
+async fn reset(home: &Home, hub: &silo_hub::internals::settings::HubSettings) {
     let mut program = home.program(hub);
     program.args(["key", "reset"]);
     let output = tokio::time::timeout(DEADLINE, program.output())
@@ -157,7 +157,11 @@ async fn starts_at_once_on_a_broken_key_agree_on_a_new_one() {
         let starts: Vec<_> = (0..STARTS)
             .map(|_| {
                 let file = Arc::clone(&file);
-                std::thread::spawn(move || silo_hub::key_file::make_key(&file).unwrap().encode())
+                std::thread::spawn(move || {
+                    silo_hub::internals::key_file::make_key(&file)
+                        .unwrap()
+                        .encode()
+                })
             })
             .collect();
         let keys: BTreeSet<String> = starts

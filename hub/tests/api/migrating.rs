@@ -44,7 +44,11 @@ async fn unfinished(connection: &mut AnyConnection) -> i64 {
 }
 
 /// A stopped hub with one silo, whose database is at version 17.
-async fn before_0018() -> (Arc<Home>, silo_hub::settings::HubSettings, Vec<Value>) {
+async fn before_0018() -> (
+    Arc<Home>,
+    silo_hub::internals::settings::HubSettings,
+    Vec<Value>,
+) {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     hub.put_silo("office", &[("db", "10.0.0.6")]).await;

@@ -4,7 +4,7 @@ use std::process::Output;
 use std::sync::Arc;
 
 use serde_json::json;
-use silo_hub::settings::HubSettings;
+use silo_hub::internals::settings::HubSettings;
 
 use crate::common::{DEADLINE, Home, TestHub, refusal};
 

@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use silo_hub::settings::HubSettings;
-use silo_hub::store::DatabaseUrl;
+use silo_hub::internals::database_url::DatabaseUrl;
+use silo_hub::internals::settings::HubSettings;
 
 use crate::common::{Home, TestHub, refusal};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use silo_hub::domain::time::Time;
-use silo_hub::registry::{ApplyError, Command, Nothing};
-use silo_hub::store::WriteTransaction;
+use silo_hub::internals::domain::time::Time;
+use silo_hub::internals::registry::{ApplyError, Command, Nothing};
+use silo_hub::internals::store::WriteTransaction;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 

@@ -4,8 +4,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use silo_hub::domain::sink::{SinkFilter, SinkName};
-use silo_hub::registry::{BeginSinks, ConfiguredSink, KeepSinks, RevokeUpdateKey};
+use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
+use silo_hub::internals::registry::{BeginSinks, ConfiguredSink, KeepSinks, RevokeUpdateKey};
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::common::{DEADLINE, PAUSE, TestHub};

@@ -1,9 +1,9 @@
 //! Setting a silo to what it was, beside a running hub.
 
 use serde_json::{Value, json};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::{Actor, ApplyError, Refusal, RevertSilo, Reverted};
-use silo_hub::store::Via;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::{Actor, ApplyError, Refusal, RevertSilo, Reverted};
+use silo_hub::internals::store::Via;
 use silo_shared::silo::SiloId;
 
 use crate::common::{TestHub, revision};

@@ -5,8 +5,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use silo_hub::registry::OpenDynahost;
-use silo_hub::secrets::random_id;
+use silo_hub::internals::registry::OpenDynahost;
+use silo_hub::internals::secrets::random_id;
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::common::{Call, START_MS, TestHub, dnsrecords};
@@ -253,7 +253,7 @@ fn dynahost(hub: &TestHub, method: Method, hostname: &str, secid: &str) -> Call 
 }
 
 /// Binds the hostnames of the rows to their secids.
-async fn bind(hub: &TestHub, open: &silo_hub::open_hub::OpenHub) {
+async fn bind(hub: &TestHub, open: &silo_hub::internals::open_hub::OpenHub) {
     for (hostname, secid) in [(HOSTNAME, SECID), ("nas-1", OTHER_SECID)] {
         let command = OpenDynahost {
             silo: SiloId::parse(SILO).expect("an id"),

@@ -6,10 +6,10 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::{BeginImport, EndImport, ImportPart};
-use silo_hub::store::{Reads, SiloHead, TransferredSilo};
-use silo_hub::token_cache::Turn;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::{BeginImport, EndImport, ImportPart};
+use silo_hub::internals::store::{Reads, SiloHead, TransferredSilo};
+use silo_hub::internals::token_cache::Turn;
 use silo_shared::credential::TokenId;
 use silo_shared::silo::SiloId;
 

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicI64;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use silo_hub::domain::time::Clock;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::settings::HubSettings;
+use silo_hub::internals::domain::time::Clock;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::settings::HubSettings;
 
 use crate::common::{DEADLINE, Home, Kind, PAUSE, START_MS, TestHub, listener, refusal, revision};
 use crate::update_keys;
@@ -27,7 +27,7 @@ pub(crate) async fn two_hubs() -> Option<(TestHub, TestHub)> {
     let a = TestHub::start_in(Arc::clone(&home), settings_of(&home, "a")).await;
     let mut settings = settings_of(&home, "b");
     if Kind::chosen() == Kind::Sqlite {
-        settings.database = Some(silo_hub::open_hub::database_url(&a.settings));
+        settings.database = Some(silo_hub::internals::open_hub::database_url(&a.settings));
         let said = refusal(&settings).await;
         assert!(
             said.contains("another silo-hub serves this database"),
@@ -119,7 +119,7 @@ async fn at_once_on_one_file() {
     for stop in &stops {
         let stop = Arc::clone(stop);
         let clock = Clock::Set(Arc::new(AtomicI64::new(START_MS)));
-        let run = silo_hub::run(listener(), settings.clone(), clock, async move {
+        let run = silo_hub::internals::run(listener(), settings.clone(), clock, async move {
             stop.notified().await;
         });
         runs.spawn(run);

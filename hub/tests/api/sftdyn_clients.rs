@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use silo_e2e::{CURL_HOME, stanza};
-use silo_hub::open_hub::OpenHub;
+use silo_hub::internals::open_hub::OpenHub;
 
 use crate::common::{TestHub, printed, shell};
 use crate::update_keys::{add, start};

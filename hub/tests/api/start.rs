@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::settings::HubSettings;
+use silo_hub::internals::settings::HubSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::RevokeUpdateKey;
-use silo_hub::transfer::{Import, ImportError, Imported, export};
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::RevokeUpdateKey;
+use silo_hub::internals::transfer::{Import, ImportError, Imported, export};
 
 use crate::common::{TestHub, revision};
 use crate::dynahost::moves::start as start_dynahost;

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::domain::update_key::{RawKey, UpdateKey};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::{AddUpdateKey, ApplyError, Refusal, RevokeUpdateKey};
-use silo_hub::secrets::random_id;
+use silo_hub::internals::domain::update_key::{RawKey, UpdateKey};
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::{AddUpdateKey, ApplyError, Refusal, RevokeUpdateKey};
+use silo_hub::internals::secrets::random_id;
 use silo_shared::silo::{Hostname, SiloId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

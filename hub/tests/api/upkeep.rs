@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use silo_hub::upkeep::Periods;
+use silo_hub::internals::upkeep::Periods;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use crate::common::{DEADLINE, TestHub};

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::{Actor, SetRecord};
-use silo_hub::store::Via;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::{Actor, SetRecord};
+use silo_hub::internals::store::Via;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 use tokio::task::JoinHandle;
 

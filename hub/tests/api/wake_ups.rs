@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use silo_hub::feed::Feed;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::DeleteSilo;
-use silo_hub::store::Position;
+use silo_hub::internals::feed::Feed;
+use silo_hub::internals::invalidation::Invalidation;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::DeleteSilo;
+use silo_hub::internals::store::Position;
 use silo_shared::silo::SiloId;
 use tokio::task::JoinHandle;
 
@@ -35,7 +36,7 @@ impl Following {
         let feed = Feed {
             store: open.store.clone(),
             registry: open.registry.clone(),
-            view: open.view.clone(),
+            invalidation: Invalidation::new(open.view.clone(), open.revision.clone()),
             tokens: open.tokens.clone(),
             failures: open.failures.clone(),
             revision: open.revision.clone(),
@@ -253,13 +254,13 @@ async fn who_comes_back_after_a_restore_is_told_to_begin_again() {
     let hub = TestHub::start_in(Arc::clone(&home), home.settings()).await;
     let saved = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
     let file = home.path().join("backup");
-    silo_hub::backup::backup(&hub.settings, &file)
+    silo_hub::internals::backup::backup(&hub.settings, &file)
         .await
         .unwrap();
     let lost = revision(&hub.put_silo("office", &[("db", "10.0.0.6")]).await.json());
     let clock = hub.clock();
     let (home, settings) = hub.stop().await;
-    silo_hub::backup::restore(&settings, clock, &file)
+    silo_hub::internals::backup::restore(&settings, clock, &file)
         .await
         .unwrap();
     let hub = TestHub::start_in(home, settings).await;

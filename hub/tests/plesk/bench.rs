@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Gid, Pid, Signal, Uid};
-use silo_hub::deliver::settings::SinkSettings;
-use silo_hub::deliver::sink::{Outcome, Publication, Sink, Standing};
+use silo_hub::internals::deliver::kinds::OpenSink;
+use silo_hub::internals::deliver::sink::{Outcome, Publication, Sink, Standing};
+use silo_hub::internals::sinks::SinkSettings;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
 /// The number of `nobody`, as whom the hub's half runs.
@@ -156,7 +157,7 @@ impl Bench {
             rustix::thread::set_thread_res_uid(user, user, user).unwrap();
             let list = serde_yaml::from_str(&text).unwrap();
             let settings = SinkSettings::read_list(list, Path::new("/")).unwrap();
-            let Sink::State(sink) = settings[0].open().unwrap().sink else {
+            let Sink::State(sink) = OpenSink::open(&settings[0]).unwrap().sink else {
                 panic!("plesk is a state sink");
             };
             let runtime = tokio::runtime::Builder::new_current_thread()

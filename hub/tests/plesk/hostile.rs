@@ -8,9 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use silo_hub::deliver::plesk::job::{Job, JobId, Nonce, Task};
-use silo_hub::deliver::plesk::place::Place;
-use silo_hub::deliver::sink::{Outcome, Standing};
+use silo_hub::internals::deliver::plesk::job::{Job, JobId, Nonce, Task};
+use silo_hub::internals::deliver::plesk::place::Place;
+use silo_hub::internals::deliver::sink::{Outcome, Standing};
 
 use crate::bench::{Bench, NOBODY, addresses};
 

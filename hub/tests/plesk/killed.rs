@@ -3,7 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
-use silo_hub::deliver::sink::{Outcome, Standing};
+use silo_hub::internals::deliver::sink::{Outcome, Standing};
 
 use crate::bench::{Bench, HUB, addresses, wait_until};
 

@@ -1,9 +1,9 @@
 //! How long a worker goes on, and several at once.
 
 use rustix::process::Signal;
-use silo_hub::deliver::plesk::job::JobId;
-use silo_hub::deliver::plesk::place::Place;
-use silo_hub::deliver::sink::{Outcome, Standing};
+use silo_hub::internals::deliver::plesk::job::JobId;
+use silo_hub::internals::deliver::plesk::place::Place;
+use silo_hub::internals::deliver::sink::{Outcome, Standing};
 
 use crate::bench::{Bench, wait_until};
 

@@ -1,6 +1,6 @@
 //! What a publication makes of a zone.
 
-use silo_hub::deliver::sink::{Outcome, Reach, Standing};
+use silo_hub::internals::deliver::sink::{Outcome, Reach, Standing};
 
 use crate::bench::{Bench, addresses};
 

@@ -9,11 +9,11 @@ use silo_shared::silo::{Hostname, SiloId};
 use tokio::sync::Semaphore;
 
 use super::reply::Reply;
+use crate::auth::secrets::{NoRandomness, hash_secid, is_secid_of};
 use crate::domain::dynahost::{Binding, SecidHash};
 use crate::http::Hub;
 use crate::http::error::ApiError;
 use crate::registry::Refusal;
-use crate::secrets::{NoRandomness, hash_secid, is_secid_of};
 
 /// How many secids are hashed at once: each takes 19 MiB and a processor.
 const HASHED_AT_ONCE: usize = 2;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use silo_shared::silo::Hostname;
 
-use crate::html::html_escaped;
+use crate::domain::html::html_escaped;
 use crate::store::HistoryRow;
 
 /// A table of a host's changes, newest first, below what is wrong with it, if anything is. `is_cut`: there were

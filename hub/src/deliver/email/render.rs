@@ -10,8 +10,8 @@ use silo_shared::silo::Addresses;
 use super::super::sink::{EventKind, SinkFailure};
 use super::letter::{Letter, News, key};
 use super::template::{Placeholder, Template};
-use crate::html::html_escaped;
-use crate::secrets::hex;
+use crate::auth::secrets::hex;
+use crate::domain::html::html_escaped;
 
 /// How many changes a mail lists; it says how many more there were. A server takes no mail of any size.
 const MAX_LISTED: usize = 500;

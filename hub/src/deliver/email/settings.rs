@@ -15,10 +15,10 @@ use serde_yaml::Value;
 use silo_shared::config::ConfigError;
 use silo_shared::credential::Secret;
 
-use super::super::settings::OwnKeys;
 use super::render::Templates;
 use super::smtp::{Security, SmtpServer};
 use super::template::Template;
+use crate::config::sinks::OwnKeys;
 
 /// After how many attempts a mail is given up, unless the settings say.
 const MAX_ATTEMPTS: i64 = 20;

@@ -2,8 +2,9 @@ use std::path::Path;
 
 use silo_shared::config::ConfigError;
 
-use super::super::super::settings::{OpenSink, SinkSettings};
 use super::super::super::sink::{EventSink, Sink};
+use crate::config::sinks::SinkSettings;
+use crate::deliver::kinds::OpenSink;
 
 const GOOD: &str =
     "smtp: { host: mail.example.net }\nfrom: silo@example.net\nto: [a@example.net]\n";
@@ -11,7 +12,7 @@ const GOOD: &str =
 fn open(folder: &Path, keys: &str) -> Result<OpenSink, ConfigError> {
     let text = format!("name: mail\nkind: email\n{keys}");
     let list = vec![serde_yaml::from_str(&text).unwrap()];
-    SinkSettings::read_list(list, folder)?[0].open()
+    OpenSink::open(&SinkSettings::read_list(list, folder)?[0])
 }
 
 fn sink(keys: &str) -> Box<dyn EventSink> {

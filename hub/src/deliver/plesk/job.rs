@@ -15,7 +15,7 @@ use silo_shared::silo::{Addresses, parse_address};
 use thiserror::Error;
 
 use super::place::{InvalidPlace, Place};
-use crate::secrets::hex;
+use crate::auth::secrets::hex;
 
 /// The most bytes that a job or a result may have.
 pub const MAX_BYTES: u64 = 4096;

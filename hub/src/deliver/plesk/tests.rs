@@ -3,16 +3,17 @@
 use serde_yaml::Mapping;
 use silo_shared::silo::SiloId;
 
-use super::super::settings::SinkSettings;
 use super::job::Nonce;
 use super::*;
+use crate::config::sinks::SinkSettings;
+use crate::deliver::kinds::OpenSink;
 use crate::domain::delivery::Unsure;
 
 fn open_with(keys: &str) -> Result<Sink, String> {
     let text = format!("- {{ name: plesk, kind: plesk, {keys} }}");
     let list: Vec<Mapping> = serde_yaml::from_str(&text).unwrap();
     let settings = SinkSettings::read_list(list, std::path::Path::new("/etc/silo")).unwrap();
-    let opened = settings[0].open().map_err(|error| error.to_string())?;
+    let opened = OpenSink::open(&settings[0]).map_err(|error| error.to_string())?;
     Ok(opened.sink)
 }
 

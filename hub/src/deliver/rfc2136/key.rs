@@ -9,7 +9,7 @@ use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
 use hickory_proto::rr::{Name, TSigner};
 use silo_shared::credential::Secret;
 
-use crate::deliver::settings::read_secret;
+use crate::config::sinks::read_secret;
 
 /// How far the clocks may be apart, in seconds (RFC 8945, section 10).
 pub(super) const FUDGE_SECONDS: u16 = 300;

@@ -11,7 +11,7 @@ use silo_shared::credential::Secret;
 use silo_shared::silo::Hostname;
 
 use super::key::{Key, KeySource, is_yet_to_come};
-use crate::deliver::settings::OwnKeys;
+use crate::config::sinks::OwnKeys;
 
 /// Where DNS servers listen.
 const DNS_PORT: u16 = 53;

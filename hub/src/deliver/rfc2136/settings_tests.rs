@@ -3,7 +3,8 @@ use std::path::Path;
 use silo_shared::silo::Hostname;
 
 use super::*;
-use crate::deliver::settings::SinkSettings;
+use crate::config::sinks::SinkSettings;
+use crate::deliver::kinds::OpenSink;
 
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const KEY: &str = "key: { name: Silo., algorithm: hmac-sha256, secret_file: tsig.key }";
@@ -12,7 +13,7 @@ const KEY: &str = "key: { name: Silo., algorithm: hmac-sha256, secret_file: tsig
 fn open(folder: &Path, keys: &str) -> Result<String, String> {
     let text = format!("name: office\nkind: rfc2136\n{keys}");
     let list = vec![serde_yaml::from_str(&text).unwrap()];
-    let opened = SinkSettings::read_list(list, folder).and_then(|list| list[0].open());
+    let opened = SinkSettings::read_list(list, folder).and_then(|list| OpenSink::open(&list[0]));
     opened
         .map(|sink| sink.fingerprint)
         .map_err(|error| error.to_string())

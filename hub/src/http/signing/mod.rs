@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::request::RequestSignature;
 
+use crate::auth::token_cache::CachedToken;
 use crate::registry::SignedWrite;
-use crate::token_cache::CachedToken;
 
 pub(crate) use layer::is_open;
 pub(super) use layer::{SigningLayer, is_foreign};

@@ -11,6 +11,7 @@ use silo_shared::signing::request::RequestSignature;
 use silo_shared::signing::{SIGNATURE, SIGNATURE_INPUT, SignatureError, SigningKey};
 
 use super::{OnceWrite, SignedContent, Verified};
+use crate::auth::token_cache::CachedToken;
 use crate::domain::time::Time;
 use crate::http::Hub;
 use crate::http::auth::{known_token, require_recent, wrong_credential};
@@ -18,7 +19,6 @@ use crate::http::error::{ApiError, SignatureProblem};
 use crate::http::intake::Content;
 use crate::registry::SignedWrite;
 use crate::store::{KnownToken, SealedKey};
-use crate::token_cache::CachedToken;
 
 /// Who signed a request; from here on its answer is signed too.
 pub(super) struct Signer {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use silo_e2e::database::{Database, Kind};
-use silo_hub::settings::{HubArgs, HubSettings};
+use silo_hub::internals::settings::{HubArgs, HubSettings};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 use url::Url;

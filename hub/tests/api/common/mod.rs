@@ -15,10 +15,10 @@ use axum::extract::Request;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use silo_e2e::logs::Captured;
-use silo_hub::RunError;
-use silo_hub::domain::time::Clock;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::settings::HubSettings;
+use silo_hub::internals::RunError;
+use silo_hub::internals::domain::time::Clock;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::settings::HubSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -137,7 +137,7 @@ impl TestHub {
             Arc::new(AtomicI64::new(step * 1000)),
         );
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(silo_hub::run(
+        let running = tokio::spawn(silo_hub::internals::run(
             listener,
             settings.clone(),
             Clock::Stepped {
@@ -176,7 +176,7 @@ impl TestHub {
         hub
     }
 
-    /// A hub whose parts a test holds in its hands: what [`silo_hub::run`] does, but for its tasks.
+    /// A hub whose parts a test holds in its hands: what [`silo_hub::internals::run`] does, but for its tasks.
     pub(crate) async fn start_in_parts() -> (Self, Arc<OpenHub>) {
         Self::start_in_parts_with(|_| {}).await
     }
@@ -214,21 +214,21 @@ impl TestHub {
         let address = listener.local_addr().expect("it is bound");
         listener.set_nonblocking(true).expect("it can be set");
         let listener = tokio::net::TcpListener::from_std(listener).expect("it can be taken over");
-        let sinks = silo_hub::open_sinks(&settings).expect("the settings are good");
+        let sinks = silo_hub::internals::open_sinks(&settings).expect("the settings are good");
         let sinks: Vec<_> = sinks
             .into_iter()
             .map(|sink| Arc::new(sink.keyed(&key)))
             .collect();
-        let front = silo_hub::http::front(
+        let front = silo_hub::internals::http::front(
             open.http(&settings, key),
-            silo_hub::compat::routes(&settings.compat, &sinks),
+            silo_hub::internals::compat::routes(&settings.compat, &sinks),
         );
         let app = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(front);
         let (stop, _) = oneshot::channel();
         let wake_ups = open.wake_ups().expect("nothing else runs them");
         let running = tokio::spawn(async move {
             tokio::select! {
-                served = axum::serve(listener, app) => served?,
+                served = axum::serve(listener, app) => served.expect("it serves"),
                 () = wake_ups => unreachable!("they run for ever"),
             }
             Ok(())
@@ -436,7 +436,7 @@ impl TestHub {
 /// Why a hub on these settings does not start.
 pub(crate) async fn refusal(settings: &HubSettings) -> String {
     let clock = Clock::Set(Arc::new(AtomicI64::new(START_MS)));
-    let run = silo_hub::run(listener(), settings.clone(), clock, std::future::pending());
+    let run = silo_hub::internals::run(listener(), settings.clone(), clock, std::future::pending());
     tokio::time::timeout(DEADLINE, run)
         .await
         .expect("it gives up in time")

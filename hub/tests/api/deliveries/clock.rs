@@ -1,8 +1,8 @@
 //! Waits and leases of a clock that was wrong, and silence while it is stepped.
 
 use serde_json::json;
-use silo_hub::deliver::sink::{EventKind, Outcome, Trouble};
-use silo_hub::domain::backoff::LONGEST;
+use silo_hub::internals::deliver::sink::{EventKind, Outcome, Trouble};
+use silo_hub::internals::domain::backoff::LONGEST;
 
 use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
 use crate::common::TestHub;

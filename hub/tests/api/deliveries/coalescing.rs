@@ -2,9 +2,11 @@
 //! 0.1.0 left or still writes beside is merged.
 
 use serde_json::{Value, json};
-use silo_hub::deliver::sink::{Outcome, Trouble};
-use silo_hub::registry::{BeginPublishing, EndPublishing, KeepSinks, Publishing, TakenUp};
-use silo_hub::store::DueName;
+use silo_hub::internals::deliver::sink::{Outcome, Trouble};
+use silo_hub::internals::registry::{
+    BeginPublishing, EndPublishing, KeepSinks, Publishing, TakenUp,
+};
+use silo_hub::internals::store::DueName;
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
@@ -113,7 +115,9 @@ async fn changes_of_a_hostname_leave_one_open_delivery() {
 }
 
 /// Takes up `db` of `office` as a worker does, and answers how to end that.
-async fn take_up(hub: &silo_hub::open_hub::OpenHub) -> impl Fn(Outcome) -> EndPublishing {
+async fn take_up(
+    hub: &silo_hub::internals::open_hub::OpenHub,
+) -> impl Fn(Outcome) -> EndPublishing {
     let sink = "dns".parse().unwrap();
     let begin = BeginPublishing {
         sink,

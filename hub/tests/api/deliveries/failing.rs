@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use silo_hub::deliver::settings::{OpenSink, SinkSettings};
-use silo_hub::deliver::sink::{Event, EventKind, Outcome, Trouble};
-use silo_hub::domain::sink::SinkName;
-use silo_hub::open_hub::OpenHub;
+use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
+use silo_hub::internals::domain::sink::SinkName;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::{deliver::kinds::OpenSink, sinks::SinkSettings};
 
 use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
 use crate::common::TestHub;
@@ -238,7 +238,7 @@ async fn a_mail_sink_without_receivers_hears_of_no_failures() {
         );
         let list = serde_yaml::from_str(&sinks).unwrap();
         hub.settings.sinks = SinkSettings::read_list(list, Path::new("")).unwrap();
-        match silo_hub::open_sinks(&hub.settings) {
+        match silo_hub::internals::open_sinks(&hub.settings) {
             Ok(_) => assert!(is_good, "{mail}"),
             Err(error) => {
                 assert!(!is_good, "{mail}: {error}");

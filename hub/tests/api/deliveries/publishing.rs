@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use silo_hub::deliver::settings::SinkKind;
-use silo_hub::deliver::sink::{Outcome, Publication, Standing, Trouble, Unsure};
-use silo_hub::registry::{BeginPublishing, NoteRestored, Publishing};
-use silo_hub::store::DueName;
+use silo_hub::internals::deliver::sink::{Outcome, Publication, Standing, Trouble, Unsure};
+use silo_hub::internals::registry::{BeginPublishing, NoteRestored, Publishing};
+use silo_hub::internals::sinks::SinkKind;
+use silo_hub::internals::store::DueName;
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::scripted::{Desk, addresses, counts, deliveries, state_sink};

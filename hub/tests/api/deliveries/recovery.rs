@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use silo_hub::deliver::sink::{Outcome, Trouble};
+use silo_hub::internals::deliver::sink::{Outcome, Trouble};
 
 use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
 use crate::common::TestHub;

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use silo_hub::deliver::settings::{OpenSink, SinkKind};
-use silo_hub::deliver::sink::{
+use silo_hub::internals::deliver::sink::{
     Answer, Event, EventSink, Outcome, Publication, Sink, StateSink, Told, Trouble,
 };
-use silo_hub::deliver::worker::{Round, Worker};
-use silo_hub::deliver::{Deliveries, Office};
-use silo_hub::domain::sink::{SinkFilter, SinkName};
-use silo_hub::domain::time::Time;
-use silo_hub::open_hub::OpenHub;
+use silo_hub::internals::deliver::worker::{Round, Worker};
+use silo_hub::internals::deliver::{Deliveries, Office};
+use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
+use silo_hub::internals::domain::time::Time;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::{deliver::kinds::OpenSink, sinks::SinkKind};
 use silo_shared::silo::{Addresses, Hostname};
 use tokio::sync::Notify;
 

@@ -1,8 +1,8 @@
 //! `GET /deliveries` and `POST /deliveries/{id}/retry`.
 
 use serde_json::json;
-use silo_hub::deliver::sink::{Outcome, Trouble};
-use silo_hub::deliver::worker::Round;
+use silo_hub::internals::deliver::sink::{Outcome, Trouble};
+use silo_hub::internals::deliver::worker::Round;
 use sqlx::Row;
 
 use super::scripted::{Desk, Manner, counts, deliveries, event_sink, state_sink};

@@ -1,7 +1,7 @@
 //! Event sinks are told every change, in order.
 
 use serde_json::json;
-use silo_hub::deliver::sink::{Event, EventKind, Outcome, Trouble};
+use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
 
 use super::scripted::{Desk, Manner, addresses, counts, deliveries, event_sink};
 use crate::common::{START_MS, TestHub, revision};
@@ -222,8 +222,8 @@ async fn silence_is_told_once_and_so_is_its_end() {
 
     // Unchanged: only last_seen moves, which the hub writes down.
     hub.put(path).json(&json!({"ip": "10.0.0.7"})).await;
-    let held = silo_hub::upkeep::HeldTimes::begin(open.clock.reading(), None);
-    let upkeep = silo_hub::upkeep::Upkeep {
+    let held = silo_hub::internals::upkeep::HeldTimes::begin(open.clock.reading(), None);
+    let upkeep = silo_hub::internals::upkeep::Upkeep {
         held: held.into(),
         store: open.store.clone(),
         registry: open.registry.clone(),

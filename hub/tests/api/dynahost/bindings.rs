@@ -2,12 +2,12 @@
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::domain::dynahost::{MAX_UNCONFIRMED, SecidHash};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::{
+use silo_hub::internals::domain::dynahost::{MAX_UNCONFIRMED, SecidHash};
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::{
     ApplyError, OpenDynahost, Opened, Refusal, RevokeUpdateKey, SetByDynahost, Shown,
 };
-use silo_hub::secrets::random_id;
+use silo_hub::internals::secrets::random_id;
 use silo_shared::credential::TokenId;
 
 use super::{HERE, get, home, name, ok, start, update, update_from, wrong};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use silo_e2e::provider::{PASSWORD, Provider, USERNAME};
-use silo_hub::open_hub::OpenHub;
-use silo_hub::open_sinks;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::open_sinks;
 
 use super::{HERE, ok, start_with, update, update_from};
 use crate::common::{Answer, TestHub};

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_yaml::Mapping;
-use silo_hub::compat::Compat;
-use silo_hub::deliver::settings::SinkSettings;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::settings::HubSettings;
+use silo_hub::internals::compat_settings::Compat;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::settings::HubSettings;
+use silo_hub::internals::sinks::SinkSettings;
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::common::{Answer, TestHub};

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use silo_hub::domain::dynahost::{Binding, SealedLogin};
-use silo_hub::domain::sink::SinkName;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::secrets::LoginOwner;
+use silo_hub::internals::domain::dynahost::{Binding, SealedLogin};
+use silo_hub::internals::domain::sink::SinkName;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::secrets::LoginOwner;
 
 use super::bindings::add;
 use super::{home, name, ok, speak, update, wrong};

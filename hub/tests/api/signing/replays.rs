@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 use serde_json::json;
-use silo_hub::domain::time::Time;
-use silo_hub::open_hub::OpenHub;
-use silo_hub::registry::NoteRestored;
+use silo_hub::internals::domain::time::Time;
+use silo_hub::internals::open_hub::OpenHub;
+use silo_hub::internals::registry::NoteRestored;
 
 use super::{NOW, Shot, Signer, assert_refused, ip, office};
 use crate::common::{PAUSE, TestHub, dnsrecords, raw_status};

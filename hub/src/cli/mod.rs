@@ -1,0 +1,313 @@
+//! The command line: what can be said, and how each command is carried out.
+
+mod failure;
+#[cfg(unix)]
+mod plesk_worker;
+mod sink;
+mod tls;
+mod token;
+mod transfer;
+mod update_key;
+
+use std::fmt;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::settings::{EXAMPLE, HubArgs, HubSettings};
+use crate::domain::time::Clock;
+use crate::registry::KEY_FINGERPRINT;
+use crate::runtime::data_dir::DataDir;
+use crate::runtime::open_hub::{OpenHub, check_key, database_url, key_file};
+use crate::runtime::run as run_hub;
+use crate::store::{Schema, Store};
+use crate::tls::Identity;
+use clap::{CommandFactory, Parser, Subcommand};
+use silo_shared::credential::TokenId;
+use silo_shared::program::{self, start_logging};
+
+use failure::Failure;
+use sink::SinkCommand;
+use tls::TlsCommand;
+use token::TokenCommand;
+use transfer::SiloCommand;
+use update_key::UpdateKeyCommand;
+
+/// Stores silos of hostname/IP records and serves them over REST
+#[derive(Debug, Parser)]
+#[command(name = "silo-hub", version)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: HubArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT
+    Serve,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Check the configuration and print what it comes to
+    CheckConfig {
+        /// Also look at the database
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Make, list and revoke tokens; a running hub notices at once
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make, list and revoke update keys: secrets that set one record
+    #[command(subcommand)]
+    UpdateKey(UpdateKeyCommand),
+    /// Carry whole silos; a running hub notices at once
+    #[command(subcommand)]
+    Silo(SiloCommand),
+    /// Take over, or remove, what a sink has at its receiver
+    #[command(subcommand)]
+    Sink(SinkCommand),
+    /// Copy the SQLite database into a new file, beside a running hub
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Put a copy in place of the SQLite database, while no hub serves it
+    Restore {
+        /// What `backup` wrote
+        file: PathBuf,
+    },
+    /// Tell the hub that its database was put back by other means, such as pg_restore; also beside a running hub
+    Restored,
+    /// Replace a lost key
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make a certificate for TLS
+    #[command(subcommand)]
+    Tls(TlsCommand),
+    /// Carry out what the hub has dropped for Plesk; for root, needs no configuration file
+    #[cfg(unix)]
+    PleskWorker(plesk_worker::PleskWorkerArgs),
+    /// Print a commented configuration
+    ConfigExample,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a new hub key; signing tokens must be made anew, Bearer and Basic go on
+    Reset,
+}
+
+fn parse_id(text: &str) -> Result<TokenId, &'static str> {
+    TokenId::parse(text).map_err(|_| "an id has 10 characters of a-z and 0-9")
+}
+
+/// Carries out a command.
+pub async fn run(cli: Cli) -> ExitCode {
+    match carry_out(cli).await {
+        Ok(()) | Err(Failure::Unread) => program::DONE,
+        Err(Failure::Failed(error)) => {
+            eprintln!("silo-hub: {error}");
+            program::failed()
+        }
+        Err(Failure::Misused(error)) => {
+            eprintln!("silo-hub: {error}");
+            program::misused()
+        }
+    }
+}
+
+async fn carry_out(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Tls(command) => return tls::tls(command),
+        Command::ConfigExample => {
+            std::io::stdout().write_all(EXAMPLE.as_bytes())?;
+            return Ok(());
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "silo-hub", &mut script);
+            std::io::stdout().write_all(&script)?;
+            return Ok(());
+        }
+        #[cfg(unix)]
+        Command::PleskWorker(args) => {
+            start_logging(cli.settings.log_format.unwrap_or_default(), "info");
+            return plesk_worker::work(args).await;
+        }
+        _ => {}
+    }
+    let settings = HubSettings::load(&cli.settings)?;
+    let serves = matches!(cli.command, Command::Serve);
+    // The pool would log each of its attempts, beside the error that ends them.
+    let level = if serves { "info" } else { "warn" };
+    start_logging(settings.log_format, &format!("{level},sqlx_core::pool=off"));
+    match cli.command {
+        Command::Serve => serve(settings).await,
+        Command::Migrate => migrate(settings).await,
+        Command::CheckConfig { connect } => check_config(&settings, connect).await,
+        Command::Token(command) => {
+            with_hub(settings, async |hub| token::token(hub, command).await).await
+        }
+        Command::UpdateKey(command) => {
+            let dynahost = settings.compat.dynahost.clone();
+            with_hub(settings, async |hub| {
+                update_key::update_key(hub, command, dynahost).await
+            })
+            .await
+        }
+        Command::Silo(command) => transfer::silo(settings, command).await,
+        Command::Sink(command) => sink::sink(settings, command).await,
+        Command::Backup { file } => transfer::back_up(&settings, &file).await,
+        Command::Restore { file } => transfer::put_back(&settings, &file).await,
+        Command::Restored => {
+            with_hub(settings, async |hub| transfer::note_restored(hub).await).await
+        }
+        Command::Key(KeyCommand::Reset) => {
+            with_hub(settings, async |hub| {
+                let file = hub.reset_key().await?;
+                say(format_args!("made a new key in {}", file.display()))?;
+                Ok(())
+            })
+            .await
+        }
+        #[cfg(unix)]
+        Command::PleskWorker(_) => Ok(()),
+        Command::ConfigExample | Command::Completions { .. } | Command::Tls(_) => Ok(()),
+    }
+}
+
+/// Opens the parts of a hub that is there, beside its process or without one, and closes them again.
+async fn with_hub(
+    settings: HubSettings,
+    work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let hub = OpenHub::open_existing(&settings, Clock::System).await?;
+    let done = work(&hub).await;
+    hub.close().await;
+    done
+}
+
+/// The same, where the hub may be made by this.
+async fn with_new_hub(
+    settings: HubSettings,
+    work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let init = true;
+    with_hub(HubSettings { init, ..settings }, work).await
+}
+
+async fn serve(settings: HubSettings) -> Result<(), Failure> {
+    crate::serve::raise_open_files();
+    let listener = TcpListener::bind(settings.listen).map_err(|error| {
+        Failure::Failed(format!("cannot listen on {}: {error}", settings.listen))
+    })?;
+    let stop = stop_signal()
+        .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    Ok(run_hub(listener, settings, Clock::System, stop).await?)
+}
+
+/// Completes on SIGTERM or SIGINT (Ctrl-C).
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Completes on Ctrl-C.
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler the system's own ending of the program remains.
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
+    settings.migrate = true;
+    with_new_hub(settings, async |_| {
+        say(format_args!("the database's schema is up to date"))?;
+        Ok(())
+    })
+    .await
+}
+
+/// The embedded database's file, if it is not there.
+fn missing_file(settings: &HubSettings) -> Option<PathBuf> {
+    database_url(settings).file().filter(|file| !file.exists())
+}
+
+async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failure> {
+    let database = database_url(settings);
+    say(format_args!("listen: {}", settings.listen))?;
+    if let Some(tls) = &settings.tls {
+        let pin = Identity::open(tls)?.pin();
+        say(format_args!(
+            "TLS: certificate and key fit, pin_sha256: {pin}"
+        ))?;
+        if let (Some(address), false) = (tls.plain_listen, tls.plain_allow.is_empty()) {
+            say(format_args!(
+                "without TLS at {address}: {}; everybody on the way can read these secrets",
+                tls.plain_allow
+            ))?;
+        }
+    }
+    say(format_args!(
+        "data directory: {}",
+        settings.data_dir.display()
+    ))?;
+    say(format_args!("database: {database}"))?;
+    if connect && missing_file(settings).is_some() {
+        say(format_args!(
+            "the database is not there yet: the first start makes it"
+        ))?;
+    } else if connect {
+        let store = Store::open(&database, Schema::Check, Clock::System.now()).await?;
+        say(format_args!(
+            "the database answers, its schema is up to date"
+        ))?;
+        let known = store.fact(KEY_FINGERPRINT).await;
+        store.close().await;
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        if check_key(&key_file(settings, &data_dir), known?.as_deref())?.is_some() {
+            say(format_args!(
+                "the hub's key is the one that the database knows"
+            ))?;
+        }
+    }
+    if let Some(dynahost) = &settings.compat.dynahost {
+        say(format_args!(
+            "dynahost: hostnames {} of the silo {}",
+            dynahost.hostnames, dynahost.silo
+        ))?;
+    }
+    let unreached = sink::check(settings, connect).await?;
+    say(format_args!("the configuration is valid"))?;
+    match unreached {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!(
+            "{unreached} of the sinks would not be reached"
+        ))),
+    }
+}
+
+/// Writes a line to standard output.
+fn say(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}

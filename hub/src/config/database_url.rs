@@ -1,0 +1,143 @@
+//! Which database the hub works on, as a URL.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, CONTROLS};
+use thiserror::Error;
+
+/// The characters of a file's path that must not stand bare in a `sqlite:` URL.
+const SQLITE_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'%')
+    .add(b'?')
+    .add(b'#')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>');
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The embedded default.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB and MySQL.
+    MariaDb,
+}
+
+impl Dialect {
+    /// The kind of database that a URL names.
+    pub(crate) fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once(':')?;
+        match scheme {
+            "sqlite" if !rest.is_empty() && !rest.contains(":memory:") => Some(Self::Sqlite),
+            "postgres" | "postgresql" if rest.starts_with("//") => Some(Self::Postgres),
+            "mysql" | "mariadb" if rest.starts_with("//") => Some(Self::MariaDb),
+            _ => None,
+        }
+    }
+}
+
+/// Which database, as a URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    pub(crate) url: String,
+    pub(crate) dialect: Dialect,
+}
+
+/// A URL of no database that is supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the database is given as sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME or mysql://USER:PASSWORD@HOST/NAME"
+)]
+pub struct InvalidDatabaseUrl;
+
+impl DatabaseUrl {
+    /// The SQLite file at a path.
+    pub fn sqlite_file(path: &Path) -> Self {
+        let path = path.to_string_lossy();
+        let encoded = percent_encoding::utf8_percent_encode(&path, SQLITE_PATH);
+        Self {
+            url: format!("sqlite:{encoded}"),
+            dialect: Dialect::Sqlite,
+        }
+    }
+
+    /// The file of an embedded database.
+    pub fn file(&self) -> Option<PathBuf> {
+        let path = match self.dialect {
+            Dialect::Sqlite => self.url.strip_prefix("sqlite:")?,
+            Dialect::Postgres | Dialect::MariaDb => return None,
+        };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = path.split('?').next().unwrap_or(path);
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        Some(PathBuf::from(&*path))
+    }
+}
+
+impl std::str::FromStr for DatabaseUrl {
+    type Err = InvalidDatabaseUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
+        let dialect = Dialect::of(text).ok_or(InvalidDatabaseUrl)?;
+        let url = match text.strip_prefix("mariadb:") {
+            // The driver knows the protocol by its first name only.
+            Some(rest) => format!("mysql:{rest}"),
+            None => text.to_owned(),
+        };
+        if dialect != Dialect::Sqlite {
+            url::Url::parse(&url).map_err(|_| InvalidDatabaseUrl)?;
+        }
+        Ok(Self { url, dialect })
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.dialect {
+            Dialect::Sqlite => f.write_str(&self.url),
+            Dialect::Postgres | Dialect::MariaDb => {
+                let url = url::Url::parse(&self.url).map_err(|_| fmt::Error)?;
+                let host = url.host_str().unwrap_or("");
+                write!(f, "{}://{host}", url.scheme())?;
+                if let Some(port) = url.port() {
+                    write!(f, ":{port}")?;
+                }
+                f.write_str(url.path())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_their_database() {
+        for (url, dialect) in [
+            ("sqlite:hub.db", Some(Dialect::Sqlite)),
+            ("sqlite:///srv/hub.db?mode=rw", Some(Dialect::Sqlite)),
+            ("postgres://h/silo", Some(Dialect::Postgres)),
+            ("postgresql://u:p@h/silo", Some(Dialect::Postgres)),
+            ("mysql://u:p@h/silo", Some(Dialect::MariaDb)),
+            ("mariadb://h/silo", Some(Dialect::MariaDb)),
+            ("sqlite:", None),
+            ("sqlite::memory:", None),
+            ("postgres:silo", None),
+            ("oracle://h", None),
+            ("hub.db", None),
+        ] {
+            assert_eq!(Dialect::of(url), dialect, "{url}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The hub's settings: a YAML file, over it the environment, over that the flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use silo_shared::config::{ConfigError, read_yaml};
+use silo_shared::network::Network;
+use silo_shared::program::LogFormat;
+
+use crate::config::compat::Compat;
+use crate::config::database_url::DatabaseUrl;
+use crate::config::limits::{Limits, LimitsFile};
+use crate::config::sinks::SinkSettings;
+use crate::tls::{TlsFile, TlsSettings};
+
+/// Where the hub listens unless it is told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
+/// Where the hub keeps its files unless it is told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "silo-data";
+/// How much memory rendered silos may take unless told otherwise, in MiB.
+pub const DEFAULT_VIEW_MIB: u64 = 128;
+
+/// For how many days history is kept unless told otherwise.
+pub const DEFAULT_RETENTION_DAYS: u32 = 400;
+
+/// The commented example that `config-example` prints.
+pub const EXAMPLE: &str = include_str!("../../../config/hub.yaml");
+
+/// Everything that the hub is told.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// With which certificate to serve TLS there; `None`: without TLS.
+    pub tls: Option<TlsSettings>,
+    /// What a client may cost.
+    pub limits: Limits,
+    /// Which database; `None`: the SQLite file in the data directory.
+    pub database: Option<DatabaseUrl>,
+    /// Where the hub's own files lie.
+    pub data_dir: PathBuf,
+    /// Where the hub's key lies; `None`: in the data directory.
+    pub key_file: Option<PathBuf>,
+    /// Whether to bring the schema up to date at start.
+    pub migrate: bool,
+    /// Whether a new hub may be made where one is expected.
+    pub init: bool,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How much memory rendered silos may take, in bytes.
+    pub view_bytes: u64,
+    /// For how many days history, the tombstones of deleted silos, and rights and sinks that are over are kept.
+    pub retention_days: u32,
+    /// Who is told of changes.
+    pub sinks: Vec<SinkSettings>,
+    /// Which foreign protocols are spoken that not everybody wants.
+    pub compat: Compat,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// The keys of the configuration file, each of which may be absent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubFile {
+    listen: Option<SocketAddr>,
+    tls: TlsFile,
+    limits: LimitsFile,
+    database: Option<String>,
+    data_dir: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    migrate: Option<bool>,
+    trusted_proxies: Vec<Network<IpNet>>,
+    view_mib: Option<u64>,
+    retention_days: Option<u32>,
+    sinks: Vec<serde_yaml::Mapping>,
+    compat: Compat,
+    log_format: Option<LogFormat>,
+}
+
+/// What flags and environment say, over the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct HubArgs {
+    /// Configuration file (YAML)
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8053]
+    #[arg(long, value_name = "ADDR:PORT", env = "SILO_HUB_LISTEN", global = true)]
+    pub listen: Option<SocketAddr>,
+    /// Certificate (PEM) to serve TLS with
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_CERT", global = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_KEY", global = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Where to listen without TLS beside it, for /ping, signed requests and what tls.plain_allow names
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "SILO_HUB_TLS_PLAIN_LISTEN",
+        global = true
+    )]
+    pub tls_plain_listen: Option<SocketAddr>,
+    /// Database [default: hub.db in the data directory]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SILO_HUB_DATABASE",
+        hide_env_values = true,
+        global = true
+    )]
+    pub database: Option<String>,
+    /// Folder for the hub's own files [default: silo-data]
+    #[arg(long, value_name = "DIR", env = "SILO_HUB_DATA_DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+    /// The hub's key [default: hub.key in the data directory]
+    #[arg(long, value_name = "FILE", env = "SILO_HUB_KEY_FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+    /// Do not bring the database's schema up to date at start
+    #[arg(long, env = "SILO_HUB_NO_MIGRATE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
+    pub no_migrate: bool,
+    /// Make a new hub where its database is missing
+    #[arg(long, global = true)]
+    pub init: bool,
+    /// How log lines are written: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SILO_HUB_LOG_FORMAT",
+        global = true
+    )]
+    pub log_format: Option<LogFormat>,
+}
+
+impl HubSettings {
+    /// Reads the file that the flags name, if they name one, and puts the flags over it.
+    pub fn load(args: &HubArgs) -> Result<Self, ConfigError> {
+        let file = args
+            .config
+            .as_deref()
+            .map(read_yaml)
+            .transpose()?
+            .unwrap_or_default();
+        Self::merge(file, args)
+    }
+
+    fn merge(file: HubFile, args: &HubArgs) -> Result<Self, ConfigError> {
+        let args = args.clone();
+        // Where relative paths in the file begin.
+        let folder = args.config.as_deref().and_then(Path::parent);
+        let folder = folder.unwrap_or(Path::new(""));
+        let database = args
+            .database
+            .or(file.database)
+            .map(|url| url.parse())
+            .transpose()
+            .map_err(|error| ConfigError::Setting(format!("database: {error}")))?;
+        let tls = TlsFile {
+            cert: args.tls_cert.or(file.tls.cert),
+            key: args.tls_key.or(file.tls.key),
+            plain_listen: args.tls_plain_listen.or(file.tls.plain_listen),
+            plain_allow: file.tls.plain_allow,
+        };
+        let default_listen = || DEFAULT_LISTEN.parse().expect("the default is an address");
+        Ok(Self {
+            listen: args.listen.or(file.listen).unwrap_or_else(default_listen),
+            tls: tls.check()?,
+            limits: file.limits.check()?,
+            database,
+            data_dir: args
+                .data_dir
+                .or(file.data_dir)
+                .unwrap_or_else(|| Path::new(DEFAULT_DATA_DIR).to_owned()),
+            key_file: args.key_file.or(file.key_file),
+            migrate: !args.no_migrate && file.migrate.unwrap_or(true),
+            init: args.init,
+            trusted_proxies: file
+                .trusted_proxies
+                .into_iter()
+                .map(|network| network.0)
+                .collect(),
+            view_bytes: file
+                .view_mib
+                .unwrap_or(DEFAULT_VIEW_MIB)
+                .saturating_mul(1024 * 1024),
+            retention_days: checked_retention(file.retention_days)?,
+            sinks: SinkSettings::read_list(file.sinks, folder)?,
+            compat: file.compat,
+            log_format: args.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+}
+
+impl HubSettings {
+    /// The settings whose path begins at the working directory, with where each leads from here.
+    pub fn relative_paths(&self) -> Vec<(&'static str, PathBuf)> {
+        let tls = self.tls.as_ref();
+        [
+            ("data_dir", Some(&self.data_dir)),
+            ("key_file", self.key_file.as_ref()),
+            ("tls.cert", tls.map(|tls| &tls.cert)),
+            ("tls.key", tls.map(|tls| &tls.key)),
+        ]
+        .into_iter()
+        .filter_map(|(setting, path)| Some((setting, path?)))
+        .filter(|(_, path)| path.is_relative())
+        .filter_map(|(setting, path)| Some((setting, std::path::absolute(path).ok()?)))
+        .collect()
+    }
+}
+
+/// Without any retention, each purge would remove all history and all deliveries that are over.
+fn checked_retention(days: Option<u32>) -> Result<u32, ConfigError> {
+    match days {
+        Some(0) => Err(ConfigError::Setting(
+            "retention_days: 0 would remove all history at each start: give 1 or more".to_owned(),
+        )),
+        days => Ok(days.unwrap_or(DEFAULT_RETENTION_DAYS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use silo_shared::config::parse_yaml;
+
+    fn file(text: &str) -> Result<HubFile, ConfigError> {
+        parse_yaml(Path::new("hub.yaml"), text)
+    }
+
+    #[test]
+    fn relative_paths_are_told_with_where_they_lead() {
+        let text = "key_file: secrets/hub.key\ntls: {cert: /etc/cert.pem, key: key.pem}\n";
+        let settings = HubSettings::merge(file(text).unwrap(), &HubArgs::default()).unwrap();
+        let here = |path: &str| std::env::current_dir().unwrap().join(path);
+        assert_eq!(
+            settings.relative_paths(),
+            [
+                ("data_dir", here(DEFAULT_DATA_DIR)),
+                ("key_file", here("secrets/hub.key")),
+                ("tls.key", here("key.pem")),
+            ]
+        );
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_defaults() {
+        let text = "listen: 10.0.0.1:80\ndata_dir: /srv/silo\nview_mib: 1\n";
+        let args = HubArgs {
+            listen: Some("127.0.0.1:1".parse().unwrap()),
+            ..HubArgs::default()
+        };
+        let settings = HubSettings::merge(file(text).unwrap(), &args).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:1");
+        assert_eq!(settings.data_dir, Path::new("/srv/silo"));
+        assert_eq!(settings.view_bytes, 1024 * 1024);
+        assert!(settings.migrate);
+        let settings = HubSettings::merge(file("").unwrap(), &HubArgs::default()).unwrap();
+        assert_eq!(settings.listen.to_string(), DEFAULT_LISTEN);
+        assert_eq!(settings.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let unknown = file("listen: 127.0.0.1:1\nlisten_port: 2\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("listen_port") && unknown.contains("line 2"),
+            "{unknown}"
+        );
+        let args = HubArgs {
+            database: Some("oracle://x".to_owned()),
+            ..HubArgs::default()
+        };
+        let error = HubSettings::merge(HubFile::default(), &args)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("database:"), "{error}");
+    }
+
+    #[test]
+    fn a_retention_of_no_days_is_refused() {
+        let days = |text| HubSettings::merge(file(text).unwrap(), &HubArgs::default());
+        for (text, expected) in [("", 400), ("retention_days: 1", 1)] {
+            assert_eq!(days(text).unwrap().retention_days, expected, "{text}");
+        }
+        let error = days("retention_days: 0").unwrap_err().to_string();
+        assert!(error.starts_with("retention_days: 0 would"), "{error}");
+        for text in ["retention_days: -1", "retention_days: 0.5"] {
+            let error = file(text).unwrap_err().to_string();
+            assert!(error.contains("retention_days"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_valid_file_that_names_every_key() {
+        let commented: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let settings = HubSettings::merge(file(&commented).unwrap(), &HubArgs::default()).unwrap();
+        assert_eq!(settings.trusted_proxies.len(), 2);
+        assert_eq!(settings.sinks.len(), 1);
+        HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default()).unwrap();
+        for key in [
+            "listen",
+            "tls",
+            "limits",
+            "database",
+            "data_dir",
+            "key_file",
+            "migrate",
+            "trusted_proxies",
+            "view_mib",
+            "retention_days",
+            "sinks",
+            "compat",
+            "log_format",
+        ] {
+            assert!(
+                commented.contains(&format!("\n{key}:")),
+                "{key} is not in the example"
+            );
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The kinds of sinks: opens each from its settings.
+
+use ring::digest;
+use silo_shared::config::ConfigError;
+use silo_shared::credential::Secret;
+
+use super::sink::Sink;
+use super::{dyndns2, email, plesk, rfc2136, webhook};
+use crate::auth::secrets::{HubKey, hex};
+use crate::config::sinks::{SinkKind, SinkSettings};
+use crate::domain::sink::{SinkFilter, SinkName};
+
+/// A sink, ready to be asked.
+#[derive(Debug)]
+pub struct OpenSink {
+    /// What it is called.
+    pub name: SinkName,
+    /// What it is.
+    pub kind: SinkKind,
+    /// What it wants to hear of.
+    pub filter: SinkFilter,
+    /// Differs as soon as a setting or a secret differs.
+    pub fingerprint: String,
+    /// The sink that hears of its failures.
+    pub tell_failures: Option<SinkName>,
+    /// The receiver.
+    pub sink: Sink,
+}
+
+impl OpenSink {
+    /// Reads the keys of the sink's kind and the files that they name.
+    pub fn open(settings: &SinkSettings) -> Result<Self, ConfigError> {
+        let (sink, secrets) = match settings.kind {
+            SinkKind::Rfc2136 => rfc2136::open(settings.own()),
+            SinkKind::Dyndns2 => dyndns2::open(settings.own()),
+            SinkKind::Plesk => plesk::open(settings.own()),
+            SinkKind::Email => email::open(settings.own()),
+            SinkKind::Webhook => webhook::open(settings.own()),
+        }?;
+        let with_login = matches!(&sink, Sink::State(sink) if sink.wants_logins());
+        Ok(Self {
+            name: settings.name.clone(),
+            kind: settings.kind,
+            filter: SinkFilter {
+                with_login,
+                ..settings.filter.clone()
+            },
+            fingerprint: fingerprint(settings, &secrets),
+            tell_failures: settings.tell_failures.clone(),
+            sink,
+        })
+    }
+
+    /// The same with a fingerprint that may be stored: who reads it can't try out secrets. The sink has
+    /// the key too, then.
+    #[must_use]
+    pub fn keyed(mut self, key: &HubKey) -> Self {
+        if let Sink::State(sink) = &mut self.sink {
+            sink.take_key(key);
+        }
+        Self {
+            fingerprint: key.keyed_hash("silo sink settings v1", &self.fingerprint),
+            ..self
+        }
+    }
+}
+
+/// Differs as soon as a setting or a secret of the receiver differs; what the sink wants to hear
+/// of is apart from that.
+fn fingerprint(settings: &SinkSettings, secrets: &[Secret]) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let keys = serde_yaml::to_string(&settings.own().keys).unwrap_or_default();
+    let text = format!("{}\n{keys}", settings.kind.as_str());
+    for part in std::iter::once(text.as_str()).chain(secrets.iter().map(Secret::expose)) {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex(hash.finish().as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_yaml::Mapping;
+
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_differs_with_a_setting_or_a_secret() {
+        let one = |text: &str| {
+            let list: Vec<Mapping> = serde_yaml::from_str(text).unwrap();
+            SinkSettings::read_list(list, Path::new("/etc/silo"))
+                .unwrap()
+                .remove(0)
+        };
+        let plain = one("- {name: hook, kind: webhook, url: a}");
+        let secret = |text: &str| [Secret::new(text)];
+        let first = fingerprint(&plain, &secret("x"));
+        assert_eq!(
+            first,
+            fingerprint(&one("- {name: hook, url: a, kind: webhook}"), &secret("x"))
+        );
+        assert_ne!(first, fingerprint(&plain, &secret("y")));
+        assert_ne!(first, fingerprint(&plain, &[]));
+        for other in [
+            "- {name: hook, kind: webhook, url: b}",
+            "- {name: hook, kind: email, url: a}",
+        ] {
+            assert_ne!(first, fingerprint(&one(other), &secret("x")), "{other}");
+        }
+        assert!(!first.contains('x') && first.len() == 64);
+    }
+}

@@ -1,0 +1,40 @@
+//! Forgetting what changed is one act with waking those who wait for it.
+
+use silo_shared::silo::SiloId;
+
+use crate::follow::revision::Revision;
+use crate::read::view::View;
+
+/// Makes the view forget what changed, and then wakes those who wait for it.
+#[derive(Clone, Debug)]
+pub struct Invalidation {
+    view: View,
+    revision: Revision,
+}
+
+impl Invalidation {
+    /// For this view and the bus of its readers.
+    pub fn new(view: View, revision: Revision) -> Self {
+        Self { view, revision }
+    }
+
+    /// A silo was changed by this hub: reads that begin from now on see the change. `revision` is one that the silo
+    /// has reached or passed by then, if it took any.
+    pub(crate) fn silo_changed(&self, id: &SiloId, revision: Option<i64>) {
+        self.view.forget(id);
+        self.revision.silo_changed(id, revision);
+    }
+
+    /// A silo was changed by another program. It may have been read since, and is then held at this revision or a newer
+    /// one already; those who wait for it were told nothing then.
+    pub(crate) fn silo_changed_elsewhere(&self, id: &SiloId, revision: i64) {
+        self.view.forget_older(id, revision);
+        self.revision.silo_changed(id, Some(revision));
+    }
+
+    /// Any silo may have changed.
+    pub(crate) fn anything_changed(&self) {
+        self.view.forget_all();
+        self.revision.announce_gap();
+    }
+}

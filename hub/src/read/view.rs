@@ -1,0 +1,242 @@
+//! The read path: rendered silos in bounded memory.
+//!
+//! A silo is loaded and rendered when it is first read and then served without SQL. When the hub learns
+//! that a silo changed (the registry, before it answers; the feed, for other programs' changes), the view
+//! forgets it, and with that those who wait for the silo are woken ([`crate::follow::invalidation`]).
+//!
+//! What is held carries the generation that its key had when its load began, and forgetting moves the
+//! generation on: a read is never answered with what began to be loaded before the last forgetting that the
+//! read comes after, whatever the cache does with loads under way.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use silo_shared::silo::SiloId;
+
+use crate::read::render::{Format, render};
+use crate::store::{Store, StoreError, StoredSilo};
+
+/// A silo in one representation.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The silo's revision.
+    pub revision: i64,
+    /// The opaque part of the entity tag.
+    pub tag: String,
+    /// The whole `ETag` header.
+    pub etag: HeaderValue,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Rendered {
+    /// Renders a silo.
+    pub fn new(silo: &StoredSilo, format: Format) -> Self {
+        let tag = format.tag(silo.revision);
+        let etag = HeaderValue::try_from(format!("\"{tag}\""))
+            .expect("a tag of digits, letters and '-' is a valid header");
+        Self {
+            revision: silo.revision,
+            tag,
+            etag,
+            body: render(silo, format).into(),
+        }
+    }
+}
+
+/// How long a read may wait for a silo that is not held: those that ask for the same silo load it one after another if
+/// the database fails each of them.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Key = (SiloId, Format);
+
+/// How many generations are counted. Keys share them, so that their memory is bounded: a change makes the
+/// view load again what shares its generation, which is one silo in thousands.
+const GENERATIONS: usize = 1 << 14;
+
+#[derive(Clone, Debug)]
+struct Held {
+    /// The key's generation when the load began.
+    generation: u64,
+    rendered: Arc<Rendered>,
+}
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<Key, Held> for Weight {
+    fn weight(&self, key: &Key, value: &Held) -> u64 {
+        // The fixed part stands for the map's and the allocations' own needs.
+        (value.rendered.body.len() + key.0.as_str().len() + 400) as u64
+    }
+}
+
+/// What is held, each with its generation.
+#[derive(Debug)]
+struct Shelf {
+    cache: Cache<Key, Held, Weight>,
+    generations: Box<[AtomicU64]>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Shelf {
+    fn new(capacity_bytes: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(usize::try_from(capacity_bytes / 1000).unwrap_or(usize::MAX))
+            .weight_capacity(capacity_bytes)
+            // Few shards, so that one large silo still fits into one.
+            .shards(4)
+            .build()
+            .expect("both capacities are given");
+        let hasher = DefaultHashBuilder::default();
+        Self {
+            cache: Cache::with_options(
+                options,
+                Weight,
+                hasher.clone(),
+                DefaultLifecycle::default(),
+            ),
+            generations: (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
+            hasher,
+        }
+    }
+
+    fn generation(&self, key: &Key) -> &AtomicU64 {
+        let hash = usize::try_from(self.hasher.hash_one(key) % GENERATIONS as u64);
+        &self.generations[hash.expect("it is below their number")]
+    }
+
+    /// What is held, else what `load` brings; of several that ask at once, one loads.
+    async fn get<E>(
+        &self,
+        key: &Key,
+        load: impl Future<Output = Result<Option<Rendered>, E>>,
+    ) -> Result<Option<Arc<Rendered>>, E> {
+        let asked = self.generation(key).load(Ordering::Acquire);
+        loop {
+            match self.cache.get_value_or_guard_async(key).await {
+                Ok(held) if held.generation >= asked => return Ok(Some(held.rendered)),
+                // It was being loaded, or had been, when the key was forgotten.
+                Ok(_) => self.remove_older(key, asked),
+                Err(guard) => {
+                    let generation = self.generation(key).load(Ordering::Acquire);
+                    let Some(rendered) = load.await? else {
+                        return Ok(None);
+                    };
+                    let rendered = Arc::new(rendered);
+                    // What is refused is not kept, which costs another load.
+                    let _ = guard.insert(Held {
+                        generation,
+                        rendered: Arc::clone(&rendered),
+                    });
+                    return Ok(Some(rendered));
+                }
+            }
+        }
+    }
+
+    fn remove_older(&self, key: &Key, generation: u64) {
+        let is_older = |held: &Held| held.generation < generation;
+        self.cache.remove_if(key, is_older);
+    }
+
+    fn forget(&self, key: &Key) {
+        let generation = self.generation(key).fetch_add(1, Ordering::AcqRel) + 1;
+        self.remove_older(key, generation);
+    }
+
+    fn forget_all(&self) {
+        for generation in &self.generations {
+            generation.fetch_add(1, Ordering::AcqRel);
+        }
+        self.cache.clear();
+    }
+
+    /// What a read is answered with without a load.
+    fn held(&self, key: &Key) -> Option<Arc<Rendered>> {
+        let generation = self.generation(key).load(Ordering::Acquire);
+        let held = self.cache.get(key)?;
+        (held.generation >= generation).then_some(held.rendered)
+    }
+
+    /// The revision of what is held. Counts as no use of it.
+    fn revision(&self, key: &Key) -> Option<i64> {
+        let generation = self.generation(key).load(Ordering::Acquire);
+        let held = self.cache.peek(key)?;
+        (held.generation >= generation).then(|| held.rendered.revision)
+    }
+}
+
+/// Rendered silos.
+#[derive(Clone, Debug)]
+pub struct View {
+    shelf: Arc<Shelf>,
+    store: Store,
+}
+
+impl View {
+    /// An empty view that holds at most so many bytes.
+    pub fn new(store: Store, capacity_bytes: u64) -> Self {
+        Self {
+            shelf: Arc::new(Shelf::new(capacity_bytes)),
+            store,
+        }
+    }
+
+    /// A silo as of a moment after the call began; `None` when there is none. What is not held is answered, or fails
+    /// with [`StoreError::Silent`], within ten seconds.
+    pub async fn get(
+        &self,
+        id: SiloId,
+        format: Format,
+    ) -> Result<Option<Arc<Rendered>>, StoreError> {
+        let key = (id, format);
+        match self.shelf.held(&key) {
+            Some(rendered) => Ok(Some(rendered)),
+            // In a box: the future of a load is large, and most reads and all that wait need none.
+            None => Box::pin(self.load(key)).await,
+        }
+    }
+
+    async fn load(&self, key: Key) -> Result<Option<Arc<Rendered>>, StoreError> {
+        let load = async {
+            let silo = self.store.silo(&key.0).await?;
+            Ok(silo.map(|silo| Rendered::new(&silo, key.1)))
+        };
+        let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.shelf.get(&key, load)).await;
+        loaded.unwrap_or(Err(StoreError::Silent))
+    }
+
+    /// Forgets a silo: reads that begin from now on load it again.
+    pub(crate) fn forget(&self, id: &SiloId) {
+        for format in Format::ALL {
+            self.shelf.forget(&(id.clone(), format));
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget_all(&self) {
+        self.shelf.forget_all();
+    }
+
+    /// Forgets a silo unless it is held at this revision or a newer one, for reads that know of a change before the
+    /// feed does.
+    pub fn forget_older(&self, id: &SiloId, revision: i64) {
+        for format in Format::ALL {
+            let key = (id.clone(), format);
+            if self.shelf.revision(&key).is_none_or(|held| held < revision) {
+                self.shelf.forget(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+//! A token in the making: the credential, which is shown once, and the command that stores the rest.
+
+use silo_shared::credential::{Credential, TokenId};
+
+use crate::auth::secrets::{
+    HubKey, NoRandomness, credential_hash, new_credential, renewed_credential,
+};
+use crate::domain::time::Time;
+use crate::domain::token::{Token, TokenSpec};
+use crate::registry::{CreateToken, RotateToken};
+
+/// A token that is not stored yet.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The whole credential.
+    pub credential: Credential,
+    /// The token.
+    pub token: Token,
+    /// Stores it.
+    pub command: CreateToken,
+}
+
+impl NewToken {
+    /// Makes a token with a random credential.
+    pub fn make(spec: TokenSpec, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
+        Self::with_credential(new_credential()?, spec, key, now)
+    }
+
+    /// Makes a token with a credential that is there already.
+    pub fn with_credential(
+        credential: Credential,
+        spec: TokenSpec,
+        key: &HubKey,
+        now: Time,
+    ) -> Result<Self, NoRandomness> {
+        let token = Token {
+            id: credential.id(),
+            spec,
+            created_at: now,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        let command = CreateToken {
+            token: token.clone(),
+            credential_hash: credential_hash(&credential),
+            signing_key: key.seal_signing_key(&credential)?,
+            sealed_by: key.fingerprint(),
+        };
+        Ok(Self {
+            credential,
+            token,
+            command,
+        })
+    }
+}
+
+/// For how long the old secret counts after a rotation unless told otherwise, in seconds.
+pub const DEFAULT_OVERLAP: u32 = 86_400;
+/// The longest that may be asked for, in seconds: 90 days.
+pub const MAX_OVERLAP: u32 = 90 * 86_400;
+
+/// A token's new secret that is not stored yet.
+#[derive(Debug)]
+pub struct NewSecret {
+    /// The whole credential.
+    pub credential: Credential,
+    /// Stores it.
+    pub command: RotateToken,
+}
+
+impl NewSecret {
+    /// Makes a random secret for a token; the old one counts for `overlap` seconds more.
+    pub fn make(id: TokenId, overlap: u32, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
+        let credential = renewed_credential(id)?;
+        let command = RotateToken {
+            id,
+            credential_hash: credential_hash(&credential),
+            signing_key: key.seal_signing_key(&credential)?,
+            sealed_by: key.fingerprint(),
+            former_ends: now.plus_seconds(overlap.into()),
+            by_former: None,
+        };
+        Ok(Self {
+            credential,
+            command,
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! Writes down how publications ended.
+
+use std::collections::BTreeMap;
+
+use silo_shared::silo::Addresses;
+
+use super::{EndPublishing, TakenUp};
+use crate::domain::backoff::LONGEST;
+use crate::domain::delivery::{Outcome, Reach, Standing, Trouble, Unsure};
+use crate::domain::time::Time;
+use crate::registry::failed_try::{FailedTry, next_at, trouble_of};
+use crate::registry::failing::Fared;
+use crate::registry::{ApplyError, Command};
+use crate::store::{
+    DueName, KnownSink, Later, LedgerRow, NEVER, Ours, Owed, SinkTrouble, WriteTransaction,
+};
+
+/// How soon something that was handed over is asked after again, in milliseconds; then twice as late each
+/// time, so often.
+const ASK_AGAIN_MS: i64 = 250;
+/// See above: up to eight seconds.
+const WAITING_ATTEMPTS: i64 = 5;
+
+impl Command for EndPublishing {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let Some(sink) = transaction.sink(&self.sink).await? else {
+            return Ok(());
+        };
+        if sink.lease_owner != self.owner {
+            // It took so long that another worker was let in: what is claimed is for that one to settle.
+            return Ok(());
+        }
+        let mut whole = None;
+        let (mut reached, mut taken) = (false, false);
+        for (_, outcome) in &self.ended {
+            match trouble_of(outcome) {
+                Some(trouble) if trouble.reach == Reach::Sink => whole = Some((outcome, trouble)),
+                _ => reached = true,
+            }
+            taken |= *outcome == Outcome::Done;
+        }
+        let is_back = whole.is_none() && reached && sink.attempts > 0;
+        self.write_down(transaction, &sink, is_back, now).await?;
+        if let Some((outcome, trouble)) = whole {
+            let failed = FailedTry {
+                trouble,
+                is_refused: matches!(outcome, Outcome::Refused(_)),
+                is_first: taken,
+                jitter: self.jitter,
+            };
+            failed.write_down(transaction, &sink, now).await?;
+        } else if reached && sink.attempts > 0 {
+            transaction
+                .set_sink_trouble(&self.sink, &SinkTrouble::default())
+                .await?;
+        }
+        transaction
+            .set_lease(&self.sink, "", Time::default())
+            .await?;
+        Ok(())
+    }
+}
+
+/// Notes how a record fared by how its publication ended.
+fn note_fared(fared: &mut Fared, record: &DueName, outcome: &Outcome) {
+    let why = match outcome {
+        Outcome::Done => None,
+        Outcome::Failed(trouble) | Outcome::Refused(trouble) => Some(trouble),
+        Outcome::Found(_) | Outcome::Waiting | Outcome::Retry(_) => {
+            fared.is_served |= matches!(outcome, Outcome::Found(_));
+            return;
+        }
+    };
+    match why {
+        Some(trouble) if trouble.reach == Reach::Sink => {
+            fared.whole = Some((record.clone(), trouble.why.clone()));
+        }
+        why => {
+            fared.is_served = true;
+            let why = why.map(|trouble| trouble.why.clone());
+            fared.records.insert(record.clone(), why);
+        }
+    }
+}
+
+impl EndPublishing {
+    /// Writes down how each name ended, by a few statements for all of them. `is_back`: the receiver was away
+    /// before.
+    async fn write_down(
+        &self,
+        transaction: &mut WriteTransaction,
+        known: &KnownSink,
+        is_back: bool,
+        now: Time,
+    ) -> Result<(), ApplyError> {
+        let records: Vec<DueName> = self.ended.iter().map(|(name, _)| name.record()).collect();
+        let (sink, through) = (&self.sink, self.through);
+        let mut owed = transaction.owed(sink, &records, through).await?;
+        let mut tried = self.ended.iter().zip(&records);
+        let is_cured = tried.any(|((_, outcome), record)| {
+            *outcome == Outcome::Done && owed.get(record).is_some_and(|owed| owed.is_failing)
+        });
+        if is_back || is_cured {
+            // Before what was just tried gets waits of its own.
+            transaction.hurry_names(sink, now).await?;
+        }
+        let mut ledger = Vec::new();
+        let mut finished = Vec::new();
+        let mut postponed: BTreeMap<Later, Vec<(DueName, Owed)>> = BTreeMap::new();
+        let mut fared = Fared::default();
+        for ((name, outcome), record) in self.ended.iter().zip(records) {
+            if let Some(ours) = ours_after(name, outcome) {
+                ledger.push(LedgerRow {
+                    name: name.publication.name.clone(),
+                    silo: record.silo.clone(),
+                    hostname: record.hostname.clone(),
+                    ours,
+                });
+            }
+            note_fared(&mut fared, &record, outcome);
+            let Some(owed) = owed.remove(&record) else {
+                continue;
+            };
+            match self.turn_after(name, outcome, owed.attempts, now) {
+                None => finished.push((record, owed)),
+                Some(later) => postponed.entry(later).or_default().push((record, owed)),
+            }
+        }
+        fared.tell(transaction, known, now).await?;
+        transaction.put_ledger(sink, &ledger).await?;
+        transaction
+            .finish_names(sink, &finished, through, None, now)
+            .await?;
+        for (later, names) in &postponed {
+            transaction
+                .postpone_names(sink, names, through, later, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// When a name's turn comes again; `None`: it is done.
+    fn turn_after(
+        &self,
+        name: &TakenUp,
+        outcome: &Outcome,
+        attempts: i64,
+        now: Time,
+    ) -> Option<Later> {
+        Some(match outcome {
+            Outcome::Done => return None,
+            Outcome::Found(standing) if *standing == name.publication.standing => {
+                // The sink goes round in a circle: not at once again.
+                let trouble = Trouble::of_name("what the receiver holds does not become clear");
+                self.later(&trouble, outcome, attempts, now)
+            }
+            Outcome::Found(_) => Later::soon(attempts, now.as_millis()),
+            Outcome::Waiting => {
+                let asked = attempts.clamp(0, WAITING_ATTEMPTS);
+                Later::soon(
+                    (asked + 1).min(WAITING_ATTEMPTS).max(attempts),
+                    now.as_millis() + (ASK_AGAIN_MS << asked),
+                )
+            }
+            Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
+                self.later(trouble, outcome, attempts, now)
+            }
+        })
+    }
+
+    fn later(&self, trouble: &Trouble, outcome: &Outcome, attempts: i64, now: Time) -> Later {
+        let attempts = attempts + 1;
+        let next_at = match outcome {
+            Outcome::Refused(_) => NEVER,
+            // The sink as a whole is held back. Then it is this name's turn after those that were
+            // not tried yet: what is behind the trouble may be the name after all.
+            _ if trouble.reach == Reach::Sink => now.as_millis(),
+            Outcome::Failed(_) => next_at(attempts, trouble, self.jitter, now)
+                .max(now.plus_seconds(LONGEST).as_millis()),
+            _ => next_at(attempts, trouble, self.jitter, now),
+        };
+        Later {
+            failed: matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)),
+            attempts,
+            next_at,
+            why: Some(trouble.why.clone()),
+        }
+    }
+}
+
+/// What is ours once an attempt has ended; `None`: what was claimed before it.
+fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<Ours> {
+    match outcome {
+        Outcome::Done => Some(surely(name.publication.wanted)),
+        Outcome::Found(standing) => Some(found(*standing)),
+        // It may have arrived: the claim stands.
+        Outcome::Waiting | Outcome::Retry(_) => None,
+        // Nothing was written by this attempt; an earlier one may still have been.
+        Outcome::Failed(_) | Outcome::Refused(_) => Some(name.before),
+    }
+}
+
+/// What is ours once the receiver has taken these.
+fn surely(wanted: Addresses) -> Ours {
+    Ours {
+        claimed: None,
+        published: (!wanted.is_empty()).then_some(wanted),
+        unsure: Unsure::default(),
+    }
+}
+
+/// What is ours by what a sink found.
+fn found(standing: Standing) -> Ours {
+    match standing {
+        Standing::Nothing => Ours::default(),
+        Standing::Published(published) => surely(published),
+        Standing::Claimed(claimed) => Ours {
+            claimed: Some(claimed),
+            published: None,
+            unsure: Unsure::BOTH,
+        },
+        Standing::Replacing {
+            published,
+            sent,
+            unsure,
+        } => Ours {
+            claimed: Some(sent),
+            published: Some(published),
+            unsure,
+        },
+    }
+}

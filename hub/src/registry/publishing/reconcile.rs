@@ -1,0 +1,129 @@
+//! What a comparison of ledger and silos finds, and what is merged or taken over without sending.
+
+use crate::domain::sink::SinkName;
+use crate::domain::time::Time;
+use crate::registry::{ApplyError, Command};
+use crate::store::{DueName, Happening, LedgerRow, OwedNames, WriteTransaction};
+
+/// Owes a sink the records whose publication differs, unless they are owed already.
+#[derive(Debug)]
+pub struct OweDifference {
+    /// The sink.
+    pub sink: SinkName,
+    /// The records, each once.
+    pub differing: Vec<DueName>,
+}
+
+/// Merges what version 0.1.0 owes a state sink, which wrote a delivery for each change, into one open
+/// delivery a record.
+#[derive(Debug)]
+pub struct MergeDeliveries {
+    /// The sink.
+    pub sink: SinkName,
+    /// The records, at most [`MERGED_TOGETHER`].
+    pub names: Vec<DueName>,
+}
+
+/// How many records one transaction merges deliveries of, at most.
+pub const MERGED_TOGETHER: usize = 64;
+
+/// Notes that ledger and silos are being compared.
+#[derive(Debug)]
+pub struct BeginReconciling(pub SinkName);
+
+/// Notes that they were compared, unless somebody asked for it again meanwhile.
+#[derive(Debug)]
+pub struct EndReconciling(pub SinkName);
+
+/// Stands in `reconciled_at` while ledger and silos are compared.
+const COMPARING: Time = Time::from_millis(1);
+
+/// Takes over a name that holds what the silo says.
+#[derive(Debug)]
+pub struct AdoptName {
+    /// The sink.
+    pub sink: SinkName,
+    /// What is published there.
+    pub row: LedgerRow,
+}
+
+impl Command for OweDifference {
+    /// How many hostnames are owed anew.
+    type Outcome = usize;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<usize, ApplyError> {
+        let owed = transaction
+            .owed(&self.sink, &self.differing, i64::MAX)
+            .await?;
+        let is_new = |name: &&DueName| !owed.contains_key(*name);
+        let names: Vec<_> = self.differing.iter().filter(is_new).cloned().collect();
+        let owed = OwedNames {
+            sink: &self.sink,
+            happening: Happening::Reconcile,
+            revision: transaction.revision(),
+            at: now,
+        };
+        transaction.owe_names(&owed, &names).await?;
+        Ok(names.len())
+    }
+}
+
+impl Command for MergeDeliveries {
+    /// Whether there may be more to merge.
+    type Outcome = bool;
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
+        Ok(transaction
+            .merge_names(&self.sink, &self.names, now)
+            .await?)
+    }
+}
+
+impl Command for BeginReconciling {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        Ok(transaction.set_reconciled(&self.0, COMPARING, None).await?)
+    }
+}
+
+impl Command for EndReconciling {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        Ok(transaction
+            .set_reconciled(&self.0, now, Some(COMPARING))
+            .await?)
+    }
+}
+
+impl Command for AdoptName {
+    /// Whether it was nobody's before.
+    type Outcome = bool;
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
+        let (sink, row) = (&self.sink, &self.row);
+        let known = transaction.ledger(sink, &[&row.name]).await?;
+        if !known.is_empty() {
+            return Ok(false);
+        }
+        transaction
+            .put_ledger(sink, std::slice::from_ref(row))
+            .await?;
+        // What failed since the name was not ours is done now.
+        let record = DueName {
+            silo: row.silo.clone(),
+            hostname: row.hostname.clone(),
+        };
+        let owed = transaction.owed(sink, &[record], i64::MAX).await?;
+        let owed: Vec<_> = owed.into_iter().collect();
+        transaction
+            .finish_names(sink, &owed, i64::MAX, None, now)
+            .await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,228 @@
+//! Takes up the records whose turn it is: decides what is sent of each, and claims it.
+
+use std::collections::BTreeMap;
+
+use super::{BeginPublishing, Publishing, TakenUp, may_send};
+use crate::domain::backoff::LONGEST;
+use crate::domain::delivery::{Publication, Standing};
+use crate::domain::time::Time;
+use crate::registry::failing::Fared;
+use crate::registry::{ApplyError, Command};
+use crate::store::{Activity, DueName, KnownSink, Later, LedgerRow, NEVER, Owed, WriteTransaction};
+
+impl Command for BeginPublishing {
+    type Outcome = Publishing;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<Publishing, ApplyError> {
+        let Some(sink) = transaction.sink(&self.sink).await? else {
+            return Ok(Publishing::NotNow);
+        };
+        if !may_send(&sink, &self.owner, self.lease_seconds, now) {
+            return Ok(Publishing::NotNow);
+        }
+        if sink.hurry_at.is_some_and(|at| at != NEVER) {
+            transaction.end_hurry(&sink.name).await?;
+        }
+        let through = transaction.last_delivery().await?;
+        let mut shift = Shift::begin(self, transaction, &sink, through).await?;
+        for (record, name) in &self.records {
+            let Some(owed) = shift.owed.remove(record) else {
+                continue;
+            };
+            match name {
+                Ok(name) => {
+                    shift
+                        .take_up(transaction, &sink, record.clone(), owed, name, now)
+                        .await?;
+                }
+                Err(why) => {
+                    let entry = shift.finished.entry(Some(why.clone())).or_default();
+                    entry.push((record.clone(), owed));
+                }
+            }
+        }
+        let name = &self.sink;
+        shift.fared().tell(transaction, &sink, now).await?;
+        for (why, names) in &shift.finished {
+            transaction
+                .finish_names(name, names, through, why.as_deref(), now)
+                .await?;
+        }
+        for (later, names) in &shift.postponed {
+            transaction
+                .postpone_names(name, names, through, later, now)
+                .await?;
+        }
+        transaction.put_ledger(name, &shift.claims).await?;
+        let names = shift.names;
+        if !names.is_empty() {
+            let until = now.plus_seconds(self.lease_seconds);
+            transaction
+                .set_lease(&self.sink, &self.owner, until)
+                .await?;
+        }
+        Ok(Publishing::Names { names, through })
+    }
+}
+
+/// What becomes of the records that are taken up together: read by a few statements, decided one by one,
+/// written by a few statements.
+#[derive(Debug, Default)]
+struct Shift {
+    /// What is owed of each record.
+    owed: BTreeMap<DueName, Owed>,
+    /// What is ours, by name at the receiver, claims of this shift included.
+    ledger: BTreeMap<String, LedgerRow>,
+    /// Whether the sink takes only names that DNS takes for host names.
+    takes_host_names_only: bool,
+    /// What is to be sent.
+    names: Vec<TakenUp>,
+    /// What is claimed for that.
+    claims: Vec<LedgerRow>,
+    /// What there is nothing to send of, by why.
+    finished: BTreeMap<Option<String>, Vec<(DueName, Owed)>>,
+    /// What can't be sent now.
+    postponed: BTreeMap<Later, Vec<(DueName, Owed)>>,
+}
+
+impl Shift {
+    /// How the records fared of which nothing is sent.
+    fn fared(&self) -> Fared {
+        let mut fared = Fared::default();
+        let finished = self.finished.values().flatten();
+        let finished = finished.map(|(name, _)| (name.clone(), None));
+        fared.records.extend(finished);
+        for (later, names) in self.postponed.iter().filter(|(later, _)| later.failed) {
+            let names = names
+                .iter()
+                .map(|(name, _)| (name.clone(), later.why.clone()));
+            fared.records.extend(names);
+        }
+        fared
+    }
+
+    /// Reads what the decisions need.
+    async fn begin(
+        command: &BeginPublishing,
+        transaction: &mut WriteTransaction,
+        sink: &KnownSink,
+        through: i64,
+    ) -> Result<Self, ApplyError> {
+        let records: Vec<DueName> = command.records.iter().map(|(due, _)| due.clone()).collect();
+        let names: Vec<&str> = command
+            .records
+            .iter()
+            .filter_map(|(_, name)| name.as_deref().ok())
+            .collect();
+        let owed = transaction.owed(&sink.name, &records, through).await?;
+        let reads: Vec<_> = owed
+            .keys()
+            .map(|name| (&name.silo, &name.hostname))
+            .collect();
+        transaction.look_up(&reads).await?;
+        let ledger = transaction.ledger(&sink.name, &names).await?;
+        Ok(Self {
+            owed,
+            ledger: ledger
+                .into_iter()
+                .map(|row| (row.name.clone(), row))
+                .collect(),
+            takes_host_names_only: command.takes_host_names_only,
+            ..Self::default()
+        })
+    }
+
+    /// Claims what is to be sent, if there is anything to send.
+    async fn take_up(
+        &mut self,
+        transaction: &mut WriteTransaction,
+        sink: &KnownSink,
+        record: DueName,
+        owed: Owed,
+        name: &str,
+        now: Time,
+    ) -> Result<(), ApplyError> {
+        let is_for_it =
+            sink.active == Activity::Active && sink.takes.takes(&record.silo, &record.hostname);
+        let present = match is_for_it {
+            true => transaction.record(&record.silo, &record.hostname).await?,
+            false => None,
+        };
+        let wanted = present.map(|record| record.addresses).unwrap_or_default();
+        let row = self.ledger.get(name);
+        let is_others =
+            row.is_some_and(|row| (&row.silo, &row.hostname) != (&record.silo, &record.hostname));
+        if let Some(row) = row.filter(|_| is_others) {
+            if wanted.is_empty() {
+                self.finished.entry(None).or_default().push((record, owed));
+            } else {
+                let why = format!(
+                    "{name} is published for {} of the silo {} already",
+                    row.hostname, row.silo
+                );
+                let later = Later {
+                    failed: true,
+                    attempts: 1,
+                    next_at: now.plus_seconds(LONGEST).as_millis(),
+                    why: Some(why),
+                };
+                let entry = self.postponed.entry(later).or_default();
+                entry.push((record, owed));
+            }
+            return Ok(());
+        }
+        if row.is_none() && self.takes_host_names_only && !record.hostname.is_dns_host_name() {
+            let why = format!("{name} has \"_\", which no host name in DNS has");
+            let entry = self.finished.entry(Some(why)).or_default();
+            entry.push((record, owed));
+            return Ok(());
+        }
+        let ours = row.map(|row| row.ours).unwrap_or_default();
+        if ours.is_surely(&wanted) {
+            self.finished.entry(None).or_default().push((record, owed));
+            return Ok(());
+        }
+        // An older claim of a first publication is settled before anything else is claimed.
+        let settles = ours.published.is_none() && ours.claimed.is_some_and(|old| old != wanted);
+        let claimed = ours.claiming(wanted);
+        if !settles && claimed != ours {
+            let claim = LedgerRow {
+                name: name.to_owned(),
+                silo: record.silo.clone(),
+                hostname: record.hostname.clone(),
+                ours: claimed,
+            };
+            self.claims.push(claim.clone());
+            self.ledger.insert(claim.name.clone(), claim);
+        }
+        let standing = match ours.standing() {
+            Standing::Nothing => Standing::Claimed(wanted),
+            standing => standing,
+        };
+        let login = match sink.takes.with_login {
+            true => {
+                transaction
+                    .login(&sink.name, &record.silo, &record.hostname)
+                    .await?
+            }
+            false => None,
+        };
+        let publication = Publication {
+            login,
+            silo: record.silo,
+            hostname: record.hostname,
+            name: name.to_owned(),
+            wanted,
+            standing,
+        };
+        self.names.push(TakenUp {
+            publication,
+            before: ours,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! Copies of an embedded database: made beside a running hub, put back while none runs.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::config::database_url::DatabaseUrl;
+use crate::config::settings::HubSettings;
+use crate::domain::time::Clock;
+use crate::registry::{KEY_FINGERPRINT, NoteRestored};
+use crate::runtime::data_dir::{
+    DataDir, DataDirError, lock_database_file, make_private_file, prepare_database_file,
+};
+use crate::runtime::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
+use crate::store::StoreError;
+
+/// What an SQLite file begins with.
+const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Why a copy was not made or not put back. Nothing has changed then.
+#[derive(Debug, Error)]
+pub enum BackupError {
+    /// The database is on a server, which has its own tools.
+    #[error(
+        "{0} is a server's database: copy it with pg_dump or mariadb-dump, put it back with pg_restore or mariadb while no hub serves, and then run `silo-hub restored`"
+    )]
+    Server(DatabaseUrl),
+    /// There is no database to copy.
+    #[error("{}: there is no hub's database here: is this the right --data-dir?", .0.display())]
+    NoDatabase(PathBuf),
+    /// A file can't be made, read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The copy would replace something.
+    #[error("{}: there is such a file already", .0.display())]
+    Exists(PathBuf),
+    /// What is to be put back is not a copy of a hub's database.
+    #[error("{}: {why}", path.display())]
+    NoBackup {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Something else than a hub has the database open.
+    #[error("{}: another program uses this database: try again when it has ended", .0.display())]
+    InUse(PathBuf),
+    /// The data directory, or the database in the copy or beside it, can't be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl From<DataDirError> for BackupError {
+    fn from(error: DataDirError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+/// What was put back.
+#[derive(Debug)]
+pub struct Restored {
+    /// The database's file.
+    pub file: PathBuf,
+    /// Where the database lies that was there before.
+    pub old: Option<PathBuf>,
+    /// Why a hub can't start on it, if so: its key is another.
+    pub key: Result<(), DataDirError>,
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |cause| BackupError::File { path, cause }
+}
+
+/// A path with something behind its last name.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+fn remove_if_there(path: &Path) -> Result<(), BackupError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync(path: &Path) -> Result<(), BackupError> {
+    let sync = || File::options().write(true).open(path)?.sync_all();
+    sync().map_err(failed(path))?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> Result<(), BackupError> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let sync = || File::open(folder)?.sync_all();
+        sync().map_err(failed(folder))?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+/// Writes a copy of the database as of now into a new file of mode 0600, beside whoever writes.
+/// The file is there whole or not at all.
+pub async fn backup(settings: &HubSettings, file: &Path) -> Result<(), BackupError> {
+    let url = database_url(settings);
+    let Some(database) = url.file() else {
+        return Err(BackupError::Server(url));
+    };
+    if !database.exists() {
+        return Err(BackupError::NoDatabase(database));
+    }
+    let file = std::path::absolute(file).map_err(failed(file))?;
+    if file.to_str().is_none() {
+        return Err(failed(&file)(std::io::Error::other("not a name in UTF-8")));
+    }
+    if file.symlink_metadata().is_ok() {
+        return Err(BackupError::Exists(file));
+    }
+    let part = beside(&file, ".part");
+    make_private_file(&part)?;
+    let copied = async {
+        url.copy_into(&part).await?;
+        sync(&part)?;
+        put_new(&part, &file)?;
+        sync_folder(&file)
+    };
+    let copied = copied.await;
+    // Gone already where it was renamed.
+    let removed = remove_if_there(&part);
+    copied.and(removed)
+}
+
+/// Gives a file a name that nothing has yet.
+fn put_new(from: &Path, to: &Path) -> Result<(), BackupError> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(BackupError::Exists(to.to_owned()))
+        }
+        // A file system without hard links.
+        Err(_) if to.symlink_metadata().is_ok() => Err(BackupError::Exists(to.to_owned())),
+        Err(_) => std::fs::rename(from, to).map_err(failed(to)),
+    }
+}
+
+/// Puts a copy in place of the database, while no hub serves it; what was there stays beside it.
+///
+/// The copy's counter is raised before it takes the place: no revision that either database handed
+/// out stands for something else afterwards, wherever this ends.
+pub async fn restore(
+    settings: &HubSettings,
+    clock: Clock,
+    file: &Path,
+) -> Result<Restored, BackupError> {
+    let url = database_url(settings);
+    let Some(database) = url.file() else {
+        return Err(BackupError::Server(url));
+    };
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let _lock = lock_database_file(&database)?;
+    // Where it really lies, so that a symbolic link to it stays one.
+    let database = match database.canonicalize() {
+        Ok(database) => database,
+        Err(_) => std::path::absolute(&database).map_err(failed(&database))?,
+    };
+    let new = beside(&database, ".restoring");
+    // What a killed run left.
+    remove_copy(&new)?;
+    let prepared = prepare(settings, &data_dir, &clock, &url, file, &new).await;
+    let placed = match prepared {
+        Ok((key, readable)) => place(&new, &database, readable, &clock).map(|old| Restored {
+            file: database,
+            old,
+            key,
+        }),
+        Err(error) => Err(error),
+    };
+    if placed.is_err() {
+        remove_copy(&new)?;
+    }
+    placed
+}
+
+fn remove_copy(new: &Path) -> Result<(), BackupError> {
+    for end in ["", "-wal", "-shm"] {
+        remove_if_there(&beside(new, end))?;
+    }
+    Ok(())
+}
+
+/// Makes of the copy a database that can take the place; tells whether its key is the hub's, and
+/// whether the present database could be read.
+async fn prepare(
+    settings: &HubSettings,
+    data_dir: &DataDir,
+    clock: &Clock,
+    present: &DatabaseUrl,
+    file: &Path,
+    new: &Path,
+) -> Result<(Result<(), DataDirError>, bool), BackupError> {
+    copy_backup(file, new)?;
+    let past = match present.file() {
+        Some(database) if database.exists() => match present.settle().await {
+            Ok(revision) => Some(revision),
+            Err(error) => {
+                tracing::warn!("the database that is to be replaced can't be read: {error}");
+                None
+            }
+        },
+        _ => Some(0),
+    };
+    let settings = HubSettings {
+        database: Some(DatabaseUrl::sqlite_file(new)),
+        ..settings.clone()
+    };
+    let hub = OpenHub::open_copy(&settings, clock.clone()).await?;
+    let raised = async {
+        if !hub.store.is_sound().await? {
+            return Err(BackupError::NoBackup {
+                path: file.to_owned(),
+                why: "this database is damaged",
+            });
+        }
+        let restored = NoteRestored {
+            past: past.unwrap_or(0),
+        };
+        hub.registry
+            .apply(restored)
+            .await
+            .map_err(OpenError::from)?;
+        let known = hub.store.fact(KEY_FINGERPRINT).await?;
+        Ok(check_key(&key_file(&settings, data_dir), known.as_deref()).map(|_| ()))
+    };
+    let raised = raised.await;
+    hub.close().await;
+    let key = raised?;
+    // Else a part of it is still in its log.
+    for end in ["-wal", "-shm"] {
+        if beside(new, end).exists() {
+            return Err(BackupError::InUse(new.to_owned()));
+        }
+    }
+    sync(new)?;
+    Ok((key, past.is_some()))
+}
+
+/// Copies a backup's bytes into a new file of mode 0600.
+fn copy_backup(file: &Path, new: &Path) -> Result<(), BackupError> {
+    let no_backup = |why| BackupError::NoBackup {
+        path: file.to_owned(),
+        why,
+    };
+    let mut from = File::open(file).map_err(failed(file))?;
+    if !from.metadata().map_err(failed(file))?.is_file() {
+        return Err(no_backup("this is no file"));
+    }
+    if beside(file, "-wal").exists() {
+        return Err(no_backup(
+            "a log (-wal) lies beside it: this is a database in use, not what `silo-hub backup` wrote",
+        ));
+    }
+    let mut magic = [0; 16];
+    let is_database = std::io::Read::read_exact(&mut from, &mut magic).is_ok();
+    if !is_database || magic != *SQLITE_MAGIC {
+        return Err(no_backup("this is no SQLite database"));
+    }
+    prepare_database_file(new)?;
+    let mut copy = || -> std::io::Result<()> {
+        let mut to = File::options().write(true).truncate(true).open(new)?;
+        std::io::Write::write_all(&mut to, &magic)?;
+        std::io::copy(&mut from, &mut to)?;
+        Ok(())
+    };
+    copy().map_err(failed(new))
+}
+
+/// Puts the new database in place of the present one, which keeps a name beside it.
+fn place(
+    new: &Path,
+    database: &Path,
+    readable: bool,
+    clock: &Clock,
+) -> Result<Option<PathBuf>, BackupError> {
+    let logs = ["-wal", "-shm"];
+    let has_log = logs.iter().any(|end| beside(database, end).exists());
+    if readable && has_log {
+        return Err(BackupError::InUse(database.to_owned()));
+    }
+    let mut old = None;
+    if database.exists() {
+        let now = clock.now().to_string().replace(':', "");
+        let name = beside(database, &format!(".before-{now}"));
+        put_aside(database, &name)?;
+        old = Some(name);
+    }
+    for end in logs {
+        // The log of a database that can't be read must not be taken for the new one's.
+        let log = beside(database, end);
+        let Some(old) = &old else {
+            remove_if_there(&log)?;
+            continue;
+        };
+        match std::fs::rename(&log, beside(old, end)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&log)(error)),
+            _ => {}
+        }
+    }
+    sync_folder(database)?;
+    std::fs::rename(new, database).map_err(failed(database))?;
+    sync_folder(database)?;
+    Ok(old)
+}
+
+/// Gives the present database a second name, so that there is one under its first at any moment.
+fn put_aside(database: &Path, name: &Path) -> Result<(), BackupError> {
+    match std::fs::hard_link(database, name) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(BackupError::Exists(name.to_owned()))
+        }
+        // A file system without hard links.
+        Err(_) => {
+            make_private_file(name)?;
+            std::fs::copy(database, name).map_err(failed(name))?;
+            sync(name)
+        }
+    }
+}

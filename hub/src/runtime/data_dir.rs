@@ -1,0 +1,364 @@
+//! The data directory: the embedded database's file and the lock that only one `serve` holds, the
+//! first admin token. The hub's key, which may lie elsewhere, is in `key_file`.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use silo_shared::credential::Credential;
+use thiserror::Error;
+
+use crate::auth::secrets::NoRandomness;
+
+/// The embedded database's file in the data directory.
+pub(crate) const DATABASE_FILE: &str = "hub.db";
+/// The most symbolic links that lead to a file.
+const MAX_LINKS: usize = 40;
+
+/// Why the data directory can't be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// A file or folder can't be made, read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The data directory is a file.
+    #[error("{}: the data directory is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// Others could put a key, a token or a database into the data directory.
+    #[error("{}: the data directory {why}, so that others could put files into it: make it private with `chown` and `chmod 700`, or choose another", path.display())]
+    Open {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another hub serves this database.
+    #[error(
+        "{}: another silo-hub serves this database; an SQLite file is for one hub",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// A file of the database belongs to another user.
+    #[error(
+        "{}: this file belongs to user {owner}, and this hub runs as user {me}, who may not write it; if root's command line made it before the service's first start: `chown {me} {}`",
+        path.display(),
+        path.display()
+    )]
+    OfOther {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is, by number.
+        owner: u32,
+        /// Who this process is.
+        me: u32,
+    },
+    /// The file has names in other folders, by which another hub could serve it.
+    #[error(
+        "{}: this file has other names too (hard links), and a hub on one of them would not share its log: remove them",
+        .0.display()
+    )]
+    SeveralNames(PathBuf),
+    /// The key file is there, but holds no key, or not the one that the database knows.
+    #[error(
+        "{}: {why}. Put the right file there, or name it with `key_file` (--key-file). If it is lost, `silo-hub key reset` makes a new one and forgets what the old one sealed: Bearer and Basic go on, signing must be set up anew",
+        path.display()
+    )]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+impl DataDirError {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::File { path, cause }
+    }
+}
+
+/// What stands in the first admin token's file.
+#[derive(Debug)]
+pub enum TokenFile {
+    /// No file.
+    Absent,
+    /// A whole credential.
+    Whole(Credential),
+    /// Something else, such as what a killed start left.
+    Broken,
+}
+
+/// The data directory.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+impl DataDir {
+    /// Makes the directory (mode 0700) when there is none. One that somebody else may write in is refused:
+    /// the files in it are believed. That others can list it is harmless, since each file is private.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::DirBuilderExt;
+            builder.mode(0o700);
+        }
+        builder.create(path).map_err(|cause| match path.exists() {
+            true => DataDirError::NotAFolder(path.to_owned()),
+            false => DataDirError::file(path)(cause),
+        })?;
+        #[cfg(unix)]
+        refuse_open_folder(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where the first admin token lies.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.path.join("admin.token")
+    }
+
+    /// Where the hub's key lies unless `key_file` names another place.
+    pub fn key_file(&self) -> PathBuf {
+        self.path.join("hub.key")
+    }
+
+    /// Reads the first admin token's file.
+    pub fn read_admin_token(&self) -> Result<TokenFile, DataDirError> {
+        let path = self.admin_token_file();
+        Ok(match read_optional(&path)? {
+            None => TokenFile::Absent,
+            Some(text) => match Credential::parse(String::from_utf8_lossy(&text).trim()) {
+                Ok(credential) => TokenFile::Whole(credential),
+                Err(_) => TokenFile::Broken,
+            },
+        })
+    }
+
+    /// Writes the first admin token's file, which must not be there.
+    pub fn write_admin_token(&self, credential: &Credential) -> Result<(), DataDirError> {
+        write_private(
+            &self.admin_token_file(),
+            &format!("{}\n", credential.expose()),
+        )
+    }
+
+    /// Removes the first admin token's file.
+    pub fn remove_admin_token(&self) -> Result<(), DataDirError> {
+        let path = self.admin_token_file();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(DataDirError::File { path, cause: error })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes an embedded database's file readable by its owner alone before SQLite opens it; its log
+/// files take over the mode.
+pub(crate) fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
+    match write_private(file, "") {
+        Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+/// Refuses database files that belong to another user, which SQLite would call by a mere number: the command line
+/// of root makes such files where it runs before the service's first start.
+#[cfg(unix)]
+pub(crate) fn refuse_files_of_others(file: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::MetadataExt;
+    let me = rustix::process::geteuid().as_raw();
+    for end in ["", "-wal", "-shm", ".lock"] {
+        let path = beside(file, end);
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            continue;
+        };
+        // Where a group or others may write, more than the owner decides.
+        if ![0, metadata.uid()].contains(&me) && metadata.mode() & 0o022 == 0 {
+            let owner = metadata.uid();
+            return Err(DataDirError::OfOther { path, owner, me });
+        }
+    }
+    Ok(())
+}
+
+/// Makes a new, empty file readable by its owner alone.
+pub(crate) fn make_private_file(file: &Path) -> Result<(), DataDirError> {
+    write_private(file, "")
+}
+
+/// A path with something behind its last name.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Where a file really lies, or will lie once it is made: whoever opens it follows symbolic links, and so
+/// must what goes by its name.
+pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
+    let failed = |cause| DataDirError::file(file)(cause);
+    let mut path = std::path::absolute(file).map_err(failed)?;
+    // As many as the system itself follows.
+    for _ in 0..MAX_LINKS {
+        match path.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return found.map_err(failed),
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        match std::fs::read_link(&path) {
+            Ok(target) => path = folder.join(target),
+            // Neither a file nor a link: the folder alone is there.
+            Err(_) => {
+                let name = path.file_name().ok_or(ErrorKind::InvalidInput);
+                let name = name.map_err(|kind| failed(kind.into()))?;
+                return Ok(folder.canonicalize().map_err(failed)?.join(name));
+            }
+        }
+    }
+    Err(failed(std::io::Error::other("too many symbolic links")))
+}
+
+/// Takes the lock that only one serving hub may hold on an embedded database, whatever the name by which it
+/// gets there; it ends with the file handle. The lock is on a file beside the database's own, which
+/// nothing but SQLite may open: closing any handle of it ends the locks that SQLite has on it in this process.
+pub(crate) fn lock_database_file(file: &Path) -> Result<File, DataDirError> {
+    let real = real_file(file)?;
+    let lock = try_lock_file(&beside(&real, ".lock"))?;
+    let lock = lock.ok_or_else(|| DataDirError::Locked(file.to_owned()))?;
+    #[cfg(unix)]
+    refuse_other_names(file, &real)?;
+    Ok(lock)
+}
+
+/// Takes a lock if nobody has it.
+pub(crate) fn try_lock_file(path: &Path) -> Result<Option<File>, DataDirError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    owner_only(&mut options);
+    let lock = options.open(path).map_err(DataDirError::file(path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(cause)) => Err(DataDirError::file(path)(cause)),
+    }
+}
+
+/// Refuses a file with further hard links: SQLite's log and the hub's lock go by the name. What a killed
+/// restore left beside it (`.before-…`) is no hub's.
+#[cfg(unix)]
+fn refuse_other_names(file: &Path, real: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::MetadataExt;
+    let of_file = match std::fs::metadata(real) {
+        Ok(metadata) if metadata.nlink() > 1 => metadata,
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(DataDirError::file(real)(cause)),
+    };
+    let failed = |cause| DataDirError::file(real)(cause);
+    let aside = beside(real, ".before-");
+    let aside = aside.as_os_str().as_encoded_bytes();
+    let mut known = 1;
+    for entry in std::fs::read_dir(real.parent().unwrap_or(Path::new("/"))).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_ours = path.as_os_str().as_encoded_bytes().starts_with(aside)
+            && std::fs::symlink_metadata(&path)
+                .is_ok_and(|other| (other.dev(), other.ino()) == (of_file.dev(), of_file.ino()));
+        known += u64::from(is_ours);
+    }
+    if of_file.nlink() > known {
+        return Err(DataDirError::SeveralNames(file.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).map_err(DataDirError::file(path))?;
+    let me = rustix::process::geteuid().as_raw();
+    let refuse = |why| {
+        let path = path.to_owned();
+        Err(DataDirError::Open { path, why })
+    };
+    if metadata.mode() & 0o022 != 0 {
+        return refuse(format!("has mode {:04o}", metadata.mode() & 0o7777));
+    }
+    // Root runs the command line beside a hub that runs as another user.
+    if ![me, 0].contains(&metadata.uid()) && me != 0 {
+        return refuse(format!("belongs to user {}", metadata.uid()));
+    }
+    Ok(())
+}
+
+/// Reads a file that holds a secret; says so when others can read it as well.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            #[cfg(unix)]
+            if let Ok(metadata) = std::fs::metadata(path) {
+                let mode = std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777;
+                if mode & 0o077 != 0 {
+                    let path = path.display();
+                    tracing::warn!(
+                        "{path}: others can read it (mode {mode:04o}): run `chmod 600 {path}`"
+                    );
+                }
+            }
+            Ok(Some(text))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(DataDirError::File {
+            path: path.to_owned(),
+            cause,
+        }),
+    }
+}
+
+/// New files get mode 0600.
+pub(crate) fn owner_only(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Writes a new file of mode 0600, synced with its folder before anyone relies on it.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    owner_only(&mut options);
+    let write = || -> std::io::Result<()> {
+        let mut file = options.open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        sync_folder_of(path)
+    };
+    write().map_err(DataDirError::file(path))
+}
+
+/// Makes a new file's name last.
+pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let here = folder.as_os_str().is_empty();
+        File::open(if here { Path::new(".") } else { folder })?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}

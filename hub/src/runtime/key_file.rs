@@ -1,0 +1,194 @@
+//! The hub's key in its file. The file is there whole or not at all, whatever is killed or loses power,
+//! and no key is ever overwritten.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::auth::secrets::{HubKey, random_name};
+use crate::runtime::data_dir::{
+    DataDirError, beside, read_optional, real_file, sync_folder_of, write_private,
+};
+
+/// The most characters of a key's file: 32 bytes in base64 and a newline.
+const WHOLE: usize = 45;
+
+/// What a key's file holds.
+enum Content {
+    /// No file.
+    Absent,
+    /// A key.
+    Key(HubKey),
+    /// The beginning of a key, or nothing, as a power cut leaves it.
+    CutShort,
+    /// Something else, such as a file that `key_file` names by mistake.
+    Foreign,
+}
+
+fn read(path: &Path) -> Result<Content, DataDirError> {
+    if path.is_dir() {
+        return Err(broken(
+            path,
+            "the hub's key is a file, and this is a folder",
+        ));
+    }
+    let Some(bytes) = read_optional(path)? else {
+        return Ok(Content::Absent);
+    };
+    if let Some(key) = str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| HubKey::parse(text).ok())
+    {
+        return Ok(Content::Key(key));
+    }
+    // File systems fill what was not written yet with zeros.
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let written = bytes[..bytes.len() - zeros].trim_ascii_end();
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let is_beginning = bytes.len() <= WHOLE && written.iter().all(is_base64);
+    Ok(if written.is_empty() || is_beginning {
+        Content::CutShort
+    } else {
+        Content::Foreign
+    })
+}
+
+fn broken(path: &Path, why: &'static str) -> DataDirError {
+    DataDirError::Key {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+impl Content {
+    /// The key; `None` when there is no file.
+    fn key(self, path: &Path) -> Result<Option<HubKey>, DataDirError> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Key(key) => Ok(Some(key)),
+            Self::CutShort => Err(broken(
+                path,
+                "this file is empty or cut short, as by a power cut: it is not the whole key",
+            )),
+            Self::Foreign => Err(broken(path, "this is no hub key")),
+        }
+    }
+}
+
+/// Reads the hub's key; `None` when there is no file.
+pub fn read_key(path: &Path) -> Result<Option<HubKey>, DataDirError> {
+    read(path)?.key(path)
+}
+
+/// The key of a database that knows none yet: the one that lies there, else a new one. Hubs that begin
+/// at once get the same. A file that was cut short held a key that nothing was sealed with: it is put
+/// aside and replaced.
+pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
+    match read(path)? {
+        Content::Absent => {}
+        Content::CutShort => return replace_cut_short(path),
+        content => return Ok(content.key(path)?.expect("a file that is there")),
+    }
+    let path = &real_file(path)?;
+    let new = NewKey::write(path)?;
+    // Unlike a rename, this replaces no key that another hub has put there meanwhile.
+    match std::fs::hard_link(&new.file, path) {
+        Ok(()) => new.settle(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            read_key(path)?.ok_or_else(|| DataDirError::file(path)(error))
+        }
+        // A file system without hard links.
+        Err(_) => {
+            write_private(path, &new.text())?;
+            new.settle(path)
+        }
+    }
+}
+
+/// Replaces a file that was cut short. Of several that find it, one does so at a time, and the others
+/// find its key.
+fn replace_cut_short(path: &Path) -> Result<HubKey, DataDirError> {
+    let failed = |cause| DataDirError::file(path)(cause);
+    let file = File::open(path).map_err(failed)?;
+    // It ends with the file handle.
+    file.lock().map_err(failed)?;
+    match read(path)? {
+        Content::CutShort => {
+            tracing::warn!(
+                "{}: this file is empty or cut short and nothing was sealed with it: a new key takes its place",
+                path.display()
+            );
+            replace_key(path)
+        }
+        content => content
+            .key(path)?
+            .ok_or_else(|| failed(ErrorKind::NotFound.into())),
+    }
+}
+
+/// Puts a new key in place of whatever is there, which is kept beside it under a name of its own.
+pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
+    let path = &real_file(path)?;
+    let new = NewKey::write(path)?;
+    put_aside(path)?;
+    std::fs::rename(&new.file, path).map_err(DataDirError::file(path))?;
+    new.settle(path)
+}
+
+/// Gives the present file a second name that nothing has yet: `.old`, `.old.2`, `.old.3` and so on.
+fn put_aside(path: &Path) -> Result<(), DataDirError> {
+    let failed = |cause| DataDirError::file(path)(cause);
+    for number in 1_u32.. {
+        let old = match number {
+            1 => beside(path, ".old"),
+            _ => beside(path, &format!(".old.{number}")),
+        };
+        match std::fs::hard_link(path, &old) {
+            Ok(()) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(_) if old.symlink_metadata().is_ok() => {}
+            // A file system without hard links.
+            Err(_) => {
+                std::fs::rename(path, &old).map_err(failed)?;
+                break;
+            }
+        }
+    }
+    sync_folder_of(path).map_err(failed)
+}
+
+/// A new key in a file of its own, which is gone when this is dropped.
+struct NewKey {
+    key: HubKey,
+    file: PathBuf,
+}
+
+impl NewKey {
+    /// Makes one beside the key's file, synced.
+    fn write(path: &Path) -> Result<Self, DataDirError> {
+        let file = beside(path, &format!(".new-{}", random_name()?));
+        let new = Self {
+            key: HubKey::generate()?,
+            file,
+        };
+        write_private(&new.file, &new.text())?;
+        Ok(new)
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n", self.key.encode())
+    }
+
+    /// Makes the key's own name last.
+    fn settle(self, path: &Path) -> Result<HubKey, DataDirError> {
+        sync_folder_of(path).map_err(DataDirError::file(path))?;
+        Ok(self.key.clone())
+    }
+}
+
+impl Drop for NewKey {
+    fn drop(&mut self) {
+        // It is gone already where it was renamed; one that stays was never used, or has the key's name too.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}

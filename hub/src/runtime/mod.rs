@@ -1,0 +1,17 @@
+//! The hub as a running program: what it opens, the tasks that never end, and how it stops.
+
+pub mod backup;
+mod before_migrating;
+pub(crate) mod data_dir;
+mod failure_sharing;
+mod file_watch;
+pub mod key_file;
+pub mod link_history;
+pub mod open_hub;
+mod run;
+mod service_manager;
+mod tasks;
+mod token_watch;
+pub mod upkeep;
+
+pub use run::{RunError, open_sinks, run};

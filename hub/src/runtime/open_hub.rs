@@ -1,0 +1,423 @@
+//! Opens what `serve` and the command line both work on: data directory, database, registry, key.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use crate::auth::failure_limit::FailureLimit;
+use crate::auth::refused::RefusedLog;
+use crate::auth::secrets::{HubKey, NoRandomness, is_credential_of};
+use crate::auth::token_cache::TokenCache;
+use crate::config::database_url::DatabaseUrl;
+use crate::config::settings::HubSettings;
+use crate::domain::signed_not_before::KnownSignedNotBefore;
+use crate::domain::time::Clock;
+use crate::domain::token::{Role, TokenSpec};
+use crate::follow::changes::Changes;
+use crate::follow::contact::Contact;
+use crate::follow::interest::Notifier;
+use crate::follow::invalidation::Invalidation;
+use crate::follow::revision::Revision;
+use crate::read::view::View;
+use crate::registry::new_token::NewToken;
+use crate::registry::{
+    AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, NoteTokenMade, Registry,
+    ResetKey,
+};
+use crate::runtime::before_migrating::{self, CopyError};
+#[cfg(unix)]
+use crate::runtime::data_dir::refuse_files_of_others;
+use crate::runtime::data_dir::{
+    DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, prepare_database_file,
+};
+use crate::runtime::key_file::{make_key, read_key, replace_key};
+use crate::store::{Position, Schema, Store, StoreError};
+
+/// Why the hub can't be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The data directory or the key in it can't be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A first write failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// There is no database.
+    #[error("{}: there is no hub's database here: is this the right --data-dir? --init makes a new hub", .0.display())]
+    NoHub(PathBuf),
+    /// There is a hub's key, but its database is gone.
+    #[error(
+        "{}: the database is missing or empty, and {} shows that there was one: put it back (`silo-hub restore`), or begin a new hub with `silo-hub serve --init`, which knows no token of the old one",
+        file.display(),
+        key.display()
+    )]
+    Lost {
+        /// The database's file.
+        file: PathBuf,
+        /// The hub's key.
+        key: PathBuf,
+    },
+    /// It can't be made ready to be migrated.
+    #[error(transparent)]
+    Copy(CopyError),
+}
+
+impl From<CopyError> for OpenError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::DataDir(error) => Self::DataDir(error),
+            CopyError::Store(error) => Self::Store(error),
+            error @ CopyError::Copy { .. } => Self::Copy(error),
+        }
+    }
+}
+
+/// Whether the database is copied before its schema is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    Before,
+    /// It is a copy itself.
+    Already,
+}
+
+/// The opened parts.
+#[derive(Debug)]
+pub struct OpenHub {
+    /// The data directory.
+    pub data_dir: DataDir,
+    /// The database.
+    pub store: Store,
+    /// The door for writes.
+    pub registry: Registry,
+    /// The read path.
+    pub view: View,
+    /// The known tokens.
+    pub tokens: TokenCache,
+    /// The bus.
+    pub revision: Revision,
+    /// How far the database was when it was opened.
+    pub position: Position,
+    /// Whether the database answers.
+    pub contact: Contact,
+    /// The refused credentials that are to be written down.
+    pub refused: RefusedLog,
+    /// Counts wrong credentials.
+    pub failures: FailureLimit,
+    /// Since when signatures count.
+    pub signed_not_before: KnownSignedNotBefore,
+    /// The time.
+    pub clock: Clock,
+    key_file: PathBuf,
+    writer: JoinHandle<()>,
+    /// Wakes those who wait on the bus, once it runs. Where nothing is served, no one waits.
+    notifier: Mutex<Option<Notifier>>,
+    lock: Option<File>,
+}
+
+impl OpenHub {
+    /// Opens everything but the key, beside a serving hub or without one. A database that is not there is made.
+    pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        let schema = match settings.migrate {
+            true => Schema::Make,
+            false => Schema::Check,
+        };
+        Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
+    }
+
+    /// Like [`OpenHub::open`], but a hub whose database is not there is made only with `init`: what is made in a
+    /// mistyped place is valid nowhere.
+    pub async fn open_existing(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        if settings.init {
+            return Self::open(settings, clock).await;
+        }
+        let url = database_url(settings);
+        // Before the data directory is made.
+        if let Some(file) = url.file().filter(|file| is_missing(file)) {
+            return Err(OpenError::NoHub(file));
+        }
+        let schema = match settings.migrate {
+            true => Schema::Update,
+            false => Schema::Check,
+        };
+        Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
+    }
+
+    /// Like [`OpenHub::open`], a database of which there is another copy: no further one is made of it.
+    pub async fn open_copy(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        let schema = match settings.migrate {
+            true => Schema::Make,
+            false => Schema::Check,
+        };
+        Self::open_with(settings, clock, schema, Copied::Already, |_| Ok(None)).await
+    }
+
+    /// Opens everything but the key as the one hub that serves an embedded database.
+    pub async fn open_to_serve(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        if let Some(file) = database_url(settings).file()
+            && is_missing(&file)
+            && matches!(read_key(&data_dir.key_file()), Ok(Some(_)))
+            && !settings.init
+        {
+            let key = data_dir.key_file();
+            return Err(OpenError::Lost { file, key });
+        }
+        let schema = match settings.migrate {
+            true => Schema::Make,
+            false => Schema::Check,
+        };
+        for (setting, path) in settings.relative_paths() {
+            tracing::info!(setting, "{setting} is a relative path: {}", path.display());
+        }
+        let lock = |file: &Path| lock_database_file(file).map(Some);
+        Self::open_with(settings, clock, schema, Copied::Before, lock).await
+    }
+
+    async fn open_with(
+        settings: &HubSettings,
+        clock: Clock,
+        schema: Schema,
+        copied: Copied,
+        lock: impl FnOnce(&Path) -> Result<Option<File>, DataDirError>,
+    ) -> Result<Self, OpenError> {
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        let url = database_url(settings);
+        // Before the schema is touched, which another hub may be using.
+        let (mut served, mut migrated) = (None, None);
+        if let Some(file) = url.file() {
+            #[cfg(unix)]
+            refuse_files_of_others(&file)?;
+            served = lock(&file)?;
+            prepare_database_file(&file)?;
+            if settings.migrate && copied == Copied::Before {
+                migrated = before_migrating::copy(&url, &file).await?;
+            }
+        }
+        let store = Store::open(&url, schema, clock.now()).await?;
+        drop(migrated);
+        let position = store.position().await?;
+        let (revision, notifier) = Revision::new(position.revision);
+        let view = View::new(store.clone(), settings.view_bytes);
+        let tokens = TokenCache::new(store.clone());
+        let signed_not_before = KnownSignedNotBefore::default();
+        signed_not_before.set(position.signed_not_before);
+        let listeners = Listeners {
+            invalidation: Invalidation::new(view.clone(), revision.clone()),
+            tokens: tokens.clone(),
+            revision: revision.clone(),
+        };
+        let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone())?;
+        let key_file = key_file(settings, &data_dir);
+        let refused = RefusedLog::default();
+        Ok(Self {
+            data_dir,
+            store,
+            registry,
+            view,
+            tokens,
+            revision,
+            position,
+            signed_not_before,
+            contact: Contact::new(clock.monotonic()),
+            failures: FailureLimit::noting(refused.clone()),
+            refused,
+            clock,
+            key_file,
+            writer,
+            notifier: Mutex::new(Some(notifier)),
+            lock: served,
+        })
+    }
+
+    /// The hub's key. It is made only while the database knows none.
+    pub async fn key(&self) -> Result<HubKey, OpenError> {
+        let known = self.store.fact(KEY_FINGERPRINT).await?;
+        let key = match known.as_deref() {
+            None => make_key(&self.key_file)?,
+            known => check_key(&self.key_file, known)?.expect("a key that is known is there"),
+        };
+        let fingerprint = key.fingerprint();
+        if known.is_none() {
+            // Another hub may have been faster with another key.
+            let known = self.registry.apply(AdoptKey { fingerprint }).await?;
+            check_key(&self.key_file, Some(&known))?;
+        }
+        Ok(key)
+    }
+
+    /// Makes a new key; what the old one sealed is forgotten.
+    pub async fn reset_key(&self) -> Result<&Path, OpenError> {
+        let key = replace_key(&self.key_file)?;
+        self.registry
+            .apply(ResetKey {
+                fingerprint: key.fingerprint(),
+            })
+            .await?;
+        Ok(&self.key_file)
+    }
+
+    /// Makes the first admin token when no token was ever made, and says where it lies.
+    pub async fn first_admin_token(&self, key: &HubKey) -> Result<(), OpenError> {
+        let path = self.data_dir.admin_token_file();
+        // Decided again inside the transaction; this only spares later starts the file.
+        if !self.store.any_token().await? {
+            self.make_first_admin_token(key).await?;
+        } else if !self.store.is_token_noted().await? {
+            self.registry.apply(NoteTokenMade).await?;
+        }
+        match self.data_dir.read_admin_token()? {
+            TokenFile::Absent => {}
+            TokenFile::Whole(credential) => {
+                let known = self
+                    .store
+                    .token(credential.id())
+                    .await?
+                    .is_some_and(|known| {
+                        is_credential_of(&credential, &known.credential_hash)
+                            && known.token.is_valid_at(self.clock.now())
+                    });
+                if known {
+                    tracing::info!(
+                        "the admin token lies in {}: move it to a safe place",
+                        path.display()
+                    );
+                } else {
+                    tracing::warn!("{}: this token is not valid here", path.display());
+                }
+            }
+            TokenFile::Broken => {
+                tracing::warn!("{}: this token is not valid here", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_first_admin_token(&self, key: &HubKey) -> Result<(), OpenError> {
+        let spec = TokenSpec {
+            name: "first admin".to_owned(),
+            role: Role::Admin,
+            silos: Vec::new(),
+            hostnames: None,
+            expires_at: None,
+        };
+        let now = self.clock.now();
+        // The file is written first: a token that nobody can learn must not exist.
+        let (new, ours) = match self.data_dir.read_admin_token()? {
+            TokenFile::Whole(credential) => (
+                NewToken::with_credential(credential, spec, key, now)?,
+                false,
+            ),
+            TokenFile::Absent | TokenFile::Broken => {
+                self.data_dir.remove_admin_token()?;
+                let new = NewToken::make(spec, key, now)?;
+                self.data_dir.write_admin_token(&new.credential)?;
+                (new, true)
+            }
+        };
+        let made = self.registry.apply(CreateFirstToken(new.command)).await?;
+        if !made && ours {
+            // Another hub was faster: its file tells the token.
+            self.data_dir.remove_admin_token()?;
+        }
+        Ok(())
+    }
+
+    /// Whether no other hub can serve this database.
+    pub fn is_alone(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Wakes those who wait on the bus, for ever; `None` after the first call.
+    pub fn wake_ups(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        notifier.take().map(Notifier::run)
+    }
+
+    /// Lets the writer finish and closes the database.
+    pub async fn close(self) {
+        self.registry.stop().await;
+        if let Err(error) = self.writer.await {
+            tracing::error!("the writer ended with an error: {error}");
+        }
+        self.store.close().await;
+    }
+}
+
+/// Whether the database's file is not there, or has nothing in it.
+fn is_missing(file: &Path) -> bool {
+    std::fs::metadata(file).map_or_else(
+        |error| error.kind() == std::io::ErrorKind::NotFound,
+        |metadata| metadata.len() == 0,
+    )
+}
+
+/// The database that the settings name, else the SQLite file in the data directory.
+pub fn database_url(settings: &HubSettings) -> DatabaseUrl {
+    let default = || DatabaseUrl::sqlite_file(&settings.data_dir.join(DATABASE_FILE));
+    settings.database.clone().unwrap_or_else(default)
+}
+
+/// Where the hub's key lies.
+pub fn key_file(settings: &HubSettings, data_dir: &DataDir) -> PathBuf {
+    settings
+        .key_file
+        .clone()
+        .unwrap_or_else(|| data_dir.key_file())
+}
+
+/// Reads the key and holds it against the fingerprint that the database knows; `None` when there is
+/// neither.
+pub fn check_key(path: &Path, known: Option<&str>) -> Result<Option<HubKey>, DataDirError> {
+    let wrong = |why| DataDirError::Key {
+        path: path.to_owned(),
+        why,
+    };
+    match (read_key(path)?, known) {
+        (Some(key), Some(known)) if key.fingerprint() != known => {
+            Err(wrong("this is not the key that the database knows"))
+        }
+        (None, Some(_)) => Err(wrong("the hub's key is missing")),
+        (key, _) => Ok(key),
+    }
+}
+
+/// The parts of an opened hub that its HTTP handlers share.
+impl OpenHub {
+    /// Puts together what the handlers reach.
+    pub fn http(&self, settings: &HubSettings, key: HubKey) -> Arc<crate::http::Hub> {
+        Arc::new(crate::http::Hub {
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            view: self.view.clone(),
+            tokens: self.tokens.clone(),
+            revision: self.revision.clone(),
+            changes: Changes::new(
+                self.store.clone(),
+                self.revision.clone(),
+                self.position.revision,
+            ),
+            key,
+            contact: self.contact.clone(),
+            clock: self.clock.clone(),
+            dates: Arc::new(crate::http::DateGuard::new(self.clock.clone())),
+            failures: self.failures.clone(),
+            nonces: crate::http::ReadNonces::default(),
+            signed_not_before: self.signed_not_before.clone(),
+            rate: crate::http::TokenRate::new(
+                settings.limits.requests_per_minute,
+                self.clock.clone(),
+            ),
+            intake: crate::http::Intake::new(settings.limits.body_bytes),
+            trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),
+        })
+    }
+}

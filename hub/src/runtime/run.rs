@@ -1,0 +1,248 @@
+//! Runs the hub: opens everything, starts the endless tasks, serves, and ends in order.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use silo_shared::config::ConfigError;
+use thiserror::Error;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::failure_sharing;
+use super::file_watch;
+use super::open_hub::{OpenError, OpenHub, database_url};
+use super::service_manager;
+use super::tasks::Tasks;
+use super::token_watch::watch_tokens;
+use super::upkeep::{HeldTimes, Upkeep};
+use crate::auth::secrets::random_name;
+use crate::compat;
+use crate::config::settings::HubSettings;
+use crate::deliver::kinds::OpenSink;
+use crate::deliver::sink::Sink;
+use crate::deliver::{Deliveries, Office};
+use crate::domain::time::Clock;
+use crate::follow::feed::Feed;
+use crate::follow::invalidation::Invalidation;
+use crate::serve::{Listeners, ServeError};
+
+/// How long after the signal to stop the delivery workers may take to end, and use to be written down. The
+/// listeners take most of it.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_millis(8500);
+/// How long after that signal the database may take to be closed.
+const STOP_TIMEOUT: Duration = Duration::from_millis(9300);
+
+/// Why the hub ended without being asked to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A sink is configured wrongly.
+    #[error(transparent)]
+    Sinks(#[from] ConfigError),
+    /// It can't listen.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A task that never ends has ended.
+    #[error("the task {0:?} ended, which is a bug: the log says why if it panicked")]
+    Ended(&'static str),
+}
+
+/// Serves on a bound listener until `shutdown` completes; then finishes what runs. Stops as well while it
+/// still starts.
+pub async fn run(
+    listener: TcpListener,
+    settings: HubSettings,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let mut shutdown = pin!(shutdown);
+    let sinks = open_sinks(&settings)?;
+    let listeners = Listeners::open(listener, &settings)?;
+    let hub = tokio::select! {
+        biased;
+        () = &mut shutdown => return stopped_early(),
+        hub = OpenHub::open_to_serve(&settings, clock) => hub?,
+    };
+    let stopped_at = OnceLock::new();
+    let served = serve(listeners, &settings, sinks, &hub, shutdown, &stopped_at).await;
+    let end = *stopped_at.get_or_init(Instant::now) + STOP_TIMEOUT;
+    if timeout_at(end, hub.close()).await.is_err() {
+        tracing::warn!("the database could not be closed in time");
+    }
+    served
+}
+
+fn stopped_early() -> Result<(), RunError> {
+    tracing::info!("stopped before it listened");
+    Ok(())
+}
+
+/// Reads the keys of every sink and the files that they name.
+pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> {
+    let sinks: Vec<OpenSink> = settings
+        .sinks
+        .iter()
+        .map(OpenSink::open)
+        .collect::<Result<_, _>>()?;
+    for sink in &sinks {
+        let hears = sinks
+            .iter()
+            .find(|other| sink.tell_failures.as_ref() == Some(&other.name));
+        if let Some(hears) = hears
+            && let Sink::Event(event) = &hears.sink
+            && !event.has_receiver()
+        {
+            return Err(ConfigError::Setting(format!(
+                "sinks: {}: tell_failures: {} has no `to`, and tells nobody of failures",
+                sink.name, hears.name
+            )));
+        }
+    }
+    let wants_logins = sinks.iter().find(|sink| sink.filter.with_login);
+    match (wants_logins, &settings.compat.dynahost) {
+        (Some(sink), None) => Err(ConfigError::Setting(format!(
+            "sinks: {}: logins: dynahost needs compat.dynahost, which brings the logins",
+            sink.name
+        ))),
+        _ => Ok(sinks),
+    }
+}
+
+async fn serve(
+    listeners: Listeners,
+    settings: &HubSettings,
+    sinks: Vec<OpenSink>,
+    hub: &OpenHub,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    stopped_at: &OnceLock<Instant>,
+) -> Result<(), RunError> {
+    let starting = async {
+        let key = hub.key().await?;
+        hub.first_admin_token(&key).await?;
+        let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
+        let office = Office {
+            store: hub.store.clone(),
+            registry: hub.registry.clone(),
+            revision: hub.revision.clone(),
+            clock: hub.clock.clone(),
+            since: hub.clock.now(),
+        };
+        let newest = hub.store.newest_time().await.map_err(OpenError::from)?;
+        let held = Arc::new(HeldTimes::begin(hub.clock.reading(), newest));
+        let deliveries = Deliveries::begin(office, sinks, hub.is_alone()).await?;
+        Ok::<_, OpenError>((key, held, deliveries))
+    };
+    let (key, held, deliveries) = tokio::select! {
+        biased;
+        () = &mut shutdown => return stopped_early(),
+        started = starting => started?,
+    };
+    let feed = Feed {
+        store: hub.store.clone(),
+        registry: hub.registry.clone(),
+        invalidation: Invalidation::new(hub.view.clone(), hub.revision.clone()),
+        tokens: hub.tokens.clone(),
+        failures: hub.failures.clone(),
+        revision: hub.revision.clone(),
+        contact: hub.contact.clone(),
+        signed_not_before: hub.signed_not_before.clone(),
+        clock: hub.clock.clone(),
+    };
+    let sharing = failure_sharing::share(
+        hub.failures.clone(),
+        hub.registry.clone(),
+        hub.clock.clone(),
+    );
+    let upkeep = Upkeep {
+        store: hub.store.clone(),
+        registry: hub.registry.clone(),
+        tokens: hub.tokens.clone(),
+        refused: hub.refused.clone(),
+        clock: hub.clock.clone(),
+        since: hub.clock.now(),
+        held,
+        retention_days: settings.retention_days,
+    };
+    let owner = random_name().map_err(OpenError::from)?;
+    let foreign = compat::routes(&settings.compat, deliveries.sinks());
+    let revision = hub.revision.clone();
+    let listening = listeners.serve(
+        settings,
+        hub.http(settings, key),
+        foreign,
+        shutdown,
+        service_manager::ready,
+        || {
+            tracing::info!("stopping");
+            stopped_at.get_or_init(Instant::now);
+            service_manager::stopping();
+            revision.end();
+        },
+    );
+    let mut listening = pin!(listening);
+    let mut tasks = Tasks::default();
+    if let Some(wake_ups) = hub.wake_ups() {
+        tasks.spawn("wake-ups", wake_ups);
+    }
+    let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
+    tasks.spawn("ends of tokens", token_ends);
+    tasks.spawn("feed", feed.follow(hub.position));
+    if !hub.is_alone() {
+        tasks.spawn("sharing of wrong credentials", sharing);
+    }
+    tasks.spawn("upkeep", upkeep.clone().work());
+    let file = database_url(settings).file();
+    tasks.spawn(
+        "watch of the database's file",
+        file_watch::watch(file, hub.registry.clone()),
+    );
+    let alive =
+        service_manager::stay_alive(hub.store.clone(), hub.contact.clone(), hub.clock.clone());
+    tasks.spawn("signs of life", alive);
+    let registry = hub.registry.clone();
+    tasks.spawn("writer", async move { registry.ended().await });
+    let mut deliveries = tokio::spawn(deliveries.work(owner));
+    let mut delivered = None;
+    let served = loop {
+        tokio::select! {
+            served = &mut listening => break served.map_err(RunError::from),
+            name = tasks.ended() => break Err(RunError::Ended(name)),
+            // They end when the hub stops, which the listeners may still do.
+            done = &mut deliveries, if delivered.is_none() => {
+                delivered = Some(done);
+                if !hub.revision.is_over() {
+                    break Err(RunError::Ended("deliveries"));
+                }
+            }
+        }
+    };
+    if let Err(error @ RunError::Ended(_)) = &served {
+        tracing::error!("{error}");
+    }
+    hub.revision.end();
+    drop(tasks);
+    let end = *stopped_at.get_or_init(Instant::now) + LAST_WRITE_TIMEOUT;
+    let delivered = match delivered {
+        Some(done) => Ok(done),
+        None => timeout_at(end, &mut deliveries).await,
+    };
+    match delivered {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("the delivery workers ended with an error: {error}"),
+        Err(_) => {
+            deliveries.abort();
+            tracing::warn!("the delivery workers did not end in time");
+        }
+    }
+    match timeout_at(end, upkeep.write_all_down()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),
+        Err(_) => tracing::warn!("what was last seen could not be written down in time"),
+    }
+    served
+}

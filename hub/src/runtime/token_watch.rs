@@ -1,0 +1,56 @@
+//! Ends streams whose token has ended: one ticker for all of them.
+//!
+//! A stream that has nothing to tell looks at nothing. The ticker looks at each watched token and wakes the
+//! streams of one that changed, which then judge for themselves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use silo_shared::credential::TokenId;
+use tokio::time::MissedTickBehavior;
+
+use crate::auth::token_cache::TokenCache;
+use crate::domain::time::{Clock, Time};
+use crate::domain::token::CredentialHash;
+use crate::follow::revision::Revision;
+use crate::store::KnownToken;
+
+/// How often the ticker looks.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Which secrets of a token count: the present one and the former one; `None`: it has ended.
+type Standing = Option<(CredentialHash, Option<CredentialHash>)>;
+
+/// Looks at the watched tokens for ever; stop it by dropping the future.
+pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: Clock) {
+    let mut known: HashMap<TokenId, Standing> = HashMap::new();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut looked = HashMap::new();
+        for id in revision.watched_tokens() {
+            let before = known.remove(&id);
+            // While the database is away, nobody can say that a token has ended.
+            let now = match tokens.get(id).await {
+                Ok(token) => token.and_then(|token| standing(&token.known, clock.now())),
+                Err(_) => {
+                    looked.extend(before.map(|before| (id, before)));
+                    continue;
+                }
+            };
+            // A stream that began since the last tick may have looked before its token ended.
+            if before != Some(now) {
+                revision.token_changed(&id);
+            }
+            looked.insert(id, now);
+        }
+        known = looked;
+    }
+}
+
+fn standing(known: &KnownToken, now: Time) -> Standing {
+    let former = known.former_at(now).map(|former| former.credential_hash);
+    let counts = known.token.is_valid_at(now);
+    counts.then_some((known.credential_hash, former))
+}

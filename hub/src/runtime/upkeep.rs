@@ -1,0 +1,348 @@
+//! What the hub does by itself: writes down use, and removes records that nobody names any more.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use silo_shared::signing::MAX_CLOCK_OFFSET;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::auth::refused::RefusedLog;
+use crate::auth::token_cache::TokenCache;
+use crate::domain::elapsed::{EarliestReading, LatestNow};
+use crate::domain::time::{Clock, Reading, Time};
+use crate::registry::{
+    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeEnded,
+    PurgeFormerSecrets, PurgeMarks, PurgeOld, PurgeTokens, Registry, WriteDownRefused,
+    WriteDownUse,
+};
+use crate::runtime::link_history::HistoryLinks;
+use crate::store::{OldRows, Store, Via};
+
+/// A day, in seconds.
+const DAY: i64 = 86_400;
+/// For how long signed writes are remembered after they were signed, in seconds: twice as long as they are
+/// accepted, so that the clocks of several hubs may differ. Wrong credentials are as well.
+const KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
+/// How many overdue or old rows are read at once, and old ones removed by one transaction.
+const PAGE: i64 = 500;
+/// How many records or tokens are written down in one transaction.
+const CHUNK: usize = 1000;
+
+/// How often each part of the upkeep is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Periods {
+    /// Use is written down.
+    pub write_down: Duration,
+    /// Overdue records are removed.
+    pub expire: Duration,
+    /// Old rows are removed.
+    pub purge: Duration,
+    /// How long after the start they are removed first, so that a clock that is wrong at first can be put right.
+    pub first_purge: Duration,
+    /// Signed writes and wrong credentials are forgotten.
+    pub forget: Duration,
+    /// History that others wrote is linked.
+    pub link: Duration,
+}
+
+impl Default for Periods {
+    fn default() -> Self {
+        Self {
+            write_down: Duration::from_secs(60),
+            expire: Duration::from_secs(15),
+            purge: Duration::from_secs(DAY.unsigned_abs()),
+            first_purge: Duration::from_secs(600),
+            forget: Duration::from_secs(60),
+            link: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The hub's own tasks.
+#[derive(Clone, Debug)]
+pub struct Upkeep {
+    /// Where overdue records are looked up.
+    pub store: Store,
+    /// Where everything is written.
+    pub registry: Registry,
+    /// Whose uses are written down.
+    pub tokens: TokenCache,
+    /// The refused credentials that are to be written down.
+    pub refused: RefusedLog,
+    /// The time.
+    pub clock: Clock,
+    /// When this hub began to hear writes: silence before does not count, nor silence while the
+    /// database took none, nor time by which the clock was stepped.
+    pub since: Time,
+    /// What can be said of stored times whatever the wall clock shows.
+    pub held: Arc<HeldTimes>,
+    /// For how many days history, tombstones, and rights and sinks that are over are kept.
+    pub retention_days: u32,
+}
+
+/// For how long this process has held what is stored. Only what is old by the wall clock and by this is removed,
+/// so that a clock that was ahead for a while costs nothing.
+#[derive(Debug)]
+pub struct HeldTimes {
+    present: LatestNow,
+    minutes: Mutex<EarliestReading>,
+    day: Mutex<EarliestReading>,
+}
+
+impl HeldTimes {
+    /// From the start of this process on; `newest_stored`: the newest time that was stored before.
+    pub fn begin(at: Reading, newest_stored: Option<Time>) -> Self {
+        let earliest = |seconds: i64| {
+            let window = Duration::from_secs(seconds.unsigned_abs());
+            Mutex::new(EarliestReading::new(window, at))
+        };
+        Self {
+            present: LatestNow {
+                start: at,
+                newest_stored,
+            },
+            minutes: earliest(KEPT),
+            day: earliest(DAY),
+        }
+    }
+
+    fn note(&self, at: Reading) {
+        for earliest in [&self.minutes, &self.day] {
+            lock(earliest).note(at);
+        }
+    }
+}
+
+fn lock(earliest: &Mutex<EarliestReading>) -> MutexGuard<'_, EarliestReading> {
+    earliest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Upkeep {
+    /// Works for ever; stop it by dropping the future.
+    pub async fn work(self) {
+        self.work_at(Periods::default()).await;
+    }
+
+    /// Works for ever, with other periods. Each part keeps its own time: a purge that takes long holds up
+    /// neither expiry nor what is written down.
+    pub async fn work_at(self, periods: Periods) {
+        let write_down = async {
+            let mut due = ticks(periods.write_down);
+            loop {
+                tokio::select! {
+                    _ = due.tick() => {}
+                    () = self.registry.seen().many() => {}
+                }
+                report(self.write_down().await);
+            }
+        };
+        let expire = async {
+            let mut due = ticks(periods.expire);
+            loop {
+                due.tick().await;
+                report(self.expire().await);
+            }
+        };
+        let purge = async {
+            tokio::time::sleep(periods.first_purge).await;
+            let mut due = ticks(periods.purge);
+            loop {
+                due.tick().await;
+                report(self.purge().await);
+            }
+        };
+        let forget = async {
+            let mut due = ticks(periods.forget);
+            loop {
+                due.tick().await;
+                report(self.forget().await);
+            }
+        };
+        let link = async {
+            let mut due = ticks(periods.link);
+            let mut links = HistoryLinks::new(self.store.clone(), self.registry.clone());
+            loop {
+                due.tick().await;
+                report(links.link().await);
+            }
+        };
+        tokio::join!(write_down, expire, purge, forget, link);
+    }
+
+    /// Writes down everything, before the hub ends.
+    pub async fn write_all_down(&self) -> Result<(), ApplyError> {
+        self.write_refused(true).await?;
+        self.write_down().await
+    }
+
+    /// Writes down refused credentials, of whole minutes unless the hub ends.
+    async fn write_refused(&self, unended_too: bool) -> Result<(), ApplyError> {
+        for chunk in self
+            .refused
+            .take(self.clock.now(), unended_too)
+            .chunks(CHUNK)
+        {
+            let written = self.registry.apply(WriteDownRefused(chunk.to_vec())).await;
+            if let Err(error) = written {
+                self.refused.put_back(chunk.to_vec());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down when records were named and tokens shown, and which credentials were refused.
+    pub async fn write_down(&self) -> Result<(), ApplyError> {
+        self.write_refused(false).await?;
+        for chunk in self.tokens.pending_uses().chunks(CHUNK) {
+            let command = WriteDownUse {
+                records: Vec::new(),
+                tokens: chunk.to_vec(),
+            };
+            self.registry.apply(command).await?;
+            self.tokens.forget_uses(chunk);
+        }
+        for chunk in self.registry.seen().pending().chunks(CHUNK) {
+            let command = WriteDownUse {
+                records: chunk.to_vec(),
+                tokens: Vec::new(),
+            };
+            self.registry.apply(command).await?;
+            self.registry.seen().forget(chunk);
+        }
+        Ok(())
+    }
+
+    /// Removes what has outlived its retention: history, tombstones, deliveries that are over, audit, and what ended.
+    /// A few hundred rows a transaction, so that other writers get their turn in between.
+    ///
+    /// Their age is counted from the newest row that was there before the start, where that and the time since come
+    /// to less than the wall clock says: a clock that is years ahead would else remove everything at once.
+    pub async fn purge(&self) -> Result<(), ApplyError> {
+        let days = i64::from(self.retention_days);
+        let at = self.clock.reading();
+        let before = self.held.present.get(at).plus_seconds(-days * DAY);
+        self.held.note(at);
+        let earliest = lock(&self.held.day).get(at);
+        let mut purged = 0;
+        if let Some(earliest) = earliest {
+            // A day later than they end, so that the clocks of several hubs may differ.
+            let before = earliest.plus_seconds(-DAY);
+            purged += self.registry.apply(PurgeFormerSecrets { before }).await?;
+            purged += self.registry.apply(PurgeMarks { before }).await?;
+        }
+        for kind in OldRows::ALL {
+            loop {
+                let keys = self.store.old_rows(kind, before, PAGE).await?;
+                if keys.is_empty() {
+                    break;
+                }
+                let some = PurgeOld { kind, before, keys };
+                match self.registry.apply(some).await? {
+                    0 => break,
+                    gone => purged += gone,
+                }
+            }
+        }
+        purged += self.purge_ended(before).await?;
+        if purged > 0 {
+            tracing::info!(rows = purged, "removed what is older than {days} days");
+        }
+        Ok(())
+    }
+
+    /// Removes tokens, update keys and sinks that have been over for the retention; answers how many.
+    async fn purge_ended(&self, before: Time) -> Result<u64, ApplyError> {
+        let mut purged = 0;
+        loop {
+            // Found without holding up writers: no index leads to them.
+            let ids = self.store.ended_tokens(before, PAGE).await?;
+            if ids.is_empty() {
+                break;
+            }
+            match self.registry.apply(PurgeTokens { ids, before }).await? {
+                0 => break,
+                gone => purged += gone,
+            }
+        }
+        loop {
+            match self.registry.apply(PurgeEnded { before }).await? {
+                0 => return Ok(purged),
+                gone => purged += gone,
+            }
+        }
+    }
+
+    /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that
+    /// are over by every hub's clock.
+    /// Only those go that this process has held for as long, by the monotonic clock.
+    pub async fn forget(&self) -> Result<(), ApplyError> {
+        let at = self.clock.reading();
+        self.held.note(at);
+        let Some(earliest) = lock(&self.held.minutes).get(at) else {
+            return Ok(());
+        };
+        let before = earliest.plus_seconds(-KEPT);
+        while self.store.has_signed_writes(before).await? {
+            self.registry.apply(ForgetSigned { before }).await?;
+        }
+        while self.store.has_failures(before).await? {
+            self.registry.apply(ForgetFailures { before }).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes every record that is overdue. What is only noted is written down first, since the
+    /// decision is made on what is stored.
+    pub async fn expire(&self) -> Result<(), ApplyError> {
+        if self.registry.hearing().is_lost() {
+            // Once writes are taken again, silence counts from that moment.
+            self.registry.apply(ProveWritable).await?;
+        }
+        let at = self.clock.reading();
+        let since = self.registry.hearing().since(self.since, at);
+        let now = at.now;
+        loop {
+            let overdue = self.store.overdue_records(now, since, PAGE).await?;
+            tracing::debug!(records = overdue.len(), "looked for overdue records");
+            if overdue.is_empty() {
+                return Ok(());
+            }
+            self.write_down().await?;
+            let mut removed = 0;
+            for (id, hostname) in overdue {
+                let command = ExpireRecord {
+                    actor: Actor {
+                        via: Via::Expiry,
+                        token: None,
+                        client_ip: None,
+                    },
+                    id: id.clone(),
+                    hostname: hostname.clone(),
+                    since,
+                    now,
+                };
+                if self.registry.apply(command).await? {
+                    removed += 1;
+                    tracing::info!(silo = %id, %hostname, "removed: not seen for too long");
+                }
+            }
+            if removed == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Now and then once a period; what took longer than that is not caught up with.
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn report(done: Result<(), ApplyError>) {
+    if let Err(error) = done {
+        tracing::error!("upkeep failed and will be tried again: {error}");
+    }
+}
