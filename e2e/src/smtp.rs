@@ -181,7 +181,7 @@ impl ReceivedMail {
         let headers = self.0["headers"].as_array().into_iter().flatten();
         let mut named = headers.filter(|header| header[0] == name);
         let value = named.next().map_or("", |h| h[1].as_str().expect("a text"));
-        assert!(named.next().is_none(), "{name} stands there twice");
+        assert!(named.next().is_none(), "duplicate {name}");
         value
     }
 

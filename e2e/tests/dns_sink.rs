@@ -9,7 +9,7 @@ mod trouble;
 use silo_e2e::dns::{DnsServer, KEYS, LOCAL_ZONE, Program, REVERSE, ZONE};
 use silo_hub::internals::deliver::rfc2136::Rfc2136;
 use silo_hub::internals::deliver::sink::{
-    Outcome, Publication, Reach, Standing, StateSink, Unsure,
+    Outcome, Publication, Reach, ReceiverState, StateSink, UncertainFamilies,
 };
 use silo_hub::internals::domain::time::Clock;
 use silo_hub::internals::sinks::SinkSettings;
@@ -55,7 +55,12 @@ fn addresses(text: &str) -> Addresses {
         .collect()
 }
 
-async fn publish(sink: &Rfc2136, hostname: &str, standing: Standing, wanted: Addresses) -> Outcome {
+async fn publish(
+    sink: &Rfc2136,
+    hostname: &str,
+    standing: ReceiverState,
+    wanted: Addresses,
+) -> Outcome {
     let hostname = Hostname::parse(hostname).unwrap();
     let publication = Publication {
         login: None,
@@ -71,7 +76,7 @@ async fn publish(sink: &Rfc2136, hostname: &str, standing: Standing, wanted: Add
 /// A first publication, as the worker asks for it.
 async fn publish_first(sink: &Rfc2136, hostname: &str, wanted: &str) -> Outcome {
     let wanted = addresses(wanted);
-    publish(sink, hostname, Standing::Claimed(wanted), wanted).await
+    publish(sink, hostname, ReceiverState::Claimed(wanted), wanted).await
 }
 
 async fn check(sink: &Rfc2136) -> Result<String, String> {
@@ -117,7 +122,7 @@ async fn names_and_pointers_follow_the_silo(program: Program) {
     assert_eq!(server.lookup(v6_name, "PTR"), pointer);
     assert_eq!(server.ttl(v6_name, "PTR"), Some(30));
 
-    let standing = Standing::Published(first);
+    let standing = ReceiverState::Published(first);
     assert_eq!(publish(&sink, "db", standing, second).await, Outcome::Done);
     assert_eq!(server.lookup(&db, "A"), ["192.0.2.11"]);
     assert_eq!(server.lookup(&db, "AAAA"), [""; 0]);
@@ -128,13 +133,13 @@ async fn names_and_pointers_follow_the_silo(program: Program) {
     // The deletion of what may have been replaced meanwhile takes the pointers of both.
     let third = addresses("192.0.2.12");
     assert_eq!(
-        publish(&sink, "db", Standing::Published(second), third).await,
+        publish(&sink, "db", ReceiverState::Published(second), third).await,
         Outcome::Done
     );
-    let standing = Standing::Replacing {
+    let standing = ReceiverState::Replacing {
         published: second,
         sent: third,
-        unsure: Unsure::BOTH,
+        unsure: UncertainFamilies::BOTH,
     };
     let gone = Addresses::default();
     assert_eq!(publish(&sink, "db", standing, gone).await, Outcome::Done);
@@ -190,35 +195,35 @@ async fn a_publication_that_was_cut_off_is_finished_or_settled(program: Program)
     let db = format!("db.{ZONE}");
 
     // Nothing was sent yet.
-    let outcome = publish(&sink, "db", Standing::Claimed(x), y).await;
-    assert_eq!(outcome, Outcome::Found(Standing::Nothing));
+    let outcome = publish(&sink, "db", ReceiverState::Claimed(x), y).await;
+    assert_eq!(outcome, Outcome::Found(ReceiverState::Nothing));
     // It was sent, and nobody heard the answer.
     assert_eq!(
-        publish(&sink, "db", Standing::Claimed(x), x).await,
+        publish(&sink, "db", ReceiverState::Claimed(x), x).await,
         Outcome::Done
     );
     assert_eq!(
-        publish(&sink, "db", Standing::Claimed(x), x).await,
+        publish(&sink, "db", ReceiverState::Claimed(x), x).await,
         Outcome::Done
     );
     assert_eq!(
-        publish(&sink, "db", Standing::Nothing, x).await,
+        publish(&sink, "db", ReceiverState::Nothing, x).await,
         Outcome::Done
     );
     for wanted in [y, Addresses::default()] {
-        let outcome = publish(&sink, "db", Standing::Claimed(x), wanted).await;
-        assert_eq!(outcome, Outcome::Found(Standing::Published(x)));
+        let outcome = publish(&sink, "db", ReceiverState::Claimed(x), wanted).await;
+        assert_eq!(outcome, Outcome::Found(ReceiverState::Published(x)));
     }
     // Half of it, or more than it, is not it.
     for other in ["192.0.2.20", "2001:db8::20", "192.0.2.22 2001:db8::20"] {
-        let outcome = publish(&sink, "db", Standing::Claimed(addresses(other)), y).await;
-        assert_eq!(outcome, Outcome::Found(Standing::Nothing), "{other}");
+        let outcome = publish(&sink, "db", ReceiverState::Claimed(addresses(other)), y).await;
+        assert_eq!(outcome, Outcome::Found(ReceiverState::Nothing), "{other}");
     }
     assert_eq!(server.lookup(&db, "A"), ["192.0.2.20"], "only asked");
-    let standing = Standing::Replacing {
+    let standing = ReceiverState::Replacing {
         published: x,
         sent: y,
-        unsure: Unsure::BOTH,
+        unsure: UncertainFamilies::BOTH,
     };
     assert_eq!(publish(&sink, "db", standing, y).await, Outcome::Done);
     assert_eq!(server.lookup(&db, "A"), ["192.0.2.21"]);
@@ -227,16 +232,16 @@ async fn a_publication_that_was_cut_off_is_finished_or_settled(program: Program)
     // What a wildcard answers is nobody's.
     let wild = format!("x.wild.{ZONE}");
     assert_eq!(server.lookup(&wild, "A"), ["192.0.2.77"]);
-    let standing = Standing::Claimed(addresses("192.0.2.77"));
+    let standing = ReceiverState::Claimed(addresses("192.0.2.77"));
     let outcome = publish(&sink, &wild, standing, Addresses::default()).await;
-    assert_eq!(outcome, Outcome::Found(Standing::Nothing));
+    assert_eq!(outcome, Outcome::Found(ReceiverState::Nothing));
     assert_eq!(
         publish_first(&sink, &wild, "192.0.2.23").await,
         Outcome::Done
     );
     assert_eq!(server.lookup(&wild, "A"), ["192.0.2.23"]);
 
-    let outcome = publish(&sink, "none", Standing::Nothing, Addresses::default()).await;
+    let outcome = publish(&sink, "none", ReceiverState::Nothing, Addresses::default()).await;
     assert_eq!(outcome, Outcome::Done);
 }
 
@@ -251,7 +256,7 @@ async fn a_name_that_holds_a_cname_is_left_alone(program: Program) {
         // The CNAME points to a name that has the very address.
         let why = failed(publish_first(&sink, "alias", "127.0.0.1").await);
         assert!(why.starts_with("name holds a CNAME"), "{why}");
-        let published = Standing::Published(addresses("192.0.2.30"));
+        let published = ReceiverState::Published(addresses("192.0.2.30"));
         let why = failed(publish(&sink, "alias", published, addresses("192.0.2.31")).await);
         assert!(why.starts_with("name holds a CNAME"), "{why}");
         let outcome = publish(&sink, "alias", published, Addresses::default()).await;
@@ -339,11 +344,11 @@ async fn the_other_family_of_an_adopted_name_stays(program: Program) {
             &format!("update add {name} 60 A {others_v4}"),
             &format!("update add {name} 60 AAAA {others_v6}"),
         ]);
-        let mut standing = Standing::Claimed(steps[0]);
+        let mut standing = ReceiverState::Claimed(steps[0]);
         for wanted in steps {
             let outcome = publish(&adopting, host, standing, *wanted).await;
             assert_eq!(outcome, Outcome::Done, "{host}");
-            standing = Standing::Published(*wanted);
+            standing = ReceiverState::Published(*wanted);
         }
         assert_eq!(server.lookup(&name, "A"), a, "{host}");
         assert_eq!(server.lookup(&name, "AAAA"), aaaa, "{host}");
@@ -354,17 +359,17 @@ async fn the_other_family_of_an_adopted_name_stays(program: Program) {
         &format!("update add {name} 60 A {others_v4}"),
         &format!("update add {name} 60 AAAA {others_v6}"),
     ]);
-    let standing = Standing::Replacing {
+    let standing = ReceiverState::Replacing {
         published: v6,
         sent: addresses("2001:db8::42"),
-        unsure: Unsure::between(&v6, &addresses("2001:db8::42")),
+        unsure: UncertainFamilies::between(&v6, &addresses("2001:db8::42")),
     };
     assert_eq!(publish(&adopting, "cut", standing, v6).await, Outcome::Done);
     assert_eq!(server.lookup(&name, "A"), [others_v4]);
-    let standing = Standing::Replacing {
+    let standing = ReceiverState::Replacing {
         published: v6,
         sent: both,
-        unsure: Unsure::between(&v6, &both),
+        unsure: UncertainFamilies::between(&v6, &both),
     };
     assert_eq!(publish(&adopting, "cut", standing, v6).await, Outcome::Done);
     assert_eq!(server.lookup(&name, "A"), [""; 0]);
@@ -385,7 +390,7 @@ async fn pointers_of_others_stay(program: Program) {
         Outcome::Done
     );
     assert_eq!(server.lookup(reverse, "PTR"), printer);
-    let published = Standing::Published(addresses(both));
+    let published = ReceiverState::Published(addresses(both));
     let gone = Addresses::default();
     assert_eq!(
         publish(&with_pointers, "db", published, gone).await,
@@ -400,7 +405,7 @@ async fn pointers_of_others_stay(program: Program) {
     );
     let reverse = "51.2.0.192.in-addr.arpa";
     server.change(&[&format!("update add {reverse} 60 PTR {}", printer[0])]);
-    let published = Standing::Published(addresses("192.0.2.51"));
+    let published = ReceiverState::Published(addresses("192.0.2.51"));
     assert_eq!(
         publish(&with_pointers, "db", published, gone).await,
         Outcome::Done
@@ -496,7 +501,7 @@ async fn binds_session_key_is_read_anew_at_each_send() {
     server.stop();
     server.start_again();
     assert_ne!(std::fs::read(server.session_key()).unwrap(), first);
-    let published = Standing::Published(addresses("192.0.2.60"));
+    let published = ReceiverState::Published(addresses("192.0.2.60"));
     let outcome = publish(&sink, "db", published, addresses("192.0.2.61")).await;
     assert_eq!(outcome, Outcome::Done);
     assert_eq!(

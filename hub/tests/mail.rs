@@ -10,7 +10,7 @@ use std::path::Path;
 use silo_e2e::smtp::{PASSWORD, ReceivedMail, Security, SmtpServer, USER};
 use silo_hub::internals::deliver::kinds::OpenSink;
 use silo_hub::internals::deliver::sink::{
-    Event, EventKind, EventSink, Outcome, Reach, Sink, Told, Trouble,
+    DeliveryResult, Event, EventKind, EventSink, Outcome, Reach, Sink, Trouble,
 };
 use silo_hub::internals::domain::change::AddressChange;
 use silo_hub::internals::domain::time::Time;
@@ -84,7 +84,7 @@ fn with_notify(mut event: Event, hostname: &str, address: &str) -> Event {
     event
 }
 
-async fn tell_one(sink: &dyn EventSink, event: &Event) -> Told {
+async fn tell_one(sink: &dyn EventSink, event: &Event) -> DeliveryResult {
     let mut told = sink.tell(std::slice::from_ref(event)).await;
     assert_eq!(told.len(), 1);
     let told = told.remove(0);
@@ -105,7 +105,7 @@ fn trouble(outcome: &Outcome) -> Option<&Trouble> {
 }
 
 #[track_caller]
-fn retried(told: &Told, reach: Reach, words: &str) {
+fn retried(told: &DeliveryResult, reach: Reach, words: &str) {
     match &told.outcome {
         Outcome::Retry(trouble) if trouble.reach == reach && trouble.why.contains(words) => {}
         other => panic!("{other:?}, not retried for {words:?}"),
@@ -113,7 +113,7 @@ fn retried(told: &Told, reach: Reach, words: &str) {
 }
 
 #[track_caller]
-fn refused(told: &Told, words: &str) {
+fn refused(told: &DeliveryResult, words: &str) {
     match &told.outcome {
         Outcome::Refused(trouble) if trouble.why.contains(words) => {
             assert_eq!(trouble.reach, Reach::Name);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use silo_e2e::dns::{DnsServer, OTHER_KEY, POLICY_ZONE, Program, ZONE};
 use silo_hub::internals::deliver::rfc2136::Rfc2136;
-use silo_hub::internals::deliver::sink::{Outcome, Reach, Standing, Unsure};
+use silo_hub::internals::deliver::sink::{Outcome, Reach, ReceiverState, UncertainFamilies};
 use silo_hub::internals::domain::time::Clock;
 
 use crate::relay::{Relay, Way};
@@ -118,16 +118,16 @@ async fn a_server_that_was_away_gets_it_when_it_is_back(program: Program) {
     let at = format!("127.0.0.1:{} does not answer", server.port());
     assert!(words(&sink).await.starts_with(&at));
     assert!(check(&sink).await.unwrap_err().starts_with(&at));
-    let published = Standing::Published(addresses("192.0.2.1"));
+    let published = ReceiverState::Published(addresses("192.0.2.1"));
     let (wanted, gone) = (addresses("192.0.2.2"), addresses(""));
     let (reach, _) = retried(publish(&sink, "old", published, gone).await);
     assert_eq!(reach, Reach::Sink);
     server.start_again();
     assert_eq!(server.lookup(&format!("old.{ZONE}"), "A"), ["192.0.2.1"]);
-    let standing = Standing::Replacing {
+    let standing = ReceiverState::Replacing {
         published: addresses("192.0.2.1"),
         sent: gone,
-        unsure: Unsure::BOTH,
+        unsure: UncertainFamilies::BOTH,
     };
     assert_eq!(publish(&sink, "old", standing, wanted).await, Outcome::Done);
     assert_eq!(publish_first(&sink, "db", "192.0.2.1").await, Outcome::Done);
@@ -174,7 +174,7 @@ async fn an_answer_that_another_changed_is_not_believed(program: Program) {
             "{why}"
         );
         let held = addresses("192.0.2.1");
-        let outcome = publish(&sink, "db", Standing::Claimed(held), addresses("")).await;
+        let outcome = publish(&sink, "db", ReceiverState::Claimed(held), addresses("")).await;
         assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
     }
 }

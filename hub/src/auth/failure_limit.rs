@@ -24,7 +24,7 @@ pub struct FailureLimit(Arc<Counts>);
 struct Counts {
     windows: Mutex<Windows>,
     log: RefusedLog,
-    untold: Notify,
+    unshared: Notify,
 }
 
 type Windows = HashMap<IpAddr, Window>;
@@ -34,7 +34,7 @@ struct Window {
     began: Time,
     failures: u32,
     /// How many of them the other hubs have not been told of.
-    untold: u32,
+    unshared: u32,
     /// When the window of all hubs began, if it is known here, by the clock of who began it.
     learnt: Option<Time>,
 }
@@ -50,7 +50,7 @@ impl FailureLimit {
 
     /// Whether an address has had all the failures of its minute: where people choose the secret, nothing
     /// more is looked at then.
-    pub fn is_over(&self, ip: IpAddr, now: Time) -> bool {
+    pub fn locked_out_for(&self, ip: IpAddr, now: Time) -> bool {
         self.over_for(ip, now).is_some()
     }
 
@@ -70,8 +70,8 @@ impl FailureLimit {
         let window = window(&mut windows, ip, now);
         if window.failures < ALLOWED {
             window.failures += 1;
-            window.untold += 1;
-            self.0.untold.notify_one();
+            window.unshared += 1;
+            self.0.unshared.notify_one();
             if window.failures == ALLOWED {
                 let seconds = window.seconds_left(now);
                 tracing::warn!(
@@ -85,28 +85,28 @@ impl FailureLimit {
     }
 
     /// Returns when there are failures that the other hubs were not told of.
-    pub async fn untold(&self) {
-        self.0.untold.notified().await;
+    pub async fn unshared(&self) {
+        self.0.unshared.notified().await;
     }
 
     /// What the other hubs are to be told, of `limit` addresses at most. What is left wakes
-    /// [`Self::untold`] again.
+    /// [`Self::unshared`] again.
     pub fn take_untold(&self, limit: usize, now: Time) -> Vec<AddressFailures> {
         let mut windows = self.lock();
-        let mut untold = windows
+        let mut unshared = windows
             .iter_mut()
-            .filter(|(_, window)| window.untold > 0 && window.holds(now));
-        let taken = untold
+            .filter(|(_, window)| window.unshared > 0 && window.holds(now));
+        let taken = unshared
             .by_ref()
             .take(limit)
             .map(|(ip, window)| AddressFailures {
                 ip: *ip,
                 began: window.began,
-                times: std::mem::take(&mut window.untold),
+                times: std::mem::take(&mut window.unshared),
             })
             .collect();
-        if untold.next().is_some() {
-            self.0.untold.notify_one();
+        if unshared.next().is_some() {
+            self.0.unshared.notify_one();
         }
         taken
     }
@@ -121,7 +121,7 @@ impl FailureLimit {
                 continue;
             }
             let window = window(&mut windows, of.ip, now);
-            let together = of.times.saturating_add(window.untold);
+            let together = of.times.saturating_add(window.unshared);
             match window.learnt {
                 Some(learnt) if of.began < learnt => continue,
                 Some(learnt) if of.began > learnt => {
@@ -158,7 +158,7 @@ fn window(windows: &mut Windows, ip: IpAddr, now: Time) -> &mut Window {
     let new = Window {
         began: now,
         failures: 0,
-        untold: 0,
+        unshared: 0,
         learnt: None,
     };
     let window = windows.entry(ip).or_insert(new);

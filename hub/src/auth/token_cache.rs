@@ -125,7 +125,7 @@ impl TokenCache {
     }
 
     /// A token that is not held, from the database, as of a moment after the call began; or
-    /// [`StoreError::Silent`] after ten seconds.
+    /// [`StoreError::NoAnswer`] after ten seconds.
     pub async fn look_up(
         &self,
         id: TokenId,
@@ -134,7 +134,7 @@ impl TokenCache {
         // In a box: most calls find their token held, and are to have a small future.
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_in_turn(id, turn));
         let found = Box::pin(found).await;
-        found.unwrap_or_else(|_| Err(Arc::new(StoreError::Silent)))
+        found.unwrap_or_else(|_| Err(Arc::new(StoreError::NoAnswer)))
     }
 
     async fn look_up_in_turn(

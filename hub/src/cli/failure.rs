@@ -15,14 +15,14 @@ pub(super) enum Failure {
     /// A later try may succeed: 1.
     Failed(String),
     /// The command line or configuration must be changed first: 2.
-    Misused(String),
+    Usage(String),
     /// Nobody reads the output any more, as with `| head`: 0, in silence.
-    Unread,
+    BrokenPipe,
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::Misused(error.to_string())
+        Self::Usage(error.to_string())
     }
 }
 
@@ -39,7 +39,7 @@ impl From<OpenError> for Failure {
             | OpenError::NoHub(_)
             | OpenError::Lost { .. }
             | OpenError::Store(StoreError::Schema(_) | StoreError::NoHub { .. }) => {
-                Self::Misused(error.to_string())
+                Self::Usage(error.to_string())
             }
             _ => Self::Failed(error.to_string()),
         }
@@ -48,7 +48,7 @@ impl From<OpenError> for Failure {
 
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
-        Self::Misused(error.to_string())
+        Self::Usage(error.to_string())
     }
 }
 
@@ -56,7 +56,7 @@ impl From<std::io::Error> for Failure {
     /// Of writing to standard output.
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self::Unread,
+            std::io::ErrorKind::BrokenPipe => Self::BrokenPipe,
             _ => Self::Failed(format!("cannot write the output: {error}")),
         }
     }

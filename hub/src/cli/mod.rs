@@ -111,12 +111,12 @@ fn parse_id(text: &str) -> Result<TokenId, &'static str> {
 /// Carries out a command.
 pub async fn run(cli: Cli) -> ExitCode {
     match carry_out(cli).await {
-        Ok(()) | Err(Failure::Unread) => program::DONE,
+        Ok(()) | Err(Failure::BrokenPipe) => program::DONE,
         Err(Failure::Failed(error)) => {
             eprintln!("silo-hub: {error}");
             program::failed()
         }
-        Err(Failure::Misused(error)) => {
+        Err(Failure::Usage(error)) => {
             eprintln!("silo-hub: {error}");
             program::misused()
         }

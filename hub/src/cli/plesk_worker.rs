@@ -61,7 +61,7 @@ pub(super) async fn work(args: PleskWorkerArgs) -> Result<(), Failure> {
     worker::run(settings, stop)
         .await
         .map_err(|error| match error {
-            WorkerError::Misused(why) => Failure::Misused(why),
+            WorkerError::Usage(why) => Failure::Usage(why),
             WorkerError::Failed(why) => Failure::Failed(why),
         })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::secrets::random_name;
 use crate::config::settings::HubSettings;
-use crate::deliver::Office;
+use crate::deliver::WorkerContext;
 use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
 use crate::deliver::worker::{Round, Worker};
@@ -14,7 +14,7 @@ use crate::domain::sink::SinkName;
 use crate::registry::{AdoptName, BeginCleaning, EndCleaning, OweRemoval};
 use crate::runtime::open_hub::{OpenError, OpenHub};
 use crate::runtime::open_sinks;
-use crate::store::{LedgerRow, Ours};
+use crate::store::{LedgerRow, LedgerState};
 use clap::Subcommand;
 use silo_shared::silo::SiloId;
 
@@ -45,13 +45,13 @@ pub(super) async fn sink(settings: HubSettings, command: SinkCommand) -> Result<
     let (SinkCommand::Adopt { name } | SinkCommand::Clean { name }) = &command;
     let configured = settings.sinks.iter().find(|sink| sink.name == *name);
     let Some(configured) = configured else {
-        return Err(Failure::Misused(format!(
+        return Err(Failure::Usage(format!(
             "{name}: there is no such sink in the configuration (--config)"
         )));
     };
     let open = OpenSink::open(configured)?;
     if !matches!(open.sink, Sink::State(_)) {
-        return Err(Failure::Misused(format!(
+        return Err(Failure::Usage(format!(
             "{name}: a sink of kind {} publishes nothing that could be taken over or removed",
             open.kind.as_str()
         )));
@@ -141,7 +141,7 @@ async fn adopt_silo(
         }
         let stands = match sink.observe(&name).await {
             None => {
-                return Err(Failure::Misused(format!(
+                return Err(Failure::Usage(format!(
                     "{}: a receiver of kind {} cannot be asked what it holds",
                     open.name,
                     open.kind.as_str()
@@ -163,9 +163,9 @@ async fn adopt_silo(
             name,
             silo: id.clone(),
             hostname,
-            ours: Ours {
+            ours: LedgerState {
                 published: Some(addresses),
-                ..Ours::default()
+                ..LedgerState::default()
             },
         };
         let command = AdoptName {
@@ -205,7 +205,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         };
         hub.registry.apply(command).await?;
     }
-    let office = Office {
+    let context = WorkerContext {
         store: hub.store.clone(),
         registry: hub.registry.clone(),
         revision: hub.revision.clone(),
@@ -214,7 +214,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     };
     let owner = random_name().map_err(OpenError::from)?;
     let open = Arc::new(open);
-    let worker = Worker::new(office, Arc::clone(&open), owner);
+    let worker = Worker::new(context, Arc::clone(&open), owner);
     let begun = Instant::now();
     loop {
         let round = worker

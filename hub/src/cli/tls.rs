@@ -67,9 +67,7 @@ fn host(name: &str) -> String {
 impl From<SelfSignedError> for Failure {
     fn from(error: SelfSignedError) -> Self {
         match error {
-            SelfSignedError::Name(_) | SelfSignedError::Exists(_) => {
-                Self::Misused(error.to_string())
-            }
+            SelfSignedError::Name(_) | SelfSignedError::Exists(_) => Self::Usage(error.to_string()),
             SelfSignedError::File { .. } | SelfSignedError::Make(_) => {
                 Self::Failed(error.to_string())
             }

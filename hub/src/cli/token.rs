@@ -77,7 +77,7 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
             };
             let spec = spec
                 .check(now)
-                .map_err(|errors| Failure::Misused(in_flags(&errors)))?;
+                .map_err(|errors| Failure::Usage(in_flags(&errors)))?;
             let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
             hub.registry.apply(audited(new.command)).await?;
             eprintln!("token {}, shown this once:", new.token.id);

@@ -137,7 +137,7 @@ async fn import_from(
     let now = Clock::System.now();
     let taken = match from {
         Program::Pyddns if silo.is_some() => {
-            return Err(Failure::Misused(
+            return Err(Failure::Usage(
                 "--silo: pyDDNS's answers name their silos themselves".to_owned(),
             ));
         }
@@ -152,7 +152,7 @@ async fn import_from(
         Program::Dynahost => {
             let of_settings = settings.compat.dynahost.as_ref().map(|of| of.silo.clone());
             let silo = silo.or(of_settings).ok_or_else(|| {
-                Failure::Misused(
+                Failure::Usage(
                     "--silo: say which silo takes dynahost's hosts, here or by compat.dynahost in the configuration (--config)"
                         .to_owned(),
                 )
@@ -223,7 +223,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
         if let Some(key) = import.key() {
             let file = key_file(&settings, &hub.data_dir);
             if check_key(&file, Some(key)).is_err() {
-                return Err(Failure::Misused(format!(
+                return Err(Failure::Usage(format!(
                     "the tokens, update keys and dynahost secids in this export need another hub.key than {}: put the key of the hub that was exported there before this hub's first start, or leave them out by `silo export --no-tokens`",
                     file.display()
                 )));
@@ -276,7 +276,7 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Open(error) => error.into(),
-            BackupError::Server(_) | BackupError::NoDatabase(_) => Self::Misused(error.to_string()),
+            BackupError::Server(_) | BackupError::NoDatabase(_) => Self::Usage(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }

@@ -79,15 +79,15 @@ pub(super) async fn update_key(
                 None => new_update_key().map_err(OpenError::from)?,
             };
             let raw = RawKey::of(text.as_bytes())
-                .map_err(|error| Failure::Misused(format!("--key: {error}")))?;
+                .map_err(|error| Failure::Usage(format!("--key: {error}")))?;
             if raw.is_taken() {
-                return Err(Failure::Misused(
+                return Err(Failure::Usage(
                     "--key: this begins with the name of one of the hub's routes, which would be called instead: choose another"
                         .to_owned(),
                 ));
             }
             if !raw.is_strong() && !weak {
-                return Err(Failure::Misused(format!(
+                return Err(Failure::Usage(format!(
                     "--key: fewer than {STRONG} characters can be guessed; --weak takes them all the same"
                 )));
             }
@@ -163,14 +163,14 @@ fn parse_hosts(text: &str) -> Result<String, String> {
 /// `update-key add --dynahost HOST`.
 async fn open_hosts(hub: &OpenHub, hosts: &str, settings: Option<Dynahost>) -> Result<(), Failure> {
     let Some(settings) = settings else {
-        return Err(Failure::Misused(
+        return Err(Failure::Usage(
             "--dynahost: compat.dynahost, which names the silo, is not in the configuration (--config)"
                 .to_owned(),
         ));
     };
     if let Ok(hostname) = Hostname::parse(hosts) {
         if !settings.hostnames.has(&hostname) {
-            return Err(Failure::Misused(format!(
+            return Err(Failure::Usage(format!(
                 "--dynahost: {hostname} is not within compat.dynahost.hostnames ({})",
                 settings.hostnames
             )));

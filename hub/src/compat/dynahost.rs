@@ -43,13 +43,13 @@ const ROWS: usize = 1000;
 
 /// What the routes share.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct DynahostRoutes {
     settings: Dynahost,
     sinks: Vec<Arc<OpenSink>>,
     guard: Guard,
 }
 
-impl Door {
+impl DynahostRoutes {
     pub(super) fn new(settings: Dynahost, sinks: &[Arc<OpenSink>]) -> Self {
         Self {
             settings,

@@ -7,7 +7,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod reply;
-mod wish;
+mod update_request;
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, SetRecord};
 use crate::store::Via;
 use reply::{Reply, Word};
-use wish::{NoAddress, Params, Wish};
+use update_request::{NoAddress, Params, UpdateRequest};
 
 /// The most hosts of a request.
 const MAX_HOSTS: usize = 20;
@@ -91,9 +91,9 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         hub,
         caller: &caller,
         silo: &silo,
-        wish: Wish::read(&params, || caller.implied_address(hub)),
+        update_request: UpdateRequest::read(&params, || caller.implied_address(hub)),
     };
-    match &update.wish {
+    match &update.update_request {
         Err(why) if why.may_pass() => {
             // Where the caller's address was to be taken, the hub has said why.
             if !matches!(why, NoAddress::Caller(_)) {
@@ -104,9 +104,9 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
                 retry_after: UNAVAILABLE_RETRY_AFTER,
             });
         }
-        Ok(wish) if wish.unusable > 0 => {
+        Ok(update_request) if update_request.unusable > 0 => {
             let (silo, token_id) = (update.silo, caller.token().id);
-            let values = wish.unusable;
+            let values = update_request.unusable;
             tracing::info!(%silo, %token_id, values, "dyndns2: values that are no usable address are left out");
         }
         _ => {}
@@ -162,7 +162,7 @@ struct Update<'a> {
     hub: &'a Hub,
     caller: &'a Caller,
     silo: &'a SiloId,
-    wish: Result<Wish, NoAddress>,
+    update_request: Result<UpdateRequest, NoAddress>,
 }
 
 impl Update<'_> {
@@ -177,11 +177,12 @@ impl Update<'_> {
         let suffix: Option<Ipv6Addr> = before
             .as_ref()
             .and_then(|record| record.attributes.ipv6_suffix);
-        let wish = self.wish.as_ref().map_err(Clone::clone);
-        let addresses = match wish.and_then(|wish| wish.addresses(suffix)) {
-            Ok(addresses) => addresses,
-            Err(why) => return Ok(self.dnserr(&hostname, &why)),
-        };
+        let update_request = self.update_request.as_ref().map_err(Clone::clone);
+        let addresses =
+            match update_request.and_then(|update_request| update_request.addresses(suffix)) {
+                Ok(addresses) => addresses,
+                Err(why) => return Ok(self.dnserr(&hostname, &why)),
+            };
         let command = SetRecord {
             actor: self.caller.actor_via(Via::Dyndns2),
             id: self.silo.clone(),

@@ -20,7 +20,7 @@ use crate::deliver::kinds::OpenSink;
 use crate::http::error::ApiError;
 use crate::http::{Foreign, Hub};
 use crate::tls::PlainAllow;
-use dynahost::Door;
+use dynahost::DynahostRoutes;
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -87,7 +87,7 @@ pub fn routes(compat: &Compat, sinks: &[Arc<OpenSink>]) -> Foreign {
         .route("/u/", any(update_key::below_u))
         .route(UPDATE_KEY_ROUTE, any(update_key::below_u));
     let routes = match &compat.dynahost {
-        Some(settings) => with_dynahost(routes, Door::new(settings.clone(), sinks)),
+        Some(settings) => with_dynahost(routes, DynahostRoutes::new(settings.clone(), sinks)),
         None => routes,
     };
     let routes = match compat.sftdyn {
@@ -110,7 +110,7 @@ fn not_allowed(methods: &'static str) -> Response {
     response
 }
 
-fn with_dynahost(routes: Router<Arc<Hub>>, door: Door) -> Router<Arc<Hub>> {
+fn with_dynahost(routes: Router<Arc<Hub>>, door: DynahostRoutes) -> Router<Arc<Hub>> {
     let update = Arc::new(door);
     let log = Arc::clone(&update);
     routes

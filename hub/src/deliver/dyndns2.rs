@@ -21,7 +21,7 @@ use self::reply::{MAX_REPLY_BYTES, judge};
 use self::request::{Endpoint, Ipv6, Update};
 use super::http_client::{HttpClient, ServerUrl, USER_AGENT};
 use super::sink::{
-    Answer, Outcome, Publication, Reach, SEND_DEADLINE, Sink, Standing, StateSink, Trouble,
+    Answer, Outcome, Publication, Reach, ReceiverState, SEND_DEADLINE, Sink, StateSink, Trouble,
 };
 use crate::auth::secrets::{HubKey, LoginOwner};
 use crate::config::sinks::OwnKeys;
@@ -124,7 +124,9 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     };
     let user_agent = match &own.contact {
         None => USER_AGENT.to_owned(),
-        Some(contact) if is_contact(contact) => format!("{USER_AGENT} {contact}"),
+        Some(contact) if is_contact(contact) => {
+            format!("{USER_AGENT} {contact}")
+        }
         Some(_) => return Err(keys.wrong("contact: a mail address or a URL is needed")),
     };
     let ca_file = own.ca_file.map(|file| keys.path(&file));
@@ -169,7 +171,7 @@ impl Provider {
         login: &ProviderLogin,
         name: &str,
         wanted: &Addresses,
-        standing: &Standing,
+        standing: &ReceiverState,
     ) -> Outcome {
         let updates = match self.endpoint.updates(name, wanted, standing) {
             Ok(updates) => updates,

@@ -7,7 +7,7 @@ use silo_shared::silo::SiloId;
 
 use super::*;
 use crate::deliver::test_sinks::{addresses, blocks, open, write_secret};
-use crate::domain::delivery::Unsure;
+use crate::domain::delivery::UncertainFamilies;
 
 /// A sink of these keys and the provider's login.
 fn sink(folder: &Path, keys: &str) -> Box<dyn StateSink> {
@@ -40,7 +40,7 @@ impl Home {
         }
     }
 
-    async fn publish(&self, hostname: &str, wanted: &str, standing: Standing) -> Outcome {
+    async fn publish(&self, hostname: &str, wanted: &str, standing: ReceiverState) -> Outcome {
         publish(self.sink.as_ref(), hostname, wanted, standing).await
     }
 
@@ -60,7 +60,7 @@ async fn publish(
     sink: &dyn StateSink,
     hostname: &str,
     wanted: &str,
-    standing: Standing,
+    standing: ReceiverState,
 ) -> Outcome {
     let hostname = Hostname::parse(hostname).unwrap();
     let publication = Publication {
@@ -74,12 +74,12 @@ async fn publish(
     sink.publish(&publication).await
 }
 
-fn claimed(text: &str) -> Standing {
-    Standing::Claimed(addresses(text))
+fn claimed(text: &str) -> ReceiverState {
+    ReceiverState::Claimed(addresses(text))
 }
 
-fn published(text: &str) -> Standing {
-    Standing::Published(addresses(text))
+fn published(text: &str) -> ReceiverState {
+    ReceiverState::Published(addresses(text))
 }
 
 fn why(outcome: Outcome) -> String {
@@ -99,10 +99,10 @@ async fn a_record_is_told_with_both_its_addresses() {
         home.publish("db", first, claimed(first)).await,
         Outcome::Done
     );
-    let replacing = Standing::Replacing {
+    let replacing = ReceiverState::Replacing {
         published: addresses(first),
         sent: addresses(second),
-        unsure: Unsure {
+        unsure: UncertainFamilies {
             v4: true,
             v6: false,
         },
@@ -139,10 +139,10 @@ async fn what_may_have_been_replaced_is_put_back() {
     let home = Home::new("");
     let (old, new) = ("192.0.2.1", "192.0.2.2");
     assert_eq!(home.publish("db", old, claimed(old)).await, Outcome::Done);
-    let replacing = Standing::Replacing {
+    let replacing = ReceiverState::Replacing {
         published: addresses(old),
         sent: addresses(new),
-        unsure: Unsure {
+        unsure: UncertainFamilies {
             v4: true,
             v6: false,
         },
@@ -159,7 +159,7 @@ async fn what_may_have_been_replaced_is_put_back() {
 async fn a_record_that_is_gone_is_not_told() {
     let home = Home::new("");
     for standing in [
-        Standing::Nothing,
+        ReceiverState::Nothing,
         published("192.0.2.1"),
         claimed("192.0.2.1"),
     ] {
@@ -180,7 +180,7 @@ async fn a_wrong_login_is_refused_for_the_whole_sink() {
     let Sink::State(sink) = open(folder.path(), &yaml).unwrap().remove(0).sink else {
         panic!("dyndns2 is a state sink");
     };
-    let outcome = publish(sink.as_ref(), "db", "192.0.2.1", Standing::Nothing).await;
+    let outcome = publish(sink.as_ref(), "db", "192.0.2.1", ReceiverState::Nothing).await;
     assert!(
         matches!(&outcome, Outcome::Refused(trouble) if trouble.reach == Reach::Sink),
         "{outcome:?}"
@@ -191,10 +191,14 @@ async fn a_wrong_login_is_refused_for_the_whole_sink() {
 #[tokio::test]
 async fn an_unknown_host_is_refused_for_itself() {
     let home = Home::new("");
-    let outcome = home.publish("nas", "192.0.2.1", Standing::Nothing).await;
+    let outcome = home
+        .publish("nas", "192.0.2.1", ReceiverState::Nothing)
+        .await;
     let expected = Trouble::of_name("the account has no such host (nohost)");
     assert_eq!(outcome, Outcome::Refused(expected));
-    let outcome = home.publish("web", "192.0.2.1", Standing::Nothing).await;
+    let outcome = home
+        .publish("web", "192.0.2.1", ReceiverState::Nothing)
+        .await;
     assert_eq!(outcome, Outcome::Done);
 }
 
@@ -221,14 +225,18 @@ async fn no_redirect_is_followed_and_no_secret_repeated() {
     let elsewhere = home.provider.url() + "/elsewhere";
     let redirect = Response::text(302, "").with_header("Location", &elsewhere);
     home.provider.answer_next(redirect);
-    let outcome = home.publish("db", "192.0.2.1", Standing::Nothing).await;
+    let outcome = home
+        .publish("db", "192.0.2.1", ReceiverState::Nothing)
+        .await;
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     assert!(why(outcome).contains("redirect"));
     assert_eq!(home.provider.requests(), 1);
 
     let echo = format!("unknown user {USERNAME} with {PASSWORD}");
     home.provider.answer_next(Response::text(200, echo));
-    let why = why(home.publish("db", "192.0.2.1", Standing::Nothing).await);
+    let why = why(home
+        .publish("db", "192.0.2.1", ReceiverState::Nothing)
+        .await);
     assert!(why.contains("unknown user *** with ***"), "{why}");
 }
 
@@ -241,7 +249,7 @@ async fn a_provider_that_is_away_is_tried_again() {
         _folder,
     } = home;
     drop(provider);
-    let outcome = publish(sink.as_ref(), "db", "192.0.2.1", Standing::Nothing).await;
+    let outcome = publish(sink.as_ref(), "db", "192.0.2.1", ReceiverState::Nothing).await;
     assert!(
         matches!(&outcome, Outcome::Retry(trouble) if trouble.reach == Reach::Sink),
         "{outcome:?}"
@@ -260,7 +268,7 @@ async fn a_check_sends_no_request() {
     provider.wait_for_ended_connections(1);
     assert_eq!(provider.requests(), 0);
 
-    let outcome = publish(sink.as_ref(), "db", "192.0.2.1", Standing::Nothing).await;
+    let outcome = publish(sink.as_ref(), "db", "192.0.2.1", ReceiverState::Nothing).await;
     assert_eq!(outcome, Outcome::Done);
     assert_eq!(sink.observe("db.example.net").await, None);
 }
@@ -282,7 +290,7 @@ async fn a_contact_is_named_to_the_provider() {
             folder.path(),
             &format!("url: {:?}{contact}", server.url("/")),
         );
-        let outcome = publish(sink.as_ref(), "db", "192.0.2.1", Standing::Nothing).await;
+        let outcome = publish(sink.as_ref(), "db", "192.0.2.1", ReceiverState::Nothing).await;
         assert_eq!(outcome, Outcome::Done);
     }
     let version = env!("CARGO_PKG_VERSION");

@@ -2,11 +2,11 @@
 //! by sendmail.
 //!
 //! Each receiver gets a mail of its own, so nobody learns another's address, and who is refused keeps
-//! nobody else from being told. A retry tells only those who were not told yet, which `ledger` keeps.
+//! the others from being told. A retry sends only to those who have not received it, which `ledger` keeps.
 
 mod failure;
 mod ledger;
-mod letter;
+mod mail;
 mod render;
 #[cfg(test)]
 mod sample;
@@ -25,10 +25,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::failure::Failure;
 use self::ledger::Ledger;
-use self::letter::{Letter, allowed, letters};
-use self::render::Stationery;
+use self::mail::{Mail, allowed, letters};
+use self::render::MailRenderer;
 use self::settings::{EmailSettings, Transport};
-use super::sink::{Answer, Event, EventSink, SEND_DEADLINE, Sink, Told};
+use super::sink::{Answer, DeliveryResult, Event, EventSink, SEND_DEADLINE, Sink};
 use crate::config::sinks::OwnKeys;
 use crate::domain::sink::SinkName;
 
@@ -94,10 +94,10 @@ impl EmailSink {
         }
     }
 
-    async fn tell_all(&self, events: &[Event]) -> Vec<Told> {
+    async fn tell_all(&self, events: &[Event]) -> Vec<DeliveryResult> {
         let mut ledger = Ledger::new(events);
         let mut letters = letters(events, &self.settings.to, &self.settings.allow_to);
-        letters.retain_mut(|letter| ledger.take_refused(letter));
+        letters.retain_mut(|mail| ledger.take_refused(mail));
         if !letters.is_empty() {
             self.send(&letters, &mut ledger).await;
         }
@@ -105,34 +105,32 @@ impl EmailSink {
     }
 
     /// Sends until all is sent, nothing works any more or the time is over.
-    async fn send(&self, letters: &[Letter<'_>], ledger: &mut Ledger<'_>) {
+    async fn send(&self, letters: &[Mail<'_>], ledger: &mut Ledger<'_>) {
         let deadline = Instant::now() + self.budget;
         let mut open = match self.open(deadline).await {
             Ok(open) => open,
             Err(why) => {
                 let down = Failure::Down(why);
-                letters
-                    .iter()
-                    .for_each(|letter| ledger.failed(letter, &down));
+                letters.iter().for_each(|mail| ledger.failed(mail, &down));
                 return;
             }
         };
-        for (sent, letter) in letters.iter().enumerate() {
+        for (sent, mail) in letters.iter().enumerate() {
             let least = LEAST_FOR_A_MAIL.min(self.budget / 2);
             let result = if deadline - Instant::now() < least {
                 let why = format!("{sent} of {} mails sent in time", letters.len());
                 Err(Failure::Down(why))
             } else {
-                self.send_one(letter, &mut open, deadline).await
+                self.send_one(mail, &mut open, deadline).await
             };
             match result {
-                Ok(()) => ledger.told(letter),
+                Ok(()) => ledger.told(mail),
                 Err(failure @ Failure::Down(_)) => {
                     let rest = letters[sent..].iter();
-                    rest.for_each(|letter| ledger.failed(letter, &failure));
+                    rest.for_each(|mail| ledger.failed(mail, &failure));
                     break;
                 }
-                Err(failure) => ledger.failed(letter, &failure),
+                Err(failure) => ledger.failed(mail, &failure),
             }
         }
         open.close().await;
@@ -140,21 +138,21 @@ impl EmailSink {
 
     async fn send_one(
         &self,
-        letter: &Letter<'_>,
+        mail: &Mail<'_>,
         open: &mut Open<'_>,
         deadline: Instant,
     ) -> Result<(), Failure> {
-        let stationery = Stationery {
+        let stationery = MailRenderer {
             sink: self.name.as_str(),
             from: &self.settings.from,
             templates: &self.settings.templates,
             unseen_after: self.settings.unseen_after,
         };
         let message = stationery
-            .message(letter)
+            .message(mail)
             .map_err(|error| Failure::Refused(error.to_string()))?
             .formatted();
-        let post = open.post(&self.settings.from.email, &letter.to.email, &message);
+        let post = open.post(&self.settings.from.email, &mail.to.email, &message);
         let late = |_| Failure::Down("a mail was not taken in time".to_owned());
         timeout_at(deadline, post).await.map_err(late)?
     }
@@ -197,7 +195,7 @@ impl EventSink for EmailSink {
         allowed(address, &self.settings.allow_to).is_some()
     }
 
-    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>> {
         Box::pin(self.tell_all(events))
     }
 

@@ -23,7 +23,7 @@ fn open_sink(port: u16) -> Box<dyn EventSink> {
     }
 }
 
-fn retried_of_sink(told: &Told) -> &str {
+fn retried_of_sink(told: &DeliveryResult) -> &str {
     match &told.outcome {
         Outcome::Retry(trouble) if trouble.reach == Reach::Sink => &trouble.why,
         other => panic!("{other:?}"),

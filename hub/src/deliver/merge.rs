@@ -11,7 +11,7 @@ impl Worker {
     /// Looks through the next deliveries and merges some; false: there are no more. A few rows a
     /// transaction, so that other writers get their turn in between.
     pub(super) async fn merge_some(&self) -> Result<bool, RoundError> {
-        let (store, registry) = (&self.office.store, &self.office.registry);
+        let (store, registry) = (&self.context.store, &self.context.registry);
         let after = self.merged.load(Ordering::Acquire);
         let Some(page) = store.owed_page(&self.sink.name, after).await? else {
             return Ok(false);
@@ -26,7 +26,7 @@ impl Worker {
                 names: names.to_vec(),
             };
             while registry.apply(command()).await? {
-                if self.office.revision.is_over() {
+                if self.context.revision.is_stopping() {
                     return Ok(false);
                 }
             }

@@ -47,7 +47,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the workers work with.
 #[derive(Clone, Debug)]
-pub struct Office {
+pub struct WorkerContext {
     /// Where they look up what is owed.
     pub store: Store,
     /// Where they write down how it ended.
@@ -63,29 +63,29 @@ pub struct Office {
 /// The workers of all sinks.
 #[derive(Debug)]
 pub struct Deliveries {
-    office: Office,
+    context: WorkerContext,
     sinks: Vec<Arc<OpenSink>>,
 }
 
 impl Deliveries {
     /// Writes down which sinks this hub serves. `alone`: no other hub can serve this database.
     pub async fn begin(
-        office: Office,
+        context: WorkerContext,
         sinks: Vec<OpenSink>,
         alone: bool,
     ) -> Result<Self, ApplyError> {
         let this = Self {
-            office,
+            context,
             sinks: sinks.into_iter().map(Arc::new).collect(),
         };
-        if this.sinks.is_empty() && this.office.store.sinks().await?.is_empty() {
+        if this.sinks.is_empty() && this.context.store.sinks().await?.is_empty() {
             return Ok(this);
         }
         let command = BeginSinks {
             sinks: this.sinks.iter().map(|sink| sink.configured()).collect(),
             alone,
         };
-        let begun = this.office.registry.apply(command).await?;
+        let begun = this.context.registry.apply(command).await?;
         for sink in &begun.differing {
             tracing::warn!(%sink, "another hub on this database had this sink with other settings within the last minutes, or has it while this one does not: hubs that share a database must have the same sinks");
         }
@@ -100,7 +100,7 @@ impl Deliveries {
 
     /// One worker a sink, which sign their leases with `owner`.
     pub fn workers(&self, owner: &str) -> Vec<Worker> {
-        let worker = |sink| Worker::new(self.office.clone(), Arc::clone(sink), owner.to_owned());
+        let worker = |sink| Worker::new(self.context.clone(), Arc::clone(sink), owner.to_owned());
         self.sinks.iter().map(worker).collect()
     }
 
@@ -110,7 +110,7 @@ impl Deliveries {
         for worker in self.workers(&owner) {
             workers.spawn(supervised(worker));
         }
-        let mut news = self.office.revision.subscribe_to_deliveries();
+        let mut news = self.context.revision.subscribe_to_deliveries();
         let mut keep = tokio::time::interval(KEEP);
         keep.tick().await;
         loop {
@@ -132,13 +132,13 @@ impl Deliveries {
     async fn keep(&self) {
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         let kept = async {
-            if names.is_empty() && self.office.store.sinks().await?.is_empty() {
+            if names.is_empty() && self.context.store.sinks().await?.is_empty() {
                 return Ok(());
             }
-            let (gone, back) = self.office.registry.apply(KeepSinks(names)).await?;
+            let (gone, back) = self.context.registry.apply(KeepSinks(names)).await?;
             say_gone(&gone);
             for sink in back {
-                tracing::error!(%sink, "another hub took this sink for gone and gave up what it was owed; it is served again");
+                tracing::error!(%sink, "another hub took over this sink and dropped its pending deliveries; this hub serves it again");
             }
             Ok::<_, ApplyError>(())
         };

@@ -4,10 +4,10 @@
 //! out and writes a result, which the hub turns into the delivery's state. Set-up: `docs/plesk.md`.
 
 pub mod job;
-pub mod place;
 mod spool;
 #[cfg(unix)]
 pub mod worker;
+pub mod zone_name;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ use silo_shared::credential::Secret;
 use silo_shared::silo::{Addresses, Hostname};
 
 use self::job::{JobResult, Task, Verdict};
-use self::place::Place;
 use self::spool::{Progress, Spool};
-use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble};
+use self::zone_name::ZoneName;
+use super::sink::{Answer, Outcome, Publication, ReceiverState, Sink, StateSink, Trouble};
 use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
@@ -55,7 +55,7 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
 
 impl StateSink for PleskSink {
     fn published_name(&self, hostname: &Hostname) -> Result<String, String> {
-        Place::of_record(hostname, &self.zone).map(|place| place.name().to_string())
+        ZoneName::of_record(hostname, &self.zone).map(|zone_name| zone_name.name().to_string())
     }
 
     fn takes_host_names_only(&self) -> bool {
@@ -101,10 +101,10 @@ impl PleskSink {
         let name = Hostname::parse(&publication.name).map_err(|error| error.to_string())?;
         let wanted = publication.wanted;
         let (surely, perhaps) = match publication.standing {
-            Standing::Nothing => (Addresses::default(), Addresses::default()),
-            Standing::Claimed(sent) => (Addresses::default(), sent),
-            Standing::Published(published) => (published, Addresses::default()),
-            Standing::Replacing {
+            ReceiverState::Nothing => (Addresses::default(), Addresses::default()),
+            ReceiverState::Claimed(sent) => (Addresses::default(), sent),
+            ReceiverState::Published(published) => (published, Addresses::default()),
+            ReceiverState::Replacing {
                 published, sent, ..
             } => (published, sent),
         };
@@ -117,7 +117,7 @@ impl PleskSink {
         published.sort();
         published.dedup();
         Ok(Task {
-            place: Place::of_record(&name, &self.zone)?,
+            zone_name: ZoneName::of_record(&name, &self.zone)?,
             wanted,
             published,
         })

@@ -19,13 +19,13 @@ impl Worker {
         now: Time,
     ) -> Result<Round, RoundError> {
         let name = &self.sink.name;
-        let records = self.office.store.due_names(name, now, BATCH).await?;
+        let records = self.context.store.due_names(name, now, BATCH).await?;
         if records.is_empty() {
             // What is owed goes before what may be owed.
             if self.reconcile_some(sink, known, now).await? {
                 return Ok(Round::Again);
             }
-            return Ok(match self.office.store.next_name(name).await? {
+            return Ok(match self.context.store.next_name(name).await? {
                 Some(at) => Round::Until(at),
                 None => Round::Idle,
             });
@@ -46,7 +46,7 @@ impl Worker {
         };
         // The lease is counted from inside the transaction: the shift from before it.
         let begun = Instant::now();
-        match self.office.registry.apply(command).await? {
+        match self.context.registry.apply(command).await? {
             Publishing::NotNow => Ok(Round::Idle),
             Publishing::Names { names, through } => {
                 if !names.is_empty() {
@@ -73,7 +73,7 @@ impl Worker {
     ) -> Vec<(TakenUp, Outcome)> {
         let mut ended = Vec::with_capacity(names.len());
         for name in names {
-            if begun.elapsed() > SHIFT || self.office.revision.is_over() {
+            if begun.elapsed() > SHIFT || self.context.revision.is_stopping() {
                 break;
             }
             let publication = &name.publication;

@@ -9,7 +9,7 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 use super::sink::EventSink;
 use super::worker::{RoundError, Worker};
 use crate::domain::time::Time;
-use crate::registry::{NoteQuiet, is_seen_since};
+use crate::registry::{ReportUnseen, is_seen_since};
 
 /// How many records are looked at once.
 const PAGE: i64 = 500;
@@ -32,10 +32,10 @@ impl Worker {
         let Some(after) = sink.unseen_after() else {
             return Ok(());
         };
-        let reading = self.office.clock.reading();
-        let hearing = self.office.registry.hearing();
+        let reading = self.context.clock.reading();
+        let write_health = self.context.registry.write_health();
         // Asked at each look at the sink, since a step of the clock is noticed by asking.
-        let hears_since = hearing.since(self.office.since, reading);
+        let hears_since = write_health.since(self.context.since, reading);
         let at = reading.monotonic;
         let is_recent = |before: Duration| at.saturating_sub(before) < EVERY;
         {
@@ -50,19 +50,19 @@ impl Worker {
         }
         let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
         let before = now.plus_seconds(-after.max(WRITTEN_DOWN_WITHIN));
-        let store = &self.office.store;
+        let store = &self.context.store;
         let name = &self.sink.name;
         for record in store.heard_records(name, PAGE).await? {
-            let command = NoteQuiet {
+            let command = ReportUnseen {
                 sink: name.clone(),
                 silo: record.silo,
                 hostname: record.hostname,
                 unseen: false,
                 before,
             };
-            self.office.registry.apply(command).await?;
+            self.context.registry.apply(command).await?;
         }
-        if hearing.is_lost() || hears_since > before {
+        if write_health.is_lost() || hears_since > before {
             return Ok(());
         }
         let latest = now.plus_seconds(MAX_CLOCK_OFFSET);
@@ -78,7 +78,7 @@ impl Worker {
             for record in page {
                 let last_seen = record.last_seen.unwrap_or_default();
                 let noted =
-                    self.office
+                    self.context
                         .registry
                         .seen()
                         .latest(&record.silo, &record.hostname, last_seen);
@@ -87,14 +87,14 @@ impl Worker {
                 {
                     continue;
                 }
-                let command = NoteQuiet {
+                let command = ReportUnseen {
                     sink: name.clone(),
                     silo: record.silo,
                     hostname: record.hostname,
                     unseen: true,
                     before,
                 };
-                self.office.registry.apply(command).await?;
+                self.context.registry.apply(command).await?;
             }
         }
     }

@@ -12,8 +12,8 @@ use super::sink::StateSink;
 use super::worker::{RoundError, Worker};
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
-use crate::registry::{BeginReconciling, EndReconciling, OweDifference};
-use crate::store::{Activity, DueName, KnownSink, Ours};
+use crate::registry::{BeginReconciling, EndReconciling, EnqueueDifference};
+use crate::store::{Activity, DueName, KnownSink, LedgerState};
 
 /// How often ledger and silos are compared, in seconds.
 const RECONCILE_EVERY: i64 = 86_400;
@@ -34,14 +34,14 @@ impl Worker {
         if known.active != Activity::Active || lies_ahead_anywhere(due, RECONCILE_EVERY, now) {
             return Ok(false);
         }
-        let store = &self.office.store;
+        let store = &self.context.store;
         let comparison = self.compared_until(None);
         // At the epoch itself somebody asked for it, perhaps again: from the beginning.
         let mut comparison = match comparison.filter(|_| known.reconciled_at != Time::default()) {
             Some(comparison) => comparison,
             None => {
                 let begin = BeginReconciling(self.sink.name.clone());
-                self.office.registry.apply(begin).await?;
+                self.context.registry.apply(begin).await?;
                 Comparison {
                     after: String::new(),
                     unmet: store
@@ -77,11 +77,11 @@ impl Worker {
             }));
         }
         for differing in differing.chunks(OWED_TOGETHER) {
-            let command = OweDifference {
+            let command = EnqueueDifference {
                 sink: self.sink.name.clone(),
                 differing: differing.to_vec(),
             };
-            comparison.differing += self.office.registry.apply(command).await?;
+            comparison.differing += self.context.registry.apply(command).await?;
         }
         if !is_last {
             self.compared_until(Some(comparison));
@@ -91,7 +91,7 @@ impl Worker {
             tracing::info!(sink = %self.sink.name, names = comparison.differing, "what is published differs from the silos and is set right");
         }
         let end = EndReconciling(self.sink.name.clone());
-        self.office.registry.apply(end).await?;
+        self.context.registry.apply(end).await?;
         Ok(true)
     }
 
@@ -108,7 +108,7 @@ impl Worker {
         known: &KnownSink,
         silo: &SiloId,
     ) -> Result<Vec<Hostname>, RoundError> {
-        let store = &self.office.store;
+        let store = &self.context.store;
         let name = &self.sink.name;
         let mut wanted: BTreeMap<Hostname, Addresses> = BTreeMap::new();
         if known.takes.takes_silo(silo)
@@ -120,7 +120,7 @@ impl Worker {
                     .filter(|(hostname, _)| known.takes.takes(&silo.id, hostname)),
             );
         }
-        let mut ledger: BTreeMap<Hostname, Ours> = BTreeMap::new();
+        let mut ledger: BTreeMap<Hostname, LedgerState> = BTreeMap::new();
         for row in store.ledger_of_silo(name, silo).await? {
             if sink.published_name(&row.hostname).as_deref() == Ok(row.name.as_str()) {
                 ledger.insert(row.hostname, row.ours);

@@ -28,7 +28,9 @@ use self::look::CHECK_LABEL;
 use self::settings::{Settings, dns_name};
 use self::trouble::Asked;
 use self::update::Update;
-use super::sink::{Answer, Outcome, Publication, Sink, Standing, StateSink, Trouble, Unsure};
+use super::sink::{
+    Answer, Outcome, Publication, ReceiverState, Sink, StateSink, Trouble, UncertainFamilies,
+};
 use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
@@ -159,22 +161,25 @@ impl Call<'_> {
         let wanted = &publication.wanted;
         let mut before = Vec::new();
         match publication.standing {
-            Standing::Nothing if wanted.is_empty() => return Ok(Outcome::Done),
-            Standing::Claimed(claimed) if claimed != *wanted => {
+            ReceiverState::Nothing if wanted.is_empty() => return Ok(Outcome::Done),
+            ReceiverState::Claimed(claimed) if claimed != *wanted => {
                 let is_ours = !claimed.is_empty() && self.holds(&claimed).await?;
                 return Ok(Outcome::Found(match is_ours {
-                    true => Standing::Published(claimed),
-                    false => Standing::Nothing,
+                    true => ReceiverState::Published(claimed),
+                    false => ReceiverState::Nothing,
                 }));
             }
-            Standing::Claimed(_) if wanted.is_empty() => return Ok(Outcome::Done),
-            Standing::Nothing | Standing::Claimed(_) => self.publish_first(wanted).await?,
-            Standing::Published(published) => {
+            ReceiverState::Claimed(_) if wanted.is_empty() => return Ok(Outcome::Done),
+            ReceiverState::Nothing | ReceiverState::Claimed(_) => {
+                self.publish_first(wanted).await?
+            }
+            ReceiverState::Published(published) => {
                 before.push(published);
-                self.replace(&before, Unsure::default(), wanted).await?;
+                self.replace(&before, UncertainFamilies::default(), wanted)
+                    .await?;
             }
             // Whichever of both stands there is ours.
-            Standing::Replacing {
+            ReceiverState::Replacing {
                 published,
                 sent,
                 unsure,
@@ -221,7 +226,8 @@ impl Call<'_> {
             let why = format!("what stood under {name} went away meanwhile");
             Err(Outcome::Retry(Trouble::of_name(why)))
         } else if self.settings().adopt {
-            self.replace(&[], Unsure::default(), wanted).await
+            self.replace(&[], UncertainFamilies::default(), wanted)
+                .await
         } else {
             Err(Outcome::Failed(Trouble::of_name(format!(
                 "name exists: {name} is {found} already, which is not ours (`adopt: true` takes it over)"
@@ -242,7 +248,7 @@ impl Call<'_> {
     async fn replace(
         &self,
         before: &[Addresses],
-        unsure: Unsure,
+        unsure: UncertainFamilies,
         wanted: &Addresses,
     ) -> Result<(), Outcome> {
         let mut families = vec![Family::V4, Family::V6];

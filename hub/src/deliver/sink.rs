@@ -12,7 +12,8 @@ use silo_shared::silo::{Addresses, Hostname};
 use crate::auth::secrets::HubKey;
 
 pub use crate::domain::delivery::{
-    Event, EventKind, Outcome, Publication, Reach, SinkFailure, Standing, Told, Trouble, Unsure,
+    DeliveryResult, Event, EventKind, Outcome, Publication, Reach, ReceiverState, SinkFailure,
+    Trouble, UncertainFamilies,
 };
 
 /// Within what time one call of a sink must end; the worker cuts it off then, well before its lease ends.
@@ -77,7 +78,7 @@ pub trait EventSink: Send + Sync {
 
     /// Tells events, oldest first: one unless [`EventSink::gather`] asks for more. Answers one
     /// outcome an event, in order.
-    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>>;
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>>;
 
     /// Tries the receiver without telling it anything; the words are for `check-config --connect`.
     fn check(&self) -> Answer<'_, Result<String, String>>;

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use silo_shared::silo::{Family, Hostname, SiloId};
 use tokio::time::{Instant, timeout};
 
-use super::sink::{Event, EventKind, EventSink, Outcome, SEND_DEADLINE, Told, Trouble};
+use super::sink::{DeliveryResult, Event, EventKind, EventSink, Outcome, SEND_DEADLINE, Trouble};
 use super::worker::{LEASE_SECONDS, Round, RoundError, SHIFT, Worker};
-use crate::domain::backoff::is_over;
+use crate::domain::backoff::has_passed;
 use crate::domain::change::AddressChange;
 use crate::domain::elapsed::lies_ahead;
 use crate::domain::time::Time;
 use crate::registry::{BeginTelling, EndTelling};
-use crate::store::{Happening, PendingEvent, StoreError};
+use crate::store::{DeliveryKind, PendingEvent, StoreError};
 
 /// How many deliveries are looked at.
 const WINDOW: i64 = 500;
@@ -51,11 +51,11 @@ impl Worker {
         };
         // The lease is counted from inside the transaction: the shift from before it.
         let begun = Instant::now();
-        if !self.office.registry.apply(lease).await? {
+        if !self.context.registry.apply(lease).await? {
             return Ok(Round::Idle);
         }
         // Another worker may have been at it before the lease was ours.
-        let ended = match self.next(sink, self.office.clock.now()).await? {
+        let ended = match self.next(sink, self.context.clock.now()).await? {
             Next::Tell(events) => self.tell_all(sink, events, begun).await,
             Next::Nothing | Next::Until(_) => Vec::new(),
         };
@@ -77,7 +77,7 @@ impl Worker {
         let mut after = 0;
         loop {
             let page = self
-                .office
+                .context
                 .store
                 .pending_events(&self.sink.name, after, WINDOW)
                 .await?;
@@ -96,7 +96,7 @@ impl Worker {
         sink: &dyn EventSink,
         pending: Vec<PendingEvent>,
         begun: Instant,
-    ) -> Vec<(i64, i64, Told)> {
+    ) -> Vec<(i64, i64, DeliveryResult)> {
         let together = if sink.gather().is_zero() {
             1
         } else {
@@ -104,7 +104,7 @@ impl Worker {
         };
         let mut ended = Vec::with_capacity(pending.len());
         for some in pending.chunks(together) {
-            if begun.elapsed() > SHIFT || self.office.revision.is_over() {
+            if begun.elapsed() > SHIFT || self.context.revision.is_stopping() {
                 break;
             }
             let mut events = Vec::with_capacity(some.len());
@@ -143,7 +143,7 @@ impl Worker {
                 tracing::debug!(%sink, %silo, delivery, "told");
             }
             Outcome::Retry(trouble) => {
-                tracing::warn!(%sink, %silo, delivery, "not told yet: {}", trouble.why);
+                tracing::warn!(%sink, %silo, delivery, "delivery failed, will retry: {}", trouble.why);
             }
             Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
                 tracing::error!(%sink, %silo, delivery, "not told: {}", trouble.why);
@@ -153,16 +153,18 @@ impl Worker {
 
     /// What is to be told of a delivery.
     async fn event(&self, pending: &PendingEvent) -> Result<Event, StoreError> {
-        let store = &self.office.store;
+        let store = &self.context.store;
         let concerns = |hostname: &Hostname| pending.names.iter().any(|(name, _)| name == hostname);
         let mut changes = Vec::new();
         let mut via = String::new();
         let kind = match pending.happening {
-            Happening::Unseen => EventKind::Unseen,
-            Happening::Back => EventKind::Back,
-            Happening::Failing => EventKind::Failing,
-            Happening::Recovered => EventKind::Recovered,
-            Happening::Change | Happening::Reconcile | Happening::Clean => EventKind::Change,
+            DeliveryKind::Unseen => EventKind::Unseen,
+            DeliveryKind::Back => EventKind::Back,
+            DeliveryKind::Failing => EventKind::Failing,
+            DeliveryKind::Recovered => EventKind::Recovered,
+            DeliveryKind::Change | DeliveryKind::Reconcile | DeliveryKind::Clean => {
+                EventKind::Change
+            }
         };
         if kind == EventKind::Change {
             for row in store.history_at(&pending.silo, pending.revision).await? {
@@ -214,8 +216,8 @@ impl Worker {
     }
 }
 
-fn too_slow(event: &Event) -> Told {
-    Told {
+fn too_slow(event: &Event) -> DeliveryResult {
+    DeliveryResult {
         told: event.told.clone(),
         outcome: Outcome::Retry(Trouble::of_sink("it took too long")),
     }
@@ -257,7 +259,7 @@ impl Queue {
                 .map(|(hostname, _)| (event.silo.clone(), hostname.clone()))
                 .collect();
             let waits = keys.iter().any(|key| self.held_back.contains(key));
-            if !waits && is_over(event.next_at, self.now) {
+            if !waits && has_passed(event.next_at, self.now) {
                 self.ready.push(event);
                 continue;
             }
@@ -323,7 +325,7 @@ mod tests {
     fn pending(id: i64, names: &[&str], next_at: i64) -> PendingEvent {
         PendingEvent {
             id,
-            happening: Happening::Change,
+            happening: DeliveryKind::Change,
             silo: SiloId::parse("office").unwrap(),
             revision: id,
             created_at: Time::from_millis(id * 1000),

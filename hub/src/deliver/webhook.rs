@@ -13,7 +13,9 @@ use silo_shared::credential::Secret;
 
 use self::message::{Message, SigningKey};
 use super::http_client::{HttpAnswer, HttpClient, ServerUrl, USER_AGENT};
-use super::sink::{Answer, Event, EventSink, Outcome, SEND_DEADLINE, Sink, Told, Trouble};
+use super::sink::{
+    Answer, DeliveryResult, Event, EventSink, Outcome, SEND_DEADLINE, Sink, Trouble,
+};
 use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
@@ -155,11 +157,11 @@ impl EventSink for Webhook {
         None
     }
 
-    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>> {
         Box::pin(async move {
             let mut told = Vec::with_capacity(events.len());
             for event in events {
-                told.push(Told {
+                told.push(DeliveryResult {
                     told: event.told.clone(),
                     outcome: self.send(event).await,
                 });

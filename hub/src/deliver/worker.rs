@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Office;
+use super::WorkerContext;
 use super::comparison::Comparison;
 use super::kinds::OpenSink;
 use super::sink::Sink;
-use crate::domain::backoff::{is_hurried, is_over};
+use crate::domain::backoff::{has_passed, is_hurried};
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
@@ -31,7 +31,7 @@ pub(super) const SHIFT: Duration = Duration::from_secs(10);
 /// Works for one sink.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    pub(super) office: Office,
+    pub(super) context: WorkerContext,
     pub(super) sink: Arc<OpenSink>,
     pub(super) owner: String,
     /// When silent records were last looked for, by [`crate::domain::time::Clock::monotonic`].
@@ -66,9 +66,9 @@ pub enum RoundError {
 
 impl Worker {
     /// A worker that signs its leases with `owner`.
-    pub fn new(office: Office, sink: Arc<OpenSink>, owner: String) -> Self {
+    pub fn new(context: WorkerContext, sink: Arc<OpenSink>, owner: String) -> Self {
         Self {
-            office,
+            context,
             sink,
             owner,
             listened_at: Arc::default(),
@@ -79,11 +79,11 @@ impl Worker {
 
     /// Works until the hub stops.
     pub async fn work(self) {
-        let mut news = self.office.revision.subscribe_to_deliveries();
+        let mut news = self.context.revision.subscribe_to_deliveries();
         let mut failing = false;
         loop {
             news.mark_known();
-            if self.office.revision.is_over() {
+            if self.context.revision.is_stopping() {
                 return;
             }
             let sleep = match self.round().await {
@@ -112,7 +112,7 @@ impl Worker {
     }
 
     fn time_until(&self, at: i64) -> Duration {
-        let wait = at.saturating_sub(self.office.clock.now().as_millis());
+        let wait = at.saturating_sub(self.context.clock.now().as_millis());
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
         // A set clock does not move by sleeping.
         wait.clamp(Duration::from_millis(5), LONGEST_SLEEP)
@@ -120,7 +120,7 @@ impl Worker {
 
     /// Looks what is owed and does some of it.
     pub async fn round(&self) -> Result<Round, RoundError> {
-        let known = self.office.store.sink(&self.sink.name).await?;
+        let known = self.context.store.sink(&self.sink.name).await?;
         let Some(known) =
             known.filter(|known| matches!(known.active, Activity::Active | Activity::Cleaning))
         else {
@@ -129,8 +129,8 @@ impl Worker {
         if matches!(self.sink.sink, Sink::State(_)) && self.merge_some().await? {
             return Ok(Round::Again);
         }
-        let now = self.office.clock.now();
-        if !is_over(known.next_at, now) && !is_hurried(known.hurry_at, now) {
+        let now = self.context.clock.now();
+        if !has_passed(known.next_at, now) && !is_hurried(known.hurry_at, now) {
             let hurry_at = known.hurry_at.unwrap_or(known.next_at);
             return Ok(Round::Until(known.next_at.min(hurry_at)));
         }
@@ -157,7 +157,7 @@ impl Worker {
     ) -> Result<(), RoundError> {
         let mut tries = 0;
         loop {
-            match self.office.registry.apply(command.clone()).await {
+            match self.context.registry.apply(command.clone()).await {
                 Ok(_) => return Ok(()),
                 // To write it down twice does no harm.
                 Err(

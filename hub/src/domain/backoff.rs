@@ -20,7 +20,7 @@ pub fn is_hurried(hurry_at: Option<i64>, now: Time) -> bool {
 
 /// Whether a wait for `next_at` (milliseconds since the Unix epoch) is over. One that would last longer than
 /// [`LONGEST`] was begun by a clock that was wrong. `i64::MAX` stands for ever.
-pub fn is_over(next_at: i64, now: Time) -> bool {
+pub fn has_passed(next_at: i64, now: Time) -> bool {
     next_at != i64::MAX && !lies_ahead(next_at, LONGEST_MS, now)
 }
 
@@ -62,12 +62,12 @@ mod tests {
             (2 * day, true),
         ] {
             assert_eq!(
-                is_over(now.plus_seconds(ahead).as_millis(), now),
+                has_passed(now.plus_seconds(ahead).as_millis(), now),
                 over,
                 "{ahead}"
             );
         }
-        assert!(!is_over(i64::MAX, now));
+        assert!(!has_passed(i64::MAX, now));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::time::Time;
 
 /// What is known of a name at the receiver: the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum ReceiverState {
     /// Nothing of ours.
     #[default]
     Nothing,
@@ -28,20 +28,20 @@ pub enum Standing {
         /// What it may have been sent last.
         sent: Addresses,
         /// Which families may stand otherwise than published.
-        unsure: Unsure,
+        unsure: UncertainFamilies,
     },
 }
 
 /// The families of which nobody knows what stands at the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unsure {
+pub struct UncertainFamilies {
     /// IPv4.
     pub v4: bool,
     /// IPv6.
     pub v6: bool,
 }
 
-impl Unsure {
+impl UncertainFamilies {
     /// Both families.
     pub const BOTH: Self = Self { v4: true, v6: true };
 
@@ -84,7 +84,7 @@ pub struct Publication {
     pub wanted: Addresses,
     /// What is known to stand there. `Claimed(x)` with `x == wanted` also stands for a first
     /// attempt: the claim is always committed before the sink is asked.
-    pub standing: Standing,
+    pub standing: ReceiverState,
     /// The login that was given for the record, where the sink wants one.
     pub login: Option<SealedLogin>,
 }
@@ -97,7 +97,7 @@ pub enum Outcome {
     /// Something else than what was believed stands at the receiver; nothing was changed. The
     /// ledger takes it over and the name is published again at once. Must differ from what the
     /// publication said, or it would go round for ever.
-    Found(Standing),
+    Found(ReceiverState),
     /// Handed over; whether it worked shows later. The same publication is asked for again soon.
     Waiting,
     /// It did not work this time: pending, tried again with backoff (1 s … 1 h), for ever by state
@@ -217,7 +217,7 @@ pub enum EventKind {
 
 /// How telling one event ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct DeliveryResult {
     /// All who were told by now, `Event::told` included.
     pub told: Vec<String>,
     /// How it ended.

@@ -14,7 +14,7 @@ use crate::auth::failure_limit::FailureLimit;
 use crate::auth::token_cache::TokenCache;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
-use crate::follow::contact::Contact;
+use crate::follow::database_health::DatabaseHealth;
 use crate::follow::invalidation::Invalidation;
 use crate::follow::revision::Revision;
 use crate::store::{CommitWatch, Position, Store, StoreError};
@@ -53,7 +53,7 @@ pub struct Feed<W> {
     /// Announces what is new.
     pub revision: Revision,
     /// Notes whether the database answers.
-    pub contact: Contact,
+    pub database_health: DatabaseHealth,
     /// Learns since when signatures count.
     pub signed_not_before: KnownSignedNotBefore,
     /// The time.
@@ -85,14 +85,14 @@ impl<W: WriteProbe> Feed<W> {
         loop {
             match self.look(&mut watch, &mut position, &mut server).await {
                 Ok(()) => {
-                    self.contact.note_answer(self.clock.monotonic());
+                    self.database_health.note_answer(self.clock.monotonic());
                     if std::mem::take(&mut failing) {
                         tracing::info!("the database answers again");
                     }
                 }
                 Err(error) => {
                     watch = None;
-                    self.contact.note_silence();
+                    self.database_health.note_silence();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!("cannot look for changes in the database: {error}");
                     }
@@ -114,7 +114,7 @@ impl<W: WriteProbe> Feed<W> {
             None => {
                 // The driver goes on trying to connect for half a minute.
                 let found = tokio::time::timeout(PATIENCE, self.store.watch_commits()).await;
-                *watch = Some(found.unwrap_or(Err(StoreError::Silent))?);
+                *watch = Some(found.unwrap_or(Err(StoreError::NoAnswer))?);
             }
         }
         // A server that hangs is as good as away.
@@ -130,7 +130,7 @@ impl<W: WriteProbe> Feed<W> {
             self.catch_up(position, found).await
         };
         let looked = tokio::time::timeout(PATIENCE, looked).await;
-        looked.unwrap_or(Err(StoreError::Silent))
+        looked.unwrap_or(Err(StoreError::NoAnswer))
     }
 
     /// How far the database is. `None` when it is at another server than before, or has lost revisions that
@@ -153,7 +153,7 @@ impl<W: WriteProbe> Feed<W> {
         // Any write will do, and this one changes nothing.
         if let Err(error) = self.registry.prove_writable().await {
             tracing::debug!("the database has moved, but takes no writes yet: {error}");
-            return Err(StoreError::Silent);
+            return Err(StoreError::NoAnswer);
         }
         server.moves = moves;
         Ok(None)

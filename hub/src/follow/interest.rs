@@ -129,7 +129,7 @@ pub(crate) struct Interests<K: Eq + Hash + Clone>(Arc<Table<K>>);
 
 struct Table<K> {
     topics: Mutex<HashMap<K, Arc<Topic>>>,
-    is_over: AtomicBool,
+    is_stopping: AtomicBool,
     wakers: Wakers,
 }
 
@@ -152,7 +152,7 @@ impl<K: Eq + Hash + Clone> Interests<K> {
     pub(crate) fn new(wakers: Wakers) -> Self {
         Self(Arc::new(Table {
             topics: Mutex::default(),
-            is_over: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
             wakers,
         }))
     }
@@ -206,7 +206,7 @@ impl<K: Eq + Hash + Clone> Interests<K> {
 
     /// Ends every wait, also those that begin later.
     pub(crate) fn end(&self) {
-        self.0.is_over.store(true, Ordering::Release);
+        self.0.is_stopping.store(true, Ordering::Release);
         let topics: Vec<_> = self.0.lock().values().cloned().collect();
         wake_at_once(topics);
     }
@@ -242,7 +242,7 @@ impl<K: Eq + Hash + Clone> Interest<K> {
             let mut woken = std::pin::pin!(self.topic.watching.notified());
             // In line before the look: a change after it finds this watcher there.
             woken.as_mut().enable();
-            if self.table.is_over.load(Ordering::Acquire) {
+            if self.table.is_stopping.load(Ordering::Acquire) {
                 return false;
             }
             if self.topic.changes.load(Ordering::Acquire) != self.known {

@@ -2,7 +2,7 @@
 //! database answers.
 
 pub(crate) mod changes;
-pub(crate) mod contact;
+pub(crate) mod database_health;
 pub mod feed;
 pub(crate) mod interest;
 pub mod invalidation;

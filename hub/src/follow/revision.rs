@@ -25,7 +25,7 @@ struct Bus {
     all: Interests<()>,
     tokens: Interests<TokenId>,
     wakers: Wakers,
-    is_over: AtomicBool,
+    is_stopping: AtomicBool,
     /// Moves when a sink is owed something that it was not owed before.
     deliveries: watch::Sender<()>,
 }
@@ -49,7 +49,7 @@ impl Revision {
             all: Interests::new(wakers.clone()),
             tokens: Interests::new(wakers.clone()),
             wakers,
-            is_over: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
             deliveries: watch::Sender::new(()),
         };
         (Self(Arc::new(bus)), notifier)
@@ -92,13 +92,13 @@ impl Revision {
     }
 
     /// Whether the hub stops.
-    pub fn is_over(&self) -> bool {
-        self.0.is_over.load(Ordering::Acquire)
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping.load(Ordering::Acquire)
     }
 
     /// Ends every wait, since the hub stops.
     pub fn end(&self) {
-        self.0.is_over.store(true, Ordering::Release);
+        self.0.is_stopping.store(true, Ordering::Release);
         self.0.silos.end();
         self.0.all.end();
         self.0.tokens.end();
@@ -167,10 +167,10 @@ impl Announcements {
 
     /// Waits for the next announcement; false when there will be none, since the hub stops.
     pub async fn next(&mut self) -> bool {
-        let is_over = || self.bus.is_over.load(Ordering::Acquire);
-        if is_over() {
+        let is_stopping = || self.bus.is_stopping.load(Ordering::Acquire);
+        if is_stopping() {
             return false;
         }
-        self.deliveries.changed().await.is_ok() && !is_over()
+        self.deliveries.changed().await.is_ok() && !is_stopping()
     }
 }

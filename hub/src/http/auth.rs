@@ -21,9 +21,11 @@ use crate::auth::secrets::is_credential_of;
 use crate::auth::token_cache::{CachedToken, Turn};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
-use crate::follow::contact::TOKENS_GOOD_FOR;
-use crate::registry::{Actor, ApplyError, Command, NoteNewSecretUsed, Nothing, Refusal, Signed};
-use crate::store::{KnownToken, Place, Via};
+use crate::follow::database_health::TOKENS_GOOD_FOR;
+use crate::registry::{
+    Actor, ApplyError, Command, NoteNewSecretUsed, Refusal, Signed, SpendNonceOnly,
+};
+use crate::store::{KnownToken, Via, WriteScope};
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
@@ -115,7 +117,7 @@ impl Caller {
     pub(super) async fn apply<C: Command>(
         &self,
         hub: &Hub,
-        place: Place,
+        place: WriteScope,
         command: C,
     ) -> Result<C::Outcome, ApiError> {
         self.require_still(hub).await?;
@@ -145,8 +147,8 @@ impl Caller {
         let Some(write) = write else { return Ok(()) };
         let nothing = Signed {
             write: write.take(),
-            place: Place::Elsewhere,
-            command: Nothing,
+            place: WriteScope::Unscoped,
+            command: SpendNonceOnly,
         };
         apply(hub, self.ip(), nothing).await
     }
@@ -241,7 +243,7 @@ impl Caller {
                 }),
         };
         let Some((cached, by_former)) = known else {
-            let detail = "this is no credential of this hub, or it is revoked or expired; it is sent as Bearer, or as the password of Basic";
+            let detail = "unknown, revoked or expired token; send it as `Bearer`, or as the password of `Basic`";
             let refusal = ApiError::Unauthorized(detail);
             return Err(wrong_credential(hub, ip, now, refusal));
         };
@@ -297,7 +299,7 @@ pub(super) async fn known_token(
     if let Some(held) = hub.tokens.held(id) {
         return Ok(Some(held));
     }
-    let turn = match hub.failures.is_over(ip, now) {
+    let turn = match hub.failures.locked_out_for(ip, now) {
         true => Turn::AfterOthers,
         false => Turn::AtOnce,
     };
@@ -321,7 +323,7 @@ fn require_rate(hub: &Hub, token: &CachedToken) -> Result<(), ApiError> {
 /// Refuses every token when the database has been away for too long: nobody could have told this hub of a
 /// revocation since.
 pub(super) fn require_recent(hub: &Hub) -> Result<(), ApiError> {
-    let stale = hub.contact.stale_for(hub.clock.monotonic());
+    let stale = hub.database_health.stale_for(hub.clock.monotonic());
     match stale.is_some_and(|seconds| seconds > TOKENS_GOOD_FOR) {
         true => Err(ApiError::Unavailable),
         false => Ok(()),

@@ -18,7 +18,7 @@ use super::silos::{PRIVATE, header_value};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{Refusal, RetryDelivery};
-use crate::store::Place;
+use crate::store::WriteScope;
 use crate::store::{DeliveryRow, DeliveryState, IdCursor, KnownSink, NEVER, NameRow};
 
 #[derive(Debug, Serialize)]
@@ -91,7 +91,7 @@ pub(super) async fn retry(
     caller.require_admin()?;
     let id = id.ok_or(Refusal::NoDelivery)?;
     caller
-        .apply(&hub, Place::Elsewhere, RetryDelivery(id))
+        .apply(&hub, WriteScope::Unscoped, RetryDelivery(id))
         .await?;
     let row = hub.store.delivery(id).await?.ok_or(Refusal::NoDelivery)?;
     let sinks = known_sinks(&hub).await?;

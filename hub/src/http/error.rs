@@ -31,7 +31,7 @@ pub enum ApiError {
     Unauthorized(&'static str),
     /// The signature does not count: 401.
     Signature(SignatureProblem),
-    /// The credential gives no right to this: 403.
+    /// The credential does not permit this: 403.
     Forbidden(&'static str),
     /// What is asked for is not there: 404.
     NotFound(&'static str),
@@ -330,7 +330,7 @@ impl From<&StoreError> for ApiError {
         match error {
             StoreError::Database(_)
             | StoreError::Full { .. }
-            | StoreError::Silent
+            | StoreError::NoAnswer
             | StoreError::Open { .. } => Self::Unavailable,
             StoreError::Schema(_) | StoreError::NoHub { .. } | StoreError::Corrupt(_) => {
                 Self::Internal

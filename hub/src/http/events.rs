@@ -94,7 +94,7 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.spend_nonce(&hub).await?;
-    let mut teller = Teller {
+    let mut teller = EventStream {
         token: hub.revision.watch_token(caller.token().id),
         gaps: hub.revision.gaps(),
         hub,
@@ -179,7 +179,7 @@ impl Event {
 
 /// One stream.
 #[derive(Debug)]
-struct Teller {
+struct EventStream {
     hub: Arc<Hub>,
     caller: Caller,
     scope: Scope,
@@ -203,7 +203,7 @@ struct Teller {
     unsent: VecDeque<Bytes>,
 }
 
-impl Teller {
+impl EventStream {
     /// Goes on where an earlier stream ended, if what was deleted since is still known.
     async fn resume(&mut self, known: &HeaderValue) -> Result<(), ApiError> {
         let known = known.to_str().ok().and_then(|id| id.parse::<i64>().ok());

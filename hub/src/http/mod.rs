@@ -47,7 +47,7 @@ use crate::auth::token_cache::TokenCache;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::follow::changes::Changes;
-use crate::follow::contact::Contact;
+use crate::follow::database_health::DatabaseHealth;
 use crate::follow::revision::Revision;
 use crate::read::view::View;
 use crate::registry::Registry;
@@ -84,7 +84,7 @@ pub struct Hub {
     /// Seals the signing keys of new tokens.
     pub key: HubKey,
     /// Whether the database answers.
-    pub contact: Contact,
+    pub database_health: DatabaseHealth,
     /// The time.
     pub clock: Clock,
     /// Whether hyper's `Date` is right.

@@ -51,8 +51,8 @@ kinds! {
     ORDER: UNAUTHORIZED, "order", "This was signed too early",
         "a signed write is older than one to the same place that was accepted; or a signed request is older than the moment at which the hub's database was put back from a copy",
         "of a write that a newer one replaced: nothing. Else sign it again; if that is refused for longer than a second, set the clock";
-    FORBIDDEN: FORBIDDEN, "forbidden", "The credential gives no right to this",
-        "the token gives no right to this, or a page of another site sent the write",
+    FORBIDDEN: FORBIDDEN, "forbidden", "Insufficient permissions",
+        "the token does not permit this, or a page of another site sent the write",
         "use a token whose role, silos and hostnames allow it";
     UNENCRYPTED: FORBIDDEN, "unencrypted", "This needs TLS, or a signature",
         "the listener without TLS takes only `/ping` and signed requests, but none that makes or rotates a token",
@@ -66,7 +66,7 @@ kinds! {
     TIMEOUT: REQUEST_TIMEOUT, "timeout", "The request came too slowly",
         "the body took longer than 30 s, or came slowly while others waited for its room",
         "";
-    PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "The stored state is another",
+    PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "Precondition failed",
         "`If-Match`, `If-None-Match` or the body's `revision` does not hold; on a read, `If-Match`. `ETag` is the present tag",
         "read again, decide again";
     TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "The body is too large",

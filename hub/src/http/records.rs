@@ -18,7 +18,7 @@ use super::request::{JsonBody, Query, RecordPath, tag_list};
 use super::silos::{PRIVATE, SILO_CHANGED, changed, header_value};
 use crate::domain::precondition::{Precondition, record_tag};
 use crate::registry::{Refusal, RemoveRecord, SetRecord};
-use crate::store::{Place, StoredRecord};
+use crate::store::{StoredRecord, WriteScope};
 
 /// `GET /silos/{id}/records/{hostname}`
 pub(super) async fn read(
@@ -63,7 +63,7 @@ pub(super) async fn set(
         attributes,
     } = bodies::record(body, &hostname, || caller.implied_ip(&hub))?;
     let location = header_value(&format!("/silos/{id}/records/{hostname}"))?;
-    let place = Place::Record(id.clone(), hostname.clone());
+    let place = WriteScope::Record(id.clone(), hostname.clone());
     let command = SetRecord {
         actor: caller.actor(),
         id: id.clone(),
@@ -99,7 +99,7 @@ pub(super) async fn remove(
 ) -> Result<Response, ApiError> {
     caller.require_write(&id, &hostname)?;
     let family = query.family()?;
-    let place = Place::Record(id.clone(), hostname.clone());
+    let place = WriteScope::Record(id.clone(), hostname.clone());
     let command = RemoveRecord {
         actor: caller.actor(),
         id,

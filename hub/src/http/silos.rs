@@ -29,7 +29,7 @@ use crate::http::connection::ConnectionHandle;
 use crate::read::render::Format;
 use crate::read::view::Rendered;
 use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
-use crate::store::Place;
+use crate::store::WriteScope;
 
 /// The most that a page of the list holds, in bytes, unless its only silo is larger.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -225,8 +225,8 @@ fn answer(
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, silo.etag.clone());
-    if hub.contact.is_away()
-        && let Some(seconds) = hub.contact.stale_for(hub.clock.monotonic())
+    if hub.database_health.is_away()
+        && let Some(seconds) = hub.database_health.stale_for(hub.clock.monotonic())
     {
         headers.insert(SILO_STALE, seconds.into());
     }
@@ -334,7 +334,7 @@ pub(super) async fn replace(
     let body = body.read(&hub).await?;
     let (records, revision) = bodies::silo(&body, &id)?;
     let location = header_value(&format!("/silos/{id}"))?;
-    let place = Place::Silo(id.clone());
+    let place = WriteScope::Silo(id.clone());
     let command = ReplaceSilo {
         actor: caller.actor(),
         id,
@@ -371,7 +371,7 @@ pub(super) async fn remove(
     precondition: Precondition,
 ) -> Result<Response, ApiError> {
     caller.require_replace(&id)?;
-    let place = Place::Silo(id.clone());
+    let place = WriteScope::Silo(id.clone());
     let command = DeleteSilo {
         actor: caller.actor(),
         id,

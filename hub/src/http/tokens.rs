@@ -20,7 +20,7 @@ use crate::domain::time::Time;
 use crate::domain::token::Token;
 use crate::registry::new_token::{NewSecret, NewToken};
 use crate::registry::{Audited, Refusal, RevokeToken, RotateToken};
-use crate::store::Place;
+use crate::store::WriteScope;
 
 #[derive(Debug, Serialize)]
 struct Document<'a> {
@@ -112,7 +112,7 @@ pub(super) async fn create(
         actor: caller.actor(),
         command: new.command,
     };
-    caller.apply(&hub, Place::Elsewhere, command).await?;
+    caller.apply(&hub, WriteScope::Unscoped, command).await?;
     let location = header_value(&format!("/tokens/{}", new.token.id))?;
     let document = document(&new.token, Some(new.credential.expose()));
     let headers = [(LOCATION, location), (CACHE_CONTROL, NO_STORE)];
@@ -130,7 +130,7 @@ pub(super) async fn revoke(
         actor: caller.actor(),
         command: RevokeToken(id.ok_or(Refusal::NoToken)?),
     };
-    caller.apply(&hub, Place::Elsewhere, command).await?;
+    caller.apply(&hub, WriteScope::Unscoped, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -167,7 +167,7 @@ pub(super) async fn rotate(
         actor: caller.actor(),
         command: new.command,
     };
-    caller.apply(&hub, Place::Elsewhere, command).await?;
+    caller.apply(&hub, WriteScope::Unscoped, command).await?;
     let known = hub.store.token(id).await?.ok_or(Refusal::NoToken)?;
     let document = Document {
         old_secret_ends_at: Some(ends_at),

@@ -190,7 +190,7 @@ impl View {
     }
 
     /// A silo as of a moment after the call began; `None` when there is none. What is not held is answered, or fails
-    /// with [`StoreError::Silent`], within ten seconds.
+    /// with [`StoreError::NoAnswer`], within ten seconds.
     pub async fn get(
         &self,
         id: SiloId,
@@ -210,7 +210,7 @@ impl View {
             Ok(silo.map(|silo| Rendered::new(&silo, key.1)))
         };
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.shelf.get(&key, load)).await;
-        loaded.unwrap_or(Err(StoreError::Silent))
+        loaded.unwrap_or(Err(StoreError::NoAnswer))
     }
 
     /// Forgets a silo: reads that begin from now on load it again.

@@ -10,23 +10,23 @@ use crate::store::{AuditEvent, AuditRow, WriteTransaction};
 /// A command on a token that the audit tells of.
 pub trait OnToken: Command {
     /// What it does, to which token.
-    fn deed(&self) -> (AuditEvent, TokenId);
+    fn audit_event(&self) -> (AuditEvent, TokenId);
 }
 
 impl OnToken for CreateToken {
-    fn deed(&self) -> (AuditEvent, TokenId) {
+    fn audit_event(&self) -> (AuditEvent, TokenId) {
         (AuditEvent::Created, self.token.id)
     }
 }
 
 impl OnToken for RevokeToken {
-    fn deed(&self) -> (AuditEvent, TokenId) {
+    fn audit_event(&self) -> (AuditEvent, TokenId) {
         (AuditEvent::Revoked, self.0)
     }
 }
 
 impl OnToken for RotateToken {
-    fn deed(&self) -> (AuditEvent, TokenId) {
+    fn audit_event(&self) -> (AuditEvent, TokenId) {
         (AuditEvent::Rotated, self.id)
     }
 }
@@ -53,7 +53,7 @@ impl<C: OnToken> Command for Audited<C> {
         now: Time,
     ) -> Result<C::Outcome, ApplyError> {
         let outcome = self.command.run(transaction, now).await?;
-        let (event, token) = self.command.deed();
+        let (event, token) = self.command.audit_event();
         let row = AuditRow {
             by: self.actor.token.map(|token| token.to_string()),
             via: Some(self.actor.via.as_str().to_owned()),

@@ -9,8 +9,8 @@ use super::Actor;
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 use crate::store::{
-    DueName, Happening, HistoryContext, OwedEvent, OwedNames, SiloHead, StoreError, StoredRecord,
-    WriteTransaction,
+    DeliveryKind, DueName, HistoryContext, OwedEvent, OwedNames, SiloHead, StoreError,
+    StoredRecord, WriteTransaction,
 };
 
 /// A change that was begun and not yet written down.
@@ -142,7 +142,7 @@ impl<'a> Change<'a> {
             if sink.is_state {
                 let owed = OwedNames {
                     sink: &sink.name,
-                    happening: Happening::Change,
+                    happening: DeliveryKind::Change,
                     revision: self.revision,
                     at: self.now,
                 };
@@ -156,7 +156,7 @@ impl<'a> Change<'a> {
             }
             let owed = OwedEvent {
                 sink: &sink.name,
-                happening: Happening::Change,
+                happening: DeliveryKind::Change,
                 silo: self.id,
                 revision: self.revision,
                 at: self.now,

@@ -10,7 +10,7 @@ use crate::domain::change::AttributePatch;
 use crate::domain::dynahost::{Binding, KnownLogin, MAX_UNCONFIRMED, SealedLogin, SecidHash};
 use crate::domain::precondition::Precondition;
 use crate::domain::time::Time;
-use crate::store::{Activity, DueName, Happening, OwedNames, StoreError, Via, WriteTransaction};
+use crate::store::{Activity, DeliveryKind, DueName, OwedNames, StoreError, Via, WriteTransaction};
 
 /// Opens a hostname to the first secid that comes, or confirms the one that has come.
 #[derive(Debug)]
@@ -236,7 +236,7 @@ impl SetByDynahost {
         if known.is_some_and(|known| known.active == Activity::Active) {
             let owed = OwedNames {
                 sink,
-                happening: Happening::Reconcile,
+                happening: DeliveryKind::Reconcile,
                 revision,
                 at: now,
             };

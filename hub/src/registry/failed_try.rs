@@ -1,6 +1,6 @@
 //! What follows from an attempt to send that failed: when to try again, and how the sink as a whole fares.
 
-use crate::domain::backoff::{is_over, wait_ms};
+use crate::domain::backoff::{has_passed, wait_ms};
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::time::Time;
 use crate::store::{KnownSink, NEVER, SinkTrouble, StoreError, WriteTransaction};
@@ -73,5 +73,5 @@ impl FailedTry<'_> {
 
 /// Whether a sink is tried before its wait is over, since a change asked for it.
 pub(super) fn is_early(sink: &KnownSink, now: Time) -> bool {
-    !is_over(sink.next_at, now)
+    !has_passed(sink.next_at, now)
 }

@@ -8,7 +8,7 @@ use silo_shared::silo::SiloId;
 use crate::domain::delivery::SinkFailure;
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DueName, Happening, KnownSink, OwedEvent, StoreError, WriteTransaction,
+    Activity, DeliveryKind, DueName, KnownSink, OwedEvent, StoreError, WriteTransaction,
 };
 
 /// How records fared at a sink.
@@ -92,8 +92,8 @@ impl Fared {
             let event = OwedEvent {
                 sink: to,
                 happening: match failure.why {
-                    Some(_) => Happening::Failing,
-                    None => Happening::Recovered,
+                    Some(_) => DeliveryKind::Failing,
+                    None => DeliveryKind::Recovered,
                 },
                 silo: &first.silo,
                 revision: transaction.revision(),

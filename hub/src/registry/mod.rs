@@ -18,18 +18,17 @@ mod dynahost;
 mod failed_try;
 mod failing;
 mod failures;
-mod hearing;
 mod import;
 mod job;
 mod link;
 mod moved;
 pub mod new_token;
+mod pending_last_seen;
 mod publishing;
 mod purge;
 mod purge_ended;
 mod restored;
 mod revert;
-mod seen;
 mod signed;
 mod silos;
 mod sinks;
@@ -39,6 +38,7 @@ mod telling;
 mod tokens;
 mod update_keys;
 mod verdict;
+mod write_health;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -65,22 +65,21 @@ use moved::{Moves, Recovered};
 pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use failures::{ForgetFailures, ShareFailures};
-pub use hearing::Hearing;
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
 use job::{Job, Stopped, job};
 pub use link::{
     BeginLinking, EndLinking, Followed, LastRevisions, LinkFormerNames, LinkRows, Linking, follow,
 };
+pub use pending_last_seen::PendingLastSeen;
 pub use publishing::{
-    AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, MERGED_TOGETHER,
-    MergeDeliveries, NamedRecord, OweDifference, Publishing, TakenUp,
+    AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, EnqueueDifference,
+    MERGED_TOGETHER, MergeDeliveries, NamedRecord, Publishing, TakenUp,
 };
 pub use purge::{PurgeFormerSecrets, PurgeMarks, PurgeOld};
 pub use purge_ended::{PurgeEnded, PurgeTokens};
 pub use restored::NoteRestored;
 pub use revert::{RevertSilo, Reverted};
-pub use seen::Seen;
-pub use signed::{ForgetSigned, Nothing, Signed, SignedWrite};
+pub use signed::{ForgetSigned, Signed, SignedWrite, SpendNonceOnly};
 pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
@@ -88,13 +87,14 @@ pub use sinks::{
     BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, KeepSinks, OweRemoval, RetryDelivery,
     SinksBegun,
 };
-pub use telling::{BeginTelling, EndTelling, NoteQuiet, is_seen_since};
+pub use telling::{BeginTelling, EndTelling, ReportUnseen, is_seen_since};
 pub use tokens::{
     AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteNewSecretUsed, NoteTokenMade,
     ProveWritable, ResetKey, RevokeToken, RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 use verdict::{Verdict, verdict};
+pub use write_health::WriteHealth;
 
 /// The most commands that share one transaction.
 const BATCH: usize = 256;
@@ -257,8 +257,8 @@ pub trait Command: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Registry {
     queue: mpsc::Sender<Entry>,
-    seen: Arc<Seen>,
-    hearing: Arc<Hearing>,
+    seen: Arc<PendingLastSeen>,
+    write_health: Arc<WriteHealth>,
 }
 
 /// The parts of the hub that learn of every commit of this hub.
@@ -293,15 +293,15 @@ impl Registry {
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), NoRandomness> {
         let (queue, entries) = mpsc::channel(QUEUE);
-        let seen = Arc::new(Seen::default());
-        let hearing = Arc::new(Hearing::default());
+        let seen = Arc::new(PendingLastSeen::default());
+        let write_health = Arc::new(WriteHealth::default());
         let writer = Writer {
             moves: Moves::new(store.clone(), listeners.revision.clone()),
             store,
             listeners,
             clock,
             seen: Arc::clone(&seen),
-            hearing: Arc::clone(&hearing),
+            write_health: Arc::clone(&write_health),
             hub: random_u128()?,
             batches: 0,
             unknown: None,
@@ -309,7 +309,7 @@ impl Registry {
         let registry = Self {
             queue,
             seen,
-            hearing,
+            write_health,
         };
         Ok((registry, tokio::spawn(writer.work(entries))))
     }
@@ -317,7 +317,7 @@ impl Registry {
     /// Runs a command; answers once its outcome is durable and this hub's reads show it, or after
     /// [`Command::patience`].
     pub async fn apply<C: Command>(&self, command: C) -> Result<C::Outcome, ApplyError> {
-        if self.hearing.is_file_gone() {
+        if self.write_health.is_file_gone() {
             return Err(ApplyError::FileGone);
         }
         let patience = command.patience();
@@ -333,7 +333,7 @@ impl Registry {
             Some(patience) => {
                 let answered = tokio::time::timeout(patience, answered).await;
                 answered.unwrap_or_else(|_| {
-                    self.hearing.note_failure();
+                    self.write_health.note_failure();
                     Err(progress.give_up())
                 })
             }
@@ -346,29 +346,29 @@ impl Registry {
     }
 
     /// The records that were named without being changed, which only this hub's memory knows yet.
-    pub fn seen(&self) -> &Seen {
+    pub fn seen(&self) -> &PendingLastSeen {
         &self.seen
     }
 
     /// Whether the database takes writes.
-    pub fn hearing(&self) -> &Hearing {
-        &self.hearing
+    pub fn write_health(&self) -> &WriteHealth {
+        &self.write_health
     }
 
     /// Whether the database takes writes: what the commits of the last second say, else what a write of the
     /// hub's own says. The hub makes such a write once a second at most, however many ask.
     pub async fn is_writable(&self) -> bool {
-        if self.hearing.is_file_gone() {
+        if self.write_health.is_file_gone() {
             return false;
         }
-        let _probing = self.hearing.probing.lock().await;
-        if let Some(known) = self.hearing.known_lately() {
+        let _probing = self.write_health.probing.lock().await;
+        if let Some(known) = self.write_health.known_lately() {
             return known;
         }
         let proved = tokio::time::timeout(PROBE_TIMEOUT, self.apply(ProveWritable)).await;
         let writable = matches!(proved, Ok(Ok(())));
         if !writable {
-            self.hearing.note_failure();
+            self.write_health.note_failure();
         }
         writable
     }
@@ -385,8 +385,8 @@ struct Writer {
     moves: Moves,
     listeners: Listeners,
     clock: Clock,
-    seen: Arc<Seen>,
-    hearing: Arc<Hearing>,
+    seen: Arc<PendingLastSeen>,
+    write_health: Arc<WriteHealth>,
     /// This hub in its marks.
     hub: u128,
     /// How many batches were to be committed.
@@ -609,7 +609,7 @@ impl Writer {
 
     /// Notes that the database took no write, and says why as well as it can.
     fn failed(&self, error: Arc<StoreError>) -> Arc<StoreError> {
-        self.hearing.note_failure();
+        self.write_health.note_failure();
         self.store.explain(error)
     }
 
@@ -631,7 +631,7 @@ impl Writer {
         self.listeners.tokens.forget(&effects.tokens);
         self.seen.note(effects.seen, now);
         if effects.is_durable {
-            self.hearing.note_commit(now);
+            self.write_health.note_commit(now);
         }
         if let Some(revision) = effects.revision {
             self.listeners.revision.announce(revision);

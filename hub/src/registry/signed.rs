@@ -5,7 +5,7 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use super::{ApplyError, Command, Refusal};
 use crate::domain::time::Time;
-use crate::store::{Place, WriteTransaction};
+use crate::store::{WriteScope, WriteTransaction};
 
 /// How many rows one transaction forgets, so that writers wait for moments only.
 const BATCH: i64 = 500;
@@ -29,14 +29,14 @@ pub struct Signed<C> {
     /// The signature.
     pub write: SignedWrite,
     /// What the command goes to.
-    pub place: Place,
+    pub place: WriteScope,
     /// The command.
     pub command: C,
 }
 
 /// Nothing, for signed writes that were refused before there was a command.
 #[derive(Debug)]
-pub struct Nothing;
+pub struct SpendNonceOnly;
 
 /// Forgets some of the signed writes from before a time.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl<C: Command> Command for Signed<C> {
         };
         let place = match &outcome {
             Ok(_) => &self.place,
-            Err(ApplyError::Refused(_)) => &Place::Elsewhere,
+            Err(ApplyError::Refused(_)) => &WriteScope::Unscoped,
             Err(_) => return outcome,
         };
         transaction
@@ -85,7 +85,7 @@ impl<C: Command> Command for Signed<C> {
     }
 }
 
-impl Command for Nothing {
+impl Command for SpendNonceOnly {
     type Outcome = ();
 
     async fn run(&self, _: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {

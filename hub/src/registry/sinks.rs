@@ -7,7 +7,7 @@ use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DueName, Happening, KnownSink, OwedNames, StoreError, WriteTransaction,
+    Activity, DeliveryKind, DueName, KnownSink, OwedNames, StoreError, WriteTransaction,
 };
 
 /// For how long a hub promises to work for its sinks, in seconds; renewed well before.
@@ -278,7 +278,7 @@ impl Command for OweRemoval {
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         let owed = OwedNames {
             sink: &self.sink,
-            happening: Happening::Clean,
+            happening: DeliveryKind::Clean,
             revision: transaction.revision(),
             at: now,
         };

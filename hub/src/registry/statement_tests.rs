@@ -8,7 +8,7 @@ use super::*;
 use crate::config::database_url::DatabaseUrl;
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
-use crate::store::{DueName, Happening, Mark, OldRows, OwedEvent, statement_count};
+use crate::store::{DeliveryKind, DueName, Mark, OldRows, OwedEvent, statement_count};
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
 const MARK: Mark = Mark { hub: 1, batch: 1 };
@@ -71,7 +71,7 @@ impl Database {
     async fn owe(&self, revision: i64, hostnames: &[&str]) {
         let owed = OwedEvent {
             sink: &dns(),
-            happening: Happening::Change,
+            happening: DeliveryKind::Change,
             silo: &office(),
             revision,
             at: NOW,

@@ -9,12 +9,12 @@ use super::failed_try::{FailedTry, is_early, next_at, not_before, trouble_of};
 use super::failing::Fared;
 use super::publishing::may_send;
 use super::{ApplyError, Command};
-use crate::domain::delivery::{Outcome, Reach, Told};
+use crate::domain::delivery::{DeliveryResult, Outcome, Reach};
 use crate::domain::elapsed::is_ahead;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    DeliveryState, DueName, Happening, NEVER, OwedEvent, SinkTrouble, StoreError, Turn,
+    DeliveryKind, DeliveryState, DueName, NEVER, OwedEvent, SinkTrouble, StoreError, Turn,
     WriteTransaction,
 };
 
@@ -37,7 +37,7 @@ pub struct EndTelling {
     /// The worker that has the lease.
     pub owner: String,
     /// Delivery, how often it was tried before, and how it ended.
-    pub ended: Vec<(i64, i64, Told)>,
+    pub ended: Vec<(i64, i64, DeliveryResult)>,
     /// After how many attempts the sink gives up.
     pub max_attempts: i64,
     /// Any number, for the jitter of waits.
@@ -46,7 +46,7 @@ pub struct EndTelling {
 
 /// Owes a sink the news that a record is not seen any more, or is seen again.
 #[derive(Debug)]
-pub struct NoteQuiet {
+pub struct ReportUnseen {
     /// The sink.
     pub sink: SinkName,
     /// The record's silo.
@@ -102,7 +102,7 @@ impl Command for EndTelling {
             transaction.hurry_events(&self.sink, now).await?;
         }
         let mut failed = BTreeSet::new();
-        for (id, before, Told { told, outcome }) in &self.ended {
+        for (id, before, DeliveryResult { told, outcome }) in &self.ended {
             // A try that a change asked for while the receiver is away brings no message nearer to its end.
             let counts = !(is_early(&sink, now) && of_sink(outcome));
             let attempts = before + i64::from(counts);
@@ -204,7 +204,7 @@ pub fn is_seen_since(last_seen: Time, before: Time, now: Time) -> bool {
     last_seen >= before && !is_ahead(last_seen, now)
 }
 
-impl Command for NoteQuiet {
+impl Command for ReportUnseen {
     /// Whether there was something to tell.
     type Outcome = bool;
 
@@ -219,11 +219,11 @@ impl Command for NoteQuiet {
                 transaction
                     .put_unseen(sink, silo, hostname, record.last_seen)
                     .await?;
-                (Happening::Unseen, record.last_seen)
+                (DeliveryKind::Unseen, record.last_seen)
             }
             (Some(record), Some(told)) if !self.unseen && record.last_seen != told => {
                 transaction.remove_unseen(sink, silo, hostname).await?;
-                (Happening::Back, record.last_seen)
+                (DeliveryKind::Back, record.last_seen)
             }
             (None, Some(_)) => {
                 // It was removed, which the sink is told by itself.

@@ -21,8 +21,8 @@ pub(super) fn verdict(failure: Failure, commands: usize, attempt: u32) -> Verdic
     match failure {
         Failure::Answered if commands > 1 => Verdict::OneByOne,
         Failure::Answered => Verdict::Refuse,
-        Failure::Lost | Failure::Silent if attempt < ATTEMPTS => Verdict::Again,
-        Failure::Lost | Failure::Silent => Verdict::Refuse,
+        Failure::Lost | Failure::NoAnswer if attempt < ATTEMPTS => Verdict::Again,
+        Failure::Lost | Failure::NoAnswer => Verdict::Refuse,
     }
 }
 
@@ -39,8 +39,8 @@ mod tests {
             (Failure::Lost, 1, 1, Verdict::Again),
             (Failure::Lost, 256, 2, Verdict::Again),
             (Failure::Lost, 1, ATTEMPTS, Verdict::Refuse),
-            (Failure::Silent, 1, 1, Verdict::Again),
-            (Failure::Silent, 2, ATTEMPTS, Verdict::Refuse),
+            (Failure::NoAnswer, 1, 1, Verdict::Again),
+            (Failure::NoAnswer, 2, ATTEMPTS, Verdict::Refuse),
         ] {
             assert_eq!(
                 verdict(failure, commands, attempt),

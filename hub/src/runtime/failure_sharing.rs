@@ -19,13 +19,13 @@ const ADDRESSES: usize = 100;
 pub(super) async fn share(failures: FailureLimit, registry: Registry, clock: Clock) {
     let mut failing = false;
     loop {
-        failures.untold().await;
-        let untold = failures.take_untold(ADDRESSES, clock.now());
-        if untold.is_empty() {
+        failures.unshared().await;
+        let unshared = failures.take_untold(ADDRESSES, clock.now());
+        if unshared.is_empty() {
             continue;
         }
         let began = Instant::now();
-        match registry.apply(ShareFailures(untold)).await {
+        match registry.apply(ShareFailures(unshared)).await {
             Ok(()) => failing = false,
             // Told once more, what was written after all would count twice: this hub counts them in any case.
             Err(error) if !std::mem::replace(&mut failing, true) => {

@@ -26,7 +26,7 @@ pub(crate) async fn watch(file: Option<PathBuf>, registry: Registry) {
             continue;
         }
         was_gone = is_gone;
-        registry.hearing().note_file(is_gone);
+        registry.write_health().note_file(is_gone);
         let file = file.display();
         match is_gone {
             true => tracing::error!(

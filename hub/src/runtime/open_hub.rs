@@ -17,7 +17,7 @@ use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
 use crate::follow::changes::Changes;
-use crate::follow::contact::Contact;
+use crate::follow::database_health::DatabaseHealth;
 use crate::follow::interest::Notifier;
 use crate::follow::invalidation::Invalidation;
 use crate::follow::revision::Revision;
@@ -107,7 +107,7 @@ pub struct OpenHub {
     /// How far the database was when it was opened.
     pub position: Position,
     /// Whether the database answers.
-    pub contact: Contact,
+    pub database_health: DatabaseHealth,
     /// The refused credentials that are to be written down.
     pub refused: RefusedLog,
     /// Counts wrong credentials.
@@ -227,7 +227,7 @@ impl OpenHub {
             revision,
             position,
             signed_not_before,
-            contact: Contact::new(clock.monotonic()),
+            database_health: DatabaseHealth::new(clock.monotonic()),
             failures: FailureLimit::noting(refused.clone()),
             refused,
             clock,
@@ -406,7 +406,7 @@ impl OpenHub {
                 self.position.revision,
             ),
             key,
-            contact: self.contact.clone(),
+            database_health: self.database_health.clone(),
             clock: self.clock.clone(),
             dates: Arc::new(crate::http::DateGuard::new(self.clock.clone())),
             failures: self.failures.clone(),

@@ -23,7 +23,7 @@ use crate::compat;
 use crate::config::settings::HubSettings;
 use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::Sink;
-use crate::deliver::{Deliveries, Office};
+use crate::deliver::{Deliveries, WorkerContext};
 use crate::domain::time::Clock;
 use crate::follow::feed::Feed;
 use crate::follow::invalidation::Invalidation;
@@ -125,7 +125,7 @@ async fn serve(
         let key = hub.key().await?;
         hub.first_admin_token(&key).await?;
         let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
-        let office = Office {
+        let context = WorkerContext {
             store: hub.store.clone(),
             registry: hub.registry.clone(),
             revision: hub.revision.clone(),
@@ -134,7 +134,7 @@ async fn serve(
         };
         let newest = hub.store.newest_time().await.map_err(OpenError::from)?;
         let held = Arc::new(HeldTimes::begin(hub.clock.reading(), newest));
-        let deliveries = Deliveries::begin(office, sinks, hub.is_alone()).await?;
+        let deliveries = Deliveries::begin(context, sinks, hub.is_alone()).await?;
         Ok::<_, OpenError>((key, held, deliveries))
     };
     let (key, held, deliveries) = tokio::select! {
@@ -149,7 +149,7 @@ async fn serve(
         tokens: hub.tokens.clone(),
         failures: hub.failures.clone(),
         revision: hub.revision.clone(),
-        contact: hub.contact.clone(),
+        database_health: hub.database_health.clone(),
         signed_not_before: hub.signed_not_before.clone(),
         clock: hub.clock.clone(),
     };
@@ -201,8 +201,11 @@ async fn serve(
         "watch of the database's file",
         file_watch::watch(file, hub.registry.clone()),
     );
-    let alive =
-        service_manager::stay_alive(hub.store.clone(), hub.contact.clone(), hub.clock.clone());
+    let alive = service_manager::stay_alive(
+        hub.store.clone(),
+        hub.database_health.clone(),
+        hub.clock.clone(),
+    );
     tasks.spawn("signs of life", alive);
     let registry = hub.registry.clone();
     tasks.spawn("writer", async move { registry.ended().await });
@@ -215,7 +218,7 @@ async fn serve(
             // They end when the hub stops, which the listeners may still do.
             done = &mut deliveries, if delivered.is_none() => {
                 delivered = Some(done);
-                if !hub.revision.is_over() {
+                if !hub.revision.is_stopping() {
                     break Err(RunError::Ended("deliveries"));
                 }
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::domain::time::Clock;
-use crate::follow::contact::Contact;
+use crate::follow::database_health::DatabaseHealth;
 use crate::store::Store;
 
 /// The hub listens.
@@ -20,14 +20,14 @@ pub(crate) fn stopping() {
 /// Tells for ever that the hub is alive, four times in the time that the service manager waits, but only
 /// while either the database answers or the hub has noticed that it does not: reads go on then, and a new
 /// start would change nothing. A hub that hangs is silent.
-pub(crate) async fn stay_alive(store: Store, contact: Contact, clock: Clock) {
+pub(crate) async fn stay_alive(store: Store, database_health: DatabaseHealth, clock: Clock) {
     let Some(patience) = watchdog() else {
         return std::future::pending().await;
     };
     let pause = patience / 4;
     loop {
         let answered = tokio::time::timeout(pause, store.position()).await;
-        if matches!(answered, Ok(Ok(_))) || contact.stale_for(clock.monotonic()).is_some() {
+        if matches!(answered, Ok(Ok(_))) || database_health.stale_for(clock.monotonic()).is_some() {
             tell(Word::Alive);
         } else {
             tracing::warn!("the database does not answer, and nobody has noticed");

@@ -19,11 +19,11 @@ use crate::store::KnownToken;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Which secrets of a token count: the present one and the former one; `None`: it has ended.
-type Standing = Option<(CredentialHash, Option<CredentialHash>)>;
+type ReceiverState = Option<(CredentialHash, Option<CredentialHash>)>;
 
 /// Looks at the watched tokens for ever; stop it by dropping the future.
 pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: Clock) {
-    let mut known: HashMap<TokenId, Standing> = HashMap::new();
+    let mut known: HashMap<TokenId, ReceiverState> = HashMap::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -49,7 +49,7 @@ pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: 
     }
 }
 
-fn standing(known: &KnownToken, now: Time) -> Standing {
+fn standing(known: &KnownToken, now: Time) -> ReceiverState {
     let former = known.former_at(now).map(|former| former.credential_hash);
     let counts = known.token.is_valid_at(now);
     counts.then_some((known.credential_hash, former))

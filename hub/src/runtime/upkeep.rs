@@ -295,12 +295,12 @@ impl Upkeep {
     /// Removes every record that is overdue. What is only noted is written down first, since the
     /// decision is made on what is stored.
     pub async fn expire(&self) -> Result<(), ApplyError> {
-        if self.registry.hearing().is_lost() {
+        if self.registry.write_health().is_lost() {
             // Once writes are taken again, silence counts from that moment.
             self.registry.apply(ProveWritable).await?;
         }
         let at = self.clock.reading();
-        let since = self.registry.hearing().since(self.since, at);
+        let since = self.registry.write_health().since(self.since, at);
         let now = at.now;
         loop {
             let overdue = self.store.overdue_records(now, since, PAGE).await?;

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 
 use super::connections::Connections;
 use super::keepalive;
-use super::service::Counted;
+use super::service::CountingService;
 use super::socket::Socket;
-use super::stream::Watched;
+use super::stream::StallGuard;
 
 /// Lets connections in, or not.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ impl Admission {
 }
 
 impl<S> Accept<TcpStream, S> for Admission {
-    type Stream = Watched<Socket>;
-    type Service = Counted<S>;
+    type Stream = StallGuard<Socket>;
+    type Service = CountingService<S>;
     type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
@@ -41,7 +41,7 @@ impl<S> Accept<TcpStream, S> for Admission {
         }
         let socket = Socket::new(stream);
         connection.set_socket(socket.clone());
-        let stream = Watched::new(socket, Arc::clone(&connection), stall);
-        ready(Ok((stream, Counted::new(service, connection))))
+        let stream = StallGuard::new(socket, Arc::clone(&connection), stall);
+        ready(Ok((stream, CountingService::new(service, connection))))
     }
 }

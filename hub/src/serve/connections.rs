@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::kill_switch::{KillSwitch, Place, Silence, State, lock};
+use super::kill_switch::{Idle, KillSwitch, QueueEntry, State, lock};
 use super::places::Places;
 use super::socket::Socket;
 use crate::config::limits::Limits;
@@ -126,7 +126,7 @@ impl Connection {
     /// A new one, whose client is waited for until then; it counts among the places.
     pub(super) fn new(connections: Connections, places: &mut Places, until: Instant) -> Self {
         let switch = Arc::<KillSwitch>::default();
-        lock(&switch.state).silence = Some(Silence {
+        lock(&switch.state).idle = Some(Idle {
             turn: connections.next_turn(),
             since: Instant::now(),
             until: Some(until),
@@ -183,12 +183,12 @@ impl Connection {
         let mut state = lock(&self.switch.state);
         happen(&mut state);
         if state.requests > state.sending + state.reading {
-            state.silence = None;
+            state.idle = None;
             return;
         }
         let limits = self.connections.limits();
         let now = Instant::now();
-        state.silence = Some(Silence {
+        state.idle = Some(Idle {
             turn: self.connections.next_turn(),
             since: now,
             until: match *state {
@@ -199,7 +199,7 @@ impl Connection {
             },
             is_sending: state.sending > 0,
         });
-        let is_entered = !matches!(state.place, Place::Nowhere);
+        let is_entered = !matches!(state.place, QueueEntry::Nowhere);
         drop(state);
         if !is_entered {
             self.connections.places().enter(&self.switch);

@@ -89,11 +89,11 @@ pub(super) struct Rest<B> {
     connection: Arc<Connection>,
     /// Over HTTP/1.1 the client waits to be asked for its content.
     expects: bool,
-    place: Mutex<Place<B>>,
+    holder: Mutex<Holder<B>>,
 }
 
 #[derive(Debug)]
-enum Place<B> {
+enum Holder<B> {
     /// The handler has it, or has read it all.
     Handler,
     /// It waits for the answer: to read it sooner would ask for it (`Expect: 100-continue`).
@@ -111,7 +111,7 @@ impl<B> Rest<B> {
         Arc::new(Self {
             connection: Arc::clone(connection),
             expects: !is_http_2 && headers.contains_key(header::EXPECT),
-            place: Mutex::new(Place::Handler),
+            holder: Mutex::new(Holder::Handler),
         })
     }
 }
@@ -124,17 +124,17 @@ where
 {
     /// Takes what a handler does not read.
     fn leave(&self, body: B) {
-        let mut place = lock(&self.place);
-        match *place {
-            Place::Answered => self.discard(body),
-            Place::Handler | Place::Here(_) => *place = Place::Here(body),
+        let mut holder = lock(&self.holder);
+        match *holder {
+            Holder::Answered => self.discard(body),
+            Holder::Handler | Holder::Here(_) => *holder = Holder::Here(body),
         }
     }
 
     /// Notes that the answer with these headers is handed over, before which nothing is discarded.
     pub(super) fn answered(&self, headers: &mut HeaderMap) {
-        let mut place = lock(&self.place);
-        if let Place::Here(body) = std::mem::replace(&mut *place, Place::Answered) {
+        let mut holder = lock(&self.holder);
+        if let Holder::Here(body) = std::mem::replace(&mut *holder, Holder::Answered) {
             if self.expects {
                 // Whether the content still comes is up to the client (RFC 9110 section 10.1.1).
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -33,13 +33,13 @@ pub(super) struct State {
     /// Those of them whose content is waited for, and nobody knows yet who sends it.
     pub(super) reading: u32,
     /// `None`: a request runs.
-    pub(super) silence: Option<Silence>,
-    pub(super) place: Place,
+    pub(super) idle: Option<Idle>,
+    pub(super) place: QueueEntry,
 }
 
 /// That a client is waited for, so that its connection may give way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Silence {
+pub(super) struct Idle {
     /// The higher, the later it began.
     pub(super) turn: u64,
     /// Since when.
@@ -52,7 +52,7 @@ pub(super) struct Silence {
 
 /// Where a connection is entered among those that may give way.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Place {
+pub(super) enum QueueEntry {
     /// Under the turn of this silence or of one before it.
     At(u64),
     /// Nowhere, since it was looked at while a request ran: its next silence enters it.
@@ -64,20 +64,20 @@ pub(super) enum Place {
 
 impl KillSwitch {
     /// What its client is waited for since, if it is.
-    pub(super) fn silence(&self) -> Option<Silence> {
-        lock(&self.state).silence
+    pub(super) fn idle(&self) -> Option<Idle> {
+        lock(&self.state).idle
     }
 
     /// Where it is entered.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> QueueEntry {
         lock(&self.state).place
     }
 
     /// Notes where it is entered from now on, which may depend on whether its client is waited for. Call it under the
     /// lock of the places.
-    pub(super) fn put(&self, place: impl FnOnce(Option<Silence>) -> Place) -> Place {
+    pub(super) fn put(&self, place: impl FnOnce(Option<Idle>) -> QueueEntry) -> QueueEntry {
         let mut state = lock(&self.state);
-        state.place = place(state.silence);
+        state.place = place(state.idle);
         state.place
     }
 

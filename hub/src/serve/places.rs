@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::kill_switch::{KillSwitch, Place, Silence};
+use super::kill_switch::{Idle, KillSwitch, QueueEntry};
 
 /// Within this the first request of an honest client has come.
 const NEW: Duration = Duration::from_secs(3);
@@ -25,7 +25,7 @@ pub(super) struct Places {
     entered: BTreeMap<u64, Arc<KillSwitch>>,
 }
 
-impl Silence {
+impl Idle {
     /// Whether its time is over. Bytes that wait to be taken excuse a client whose answers are handed over
     /// whole, but no other: over HTTP/2 they need not be an answer's.
     fn is_late(&self, now: Instant, switch: &KillSwitch) -> bool {
@@ -47,19 +47,19 @@ impl Places {
     /// Notes that a connection is gone.
     pub(super) fn close(&mut self, switch: &KillSwitch) {
         match switch.place() {
-            Place::Out => return,
-            Place::At(turn) => {
+            QueueEntry::Out => return,
+            QueueEntry::At(turn) => {
                 self.entered.remove(&turn);
             }
-            Place::Nowhere => {}
+            QueueEntry::Nowhere => {}
         }
         self.open -= 1;
     }
 
     /// Enters a connection that is entered nowhere, unless a request runs on it.
     pub(super) fn enter(&mut self, switch: &Arc<KillSwitch>) {
-        if matches!(switch.place(), Place::Nowhere)
-            && let Place::At(turn) = switch.put(place_of)
+        if matches!(switch.place(), QueueEntry::Nowhere)
+            && let QueueEntry::At(turn) = switch.put(place_of)
         {
             self.entered.insert(turn, Arc::clone(switch));
         }
@@ -69,7 +69,7 @@ impl Places {
     pub(super) fn give_way(&mut self, now: Instant) -> bool {
         while let Some(turn) = self.first_to_give_way(now) {
             // Unless a request has begun since.
-            if self.cut_if(turn, |silence, _| silence.turn == turn) {
+            if self.cut_if(turn, |idle, _| idle.turn == turn) {
                 return true;
             }
         }
@@ -84,14 +84,14 @@ impl Places {
         while let Some((&turn, switch)) = self.entered.range(from..).next() {
             from = turn + 1;
             let is_writing = switch.is_writing();
-            let Some(silence) = self.settle(turn) else {
+            let Some(idle) = self.reposition(turn) else {
                 continue;
             };
             first = first.or(Some(turn));
-            if now - silence.since < NEW {
+            if now - idle.since < NEW {
                 break;
             }
-            if !silence.is_sending && !is_writing {
+            if !idle.is_sending && !is_writing {
                 return Some(turn);
             }
         }
@@ -100,13 +100,13 @@ impl Places {
 
     /// The silence of the connection that is entered under this turn, if it is that one; else the connection is put where
     /// it belongs.
-    fn settle(&mut self, turn: u64) -> Option<Silence> {
+    fn reposition(&mut self, turn: u64) -> Option<Idle> {
         let switch = self.entered.get(&turn)?;
-        match switch.silence() {
-            Some(silence) if silence.turn == turn => Some(silence),
+        match switch.idle() {
+            Some(idle) if idle.turn == turn => Some(idle),
             _ => {
                 let switch = self.entered.remove(&turn)?;
-                if let Place::At(turn) = switch.put(place_of) {
+                if let QueueEntry::At(turn) = switch.put(place_of) {
                     self.entered.insert(turn, switch);
                 }
                 None
@@ -117,27 +117,26 @@ impl Places {
     /// Cuts off all whose time is over.
     pub(super) fn cut_late(&mut self, now: Instant) {
         let is_late =
-            |switch: &KillSwitch| switch.silence().is_some_and(|one| one.is_late(now, switch));
+            |switch: &KillSwitch| switch.idle().is_some_and(|one| one.is_late(now, switch));
         let late = self.entered.iter().filter(|(_, switch)| is_late(switch));
         let late: Vec<u64> = late.map(|(turn, _)| *turn).collect();
         for turn in late {
-            self.cut_if(turn, |silence, switch| silence.is_late(now, switch));
+            self.cut_if(turn, |idle, switch| idle.is_late(now, switch));
         }
     }
 
     /// Cuts off a connection whose silence is still such.
-    fn cut_if(&mut self, turn: u64, is_such: impl FnOnce(&Silence, &KillSwitch) -> bool) -> bool {
+    fn cut_if(&mut self, turn: u64, is_such: impl FnOnce(&Idle, &KillSwitch) -> bool) -> bool {
         let Some(switch) = self.entered.get(&turn) else {
             return false;
         };
-        let place =
-            switch.put(
-                |silence| match silence.is_some_and(|silence| is_such(&silence, switch)) {
-                    true => Place::Out,
-                    false => Place::At(turn),
-                },
-            );
-        let is_out = matches!(place, Place::Out);
+        let place = switch.put(
+            |idle| match idle.is_some_and(|idle| is_such(&idle, switch)) {
+                true => QueueEntry::Out,
+                false => QueueEntry::At(turn),
+            },
+        );
+        let is_out = matches!(place, QueueEntry::Out);
         if is_out {
             switch.cut();
             self.entered.remove(&turn);
@@ -148,6 +147,6 @@ impl Places {
 }
 
 /// Where a connection belongs.
-fn place_of(silence: Option<Silence>) -> Place {
-    silence.map_or(Place::Nowhere, |silence| Place::At(silence.turn))
+fn place_of(idle: Option<Idle>) -> QueueEntry {
+    idle.map_or(QueueEntry::Nowhere, |idle| QueueEntry::At(idle.turn))
 }

@@ -22,18 +22,18 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A service whose requests are counted.
 #[derive(Clone, Debug)]
-pub(super) struct Counted<S> {
+pub(super) struct CountingService<S> {
     inner: S,
     connection: Arc<Connection>,
 }
 
-impl<S> Counted<S> {
+impl<S> CountingService<S> {
     pub(super) fn new(inner: S, connection: Arc<Connection>) -> Self {
         Self { inner, connection }
     }
 }
 
-impl<S, A, B> Service<Request<A>> for Counted<S>
+impl<S, A, B> Service<Request<A>> for CountingService<S>
 where
     S: Service<Request<AnyBody>, Response = Response<B>>,
     B: Body<Data = Bytes>,

@@ -19,7 +19,7 @@ pub(super) const LEAST_TAKEN: usize = 16 * 1024;
 
 /// A stream under watch.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct StallGuard<S> {
     inner: S,
     connection: Arc<Connection>,
     stall: Duration,
@@ -43,7 +43,7 @@ struct Waiting {
     taken: usize,
 }
 
-impl<S> Watched<S> {
+impl<S> StallGuard<S> {
     pub(super) fn new(inner: S, connection: Arc<Connection>, stall: Duration) -> Self {
         Self {
             inner,
@@ -139,7 +139,7 @@ fn no_http(status: &str) -> String {
     )
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -150,7 +150,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

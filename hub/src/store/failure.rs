@@ -13,7 +13,7 @@ pub enum Failure {
     /// The connection or the session has ended.
     Lost,
     /// No answer came before the deadline.
-    Silent,
+    NoAnswer,
 }
 
 /// What was under way when a call failed.
@@ -36,7 +36,7 @@ impl Phase {
             (Self::Begin | Self::Statement, _) => false,
             // The database runs the statements of a call in order, and none after one that failed.
             (Self::BeforeCommit, Failure::Answered) => false,
-            (Self::BeforeCommit, Failure::Lost | Failure::Silent) | (Self::Commit, _) => true,
+            (Self::BeforeCommit, Failure::Lost | Failure::NoAnswer) | (Self::Commit, _) => true,
         }
     }
 }
@@ -46,7 +46,7 @@ impl StoreError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Database(error) => failure(error),
-            Self::Silent => Failure::Silent,
+            Self::NoAnswer => Failure::NoAnswer,
             Self::Full { .. } | Self::Schema(_) | Self::NoHub { .. } | Self::Corrupt(_) => {
                 Failure::Answered
             }
@@ -59,8 +59,8 @@ impl StoreError {
 pub(super) fn failure(error: &sqlx::Error) -> Failure {
     use sqlx::Error as E;
     match error {
-        E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Failure::Silent,
-        E::PoolTimedOut => Failure::Silent,
+        E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Failure::NoAnswer,
+        E::PoolTimedOut => Failure::NoAnswer,
         E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolClosed | E::WorkerCrashed => Failure::Lost,
         E::Database(error) => {
             let (mysql, severity) = (
@@ -102,21 +102,21 @@ mod tests {
 
     #[test]
     fn only_a_commit_that_was_sent_leaves_the_outcome_open() {
-        use Failure::{Answered, Lost, Silent};
+        use Failure::{Answered, Lost, NoAnswer};
         use Phase::{BeforeCommit, Begin, Commit, Statement};
         for (phase, failure, may_have_committed) in [
             (Begin, Answered, false),
             (Begin, Lost, false),
-            (Begin, Silent, false),
+            (Begin, NoAnswer, false),
             (Statement, Answered, false),
             (Statement, Lost, false),
-            (Statement, Silent, false),
+            (Statement, NoAnswer, false),
             (BeforeCommit, Answered, false),
             (BeforeCommit, Lost, true),
-            (BeforeCommit, Silent, true),
+            (BeforeCommit, NoAnswer, true),
             (Commit, Answered, true),
             (Commit, Lost, true),
-            (Commit, Silent, true),
+            (Commit, NoAnswer, true),
         ] {
             assert_eq!(
                 phase.may_have_committed(failure),
@@ -165,9 +165,9 @@ mod tests {
         for (error, expected) in [
             (
                 sqlx::Error::Io(Error::from(ErrorKind::TimedOut)),
-                Failure::Silent,
+                Failure::NoAnswer,
             ),
-            (sqlx::Error::PoolTimedOut, Failure::Silent),
+            (sqlx::Error::PoolTimedOut, Failure::NoAnswer),
             (
                 sqlx::Error::Io(Error::from(ErrorKind::UnexpectedEof)),
                 Failure::Lost,

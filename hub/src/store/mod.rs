@@ -62,14 +62,14 @@ use interests::Interests;
 pub use links::{HistoryNode, NodePlace};
 pub use marks::Mark;
 pub use outbox::{
-    Activity, DeliveryCount, DeliveryRow, DeliveryState, DueName, Happening, IdCursor, Interest,
-    KnownSink, Later, LedgerRow, NEVER, NameRow, Ours, Owed, OwedEvent, OwedNames, OwedPage,
+    Activity, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName, IdCursor, Interest,
+    KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow, Owed, OwedEvent, OwedNames, OwedPage,
     PendingEvent, QuietRecord, SinkTrouble, Turn,
 };
 use pool::Pool;
 pub use purge::OldRows;
 use server_identity::Servers;
-pub use signed_writes::Place;
+pub use signed_writes::WriteScope;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
 pub use snapshot::Snapshot;
 use statements::{ROWS_AT_ONCE, Statements, insert_rows, padded_chunks, statement_chunks};
@@ -121,7 +121,7 @@ pub enum StoreError {
     },
     /// The database does not answer in time.
     #[error("the database does not answer")]
-    Silent,
+    NoAnswer,
     /// The database can't be opened at all.
     #[error("cannot open the database {url}: {cause}")]
     Open {
@@ -388,7 +388,7 @@ impl Store {
     async fn scan(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         match tokio::time::timeout(READER_PATIENCE, self.scanners.acquire()).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
-            Err(_) => Err(StoreError::Silent),
+            Err(_) => Err(StoreError::NoAnswer),
         }
     }
 

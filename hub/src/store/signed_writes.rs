@@ -13,13 +13,13 @@ use crate::domain::time::Time;
 
 /// What a write goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum WriteScope {
     /// One hostname of a silo.
     Record(SiloId, Hostname),
     /// A silo as a whole.
     Silo(SiloId),
     /// No silo, such as a token.
-    Elsewhere,
+    Unscoped,
 }
 
 fn spent_nonce(dialect: Dialect, token: TokenId, nonce: &str) -> Query<'static, Any, AnyArguments> {
@@ -64,11 +64,11 @@ impl WriteTransaction {
     pub async fn last_signed_write(
         &mut self,
         token: TokenId,
-        place: &Place,
+        place: &WriteScope,
         latest: Time,
     ) -> Result<Option<Time>, StoreError> {
         let query = match place {
-            Place::Record(silo, hostname) => self
+            WriteScope::Record(silo, hostname) => self
                 .dialect
                 .query(
                     "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
@@ -77,7 +77,7 @@ impl WriteTransaction {
                 .bind(token.as_str())
                 .bind(silo.as_str())
                 .bind(hostname.as_str()),
-            Place::Silo(silo) => self
+            WriteScope::Silo(silo) => self
                 .dialect
                 .query(
                     "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
@@ -85,7 +85,7 @@ impl WriteTransaction {
                 )
                 .bind(token.as_str())
                 .bind(silo.as_str()),
-            Place::Elsewhere => return Ok(None),
+            WriteScope::Unscoped => return Ok(None),
         };
         let row = query
             .bind(latest.as_millis())
@@ -100,13 +100,13 @@ impl WriteTransaction {
         token: TokenId,
         nonce: &str,
         created: Time,
-        place: &Place,
+        place: &WriteScope,
     ) -> Result<(), StoreError> {
         self.must_commit = true;
         let (silo, hostname) = match place {
-            Place::Record(silo, hostname) => (silo.as_str(), hostname.as_str()),
-            Place::Silo(silo) => (silo.as_str(), ""),
-            Place::Elsewhere => ("", ""),
+            WriteScope::Record(silo, hostname) => (silo.as_str(), hostname.as_str()),
+            WriteScope::Silo(silo) => (silo.as_str(), ""),
+            WriteScope::Unscoped => ("", ""),
         };
         self.dialect
             .query(

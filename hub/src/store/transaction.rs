@@ -27,7 +27,7 @@ use crate::domain::time::Time;
 #[derive(Debug)]
 pub(super) struct Session {
     connection: Lease,
-    is_over: bool,
+    is_finished: bool,
 }
 
 impl Deref for Session {
@@ -46,7 +46,7 @@ impl DerefMut for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.is_finished {
             // Whatever the transaction did ends with its connection.
             self.connection.discard();
         }
@@ -65,7 +65,7 @@ impl Store {
             return begun.await;
         }
         let begun = tokio::time::timeout(BEGIN_TIMEOUT, begun).await;
-        begun.unwrap_or(Err(StoreError::Silent))
+        begun.unwrap_or(Err(StoreError::NoAnswer))
     }
 
     async fn begin_unlimited(
@@ -74,7 +74,7 @@ impl Store {
     ) -> Result<WriteTransaction, StoreError> {
         let mut inner = Session {
             connection: self.writer.acquire().await?,
-            is_over: false,
+            is_finished: false,
         };
         let mut statements = Statements::new(self.dialect);
         let begin = self.dialect.begin_write();
@@ -229,7 +229,7 @@ impl WriteTransaction {
             statements.add("ROLLBACK");
             let over = statements.execute(&mut self.inner).await;
             over.map_err(CommitError::NotCommitted)?;
-            self.inner.is_over = true;
+            self.inner.is_finished = true;
             return Ok(self.effects);
         }
         self.effects.is_durable = true;
@@ -240,7 +240,7 @@ impl WriteTransaction {
         statements.end_with("COMMIT");
         match statements.commit(&mut self.inner).await {
             Ok(()) => {
-                self.inner.is_over = true;
+                self.inner.is_finished = true;
                 Ok(self.effects)
             }
             Err((phase, cause)) if phase.may_have_committed(cause.failure()) => {

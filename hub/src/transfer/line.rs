@@ -158,7 +158,7 @@ impl SiloLine {
             let record = line.check(self.revision)?;
             pairs += record.addresses.iter().count();
             if let Some(twice) = records.insert(record.hostname.clone(), record) {
-                return Err(format!("{} stands there twice", twice.hostname));
+                return Err(format!("duplicate hostname {}", twice.hostname));
             }
         }
         if pairs > MAX_RECORDS {

@@ -26,14 +26,14 @@ pub(crate) struct Stream {
 
 /// What a stream tells.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct DeliveryResult {
     pub(crate) event: String,
     pub(crate) id: Option<i64>,
     pub(crate) data: Value,
 }
 
-pub(crate) fn told(event: &str, id: i64, data: Value) -> Told {
-    Told {
+pub(crate) fn told(event: &str, id: i64, data: Value) -> DeliveryResult {
+    DeliveryResult {
         event: event.to_owned(),
         id: Some(id),
         data,
@@ -73,7 +73,7 @@ impl Stream {
     }
 
     /// The next event; `None` once the stream has ended.
-    pub(crate) async fn next(&mut self) -> Option<Told> {
+    pub(crate) async fn next(&mut self) -> Option<DeliveryResult> {
         loop {
             if let Some((text, rest)) = self.unread.split_once("\n\n") {
                 let text = text.to_owned();
@@ -91,15 +91,15 @@ impl Stream {
         }
     }
 
-    pub(crate) async fn tells(&mut self, expected: Told) {
+    pub(crate) async fn tells(&mut self, expected: DeliveryResult) {
         assert_eq!(self.next().await, Some(expected));
     }
 }
 
 /// An event; `None`: a comment.
-fn parsed(text: &str) -> Option<Told> {
+fn parsed(text: &str) -> Option<DeliveryResult> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-    Some(Told {
+    Some(DeliveryResult {
         event: field("event: ")?.to_owned(),
         id: field("id: ").map(|id| id.parse().unwrap()),
         data: serde_json::from_str(field("data: ").unwrap()).unwrap(),
@@ -153,7 +153,7 @@ async fn who_was_away_for_too_long_is_told_to_begin_anew() {
     let office = hub.put_silo("office", &[]).await.json();
     hub.delete("/silos/gone").await;
     let last = open.store.position().await.unwrap().revision;
-    let reset = Told {
+    let reset = DeliveryResult {
         event: "reset".to_owned(),
         id: None,
         data: json!({ "revision": last }),

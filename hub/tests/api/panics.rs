@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use silo_hub::internals::domain::time::Time;
-use silo_hub::internals::registry::{ApplyError, Command, Nothing};
+use silo_hub::internals::registry::{ApplyError, Command, SpendNonceOnly};
 use silo_hub::internals::store::WriteTransaction;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ async fn a_command_that_panics_is_told_so_and_the_others_of_its_batch_run() {
         OTHERS,
         "a command that panicked does not run again"
     );
-    open.registry.apply(Nothing).await.unwrap();
+    open.registry.apply(SpendNonceOnly).await.unwrap();
     let office = hub.get("/silos/office").await.json();
     assert_eq!(office["dnsrecords"].as_array().unwrap().len(), OTHERS);
 }

@@ -40,7 +40,7 @@ impl Following {
             tokens: open.tokens.clone(),
             failures: open.failures.clone(),
             revision: open.revision.clone(),
-            contact: open.contact.clone(),
+            database_health: open.database_health.clone(),
             signed_not_before: open.signed_not_before.clone(),
             clock: open.clock.clone(),
         };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Gid, Pid, Signal, Uid};
 use silo_hub::internals::deliver::kinds::OpenSink;
-use silo_hub::internals::deliver::sink::{Outcome, Publication, Sink, Standing};
+use silo_hub::internals::deliver::sink::{Outcome, Publication, ReceiverState, Sink};
 use silo_hub::internals::sinks::SinkSettings;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
@@ -125,7 +125,7 @@ impl Bench {
     }
 
     /// Publishes as the hub does, from a thread that is `nobody`.
-    pub(crate) fn publish(&self, name: &str, wanted: &str, standing: Standing) -> Outcome {
+    pub(crate) fn publish(&self, name: &str, wanted: &str, standing: ReceiverState) -> Outcome {
         self.publish_in("example.com", name, wanted, standing)
     }
 
@@ -134,7 +134,7 @@ impl Bench {
         zone: &str,
         name: &str,
         wanted: &str,
-        standing: Standing,
+        standing: ReceiverState,
     ) -> Outcome {
         let spool = self.path("spool");
         let text = format!(
@@ -170,7 +170,7 @@ impl Bench {
     }
 
     /// Hands over, lets a worker run once, and takes the answer.
-    pub(crate) fn round(&self, name: &str, wanted: &str, standing: Standing) -> Outcome {
+    pub(crate) fn round(&self, name: &str, wanted: &str, standing: ReceiverState) -> Outcome {
         assert_eq!(self.publish(name, wanted, standing), Outcome::Waiting);
         self.once();
         self.publish(name, wanted, standing)

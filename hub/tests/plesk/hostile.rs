@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use silo_hub::internals::deliver::plesk::job::{Job, JobId, Nonce, Task};
-use silo_hub::internals::deliver::plesk::place::Place;
-use silo_hub::internals::deliver::sink::{Outcome, Standing};
+use silo_hub::internals::deliver::plesk::zone_name::ZoneName;
+use silo_hub::internals::deliver::sink::{Outcome, ReceiverState};
 
 use crate::bench::{Bench, NOBODY, addresses};
 
 /// A job that is as it should be, and its file's name.
 fn job(label: &str) -> (String, Vec<u8>) {
-    let place = Place::parse("example.com", label).unwrap();
-    let name = JobId::of(&place).job_file();
+    let zone_name = ZoneName::parse("example.com", label).unwrap();
+    let name = JobId::of(&zone_name).job_file();
     let task = Task {
-        place,
+        zone_name,
         wanted: addresses("10.6.6.6"),
         published: Vec::new(),
     };
@@ -47,7 +47,7 @@ fn refused(lay: impl FnOnce(&Bench, &Path) -> PathBuf, why: &str) {
     ]);
     let laid = lay(&bench, &bench.path("spool/jobs"));
     let before = fs::symlink_metadata(&laid).unwrap();
-    let honest = bench.round("honest.example.com", "10.0.0.6", Standing::Nothing);
+    let honest = bench.round("honest.example.com", "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(honest, Outcome::Done, "{why}: an honest job beside it");
     let ran = bench.once();
     let name = laid.file_name().unwrap().as_bytes().escape_ascii();
@@ -272,7 +272,7 @@ fn thousands_of_bad_files_are_told_in_few_lines_and_stop_no_job() {
     for n in 0..3000 {
         write(&bench.path(&format!("spool/jobs/bad{n}")), b"x");
     }
-    bench.publish("db.example.com", "10.0.0.6", Standing::Nothing);
+    bench.publish("db.example.com", "10.0.0.6", ReceiverState::Nothing);
     let ran = bench.once();
     assert!(
         ran.stderr.contains("2980 more files were refused"),
@@ -280,7 +280,7 @@ fn thousands_of_bad_files_are_told_in_few_lines_and_stop_no_job() {
         ran.stderr
     );
     assert!(ran.stderr.lines().count() < 30, "{}", ran.stderr);
-    let done = bench.publish("db.example.com", "10.0.0.6", Standing::Nothing);
+    let done = bench.publish("db.example.com", "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
     bench.calls();
 }
@@ -293,7 +293,7 @@ fn results_that_are_in_the_way_are_replaced_not_followed() {
     let victim = bench.path("victim");
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, bench.path("spool/results").join(&result)).unwrap();
-    let done = bench.round("db.example.com", "10.0.0.6", Standing::Nothing);
+    let done = bench.round("db.example.com", "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     bench.calls();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
-use silo_hub::internals::deliver::sink::{Outcome, Standing};
+use silo_hub::internals::deliver::sink::{Outcome, ReceiverState};
 
 use crate::bench::{Bench, HUB, addresses, wait_until};
 
@@ -13,7 +13,7 @@ const NAME: &str = "db.example.com";
 fn killed_in_between() -> Bench {
     let bench = Bench::new();
     assert_eq!(
-        bench.publish(NAME, "10.0.0.6", Standing::Nothing),
+        bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Waiting
     );
     bench.switch("block--add", true);
@@ -42,7 +42,7 @@ fn the_next_run_finishes_what_was_begun() {
     assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.6"]);
     assert_eq!(bench.changes(), ["--add example.com -a db -ip 10.0.0.6"]);
     assert_eq!(
-        bench.publish(NAME, "10.0.0.6", Standing::Nothing),
+        bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Done
     );
     bench.once();
@@ -62,7 +62,7 @@ fn it_is_finished_even_when_the_job_was_withdrawn() {
 #[test]
 fn a_newer_wish_comes_true_after_it() {
     let bench = killed_in_between();
-    let standing = Standing::Claimed(addresses("10.0.0.6"));
+    let standing = ReceiverState::Claimed(addresses("10.0.0.6"));
     assert_eq!(bench.round(NAME, "10.0.0.7", standing), Outcome::Done);
     assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.7"]);
     bench.calls();
@@ -71,7 +71,7 @@ fn a_newer_wish_comes_true_after_it() {
 #[test]
 fn a_removal_comes_true_after_it() {
     let bench = killed_in_between();
-    assert_eq!(bench.round(NAME, "", Standing::Nothing), Outcome::Done);
+    assert_eq!(bench.round(NAME, "", ReceiverState::Nothing), Outcome::Done);
     assert!(bench.at_plesk(NAME).is_empty());
     bench.once();
     assert!(bench.at_plesk(NAME).is_empty());
@@ -100,11 +100,11 @@ fn a_domain_that_is_no_longer_allowed_is_not_finished_but_told() {
 #[test]
 fn an_add_that_fails_after_the_del_is_tried_until_it_works() {
     let bench = Bench::new();
-    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     bench.switch("fail--add", true);
     let worker = bench.start(&[]);
     wait_until("the hub hears of it", || {
-        match bench.publish(NAME, "10.0.0.6", Standing::Nothing) {
+        match bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing) {
             Outcome::Waiting => false,
             Outcome::Retry(trouble) => trouble
                 .why
@@ -126,7 +126,7 @@ fn an_add_that_fails_after_the_del_is_tried_until_it_works() {
 #[test]
 fn what_was_to_be_taken_away_is_not_forgotten_when_plesk_fails() {
     let bench = Bench::new();
-    let published = Standing::Published(addresses("10.0.0.5 fd00::5"));
+    let published = ReceiverState::Published(addresses("10.0.0.5 fd00::5"));
     bench.set_zone(&["db.example.com. A 10.0.0.5", "db.example.com. AAAA fd00::5"]);
     bench.switch("fail--del", true);
     bench.publish(NAME, "10.0.0.5", published);
@@ -135,7 +135,7 @@ fn what_was_to_be_taken_away_is_not_forgotten_when_plesk_fails() {
     // Even if the hub did not know any more what it had published.
     bench.publish(NAME, "10.0.0.5", published);
     assert_eq!(
-        bench.round(NAME, "10.0.0.5", Standing::Nothing),
+        bench.round(NAME, "10.0.0.5", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.at_plesk(NAME), ["A 10.0.0.5"]);
@@ -165,7 +165,7 @@ fn a_broken_state_file_is_told_and_stops_nobody() {
         "{}",
         ran.stderr
     );
-    let refused = bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    let refused = bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     bench.calls();
 }
@@ -173,7 +173,7 @@ fn a_broken_state_file_is_told_and_stops_nobody() {
 #[test]
 fn old_and_new_are_on_the_disk_before_anything_is_taken_away() {
     let bench = Bench::new();
-    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     let trace = bench.path("trace");
     let mut strace = std::process::Command::new("strace");
     strace.args([

@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 use silo_hub::internals::deliver::plesk::job::JobId;
-use silo_hub::internals::deliver::plesk::place::Place;
-use silo_hub::internals::deliver::sink::{Outcome, Standing};
+use silo_hub::internals::deliver::plesk::zone_name::ZoneName;
+use silo_hub::internals::deliver::sink::{Outcome, ReceiverState};
 
 use crate::bench::{Bench, wait_until};
 
@@ -16,7 +16,7 @@ fn a_worker_without_end_takes_what_comes_and_ends_on_a_signal() {
         let worker = bench.start(&[]);
         for wanted in ["10.0.0.6", "10.0.0.7"] {
             wait_until("the change is done", || {
-                bench.publish(NAME, wanted, Standing::Nothing) == Outcome::Done
+                bench.publish(NAME, wanted, ReceiverState::Nothing) == Outcome::Done
             });
             assert_eq!(bench.at_plesk(NAME), [format!("A {wanted}")]);
         }
@@ -35,11 +35,11 @@ fn a_worker_without_end_takes_what_comes_and_ends_on_a_signal() {
 #[test]
 fn a_worker_with_a_timeout_does_its_work_and_ends_by_itself() {
     let bench = Bench::new();
-    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     let ran = bench.work(&["--timeout", "1"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(
-        bench.publish(NAME, "10.0.0.6", Standing::Nothing),
+        bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Done
     );
     bench.calls();
@@ -48,7 +48,7 @@ fn a_worker_with_a_timeout_does_its_work_and_ends_by_itself() {
 #[test]
 fn a_signal_waits_for_the_command_that_runs() {
     let bench = Bench::new();
-    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     bench.switch("block--add", true);
     let worker = bench.start(&["--deadline", "2"]);
     wait_until("plesk is asked to add", || bench.blocked().is_some());
@@ -75,7 +75,7 @@ fn a_signal_waits_for_the_command_that_runs() {
 #[test]
 fn one_worker_at_a_time() {
     let bench = Bench::new();
-    bench.publish(NAME, "10.0.0.6", Standing::Nothing);
+    bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     bench.switch("block--info", true);
     let first = bench.start(&[]);
     wait_until("the first is at work", || bench.blocked().is_some());
@@ -97,7 +97,7 @@ fn one_worker_at_a_time() {
     bench.switch("block--info", false);
     drop(first);
     wait_until("the second takes over", || {
-        bench.publish(NAME, "10.0.0.6", Standing::Nothing) == Outcome::Done
+        bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing) == Outcome::Done
     });
     second.signal(Signal::TERM);
     assert_eq!(second.end().code, Some(0));
@@ -108,18 +108,18 @@ fn one_worker_at_a_time() {
 fn a_job_that_is_replaced_while_others_are_done_is_not_done_in_its_old_form() {
     let bench = Bench::new();
     bench.set_zone(&["a.example.com. A 10.0.0.5", "b.example.com. A 10.0.0.5"]);
-    let id = |label| JobId::of(&Place::parse("example.com", label).unwrap());
+    let id = |label| JobId::of(&ZoneName::parse("example.com", label).unwrap());
     // Jobs are done in the order of their ids.
     let (first, second) = match id("a") < id("b") {
         true => ("a.example.com", "b.example.com"),
         false => ("b.example.com", "a.example.com"),
     };
-    bench.publish(first, "10.0.0.6", Standing::Nothing);
-    bench.publish(second, "10.0.0.6", Standing::Nothing);
+    bench.publish(first, "10.0.0.6", ReceiverState::Nothing);
+    bench.publish(second, "10.0.0.6", ReceiverState::Nothing);
     bench.switch("block--add", true);
     let worker = bench.start(&[]);
     wait_until("the first is at work", || bench.blocked().is_some());
-    bench.publish(second, "10.0.0.7", Standing::Nothing);
+    bench.publish(second, "10.0.0.7", ReceiverState::Nothing);
     bench.switch("block--add", false);
     wait_until("both are done", || {
         bench.at_plesk(first) == ["A 10.0.0.6"] && bench.at_plesk(second) == ["A 10.0.0.7"]

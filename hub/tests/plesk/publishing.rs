@@ -1,13 +1,13 @@
 //! What a publication makes of a zone.
 
-use silo_hub::internals::deliver::sink::{Outcome, Reach, Standing};
+use silo_hub::internals::deliver::sink::{Outcome, Reach, ReceiverState};
 
 use crate::bench::{Bench, addresses};
 
 #[test]
 fn a_change_replaces_what_info_shows_and_leaves_no_file_behind() {
     let bench = Bench::new();
-    let standing = Standing::Nothing;
+    let standing = ReceiverState::Nothing;
     assert_eq!(
         bench.publish("db.example.com", "10.0.0.6", standing),
         Outcome::Waiting
@@ -42,7 +42,7 @@ fn a_change_replaces_what_info_shows_and_leaves_no_file_behind() {
 #[test]
 fn what_is_there_already_is_left_alone() {
     let bench = Bench::new();
-    let done = bench.round("db.example.com", "10.0.0.5", Standing::Nothing);
+    let done = bench.round("db.example.com", "10.0.0.5", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
     assert_eq!(bench.calls(), ["--info example.com"]);
 }
@@ -53,9 +53,9 @@ fn an_address_that_is_added_at_the_same_time_by_somebody_else_is_fine() {
     bench.switch("hide-once", true);
     bench.set_zone(&["web.example.com. A 10.0.0.6"]);
     let all = ["--once", "--must-exist", "false"];
-    bench.publish("web.example.com", "10.0.0.6", Standing::Nothing);
+    bench.publish("web.example.com", "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(bench.work(&all).code, Some(0));
-    let done = bench.publish("web.example.com", "10.0.0.6", Standing::Nothing);
+    let done = bench.publish("web.example.com", "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
     assert_eq!(
         bench.changes(),
@@ -69,7 +69,7 @@ fn an_address_that_is_added_at_the_same_time_by_somebody_else_is_fine() {
 fn ipv6_is_added_changed_as_plesk_writes_it_and_taken_away_where_it_is_ours() {
     let bench = Bench::new();
     let both = addresses("10.0.0.5 fd00::6");
-    let done = bench.round("db.example.com", "10.0.0.5 fd00::6", Standing::Nothing);
+    let done = bench.round("db.example.com", "10.0.0.5 fd00::6", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
     assert_eq!(
         bench.at_plesk("db.example.com"),
@@ -81,7 +81,7 @@ fn ipv6_is_added_changed_as_plesk_writes_it_and_taken_away_where_it_is_ours() {
         "db.example.com. A 10.0.0.5",
         "db.example.com. AAAA FD00:0:0::6",
     ]);
-    let published = Standing::Published(both);
+    let published = ReceiverState::Published(both);
     let done = bench.round("db.example.com", "10.0.0.5 fd00::7", published);
     assert_eq!(done, Outcome::Done);
     assert_eq!(
@@ -91,7 +91,7 @@ fn ipv6_is_added_changed_as_plesk_writes_it_and_taken_away_where_it_is_ours() {
             "--add example.com -aaaa db -ip fd00::7",
         ]
     );
-    let published = Standing::Published(addresses("10.0.0.5 fd00::7"));
+    let published = ReceiverState::Published(addresses("10.0.0.5 fd00::7"));
     let done = bench.round("db.example.com", "10.0.0.5", published);
     assert_eq!(done, Outcome::Done);
     assert_eq!(bench.at_plesk("db.example.com"), ["A 10.0.0.5"]);
@@ -105,7 +105,7 @@ fn a_removed_record_takes_away_what_we_published_and_nothing_else() {
         "db.example.com. AAAA fd00::99",
         "db.example.com. TXT mine",
     ]);
-    let published = Standing::Published(addresses("10.0.0.5"));
+    let published = ReceiverState::Published(addresses("10.0.0.5"));
     assert_eq!(bench.round("db.example.com", "", published), Outcome::Done);
     assert_eq!(
         bench.at_plesk("db.example.com"),
@@ -114,7 +114,7 @@ fn a_removed_record_takes_away_what_we_published_and_nothing_else() {
     assert_eq!(bench.changes(), ["--del example.com -a db -ip 10.0.0.5"]);
     // Nor does what never was ours, nor a name that is not there.
     assert_eq!(
-        bench.round("example.com", "", Standing::Nothing),
+        bench.round("example.com", "", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.round("web.example.com", "", published), Outcome::Done);
@@ -127,7 +127,7 @@ fn the_zones_own_name_and_names_deeper_in_it_have_their_labels() {
     bench.set_zone(&["example.com. A 10.0.0.1", "a.b.example.com. A 10.0.0.2"]);
     for name in ["example.com", "a.b.example.com"] {
         assert_eq!(
-            bench.round(name, "10.0.0.6", Standing::Nothing),
+            bench.round(name, "10.0.0.6", ReceiverState::Nothing),
             Outcome::Done
         );
         assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
@@ -143,7 +143,7 @@ fn the_zones_own_name_and_names_deeper_in_it_have_their_labels() {
 fn a_domain_that_the_worker_is_not_told_of_is_refused_by_name() {
     let bench = Bench::new();
     let name = "db.example.net";
-    let publish = || bench.publish_in("example.net", name, "10.0.0.6", Standing::Nothing);
+    let publish = || bench.publish_in("example.net", name, "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(publish(), Outcome::Waiting);
     let ran = bench.once();
     assert!(
@@ -165,7 +165,7 @@ fn a_domain_that_the_worker_is_not_told_of_is_refused_by_name() {
 fn a_name_that_plesk_does_not_have_is_refused_unless_told_otherwise() {
     let bench = Bench::new();
     let name = "web.example.com";
-    let Outcome::Failed(trouble) = bench.round(name, "10.0.0.6", Standing::Nothing) else {
+    let Outcome::Failed(trouble) = bench.round(name, "10.0.0.6", ReceiverState::Nothing) else {
         panic!("a name that must exist");
     };
     assert_eq!(trouble.reach, Reach::Name);
@@ -177,13 +177,13 @@ fn a_name_that_plesk_does_not_have_is_refused_unless_told_otherwise() {
     assert!(bench.changes().is_empty());
 
     assert_eq!(
-        bench.publish(name, "10.0.0.6", Standing::Nothing),
+        bench.publish(name, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Waiting
     );
     let ran = bench.work(&["--once", "--must-exist", "false"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(
-        bench.publish(name, "10.0.0.6", Standing::Nothing),
+        bench.publish(name, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
@@ -193,31 +193,31 @@ fn a_name_that_plesk_does_not_have_is_refused_unless_told_otherwise() {
 fn a_name_that_we_took_away_may_come_back_but_not_one_that_somebody_else_took_away() {
     let bench = Bench::new();
     let name = "db.example.com";
-    let published = Standing::Published(addresses("10.0.0.5"));
+    let published = ReceiverState::Published(addresses("10.0.0.5"));
     assert_eq!(
-        bench.round(name, "10.0.0.5", Standing::Nothing),
+        bench.round(name, "10.0.0.5", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.round(name, "", published), Outcome::Done);
     assert!(bench.at_plesk(name).is_empty());
     assert_eq!(
-        bench.round(name, "10.0.0.6", Standing::Nothing),
+        bench.round(name, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
 
     bench.set_zone(&["example.com. A 10.0.0.1"]);
-    let published = Standing::Published(addresses("10.0.0.6"));
+    let published = ReceiverState::Published(addresses("10.0.0.6"));
     let refused = bench.round(name, "10.0.0.7", published);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     // Removing it in the silo does not make that one ours.
     assert_eq!(bench.round(name, "", published), Outcome::Done);
-    let refused = bench.round(name, "10.0.0.7", Standing::Nothing);
+    let refused = bench.round(name, "10.0.0.7", ReceiverState::Nothing);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     assert!(bench.at_plesk(name).is_empty());
     // Nor is the address that somebody puts there afterwards, even if it was ours once.
     bench.set_zone(&["db.example.com. A 10.0.0.6"]);
-    assert_eq!(bench.round(name, "", Standing::Nothing), Outcome::Done);
+    assert_eq!(bench.round(name, "", ReceiverState::Nothing), Outcome::Done);
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
     bench.calls();
 }
@@ -225,7 +225,8 @@ fn a_name_that_we_took_away_may_come_back_but_not_one_that_somebody_else_took_aw
 #[test]
 fn an_alias_is_not_touched() {
     let bench = Bench::new();
-    let Outcome::Failed(trouble) = bench.round("www.example.com", "10.0.0.6", Standing::Nothing)
+    let Outcome::Failed(trouble) =
+        bench.round("www.example.com", "10.0.0.6", ReceiverState::Nothing)
     else {
         panic!("a CNAME");
     };
@@ -243,11 +244,11 @@ fn a_plesk_that_fails_is_told_and_asked_again_later() {
     };
     let fail = |arguments: &[&str]| {
         assert_eq!(
-            bench.publish(name, "10.0.0.6", Standing::Nothing),
+            bench.publish(name, "10.0.0.6", ReceiverState::Nothing),
             Outcome::Waiting
         );
         assert_eq!(bench.work(arguments).code, Some(1));
-        trouble(bench.publish(name, "10.0.0.6", Standing::Nothing))
+        trouble(bench.publish(name, "10.0.0.6", ReceiverState::Nothing))
     };
     let away = fail(&["--once", "--plesk", "/nowhere/plesk"]);
     assert_eq!(away.reach, Reach::Sink);
@@ -287,7 +288,7 @@ fn a_plesk_that_fails_is_told_and_asked_again_later() {
     bench.switch("fail--del", false);
 
     assert_eq!(
-        bench.round(name, "10.0.0.6", Standing::Nothing),
+        bench.round(name, "10.0.0.6", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
@@ -299,9 +300,9 @@ fn a_plesk_that_ends_well_without_doing_it_is_not_believed() {
     let bench = Bench::new();
     for verb in ["ignore--add", "ignore--del"] {
         bench.switch(verb, true);
-        bench.publish("db.example.com", "10.0.0.6", Standing::Nothing);
+        bench.publish("db.example.com", "10.0.0.6", ReceiverState::Nothing);
         assert_eq!(bench.work(&["--once"]).code, Some(1));
-        let outcome = bench.publish("db.example.com", "10.0.0.6", Standing::Nothing);
+        let outcome = bench.publish("db.example.com", "10.0.0.6", ReceiverState::Nothing);
         let Outcome::Retry(trouble) = outcome else {
             panic!("{verb}: {outcome:?}");
         };
@@ -313,7 +314,7 @@ fn a_plesk_that_ends_well_without_doing_it_is_not_believed() {
         bench.switch(verb, false);
         bench.set_zone(&["db.example.com. A 10.0.0.5"]);
     }
-    let done = bench.round("db.example.com", "10.0.0.6", Standing::Nothing);
+    let done = bench.round("db.example.com", "10.0.0.6", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
     bench.calls();
 }
@@ -328,7 +329,7 @@ fn several_addresses_of_a_family_become_the_one_that_is_wanted() {
         "other.example.com. A 10.0.0.5",
     ]);
     assert_eq!(
-        bench.round("db.example.com", "10.0.0.6", Standing::Nothing),
+        bench.round("db.example.com", "10.0.0.6", ReceiverState::Nothing),
         Outcome::Done
     );
     assert_eq!(bench.at_plesk("db.example.com"), ["A 10.0.0.6"]);
@@ -347,14 +348,14 @@ fn a_hundred_names_that_are_right_cost_one_listing() {
     bench.set_zone(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     for name in &names {
         assert_eq!(
-            bench.publish(name, "10.0.0.5", Standing::Nothing),
+            bench.publish(name, "10.0.0.5", ReceiverState::Nothing),
             Outcome::Waiting
         );
     }
     bench.once();
     for name in &names {
         assert_eq!(
-            bench.publish(name, "10.0.0.5", Standing::Nothing),
+            bench.publish(name, "10.0.0.5", ReceiverState::Nothing),
             Outcome::Done
         );
     }

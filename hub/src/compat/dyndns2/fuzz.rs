@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use silo_shared::silo::{Addresses, check_address};
 
-use super::wish::{Params, Wish};
+use super::update_request::{Params, UpdateRequest};
 
 /// The addresses that an update wishes are those of machines, and stay the same when they are sent whole.
 ///
@@ -20,12 +20,12 @@ pub fn dyndns2(data: &[u8]) {
         assert_eq!(host.trim(), host);
     }
     let caller = IpAddr::from(Ipv4Addr::new(192, 0, 2, 1));
-    let Ok(wish) = Wish::read(&params, || Ok(caller)) else {
+    let Ok(update_request) = UpdateRequest::read(&params, || Ok(caller)) else {
         return;
     };
     let stored = Ipv6Addr::from_bits(5);
     for stored in [None, Some(stored)] {
-        let Ok(addresses) = wish.addresses(stored) else {
+        let Ok(addresses) = update_request.addresses(stored) else {
             continue;
         };
         assert!(!addresses.is_empty());
@@ -41,8 +41,10 @@ fn sent_whole(addresses: Addresses, caller: IpAddr) -> Addresses {
     let query = format!("myip={whole}");
     let mut params = Params::default();
     params.add(query.as_bytes());
-    let wish = Wish::read(&params, || Ok(caller)).expect("addresses can be sent");
-    wish.addresses(None)
+    let update_request =
+        UpdateRequest::read(&params, || Ok(caller)).expect("addresses can be sent");
+    update_request
+        .addresses(None)
         .expect("whole addresses need no prefix")
 }
 

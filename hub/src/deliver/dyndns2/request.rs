@@ -7,7 +7,7 @@ use serde::Deserialize;
 use silo_shared::silo::{Addresses, Family};
 use url::Url;
 
-use crate::deliver::sink::Standing;
+use crate::deliver::sink::ReceiverState;
 
 /// How a provider is told an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -58,7 +58,7 @@ impl Endpoint {
         &self,
         name: &str,
         wanted: &Addresses,
-        standing: &Standing,
+        standing: &ReceiverState,
     ) -> Result<Vec<Update>, &'static str> {
         let mut told = *wanted;
         if self.ipv6 == Ipv6::Off {
@@ -105,11 +105,11 @@ impl Endpoint {
 }
 
 /// The address that the provider surely holds for us.
-fn surely_held(standing: &Standing, family: Family) -> Option<IpAddr> {
+fn surely_held(standing: &ReceiverState, family: Family) -> Option<IpAddr> {
     match standing {
-        Standing::Nothing | Standing::Claimed(_) => None,
-        Standing::Published(published) => published.get(family),
-        Standing::Replacing {
+        ReceiverState::Nothing | ReceiverState::Claimed(_) => None,
+        ReceiverState::Published(published) => published.get(family),
+        ReceiverState::Replacing {
             published, unsure, ..
         } => published.get(family).filter(|_| !unsure.has(family)),
     }

@@ -1,10 +1,10 @@
 use super::*;
 use crate::deliver::test_sinks::addresses;
-use crate::domain::delivery::Unsure;
+use crate::domain::delivery::UncertainFamilies;
 
 const PLAIN: &str = "https://ddns.example.org/nic/update";
 
-fn urls(endpoint: &Endpoint, wanted: &str, standing: Standing) -> Vec<String> {
+fn urls(endpoint: &Endpoint, wanted: &str, standing: ReceiverState) -> Vec<String> {
     let updates = endpoint.updates("db.example.net", &addresses(wanted), &standing);
     updates
         .unwrap()
@@ -25,9 +25,12 @@ fn ovh_is_asked_as_its_guide_says() {
     let ovh = Endpoint::ovh();
     let base = "https://dns.eu.ovhapis.com/nic/update?system=dyndns&hostname=db.example.net&myip=";
     let both = [format!("{base}192.0.2.1"), format!("{base}2001:db8::1")];
-    assert_eq!(urls(&ovh, "192.0.2.1", Standing::Nothing), both[..1]);
-    assert_eq!(urls(&ovh, "192.0.2.1 2001:db8::1", Standing::Nothing), both);
-    assert_eq!(urls(&ovh, "2001:db8::1", Standing::Nothing), both[1..]);
+    assert_eq!(urls(&ovh, "192.0.2.1", ReceiverState::Nothing), both[..1]);
+    assert_eq!(
+        urls(&ovh, "192.0.2.1 2001:db8::1", ReceiverState::Nothing),
+        both
+    );
+    assert_eq!(urls(&ovh, "2001:db8::1", ReceiverState::Nothing), both[1..]);
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn each_provider_is_told_ipv6_in_its_way() {
         (Ipv6::Off, "2001:db8::1", &[]),
         (Ipv6::Myip, "", &[]),
     ] {
-        let sent = urls(&endpoint(PLAIN, ipv6), wanted, Standing::Nothing);
+        let sent = urls(&endpoint(PLAIN, ipv6), wanted, ReceiverState::Nothing);
         let expected: Vec<String> = queries
             .iter()
             .map(|query| format!("{PLAIN}?hostname=db.example.net&{query}"))
@@ -60,7 +63,7 @@ fn each_provider_is_told_ipv6_in_its_way() {
 #[test]
 fn no_request_makes_a_provider_take_the_hubs_own_address() {
     let endpoint = endpoint(PLAIN, Ipv6::Myipv6);
-    let told = endpoint.updates("a.b", &addresses("2001:db8::1"), &Standing::Nothing);
+    let told = endpoint.updates("a.b", &addresses("2001:db8::1"), &ReceiverState::Nothing);
     assert!(told.unwrap_err().contains("no IPv4 address"));
 }
 
@@ -81,18 +84,21 @@ fn the_urls_own_query_stays() {
         ),
     ] {
         let endpoint = endpoint(url, Ipv6::Myip);
-        assert_eq!(urls(&endpoint, "192.0.2.1", Standing::Nothing), [expected]);
+        assert_eq!(
+            urls(&endpoint, "192.0.2.1", ReceiverState::Nothing),
+            [expected]
+        );
     }
 }
 
 #[test]
 fn what_the_provider_surely_holds_is_not_sent_again() {
     let (old, new) = ("192.0.2.1 2001:db8::1", "192.0.2.2 2001:db8::1");
-    let published = |text| Standing::Published(addresses(text));
-    let replacing = |published, sent| Standing::Replacing {
+    let published = |text| ReceiverState::Published(addresses(text));
+    let replacing = |published, sent| ReceiverState::Replacing {
         published: addresses(published),
         sent: addresses(sent),
-        unsure: Unsure::between(&addresses(published), &addresses(sent)),
+        unsure: UncertainFamilies::between(&addresses(published), &addresses(sent)),
     };
     let all = &["myip=192.0.2.2,2001:db8::1"][..];
     let each = &["myip=192.0.2.2", "myip=2001:db8::1"][..];
@@ -103,7 +109,7 @@ fn what_the_provider_surely_holds_is_not_sent_again() {
         (published(old), new, all, first),
         (published("2001:db8::1"), new, all, first),
         // Nobody knows how it ended: once more.
-        (Standing::Claimed(addresses(new)), new, all, each),
+        (ReceiverState::Claimed(addresses(new)), new, all, each),
         (replacing(old, new), new, all, first),
         (replacing("192.0.2.9", new), new, all, each),
         // It may have been replaced and then put back.
@@ -127,7 +133,7 @@ fn what_the_provider_surely_holds_is_not_sent_again() {
 #[test]
 fn an_address_that_is_not_told_is_no_news() {
     let endpoint = endpoint(PLAIN, Ipv6::Off);
-    let published = Standing::Published(addresses("192.0.2.1 2001:db8::1"));
+    let published = ReceiverState::Published(addresses("192.0.2.1 2001:db8::1"));
     let sent = urls(&endpoint, "192.0.2.1 2001:db8::2", published);
     assert_eq!(sent, Vec::<String>::new());
 }

@@ -4,9 +4,9 @@
 //! tried, `!`, the address and the reason of everyone who was refused for good, who is then left in
 //! peace. When the event is through, the refused are taken out: a retry by hand asks for them again.
 
-use super::super::sink::{Event, Outcome, Told, Trouble};
+use super::super::sink::{DeliveryResult, Event, Outcome, Trouble};
 use super::failure::Failure;
-use super::letter::{Letter, key};
+use super::mail::{Mail, key};
 
 /// The state of each event of a call.
 pub(super) struct Ledger<'a> {
@@ -40,10 +40,10 @@ impl<'a> Ledger<'a> {
 
     /// Takes out of a letter what its receiver was refused for in an earlier attempt; `false`:
     /// nothing is left of it.
-    pub(super) fn take_refused(&mut self, letter: &mut Letter<'_>) -> bool {
-        let prefix = format!("!{} ", key(&letter.to.email));
-        let whom = letter.whom.to_string();
-        letter.news.retain(|item| {
+    pub(super) fn take_refused(&mut self, mail: &mut Mail<'_>) -> bool {
+        let prefix = format!("!{} ", key(&mail.to.email));
+        let whom = mail.whom.to_string();
+        mail.news.retain(|item| {
             let mut told = self.events[item.index].told.iter();
             let Some(marker) = told.find(|text| text.starts_with(&prefix)) else {
                 return true;
@@ -52,28 +52,28 @@ impl<'a> Ledger<'a> {
             self.entries[item.index].refuse(marker.clone(), why);
             false
         });
-        !letter.news.is_empty()
+        !mail.news.is_empty()
     }
 
     /// The receiver has it.
-    pub(super) fn told(&mut self, letter: &Letter<'_>) {
-        let key = key(&letter.to.email);
-        for index in indexes(letter) {
+    pub(super) fn told(&mut self, mail: &Mail<'_>) {
+        let key = key(&mail.to.email);
+        for index in indexes(mail) {
             self.entries[index].told.push(key.clone());
         }
     }
 
     /// The receiver does not have it.
-    pub(super) fn failed(&mut self, letter: &Letter<'_>, failure: &Failure) {
-        for index in indexes(letter) {
+    pub(super) fn failed(&mut self, mail: &Mail<'_>, failure: &Failure) {
+        for index in indexes(mail) {
             let entry = &mut self.entries[index];
             match failure {
                 Failure::Refused(why) => {
-                    let marker = format!("!{} {why}", key(&letter.to.email));
-                    entry.refuse(marker, format!("{}: {why}", letter.whom));
+                    let marker = format!("!{} {why}", key(&mail.to.email));
+                    entry.refuse(marker, format!("{}: {why}", mail.whom));
                 }
                 Failure::Later(why) => {
-                    let trouble = Trouble::of_name(format!("{}: {why}", letter.whom));
+                    let trouble = Trouble::of_name(format!("{}: {why}", mail.whom));
                     entry.pending.get_or_insert(trouble);
                 }
                 Failure::Down(why) => entry.pending = Some(Trouble::of_sink(why)),
@@ -82,7 +82,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// One answer an event, in order.
-    pub(super) fn finish(self) -> Vec<Told> {
+    pub(super) fn finish(self) -> Vec<DeliveryResult> {
         self.entries.into_iter().map(Entry::finish).collect()
     }
 }
@@ -94,7 +94,7 @@ impl Entry {
         }
     }
 
-    fn finish(mut self) -> Told {
+    fn finish(mut self) -> DeliveryResult {
         let outcome = match (self.pending, self.refused.is_empty()) {
             (Some(trouble), _) => {
                 let markers = self.refused.into_iter().map(|(marker, _)| marker);
@@ -107,7 +107,7 @@ impl Entry {
                 Outcome::Refused(Trouble::of_name(shortened(&whys)))
             }
         };
-        Told {
+        DeliveryResult {
             told: self.told,
             outcome,
         }
@@ -126,8 +126,8 @@ fn shortened(whys: &[String]) -> String {
 }
 
 /// The events that a letter tells of, each once.
-fn indexes(letter: &Letter<'_>) -> Vec<usize> {
-    let mut indexes: Vec<_> = letter.news.iter().map(|item| item.index).collect();
+fn indexes(mail: &Mail<'_>) -> Vec<usize> {
+    let mut indexes: Vec<_> = mail.news.iter().map(|item| item.index).collect();
     indexes.dedup();
     indexes
 }

@@ -1,19 +1,23 @@
-use super::super::letter::letters;
+use super::super::mail::letters;
 use super::super::sample::{change, event};
 use super::*;
 use crate::deliver::sink::Reach;
 
 const A: &str = "a@x.net";
 
-fn run(events: &[Event], to: &[&str], answer: impl Fn(&str) -> Result<(), Failure>) -> Vec<Told> {
+fn run(
+    events: &[Event],
+    to: &[&str],
+    answer: impl Fn(&str) -> Result<(), Failure>,
+) -> Vec<DeliveryResult> {
     let to: Vec<_> = to.iter().map(|text| text.parse().unwrap()).collect();
     let mut ledger = Ledger::new(events);
     let mut letters = letters(events, &to, &[]);
-    letters.retain_mut(|letter| ledger.take_refused(letter));
-    for letter in &letters {
-        match answer(letter.to.email.as_ref()) {
-            Ok(()) => ledger.told(letter),
-            Err(failure) => ledger.failed(letter, &failure),
+    letters.retain_mut(|mail| ledger.take_refused(mail));
+    for mail in &letters {
+        match answer(mail.to.email.as_ref()) {
+            Ok(()) => ledger.told(mail),
+            Err(failure) => ledger.failed(mail, &failure),
         }
     }
     ledger.finish()

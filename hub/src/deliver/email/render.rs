@@ -8,7 +8,7 @@ use ring::digest;
 use silo_shared::silo::Addresses;
 
 use super::super::sink::{EventKind, SinkFailure};
-use super::letter::{Letter, News, key};
+use super::mail::{Mail, News, key};
 use super::template::{Placeholder, Template};
 use crate::auth::secrets::hex;
 use crate::domain::html::html_escaped;
@@ -39,7 +39,7 @@ pub(super) struct Templates {
 
 /// What every mail of a sink has in common.
 #[derive(Debug)]
-pub(super) struct Stationery<'a> {
+pub(super) struct MailRenderer<'a> {
     /// The name of the sink, for the Message-ID.
     pub(super) sink: &'a str,
     /// Who sends.
@@ -50,26 +50,26 @@ pub(super) struct Stationery<'a> {
     pub(super) unseen_after: Option<Duration>,
 }
 
-impl Stationery<'_> {
+impl MailRenderer<'_> {
     /// The message, ready to be sent, and the same whenever the same letter is rendered again but
     /// for the line between its parts.
-    pub(super) fn message(&self, letter: &Letter<'_>) -> Result<Message, lettre::error::Error> {
-        let newest = letter.news.iter().map(|item| item.event.at).max();
+    pub(super) fn message(&self, mail: &Mail<'_>) -> Result<Message, lettre::error::Error> {
+        let newest = mail.news.iter().map(|item| item.event.at).max();
         let millis = newest.unwrap_or_default().as_millis();
         let date = UNIX_EPOCH + Duration::from_millis(millis.try_into().unwrap_or(0));
         let builder = Message::builder()
             .from(self.from.clone())
-            .to(letter.to.clone())
-            .subject(self.subject(letter))
+            .to(mail.to.clone())
+            .subject(self.subject(mail))
             .date(date)
-            .message_id(Some(self.message_id(letter)))
+            .message_id(Some(self.message_id(mail)))
             // RFC 3834 section 5: nobody's holiday notice shall answer.
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".to_owned(),
             ));
-        let text = self.text(letter);
-        match self.html(letter) {
+        let text = self.text(mail);
+        match self.html(mail) {
             None => builder
                 .header(MIME_VERSION_1_0)
                 .header(ContentType::TEXT_PLAIN)
@@ -78,8 +78,8 @@ impl Stationery<'_> {
         }
     }
 
-    fn subject(&self, letter: &Letter<'_>) -> String {
-        let subject = match letter.news.as_slice() {
+    fn subject(&self, mail: &Mail<'_>) -> String {
+        let subject = match mail.news.as_slice() {
             [item] => {
                 let template = fitting(self.templates.subject.as_ref(), item, SUBJECT, SUBJECT);
                 template.render(|placeholder| self.value(item, placeholder))
@@ -90,30 +90,30 @@ impl Stationery<'_> {
         subject.chars().map(plain).take(MAX_SUBJECT).collect()
     }
 
-    fn text(&self, letter: &Letter<'_>) -> String {
+    fn text(&self, mail: &Mail<'_>) -> String {
         let mut text = String::new();
-        for item in letter.news.iter().take(MAX_LISTED) {
+        for item in mail.news.iter().take(MAX_LISTED) {
             let template = fitting(self.templates.text.as_ref(), item, TEXT, TEXT_SEEN);
             text += &template.render(|placeholder| self.value(item, placeholder));
             if !text.ends_with('\n') {
                 text.push('\n');
             }
         }
-        if let Some(more) = left_out(letter) {
+        if let Some(more) = left_out(mail) {
             text = format!("{text}\n{more}\n");
         }
         text
     }
 
-    fn html(&self, letter: &Letter<'_>) -> Option<String> {
+    fn html(&self, mail: &Mail<'_>) -> Option<String> {
         let own = self.templates.html.as_ref()?;
         let mut html = String::from("<!DOCTYPE html>\n<html><body>\n");
-        for item in letter.news.iter().take(MAX_LISTED) {
+        for item in mail.news.iter().take(MAX_LISTED) {
             let template = fitting(Some(own), item, HTML, HTML_SEEN);
             html += &template.render(|placeholder| html_escaped(&self.value(item, placeholder)));
             html.push('\n');
         }
-        if let Some(more) = left_out(letter) {
+        if let Some(more) = left_out(mail) {
             html = format!("{html}<p>{}</p>\n", html_escaped(&more));
         }
         Some(html + "</body></html>\n")
@@ -121,10 +121,10 @@ impl Stationery<'_> {
 
     /// The same for the same news and receiver, so that who gets a mail twice can tell: after a
     /// crash between sending and remembering, it is sent again.
-    fn message_id(&self, letter: &Letter<'_>) -> String {
-        let mut text = format!("{}\n{}\n", self.sink, key(&letter.to.email));
+    fn message_id(&self, mail: &Mail<'_>) -> String {
+        let mut text = format!("{}\n{}\n", self.sink, key(&mail.to.email));
         let mut last = None;
-        for item in &letter.news {
+        for item in &mail.news {
             if last.replace(item.index) != Some(item.index) {
                 let event = item.event;
                 let (id, revision, at) = (event.id, event.revision, event.at.as_millis());
@@ -221,8 +221,8 @@ fn summary(news: &[News<'_>]) -> String {
     }
 }
 
-fn left_out(letter: &Letter<'_>) -> Option<String> {
-    let more = letter.news.len().checked_sub(MAX_LISTED)?;
+fn left_out(mail: &Mail<'_>) -> Option<String> {
+    let more = mail.news.len().checked_sub(MAX_LISTED)?;
     (more > 0).then(|| format!("… and {more} more, which the history lists"))
 }
 

@@ -1,4 +1,4 @@
-use super::super::letter::letters;
+use super::super::mail::letters;
 use super::super::sample::{change, event};
 use super::*;
 use silo_shared::silo::Hostname;
@@ -13,7 +13,7 @@ fn template(text: &str) -> Option<Template> {
 /// The message to `a@x.net`, in which lines of quoted-printable are put together again.
 fn message(events: &[Event], templates: &Templates) -> String {
     let from = "silo@x.net".parse().unwrap();
-    let stationery = Stationery {
+    let stationery = MailRenderer {
         sink: "mail",
         from: &from,
         templates,
@@ -42,7 +42,7 @@ fn a_subject_stays_one_line() {
         ..Templates::default()
     };
     let from = "silo@x.net".parse().unwrap();
-    let stationery = Stationery {
+    let stationery = MailRenderer {
         sink: "mail",
         from: &from,
         templates: &templates,
@@ -50,9 +50,9 @@ fn a_subject_stays_one_line() {
     };
     let events = [event(1, vec![change("db", "", "10.0.0.2")])];
     let to = ["a@x.net".parse().unwrap()];
-    let letter = &letters(&events, &to, &[])[0];
+    let mail = &letters(&events, &to, &[])[0];
     let subject = "a  Bcc: b@x.net db now 10.0.0.2";
-    assert_eq!(stationery.subject(letter), subject);
+    assert_eq!(stationery.subject(mail), subject);
     let message = message(&events, &templates);
     assert_eq!(header(&message, "Subject"), subject);
 }
@@ -148,7 +148,7 @@ fn several_silos_are_counted() {
 fn the_id_is_of_the_news_the_receiver_and_the_sink() {
     let id = |sink: &str, to: &str, events: &[Event]| {
         let from = "silo@x.net".parse().unwrap();
-        let stationery = Stationery {
+        let stationery = MailRenderer {
             sink,
             from: &from,
             templates: &Templates::default(),

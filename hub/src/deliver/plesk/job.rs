@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use silo_shared::silo::{Addresses, parse_address};
 use thiserror::Error;
 
-use super::place::{InvalidPlace, Place};
+use super::zone_name::{InvalidZoneName, ZoneName};
 use crate::auth::secrets::hex;
 
 /// The most bytes that a job or a result may have.
@@ -36,8 +36,8 @@ pub struct JobId(String);
 
 impl JobId {
     /// The id of a name.
-    pub fn of(place: &Place) -> Self {
-        let text = format!("{}\n{}", place.zone(), place.name());
+    pub fn of(zone_name: &ZoneName) -> Self {
+        let text = format!("{}\n{}", zone_name.zone(), zone_name.name());
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
         Self(hex(&hash.as_ref()[..16]))
     }
@@ -116,7 +116,7 @@ fn is_hex_of_16_bytes(text: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Which name.
-    pub place: Place,
+    pub zone_name: ZoneName,
     /// What shall stand there. A family that is missing is taken away only where it is ours.
     pub wanted: Addresses,
     /// What else the hub may have published there, and may therefore be taken away: sorted, at most
@@ -177,7 +177,7 @@ pub enum InvalidFile {
     Nonce,
     /// Zone or label is wrong.
     #[error(transparent)]
-    Place(#[from] InvalidPlace),
+    ZoneName(#[from] InvalidZoneName),
     /// An address is wrong.
     #[error("{member}: {why}")]
     Address {
@@ -188,7 +188,7 @@ pub enum InvalidFile {
     },
     /// The file's name is that of another name's job.
     #[error("the file's name is not that of a job for {0}")]
-    Misplaced(Place),
+    Misplaced(ZoneName),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -217,8 +217,8 @@ impl Job {
         to_bytes(&JobFile {
             version: VERSION,
             nonce: self.nonce.to_string(),
-            zone: self.task.place.zone().to_string(),
-            label: self.task.place.label().to_owned(),
+            zone: self.task.zone_name.zone().to_string(),
+            label: self.task.zone_name.label().to_owned(),
             wanted: texts(self.task.wanted.iter()),
             published: texts(self.task.published.iter().copied()),
         })
@@ -228,13 +228,13 @@ impl Job {
     pub fn parse(id: &JobId, bytes: &[u8]) -> Result<Self, InvalidFile> {
         let file: JobFile = from_bytes(bytes)?;
         check_version(file.version)?;
-        let place = Place::parse(&file.zone, &file.label)?;
-        if JobId::of(&place) != *id {
-            return Err(InvalidFile::Misplaced(place));
+        let zone_name = ZoneName::parse(&file.zone, &file.label)?;
+        if JobId::of(&zone_name) != *id {
+            return Err(InvalidFile::Misplaced(zone_name));
         }
         Ok(Self {
             task: Task {
-                place,
+                zone_name,
                 wanted: wanted(&file.wanted)?,
                 published: published(&file.published)?,
             },

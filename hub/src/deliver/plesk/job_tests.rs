@@ -20,7 +20,7 @@ fn job_strategy() -> impl Strategy<Value = Job> {
     let label = "([a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\\.[a-z][a-z0-9]{0,9}){0,2})?";
     (label, addresses_strategy(), addresses_strategy()).prop_map(|(label, wanted, published)| Job {
         task: Task {
-            place: Place::parse("example.com", &label).unwrap(),
+            zone_name: ZoneName::parse("example.com", &label).unwrap(),
             wanted,
             published: published.iter().collect(),
         },
@@ -31,7 +31,7 @@ fn job_strategy() -> impl Strategy<Value = Job> {
 proptest! {
     #[test]
     fn a_job_is_read_back(job in job_strategy()) {
-        let id = JobId::of(&job.task.place);
+        let id = JobId::of(&job.task.zone_name);
         let bytes = job.to_bytes();
         prop_assert!(bytes.len() as u64 <= MAX_BYTES);
         prop_assert_eq!(Job::parse(&id, &bytes).unwrap(), job);
@@ -39,7 +39,7 @@ proptest! {
 
     #[test]
     fn a_job_cut_short_anywhere_is_refused(job in job_strategy(), at in any::<prop::sample::Index>()) {
-        let id = JobId::of(&job.task.place);
+        let id = JobId::of(&job.task.zone_name);
         let bytes = job.to_bytes();
         // The last byte is the line end, without which the job is whole all the same.
         let cut = at.index(bytes.len() - 1);
@@ -48,7 +48,7 @@ proptest! {
 
     #[test]
     fn bytes_of_any_kind_never_break_the_parser(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-        let id = JobId::of(&Place::parse("example.com", "db").unwrap());
+        let id = JobId::of(&ZoneName::parse("example.com", "db").unwrap());
         prop_assert!(Job::parse(&id, &bytes).is_err());
         prop_assert!(JobResult::parse(&bytes).is_err());
     }
@@ -68,7 +68,7 @@ proptest! {
 const NONCE: &str = "00112233445566778899aabbccddeeff";
 
 fn parse(json: &str) -> Result<Job, InvalidFile> {
-    let id = JobId::of(&Place::parse("example.com", "db").unwrap());
+    let id = JobId::of(&ZoneName::parse("example.com", "db").unwrap());
     Job::parse(&id, json.as_bytes())
 }
 
@@ -81,7 +81,7 @@ fn the_form_of_a_job_stays() {
     assert_eq!(job.task.wanted.to_string(), "10.0.0.6 fd00::6");
     assert_eq!(job.task.published, ["10.0.0.5".parse::<IpAddr>().unwrap()]);
     assert_eq!(
-        JobId::of(&job.task.place).job_file(),
+        JobId::of(&job.task.zone_name).job_file(),
         "de9b4b06c8cd662d9417cffb0c2584b3.job"
     );
 }
@@ -164,7 +164,7 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
 
 #[test]
 fn ids_come_from_file_names_of_one_form_alone() {
-    let id = JobId::of(&Place::parse("example.com", "db").unwrap());
+    let id = JobId::of(&ZoneName::parse("example.com", "db").unwrap());
     assert_eq!(JobId::of_job_file(&id.job_file()), Some(id.clone()));
     assert_eq!(JobId::of_result_file(&id.result_file()), Some(id.clone()));
     let hex = id.to_string();

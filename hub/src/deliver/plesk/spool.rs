@@ -57,7 +57,7 @@ impl Spool {
     ///
     /// A name has one job: another task of the same name takes the place of an older one.
     pub(super) fn hand_over(&self, task: &Task) -> Result<Progress, SpoolError> {
-        let id = JobId::of(&task.place);
+        let id = JobId::of(&task.zone_name);
         let Some(job) = self.job(&id)?.filter(|job| job.task == *task) else {
             self.drop_job(&id, task)?;
             return Ok(Progress::Waiting);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::super::job::Verdict;
-use super::super::place::Place;
+use super::super::zone_name::ZoneName;
 use super::*;
 
 struct Bench {
@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn job(&self, task: &Task) -> Job {
-        let id = JobId::of(&task.place);
+        let id = JobId::of(&task.zone_name);
         self.spool.job(&id).unwrap().unwrap()
     }
 
@@ -44,14 +44,14 @@ impl Bench {
         let path = self
             .spool
             .results
-            .join(JobId::of(&task.place).result_file());
+            .join(JobId::of(&task.zone_name).result_file());
         fs::write(path, result.to_bytes()).unwrap();
     }
 }
 
 fn task(label: &str, wanted: &str) -> Task {
     Task {
-        place: Place::parse("example.com", label).unwrap(),
+        zone_name: ZoneName::parse("example.com", label).unwrap(),
         wanted: wanted
             .split_whitespace()
             .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
@@ -101,7 +101,7 @@ fn a_newer_task_takes_the_place_of_an_older_one_of_its_name() {
 fn what_is_no_job_or_no_result_counts_as_nothing() {
     let bench = Bench::new();
     let task = task("db", "10.0.0.6");
-    let id = JobId::of(&task.place);
+    let id = JobId::of(&task.zone_name);
     for broken in [&b""[..], b"{\"version\":1", &[b' '; 5000]] {
         fs::write(bench.spool.jobs.join(id.job_file()), broken).unwrap();
         assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);

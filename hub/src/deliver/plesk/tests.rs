@@ -7,7 +7,7 @@ use super::job::Nonce;
 use super::*;
 use crate::config::sinks::SinkSettings;
 use crate::deliver::kinds::OpenSink;
-use crate::domain::delivery::Unsure;
+use crate::domain::delivery::UncertainFamilies;
 
 fn open_with(keys: &str) -> Result<Sink, String> {
     let text = format!("- {{ name: plesk, kind: plesk, {keys} }}");
@@ -52,7 +52,7 @@ fn addresses(ips: &str) -> Addresses {
     ips.collect()
 }
 
-fn publication(wanted: &str, standing: Standing) -> Publication {
+fn publication(wanted: &str, standing: ReceiverState) -> Publication {
     Publication {
         login: None,
         silo: SiloId::parse("office").unwrap(),
@@ -78,18 +78,18 @@ fn names_get_the_zone_or_a_reason() {
 fn the_task_says_what_may_be_taken_away_and_stays_the_same_once_claimed() {
     let (a, b) = (addresses("10.0.0.5 fd00::5"), addresses("10.0.0.6"));
     let task = |wanted, standing| sink().task(&publication(wanted, standing)).unwrap();
-    let published = task("10.0.0.6", Standing::Published(a));
+    let published = task("10.0.0.6", ReceiverState::Published(a));
     assert_eq!(published.published, a.iter().collect::<Vec<_>>());
-    let replacing = Standing::Replacing {
+    let replacing = ReceiverState::Replacing {
         published: a,
         sent: b,
-        unsure: Unsure::BOTH,
+        unsure: UncertainFamilies::BOTH,
     };
     assert_eq!(task("10.0.0.6", replacing), published);
     assert_eq!(task("", replacing).published.len(), 3);
     assert_eq!(
-        task("10.0.0.6", Standing::Claimed(b)),
-        task("10.0.0.6", Standing::Nothing)
+        task("10.0.0.6", ReceiverState::Claimed(b)),
+        task("10.0.0.6", ReceiverState::Nothing)
     );
 }
 
@@ -126,7 +126,7 @@ fn each_verdict_has_its_outcome() {
 #[tokio::test]
 async fn a_spool_that_is_not_there_is_a_trouble_of_the_sink() {
     let outcome = sink()
-        .publish(&publication("10.0.0.6", Standing::Nothing))
+        .publish(&publication("10.0.0.6", ReceiverState::Nothing))
         .await;
     let Outcome::Retry(trouble) = outcome else {
         panic!("{outcome:?}");

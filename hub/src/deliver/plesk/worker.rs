@@ -71,7 +71,7 @@ pub struct WorkerSettings {
 pub enum WorkerError {
     /// The command line or the folders must be changed first.
     #[error("{0}")]
-    Misused(String),
+    Usage(String),
     /// A later run may succeed.
     #[error("{0}")]
     Failed(String),
@@ -79,7 +79,7 @@ pub enum WorkerError {
 
 impl From<FolderError> for WorkerError {
     fn from(error: FolderError) -> Self {
-        Self::Misused(error.to_string())
+        Self::Usage(error.to_string())
     }
 }
 
@@ -207,7 +207,7 @@ impl End {
 ///
 /// Asks `id -u` (POSIX), which knows users of every source, such as LDAP.
 async fn user_id(user: &str) -> Result<Uid, WorkerError> {
-    let wrong = |why: &str| WorkerError::Misused(format!("--owner: {user:?}: {why}"));
+    let wrong = |why: &str| WorkerError::Usage(format!("--owner: {user:?}: {why}"));
     if let Ok(number) = user.parse::<u32>() {
         return Ok(Uid::from_raw(number));
     }

@@ -19,8 +19,8 @@ use super::verify::{Signer, admit, is_signed, signer};
 use crate::http::Hub;
 use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
-use crate::registry::{Nothing, Signed};
-use crate::store::Place;
+use crate::registry::{Signed, SpendNonceOnly};
+use crate::store::WriteScope;
 
 /// The routes where credentials mean nothing.
 const OPEN: [&str; 6] = [
@@ -147,8 +147,8 @@ where
                     );
                     let nothing = Signed {
                         write,
-                        place: Place::Elsewhere,
-                        command: Nothing,
+                        place: WriteScope::Unscoped,
+                        command: SpendNonceOnly,
                     };
                     match crate::http::auth::apply(hub, ip, nothing).await {
                         Ok(()) => response,

@@ -4,15 +4,16 @@ mod outcome;
 mod reconcile;
 mod take_up;
 
-use crate::domain::backoff::{is_hurried, is_over};
+use crate::domain::backoff::{has_passed, is_hurried};
 use crate::domain::delivery::{Outcome, Publication};
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
-use crate::store::{Activity, DueName, KnownSink, Ours};
+use crate::store::{Activity, DueName, KnownSink, LedgerState};
 
 pub use reconcile::{
-    AdoptName, BeginReconciling, EndReconciling, MERGED_TOGETHER, MergeDeliveries, OweDifference,
+    AdoptName, BeginReconciling, EndReconciling, EnqueueDifference, MERGED_TOGETHER,
+    MergeDeliveries,
 };
 
 /// A record whose turn it is, and what the sink calls it; `Err`: why it is not for the sink.
@@ -53,7 +54,7 @@ pub struct TakenUp {
     /// What is to be published.
     pub publication: Publication,
     /// What was ours before.
-    pub before: Ours,
+    pub before: LedgerState,
 }
 
 impl TakenUp {
@@ -83,6 +84,6 @@ pub struct EndPublishing {
 /// Whether a worker may send to the sink now.
 pub(super) fn may_send(sink: &KnownSink, owner: &str, lease_seconds: i64, now: Time) -> bool {
     matches!(sink.active, Activity::Active | Activity::Cleaning)
-        && (is_over(sink.next_at, now) || is_hurried(sink.hurry_at, now))
+        && (has_passed(sink.next_at, now) || is_hurried(sink.hurry_at, now))
         && (sink.lease_owner == owner || !lies_ahead_anywhere(sink.lease_until, lease_seconds, now))
 }

@@ -6,13 +6,13 @@ use silo_shared::silo::Addresses;
 
 use super::{EndPublishing, TakenUp};
 use crate::domain::backoff::LONGEST;
-use crate::domain::delivery::{Outcome, Reach, Standing, Trouble, Unsure};
+use crate::domain::delivery::{Outcome, Reach, ReceiverState, Trouble, UncertainFamilies};
 use crate::domain::time::Time;
 use crate::registry::failed_try::{FailedTry, next_at, trouble_of};
 use crate::registry::failing::Fared;
 use crate::registry::{ApplyError, Command};
 use crate::store::{
-    DueName, KnownSink, Later, LedgerRow, NEVER, Ours, Owed, SinkTrouble, WriteTransaction,
+    DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, Owed, SinkTrouble, WriteTransaction,
 };
 
 /// How soon something that was handed over is asked after again, in milliseconds; then twice as late each
@@ -191,7 +191,7 @@ impl EndPublishing {
 }
 
 /// What is ours once an attempt has ended; `None`: what was claimed before it.
-fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<Ours> {
+fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<LedgerState> {
     match outcome {
         Outcome::Done => Some(surely(name.publication.wanted)),
         Outcome::Found(standing) => Some(found(*standing)),
@@ -203,29 +203,29 @@ fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<Ours> {
 }
 
 /// What is ours once the receiver has taken these.
-fn surely(wanted: Addresses) -> Ours {
-    Ours {
+fn surely(wanted: Addresses) -> LedgerState {
+    LedgerState {
         claimed: None,
         published: (!wanted.is_empty()).then_some(wanted),
-        unsure: Unsure::default(),
+        unsure: UncertainFamilies::default(),
     }
 }
 
 /// What is ours by what a sink found.
-fn found(standing: Standing) -> Ours {
+fn found(standing: ReceiverState) -> LedgerState {
     match standing {
-        Standing::Nothing => Ours::default(),
-        Standing::Published(published) => surely(published),
-        Standing::Claimed(claimed) => Ours {
+        ReceiverState::Nothing => LedgerState::default(),
+        ReceiverState::Published(published) => surely(published),
+        ReceiverState::Claimed(claimed) => LedgerState {
             claimed: Some(claimed),
             published: None,
-            unsure: Unsure::BOTH,
+            unsure: UncertainFamilies::BOTH,
         },
-        Standing::Replacing {
+        ReceiverState::Replacing {
             published,
             sent,
             unsure,
-        } => Ours {
+        } => LedgerState {
             claimed: Some(sent),
             published: Some(published),
             unsure,

@@ -3,11 +3,11 @@
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
-use crate::store::{DueName, Happening, LedgerRow, OwedNames, WriteTransaction};
+use crate::store::{DeliveryKind, DueName, LedgerRow, OwedNames, WriteTransaction};
 
 /// Owes a sink the records whose publication differs, unless they are owed already.
 #[derive(Debug)]
-pub struct OweDifference {
+pub struct EnqueueDifference {
     /// The sink.
     pub sink: SinkName,
     /// The records, each once.
@@ -47,7 +47,7 @@ pub struct AdoptName {
     pub row: LedgerRow,
 }
 
-impl Command for OweDifference {
+impl Command for EnqueueDifference {
     /// How many hostnames are owed anew.
     type Outcome = usize;
 
@@ -63,7 +63,7 @@ impl Command for OweDifference {
         let names: Vec<_> = self.differing.iter().filter(is_new).cloned().collect();
         let owed = OwedNames {
             sink: &self.sink,
-            happening: Happening::Reconcile,
+            happening: DeliveryKind::Reconcile,
             revision: transaction.revision(),
             at: now,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{BeginPublishing, Publishing, TakenUp, may_send};
 use crate::domain::backoff::LONGEST;
-use crate::domain::delivery::{Publication, Standing};
+use crate::domain::delivery::{Publication, ReceiverState};
 use crate::domain::time::Time;
 use crate::registry::failing::Fared;
 use crate::registry::{ApplyError, Command};
@@ -200,7 +200,7 @@ impl Shift {
             self.ledger.insert(claim.name.clone(), claim);
         }
         let standing = match ours.standing() {
-            Standing::Nothing => Standing::Claimed(wanted),
+            ReceiverState::Nothing => ReceiverState::Claimed(wanted),
             standing => standing,
         };
         let login = match sink.takes.with_login {

@@ -16,7 +16,7 @@ use crate::store::{
 
 /// What a delivery tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum DeliveryKind {
     /// Addresses changed.
     Change,
     /// What was published differs from the silo.
@@ -33,7 +33,7 @@ pub enum Happening {
     Recovered,
 }
 
-impl Happening {
+impl DeliveryKind {
     /// As it is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ pub struct OwedEvent<'a> {
     /// To whom.
     pub sink: &'a SinkName,
     /// What it tells.
-    pub happening: Happening,
+    pub happening: DeliveryKind,
     /// Of which silo.
     pub silo: &'a SiloId,
     /// The revision that it names.
@@ -87,7 +87,7 @@ pub struct PendingEvent {
     /// Its id.
     pub id: i64,
     /// What it tells.
-    pub happening: Happening,
+    pub happening: DeliveryKind,
     /// Of which silo.
     pub silo: SiloId,
     /// The revision that it names.
@@ -171,7 +171,7 @@ impl Store {
             let told = told.map(serde_json::from_str).transpose();
             events.push(PendingEvent {
                 id: row.try_get(0)?,
-                happening: Happening::parse(row.try_get(1)?)
+                happening: DeliveryKind::parse(row.try_get(1)?)
                     .ok_or(StoreError::Corrupt("delivery"))?,
                 silo: silo_id(row, 2)?,
                 revision: row.try_get(3)?,

@@ -4,7 +4,7 @@ use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use crate::domain::delivery::{Standing, Unsure};
+use crate::domain::delivery::{ReceiverState, UncertainFamilies};
 use crate::domain::sink::SinkName;
 use crate::store::{
     Statements, Store, StoreError, WriteTransaction, hostname, insert_rows, padded_chunks, silo_id,
@@ -13,23 +13,23 @@ use crate::store::{
 
 /// What is ours under one name at a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ours {
+pub struct LedgerState {
     /// What may have been sent, its outcome unknown; empty: a deletion.
     pub claimed: Option<Addresses>,
     /// What the receiver surely took.
     pub published: Option<Addresses>,
     /// In which families unfinished sends may have changed that.
-    pub unsure: Unsure,
+    pub unsure: UncertainFamilies,
 }
 
-impl Ours {
+impl LedgerState {
     /// As a sink is told of it.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> ReceiverState {
         match (self.published, self.claimed) {
-            (None, None) => Standing::Nothing,
-            (None, Some(claimed)) => Standing::Claimed(claimed),
-            (Some(published), None) => Standing::Published(published),
-            (Some(published), Some(sent)) => Standing::Replacing {
+            (None, None) => ReceiverState::Nothing,
+            (None, Some(claimed)) => ReceiverState::Claimed(claimed),
+            (Some(published), None) => ReceiverState::Published(published),
+            (Some(published), Some(sent)) => ReceiverState::Replacing {
                 published,
                 sent,
                 unsure: self.unsure,
@@ -44,7 +44,9 @@ impl Ours {
         Self {
             claimed: Some(wanted),
             published: self.published,
-            unsure: self.unsure.and(Unsure::between(&published, &wanted)),
+            unsure: self
+                .unsure
+                .and(UncertainFamilies::between(&published, &wanted)),
         }
     }
 
@@ -64,7 +66,7 @@ pub struct LedgerRow {
     /// The record.
     pub hostname: Hostname,
     /// What is ours there.
-    pub ours: Ours,
+    pub ours: LedgerState,
 }
 
 const SILOS: &str = "SELECT DISTINCT silo FROM ledger WHERE sink = ? ORDER BY silo";
@@ -78,7 +80,7 @@ fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
         name: row.try_get(0)?,
         silo: silo_id(row, 1)?,
         hostname: hostname(row, 2)?,
-        ours: Ours {
+        ours: LedgerState {
             claimed: addresses(row.try_get(3)?)?,
             published: addresses(row.try_get(4)?)?,
             unsure: unsure(row.try_get(5)?),
@@ -86,8 +88,8 @@ fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
     })
 }
 
-fn unsure(number: i64) -> Unsure {
-    Unsure {
+fn unsure(number: i64) -> UncertainFamilies {
+    UncertainFamilies {
         v4: number & 1 != 0,
         v6: number & 2 != 0,
     }
@@ -238,8 +240,9 @@ impl WriteTransaction {
     ) -> Result<(), StoreError> {
         const HEAD: &str = "INSERT INTO ledger (sink, published_name, silo, hostname, claimed, \
              published, unsure)";
-        let (gone, put): (Vec<&LedgerRow>, Vec<&LedgerRow>) =
-            rows.iter().partition(|row| row.ours == Ours::default());
+        let (gone, put): (Vec<&LedgerRow>, Vec<&LedgerRow>) = rows
+            .iter()
+            .partition(|row| row.ours == LedgerState::default());
         let mut statements = Statements::new(self.dialect);
         for chunk in padded_chunks(&gone) {
             let marks = vec!["?"; chunk.len()].join(", ");

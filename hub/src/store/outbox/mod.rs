@@ -10,8 +10,8 @@ mod sinks;
 mod told_failures;
 mod unseen;
 
-pub use deliveries::{Happening, OwedEvent, PendingEvent, Turn};
-pub use ledger::{LedgerRow, Ours};
+pub use deliveries::{DeliveryKind, OwedEvent, PendingEvent, Turn};
+pub use ledger::{LedgerRow, LedgerState};
 pub use names::{DueName, Later, Owed};
 pub use open::{OwedNames, OwedPage};
 pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow};

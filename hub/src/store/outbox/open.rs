@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use sqlx::Row;
 
 use super::names::{any_of, bind_names, due_name};
-use super::{DONE, DueName, FAILED, Happening, PENDING};
+use super::{DONE, DeliveryKind, DueName, FAILED, PENDING};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
@@ -31,7 +31,7 @@ pub struct OwedNames<'a> {
     /// The sink.
     pub sink: &'a SinkName,
     /// What happened to the records.
-    pub happening: Happening,
+    pub happening: DeliveryKind,
     /// The revision of that.
     pub revision: i64,
     /// When.

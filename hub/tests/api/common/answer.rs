@@ -158,7 +158,7 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().expect("headers are ASCII");
-        assert!(values.next().is_none(), "{name} stands there twice");
+        assert!(values.next().is_none(), "duplicate {name}");
         Some(value)
     }
 

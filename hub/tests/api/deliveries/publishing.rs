@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use silo_hub::internals::deliver::sink::{Outcome, Publication, Standing, Trouble, Unsure};
+use silo_hub::internals::deliver::sink::{
+    Outcome, Publication, ReceiverState, Trouble, UncertainFamilies,
+};
 use silo_hub::internals::registry::{BeginPublishing, NoteRestored, Publishing};
 use silo_hub::internals::sinks::SinkKind;
 use silo_hub::internals::store::DueName;
@@ -13,7 +15,7 @@ use silo_shared::silo::{Hostname, SiloId};
 use super::scripted::{Desk, addresses, counts, deliveries, state_sink};
 use crate::common::{TestHub, text};
 
-fn publication(hostname: &str, wanted: &[&str], standing: Standing) -> Publication {
+fn publication(hostname: &str, wanted: &[&str], standing: ReceiverState) -> Publication {
     Publication {
         login: None,
         silo: SiloId::parse("office").unwrap(),
@@ -24,12 +26,12 @@ fn publication(hostname: &str, wanted: &[&str], standing: Standing) -> Publicati
     }
 }
 
-fn claimed(ips: &[&str]) -> Standing {
-    Standing::Claimed(addresses(ips))
+fn claimed(ips: &[&str]) -> ReceiverState {
+    ReceiverState::Claimed(addresses(ips))
 }
 
-fn published(ips: &[&str]) -> Standing {
-    Standing::Published(addresses(ips))
+fn published(ips: &[&str]) -> ReceiverState {
+    ReceiverState::Published(addresses(ips))
 }
 
 fn away() -> Outcome {
@@ -101,7 +103,7 @@ async fn changes_while_the_receiver_is_away_become_one() {
 
     hub.pass(1);
     // Whoever was not tried yet comes first.
-    script.will([Outcome::Done, Outcome::Found(Standing::Nothing)]);
+    script.will([Outcome::Done, Outcome::Found(ReceiverState::Nothing)]);
     desk.work().await;
     let asked = script.asked();
     let settle = publication("db", &["10.0.0.5"], claimed(&["10.0.0.1"]));
@@ -312,10 +314,10 @@ async fn what_a_crash_left_open_is_settled_before_anything_else_is_sent() {
     put(&hub, "db", "10.0.0.6").await;
     hub.pass(60);
     desk.work().await;
-    let standing = Standing::Replacing {
+    let standing = ReceiverState::Replacing {
         published: addresses(&["10.0.0.6"]),
         sent: addresses(&["10.0.0.7"]),
-        unsure: Unsure {
+        unsure: UncertainFamilies {
             v4: true,
             v6: false,
         },
@@ -463,7 +465,7 @@ async fn what_may_have_arrived_is_not_forgotten_by_a_refusal_or_a_change_back() 
     assert_eq!(asked.len(), 2, "put back, until it surely is: {asked:?}");
     for asked in asked {
         assert_eq!(asked.wanted, addresses(&["10.0.0.5"]));
-        let Standing::Replacing { unsure, .. } = asked.standing else {
+        let ReceiverState::Replacing { unsure, .. } = asked.standing else {
             panic!("{asked:?}");
         };
         assert!(unsure.v4 && !unsure.v6, "{unsure:?}");

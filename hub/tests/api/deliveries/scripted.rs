@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use silo_hub::internals::deliver::sink::{
-    Answer, Event, EventSink, Outcome, Publication, Sink, StateSink, Told, Trouble,
+    Answer, DeliveryResult, Event, EventSink, Outcome, Publication, Sink, StateSink, Trouble,
 };
 use silo_hub::internals::deliver::worker::{Round, Worker};
-use silo_hub::internals::deliver::{Deliveries, Office};
+use silo_hub::internals::deliver::{Deliveries, WorkerContext};
 use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
 use silo_hub::internals::domain::time::Time;
 use silo_hub::internals::open_hub::OpenHub;
@@ -133,10 +133,10 @@ impl EventSink for ScriptedEvents {
         self.1.unseen_after.map(Duration::from_secs)
     }
 
-    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<Told>> {
+    fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>> {
         Box::pin(async move {
             self.0.told.lock().unwrap().push(events.to_vec());
-            let told = |event: &Event| Told {
+            let told = |event: &Event| DeliveryResult {
                 told: [
                     event.told.clone(),
                     vec![format!("try {}", event.told.len())],
@@ -197,7 +197,7 @@ impl Desk {
         sinks: Vec<OpenSink>,
         alone: bool,
     ) -> Self {
-        let office = Office {
+        let office = WorkerContext {
             store: hub.store.clone(),
             registry: hub.registry.clone(),
             revision: hub.revision.clone(),

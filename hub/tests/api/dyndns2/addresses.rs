@@ -3,12 +3,12 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{NAS, Office, lines};
+use super::{NAS, WorkerContext, lines};
 use crate::common::{TestHub, revision, text};
 
 #[tokio::test]
 async fn the_callers_address_is_meant_where_none_is_sent() {
-    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     for (query, from, said) in [
         ("hostname=nas", "198.51.100.1", "good 198.51.100.1"),
         ("hostname=nas&myip=", "198.51.100.1", "nochg 198.51.100.1"),
@@ -33,7 +33,7 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
         json!(["198.51.100.2", "2001:db8::9"])
     );
     // Nobody believes a stranger what he says of himself.
-    let plain = Office::start().await;
+    let plain = WorkerContext::start().await;
     let answer = plain.call("hostname=nas").seen_from("198.51.100.1").await;
     assert_eq!((answer.status, answer.text()), (503, "911\n"));
     assert_eq!(plain.hub.get(super::NAS).await.status, 404);
@@ -41,7 +41,7 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
 
 #[tokio::test]
 async fn an_address_that_nobody_said_must_be_plausible() {
-    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     for (query, from) in [
         ("", "127.0.0.1"),
         ("", "fe80::1"),
@@ -72,7 +72,7 @@ async fn an_address_that_nobody_said_must_be_plausible() {
 
 #[tokio::test]
 async fn a_slash_too_many_is_no_other_route() {
-    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     for (path, status) in [
         ("//nic/update", 200),
         ("/nic//update", 200),
@@ -113,7 +113,7 @@ async fn an_update_that_is_sent_to_the_root_is_told_where_to_go() {
 
 #[tokio::test]
 async fn the_prefix_is_put_before_the_records_suffix() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     office
         .set("nas", json!({"ip": "10.0.0.5", "ipv6_suffix": "::5"}))
         .await;
@@ -175,7 +175,7 @@ async fn the_prefix_is_put_before_the_records_suffix() {
 
 #[tokio::test]
 async fn a_change_has_the_history_revision_and_tag_of_any_other() {
-    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     let before = office.hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let answer = office
         .call("hostname=nas&myip=192.0.2.1,2001:db8::1")
@@ -205,7 +205,7 @@ async fn a_change_has_the_history_revision_and_tag_of_any_other() {
 
 #[tokio::test]
 async fn attributes_and_the_other_family_stay() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     office
         .set(
             "nas",

@@ -22,12 +22,12 @@ fn basic(hub: &TestHub, method: Method, path: &str, user: &str, password: &str) 
 }
 
 /// A hub with a token that writes all of `office`.
-struct Office {
+struct WorkerContext {
     hub: TestHub,
     token: String,
 }
 
-impl Office {
+impl WorkerContext {
     async fn start() -> Self {
         Self::on(TestHub::start().await).await
     }

@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Office, basic, lines};
+use super::{WorkerContext, basic, lines};
 use crate::common::Call;
 
 #[tokio::test]
 async fn a_post_is_as_good_by_query_or_by_form() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     let post = |path: &str| basic(&office.hub, Method::POST, path, "", &office.token);
     let form = |call: Call| call.header("content-type", "application/x-www-form-urlencoded");
     let by_query = post("/nic/update?hostname=nas&myip=192.0.2.1").await;
@@ -47,7 +47,7 @@ async fn a_post_is_as_good_by_query_or_by_form() {
 
 #[tokio::test]
 async fn other_methods_are_405_and_change_nothing() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     let pair = STANDARD.encode(format!("any:{}", office.token));
     for path in ["/nic/update", "/v3/update"] {
         let path = format!("{path}?hostname=nas&myip=192.0.2.1");
@@ -76,7 +76,7 @@ async fn other_methods_are_405_and_change_nothing() {
 /// `GET` changes something here, and browsers keep passwords of Basic.
 #[tokio::test]
 async fn other_sites_pages_are_refused() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     let pair = STANDARD.encode(format!("any:{}", office.token));
     for method in [Method::GET, Method::POST] {
         for (header, value) in [
@@ -99,7 +99,7 @@ async fn other_sites_pages_are_refused() {
 /// The requests byte for byte, as ddclient 3.10, inadyn 2.10 and a FRITZ!Box send them.
 #[tokio::test]
 async fn old_clients_bytes_are_understood() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     office
         .set("nas", json!({"ip": "10.0.0.5", "ipv6_suffix": "::5"}))
         .await;

@@ -4,12 +4,12 @@ use reqwest::Method;
 use serde_json::json;
 use silo_hub::internals::open_hub::OpenHub;
 
-use super::{Office, basic, lines};
+use super::{WorkerContext, basic, lines};
 use crate::common::TestHub;
 
 #[tokio::test]
 async fn good_and_nochg_name_the_addresses_of_each_host_in_request_order() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     for (query, said) in [
         ("hostname=nas&myip=192.0.2.1", "good 192.0.2.1"),
         ("hostname=nas&myip=192.0.2.1", "nochg 192.0.2.1"),
@@ -52,7 +52,7 @@ async fn good_and_nochg_name_the_addresses_of_each_host_in_request_order() {
 
 #[tokio::test]
 async fn words_of_wrong_hosts_and_addresses_stand_in_the_hosts_line() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     office.hub.put_silo("office", &[("nas", "192.0.2.9")]).await;
     let limited = office.hub.credential("write", &["office"], &["nas*"]).await;
     let twenty = |name: &str| vec![name; 20].join(",");
@@ -104,7 +104,7 @@ async fn words_of_wrong_hosts_and_addresses_stand_in_the_hosts_line() {
 
 #[tokio::test]
 async fn badauth_is_401_and_asks_for_basic() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     let query = "/nic/update?hostname=nas&myip=192.0.2.1";
     let (id, revoked) = office
         .hub
@@ -142,7 +142,7 @@ async fn badauth_is_401_and_asks_for_basic() {
 /// The failures are those of REST: the same limit counts both.
 #[tokio::test]
 async fn too_many_failures_are_911_and_never_429() {
-    let office = Office::on(TestHub::start_behind_a_proxy().await).await;
+    let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     let path = "/nic/update?hostname=nas&myip=192.0.2.1";
     let wrong = format!("silo_aaaaaaaaaa_{}", "x".repeat(43));
     let fail = |from: &'static str| {
@@ -175,7 +175,7 @@ async fn too_many_failures_are_911_and_never_429() {
 /// What a token may not do is no wrong credential.
 #[tokio::test]
 async fn nohost_and_an_unnamed_silo_are_no_failures() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     let reader = office.hub.credential("read", &["office"], &[]).await;
     let admin = office.hub.admin.clone();
     let path = "/nic/update?hostname=nas&myip=192.0.2.1";
@@ -189,7 +189,7 @@ async fn nohost_and_an_unnamed_silo_are_no_failures() {
 
 #[tokio::test]
 async fn trouble_with_the_database_is_911_and_the_next_try_succeeds() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     office.said("hostname=nas&myip=192.0.2.1").await;
     let other = OpenHub::open(&office.hub.settings, office.hub.clock())
         .await
@@ -209,7 +209,7 @@ async fn trouble_with_the_database_is_911_and_the_next_try_succeeds() {
 
 #[tokio::test]
 async fn a_full_silo_is_dnserr() {
-    let office = Office::start().await;
+    let office = WorkerContext::start().await;
     let records: Vec<_> = (0..10_000)
         .map(|number| json!({"hostname": format!("h{number}"), "ip": "10.0.0.1"}))
         .collect();

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::job::printable;
-use super::super::place::Place;
+use super::super::zone_name::ZoneName;
 use super::listing::{Listing, ShownAddress};
 
 /// Where programs are looked for, by us and by Plesk's own scripts.
@@ -90,8 +90,12 @@ impl Plesk {
     }
 
     /// Takes an address away, as Plesk writes it.
-    pub(super) async fn del(&self, place: &Place, old: &ShownAddress) -> Result<(), PleskError> {
-        let ran = self.change(DEL, place, old.ip, &old.text).await?;
+    pub(super) async fn del(
+        &self,
+        zone_name: &ZoneName,
+        old: &ShownAddress,
+    ) -> Result<(), PleskError> {
+        let ran = self.change(DEL, zone_name, old.ip, &old.text).await?;
         match ran.code {
             Some(0) => Ok(()),
             _ => Err(ran.into_error(DEL)),
@@ -99,8 +103,8 @@ impl Plesk {
     }
 
     /// Puts an address there; that it is there already is fine.
-    pub(super) async fn add(&self, place: &Place, new: IpAddr) -> Result<(), PleskError> {
-        let ran = self.change(ADD, place, new, &new.to_string()).await?;
+    pub(super) async fn add(&self, zone_name: &ZoneName, new: IpAddr) -> Result<(), PleskError> {
+        let ran = self.change(ADD, zone_name, new, &new.to_string()).await?;
         match ran.code {
             Some(0 | 2) => Ok(()),
             _ => Err(ran.into_error(ADD)),
@@ -110,7 +114,7 @@ impl Plesk {
     async fn change(
         &self,
         verb: &'static str,
-        place: &Place,
+        zone_name: &ZoneName,
         ip: IpAddr,
         text: &str,
     ) -> Result<Ran, PleskError> {
@@ -118,7 +122,13 @@ impl Plesk {
             Family::V4 => "-a",
             Family::V6 => "-aaaa",
         };
-        let arguments = [place.zone().as_str(), kind, place.label(), "-ip", text];
+        let arguments = [
+            zone_name.zone().as_str(),
+            kind,
+            zone_name.label(),
+            "-ip",
+            text,
+        ];
         self.run(verb, &arguments).await
     }
 

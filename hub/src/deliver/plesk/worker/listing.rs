@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use silo_shared::silo::{Family, Hostname};
 
 use super::super::job::printable;
-use super::super::place::Place;
+use super::super::zone_name::ZoneName;
 
 /// The records that make a line a record; a name that has one of them exists at Plesk.
 const TYPES: [&str; 22] = [
@@ -66,8 +66,8 @@ impl Listing {
     }
 
     /// What stands at a place; `None`: Plesk does not have the name.
-    pub(super) fn at(&self, place: &Place) -> Option<&Shown> {
-        self.0.get(place.name().as_str())
+    pub(super) fn at(&self, zone_name: &ZoneName) -> Option<&Shown> {
+        self.0.get(zone_name.name().as_str())
     }
 }
 
@@ -124,16 +124,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn place(label: &str) -> Place {
-        Place::parse("example.com", label).unwrap()
+    fn zone_name(label: &str) -> ZoneName {
+        ZoneName::parse("example.com", label).unwrap()
     }
 
     fn parse(printed: &str) -> Listing {
-        Listing::parse(place("").zone(), printed)
+        Listing::parse(zone_name("").zone(), printed)
     }
 
     fn texts(listing: &Listing, label: &str) -> Option<Vec<String>> {
-        let addresses = &listing.at(&place(label))?.addresses;
+        let addresses = &listing.at(&zone_name(label))?.addresses;
         Some(addresses.iter().map(|shown| shown.text.clone()).collect())
     }
 
@@ -150,11 +150,11 @@ mod tests {
             texts(&listing, "db"),
             Some(vec!["10.0.0.5".to_owned(), "2001:0db8::5".to_owned()])
         );
-        let db = listing.at(&place("db")).unwrap();
+        let db = listing.at(&zone_name("db")).unwrap();
         assert!(db.has("2001:db8::5".parse().unwrap()) && !db.is_alias);
-        assert!(listing.at(&place("www")).unwrap().is_alias);
+        assert!(listing.at(&zone_name("www")).unwrap().is_alias);
         assert_eq!(texts(&listing, "_dmarc"), Some(Vec::new()));
-        assert_eq!(listing.at(&place("web")), None);
+        assert_eq!(listing.at(&zone_name("web")), None);
         assert_eq!(listing.0.len(), 4);
     }
 
@@ -185,7 +185,7 @@ mod tests {
             "db.example.com. A 2001:db8::5",
         ] {
             let listing = parse(line);
-            let shown = listing.at(&place("db")).unwrap();
+            let shown = listing.at(&zone_name("db")).unwrap();
             assert_eq!(shown.unreadable.as_deref(), Some(line));
             assert!(shown.addresses.is_empty());
         }
@@ -204,7 +204,7 @@ mod tests {
                 .map(|ip| format!("db.example.com. A {}", std::net::Ipv4Addr::from(*ip)))
                 .collect();
             let listing = parse(&lines.join("\n"));
-            let shown = listing.at(&place("db")).unwrap();
+            let shown = listing.at(&zone_name("db")).unwrap();
             prop_assert_eq!(shown.addresses.len(), ips.len());
             prop_assert_eq!(&shown.unreadable, &None);
         }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::super::job::{JobId, JobResult, Task, Verdict};
-use super::super::place::Place;
+use super::super::zone_name::ZoneName;
 use super::command::{Plesk, PleskError};
 use super::listing::Listing;
 use super::plan::Plan;
@@ -66,19 +66,19 @@ impl From<PleskError> for Trouble {
 
 /// What ends a task badly: a trouble that is told to the hub, or one of our own folders.
 enum Failure {
-    Told(Trouble),
+    DeliveryResult(Trouble),
     Own(io::Error),
 }
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
-        Self::Told(trouble)
+        Self::DeliveryResult(trouble)
     }
 }
 
 impl From<PleskError> for Failure {
     fn from(error: PleskError) -> Self {
-        Self::Told(error.into())
+        Self::DeliveryResult(error.into())
     }
 }
 
@@ -150,11 +150,11 @@ impl Work {
             }
             let (verdict, why) = match self.carry_out(&id, &job.task, &mut seen).await {
                 Ok(()) => (Verdict::Done, String::new()),
-                Err(Failure::Told(trouble)) => (trouble.verdict, trouble.why),
+                Err(Failure::DeliveryResult(trouble)) => (trouble.verdict, trouble.why),
                 Err(Failure::Own(error)) => return Err(error),
             };
             if verdict != Verdict::Done {
-                warn!("{}: {why}", job.task.place);
+                warn!("{}: {why}", job.task.zone_name);
             }
             is_well &= !matches!(verdict, Verdict::RetryName | Verdict::RetryZone);
             let nonce = job.nonce;
@@ -189,15 +189,15 @@ impl Work {
                 continue;
             };
             let task = Task {
-                place: entry.place.clone(),
+                zone_name: entry.zone_name.clone(),
                 wanted: entry.new,
                 published: Vec::new(),
             };
             let ours: Vec<IpAddr> = entry.ours().collect();
             match self.make_true(&task, Some(&entry), ours, seen).await {
-                Ok(()) => info!("{}: finished what was begun", entry.place),
-                Err(Failure::Told(trouble)) => {
-                    warn!("{}: not finished yet: {}", entry.place, trouble.why);
+                Ok(()) => info!("{}: finished what was begun", entry.zone_name),
+                Err(Failure::DeliveryResult(trouble)) => {
+                    warn!("{}: not finished yet: {}", entry.zone_name, trouble.why);
                     self.wait_longer(&id);
                 }
                 Err(Failure::Own(error)) => return Err(error),
@@ -231,22 +231,24 @@ impl Work {
         mut ours: Vec<IpAddr>,
         seen: &mut Seen,
     ) -> Result<(), Failure> {
-        let Task { place, wanted, .. } = task;
-        if !self.domains.contains(place.zone()) {
-            let why = format!("the worker's --domains do not have {}", place.zone());
+        let Task {
+            zone_name, wanted, ..
+        } = task;
+        if !self.domains.contains(zone_name.zone()) {
+            let why = format!("the worker's --domains do not have {}", zone_name.zone());
             return Err(Trouble::new(Verdict::FailedZone, why).into());
         }
         ours.sort();
         ours.dedup();
         let may_be_missing = !self.must_exist || entry.is_some_and(Entry::explains_absence);
         let plan = async |seen: &mut Seen, may_be_missing| -> Result<Plan, Trouble> {
-            let listing = seen.list(&self.plesk, place.zone()).await?;
-            Plan::make(listing.at(place), wanted, &ours, may_be_missing)
+            let listing = seen.list(&self.plesk, zone_name.zone()).await?;
+            Plan::make(listing.at(zone_name), wanted, &ours, may_be_missing)
                 .map_err(|refusal| Trouble::new(Verdict::FailedName, refusal))
         };
         let change = plan(seen, may_be_missing).await?;
         let goal = Entry {
-            place: place.clone(),
+            zone_name: zone_name.clone(),
             old: change.del.iter().map(|address| address.ip).collect(),
             new: *wanted,
             earlier: ours.clone(),
@@ -257,28 +259,28 @@ impl Work {
         }
         // From here on the name may be found with nothing under it; whoever comes next must know why.
         self.state.write(&goal)?;
-        let id = JobId::of(place);
+        let id = JobId::of(zone_name);
         let first_pause = Pause {
             length: Duration::from_secs(1),
             until: Instant::now() + Duration::from_secs(1),
         };
         self.unfinished.entry(id.clone()).or_insert(first_pause);
-        seen.forget(place.zone());
-        self.apply(place, &change, seen).await?;
-        seen.forget(place.zone());
+        seen.forget(zone_name.zone());
+        self.apply(zone_name, &change, seen).await?;
+        seen.forget(zone_name.zone());
         if !plan(seen, true).await?.is_empty() {
             let why = "plesk ended well, but does not show what it was told";
             return Err(Trouble::new(Verdict::RetryName, why).into());
         }
         self.state.write(&goal.finish())?;
         self.unfinished.remove(&id);
-        info!("{place}: {}", said(&change));
+        info!("{zone_name}: {}", said(&change));
         Ok(())
     }
 
     /// Writes down that a name is as it shall be, though nothing had to be done.
     fn settle(&mut self, goal: Entry, entry: Option<&Entry>) -> io::Result<()> {
-        let id = JobId::of(&goal.place);
+        let id = JobId::of(&goal.zone_name);
         let explains_absence = entry.is_some_and(Entry::explains_absence);
         if !goal.new.is_empty() || explains_absence {
             let is_new = entry.is_none_or(|entry| !entry.finished || entry.new != goal.new);
@@ -294,20 +296,25 @@ impl Work {
     }
 
     /// Takes the old away, then puts the new there.
-    async fn apply(&self, place: &Place, change: &Plan, seen: &mut Seen) -> Result<(), Failure> {
+    async fn apply(
+        &self,
+        zone_name: &ZoneName,
+        change: &Plan,
+        seen: &mut Seen,
+    ) -> Result<(), Failure> {
         for old in &change.del {
-            let Err(error) = self.plesk.del(place, old).await else {
+            let Err(error) = self.plesk.del(zone_name, old).await else {
                 continue;
             };
             // Somebody may have been faster.
-            let listing = seen.list(&self.plesk, place.zone()).await?;
-            if listing.at(place).is_some_and(|shown| shown.has(old.ip)) {
+            let listing = seen.list(&self.plesk, zone_name.zone()).await?;
+            if listing.at(zone_name).is_some_and(|shown| shown.has(old.ip)) {
                 return Err(error.into());
             }
-            seen.forget(place.zone());
+            seen.forget(zone_name.zone());
         }
         for new in &change.add {
-            self.plesk.add(place, *new).await?;
+            self.plesk.add(zone_name, *new).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use silo_shared::silo::Addresses;
 use tracing::warn;
 
 use super::super::job::{JobId, MAX_BYTES, stored_address, texts};
-use super::super::place::Place;
+use super::super::zone_name::ZoneName;
 use super::folder::{Folder, FolderError};
 
 /// How the file of a name ends.
@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Which name.
-    pub(super) place: Place,
+    pub(super) zone_name: ZoneName,
     /// What goes; for whoever has to look after it by hand.
     pub(super) old: Vec<IpAddr>,
     /// What shall stand there, by our hand.
@@ -127,14 +127,14 @@ impl State {
     pub(super) fn write(&self, entry: &Entry) -> io::Result<()> {
         let file = EntryFile {
             version: VERSION,
-            zone: entry.place.zone().to_string(),
-            label: entry.place.label().to_owned(),
+            zone: entry.zone_name.zone().to_string(),
+            label: entry.zone_name.label().to_owned(),
             old: texts(entry.old.iter().copied()),
             new: texts(entry.new.iter()),
             earlier: texts(entry.earlier.iter().copied()),
             finished: entry.finished,
         };
-        let name = format!("{}{NAME}", JobId::of(&entry.place));
+        let name = format!("{}{NAME}", JobId::of(&entry.zone_name));
         let bytes = serde_json::to_vec(&file).map_err(io::Error::from)?;
         self.folder.replace(&name, 0o600, &bytes)
     }
@@ -167,9 +167,9 @@ fn parse(id: &JobId, bytes: &[u8]) -> Result<Entry, String> {
     if file.version != VERSION {
         return Err(format!("version {} is not known here", file.version));
     }
-    let place = Place::parse(&file.zone, &file.label).map_err(|error| error.to_string())?;
-    if JobId::of(&place) != *id {
-        return Err(format!("is not of {place}"));
+    let zone_name = ZoneName::parse(&file.zone, &file.label).map_err(|error| error.to_string())?;
+    if JobId::of(&zone_name) != *id {
+        return Err(format!("is not of {zone_name}"));
     }
     // What Plesk showed need not be an address that a record of ours can hold.
     let list = |texts: &[String]| {
@@ -183,6 +183,6 @@ fn parse(id: &JobId, bytes: &[u8]) -> Result<Entry, String> {
         new: new.collect::<Result<_, _>>()?,
         earlier: list(&file.earlier)?,
         finished: file.finished,
-        place,
+        zone_name,
     })
 }

@@ -11,25 +11,25 @@ use super::super::sink::Event;
 
 /// What one receiver is told in one mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Letter<'a> {
+pub(super) struct Mail<'a> {
     /// Who.
     pub(super) to: Mailbox,
     /// The same for the operator's eyes, without the address.
-    pub(super) whom: Whom,
+    pub(super) whom: Recipient,
     /// What, oldest first; never empty.
     pub(super) news: Vec<News<'a>>,
 }
 
 /// A receiver as it may be named in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Whom {
+pub(super) enum Recipient {
     /// One of the settings' `to`, counted from 0.
     To(usize),
     /// The `notify` address of a record.
     Notify(SiloId, Hostname),
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::To(index) => write!(f, "to[{index}]"),
@@ -64,19 +64,19 @@ pub(super) fn letters<'a>(
     events: &'a [Event],
     to: &[Mailbox],
     allow_to: &[String],
-) -> Vec<Letter<'a>> {
+) -> Vec<Mail<'a>> {
     let news: Vec<Vec<News<'a>>> = events
         .iter()
         .enumerate()
         .map(|(index, event)| news(index, event))
         .collect();
-    let mut letters: Vec<Letter<'a>> = Vec::new();
+    let mut letters: Vec<Mail<'a>> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (index, mailbox) in to.iter().enumerate() {
         places.entry(key(&mailbox.email)).or_insert_with(|| {
-            letters.push(Letter {
+            letters.push(Mail {
                 to: mailbox.clone(),
-                whom: Whom::To(index),
+                whom: Recipient::To(index),
                 news: news.iter().flatten().cloned().collect(),
             });
             letters.len() - 1
@@ -98,9 +98,9 @@ pub(super) fn letters<'a>(
                 continue;
             }
             let place = *places.entry(key).or_insert_with(|| {
-                letters.push(Letter {
+                letters.push(Mail {
                     to: Mailbox::new(None, address),
-                    whom: Whom::Notify(event.silo.clone(), hostname.clone()),
+                    whom: Recipient::Notify(event.silo.clone(), hostname.clone()),
                     news: Vec::new(),
                 });
                 letters.len() - 1
@@ -109,11 +109,11 @@ pub(super) fn letters<'a>(
             letters[place].news.extend(of_record.cloned());
         }
     }
-    for letter in &mut letters {
-        let key = key(&letter.to.email);
-        letter.news.retain(|item| !item.event.told.contains(&key));
+    for mail in &mut letters {
+        let key = key(&mail.to.email);
+        mail.news.retain(|item| !item.event.told.contains(&key));
     }
-    letters.retain(|letter| !letter.news.is_empty());
+    letters.retain(|mail| !mail.news.is_empty());
     letters
 }
 
@@ -166,5 +166,5 @@ fn news(index: usize, event: &Event) -> Vec<News<'_>> {
 }
 
 #[cfg(test)]
-#[path = "letter_tests.rs"]
+#[path = "mail_tests.rs"]
 mod tests;

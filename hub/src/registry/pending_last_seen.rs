@@ -15,12 +15,12 @@ const MANY: usize = 50_000;
 
 /// Times that the database does not have yet.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct PendingLastSeen {
     times: Mutex<HashMap<(SiloId, Hostname), Time>>,
     many: Notify,
 }
 
-impl Seen {
+impl PendingLastSeen {
     pub(super) fn note(&self, records: Vec<(SiloId, Hostname)>, now: Time) {
         if records.is_empty() {
             return;
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_was_noted_while_writing_down_is_kept() {
-        let seen = Seen::default();
+        let seen = PendingLastSeen::default();
         let id = SiloId::parse("office").unwrap();
         let db = Hostname::parse("db").unwrap();
         let time = Time::from_millis;

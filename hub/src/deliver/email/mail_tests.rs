@@ -9,9 +9,9 @@ fn boxes(list: &[&str]) -> Vec<Mailbox> {
 fn told(events: &[Event], to: &[&str], allow_to: &[&str]) -> Vec<(String, Vec<String>)> {
     let allow_to: Vec<_> = allow_to.iter().map(|&text| text.to_owned()).collect();
     let letters = letters(events, &boxes(to), &allow_to);
-    let hostnames = |letter: &Letter<'_>| {
-        let names = letter.news.iter().map(|item| item.hostname.to_string());
-        (letter.to.to_string(), names.collect())
+    let hostnames = |mail: &Mail<'_>| {
+        let names = mail.news.iter().map(|item| item.hostname.to_string());
+        (mail.to.to_string(), names.collect())
     };
     letters.iter().map(hostnames).collect()
 }

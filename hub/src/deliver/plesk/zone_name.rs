@@ -7,14 +7,14 @@ use thiserror::Error;
 
 /// A name inside a zone of Plesk's. The zone's own name has the empty label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ZoneName {
     zone: Hostname,
     name: Hostname,
 }
 
 /// Why a zone and a label are no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InvalidPlace {
+pub enum InvalidZoneName {
     /// The zone is no hostname.
     #[error("zone: {0}")]
     Zone(InvalidHostname),
@@ -26,7 +26,7 @@ pub enum InvalidPlace {
     Form(&'static str),
 }
 
-impl Place {
+impl ZoneName {
     /// The place of a record. A single label gets the zone appended, a name inside the zone is used as
     /// it is; others are not for this zone, and the error says so.
     pub fn of_record(hostname: &Hostname, zone: &Hostname) -> Result<Self, String> {
@@ -44,19 +44,19 @@ impl Place {
         })
     }
 
-    /// Parses a zone and a label, both in the form that [`Place::zone`] and [`Place::label`] give.
-    pub fn parse(zone: &str, label: &str) -> Result<Self, InvalidPlace> {
-        let parsed_zone = Hostname::parse(zone).map_err(InvalidPlace::Zone)?;
+    /// Parses a zone and a label, both in the form that [`ZoneName::zone`] and [`ZoneName::label`] give.
+    pub fn parse(zone: &str, label: &str) -> Result<Self, InvalidZoneName> {
+        let parsed_zone = Hostname::parse(zone).map_err(InvalidZoneName::Zone)?;
         if parsed_zone.as_str() != zone {
-            return Err(InvalidPlace::Form("zone"));
+            return Err(InvalidZoneName::Form("zone"));
         }
         let name = match label {
             "" => parsed_zone.clone(),
             label => {
                 let text = format!("{label}.{zone}");
-                let name = Hostname::parse(&text).map_err(InvalidPlace::Label)?;
+                let name = Hostname::parse(&text).map_err(InvalidZoneName::Label)?;
                 if name.as_str() != text {
-                    return Err(InvalidPlace::Form("label"));
+                    return Err(InvalidZoneName::Form("label"));
                 }
                 name
             }
@@ -84,7 +84,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ZoneName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name.fmt(f)
     }
@@ -115,9 +115,12 @@ mod tests {
             ("example.com", "example.com", ""),
             ("_x", "_x.example.com", "_x"),
         ] {
-            let place = Place::of_record(&host(hostname), &host("example.com")).unwrap();
-            assert_eq!((place.name().as_str(), place.label()), (name, label));
-            assert_eq!(Place::parse("example.com", label), Ok(place));
+            let zone_name = ZoneName::of_record(&host(hostname), &host("example.com")).unwrap();
+            assert_eq!(
+                (zone_name.name().as_str(), zone_name.label()),
+                (name, label)
+            );
+            assert_eq!(ZoneName::parse("example.com", label), Ok(zone_name));
         }
         for other in [
             "db.example.org",
@@ -125,12 +128,12 @@ mod tests {
             "db.notexample.com",
             "com.example",
         ] {
-            let error = Place::of_record(&host(other), &host("example.com")).unwrap_err();
+            let error = ZoneName::of_record(&host(other), &host("example.com")).unwrap_err();
             assert_eq!(error, format!("{other} is not in the zone example.com"));
         }
         let long = "a".repeat(63);
         let zone = host(&[long.as_str(); 3].join("."));
-        let error = Place::of_record(&host(&long), &zone).unwrap_err();
+        let error = ZoneName::of_record(&host(&long), &zone).unwrap_err();
         assert!(error.ends_with("at most 253 characters"), "{error}");
     }
 
@@ -179,7 +182,7 @@ mod tests {
             ),
             ("example.com", "dä", "label: not in its stored form"),
         ] {
-            let error = Place::parse(zone, label).unwrap_err().to_string();
+            let error = ZoneName::parse(zone, label).unwrap_err().to_string();
             assert!(error.starts_with(why), "{zone:?} {label:?}: {error}");
         }
     }

@@ -15,7 +15,7 @@ const LATELY: Duration = Duration::from_secs(1);
 
 /// What is known of the database taking writes.
 #[derive(Debug, Default)]
-pub struct Hearing {
+pub struct WriteHealth {
     lost: AtomicBool,
     file_gone: AtomicBool,
     listening: Mutex<Listening>,
@@ -31,7 +31,7 @@ struct Last {
     committed: bool,
 }
 
-impl Hearing {
+impl WriteHealth {
     pub(super) fn note_failure(&self) {
         self.note(false);
         self.lost.store(true, Ordering::Release);
@@ -91,13 +91,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_write_counts_for_a_second() {
-        let hearing = Hearing::default();
-        assert_eq!(hearing.known_lately(), None);
-        hearing.note_commit(Time::from_millis(5));
-        assert_eq!(hearing.known_lately(), Some(true));
-        hearing.note_failure();
-        assert_eq!(hearing.known_lately(), Some(false));
+        let write_health = WriteHealth::default();
+        assert_eq!(write_health.known_lately(), None);
+        write_health.note_commit(Time::from_millis(5));
+        assert_eq!(write_health.known_lately(), Some(true));
+        write_health.note_failure();
+        assert_eq!(write_health.known_lately(), Some(false));
         tokio::time::advance(LATELY).await;
-        assert_eq!(hearing.known_lately(), None);
+        assert_eq!(write_health.known_lately(), None);
     }
 }

@@ -10,7 +10,7 @@ pub(crate) const TOKENS_GOOD_FOR: u64 = 300;
 
 /// What is known of the database's presence.
 #[derive(Clone, Debug)]
-pub struct Contact(Arc<State>);
+pub struct DatabaseHealth(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
     heard_at: AtomicU64,
 }
 
-impl Contact {
+impl DatabaseHealth {
     /// The database answers now. `now`, here and below: by the monotonic clock.
     pub fn new(now: Duration) -> Self {
         Self(Arc::new(State {
@@ -63,12 +63,12 @@ mod tests {
     #[test]
     fn silence_is_counted_from_the_last_answer() {
         let at = |seconds: u64| Duration::from_secs(1000 + seconds);
-        let contact = Contact::new(at(0));
-        assert_eq!(contact.stale_for(at(100)), None);
-        contact.note_answer(at(10));
-        contact.note_silence();
-        assert_eq!(contact.stale_for(at(17)), Some(7));
-        contact.note_answer(at(20));
-        assert_eq!(contact.stale_for(at(30)), None);
+        let database_health = DatabaseHealth::new(at(0));
+        assert_eq!(database_health.stale_for(at(100)), None);
+        database_health.note_answer(at(10));
+        database_health.note_silence();
+        assert_eq!(database_health.stale_for(at(17)), Some(7));
+        database_health.note_answer(at(20));
+        assert_eq!(database_health.stale_for(at(30)), None);
     }
 }

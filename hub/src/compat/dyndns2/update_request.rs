@@ -141,7 +141,7 @@ impl NoAddress {
 
 /// The addresses that an update is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct UpdateRequest {
     /// Whole addresses.
     whole: Addresses,
     /// How many values were no address that can be set, beside one that can.
@@ -154,7 +154,7 @@ pub(super) struct Wish {
     by_prefix: bool,
 }
 
-impl Wish {
+impl UpdateRequest {
     /// Reads the parameters; where they hold no address at all, the caller's is meant. An unspecified address
     /// (`0.0.0.0`, `::`) says that there is none of its family. What is no address counts only where nothing else
     /// does.
@@ -254,10 +254,10 @@ mod tests {
 
     const CALLER: &str = "198.51.100.9";
 
-    fn read(query: &str) -> Result<Wish, NoAddress> {
+    fn read(query: &str) -> Result<UpdateRequest, NoAddress> {
         let mut params = Params::default();
         params.add(query.as_bytes());
-        Wish::read(&params, || Ok(CALLER.parse().unwrap()))
+        UpdateRequest::read(&params, || Ok(CALLER.parse().unwrap()))
     }
 
     fn said(query: &str, stored: Option<&str>) -> Result<String, NoAddress> {
@@ -541,10 +541,10 @@ mod tests {
         let mut params = Params::default();
         params.add(b"hostname=nas");
         let unnamed = NoCallerAddress::Unnamed("127.0.0.1".parse().unwrap());
-        let read = Wish::read(&params, || Err(unnamed));
+        let read = UpdateRequest::read(&params, || Err(unnamed));
         assert_eq!(read, Err(NoAddress::Caller(unnamed)));
         params.add(b"myip=192.0.2.1");
-        assert!(Wish::read(&params, || Err(unnamed)).is_ok());
+        assert!(UpdateRequest::read(&params, || Err(unnamed)).is_ok());
     }
 
     #[test]
