@@ -14,6 +14,7 @@
 
 mod audit;
 mod change;
+mod command;
 mod dynahost;
 mod failed_try;
 mod failing;
@@ -39,34 +40,30 @@ mod tokens;
 mod update_keys;
 mod verdict;
 mod write_health;
+mod writer;
 
-use std::collections::VecDeque;
-use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use silo_shared::credential::TokenId;
-use silo_shared::silo::{Hostname, SiloId};
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::auth::secrets::{NoRandomness, random_number, random_u128};
+use crate::auth::secrets::{NoRandomness, random_u128};
 use crate::auth::token_cache::TokenCache;
-use crate::domain::time::{Clock, Time};
+use crate::domain::time::Clock;
 use crate::follow::feed::WriteProbe;
 use crate::follow::invalidation::Invalidation;
 use crate::follow::revision::Revision;
-use crate::store::{CommitError, Effects, Failure, Mark, Store, StoreError, Via, WriteTransaction};
+use crate::store::Store;
 
-use moved::{Moves, Recovered};
+use moved::Moves;
 
 pub use audit::{Audited, OnToken, WriteDownRefused};
+pub use command::{ANSWER_TIMEOUT, Actor, ApplyError, Command, Refusal};
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use failures::{ForgetFailures, ShareFailures};
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
-use job::{Job, Stopped, job};
+use job::job;
 pub use link::{
     BeginLinking, EndLinking, Followed, LastRevisions, LinkFormerNames, LinkRows, Linking, follow,
 };
@@ -93,166 +90,13 @@ pub use tokens::{
     ProveWritable, ResetKey, RevokeToken, RotateToken, WriteDownUse,
 };
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
-use verdict::{Verdict, verdict};
 pub use write_health::WriteHealth;
+use writer::{Entry, Writer};
 
-/// The most commands that share one transaction.
-const BATCH: usize = 256;
-/// How often the runtime looks at its sockets before a batch begins: what has come in meanwhile joins it
-/// and shares its sync. It takes microseconds when nothing has.
-const GATHERING: usize = 10;
 /// The most commands that wait; further callers wait to be let in.
 const QUEUE: usize = 1024;
-/// How long a caller waits for its answer.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a write of the hub's own may take before the database counts as taking none.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How often the writer asks for the mark of a batch whose outcome is not known.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Who asks for a change, and by which way.
-#[derive(Clone, Copy, Debug)]
-pub struct Actor {
-    /// Which way.
-    pub via: Via,
-    /// The token that was shown.
-    pub token: Option<TokenId>,
-    /// Where the request came from.
-    pub client_ip: Option<IpAddr>,
-}
-
-/// Why a command was refused; nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// There is no such silo.
-    #[error("there is no such silo")]
-    NoSilo,
-    /// There is no such record, or none of this family.
-    #[error("there is no such record")]
-    NoRecord,
-    /// There is no such token.
-    #[error("there is no such token")]
-    NoToken,
-    /// `If-Match`, `If-None-Match` or the body's `revision` does not hold.
-    #[error(
-        "the stored state is not the one that If-Match, If-None-Match or the body's revision asks for"
-    )]
-    Precondition {
-        /// The revision of what is stored; `None`: there is nothing.
-        present: Option<i64>,
-        /// Whether `If-Match` names it as a proxy has changed its tag.
-        is_weakened: bool,
-    },
-    /// The token was rotated by this secret already, and the new one is used.
-    #[error(
-        "this secret has been rotated already, and the new one was used: only the new one may rotate the token"
-    )]
-    RotatedAlready,
-    /// There is no such update key.
-    #[error("there is no such update key")]
-    NoUpdateKey,
-    /// Another update key is the same.
-    #[error("this update key is there already: choose another")]
-    KeyTaken,
-    /// The hostname is bound to another secid, or has a record that nobody may bind.
-    #[error("this secid may not set this host")]
-    WrongSecid,
-    /// As many hostnames are bound by a first use alone as may be.
-    #[error(
-        "{} hosts are waiting to be confirmed: an admin must confirm or revoke some first",
-        crate::domain::dynahost::MAX_UNCONFIRMED
-    )]
-    TooManyUnconfirmed,
-    /// The hostname's secid is not the one that it was when the caller's was looked at.
-    #[error("the host was bound, or its secid revoked, just now: try again")]
-    BoundMeanwhile,
-    /// There is no such sink.
-    #[error("there is no such sink")]
-    NoSink,
-    /// Nobody works for the sink.
-    #[error("no hub has this sink any more")]
-    SinkGone,
-    /// There is no such delivery.
-    #[error("there is no such delivery")]
-    NoDelivery,
-    /// The silo would hold more records than it may.
-    #[error("a silo holds at most {} records", silo_shared::silo::MAX_RECORDS)]
-    TooManyRecords,
-    /// The hub's key was reset while this hub ran.
-    #[error("the hub's key was reset while this hub ran: restart it")]
-    OtherKey,
-    /// The nonce of a signed write was spent before.
-    #[error("this request was received before: a retry is signed anew")]
-    Replayed,
-    /// A signed write is older than another one that it would undo.
-    #[error("a newer signed write to the same place was accepted before")]
-    Order,
-    /// A signature is older than the moment at which the database was put back.
-    #[error(
-        "this was signed before the hub's database was put back from a copy: sign it again; if this goes on for more than a second, the clock is behind"
-    )]
-    SignedBeforeRestore,
-    /// A new hostname without any address.
-    #[error("a new hostname needs an address")]
-    NoAddress,
-}
-
-/// Why a command had no outcome.
-#[derive(Clone, Debug, Error)]
-pub enum ApplyError {
-    /// The command was refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The database failed. Nothing was written.
-    #[error(transparent)]
-    Store(#[from] Arc<StoreError>),
-    /// The database took too long. Nothing was written, and nothing will be.
-    #[error("the database did not take the write in time")]
-    TimedOut,
-    /// It was not found out in time whether the command was carried out.
-    #[error("this may have been carried out; read before you repeat")]
-    Unknown,
-    /// The command panicked. Nothing was written.
-    #[error("the hub failed at this command")]
-    Panicked,
-    /// The database's file is no longer where it was opened: what is written would be lost with it.
-    #[error("the database's file was moved or removed while the hub serves it")]
-    FileGone,
-    /// The hub is stopping.
-    #[error("the hub is stopping")]
-    Stopping,
-}
-
-impl From<StoreError> for ApplyError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
-    }
-}
-
-/// One change, which may be run again when its batch failed.
-pub trait Command: Send + Sync + 'static {
-    /// What the caller learns.
-    type Outcome: Send + 'static;
-
-    /// The record that the command begins by reading, if it is one: the writer fetches those of all the
-    /// commands of a batch at once.
-    fn reads(&self) -> Option<(&SiloId, &Hostname)> {
-        None
-    }
-
-    /// How long the caller waits for the answer; `None`: as long as it takes.
-    fn patience(&self) -> Option<Duration> {
-        Some(ANSWER_TIMEOUT)
-    }
-
-    /// Reads, decides and writes, all inside the transaction. A refused command has written nothing.
-    fn run(
-        &self,
-        transaction: &mut WriteTransaction,
-        now: Time,
-    ) -> impl Future<Output = Result<Self::Outcome, ApplyError>> + Send;
-}
-
 /// The one door for writes.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -270,11 +114,6 @@ pub struct Listeners {
     pub tokens: TokenCache,
     /// The announced revision.
     pub revision: Revision,
-}
-
-enum Entry {
-    Job(Box<dyn Job>),
-    Stop,
 }
 
 impl WriteProbe for Registry {
@@ -377,267 +216,5 @@ impl Registry {
     pub async fn stop(&self) {
         // An error means that the writer has ended already.
         let _ = self.queue.send(Entry::Stop).await;
-    }
-}
-
-struct Writer {
-    store: Store,
-    moves: Moves,
-    listeners: Listeners,
-    clock: Clock,
-    seen: Arc<PendingLastSeen>,
-    write_health: Arc<WriteHealth>,
-    /// This hub in its marks.
-    hub: u128,
-    /// How many batches were to be committed.
-    batches: u64,
-    /// The batch of which is not known whether it was committed. No other begins before it is.
-    unknown: Option<Unknown>,
-}
-
-/// Commands that run in one transaction.
-struct Batch {
-    jobs: Vec<Box<dyn Job>>,
-    attempt: u32,
-}
-
-/// A batch whose `COMMIT` was sent and not answered as it should be.
-struct Unknown {
-    batch: Batch,
-    mark: Mark,
-    effects: Effects,
-    recovered: Option<Recovered>,
-    ran_at: Time,
-    cause: Arc<StoreError>,
-}
-
-/// How a batch ended.
-enum Ended {
-    /// Committed and answered.
-    Answered,
-    /// No transaction could be opened: no other batch need try.
-    NotBegun(Batch, Arc<StoreError>),
-    /// Certainly not committed.
-    NotCommitted(Batch, Arc<StoreError>),
-    /// Certainly not committed, without the command that panicked.
-    Panicked(Batch),
-    /// Nobody knows yet.
-    Unknown(Unknown),
-}
-
-impl Batch {
-    fn first(jobs: Vec<Box<dyn Job>>) -> Self {
-        Self { jobs, attempt: 1 }
-    }
-
-    /// Tells every caller that nothing was carried out.
-    fn refuse(self, error: &Arc<StoreError>) {
-        for job in self.jobs {
-            job.refuse(ApplyError::Store(Arc::clone(error)));
-        }
-    }
-
-    /// Answers every caller by its outcome.
-    fn answer(self) {
-        for job in self.jobs {
-            job.answer();
-        }
-    }
-
-    /// Puts what is to run again at the head of what is to run.
-    fn not_committed(mut self, error: &Arc<StoreError>, batches: &mut VecDeque<Self>) {
-        self.jobs.retain_mut(|job| job.begin_over());
-        match verdict(error.failure(), self.jobs.len(), self.attempt) {
-            Verdict::Refuse => self.refuse(error),
-            Verdict::Again => {
-                self.attempt += 1;
-                batches.push_front(self);
-            }
-            Verdict::OneByOne => {
-                let commands = self.jobs.len();
-                tracing::debug!(commands, "a batch failed, one by one now: {error}");
-                for job in self.jobs.into_iter().rev() {
-                    batches.push_front(Self::first(vec![job]));
-                }
-            }
-        }
-    }
-}
-
-impl Writer {
-    async fn work(mut self, mut entries: mpsc::Receiver<Entry>) {
-        let mut waiting = Vec::with_capacity(BATCH);
-        loop {
-            let received = entries.recv_many(&mut waiting, BATCH);
-            let received = match self.unknown {
-                None => received.await,
-                // Its callers wait, or this hub's reads do not show it yet.
-                Some(_) => match tokio::time::timeout(ASK_AGAIN, received).await {
-                    Ok(received) => received,
-                    Err(_) => {
-                        self.run_batches(VecDeque::new()).await;
-                        continue;
-                    }
-                },
-            };
-            if received == 0 {
-                return;
-            }
-            for _ in 0..GATHERING {
-                tokio::task::yield_now().await;
-            }
-            while waiting.len() < BATCH
-                && let Ok(entry) = entries.try_recv()
-            {
-                waiting.push(entry);
-            }
-            let mut jobs = Vec::with_capacity(waiting.len());
-            for entry in waiting.drain(..) {
-                match entry {
-                    Entry::Job(job) => jobs.push(job),
-                    Entry::Stop => entries.close(),
-                }
-            }
-            self.run_batches(VecDeque::from([Batch::first(jobs)])).await;
-        }
-    }
-
-    async fn run_batches(&mut self, mut batches: VecDeque<Batch>) {
-        loop {
-            if let Some(unknown) = self.unknown.take() {
-                match Self::is_committed(&self.store, unknown.mark).await {
-                    Ok(true) => {
-                        self.publish(unknown.effects, unknown.recovered, unknown.ran_at);
-                        unknown.batch.answer();
-                    }
-                    Ok(false) => unknown.batch.not_committed(&unknown.cause, &mut batches),
-                    Err(error) => {
-                        self.unknown = Some(unknown);
-                        let error = self.failed(Arc::new(error));
-                        return batches.into_iter().for_each(|batch| batch.refuse(&error));
-                    }
-                }
-                continue;
-            }
-            let Some(batch) = batches.pop_front() else {
-                return;
-            };
-            match self.run(batch).await {
-                Ended::Answered => {}
-                Ended::Panicked(batch) => batches.push_front(batch),
-                Ended::NotCommitted(batch, error) => {
-                    let error = self.failed(error);
-                    batch.not_committed(&error, &mut batches);
-                }
-                Ended::NotBegun(batch, error) => {
-                    let error = self.failed(error);
-                    batch.refuse(&error);
-                    return batches.into_iter().for_each(|batch| batch.refuse(&error));
-                }
-                Ended::Unknown(unknown) => {
-                    let cause = self.failed(unknown.cause);
-                    tracing::warn!("whether a batch was committed is to be found out: {cause}");
-                    self.unknown = Some(Unknown { cause, ..unknown });
-                }
-            }
-        }
-    }
-
-    /// Whether a batch was committed: its own session has ended when this one has the counter's lock.
-    async fn is_committed(store: &Store, mark: Mark) -> Result<bool, StoreError> {
-        store.begin_write(&[]).await?.holds_mark(mark).await
-    }
-
-    async fn run(&mut self, mut batch: Batch) -> Ended {
-        if batch.jobs.is_empty() {
-            return Ended::Answered;
-        }
-        let reads: Vec<_> = batch.jobs.iter().filter_map(|job| job.reads()).collect();
-        let begun = self.store.begin_write(&reads).await;
-        drop(reads);
-        let mut transaction = match begun {
-            Ok(transaction) => transaction,
-            // The database is there: it had only ended this session.
-            Err(error) if error.failure() == Failure::Lost && batch.attempt < verdict::ATTEMPTS => {
-                return Ended::NotCommitted(batch, Arc::new(error));
-            }
-            Err(error) => return Ended::NotBegun(batch, Arc::new(error)),
-        };
-        let now = self.clock.now();
-        let recovered = match self.moves.look_at(&mut transaction, now).await {
-            Ok(recovered) => recovered,
-            Err(error) => return Ended::NotCommitted(batch, Arc::new(error)),
-        };
-        batch.jobs.retain(|job| job.begin());
-        for index in 0..batch.jobs.len() {
-            match batch.jobs[index].run(&mut transaction, now).await {
-                Ok(()) => {}
-                Err(Stopped::Store(error)) => return Ended::NotCommitted(batch, error),
-                Err(Stopped::Panicked) => {
-                    // The transaction ends with its connection, and the panic's place is logged.
-                    tracing::error!("a command panicked; it is answered 500");
-                    let culprit = batch.jobs.remove(index);
-                    culprit.refuse(ApplyError::Panicked);
-                    batch.jobs.retain_mut(|job| job.begin_over());
-                    return Ended::Panicked(batch);
-                }
-            }
-        }
-        self.batches += 1;
-        let mark = Mark {
-            hub: self.hub,
-            // The count keeps it unique in this hub should the system give no randomness.
-            batch: u128::from(random_number()) << 64 | u128::from(self.batches),
-        };
-        match transaction.commit(mark, now).await {
-            Ok(effects) => {
-                self.publish(effects, recovered, now);
-                batch.answer();
-                Ended::Answered
-            }
-            Err(CommitError::NotCommitted(error)) => Ended::NotCommitted(batch, Arc::new(error)),
-            Err(CommitError::Unknown { cause, effects }) => Ended::Unknown(Unknown {
-                batch,
-                mark,
-                effects,
-                recovered,
-                ran_at: now,
-                cause: Arc::new(cause),
-            }),
-        }
-    }
-
-    /// Notes that the database took no write, and says why as well as it can.
-    fn failed(&self, error: Arc<StoreError>) -> Arc<StoreError> {
-        self.write_health.note_failure();
-        self.store.explain(error)
-    }
-
-    /// Makes this hub's own reads show a commit, and wakes those who wait for what changed.
-    fn publish(&self, effects: Effects, recovered: Option<Recovered>, now: Time) {
-        if let Some(recovered) = recovered {
-            self.listeners.tokens.forget_all();
-            self.listeners.invalidation.anything_changed();
-            self.moves.note(recovered);
-        }
-        for id in &effects.silos {
-            self.listeners
-                .invalidation
-                .silo_changed(id, effects.revision);
-        }
-        if effects.all_tokens_changed {
-            self.listeners.tokens.forget_all();
-        }
-        self.listeners.tokens.forget(&effects.tokens);
-        self.seen.note(effects.seen, now);
-        if effects.is_durable {
-            self.write_health.note_commit(now);
-        }
-        if let Some(revision) = effects.revision {
-            self.listeners.revision.announce(revision);
-        }
-        if effects.deliveries_owed {
-            self.listeners.revision.announce_deliveries();
-        }
     }
 }

@@ -8,7 +8,8 @@ use super::*;
 use crate::config::database_url::DatabaseUrl;
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
-use crate::store::{DeliveryKind, DueName, Mark, OldRows, OwedEvent, statement_count};
+use crate::domain::time::Time;
+use crate::store::{DeliveryKind, DueName, Mark, OldRows, OwedEvent, Via, statement_count};
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
 const MARK: Mark = Mark { hub: 1, batch: 1 };

@@ -18,7 +18,7 @@ use super::service_manager;
 use super::tasks::Tasks;
 use super::token_watch::watch_tokens;
 use super::upkeep::{HeldTimes, Upkeep};
-use crate::auth::secrets::random_name;
+use crate::auth::secrets::{HubKey, random_name};
 use crate::compat;
 use crate::config::settings::HubSettings;
 use crate::deliver::kinds::OpenSink;
@@ -113,35 +113,36 @@ pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> 
     }
 }
 
-async fn serve(
-    listeners: Listeners,
-    settings: &HubSettings,
-    sinks: Vec<OpenSink>,
-    hub: &OpenHub,
-    mut shutdown: Pin<&mut impl Future<Output = ()>>,
-    stopped_at: &OnceLock<Instant>,
-) -> Result<(), RunError> {
-    let starting = async {
-        let key = hub.key().await?;
-        hub.first_admin_token(&key).await?;
-        let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
-        let context = WorkerContext {
-            store: hub.store.clone(),
-            registry: hub.registry.clone(),
-            revision: hub.revision.clone(),
-            clock: hub.clock.clone(),
-            since: hub.clock.now(),
-        };
-        let newest = hub.store.newest_time().await.map_err(OpenError::from)?;
-        let held = Arc::new(HeldTimes::begin(hub.clock.reading(), newest));
-        let deliveries = Deliveries::begin(context, sinks, hub.is_alone()).await?;
-        Ok::<_, OpenError>((key, held, deliveries))
+/// What is made before the hub listens.
+struct Started {
+    key: HubKey,
+    held: Arc<HeldTimes>,
+    deliveries: Deliveries,
+}
+
+async fn start(hub: &OpenHub, sinks: Vec<OpenSink>) -> Result<Started, OpenError> {
+    let key = hub.key().await?;
+    hub.first_admin_token(&key).await?;
+    let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
+    let context = WorkerContext {
+        store: hub.store.clone(),
+        registry: hub.registry.clone(),
+        revision: hub.revision.clone(),
+        clock: hub.clock.clone(),
+        since: hub.clock.now(),
     };
-    let (key, held, deliveries) = tokio::select! {
-        biased;
-        () = &mut shutdown => return stopped_early(),
-        started = starting => started?,
-    };
+    let newest = hub.store.newest_time().await?;
+    let held = Arc::new(HeldTimes::begin(hub.clock.reading(), newest));
+    let deliveries = Deliveries::begin(context, sinks, hub.is_alone()).await?;
+    Ok(Started {
+        key,
+        held,
+        deliveries,
+    })
+}
+
+/// Starts the tasks that never end by themselves.
+fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep) -> Tasks {
     let feed = Feed {
         store: hub.store.clone(),
         registry: hub.registry.clone(),
@@ -153,11 +154,55 @@ async fn serve(
         signed_not_before: hub.signed_not_before.clone(),
         clock: hub.clock.clone(),
     };
-    let sharing = failure_sharing::share(
-        hub.failures.clone(),
-        hub.registry.clone(),
+    let mut tasks = Tasks::default();
+    if let Some(wake_ups) = hub.wake_ups() {
+        tasks.spawn("wake-ups", wake_ups);
+    }
+    let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
+    tasks.spawn("ends of tokens", token_ends);
+    tasks.spawn("feed", feed.follow(hub.position));
+    if !hub.is_alone() {
+        let sharing = failure_sharing::share(
+            hub.failures.clone(),
+            hub.registry.clone(),
+            hub.clock.clone(),
+        );
+        tasks.spawn("sharing of wrong credentials", sharing);
+    }
+    tasks.spawn("upkeep", upkeep.clone().work());
+    let file = database_url(settings).file();
+    tasks.spawn(
+        "watch of the database's file",
+        file_watch::watch(file, hub.registry.clone()),
+    );
+    let alive = service_manager::stay_alive(
+        hub.store.clone(),
+        hub.database_health.clone(),
         hub.clock.clone(),
     );
+    tasks.spawn("signs of life", alive);
+    let registry = hub.registry.clone();
+    tasks.spawn("writer", async move { registry.ended().await });
+    tasks
+}
+
+async fn serve(
+    listeners: Listeners,
+    settings: &HubSettings,
+    sinks: Vec<OpenSink>,
+    hub: &OpenHub,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    stopped_at: &OnceLock<Instant>,
+) -> Result<(), RunError> {
+    let Started {
+        key,
+        held,
+        deliveries,
+    } = tokio::select! {
+        biased;
+        () = &mut shutdown => return stopped_early(),
+        started = start(hub, sinks) => started?,
+    };
     let upkeep = Upkeep {
         store: hub.store.clone(),
         registry: hub.registry.clone(),
@@ -185,30 +230,7 @@ async fn serve(
         },
     );
     let mut listening = pin!(listening);
-    let mut tasks = Tasks::default();
-    if let Some(wake_ups) = hub.wake_ups() {
-        tasks.spawn("wake-ups", wake_ups);
-    }
-    let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
-    tasks.spawn("ends of tokens", token_ends);
-    tasks.spawn("feed", feed.follow(hub.position));
-    if !hub.is_alone() {
-        tasks.spawn("sharing of wrong credentials", sharing);
-    }
-    tasks.spawn("upkeep", upkeep.clone().work());
-    let file = database_url(settings).file();
-    tasks.spawn(
-        "watch of the database's file",
-        file_watch::watch(file, hub.registry.clone()),
-    );
-    let alive = service_manager::stay_alive(
-        hub.store.clone(),
-        hub.database_health.clone(),
-        hub.clock.clone(),
-    );
-    tasks.spawn("signs of life", alive);
-    let registry = hub.registry.clone();
-    tasks.spawn("writer", async move { registry.ended().await });
+    let mut tasks = spawn_tasks(hub, settings, &upkeep);
     let mut deliveries = tokio::spawn(deliveries.work(owner));
     let mut delivered = None;
     let served = loop {
@@ -242,10 +264,14 @@ async fn serve(
             tracing::warn!("the delivery workers did not end in time");
         }
     }
+    write_all_down(&upkeep, end).await;
+    served
+}
+
+async fn write_all_down(upkeep: &Upkeep, end: Instant) {
     match timeout_at(end, upkeep.write_all_down()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),
         Err(_) => tracing::warn!("what was last seen could not be written down in time"),
     }
-    served
 }
