@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Tells a Silo hub this machine's address by signed requests, which are safe over plain HTTP.
+"""Reports this machine's address to a Silo hub with signed requests, which are safe over plain HTTP.
 
-Needs Python 3.6 or newer and nothing else. Prints a line when the address has changed and when something
-is wrong; prints nothing when all is as before, so that cron sends no mail.
+Needs only Python 3.6 or newer. Prints a line when the address has changed and when something is wrong,
+and otherwise nothing, so that cron sends no mail.
 
 Exit codes: 0 done, changed or not; 1 failed, a later run may succeed; 2 the command line, the token file or
 the hub's URL is wrong.
@@ -73,7 +73,7 @@ class Hub:
         self.key_id = token.split("_")[1]
 
     def call(self, method, path, content=None):
-        """Sends a signed request; answers status, headers and content. Fails when the hub did not sign them."""
+        """Sends a signed request; returns status, headers and content. Fails if the hub did not sign them."""
         path = self.before + path
         body = b"" if content is None else json.dumps(content).encode()
         request = [("@method", method), ("@authority", self.authority), ("@path", path), ("@query", "?")]
@@ -95,7 +95,7 @@ class Hub:
         except socket.timeout:
             raise Failed("{} did not answer within {} s".format(self.name, TIMEOUT_SECONDS))
         except (OSError, http.client.HTTPException) as error:
-            # What is not HTTP is in the error as it came, with its line breaks.
+            # An answer that is not HTTP is in the error unchanged, with its line breaks.
             why = " ".join(str(error).split()) or type(error).__name__
             raise Failed("{} cannot be reached: {}".format(self.name, why))
         finally:
@@ -122,18 +122,18 @@ class Hub:
         if genuine:
             return
         if given:
-            raise Failed("the answer ({}) is not the hub's own: its signature is wrong".format(status))
+            raise Failed("the answer ({}) is not from the hub: its signature is wrong".format(status))
         if status == 401:
-            raise Failed("401: the hub does not know the token: is it revoked or mistyped, or of another hub?")
+            raise Failed("401: the hub does not know the token: is it revoked, mistyped or for another hub?")
         raise Failed(
-            "the answer ({}) is not signed: something else than the hub answers at {}, or a proxy that can't reach it".format(
+            "the answer ({}) is not signed: {} is not the hub, or is a proxy that can't reach it".format(
                 status, self.name
             )
         )
 
 
 def refusal(status, got, content):
-    """What a refusal of the hub means."""
+    """Explains why the hub refused a request."""
     try:
         problem = json.loads(content.decode())
         kind, detail = problem.get("type", ""), problem.get("detail") or problem.get("title", "")
@@ -145,11 +145,11 @@ def refusal(status, got, content):
         if off is None:
             return "401 clock: this machine's clock and the hub's differ by more than 300 s"
         side = "ahead of" if off > 0 else "behind"
-        return "401 clock: this machine's clock is {} s {} the hub's: set it right".format(abs(off), side)
+        return "401 clock: this machine's clock is {} s {} the hub's: correct it".format(abs(off), side)
     if kind == "/problems/order":
         return "401 order: the hub accepted a request that was signed later than this one: was a clock set back? Run again"
     if kind == "/problems/replay":
-        return "401 replay: the hub has seen this request before: something on the way repeats requests. Run again"
+        return "401 replay: the hub has received this request before: something on the network repeats requests. Run again"
     if status == 403:
         return "403: the token may not do this: it needs the role write, this silo and this hostname ({})".format(detail)
     return "{}: {}".format(status, detail)
@@ -165,7 +165,7 @@ def token_in(file):
         raise Wrong("--token-file {}: {}".format(file, getattr(error, "strerror", None) or error))
     parts = token.split("_", 2)
     if len(parts) != 3 or parts[0] != "silo" or len(parts[1]) != 10 or not token.isprintable() or " " in token:
-        raise Wrong("--token-file {}: holds no token of a hub (silo_…)".format(file))
+        raise Wrong("--token-file {}: holds no token (silo_…)".format(file))
     return token
 
 
@@ -193,13 +193,13 @@ def check(address, within, given):
     if address.is_unspecified or address.is_multicast:
         raise Failed("{} is no address of a machine: nothing is reported".format(address))
     if not given and (address.is_loopback or address.is_link_local):
-        raise Failed("{} is no address that others can reach: nothing is reported".format(address))
+        raise Failed("{} can't be reached from other machines: nothing is reported".format(address))
     if within and not any(address in network for network in within):
         raise Failed("{} is not within {}: nothing is reported".format(address, ", ".join(map(str, within))))
 
 
 class State:
-    """The folder with the last address and the log."""
+    """The state directory with the last address and the log."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -267,7 +267,7 @@ def arguments():
     parser.add_argument("--within", action="append", default=[], type=ipaddress.ip_network,
                         help="report only addresses of this network; may be repeated")
     parser.add_argument("--state-dir", default=os.path.join(os.path.expanduser("~"), ".local/state/silo-ipupdate"),
-                        help="folder for the last address and the log (%(default)s)")
+                        help="directory for the last address and the log (%(default)s)")
     args = parser.parse_args()
     if args.command == "update":
         for name in ("hub", "silo", "hostname", "token_file"):
@@ -276,7 +276,7 @@ def arguments():
         for name in ("silo", "hostname"):
             value = getattr(args, name)
             if not all(c.isalnum() and ord(c) < 128 or c in "._-" for c in value):
-                parser.error("--{}: {} is no {}".format(name, value, name))
+                parser.error("--{}: {} is not a valid {}".format(name, value, name))
     if args.address not in ("hub", "route"):
         try:
             ipaddress.ip_address(args.address)
@@ -301,7 +301,7 @@ def main():
         print("silo-ipupdate: {}".format(error), file=sys.stderr)
         return 2
     except (Failed, ValueError, KeyError, TypeError) as error:
-        # What is no Failed is an answer of the hub that can't be read.
+        # Any other exception means that the hub's answer can't be parsed.
         line = str(error) if isinstance(error, Failed) else "the hub's answer can't be read: {!r}".format(error)
         print("silo-ipupdate: {}".format(line), file=sys.stderr)
         try:
