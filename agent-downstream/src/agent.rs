@@ -20,9 +20,11 @@ use crate::notes::Notes;
 use crate::outage::Outage;
 use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
+use crate::remembered::Remembered;
 use crate::replace::{self, ReplaceError, Target};
 use crate::settings::{Settings, guarded};
-use crate::state::{LockedState, Remembered, StateDir, StateError};
+use crate::state::{LockedState, StateDir};
+use crate::state_error::StateError;
 use crate::tell;
 
 /// Why a verb ended early.

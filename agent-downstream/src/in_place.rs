@@ -16,10 +16,12 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
 use crate::hosts::HostsFile;
+use crate::journal::Journal;
+use crate::mark::Mark;
 use crate::metadata::Identity;
-use crate::replace::Snapshot;
-use crate::settle::Mark;
-use crate::state::{Journal, LockedState, StateError};
+use crate::snapshot::Snapshot;
+use crate::state::LockedState;
+use crate::state_error::StateError;
 
 /// Whether the hosts file is written in place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

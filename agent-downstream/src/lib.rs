@@ -14,10 +14,12 @@
 
 mod address;
 mod agent;
+mod backups;
 mod change;
 mod check;
 mod cli;
 mod diff;
+mod digest;
 mod entry;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -25,6 +27,8 @@ pub mod fuzz;
 mod glob;
 mod hosts;
 mod in_place;
+mod journal;
+mod mark;
 mod merge;
 mod metadata;
 mod notes;
@@ -32,14 +36,18 @@ mod outage;
 mod plan;
 mod policy;
 mod pull;
+mod remembered;
 mod replace;
 mod replace_error;
 mod replaced;
 mod room;
 mod settings;
 mod settle;
+mod snapshot;
 mod staged;
 mod state;
+mod state_error;
+mod state_files;
 mod target;
 mod tell;
 mod undo;

@@ -8,7 +8,8 @@ use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
 use crate::pull::PullError;
-use crate::state::{StateDir, StateError};
+use crate::state::StateDir;
+use crate::state_error::StateError;
 
 /// The pulls of a run, and what earlier runs said of them.
 #[derive(Debug)]

@@ -12,20 +12,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::in_place::{self, InPlace, Written};
+use crate::mark::Mark;
 use crate::merge::{self, Foreign};
 use crate::metadata;
-use crate::replace_error::{fail, unsynced};
+use crate::replace_error::{ATTEMPTS, fail, unsynced};
 use crate::replaced::{LOOK_AGAIN, OldFile};
-use crate::settle::{self, Found, Mark};
+use crate::settle::{self, Found};
 use crate::staged::{Staged, part_path, temp_path};
-use crate::state::{LockedState, sync_folder};
+use crate::state::LockedState;
+use crate::state_files::sync_folder;
 use crate::target::{Patience, refuse_encoding};
 
 pub(crate) use crate::replace_error::ReplaceError;
-pub(crate) use crate::target::{Snapshot, Target};
+use crate::snapshot::Snapshot;
+pub(crate) use crate::target::Target;
 
-/// How often a run starts again because somebody else wrote meanwhile.
-pub(crate) const ATTEMPTS: u32 = 5;
 /// How long the next attempt waits where waiting for a still file is over; longer each time.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a program is waited for at least that was met while it wrote.

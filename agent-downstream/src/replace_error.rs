@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::in_place::InPlaceError;
-use crate::replace::ATTEMPTS;
 use crate::settle;
-use crate::state::StateError;
+use crate::state_error::StateError;
+
+/// How often a run starts again because somebody else wrote meanwhile.
+pub(crate) const ATTEMPTS: u32 = 5;
 
 /// Why the hosts file was not replaced. It is whole in every case, but for what
 /// [`InPlaceError::Torn`] says.

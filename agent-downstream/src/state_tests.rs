@@ -1,6 +1,9 @@
 //! The state folder: who may own it, what is kept, what is never lost.
 
+use silo_shared::api::SiloDocument;
+
 use super::*;
+use crate::journal::Journal;
 use silo_shared::api::DnsRecord;
 
 fn folder() -> tempfile::TempDir {

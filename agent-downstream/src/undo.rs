@@ -10,13 +10,14 @@ use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
 use crate::agent::{AgentError, markers, recover};
+use crate::backups::Backup;
 use crate::diff;
 use crate::hosts::{HostsFile, outside};
 use crate::plan::{Known, strays};
 use crate::policy::Found;
 use crate::replace::{self, ReplaceError, Target};
 use crate::settings::Settings;
-use crate::state::{Backup, LockedState, StateDir};
+use crate::state::{LockedState, StateDir};
 
 /// The most symlinks that are followed, as many as Linux does.
 const MAX_LINKS: usize = 40;

@@ -288,7 +288,7 @@ fn the_hub_has_no_loose_files() {
 
 #[test]
 fn no_files_of_a_crate_use_each_other_in_a_circle() {
-    for name in ["shared", "agent-upstream", "hub", "e2e"] {
+    for name in ["shared", "agent-upstream", "agent-downstream", "hub", "e2e"] {
         let folder = workspace().join(name).join("src");
         let sources = Sources::read(&folder, &["lib.rs", "main.rs"]);
         assert!(!sources.files.is_empty(), "{name}");
