@@ -121,3 +121,17 @@ async fn an_answer_goes_in_pieces_and_may_give_way_only_while_one_is_to_be_taken
     let _other = connections.admit().expect("the end is not taken");
     assert!(is_cut(&only));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn many_connections_may_wait_to_be_accepted() {
+    // More than the 128 that std's listeners hold, and fewer than what any system allows.
+    const CLIENTS: usize = 500;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _server = super::server(listener, &axum_server::Handle::new()).unwrap();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap())
+        .collect();
+    assert_eq!(clients.len(), CLIENTS);
+}
