@@ -99,6 +99,11 @@ pub fn is_state_kind(kind: &str) -> bool {
     matches!(kind, "rfc2136" | "dyndns2" | "plesk")
 }
 
+/// Whether sinks of a kind send to the address that a record names (`notify`).
+pub(crate) fn uses_notify_address(kind: &str) -> bool {
+    kind == "email"
+}
+
 fn matches_any(globs: &[String], name: &str) -> bool {
     globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, name))
 }

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use super::NEVER;
 use crate::domain::backoff::AFTER_CHANGE;
-use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
+use crate::domain::sink::{SinkFilter, SinkName, is_state_kind, uses_notify_address};
 use crate::domain::time::Time;
 use crate::store::{
     Statements, Store, StoreError, WriteTransaction, optional, optional_time, time,
@@ -208,7 +208,7 @@ impl WriteTransaction {
             .filter(|sink| sink.active == Activity::Active)
             .map(|sink| Interest {
                 is_state: is_state_kind(&sink.kind),
-                wants_notify: sink.kind == "email",
+                wants_notify: uses_notify_address(&sink.kind),
                 name: sink.name,
                 takes: sink.takes,
             })
