@@ -87,8 +87,8 @@ impl Database {
         Some(Self::on(kind, server, name))
     }
 
-    /// Like [`Database::create`], and on PostgreSQL with this build's schema already. (On MariaDB a copy takes as long
-    /// as the migrations.)
+    /// Like [`Database::create`], and on PostgreSQL with this build's schema already. MariaDB has no command that copies a
+    /// database.
     ///
     /// # Panics
     ///
