@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use url::Url;
 
-use crate::postgres;
+use crate::{postgres, template};
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,31 +77,52 @@ impl Database {
     /// If the server does not take part.
     pub fn create(kind: Kind) -> Option<Self> {
         let server = kind.server()?;
-        let name = format!("silo_{:016x}", RandomState::new().hash_one(()));
+        let name = new_name();
         let statement = match kind {
             Kind::Sqlite => return None,
-            Kind::Postgres => format!(
-                "CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'en_US.UTF-8'"
-            ),
+            Kind::Postgres => empty_on_postgres(&name),
             Kind::MariaDb => format!("CREATE DATABASE `{name}` CHARACTER SET latin1"),
         };
-        let mut client = client(kind, &server, Some(&statement));
-        let output = client.output().unwrap_or_else(|error| {
-            panic!("cannot start {}: {error}", client.get_program().display())
+        execute(kind, &server, &[&statement]);
+        Some(Self::on(kind, server, name))
+    }
+
+    /// Like [`Database::create`], and on PostgreSQL with this build's schema already. MariaDB has no command that copies a
+    /// database.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not take part.
+    pub fn create_migrated(kind: Kind) -> Option<Self> {
+        if kind != Kind::Postgres {
+            return Self::create(kind);
+        }
+        let server = kind.server()?;
+        let template = template::on_server(&server, |template| {
+            // A run that was killed may have left one.
+            let remove = format!("DROP DATABASE IF EXISTS \"{template}\" WITH (FORCE)");
+            execute(kind, &server, &[&remove, &empty_on_postgres(template)]);
+            let mut url = server.clone();
+            url.set_path(template);
+            let folder = tempfile::tempdir().expect("a temporary folder can be made");
+            template::migrate(folder.path(), Some(&url));
+            execute(kind, &url, &[template::AS_MIGRATED]);
         });
-        assert!(
-            output.status.success(),
-            "a database can't be made on {kind:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let name = new_name();
+        let copy = format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\"");
+        execute(kind, &server, &[&copy]);
+        Some(Self::on(kind, server, name))
+    }
+
+    fn on(kind: Kind, server: Url, name: String) -> Self {
         let mut url = server.clone();
         url.set_path(&name);
-        Some(Self {
+        Self {
             kind,
             server,
             name,
             url,
-        })
+        }
     }
 
     /// Runs a file of SQL in it, such as a dump.
@@ -258,6 +279,29 @@ impl Drop for Removals {
             // It has nothing to tell, not even that it failed.
             let _ = removal.wait();
         }
+    }
+}
+
+fn new_name() -> String {
+    format!("silo_{:016x}", RandomState::new().hash_one(()))
+}
+
+/// The statement that makes an empty database there.
+fn empty_on_postgres(name: &str) -> String {
+    format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'en_US.UTF-8'")
+}
+
+fn execute(kind: Kind, server: &Url, statements: &[&str]) {
+    for statement in statements {
+        let mut client = client(kind, server, Some(statement));
+        let output = client.output().unwrap_or_else(|error| {
+            panic!("cannot start {}: {error}", client.get_program().display())
+        });
+        assert!(
+            output.status.success(),
+            "{statement} fails on {kind:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 

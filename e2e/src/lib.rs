@@ -14,6 +14,7 @@ pub mod relay;
 pub mod smtp;
 pub mod switch;
 pub mod systemd;
+pub mod template;
 pub mod thief;
 pub mod webhook_receiver;
 mod wire;

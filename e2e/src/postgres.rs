@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where Debian's package puts the server's programs.
-const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's packages put the programs of each version: `VERSION/bin`.
+const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// A running (or stopped) cluster.
 #[derive(Debug)]
@@ -15,15 +15,17 @@ pub struct Postgres {
     port: u16,
 }
 
-/// Where a program of PostgreSQL's package lies.
+/// Where a program of PostgreSQL's package lies, of the newest version that has a server, as `scripts/with-databases`
+/// chooses it.
 pub(crate) fn program_path(name: &str) -> PathBuf {
-    let path = Path::new(PROGRAMS).join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: install postgresql-15",
-        path.display()
-    );
-    path
+    let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let with_server = versions.filter(|version| version.path().join("bin/postgres").exists());
+    let newest = with_server
+        .filter_map(|version| version.file_name().to_str()?.parse::<u32>().ok())
+        .max();
+    let path = newest.map(|version| Path::new(VERSIONS).join(format!("{version}/bin/{name}")));
+    path.filter(|path| path.exists())
+        .unwrap_or_else(|| panic!("{VERSIONS}/VERSION/bin/{name} is missing: install postgresql"))
 }
 
 /// A port that nobody listens on at this moment.

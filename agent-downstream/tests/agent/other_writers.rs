@@ -185,7 +185,9 @@ fn a_file_truncated_in_the_very_moment_of_the_replacement_is_waited_for() {
     let mut theirs = File::create(sandbox.hosts()).unwrap();
     kill_process(traced.process(), Signal::CONT).unwrap();
     traced.wait_for("renameat2(", 1);
-    std::thread::sleep(Duration::from_millis(300));
+    // It pauses before it looks at the file that it replaced, and again because that is empty.
+    let pauses = traced.log().matches("clock_nanosleep(").count();
+    traced.wait_for("clock_nanosleep(", pauses + 2);
     theirs
         .write_all(b"127.0.0.1 localhost\n10.9.9.9 theirs\n")
         .unwrap();
@@ -286,7 +288,9 @@ fn a_program_that_is_busy_for_two_seconds_fails_no_run() {
     sandbox.must_run(&hub, &[]);
     hub.now_office(43, NAS);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (begin, begun) = std::sync::mpsc::channel();
+        let sandbox = &sandbox;
+        scope.spawn(move || {
             let started = Instant::now();
             while started.elapsed() < Duration::from_secs(2) {
                 fs::write(
@@ -295,9 +299,11 @@ fn a_program_that_is_busy_for_two_seconds_fails_no_run() {
                 )
                 .unwrap();
                 fs::rename(sandbox.path("etc/theirs"), sandbox.hosts()).unwrap();
+                // The other thread waits for the first one only.
+                let _ = begin.send(());
             }
         });
-        std::thread::sleep(Duration::from_millis(100));
+        begun.recv().unwrap();
         sandbox.must_run(&hub, &[]);
     });
     let expected = format!(
@@ -524,7 +530,7 @@ fn a_run_waits_without_the_lock() {
     // An empty file is given ten seconds.
     File::create(sandbox.hosts()).unwrap();
     waiting.args(sandbox.flags(&hub));
-    let child = waiting
+    let mut child = waiting
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -534,12 +540,19 @@ fn a_run_waits_without_the_lock() {
         assert!(started.elapsed() < Duration::from_secs(20), "no request");
         std::thread::sleep(Duration::from_millis(10));
     }
-    std::thread::sleep(Duration::from_millis(500));
     let lock = OpenOptions::new()
         .write(true)
         .open(sandbox.path("state/lock"))
         .unwrap();
-    lock.try_lock().expect("the run that waits holds the lock");
+    // It takes the lock for a moment, and gives it back before it waits.
+    while lock.try_lock().is_err() {
+        assert!(
+            started.elapsed() < Duration::from_secs(9),
+            "the run that waits holds the lock"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.try_wait().unwrap().is_none(), "the run did not wait");
     lock.unlock().unwrap();
     fs::write(sandbox.hosts(), HOSTS).unwrap();
     let ran = ran(child.wait_with_output().unwrap());

@@ -2,7 +2,7 @@
 //! the loopback. One module a subject; one binary, so that it is linked once.
 //!
 //! `SILO_TEST_ON` says on which database: `sqlite` unless it is set, or `postgres` or `mariadb`, by
-//! `scripts/with-databases --fast env SILO_TEST_ON=postgres cargo test -p silo-hub --test api`.
+//! `scripts/test --on postgres api`.
 
 mod audit;
 mod away;

@@ -8,7 +8,7 @@ use serde_json::json;
 use silo_hub::internals::upkeep::Periods;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use crate::common::{DEADLINE, TestHub};
+use crate::common::{DEADLINE, PAUSE, TestHub};
 
 /// How many old rows are to be purged: many times what one transaction takes.
 const OLD_ROWS: i64 = 30_000;
@@ -65,7 +65,7 @@ async fn a_long_purge_holds_up_neither_expiry_nor_what_is_written_down() {
     let work = tokio::spawn(crate::expiry::upkeep(&open, 0).work_at(periods));
     let begun = async {
         while old_rows(&mut connection).await == OLD_ROWS {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(DEADLINE, begun).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_long_purge_holds_up_neither_expiry_nor_what_is_written_down() {
         while last_seen(&mut connection).await == seen_before
             || number(&mut connection, "SELECT count(*) FROM records").await == 2
         {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
         old_rows(&mut connection).await
     };
@@ -86,7 +86,7 @@ async fn a_long_purge_holds_up_neither_expiry_nor_what_is_written_down() {
     assert!(left > 0, "they waited for the purge to end");
     let purged = async {
         while old_rows(&mut connection).await > 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(DEADLINE, purged).await.unwrap();

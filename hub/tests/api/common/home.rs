@@ -1,9 +1,11 @@
 //! Where a hub under test keeps its things: a folder, and a database of the kind that `SILO_TEST_ON`
 //! names. `scripts/with-databases` starts the servers.
 
+use std::fs::DirBuilder;
 use std::path::Path;
 
 use silo_e2e::database::{Database, Kind};
+use silo_e2e::template;
 use silo_hub::internals::settings::{HubArgs, HubSettings};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
@@ -26,6 +28,31 @@ impl Home {
             kind,
             database: Database::create(kind),
         }
+    }
+
+    /// A new folder, with a new database of the chosen kind that may have this build's schema already.
+    pub(crate) fn migrated() -> Self {
+        let kind = Kind::chosen();
+        Self {
+            dir: folder(),
+            kind,
+            database: Database::create_migrated(kind),
+        }
+    }
+
+    /// Gives a hub that is to begin here a database file with this build's schema, if it is to have a file.
+    pub(crate) fn put_migrated_file(&self, settings: &HubSettings) {
+        if self.database.is_some() || settings.database.is_some() {
+            return;
+        }
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .create(&settings.data_dir)
+            .expect("the folder can be made");
+        std::fs::copy(template::sqlite_file(), settings.data_dir.join("hub.db"))
+            .expect("the file can be copied");
     }
 
     /// A new folder with an SQLite file to be, for what is told of that file alone.

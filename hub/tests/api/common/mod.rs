@@ -83,9 +83,10 @@ impl TestHub {
 
     /// A new hub with changed settings.
     pub(crate) async fn start_with(change: impl FnOnce(&mut HubSettings)) -> Self {
-        let home = Home::new();
+        let home = Home::migrated();
         let mut settings = home.settings();
         change(&mut settings);
+        home.put_migrated_file(&settings);
         Self::start_in(Arc::new(home), settings).await
     }
 
@@ -93,6 +94,7 @@ impl TestHub {
     pub(crate) async fn start_on_sqlite() -> Self {
         let home = Home::of_sqlite();
         let settings = home.settings();
+        home.put_migrated_file(&settings);
         Self::start_in(Arc::new(home), settings).await
     }
 
@@ -185,9 +187,10 @@ impl TestHub {
     pub(crate) async fn start_in_parts_with(
         change: impl FnOnce(&mut HubSettings),
     ) -> (Self, Arc<OpenHub>) {
-        let home = Arc::new(Home::new());
+        let home = Arc::new(Home::migrated());
         let mut settings = home.settings();
         change(&mut settings);
+        home.put_migrated_file(&settings);
         Self::in_parts_of(home, settings, 0).await
     }
 

@@ -1,0 +1,39 @@
+//! The programs against each other and against what others wrote: each test starts the real binaries. One module a
+//! subject; one binary, so that it is linked once.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod across_databases;
+mod agents;
+#[cfg(unix)]
+mod backup;
+mod clocks;
+mod command_line;
+mod deaf_database;
+mod deliveries;
+mod dns_hub;
+mod dns_sink;
+mod durability;
+mod dynahost;
+mod export;
+#[cfg(unix)]
+mod foreign_clients;
+#[cfg(target_os = "linux")]
+mod full_disk;
+mod kills;
+#[cfg(target_os = "linux")]
+mod limits;
+#[cfg(unix)]
+mod moving_database;
+mod postgres;
+#[cfg(target_os = "linux")]
+mod proxies;
+mod restored;
+mod several_hubs;
+mod signed;
+mod signed_by_others;
+mod tls;
+#[cfg(target_os = "linux")]
+mod units;
+#[cfg(unix)]
+mod upgrade;
