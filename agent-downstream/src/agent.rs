@@ -20,9 +20,12 @@ use crate::notes::Notes;
 use crate::outage::Outage;
 use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
-use crate::replace::{self, ReplaceError, Target};
+use crate::remembered::Remembered;
+use crate::replace;
+use crate::replace_error::ReplaceError;
 use crate::settings::{Settings, guarded};
-use crate::state::{LockedState, Remembered, StateDir, StateError};
+use crate::state::{LockedState, StateDir, StateError};
+use crate::target::Target;
 use crate::tell;
 
 /// Why a verb ended early.

@@ -14,10 +14,10 @@ use crate::hosts::HostsFile;
 use crate::in_place::InPlace;
 use crate::plan::{NoPlan, Pulled, Rules, plan};
 use crate::pull::{Fresh, PullError, pull};
-use crate::replace::Target;
 use crate::room;
 use crate::settings::Settings;
 use crate::state::StateDir;
+use crate::target::Target;
 use crate::tell::{self, Notice};
 
 /// Says each, and answers whether all is well.

@@ -17,8 +17,7 @@ use thiserror::Error;
 
 use crate::hosts::HostsFile;
 use crate::metadata::Identity;
-use crate::replace::Snapshot;
-use crate::settle::Mark;
+use crate::snapshot::{Mark, Snapshot};
 use crate::state::{Journal, LockedState, StateError};
 
 /// Whether the hosts file is written in place.

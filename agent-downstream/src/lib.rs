@@ -2,12 +2,13 @@
 //!
 //! - `cli`, `settings`, `glob`: flags, environment and configuration file into one value.
 //! - `pull`: asks the hub.
-//! - `policy`, `address`: what of the answer is accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`: what
-//!   earlier runs wrote. `plan`, `change`: all together, one run as a value. All are pure. `diff`, `tell`: what is
-//!   shown and said of it.
-//! - `target`, `replace` (with `replace_error`, `staged` and `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
-//!   `settle`, `replaced`, `merge`: what other programs write meanwhile.
-//! - `state`: lock, backup, journal, and what the hub last said.
+//! - `policy`, `address`: what of the answer is accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`:
+//!   what earlier runs wrote. `plan`, `change`: all together, one run as a value. All are pure. `diff`, `tell`: how it
+//!   is shown.
+//! - `target`, `snapshot`: the file as it is found. `replace` (with `replace_error`, `staged` and `metadata`),
+//!   `in_place`: the file is written so that it is whole at any moment. `settle`, `replaced`, `merge`: what other
+//!   programs write meanwhile.
+//! - `state`: lock, backups, journal, and what the hub last answered (`remembered`). `digest`: SHA-256.
 //! - `agent`, `undo`, `check` (with `room`): the verbs.
 //!
 //! The binary calls [`run`], and nothing else.
@@ -18,6 +19,7 @@ mod change;
 mod check;
 mod cli;
 mod diff;
+mod digest;
 mod entry;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -32,12 +34,14 @@ mod outage;
 mod plan;
 mod policy;
 mod pull;
+mod remembered;
 mod replace;
 mod replace_error;
 mod replaced;
 mod room;
 mod settings;
 mod settle;
+mod snapshot;
 mod staged;
 mod state;
 mod target;

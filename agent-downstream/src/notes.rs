@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use silo_shared::silo::{Hostname, Records, SiloId, parse_address};
 
-use crate::state::Remembered;
+use crate::remembered::Remembered;
 
 const HOUR_MS: i64 = 3_600_000;
 /// A block that no run has named for this long is stale.

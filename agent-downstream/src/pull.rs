@@ -8,7 +8,7 @@ use silo_shared::silo::{InvalidSiloId, SiloId};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::state::Remembered;
+use crate::remembered::Remembered;
 
 /// How long all pulls of a run may take together. With the lock's ten seconds, and Windows' five for a
 /// sharing violation, a run stays below thirty.

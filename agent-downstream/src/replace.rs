@@ -14,18 +14,14 @@ use std::time::Duration;
 use crate::in_place::{self, InPlace, Written};
 use crate::merge::{self, Foreign};
 use crate::metadata;
-use crate::replace_error::{fail, unsynced};
+use crate::replace_error::{ReplaceError, fail, unsynced};
 use crate::replaced::{LOOK_AGAIN, OldFile};
-use crate::settle::{self, Found, Mark};
+use crate::settle::{self, ATTEMPTS, Found};
+use crate::snapshot::{Mark, Snapshot};
 use crate::staged::{Staged, part_path, temp_path};
 use crate::state::{LockedState, sync_folder};
-use crate::target::{Patience, refuse_encoding};
+use crate::target::{Patience, Target, refuse_encoding};
 
-pub(crate) use crate::replace_error::ReplaceError;
-pub(crate) use crate::target::{Snapshot, Target};
-
-/// How often a run starts again because somebody else wrote meanwhile.
-pub(crate) const ATTEMPTS: u32 = 5;
 /// How long the next attempt waits where waiting for a still file is over; longer each time.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a program is waited for at least that was met while it wrote.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::in_place::InPlaceError;
-use crate::replace::ATTEMPTS;
-use crate::settle;
+use crate::settle::{self, ATTEMPTS};
 use crate::state::StateError;
 
 /// Why the hosts file was not replaced. It is whole in every case, but for what

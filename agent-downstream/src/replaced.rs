@@ -6,8 +6,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::replace::Snapshot;
-use crate::settle::{self, Found, Mark};
+use crate::settle::{self, Found};
+use crate::snapshot::{Mark, Snapshot};
 
 /// After which time it is looked at once more.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(250);

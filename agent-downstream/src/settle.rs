@@ -7,8 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::replace::Snapshot;
-use crate::state::digest;
+use crate::snapshot::{Mark, Snapshot};
 
 /// How long one run waits in all.
 pub(crate) const LIMIT: Duration = Duration::from_secs(12);
@@ -16,61 +15,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(12);
 const STILL: Duration = Duration::from_secs(1);
 /// The same for a file that is empty, or at most half as long as our last write left it.
 const STILL_IF_CUT: Duration = Duration::from_secs(10);
+/// How often a run starts again because another program wrote meanwhile.
+pub(crate) const ATTEMPTS: u32 = 5;
 const POLL: Duration = Duration::from_millis(100);
-
-/// A file as it was at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    size: usize,
-    digest: String,
-    identity: String,
-}
-
-impl Mark {
-    /// The mark of a file that was read.
-    pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        Self {
-            identity: snapshot.identity.to_string(),
-            ..Self::of_bytes(&snapshot.bytes)
-        }
-    }
-
-    /// The mark of whatever file holds these bytes: one that grows from them is known, none is the same.
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        Self {
-            size: bytes.len(),
-            digest: digest(bytes),
-            identity: String::new(),
-        }
-    }
-
-    /// One line of text, for the state folder.
-    pub(crate) fn to_line(&self) -> String {
-        format!("{} {} {}\n", self.size, self.digest, self.identity)
-    }
-
-    /// Reads [`Self::to_line`]; anything else is no mark.
-    pub(crate) fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.trim_end().splitn(3, ' ');
-        Some(Self {
-            size: parts.next()?.parse().ok()?,
-            digest: parts.next()?.to_owned(),
-            identity: parts.next()?.to_owned(),
-        })
-    }
-
-    /// Whether `bytes` begin with all that the file held.
-    fn is_beginning_of(&self, bytes: &[u8]) -> bool {
-        bytes
-            .get(..self.size)
-            .is_some_and(|beginning| digest(beginning) == self.digest)
-    }
-
-    /// Whether `bytes` are so few that a writer may still owe the rest.
-    pub(crate) fn is_cut_to(&self, bytes: &[u8]) -> bool {
-        bytes.is_empty() || bytes.len() * 2 <= self.size
-    }
-}
 
 /// How a file was found after some waiting.
 #[derive(Debug)]

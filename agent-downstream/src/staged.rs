@@ -8,8 +8,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::digest::digest;
 use crate::metadata::Failed;
-use crate::state::{StateDir, digest};
+use crate::state::StateDir;
 
 /// How long Windows programs that hold the file are waited for.
 #[cfg(windows)]

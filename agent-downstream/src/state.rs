@@ -8,15 +8,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
-use silo_shared::api::SiloDocument;
 use silo_shared::outage::Told;
 use silo_shared::silo::SiloId;
 use thiserror::Error;
 
+use crate::digest::digest;
 use crate::hosts::outside;
 use crate::notes::Notes;
-use crate::settle::Mark;
+use crate::remembered::Remembered;
+use crate::snapshot::Mark;
 
 /// The most backups of one hosts file that are kept.
 const MAX_BACKUPS: usize = 10;
@@ -79,21 +79,6 @@ pub(crate) struct LockedState {
     dir: StateDir,
     /// Holds the lock until it is dropped; the system lets go of it when the process dies.
     lock: File,
-}
-
-/// What a hub last said of a silo, and what was said to the user about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Remembered {
-    /// The hub's URL; the tag goes to no other.
-    pub(crate) hub: String,
-    /// The silo.
-    pub(crate) silo: String,
-    /// The entity tag of the answer.
-    pub(crate) tag: Option<String>,
-    /// The answer, unjudged: the policy may change while the hub's answer does not.
-    pub(crate) document: SiloDocument,
-    /// The lines on what was passed over that were last printed.
-    pub(crate) skipped: Vec<String>,
 }
 
 /// A hosts file that was kept.
@@ -598,15 +583,6 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn digest(bytes: &[u8]) -> String {
-    ring::digest::digest(&ring::digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The state folder: who may own it, what is kept, what is never lost.
 
 use super::*;
-use silo_shared::api::DnsRecord;
+use silo_shared::api::{DnsRecord, SiloDocument};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()

@@ -14,9 +14,11 @@ use crate::diff;
 use crate::hosts::{HostsFile, outside};
 use crate::plan::{Known, strays};
 use crate::policy::Found;
-use crate::replace::{self, ReplaceError, Target};
+use crate::replace;
+use crate::replace_error::ReplaceError;
 use crate::settings::Settings;
 use crate::state::{Backup, LockedState, StateDir};
+use crate::target::Target;
 
 /// The most symlinks that are followed, as many as Linux does.
 const MAX_LINKS: usize = 40;
