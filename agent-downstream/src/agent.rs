@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use silo_shared::agent::CannotStart;
 use silo_shared::client::{ClientError, HubClient, Route};
 use silo_shared::config::ConfigError;
 use silo_shared::connection::Connection;
@@ -74,9 +75,9 @@ pub(crate) enum AgentError {
         /// How many lines.
         lost: usize,
     },
-    /// The system gives no means to wait for the network.
-    #[error("cannot start: {0}")]
-    Runtime(std::io::Error),
+    /// The run could not begin.
+    #[error(transparent)]
+    CannotStart(#[from] CannotStart),
 }
 
 impl From<InPlaceError> for AgentError {
@@ -85,9 +86,8 @@ impl From<InPlaceError> for AgentError {
     }
 }
 
-impl AgentError {
-    /// Whether a later run can't succeed until somebody changes the configuration.
-    pub(crate) fn is_misuse(&self) -> bool {
+impl silo_shared::agent::AgentError for AgentError {
+    fn is_usage(&self) -> bool {
         match self {
             Self::Config(_) => true,
             Self::State(StateError::NotAFolder(_)) => true,

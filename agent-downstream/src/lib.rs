@@ -51,10 +51,9 @@ mod undo;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use silo_shared::agent::{print, wait};
+use silo_shared::flags::read_command_line;
 use silo_shared::output::Output;
-use silo_shared::program::{
-    DONE, LogFormat, OWN_WARNINGS, failed, misused, read_command_line, start_logging,
-};
 
 use crate::agent::AgentError;
 use crate::cli::{Cli, Flags, Verb};
@@ -63,12 +62,18 @@ use crate::settings::Settings;
 /// The program's name.
 const PROGRAM: &str = "silo-downstream";
 
+/// What the environment variables of flags begin with.
+const VARIABLES: &str = "SILO_DOWNSTREAM";
+
+/// Flags without a variable: what they do is decided for one run.
+const WITHOUT_VARIABLE: &[&str] = &["adopt"];
+
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
 /// Reads the command line and does what it says.
 pub fn run() -> ExitCode {
-    let Cli { verb, flags } = read_command_line::<Cli>();
+    let Cli { verb, flags } = read_command_line::<Cli>(VARIABLES, WITHOUT_VARIABLE);
     match verb.unwrap_or_default() {
         Verb::Once => work_with_state(&flags, |settings, output| {
             wait(agent::once(settings, output))
@@ -89,49 +94,21 @@ pub fn run() -> ExitCode {
                 undo::restore(settings, number, output)
             }
         }),
-        Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),
+        Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
-            print(&script)
+            print(PROGRAM, &script)
         }
     }
 }
 
-fn print(text: &[u8]) -> ExitCode {
-    let output = Output::new(PROGRAM, false, LogFormat::Text);
-    output.write(text);
-    output.finish(DONE)
-}
-
-/// Loads the settings and does a verb, which answers whether it succeeded in full.
+/// Loads the settings and runs a verb, which answers whether it succeeded in full.
 fn work(
     flags: &Flags,
     verb: impl FnOnce(&Settings, &Output) -> Result<bool, AgentError>,
 ) -> ExitCode {
-    let settings = Settings::load(flags);
-    let (quiet, format) = match &settings {
-        Ok(settings) => (settings.quiet, settings.log_format),
-        Err(_) => (false, flags.log_format.unwrap_or_default()),
-    };
-    let output = Output::new(PROGRAM, quiet, format);
-    start_logging(format, OWN_WARNINGS);
-    let done = settings
-        .map_err(AgentError::from)
-        .and_then(|settings| verb(&settings, &output));
-    let code = match done {
-        Ok(true) => DONE,
-        Ok(false) => failed(),
-        Err(error) => {
-            output.complain(&error);
-            if error.is_misuse() {
-                misused()
-            } else {
-                failed()
-            }
-        }
-    };
-    output.finish(code)
+    silo_shared::agent::run(PROGRAM, Settings::load(flags), &flags.output, verb)
 }
 
 /// The same for a verb that uses the state folder.
@@ -143,16 +120,4 @@ fn work_with_state(
         settings.check_state_folder()?;
         verb(settings, output)
     })
-}
-
-/// Runs a verb that calls the hub, on this thread.
-fn wait(verb: impl Future<Output = Result<bool, AgentError>>) -> Result<bool, AgentError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(AgentError::Runtime)?;
-    let result = runtime.block_on(verb);
-    // A name server that does not answer must not hold up the end of the run.
-    runtime.shutdown_background();
-    result
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use silo_shared::outage::Told;
+use silo_shared::outage::{PendingFailures, Told};
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
@@ -16,7 +16,7 @@ pub(crate) struct Outage<'a> {
     output: &'a Output,
     told: BTreeMap<String, Told>,
     before: BTreeMap<String, Told>,
-    failed: Vec<(Vec<String>, String)>,
+    pending: PendingFailures,
     over: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> Outage<'a> {
             output,
             before: told.clone(),
             told,
-            failed: Vec::new(),
+            pending: PendingFailures::default(),
             over: Vec::new(),
         })
     }
@@ -49,10 +49,7 @@ impl<'a> Outage<'a> {
             self.output
                 .complain(format_args!("{silo}: {words}; the block is kept"));
         } else if is_new {
-            match self.failed.iter_mut().find(|(_, said)| *said == words) {
-                Some((silos, _)) => silos.push(silo.to_string()),
-                None => self.failed.push((vec![silo.to_string()], words)),
-            }
+            self.pending.add([silo], &words);
         }
     }
 
@@ -66,8 +63,7 @@ impl<'a> Outage<'a> {
 
     /// Says what is left, and remembers.
     pub(crate) fn finish(self, state: &StateDir, hub: &str) -> Result<(), StateError> {
-        for (silos, words) in &self.failed {
-            let silos = silos.join(", ");
+        for (silos, words) in self.pending.into_lines() {
             self.output
                 .complain(format_args!("{silos}: {words}; the block is kept"));
         }

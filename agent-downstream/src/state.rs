@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use silo_shared::outage::Told;
+use silo_shared::private_file;
 use silo_shared::silo::SiloId;
 use thiserror::Error;
 
@@ -556,19 +557,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let fail = |cause| error(path, "write", cause);
     let temp = path.with_extension("tmp");
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&temp).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(cause) = written.and_then(|()| fs::rename(&temp, path)) {
-        // The error that counts is the first one; a leftover is truncated by the next run.
-        let _ = fs::remove_file(&temp);
-        return Err(fail(cause));
-    }
+    private_file::replace(path, &temp, bytes).map_err(fail)?;
     path.parent().map_or(Ok(()), sync_folder).map_err(fail)
 }
 

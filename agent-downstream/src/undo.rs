@@ -1,6 +1,5 @@
 //! The verbs that take back what was done: `clean` and `restore`. They need no hub.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
+use silo_shared::text::utf16_to_utf8;
 
 use crate::agent::{AgentError, markers, recover};
 use crate::diff;
@@ -205,25 +205,11 @@ fn lost(present: &[u8], backup: &[u8]) -> usize {
             .filter(|line| line.iter().any(|byte| *byte != 0))
             .collect()
     }
-    let (present, backup) = (outside(&as_utf8(present)), outside(&as_utf8(backup)));
+    let (present, backup) = (
+        outside(&utf16_to_utf8(present)),
+        outside(&utf16_to_utf8(backup)),
+    );
     lines(&present).difference(&lines(&backup)).count()
-}
-
-/// A file that was written as UTF-16 (PowerShell 5 does so) as UTF-8, any other as it is.
-fn as_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let (read, units): (fn([u8; 2]) -> u16, _) = match bytes {
-        [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
-        [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
-        // Without a byte order mark: the zero byte of the first character tells the order.
-        [_, 0, ..] => (u16::from_le_bytes, bytes),
-        [0, _, ..] => (u16::from_be_bytes, bytes),
-        _ => return Cow::Borrowed(bytes),
-    };
-    let units: Vec<u16> = units
-        .chunks_exact(2)
-        .map(|pair| read([pair[0], pair[1]]))
-        .collect();
-    Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
 }
 
 /// `2026-11-28 23:10:02`

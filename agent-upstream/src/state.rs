@@ -4,13 +4,14 @@
 //! One file for each hub, silo and hostname, mode 0600, replaced whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use silo_shared::outage::Told;
+use silo_shared::private_file;
 use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 use thiserror::Error;
 
@@ -282,20 +283,7 @@ impl StateDir {
         let json = serde_json::to_vec(memory).map_err(|cause| fail(cause.into()))?;
         // Of its own, since another schedule may run at the same time.
         let temp = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&temp).and_then(|mut file| {
-            file.write_all(&json)?;
-            file.sync_all()
-        });
-        if let Err(cause) = written.and_then(|()| fs::rename(&temp, &path)) {
-            // The error that counts is the first one.
-            let _ = fs::remove_file(&temp);
-            return Err(fail(cause));
-        }
-        Ok(())
+        private_file::replace(&path, &temp, &json).map_err(fail)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use silo_shared::outage::PendingFailures;
 use silo_shared::output::Output;
 use silo_shared::silo::{Family, Hostname};
 
@@ -16,8 +17,7 @@ pub(crate) struct Notes<'a> {
     output: &'a Output,
     dir: Option<StateDir>,
     records: Vec<Note<'a>>,
-    /// Names and words of trouble that is said at the end, since several names may share it.
-    pending: Vec<(Vec<&'a Hostname>, String)>,
+    pending: PendingFailures,
     is_well: bool,
 }
 
@@ -37,7 +37,7 @@ impl<'a> Notes<'a> {
             output,
             dir: None,
             records: Vec::new(),
-            pending: Vec::new(),
+            pending: PendingFailures::default(),
             is_well: true,
         };
         match notes.read() {
@@ -105,24 +105,21 @@ impl<'a> Notes<'a> {
             }
         }
         if !self.output.is_quiet() {
-            self.complain(names, words);
+            self.complain(&list(names), words);
         } else if is_new {
-            match self.pending.iter_mut().find(|(_, said)| said == words) {
-                Some((all, _)) => all.extend(names),
-                None => self.pending.push((names.to_vec(), words.to_owned())),
-            }
+            self.pending.add(names, words);
         }
     }
 
-    fn complain(&self, names: &[&Hostname], words: &str) {
+    fn complain(&self, names: &str, words: &str) {
         let silo = &self.settings.silo;
         self.output
-            .complain(format_args!("{silo}: {}: {words}", list(names)));
+            .complain(format_args!("{silo}: {names}: {words}"));
     }
 
     /// Says what is left and remembers all. Answers whether nothing was wrong.
     pub(crate) fn finish(mut self) -> bool {
-        for (names, words) in std::mem::take(&mut self.pending) {
+        for (names, words) in std::mem::take(&mut self.pending).into_lines() {
             self.complain(&names, &words);
         }
         let mut over = Vec::new();

@@ -67,13 +67,13 @@ impl AuthMode {
 }
 
 /// Whether a token file that others can read is accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenFileMode {
-    /// Readable by its owner alone.
+    /// Only its owner may read it
     #[default]
     Private,
-    /// Any mode.
+    /// Any mode, as a container may mount it
     Any,
 }
 

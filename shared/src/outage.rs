@@ -22,6 +22,27 @@ impl Told {
     }
 }
 
+/// Failures that a quiet run prints at its end, since several names may share one.
+#[derive(Clone, Debug, Default)]
+pub struct PendingFailures(Vec<(Vec<String>, String)>);
+
+impl PendingFailures {
+    /// Adds names that failed with this message.
+    pub fn add(&mut self, names: impl IntoIterator<Item = impl ToString>, message: &str) {
+        let names = names.into_iter().map(|name| name.to_string());
+        match self.0.iter_mut().find(|(_, known)| known == message) {
+            Some((all, _)) => all.extend(names),
+            None => self.0.push((names.collect(), message.to_owned())),
+        }
+    }
+
+    /// The names, separated by commas, and the message of each failure.
+    pub fn into_lines(self) -> impl Iterator<Item = (String, String)> {
+        let lines = self.0.into_iter();
+        lines.map(|(names, message)| (names.join(", "), message))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +59,16 @@ mod tests {
         assert!(told.ends());
         assert!(!told.ends());
         assert!(told.begins("down"));
+    }
+
+    #[test]
+    fn names_with_the_same_message_share_a_line() {
+        let mut pending = PendingFailures::default();
+        for (name, message) in [("a", "down"), ("b", "refused"), ("c", "down")] {
+            pending.add([name], message);
+        }
+        let line = |names: &str, message: &str| (names.to_owned(), message.to_owned());
+        let lines: Vec<_> = pending.into_lines().collect();
+        assert_eq!(lines, [line("a, c", "down"), line("b", "refused")]);
     }
 }

@@ -63,16 +63,19 @@ pub fn start_logging(format: LogFormat, default_filter: &str) {
     };
 }
 
-/// Reads the command line and the environment. A variable that is empty counts as not set, since
-/// containers set them so.
+/// Reads the command line and the environment. An empty variable counts as not set, since containers set
+/// them so.
 pub fn read_command_line<T: clap::Parser>() -> T {
     let is_empty =
         |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let mut matches = T::command()
-        .mut_args(|arg| match arg.get_env() {
-            Some(name) if is_empty(name) => arg.env(clap::builder::Resettable::Reset),
-            _ => arg,
-        })
-        .get_matches();
+    parse_or_exit(T::command().mut_args(|arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(clap::builder::Resettable::Reset),
+        _ => arg,
+    }))
+}
+
+/// Parses this process's arguments; prints what is wrong with them and exits.
+pub(crate) fn parse_or_exit<T: clap::Parser>(command: clap::Command) -> T {
+    let mut matches = command.get_matches();
     T::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }
