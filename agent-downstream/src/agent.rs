@@ -110,25 +110,7 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     {
         recover(&target, &locked, settings.in_place)?;
     }
-    let known = silos
-        .iter()
-        .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
-        .collect::<Result<Vec<_>, StateError>>()?;
-    let results = pull(&client, known.clone()).await;
-    let mut outage = Outage::recall(&state, client.hub(), output)?;
-    let mut pulls: Vec<Pull> = known
-        .into_iter()
-        .zip(results)
-        .map(|((silo, known), (_, fresh))| {
-            match &fresh {
-                Ok(_) => outage.pulled(&silo),
-                Err(error) => outage.failed(&silo, error),
-            }
-            let fresh = fresh.ok();
-            Pull { silo, known, fresh }
-        })
-        .collect();
-    outage.finish(&state, client.hub())?;
+    let mut pulls = pull_all(silos, &client, &state, output).await?;
     if pulls.iter().all(|pull| pull.fresh.is_none()) {
         return Ok(false);
     }
@@ -183,6 +165,35 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
         pull.remember(client.hub(), report, &locked)?;
     }
     Ok(well)
+}
+
+/// Pulls the silos and prints which could not be pulled.
+async fn pull_all(
+    silos: &[SiloId],
+    client: &HubClient,
+    state: &StateDir,
+    output: &Output,
+) -> Result<Vec<Pull>, AgentError> {
+    let known = silos
+        .iter()
+        .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
+        .collect::<Result<Vec<_>, StateError>>()?;
+    let results = pull(client, known.clone()).await;
+    let mut outage = Outage::recall(state, client.hub(), output)?;
+    let pulls = known
+        .into_iter()
+        .zip(results)
+        .map(|((silo, known), (_, fresh))| {
+            match &fresh {
+                Ok(_) => outage.pulled(&silo),
+                Err(error) => outage.failed(&silo, error),
+            }
+            let fresh = fresh.ok();
+            Pull { silo, known, fresh }
+        })
+        .collect();
+    outage.finish(state, client.hub())?;
+    Ok(pulls)
 }
 
 /// The silos that have a block in the file.

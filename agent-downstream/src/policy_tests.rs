@@ -1,6 +1,7 @@
 //! The policy: each kind of record that a hub must not get in, and what is accepted.
 
 use super::*;
+use crate::hosts::Definer;
 use silo_shared::silo::{Addresses, SiloId};
 
 fn record(hostname: &str, ip: &str) -> DnsRecord {

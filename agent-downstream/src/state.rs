@@ -2,71 +2,33 @@
 //! write in place. Only the agent's own user may write in it, since what lies here gets into the hosts
 //! file; every file in it is replaced whole.
 
+mod backup;
+mod files;
+mod journal;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use silo_shared::outage::Told;
-use silo_shared::private_file;
 use silo_shared::silo::SiloId;
-use thiserror::Error;
 
 use crate::digest::digest;
-use crate::hosts::outside;
 use crate::notes::Notes;
 use crate::remembered::Remembered;
 use crate::snapshot::Mark;
+use files::{error, read_if_there, write_whole};
 
-/// The most backups of one hosts file that are kept.
-const MAX_BACKUPS: usize = 10;
+pub(crate) use backup::Backup;
+pub(crate) use files::{StateError, sync_folder};
+pub(crate) use journal::Journal;
+
 /// How long another run is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
-
-/// Why the state folder can't be used.
-#[derive(Debug, Error)]
-pub(crate) enum StateError {
-    /// The folder or a file in it can't be made, read or written.
-    #[error("{}: cannot {doing} in the state folder: {cause}", .path.display())]
-    Io {
-        /// The folder or file.
-        path: PathBuf,
-        /// What was to be done.
-        doing: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// Something else is there.
-    #[error("{}: the state folder is not a folder: choose another with --state-dir", .0.display())]
-    NotAFolder(PathBuf),
-    /// The folder can't be made or looked at.
-    #[error("{}: cannot {doing} the state folder: {cause}", .path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What was to be done.
-        doing: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// Others could put something into the folder.
-    #[cfg(unix)]
-    #[error("{}: the state folder {why}, so that others could change the hosts file through it: choose another with --state-dir, or {remedy}", .path.display())]
-    Open {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// Another run took longer than this one may wait.
-    #[error("{}: another run holds the lock since more than {} s", .0.display(), .1.as_secs())]
-    Locked(PathBuf, Duration),
-}
 
 /// The state folder, checked.
 #[derive(Clone, Debug)]
@@ -80,24 +42,6 @@ pub(crate) struct LockedState {
     dir: StateDir,
     /// Holds the lock until it is dropped; the system lets go of it when the process dies.
     lock: File,
-}
-
-/// A hosts file that was kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Backup {
-    /// Its contents.
-    pub(crate) bytes: Vec<u8>,
-    /// When it was kept.
-    pub(crate) kept_at: SystemTime,
-}
-
-/// Old and new contents of a hosts file that is being written in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Journal {
-    /// The contents before.
-    pub(crate) old: Vec<u8>,
-    /// The contents that are being written.
-    pub(crate) new: Vec<u8>,
 }
 
 impl StateDir {
@@ -330,50 +274,9 @@ impl LockedState {
         write_whole(&path, &json)
     }
 
-    /// Called just before `old` gives way to `new`: keeps `old` as a backup unless we wrote it, or the newest
-    /// backup has the same outside of our blocks; and notes `new` as written by us.
-    pub(crate) fn keep_backup(
-        &self,
-        hosts: &Path,
-        old: &[u8],
-        new: &[u8],
-    ) -> Result<(), StateError> {
-        // Two digests are kept: after a kill nobody knows whether the newer one got there.
-        let written_path = self.file("written", hosts);
-        let written = read_if_there(&written_path)?.unwrap_or_default();
-        let old_digest = digest(old);
-        let ours = String::from_utf8_lossy(&written)
-            .lines()
-            .any(|line| line == old_digest);
-        if !ours {
-            let newest = self.backup(hosts)?;
-            if newest.is_none_or(|newest| !has_same_outside(&newest, old)) {
-                self.put_backup(hosts, old)?;
-            }
-        }
-        let kept = if ours { old_digest } else { String::new() };
-        write_whole(
-            &written_path,
-            format!("{kept}\n{}\n", digest(new)).as_bytes(),
-        )
-    }
-
     /// Notes what our write left of the hosts file.
     pub(crate) fn note_left(&self, hosts: &Path, mark: &Mark) -> Result<(), StateError> {
         write_whole(&self.file("left", hosts), mark.to_line().as_bytes())
-    }
-
-    /// Whether a file with these bytes is one that is noted as written here, or kept as a backup.
-    pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
-        let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
-        let of_bytes = digest(bytes);
-        Ok(String::from_utf8_lossy(&written)
-            .lines()
-            .any(|line| line == of_bytes)
-            || self
-                .backups(hosts)?
-                .iter()
-                .any(|backup| backup.bytes == bytes))
     }
 
     /// Lets go of the lock for as long as `wait` takes, then takes it again.
@@ -396,133 +299,6 @@ impl LockedState {
             }
         }
     }
-
-    /// Puts a backup in place; those before it, up to [`MAX_BACKUPS`], move up by one.
-    pub(crate) fn put_backup(&self, hosts: &Path, bytes: &[u8]) -> Result<(), StateError> {
-        let newest = self.backup_path(hosts);
-        match read_if_there(&newest)? {
-            Some(present) if present == bytes => return Ok(()),
-            None => return write_whole(&newest, bytes),
-            Some(_) => {}
-        }
-        for number in (1..MAX_BACKUPS).rev() {
-            let (from, to) = (
-                self.older_backup_path(hosts, number),
-                self.older_backup_path(hosts, number + 1),
-            );
-            match fs::rename(&from, &to) {
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-                other => other.map_err(|cause| error(&from, "keep an older backup", cause))?,
-            }
-        }
-        write_whole(&newest, bytes)
-    }
-
-    /// The newest hosts file that was kept.
-    pub(crate) fn backup(&self, hosts: &Path) -> Result<Option<Vec<u8>>, StateError> {
-        read_if_there(&self.backup_path(hosts))
-    }
-
-    /// The hosts files that were kept, the newest first.
-    pub(crate) fn backups(&self, hosts: &Path) -> Result<Vec<Backup>, StateError> {
-        let mut found = Vec::new();
-        for number in 1..=MAX_BACKUPS {
-            let path = self.older_backup_path(hosts, number);
-            if let Some(bytes) = read_if_there(&path)? {
-                let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-                let kept_at = modified.map_err(|cause| error(&path, "look at", cause))?;
-                found.push(Backup { bytes, kept_at });
-            }
-        }
-        Ok(found)
-    }
-
-    /// Where the newest backup lies.
-    pub(crate) fn backup_path(&self, hosts: &Path) -> PathBuf {
-        self.file("backup", hosts)
-    }
-
-    /// Where the backup with this number lies: 1 is the newest.
-    fn older_backup_path(&self, hosts: &Path, number: usize) -> PathBuf {
-        let newest = self.backup_path(hosts);
-        match number {
-            1 => newest,
-            // As version 0.1.0 named the one before the newest.
-            2 => newest.with_extension("previous"),
-            _ => newest.with_extension(number.to_string()),
-        }
-    }
-
-    /// Where the journal lies.
-    pub(crate) fn journal_path(&self, hosts: &Path) -> PathBuf {
-        self.file("journal", hosts)
-    }
-
-    /// The journal of a write in place that was cut off.
-    pub(crate) fn journal(&self, hosts: &Path) -> Result<Option<Journal>, StateError> {
-        let path = self.file("journal", hosts);
-        let Some(bytes) = read_if_there(&path)? else {
-            return Ok(None);
-        };
-        match Journal::parse(&bytes) {
-            Some(journal) => Ok(Some(journal)),
-            None => {
-                let cause = io::Error::other("it is no journal; move it away");
-                Err(error(&path, "read the journal", cause))
-            }
-        }
-    }
-
-    /// Writes the journal, before the first byte of the hosts file is.
-    pub(crate) fn write_journal(&self, hosts: &Path, journal: &Journal) -> Result<(), StateError> {
-        write_whole(&self.file("journal", hosts), &journal.to_bytes())
-    }
-
-    /// Removes the journal, after the last byte of the hosts file is on disk.
-    pub(crate) fn remove_journal(&self, hosts: &Path) -> Result<(), StateError> {
-        let path = self.file("journal", hosts);
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(error(&path, "remove the journal", cause))
-            }
-            _ => sync_folder(&self.path).map_err(|cause| error(&self.path, "sync", cause)),
-        }
-    }
-}
-
-impl Journal {
-    const TITLE: &str = "silo-downstream journal 1";
-
-    /// A title line with both lengths, then the old and the new contents.
-    fn to_bytes(&self) -> Vec<u8> {
-        let title = format!("{} {} {}\n", Self::TITLE, self.old.len(), self.new.len());
-        [title.as_bytes(), &self.old, &self.new].concat()
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let title = std::str::from_utf8(&bytes[..end]).ok()?;
-        let (old, new) = title.strip_prefix(Self::TITLE)?.trim().split_once(' ')?;
-        let (old, new): (usize, usize) = (old.parse().ok()?, new.parse().ok()?);
-        let contents = &bytes[end + 1..];
-        (contents.len() == old.checked_add(new)?).then(|| Self {
-            old: contents[..old].to_vec(),
-            new: contents[old..].to_vec(),
-        })
-    }
-}
-
-/// Whether two hosts files are the same outside our blocks, but for the newline that a new block needs before it.
-fn has_same_outside(one: &[u8], other: &[u8]) -> bool {
-    let trimmed = |bytes| {
-        let mut outside = outside(bytes);
-        while outside
-            .pop_if(|last| matches!(last, b'\r' | b'\n'))
-            .is_some()
-        {}
-        outside
-    };
-    trimmed(one) == trimmed(other)
 }
 
 /// Whether there is a folder; anything else in its place is an error.
@@ -538,40 +314,6 @@ fn is_there(path: &Path) -> Result<bool, StateError> {
 fn of_folder(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
     let path = path.to_owned();
     StateError::Folder { path, doing, cause }
-}
-
-fn error(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
-    let path = path.to_owned();
-    StateError::Io { path, doing, cause }
-}
-
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(error(path, "read", cause)),
-    }
-}
-
-/// Replaces a file of the state folder (mode 0600): it holds the old or the new bytes, whatever happens.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    let fail = |cause| error(path, "write", cause);
-    let temp = path.with_extension("tmp");
-    private_file::replace(path, &temp, bytes).map_err(fail)?;
-    path.parent().map_or(Ok(()), sync_folder).map_err(fail)
-}
-
-/// Makes renames and removals in a folder last through a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    match File::open(folder)?.sync_all() {
-        // Some network and FUSE filesystems know no fsync of folders.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-        other => return other,
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use silo_shared::output::Output;
 use silo_shared::silo::{Addresses, Family, Hostname};
 use tokio::time::Instant;
 
-use crate::agent::{
-    Plan, ReportError, RunTime, addresses_of, behind_relay, explain, hub_client, lacks_right,
-};
+use crate::agent::{RunTime, behind_relay, hub_client};
 use crate::discover::select::Selection;
 use crate::discover::{DiscoverError, Found, discover};
 use crate::forget::ForgetAfter;
+use crate::plan::{Plan, addresses_of};
+use crate::report_error::{ReportError, explain, lacks_right};
 use crate::settings::Settings;
 use crate::state::StateDir;
 

@@ -4,6 +4,7 @@
 //! - `discover`: finds the addresses; its `select` has the rules.
 //! - `state`, `forget`: what one run tells the next; when an address of a family that is gone is removed.
 //! - `trouble`: says what is wrong, with `--quiet` once.
+//! - `plan`, `report`, `report_error`: one hostname: what to do, doing it, and why that failed.
 //! - `agent`, `check`: the verbs.
 
 mod agent;
@@ -11,6 +12,9 @@ mod check;
 mod cli;
 mod discover;
 mod forget;
+mod plan;
+mod report;
+mod report_error;
 mod settings;
 mod source;
 mod state;

@@ -4,6 +4,7 @@
 //! told apart ([`ClientError`]). A client that signs believes no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
 //! read beyond a limit.
 
+mod error;
 mod reason;
 mod signer;
 
@@ -14,7 +15,6 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 use url::Url;
 
 use crate::api::{CallerAddress, PROBLEM_JSON, Problem, RecordDocument, SiloDocument};
@@ -22,8 +22,8 @@ use crate::connection::{Authentication, Connection};
 use crate::hub_tls::judge_by;
 use crate::lookup::Lookup;
 use crate::output::one_line;
-use crate::signing::MAX_CLOCK_OFFSET;
 use crate::silo::{Addresses, Family, Hostname, SiloId};
+pub use error::{ClientError, TokenVerdict};
 use reason::chain;
 use signer::{Distrust, Signer};
 
@@ -33,119 +33,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-
-/// Why a call did not give what was asked for.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// No answer: connection refused, timed out, broken off, TLS refused.
-    #[error("cannot reach the hub at {hub}: {cause}")]
-    Unreachable {
-        /// Scheme, host and port.
-        hub: String,
-        /// What happened, innermost cause last.
-        cause: String,
-    },
-    /// The hub answered with an error status (or a redirect, which is not followed).
-    #[error("the hub at {hub} answered {status}: {detail}")]
-    Status {
-        /// Scheme, host and port.
-        hub: String,
-        /// The HTTP status.
-        status: u16,
-        /// The problem's detail, or a few words on the status.
-        detail: String,
-        /// Whether the answer is signed with the token's key, so that the hub knows the token.
-        is_signed: bool,
-    },
-    /// The answer is not what a hub sends.
-    #[error("{hub}: the answer is not a hub's: {cause}")]
-    NotAHub {
-        /// Scheme, host and port.
-        hub: String,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// This client signs, and the answer is not signed.
-    #[error("{hub}: the hub, or something between, answered {status} unsigned{hint}")]
-    Unsigned {
-        /// Scheme, host and port.
-        hub: String,
-        /// The HTTP status, on nobody's word.
-        status: u16,
-        /// What it may come from.
-        hint: &'static str,
-    },
-    /// This client signs, and the answer's signature does not fit.
-    #[error(
-        "{hub}: the answer is not the hub's own: {cause}; something between changes or forges answers"
-    )]
-    Forged {
-        /// Scheme, host and port.
-        hub: String,
-        /// What is wrong with the signature.
-        cause: String,
-    },
-    /// The hub refused a signature for its time.
-    #[error("{hub}: this machine's clock is {} s {} the hub's, and a signature may be off by {MAX_CLOCK_OFFSET} s: set the clock", .behind_seconds.unsigned_abs(), if *.behind_seconds < 0 { "ahead of" } else { "behind" })]
-    Clock {
-        /// Scheme, host and port.
-        hub: String,
-        /// By how much this machine's clock is behind, in seconds; negative: ahead.
-        behind_seconds: i64,
-    },
-    /// The answer is larger than [`MAX_ANSWER_BYTES`].
-    #[error("{hub}: the answer is larger than {MAX_ANSWER_BYTES} bytes")]
-    TooLarge {
-        /// Scheme, host and port.
-        hub: String,
-    },
-    /// The client itself can't be set up, such as over a certificate file that holds none.
-    #[error("{0}")]
-    Setup(String),
-}
-
-impl ClientError {
-    /// What kind of failure it is: one that goes on is of the same kind, whatever else its words name.
-    pub fn kind(&self) -> String {
-        match self {
-            Self::Unreachable { .. } => "unreachable".to_owned(),
-            Self::Status { status, .. } => format!("status {status}"),
-            Self::NotAHub { .. } => "not a hub".to_owned(),
-            Self::Unsigned { status, .. } => format!("unsigned {status}"),
-            Self::Forged { .. } => "forged".to_owned(),
-            Self::Clock { .. } => "clock".to_owned(),
-            Self::TooLarge { .. } => "too large".to_owned(),
-            Self::Setup(_) => "setup".to_owned(),
-        }
-    }
-
-    /// What the answer says of the token; `None`: nothing. A hub signs its answers to a token that it knows, whatever
-    /// their status: a signature that was refused for its time or as a replay does not mean a wrong token.
-    pub fn token(&self) -> Option<TokenVerdict> {
-        match self {
-            Self::Clock { .. } => Some(TokenVerdict::Accepted),
-            Self::Status {
-                is_signed: true, ..
-            } => Some(TokenVerdict::Accepted),
-            Self::Status { status: 401, .. } | Self::Unsigned { status: 401, .. } => {
-                Some(TokenVerdict::Refused)
-            }
-            Self::Status {
-                status: 403 | 404, ..
-            } => Some(TokenVerdict::Accepted),
-            _ => None,
-        }
-    }
-}
-
-/// What an answer says of the token that was shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenVerdict {
-    /// The hub knows it.
-    Accepted,
-    /// The hub does not know it, or no longer.
-    Refused,
-}
 
 /// What a conditional GET gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -542,51 +429,5 @@ mod tests {
     #[test]
     fn a_client_does_not_print_its_credential() {
         assert!(!format!("{:?}", client("http://h")).contains("hush"));
-    }
-
-    #[test]
-    fn only_a_401_of_nobody_who_knows_the_token_speaks_against_it() {
-        use TokenVerdict::{Accepted, Refused};
-        let hub = String::new;
-        let answered = |status, is_signed| ClientError::Status {
-            hub: hub(),
-            status,
-            detail: String::new(),
-            is_signed,
-        };
-        let unsigned = |status| ClientError::Unsigned {
-            hub: hub(),
-            status,
-            hint: "",
-        };
-        let cases = [
-            (answered(401, false), Some(Refused)),
-            (answered(403, false), Some(Accepted)),
-            (answered(404, false), Some(Accepted)),
-            (answered(429, false), None),
-            (answered(503, false), None),
-            // Problems such as `order` and `replay`.
-            (answered(401, true), Some(Accepted)),
-            (answered(503, true), Some(Accepted)),
-            (unsigned(401), Some(Refused)),
-            (unsigned(502), None),
-            (
-                ClientError::Clock {
-                    hub: hub(),
-                    behind_seconds: 400,
-                },
-                Some(Accepted),
-            ),
-            (
-                ClientError::Unreachable {
-                    hub: hub(),
-                    cause: String::new(),
-                },
-                None,
-            ),
-        ];
-        for (error, verdict) in cases {
-            assert_eq!(error.token(), verdict, "{error:?}");
-        }
     }
 }

@@ -1,0 +1,135 @@
+//! Backups of the hosts file, and which versions of it this program wrote.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::LockedState;
+use super::files::{StateError, error, read_if_there, write_whole};
+use crate::digest::digest;
+use crate::hosts::outside;
+
+/// The most backups of one hosts file that are kept.
+pub(super) const MAX_BACKUPS: usize = 10;
+
+/// A hosts file that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backup {
+    /// Its contents.
+    pub(crate) bytes: Vec<u8>,
+    /// When it was kept.
+    pub(crate) kept_at: SystemTime,
+}
+
+impl LockedState {
+    /// Called just before `old` gives way to `new`: keeps `old` as a backup unless we wrote it, or the newest
+    /// backup has the same outside of our blocks; and notes `new` as written by us.
+    pub(crate) fn keep_backup(
+        &self,
+        hosts: &Path,
+        old: &[u8],
+        new: &[u8],
+    ) -> Result<(), StateError> {
+        // Two digests are kept: after a kill nobody knows whether the newer one got there.
+        let written_path = self.file("written", hosts);
+        let written = read_if_there(&written_path)?.unwrap_or_default();
+        let old_digest = digest(old);
+        let ours = String::from_utf8_lossy(&written)
+            .lines()
+            .any(|line| line == old_digest);
+        if !ours {
+            let newest = self.backup(hosts)?;
+            if newest.is_none_or(|newest| !has_same_outside(&newest, old)) {
+                self.put_backup(hosts, old)?;
+            }
+        }
+        let kept = if ours { old_digest } else { String::new() };
+        write_whole(
+            &written_path,
+            format!("{kept}\n{}\n", digest(new)).as_bytes(),
+        )
+    }
+
+    /// Whether a file with these bytes is one that is noted as written here, or kept as a backup.
+    pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
+        let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
+        let of_bytes = digest(bytes);
+        Ok(String::from_utf8_lossy(&written)
+            .lines()
+            .any(|line| line == of_bytes)
+            || self
+                .backups(hosts)?
+                .iter()
+                .any(|backup| backup.bytes == bytes))
+    }
+
+    /// Puts a backup in place; those before it, up to [`MAX_BACKUPS`], move up by one.
+    pub(crate) fn put_backup(&self, hosts: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        let newest = self.backup_path(hosts);
+        match read_if_there(&newest)? {
+            Some(present) if present == bytes => return Ok(()),
+            None => return write_whole(&newest, bytes),
+            Some(_) => {}
+        }
+        for number in (1..MAX_BACKUPS).rev() {
+            let (from, to) = (
+                self.older_backup_path(hosts, number),
+                self.older_backup_path(hosts, number + 1),
+            );
+            match fs::rename(&from, &to) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(|cause| error(&from, "keep an older backup", cause))?,
+            }
+        }
+        write_whole(&newest, bytes)
+    }
+
+    /// The newest hosts file that was kept.
+    pub(crate) fn backup(&self, hosts: &Path) -> Result<Option<Vec<u8>>, StateError> {
+        read_if_there(&self.backup_path(hosts))
+    }
+
+    /// The hosts files that were kept, the newest first.
+    pub(crate) fn backups(&self, hosts: &Path) -> Result<Vec<Backup>, StateError> {
+        let mut found = Vec::new();
+        for number in 1..=MAX_BACKUPS {
+            let path = self.older_backup_path(hosts, number);
+            if let Some(bytes) = read_if_there(&path)? {
+                let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+                let kept_at = modified.map_err(|cause| error(&path, "look at", cause))?;
+                found.push(Backup { bytes, kept_at });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where the newest backup lies.
+    pub(crate) fn backup_path(&self, hosts: &Path) -> PathBuf {
+        self.file("backup", hosts)
+    }
+
+    /// Where the backup with this number lies: 1 is the newest.
+    fn older_backup_path(&self, hosts: &Path, number: usize) -> PathBuf {
+        let newest = self.backup_path(hosts);
+        match number {
+            1 => newest,
+            // As version 0.1.0 named the one before the newest.
+            2 => newest.with_extension("previous"),
+            _ => newest.with_extension(number.to_string()),
+        }
+    }
+}
+
+/// Whether two hosts files are the same outside our blocks, but for the newline that a new block needs before it.
+fn has_same_outside(one: &[u8], other: &[u8]) -> bool {
+    let trimmed = |bytes| {
+        let mut outside = outside(bytes);
+        while outside
+            .pop_if(|last| matches!(last, b'\r' | b'\n'))
+            .is_some()
+        {}
+        outside
+    };
+    trimmed(one) == trimmed(other)
+}
