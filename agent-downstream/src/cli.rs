@@ -15,7 +15,7 @@ use crate::in_place::InPlace;
 #[derive(Debug, Parser)]
 #[command(name = "silo-downstream", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// What to do; without it, `once`
+    /// Command to run [default: once]
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
     #[command(flatten)]
@@ -28,22 +28,22 @@ pub(crate) enum Verb {
     /// Pull the silos once and bring their blocks up to date (for cron and Task Scheduler)
     #[default]
     Once,
-    /// Say whether configuration, hub, token and hosts file are all right; change nothing
+    /// Check configuration, hub, token and hosts file; change nothing
     Check,
     /// Show what `once` would change, as a unified diff; change nothing
     Diff,
-    /// Remove the configured silos' blocks from the hosts file, and their lines that lost the block
+    /// Remove the configured silos' blocks from the hosts file, and their lines outside it
     Clean {
         /// Remove every silo's block
         #[arg(long)]
         all: bool,
     },
-    /// Put back a hosts file that was kept before this program replaced it
+    /// Restore a backup of the hosts file
     Restore {
-        /// Which of those that --list shows; 1 is the newest
+        /// Number of the backup, as --list shows it; 1 is the newest
         #[arg(default_value_t = 1, value_name = "NUMBER")]
         number: usize,
-        /// List what can be put back, the newest first; change nothing
+        /// List the backups, the newest first; change nothing
         #[arg(long)]
         list: bool,
     },
@@ -51,7 +51,7 @@ pub(crate) enum Verb {
     ConfigExample,
     /// Print the completions for a shell
     Completions {
-        /// For which shell
+        /// The shell
         shell: Shell,
     },
 }
@@ -66,31 +66,31 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) connection: ConnectionFlags,
 
-    /// Silos to pull; repeat it or separate them by commas. The first wins where two have a name
+    /// Silos to pull, separated by commas; the first one wins if several have the same name
     #[arg(long, global = true, value_name = "ID", value_delimiter = ',')]
     pub(crate) silo: Vec<SiloId>,
 
-    /// Take these hostnames only (globs), separated by commas
+    /// Accept only these hostnames (globs), separated by commas
     #[arg(long, global = true, value_name = "GLOB", value_delimiter = ',')]
     pub(crate) hostnames: Vec<Glob>,
 
-    /// Hosts file to keep [default: the system's]
+    /// Hosts file to manage [default: the system's]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) hosts_file: Option<PathBuf>,
 
-    /// Folder for lock, backup and what the hub said [default: /var/lib/silo, %ProgramData%\Silo]
+    /// Folder for the lock, backups and the hub's answers [default: /var/lib/silo, %ProgramData%\Silo]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
-    /// Write into the hosts file itself where it can't be replaced (a file that a container mounts), or always
+    /// Write into the hosts file if it can't be replaced, such as one mounted into a container, or always
     #[arg(long, global = true, value_name = "true|false|always", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) in_place: Option<InPlace>,
 
-    /// Take lines outside the blocks that hold one name of a silo, and nothing else, into its block
+    /// Move lines outside the blocks that define only one name of a silo into its block
     #[arg(long, global = true)]
     pub(crate) adopt: bool,
 
-    /// Accept a pull through which more names go than `policy.max_removed` allows; with `restore`, lose lines of others
+    /// Accept a pull that removes more names than `policy.max_removed` allows; with `restore`, accept lost lines
     #[arg(long, global = true, value_parser = BoolishValueParser::new())]
     pub(crate) force: bool,
 

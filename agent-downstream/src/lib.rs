@@ -71,7 +71,7 @@ const WITHOUT_VARIABLE: &[&str] = &["adopt"];
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
-/// Reads the command line and does what it says.
+/// Reads the command line and runs the verb.
 pub fn run() -> ExitCode {
     let Cli { verb, flags } = read_command_line::<Cli>(VARIABLES, WITHOUT_VARIABLE);
     match verb.unwrap_or_default() {

@@ -1,7 +1,7 @@
-//! One run as a value: from the bytes of the hosts file and what the hub said, the new bytes and what
-//! there is to say of each silo. Nothing is touched here; a plan is printed by `diff` and tested alone.
+//! One run as a value: from the bytes of the hosts file and the hub's answers, the new bytes and what
+//! to print about each silo. Nothing is touched here; a plan is printed by `diff` and tested alone.
 
-mod scene;
+mod context;
 mod strays;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,13 +15,13 @@ use thiserror::Error;
 use crate::change::Change;
 use crate::glob::Glob;
 use crate::hosts::{BrokenMarkers, HostsFile};
-use crate::policy::{Found, Guarded, Policy, Refusal, Skipped};
+use crate::policy::{FoundLine, Guarded, Policy, Refusal, Skipped};
 use crate::pull::Fresh;
-use scene::Scene;
+use context::PlanContext;
 
 pub(crate) use strays::strays;
 
-/// What the hub said of one silo.
+/// The hub's answer for one silo.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulled {
     /// The silo.
@@ -77,11 +77,11 @@ pub(crate) struct Known {
 /// Why there is no plan; the file is left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NoPlan {
-    /// Which lines are ours can't be told.
+    /// The blocks can't be identified.
     #[error(transparent)]
     Markers(#[from] BrokenMarkers),
     /// A record that lost its block is there more than once.
-    #[error("lines {} (`{} {}`): a record of silo {silo} that lost its block is there more than once: remove all but one of these lines, or let `once --adopt` take them all", numbers(.lines), .record.1, .record.0)]
+    #[error("lines {} (`{} {}`): a record of silo {silo} that lost its block appears more than once: remove all but one of these lines, or run `once --adopt` to take them over", numbers(.lines), .record.1, .record.0)]
     Ambiguous {
         /// Whose record.
         silo: SiloId,
@@ -108,7 +108,7 @@ pub(crate) struct Plan {
     pub(crate) bytes: Vec<u8>,
     /// In the order of the configuration.
     pub(crate) reports: Vec<Report>,
-    /// What is to be said of stale blocks.
+    /// What to print about stale blocks.
     pub(crate) stale: Vec<StaleBlock>,
 }
 
@@ -125,14 +125,14 @@ impl fmt::Display for StaleBlock {
         let Self { silo, removed } = self;
         write!(
             f,
-            "the block of silo {silo} is stale: no run has named that silo for a day"
+            "the block of silo {silo} is stale: no run has configured that silo for a day"
         )?;
         match removed {
             0 => {}
-            1 => f.write_str("; took out 1 line of it, whose name another silo has")?,
+            1 => f.write_str("; removed 1 line from it, whose name another silo has")?,
             more => write!(
                 f,
-                "; took out {more} lines of it, whose names other silos have"
+                "; removed {more} lines from it, whose names other silos have"
             )?,
         }
         write!(f, "; `silo-downstream clean --silo {silo}` removes it")
@@ -155,12 +155,12 @@ pub(crate) struct Update {
     pub(crate) change: Change,
     /// The silo's revision.
     pub(crate) revision: i64,
-    /// What was passed over.
+    /// What was skipped.
     pub(crate) skipped: Vec<Skipped>,
     /// How many names `hostnames` leaves out.
     pub(crate) unselected: usize,
     /// Lines that went from outside into the block.
-    pub(crate) adopted: Vec<Found>,
+    pub(crate) adopted: Vec<FoundLine>,
     /// The records that the block now has.
     pub(crate) records: Records,
 }
@@ -179,18 +179,18 @@ pub(crate) fn plan(
     rules: &Rules,
     known: &Known,
 ) -> Result<Plan, NoPlan> {
-    let scene = Scene::new(HostsFile::parse(bytes)?, pulled, rules, known)?;
+    let context = PlanContext::new(HostsFile::parse(bytes)?, pulled, rules, known)?;
     let mut refused: BTreeMap<&SiloId, Refusal> = BTreeMap::new();
-    // A refused pull keeps its block, which then stands in the file like any foreign line: the others
+    // A refused pull keeps its block, which then is in the file like any line of others: the others
     // are judged again with that known. Each turn refuses at least one more, so this ends.
     let decided = loop {
-        let (decided, more) = scene.decide(pulled, &refused);
+        let (decided, more) = context.decide(pulled, &refused);
         if more.is_empty() {
             break decided;
         }
         refused.extend(more);
     };
-    let file = &scene.file;
+    let file = &context.file;
     let wanted: Vec<_> = decided
         .iter()
         .map(|decided| (decided.silo, &decided.judged.accepted))
@@ -205,7 +205,7 @@ pub(crate) fn plan(
         .collect();
     let stale = file
         .silos()
-        .filter(|silo| scene.is_stale(silo))
+        .filter(|silo| context.is_stale(silo))
         .map(|silo| {
             let lines = file.lines_of(silo, |name| names.contains(name));
             let (silo, count) = (silo.clone(), lines.len());

@@ -1,5 +1,5 @@
 //! What this machine accepts from a hub. The hub is not trusted: each record is judged here, and each
-//! one that is passed over comes out with its reason. Pure rules, no I/O.
+//! one that is skipped comes out with its reason. Pure rules, no I/O.
 
 mod refusal;
 mod skipped;
@@ -16,9 +16,9 @@ use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloI
 use crate::address::no_other_machine;
 use crate::glob::Glob;
 use crate::hosts::Definition;
-use skipped::{Elsewhere, Reason};
+use skipped::{DefinedElsewhere, Reason};
 
-pub(crate) use refusal::{Found, Refusal};
+pub(crate) use refusal::{FoundLine, Refusal};
 pub(crate) use skipped::Skipped;
 
 /// First labels of names that programs look up on their own to be told what to trust.
@@ -58,7 +58,7 @@ pub(crate) struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Conflicts {
-    /// The name is passed over.
+    /// The name is skipped.
     Skip,
     /// The whole pull is refused.
     Refuse,
@@ -123,7 +123,7 @@ pub(crate) struct Judged {
     pub(crate) unselected: BTreeSet<Hostname>,
     /// Every hostname of the answer, accepted or not, with the addresses that could be read.
     offered: BTreeMap<Hostname, BTreeSet<IpAddr>>,
-    /// Names that are passed over for what this machine is or says, not the hub.
+    /// Names that are skipped for what this machine is or says, not the hub.
     local: BTreeSet<Hostname>,
     /// Names that another silo of the configuration has.
     with_silo: BTreeSet<Hostname>,
@@ -244,7 +244,7 @@ impl Policy {
             return Err(Reason::Silo(silo.clone()));
         }
         match taken.elsewhere(name) {
-            Some(definition) => Err(Reason::Defined(Elsewhere {
+            Some(definition) => Err(Reason::Defined(DefinedElsewhere {
                 by: definition.by.clone(),
                 there: definition.addresses.clone(),
                 here: Vec::new(),

@@ -19,7 +19,7 @@ use crate::glob::Glob;
 use crate::in_place::InPlace;
 use crate::policy::{Guarded, Policy};
 
-/// The configuration file. The keys of the connection stand here one by one, since serde's `flatten`
+/// The configuration file. The keys of the connection are listed here one by one, since serde's `flatten`
 /// does not go together with refusing unknown keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,7 +44,7 @@ struct FileSettings {
 }
 
 impl FileSettings {
-    /// Takes out what is said of the hub.
+    /// Takes the settings of the hub.
     fn connection(&mut self) -> ConnectionSettings {
         ConnectionSettings {
             hub: self.hub.take(),
@@ -98,17 +98,17 @@ pub(crate) struct Settings {
     pub(crate) force: bool,
     /// Whether lines outside the blocks are taken into them.
     pub(crate) adopt: bool,
-    /// Only changes and failures are said.
+    /// Only changes and failures are printed.
     pub(crate) quiet: bool,
     /// How lines on stderr are written.
     pub(crate) log_format: LogFormat,
     /// What is accepted from the hub.
     pub(crate) policy: Policy,
-    /// Whose files are believed where root runs this.
+    /// Whose files are trusted where root runs this.
     trust: Trust,
 }
 
-/// What says where the hub is and with which credential. Looked into only by verbs that call the hub:
+/// The source of the hub's settings. Evaluated only by verbs that call the hub:
 /// the others need neither.
 #[derive(Clone, Debug)]
 enum HubSource {
@@ -135,7 +135,7 @@ impl Settings {
         flags.connection.trust().check(Kind::Configuration, &path)?;
         match read_text(&path) {
             Ok(text) => Self::parse(Some((path, text)), flags),
-            // Flags may say everything; a file that was asked for must be there.
+            // Flags can replace the default file; a file named by a flag must exist.
             Err(ConfigError::Missing(_)) if flags.config.is_none() => Self::parse(None, flags),
             Err(error) => Err(error),
         }
@@ -294,7 +294,7 @@ fn checked_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, 
     }
     if policy.networks.as_ref().is_some_and(Vec::is_empty) {
         return Err(serde::de::Error::custom(
-            "`networks` is empty, which no address is in: name a network or leave it out",
+            "`networks` is empty, so no address matches: list a network or remove the key",
         ));
     }
     Ok(policy)

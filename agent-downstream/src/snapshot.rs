@@ -62,7 +62,7 @@ impl Mark {
             .is_some_and(|beginning| digest(beginning) == self.digest)
     }
 
-    /// Whether `bytes` are so few that a writer may still owe the rest.
+    /// Whether `bytes` are so few that a writer may not have written the rest yet.
     pub(crate) fn is_cut_to(&self, bytes: &[u8]) -> bool {
         bytes.is_empty() || bytes.len() * 2 <= self.size
     }

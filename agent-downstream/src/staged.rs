@@ -48,8 +48,8 @@ impl Staged {
     /// Makes the file, which must not be there yet, and writes it; nothing is synced.
     pub(crate) fn write(temp: &Path, bytes: &[u8]) -> Result<Self, Failed> {
         let path = &part_path(temp);
-        let file =
-            private_file::create_new(path).map_err(|cause| ("make a new file beside it", cause))?;
+        let file = private_file::create_new(path)
+            .map_err(|cause| ("create a new file beside it", cause))?;
         let mut staged = Self {
             path: path.to_owned(),
             file,

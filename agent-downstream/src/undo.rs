@@ -13,7 +13,7 @@ use crate::agent::{AgentError, markers, recover};
 use crate::diff;
 use crate::hosts::{HostsFile, outside};
 use crate::plan::{Known, strays};
-use crate::policy::Found;
+use crate::policy::FoundLine;
 use crate::replace;
 use crate::replace_error::ReplaceError;
 use crate::settings::Settings;
@@ -36,7 +36,7 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
         ..Known::default()
     };
     let mut removed: Vec<SiloId> = Vec::new();
-    let mut lines: BTreeMap<SiloId, Vec<Found>> = BTreeMap::new();
+    let mut lines: BTreeMap<SiloId, Vec<FoundLine>> = BTreeMap::new();
     replace::update(&target, &locked, settings.in_place, |bytes| {
         let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
         let goes = |silo: &SiloId| all || silos.contains(silo);
@@ -73,21 +73,21 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
         locked.put_notes(target.path(), &notes)?;
     }
     for silo in &removed {
-        output.say(format!("{silo}: block removed"));
+        output.print(format!("{silo}: block removed"));
     }
     for (silo, found) in &lines {
         for found in found {
-            output.say(format!(
+            output.print(format!(
                 "{silo}: {found}, which had lost its block, removed"
             ));
         }
     }
     let is_done = |silo: &SiloId| removed.contains(silo) || lines.contains_key(silo);
     for silo in silos.iter().filter(|silo| !is_done(silo)) {
-        output.mention(format!("{silo}: no block"));
+        output.print_unless_quiet(format!("{silo}: no block"));
     }
     if all && removed.is_empty() && lines.is_empty() {
-        output.mention(format!("{}: no block of any silo", target.path().display()));
+        output.print_unless_quiet(format!("{}: no block of any silo", target.path().display()));
     }
     Ok(true)
 }
@@ -114,7 +114,7 @@ pub(crate) fn list(settings: &Settings, output: &Output) -> Result<bool, AgentEr
             _ => String::new(),
         };
         let kept_at = utc(backup.kept_at);
-        output.say(format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1));
+        output.print(format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1));
     }
     Ok(true)
 }
@@ -165,9 +165,9 @@ pub(crate) fn restore(
         if !output.is_quiet() {
             output.write(shown.as_bytes());
         }
-        output.say(format!("{name}: restored from the backup"));
+        output.print(format!("{name}: restored from the backup"));
     } else {
-        output.mention(format!("{name}: equal to the backup already"));
+        output.print_unless_quiet(format!("{name}: already equal to the backup"));
     }
     Ok(true)
 }

@@ -9,10 +9,10 @@ use silo_shared::silo::Family;
 use tokio::time::Instant;
 
 use crate::discover::discover;
+use crate::failures::Notes;
 use crate::report::{Outcome, forget, report};
 use crate::report_error::{ReportError, explain};
 use crate::settings::Settings;
-use crate::trouble::Notes;
 
 /// When a run began and when it must have ended.
 #[derive(Clone, Copy, Debug)]
@@ -34,26 +34,26 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
     let silo = &settings.silo;
     let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => return notes.trouble_before(&error.kind(), &error.to_string()),
+        Ok(Err(error)) => return notes.fail_before_discovery(&error.kind(), &error.to_string()),
         Err(_) => {
             let error = ReportError::OutOfTime;
-            return notes.trouble_before(&error.kind(), &error.to_string());
+            return notes.fail_before_discovery(&error.kind(), &error.to_string());
         }
     };
     let selection = match found.select(settings, None) {
         Ok(selection) => selection,
-        Err(error) => return notes.trouble_before(&error.kind(), &error.to_string()),
+        Err(error) => return notes.fail_before_discovery(&error.kind(), &error.to_string()),
     };
     if !selection.wrong.is_empty() {
         let words = format!("addresses from {}: {}", settings.addresses, selection.wrong);
-        notes.trouble_of_all("addresses", &words);
+        notes.fail_all("addresses", &words);
     }
     for error in &found.wrong {
-        notes.trouble_of_all(&error.kind(), &error.to_string());
+        notes.fail_all(&error.kind(), &error.to_string());
     }
     let client = match hub_client(settings) {
         Ok(client) => client,
-        Err(error) => return notes.trouble_before(&error.kind(), &error.to_string()),
+        Err(error) => return notes.fail_before_discovery(&error.kind(), &error.to_string()),
     };
     let mut said_relayed = Vec::new();
     for hostname in &settings.hostnames {
@@ -65,7 +65,7 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
             Ok(report) => report,
             Err(error) => {
                 let words = explain(&error, settings, hostname, client.hub());
-                notes.trouble(&[hostname], &error.kind(), &words);
+                notes.fail(&[hostname], &error.kind(), &words);
                 for family in [Family::V4, Family::V6] {
                     if !found.lacks(family, &selection, settings)
                         && let Some(memory) = notes.memory(hostname)
@@ -78,13 +78,13 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
         };
         match report.outcome {
             outcome @ Outcome::Unchanged { .. } => {
-                output.mention(format_args!("{silo}: {hostname} {outcome}"));
+                output.print_unless_quiet(format_args!("{silo}: {hostname} {outcome}"));
             }
-            outcome => output.say(format_args!("{silo}: {hostname} {outcome}")),
+            outcome => output.print(format_args!("{silo}: {hostname} {outcome}")),
         }
         for ip in &found.relayed {
             if report.changed(Family::of(*ip)) && !said_relayed.contains(ip) {
-                output.say(format_args!("{silo}: {}", behind_relay(*ip)));
+                output.print(format_args!("{silo}: {}", behind_relay(*ip)));
                 said_relayed.push(*ip);
             }
         }
@@ -101,12 +101,12 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
         };
         if let Err(error) = forgotten {
             let words = explain(&error, settings, hostname, client.hub());
-            notes.trouble(&[hostname], &error.kind(), &words);
+            notes.fail(&[hostname], &error.kind(), &words);
         }
     }
 }
 
-/// What the user is to know where the hub does not see this machine itself.
+/// What to print where the hub does not see this machine's own address.
 pub(crate) fn behind_relay(ip: IpAddr) -> String {
     format!("the hub sees this machine behind NAT or a relay as {ip}")
 }

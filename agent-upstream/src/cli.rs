@@ -16,7 +16,7 @@ use crate::source::AddressSource;
 #[derive(Debug, Parser)]
 #[command(name = "silo-upstream", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// What to do; without it, `once`
+    /// Command to run [default: once]
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
     #[command(flatten)]
@@ -26,16 +26,16 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
-    /// Find this machine's addresses and tell the hub if they changed (for cron and Task Scheduler)
+    /// Find this machine's addresses and report them if they changed (for cron and Task Scheduler)
     #[default]
     Once,
-    /// Say whether configuration, hub, token and addresses are all right; change nothing
+    /// Check configuration, hub, token and addresses; change nothing
     Check,
     /// Print a commented configuration file
     ConfigExample,
     /// Print the completions for a shell
     Completions {
-        /// For which shell
+        /// The shell
         shell: Shell,
     },
 }
@@ -50,7 +50,7 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) connection: ConnectionFlags,
 
-    /// The silo that holds this machine's names
+    /// The silo that contains this machine's names
     #[arg(long, global = true, value_name = "ID")]
     pub(crate) silo: Option<SiloId>,
 
@@ -62,23 +62,23 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(crate) addresses: Option<AddressSource>,
 
-    /// Report addresses of these networks only, such as 10.0.0.0/8; separated by commas
+    /// Report only addresses in these networks, such as 10.0.0.0/8; separated by commas
     #[arg(long, global = true, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) within: Option<Vec<Network>>,
 
-    /// Keep the IPv6 prefix found and put this host part behind it, such as ::5
+    /// Host part to put after the IPv6 prefix found, such as ::5
     #[arg(long, global = true, value_name = "SUFFIX")]
     pub(crate) ipv6_suffix: Option<Ipv6Addr>,
 
-    /// How many bits of the IPv6 address found are the prefix, 1 to 127 [default: 64]
+    /// Length of the IPv6 prefix in bits, 1 to 127 [default: 64]
     #[arg(long, global = true, value_name = "BITS")]
     pub(crate) ipv6_prefix_len: Option<u8>,
 
-    /// Remove an address of this agent once its family has been missing for so long, such as 1h; `off`: never [default: 1h with interface, else off]
+    /// Remove an address that this agent set once its family has been missing for this time, such as 1h, or `off` [default: 1h with interface, else off]
     #[arg(long, global = true, value_name = "TIME")]
     pub(crate) forget_family_after: Option<ForgetAfter>,
 
-    /// Folder for what one run tells the next [default: $STATE_DIRECTORY, else /var/lib/silo-upstream, %ProgramData%\Silo\upstream]
+    /// Folder for the state between runs [default: $STATE_DIRECTORY, else /var/lib/silo-upstream, %ProgramData%\Silo\upstream]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_may_stand_before_and_behind_the_verb() {
+    fn flags_are_accepted_before_and_after_the_verb() {
         for words in [
             ["silo-upstream", "--silo=office", "check"],
             ["silo-upstream", "check", "--silo=office"],

@@ -3,7 +3,7 @@
 //! - `cli`, `settings`, `source`: flags, environment and configuration file into one value.
 //! - `discover`: finds the addresses; its `select` has the rules.
 //! - `state`, `forget`: what one run tells the next; when an address of a family that is gone is removed.
-//! - `trouble`: says what is wrong, with `--quiet` once.
+//! - `failures`: prints what failed, with `--quiet` once.
 //! - `plan`, `report`, `report_error`: one hostname: what to do, doing it, and why that failed.
 //! - `agent`, `check`: the verbs.
 
@@ -11,6 +11,7 @@ mod agent;
 mod check;
 mod cli;
 mod discover;
+mod failures;
 mod forget;
 mod plan;
 mod report;
@@ -18,7 +19,6 @@ mod report_error;
 mod settings;
 mod source;
 mod state;
-mod trouble;
 
 use std::process::ExitCode;
 use std::time::Duration;

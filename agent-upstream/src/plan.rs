@@ -18,8 +18,8 @@ pub(crate) enum Plan {
     Change,
     /// The hub has these addresses, but last heard of them a while ago.
     Heartbeat,
-    /// Nothing.
-    Nothing,
+    /// The hub has these addresses, and heard of them a short while ago.
+    Unchanged,
 }
 
 impl Plan {
@@ -38,7 +38,7 @@ impl Plan {
             .parse::<Timestamp>()
             .is_ok_and(|seen| now.duration_since(seen).unsigned_abs() <= HEARTBEAT);
         if fresh {
-            Self::Nothing
+            Self::Unchanged
         } else {
             Self::Heartbeat
         }
@@ -88,10 +88,10 @@ mod tests {
     fn the_plan_follows_from_what_the_hub_holds() {
         let fresh = "2026-01-02T03:19:00.000Z";
         for (found, stored, last_seen, plan) in [
-            ("10.0.0.5", "10.0.0.5", fresh, Plan::Nothing),
+            ("10.0.0.5", "10.0.0.5", fresh, Plan::Unchanged),
             ("10.0.0.5", "10.0.0.6", fresh, Plan::Change),
-            ("10.0.0.5", "10.0.0.5 fd00::5", fresh, Plan::Nothing),
-            ("fd00::5", "10.0.0.5 fd00::5", fresh, Plan::Nothing),
+            ("10.0.0.5", "10.0.0.5 fd00::5", fresh, Plan::Unchanged),
+            ("fd00::5", "10.0.0.5 fd00::5", fresh, Plan::Unchanged),
             ("fd00::6", "10.0.0.5 fd00::5", fresh, Plan::Change),
             ("10.0.0.5 fd00::5", "10.0.0.5", fresh, Plan::Change),
             ("10.0.0.5", "fd00::5", fresh, Plan::Change),
@@ -99,7 +99,7 @@ mod tests {
                 "10.0.0.5",
                 "10.0.0.5",
                 "2026-01-02T03:10:00Z",
-                Plan::Nothing,
+                Plan::Unchanged,
             ),
             (
                 "10.0.0.5",

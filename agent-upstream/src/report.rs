@@ -94,7 +94,7 @@ pub(crate) async fn report(
     let chosen = &selection.chosen;
     let plan = Plan::of(chosen, stored.as_ref(), now);
     tracing::debug!(silo = %settings.silo, hostname = %hostname, ?plan, "compared with the hub");
-    if let (Plan::Nothing, Some(addresses)) = (plan, before) {
+    if let (Plan::Unchanged, Some(addresses)) = (plan, before) {
         return Ok(Report {
             outcome: Outcome::Unchanged { addresses },
             selection,
@@ -160,7 +160,7 @@ pub(crate) async fn forget(
             || !memory.has_set(family, &report.after)
         {
             if memory.note_found(family) {
-                output.say(format_args!("{silo}: {hostname}: {family} is found again"));
+                output.print(format_args!("{silo}: {hostname}: {family} is found again"));
             }
             continue;
         }
@@ -169,8 +169,8 @@ pub(crate) async fn forget(
             ForgetAfter::Missing(limit) => (limit, format!("removed after {}", settings.forget)),
         };
         if memory.note_missing(family, monotonic_ms(), limit) {
-            output.say(format_args!(
-                "{silo}: {hostname}: no {family} address is found, {held} stays in the record ({what})"
+            output.print(format_args!(
+                "{silo}: {hostname}: no {family} address found; {held} stays in the record ({what})"
             ));
         }
         if settings.forget == ForgetAfter::Off || !memory.is_gone(family, limit) {
@@ -178,11 +178,11 @@ pub(crate) async fn forget(
         }
         let known = tag
             .take()
-            .ok_or_else(|| client.not_a_hub("the record came without an entity tag"))?;
-        // Where somebody else has changed the record meanwhile, the next run looks at it as it is then.
+            .ok_or_else(|| client.not_a_hub("the record has no entity tag"))?;
+        // Where another program has changed the record meanwhile, the next run looks at it as it is then.
         if client.remove_family(silo, hostname, family, &known).await? {
             memory.note_removed(family);
-            output.say(format_args!(
+            output.print(format_args!(
                 "{silo}: {hostname}: {held} removed, no {family} address was found for {}",
                 settings.forget
             ));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_read_well() {
+    fn outcomes_are_printed_on_one_line() {
         let before = addresses("10.0.0.5 fd00::5");
         let after = addresses("10.0.0.6 fd00::5");
         let revision = 42;

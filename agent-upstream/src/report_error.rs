@@ -14,15 +14,17 @@ pub(crate) enum ReportError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The hub answered that all is well but holds something else.
-    #[error("the hub accepted {sent} but answered with {held}")]
+    #[error(
+        "the hub accepted {sent} but returned {held}: upgrade the hub, or check what answers at this URL"
+    )]
     Contradiction {
         /// What was sent.
         sent: Addresses,
-        /// What the hub says that it holds.
+        /// What the hub returned.
         held: String,
     },
     /// The run's time is over.
-    #[error("no time left: a run ends after 30 s")]
+    #[error("timed out: a run ends after 30 s")]
     OutOfTime,
     /// No address can be reported.
     #[error(transparent)]
@@ -30,7 +32,7 @@ pub(crate) enum ReportError {
 }
 
 impl ReportError {
-    /// What kind of trouble it is; see [`ClientError::kind`].
+    /// What kind of failure it is; see [`ClientError::kind`].
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Client(error) => error.kind(),
@@ -59,9 +61,9 @@ pub(crate) fn explain(
                     " (the token is unknown, mistyped, expired or revoked)".to_owned()
                 }
                 403 => format!(" ({})", lacks_right(silo, hostname)),
-                404 => format!(
-                    " (the token may not read silo {silo}, or this is not the hub's own URL)"
-                ),
+                404 => {
+                    format!(" (the token may not read silo {silo}, or `hub` is not the hub's URL)")
+                }
                 _ => String::new(),
             };
             format!("{error}{hint}")
@@ -73,6 +75,6 @@ pub(crate) fn explain(
 /// What a token is missing that may not write a record.
 pub(crate) fn lacks_right(silo: &SiloId, hostname: &Hostname) -> String {
     format!(
-        "the token lacks the right to write {hostname} in silo {silo}: role write, and both in its lists"
+        "the token lacks the right to write {hostname} in silo {silo}: it needs role `write`, and its silo and hostname lists must include them"
     )
 }

@@ -20,7 +20,7 @@ use crate::discover::select::{Network, Rules, Suffix};
 use crate::forget::{self, ForgetAfter};
 use crate::source::AddressSource;
 
-/// How long an IPv6 prefix is unless told: that of a link (RFC 4291 section 2.5.1).
+/// How long an IPv6 prefix is by default: that of a link (RFC 4291 section 2.5.1).
 const DEFAULT_PREFIX_LEN: u8 = 64;
 
 /// What a run needs to know.
@@ -46,7 +46,7 @@ pub(crate) struct Settings {
     pub(crate) needs_state: bool,
     /// Call the hub through this interface.
     pub(crate) bind_interface: Option<String>,
-    /// Speak only of a change or a failure.
+    /// Print only changes and failures.
     pub(crate) quiet: bool,
     /// How lines on stderr are written.
     pub(crate) log_format: LogFormat,
@@ -182,7 +182,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Elsewhere the setting would be passed over in silence.
+    /// Elsewhere the setting would be skipped in silence.
     fn check_bind_interface(&self) -> Result<(), ConfigError> {
         if self.bind_interface.is_none() {
             return Ok(());
@@ -251,7 +251,7 @@ fn hostnames(given: Option<Vec<Hostname>>) -> Result<Vec<Hostname>, ConfigError>
     }
     if names.is_empty() {
         return Err(setting(
-            "`hostnames` is empty: name at least one, or leave it out for this machine's own name",
+            "`hostnames` is empty: list at least one, or remove the key to use this machine's own name",
         ));
     }
     Ok(names)
@@ -262,7 +262,7 @@ fn own_name(full: &str) -> Result<Hostname, ConfigError> {
     let short = full.split('.').next().unwrap_or_default();
     Hostname::parse(short).map_err(|error| {
         setting(format!(
-            "this machine's own name `{short}` can't be reported ({error}): set `hostnames` in the configuration or --hostnames NAME"
+            "this machine's own name `{short}` is not a valid hostname ({error}): set `hostnames` in the configuration or --hostnames NAME"
         ))
     })
 }
@@ -270,7 +270,7 @@ fn own_name(full: &str) -> Result<Hostname, ConfigError> {
 fn within(given: Option<Vec<Network>>) -> Result<Option<Vec<Network>>, ConfigError> {
     match given {
         Some(networks) if networks.is_empty() => Err(setting(
-            "`within` is empty, which no address is in: name a network or leave it out",
+            "`within` is empty, so no address matches: list a network or remove the key",
         )),
         other => Ok(other),
     }
@@ -279,9 +279,7 @@ fn within(given: Option<Vec<Network>>) -> Result<Option<Vec<Network>>, ConfigErr
 fn suffix(suffix: Option<Ipv6Addr>, prefix_len: Option<u8>) -> Result<Option<Suffix>, ConfigError> {
     match (suffix, prefix_len) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(setting(
-            "`ipv6_prefix_len` is given without `ipv6_suffix`, which it belongs to",
-        )),
+        (None, Some(_)) => Err(setting("`ipv6_prefix_len` requires `ipv6_suffix`")),
         (Some(suffix), prefix_len) => Suffix::new(suffix, prefix_len.unwrap_or(DEFAULT_PREFIX_LEN))
             .map(Some)
             .map_err(|error| setting(error.to_string())),

@@ -50,7 +50,7 @@ pub fn run<S: OutputSettings, E: AgentError>(
         Ok(true) => DONE,
         Ok(false) => failed(),
         Err(error) => {
-            output.complain(&error);
+            output.print_error(&error);
             if error.is_usage() {
                 misused()
             } else {

@@ -1,7 +1,7 @@
 //! The HTTP client with which both agents call a hub.
 //!
 //! A transport failure, an answer with an error status and an answer that is none of the hub's are
-//! told apart ([`ClientError`]). A client that signs believes no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
+//! told apart ([`ClientError`]). A client that signs trusts no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
 //! read beyond a limit.
 
 mod error;
@@ -68,7 +68,7 @@ impl HubClient {
     ///
     /// Fails with [`ClientError::Setup`] when the certificate file can't be read.
     pub fn new(connection: &Connection, route: Route) -> Result<Self, ClientError> {
-        // An error here means that a provider is installed already, which is as well.
+        // An error here means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("silo/", env!("CARGO_PKG_VERSION")))
@@ -138,7 +138,7 @@ impl HubClient {
         match answer.status {
             StatusCode::NOT_MODIFIED if tag.is_some() => Ok(Fetched::NotModified),
             StatusCode::OK => Ok(Fetched::Found(self.parse(&answer.body)?, answer.tag)),
-            other => Err(self.not_a_hub(format!("status {other} to a read"))),
+            other => Err(self.not_a_hub(format!("status {other} in reply to a read"))),
         }
     }
 
@@ -217,7 +217,7 @@ impl HubClient {
             .json(&serde_json::json!({ "ips": ips }));
         match self.send(request).await {
             Ok(answer) => Err(self.not_a_hub(format!(
-                "{} to a write on a condition that nothing meets",
+                "{} in reply to a write whose condition can't be met",
                 answer.status
             ))),
             Err(ClientError::Status { status: 412, .. }) => Ok(true),
@@ -272,14 +272,15 @@ impl HubClient {
         let is_problem = kind.starts_with(PROBLEM_JSON);
         let body = self.read(response).await?;
         let is_html = kind.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
-        let stranger = reason::stranger(status, is_html, &body, &self.hub);
+        let foreign_answer = reason::foreign_answer(status, is_html, &body, &self.hub);
         let mut behind_seconds = None;
         if let (Some(signer), Some(sent)) = (signer, &sent) {
             let verified = signer.verify(sent, status.as_u16(), &headers, &body);
-            behind_seconds = Some(verified.map_err(|why| self.distrust(status, stranger, why))?);
+            behind_seconds =
+                Some(verified.map_err(|why| self.distrust(status, foreign_answer, why))?);
         }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
-            if let Some(words) = stranger {
+            if let Some(words) = foreign_answer {
                 return Err(self.not_a_hub(words));
             }
             return Ok(Answer { status, tag, body });
@@ -297,10 +298,10 @@ impl HubClient {
         }
         let detail = match problem {
             Some(problem) => one_line(&problem.detail),
-            None => stranger.map_or_else(
+            None => foreign_answer.map_or_else(
                 || {
                     format!(
-                        "{} (no answer of a hub: is something else at this address?)",
+                        "{} (not an answer of a Silo hub: check the URL in `hub`)",
                         status.canonical_reason().unwrap_or("an unknown status")
                     )
                 },
@@ -340,7 +341,7 @@ impl HubClient {
         serde_json::from_slice(body).map_err(|error| self.not_a_hub(one_line(&error.to_string())))
     }
 
-    /// An answer that no hub gives, for those who find out only when they compare it.
+    /// An answer that does not come from a hub, for callers that detect it later.
     pub fn not_a_hub(&self, cause: impl Into<String>) -> ClientError {
         ClientError::NotAHub {
             hub: self.hub().to_owned(),
@@ -351,11 +352,11 @@ impl HubClient {
     fn distrust(
         &self,
         status: StatusCode,
-        stranger: Option<&'static str>,
+        foreign_answer: Option<&'static str>,
         why: Distrust,
     ) -> ClientError {
         let hub = self.hub().to_owned();
-        if let (Distrust::Unsigned, Some(words)) = (&why, stranger) {
+        if let (Distrust::Unsigned, Some(words)) = (&why, foreign_answer) {
             return self.not_a_hub(format!("status {}: {words}", status.as_u16()));
         }
         match why {
@@ -363,10 +364,10 @@ impl HubClient {
                 hub,
                 status: status.as_u16(),
                 hint: match status.as_u16() {
-                    401 => ": token unknown, revoked or mistyped?",
-                    429 => ": too many failures from this address, wait a minute?",
-                    500.. => ": a proxy that can't reach the hub, or a hub without its database?",
-                    _ => ": is this the hub's own URL, or does something forge its answers?",
+                    401 => ": the token is unknown, revoked or mistyped",
+                    429 => ": too many failures from this address; wait a minute",
+                    500.. => ": a proxy can't reach the hub, or the hub can't reach its database",
+                    _ => ": check the URL in `hub`; otherwise something forges the hub's answers",
                 },
             },
             Distrust::Wrong(error) => ClientError::Forged {

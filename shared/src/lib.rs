@@ -5,12 +5,12 @@
 //! - [`credential`]: what a credential looks like; secrets that never print themselves.
 //! - [`config`]: YAML files into settings, with errors that name file, line and key.
 //! - [`connection`]: the settings with which both agents reach a hub.
-//! - [`checklist`], [`output`], [`outage`]: what both agents say, and what was said of trouble that goes on.
+//! - [`checklist`], [`output`], [`outage`]: what both agents say, and which ongoing failures were reported.
 //! - [`agent`]: how both agents run a verb. [`flags`]: their common flags. [`folders`]: where their files lie.
 //! - [`private_file`]: files that only their owner may read.
 //! - [`client`]: the HTTP client of both agents.
 //! - [`lookup`]: names to addresses.
-//! - [`text`]: the bytes of files that people write. [`trusted_file`]: whether root may believe a file.
+//! - [`text`]: the bytes of files that people write. [`trusted_file`]: whether root may trust a file.
 //! - [`pin`]: pins of a hub's key.
 //! - [`network`]: networks as both agents' settings list them.
 //! - [`program`]: exit codes and logging, alike in all three programs.

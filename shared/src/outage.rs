@@ -1,23 +1,23 @@
-//! What a quiet run has said of trouble that goes on: each kind once when it begins, and its end once. The agents keep
+//! Which ongoing failures quiet runs have reported: each kind once when it begins, and its end once. The agents keep
 //! it in their state folders.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of trouble that were said since it began.
+/// The kinds of failure that were reported since the first one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Told(BTreeSet<String>);
+pub struct ReportedFailures(BTreeSet<String>);
 
-impl Told {
-    /// Something is wrong. Answers whether that was not yet said since trouble began.
-    pub fn begins(&mut self, kind: &str) -> bool {
+impl ReportedFailures {
+    /// A kind of failure occurred. Answers whether it was not reported yet.
+    pub fn is_new(&mut self, kind: &str) -> bool {
         self.0.insert(kind.to_owned())
     }
 
-    /// All is well. Answers whether something was wrong before.
-    pub fn ends(&mut self) -> bool {
+    /// A run succeeded. Answers whether something had failed before.
+    pub fn clear(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
     }
 }
@@ -48,17 +48,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_trouble_is_said_once_until_it_is_over() {
-        let mut told = Told::default();
-        assert!(!told.ends());
+    fn each_kind_of_failure_is_reported_once_until_it_ends() {
+        let mut told = ReportedFailures::default();
+        assert!(!told.clear());
         let said: Vec<bool> = ["down", "down", "401", "down", "401"]
             .iter()
-            .map(|kind| told.begins(kind))
+            .map(|kind| told.is_new(kind))
             .collect();
         assert_eq!(said, [true, false, true, false, false]);
-        assert!(told.ends());
-        assert!(!told.ends());
-        assert!(told.begins("down"));
+        assert!(told.clear());
+        assert!(!told.clear());
+        assert!(told.is_new("down"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub enum NotText {
     )]
     Utf16,
     /// Neither UTF-8 nor anything that can be named.
-    #[error("holds no text: save it as UTF-8")]
+    #[error("is not text: save it as UTF-8")]
     Other,
 }
 

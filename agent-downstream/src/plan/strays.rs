@@ -6,7 +6,7 @@ use silo_shared::silo::SiloId;
 
 use super::{Known, NoPlan};
 use crate::hosts::{HostsFile, OutsideRecords};
-use crate::policy::Found;
+use crate::policy::FoundLine;
 
 /// The lines outside the blocks that are records of these silos and lost their block: with the address and the
 /// one name that was last written, missing from the block, and there once. With `all`, also those that are there
@@ -17,9 +17,9 @@ pub(crate) fn strays<'a>(
     silos: impl IntoIterator<Item = &'a SiloId>,
     known: &Known,
     all: bool,
-) -> Result<BTreeMap<&'a SiloId, Vec<Found>>, NoPlan> {
+) -> Result<BTreeMap<&'a SiloId, Vec<FoundLine>>, NoPlan> {
     let mut assigned = BTreeSet::new();
-    let mut strays: BTreeMap<&SiloId, Vec<Found>> = BTreeMap::new();
+    let mut strays: BTreeMap<&SiloId, Vec<FoundLine>> = BTreeMap::new();
     for silo in silos {
         let Some(written) = known.written.get(silo) else {
             continue;
@@ -48,7 +48,7 @@ pub(crate) fn strays<'a>(
                 strays
                     .entry(silo)
                     .or_default()
-                    .push(Found { line, ip, name });
+                    .push(FoundLine { line, ip, name });
             }
         }
     }

@@ -23,11 +23,11 @@ pub(crate) enum Refusal {
         reason: Reason,
     },
     /// Lines that look like ours, of which the state folder knows nothing.
-    #[error("{} as this program writes it, and the state folder does not know whose: let `once --adopt` take such lines into the block, remove them, or keep them with `policy.conflicts: skip`", found(.0))]
-    Unclaimed(Vec<Found>),
+    #[error("{} in the form that this program writes, but not recorded in the state folder: run `once --adopt` to move such lines into the block, remove them, or keep them with `policy.conflicts: skip`", found(.0))]
+    Unclaimed(Vec<FoundLine>),
     /// Too many names gone at once.
     #[error(
-        "the hub dropped {dropped} of {present} names (or offers them at refused addresses, or in another silo), more than `policy.max_removed` allows ({percent} %): if this is right, run once with --force"
+        "the hub dropped {dropped} of {present} names (or lists them with refused addresses, or in another silo), more than `policy.max_removed` allows ({percent} %): if this is intended, run once with --force"
     )]
     Dropped {
         /// Names that the block loses through the hub.
@@ -41,7 +41,7 @@ pub(crate) enum Refusal {
 
 /// A line of the hosts file that holds one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundLine {
     /// Counted from 1.
     pub(crate) line: usize,
     /// The address.
@@ -50,7 +50,7 @@ pub(crate) struct Found {
     pub(crate) name: Hostname,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {} (`{} {}`)", self.line, self.ip, self.name)
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Found {
 /// The most lines that one message names.
 const NAMED_LINES: usize = 5;
 
-fn found(lines: &[Found]) -> String {
+fn found(lines: &[FoundLine]) -> String {
     let named: Vec<String> = lines
         .iter()
         .take(NAMED_LINES)

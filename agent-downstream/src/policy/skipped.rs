@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::hosts::Definer;
 
-/// Why a record is passed over.
+/// Why a record is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Reason {
     /// Not a hostname.
@@ -34,7 +34,7 @@ pub(crate) enum Reason {
     Public,
     /// A name that is defined elsewhere in the hosts file.
     #[error("{0}")]
-    Defined(Elsewhere),
+    Defined(DefinedElsewhere),
     /// A name that a silo has which comes before in the configuration, or whose block is kept.
     #[error("silo {0} has it already")]
     Silo(SiloId),
@@ -48,7 +48,7 @@ pub(crate) enum Reason {
 
 /// A name that a line or block defines which is not ours to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Elsewhere {
+pub(crate) struct DefinedElsewhere {
     pub(super) by: Definer,
     /// What the file defines it as.
     pub(super) there: Vec<IpAddr>,
@@ -58,7 +58,7 @@ pub(crate) struct Elsewhere {
     pub(super) is_asked_for: bool,
 }
 
-impl Elsewhere {
+impl DefinedElsewhere {
     /// Whether the name points elsewhere than the silo says. Without an acceptable address of the silo's, it
     /// would not be in the block anyway.
     fn differs(&self) -> bool {
@@ -66,7 +66,7 @@ impl Elsewhere {
     }
 }
 
-impl fmt::Display for Elsewhere {
+impl fmt::Display for DefinedElsewhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.by {
             Definer::Line(line) => write!(f, "line {line} of the hosts file defines it")?,
@@ -74,14 +74,14 @@ impl fmt::Display for Elsewhere {
         }
         if self.differs() {
             let (there, here) = (list(&self.there), list(&self.here));
-            write!(f, " as {there}, the silo as {here}")?;
+            write!(f, " as {there}, but the silo as {here}")?;
         }
         match &self.by {
             Definer::Silo(silo) => {
                 write!(f, " (`silo-downstream clean --silo {silo}` removes that block)")
             }
             Definer::Line(_) if self.differs() && !self.is_asked_for => f.write_str(
-                ": remove that line, let `once --adopt` take it, or accept it with `policy.conflicts: skip`",
+                ": remove that line, run `once --adopt` to take it over, or accept it with `policy.conflicts: skip`",
             ),
             Definer::Line(_) => Ok(()),
         }
@@ -95,7 +95,7 @@ fn list(ips: &[IpAddr]) -> String {
     words.join(" ") + more
 }
 
-/// A record that is passed over.
+/// A record that is skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Skipped {
     pub(super) what: String,

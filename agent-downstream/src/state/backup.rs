@@ -31,7 +31,7 @@ impl LockedState {
         old: &[u8],
         new: &[u8],
     ) -> Result<(), StateError> {
-        // Two digests are kept: after a kill nobody knows whether the newer one got there.
+        // Two digests are kept: after a kill no one knows whether the newer one got there.
         let written_path = self.file("written", hosts);
         let written = read_if_there(&written_path)?.unwrap_or_default();
         let old_digest = digest(old);
@@ -97,7 +97,7 @@ impl LockedState {
             let path = self.older_backup_path(hosts, number);
             if let Some(bytes) = read_if_there(&path)? {
                 let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-                let kept_at = modified.map_err(|cause| error(&path, "look at", cause))?;
+                let kept_at = modified.map_err(|cause| error(&path, "inspect", cause))?;
                 found.push(Backup { bytes, kept_at });
             }
         }

@@ -18,7 +18,7 @@ pub(crate) enum StateError {
         path: PathBuf,
         /// What was to be done.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// Something else is there.
@@ -31,12 +31,12 @@ pub(crate) enum StateError {
         path: PathBuf,
         /// What was to be done.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// Others could put something into the folder.
     #[cfg(unix)]
-    #[error("{}: the state folder {why}, so that others could change the hosts file through it: choose another with --state-dir, or {remedy}", .path.display())]
+    #[error("{}: the state folder {why}, so other users could change the hosts file through it: choose another with --state-dir, or {remedy}", .path.display())]
     Open {
         /// The folder.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub(crate) enum StateError {
         remedy: &'static str,
     },
     /// Another run took longer than this one may wait.
-    #[error("{}: another run holds the lock since more than {} s", .0.display(), .1.as_secs())]
+    #[error("{}: another run has held the lock for more than {} s; the next run tries again", .0.display(), .1.as_secs())]
     Locked(PathBuf, Duration),
 }
 

@@ -31,7 +31,7 @@ impl LockedState {
         match Journal::parse(&bytes) {
             Some(journal) => Ok(Some(journal)),
             None => {
-                let cause = io::Error::other("it is no journal; move it away");
+                let cause = io::Error::other("not a valid journal: move it away");
                 Err(error(&path, "read the journal", cause))
             }
         }

@@ -1,4 +1,4 @@
-//! Why a call to a hub failed, and what its answer says of the token.
+//! Why a call to a hub failed, and whether the hub accepted the token.
 
 use thiserror::Error;
 
@@ -29,7 +29,7 @@ pub enum ClientError {
         is_signed: bool,
     },
     /// The answer is not what a hub sends.
-    #[error("{hub}: the answer is not a hub's: {cause}")]
+    #[error("{hub}: the answer does not come from a Silo hub: {cause}")]
     NotAHub {
         /// Scheme, host and port.
         hub: String,
@@ -37,18 +37,18 @@ pub enum ClientError {
         cause: String,
     },
     /// This client signs, and the answer is not signed.
-    #[error("{hub}: the hub, or something between, answered {status} unsigned{hint}")]
+    #[error("{hub}: the hub or a proxy answered {status} unsigned{hint}")]
     Unsigned {
         /// Scheme, host and port.
         hub: String,
-        /// The HTTP status, on nobody's word.
+        /// The HTTP status, unverified.
         status: u16,
         /// What it may come from.
         hint: &'static str,
     },
     /// This client signs, and the answer's signature does not fit.
     #[error(
-        "{hub}: the answer is not the hub's own: {cause}; something between changes or forges answers"
+        "{hub}: the answer is not from the hub: {cause}; a proxy or an attacker changes or forges answers"
     )]
     Forged {
         /// Scheme, host and port.
@@ -76,7 +76,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What kind of failure it is: one that goes on is of the same kind, whatever else its words name.
+    /// The kind of failure: one that continues keeps its kind, whatever the rest of its message names.
     pub fn kind(&self) -> String {
         match self {
             Self::Unreachable { .. } => "unreachable".to_owned(),
@@ -90,7 +90,7 @@ impl ClientError {
         }
     }
 
-    /// What the answer says of the token; `None`: nothing. A hub signs its answers to a token that it knows, whatever
+    /// Whether the hub accepted the token; `None`: unknown. A hub signs its answers to a token that it knows, whatever
     /// their status: a signature that was refused for its time or as a replay does not mean a wrong token.
     pub fn token(&self) -> Option<TokenVerdict> {
         match self {
@@ -109,12 +109,12 @@ impl ClientError {
     }
 }
 
-/// What an answer says of the token that was shown.
+/// Whether the hub accepted the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenVerdict {
     /// The hub knows it.
     Accepted,
-    /// The hub does not know it, or no longer.
+    /// The hub does not know it, or no longer does.
     Refused,
 }
 
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_401_of_nobody_who_knows_the_token_speaks_against_it() {
+    fn only_an_unsigned_401_means_a_refused_token() {
         use TokenVerdict::{Accepted, Refused};
         let hub = String::new;
         let answered = |status, is_signed| ClientError::Status {

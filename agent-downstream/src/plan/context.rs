@@ -9,7 +9,7 @@ use super::strays::strays;
 use super::{Answer, Known, NoPlan, Pulled, Rules, Update};
 use crate::change::{Change, compare};
 use crate::hosts::{Definer, Definition, HostsFile, OutsideRecords};
-use crate::policy::{Conflicts, Found, Judged, Refusal, Taken};
+use crate::policy::{Conflicts, FoundLine, Judged, Refusal, Taken};
 
 /// A silo whose answer was judged.
 pub(super) struct Decided<'a> {
@@ -17,23 +17,23 @@ pub(super) struct Decided<'a> {
     answer: &'a Answer,
     present: Option<Records>,
     pub(super) judged: Judged,
-    pub(super) adopted: Vec<Found>,
+    pub(super) adopted: Vec<FoundLine>,
 }
 
-/// The file, and what of it belongs to whom.
-pub(super) struct Scene<'a> {
+/// The file, and who owns its lines.
+pub(super) struct PlanContext<'a> {
     pub(super) file: HostsFile<'a>,
     known: &'a Known,
     rules: &'a Rules,
     /// Lines outside the blocks with the form of a record of ours, counted from 0.
     outside: OutsideRecords,
     /// Of each silo with an answer, the lines that lost its block.
-    strays: BTreeMap<&'a SiloId, Vec<Found>>,
+    strays: BTreeMap<&'a SiloId, Vec<FoundLine>>,
     /// What lines and blocks define that are not of the silos of the configuration, stale ones not counted.
     elsewhere: HashMap<String, Definition>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> PlanContext<'a> {
     pub(super) fn new(
         file: HostsFile<'a>,
         pulled: &'a [Pulled],
@@ -92,7 +92,7 @@ impl<'a> Scene<'a> {
                     .entry(name.to_string())
                     .or_insert_with(|| silo.clone());
             }
-            for Found { line, ip, name } in self.strays.get(silo).into_iter().flatten() {
+            for FoundLine { line, ip, name } in self.strays.get(silo).into_iter().flatten() {
                 let definition =
                     taken
                         .lines
@@ -141,7 +141,7 @@ impl<'a> Scene<'a> {
         let mut adopted = self.strays.get(silo).cloned().unwrap_or_default();
         // Lines that lost the block count as part of it.
         let mut had = present.clone().unwrap_or_default();
-        for Found { ip, name, .. } in &adopted {
+        for FoundLine { ip, name, .. } in &adopted {
             had.entry(name.clone()).or_default().set(*ip);
         }
         if !self.rules.force {
@@ -154,15 +154,13 @@ impl<'a> Scene<'a> {
             for ((name, ip), lines) in &self.outside {
                 if names(name) && acceptable(*ip) {
                     let lines = lines.iter().map(|line| line + 1);
-                    adopted.extend(
-                        lines
-                            .filter(|line| !known.contains(line))
-                            .map(|line| Found {
-                                line,
-                                ip: *ip,
-                                name: name.clone(),
-                            }),
-                    );
+                    adopted.extend(lines.filter(|line| !known.contains(line)).map(|line| {
+                        FoundLine {
+                            line,
+                            ip: *ip,
+                            name: name.clone(),
+                        }
+                    }));
                 }
             }
         }
@@ -193,7 +191,7 @@ impl<'a> Scene<'a> {
             for ip in addresses.iter() {
                 let lines = self.outside.get(&(name.clone(), ip));
                 is_whole &= lines.is_some();
-                found.extend(lines.into_iter().flatten().map(|line| Found {
+                found.extend(lines.into_iter().flatten().map(|line| FoundLine {
                     line: line + 1,
                     ip,
                     name: name.clone(),
