@@ -15,7 +15,7 @@ pub(crate) fn no_other_machine(ip: IpAddr) -> Option<&'static str> {
         }
         IpAddr::V6(v6) => {
             let inner = embedded(v6).and_then(no_machine);
-            inner.map(|_| "holds an IPv4 address that names no other machine")
+            inner.map(|_| "contains an IPv4 address that is not another machine's")
         }
     }
 }
@@ -25,12 +25,12 @@ fn no_machine(v4: Ipv4Addr) -> Option<&'static str> {
     match v4.octets() {
         [127, ..] => Some("a loopback address"),
         // RFC 1122 section 3.2.1.3.
-        [0, ..] => Some("names no machine (0.0.0.0/8)"),
+        [0, ..] => Some("not the address of a machine (0.0.0.0/8)"),
         [255, 255, 255, 255] => Some("the broadcast address"),
         [169, 254, ..] => Some("a link-local address"),
         [224..=239, ..] => Some("a multicast address"),
         // RFC 1112 section 4.
-        [240..=255, ..] => Some("names no machine (240.0.0.0/4)"),
+        [240..=255, ..] => Some("not the address of a machine (240.0.0.0/4)"),
         _ => None,
     }
 }

@@ -1,11 +1,12 @@
 //! The verbs that ask the hub for blocks: `once` and `diff`.
 //!
 //! A run of `once`: what is remembered → pull (no lock is held meanwhile) → lock → plan → replace →
-//! remember. A silo that can't be pulled keeps its block and does not hold up the others.
+//! remember. A silo that can't be pulled keeps its block and does not delay the others.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use silo_shared::agent::CannotStart;
 use silo_shared::client::{ClientError, HubClient, Route};
 use silo_shared::config::ConfigError;
 use silo_shared::connection::Connection;
@@ -21,10 +22,11 @@ use crate::outage::Outage;
 use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
 use crate::remembered::Remembered;
-use crate::replace::{self, ReplaceError, Target};
+use crate::replace;
+use crate::replace_error::ReplaceError;
 use crate::settings::{Settings, guarded};
-use crate::state::{LockedState, StateDir};
-use crate::state_error::StateError;
+use crate::state::{LockedState, StateDir, StateError};
+use crate::target::Target;
 use crate::tell;
 
 /// Why a verb ended early.
@@ -33,14 +35,14 @@ pub(crate) enum AgentError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The state folder is no help.
+    /// The state folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
     /// The hosts file was not replaced.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
-    /// Which lines of the hosts file are ours can't be told.
-    #[error("{}: {cause}; the file is as it was", .path.display())]
+    /// The blocks in the hosts file can't be identified.
+    #[error("{}: {cause}; the file was not changed", .path.display())]
     Markers {
         /// The hosts file.
         path: PathBuf,
@@ -66,16 +68,16 @@ pub(crate) enum AgentError {
         count: usize,
     },
     /// Lines of others would be lost.
-    #[error("{}: {lost} lines outside our blocks would be lost, those with `-` above; the file is as it was. With --force it is restored all the same, and kept as a backup", .path.display())]
+    #[error("{}: {lost} lines outside our blocks would be lost, those with `-` above; the file was not changed. Use --force to restore it anyway; the present file is kept as a backup", .path.display())]
     WouldLose {
         /// The hosts file.
         path: PathBuf,
         /// How many lines.
         lost: usize,
     },
-    /// The system gives no means to wait for the network.
-    #[error("cannot start: {0}")]
-    Runtime(std::io::Error),
+    /// The run could not begin.
+    #[error(transparent)]
+    CannotStart(#[from] CannotStart),
 }
 
 impl From<InPlaceError> for AgentError {
@@ -84,9 +86,8 @@ impl From<InPlaceError> for AgentError {
     }
 }
 
-impl AgentError {
-    /// Whether a later run can't succeed until somebody changes the configuration.
-    pub(crate) fn is_misuse(&self) -> bool {
+impl silo_shared::agent::AgentError for AgentError {
+    fn is_usage(&self) -> bool {
         match self {
             Self::Config(_) => true,
             Self::State(StateError::NotAFolder(_)) => true,
@@ -103,31 +104,13 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     let (connection, client) = connect(settings, output)?;
     let target = Target::find(&settings.hosts_file)?;
     let state = StateDir::open(&settings.state_dir)?;
-    // A file that was cut off is mended also when the hub is down. Whoever holds the lock has done so.
+    // A file that was cut off is repaired even when the hub is down. The run that holds the lock has done so.
     if state.has_journal(target.path())
         && let Some(locked) = state.try_lock()?
     {
         recover(&target, &locked, settings.in_place)?;
     }
-    let known = silos
-        .iter()
-        .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
-        .collect::<Result<Vec<_>, StateError>>()?;
-    let results = pull(&client, known.clone()).await;
-    let mut outage = Outage::recall(&state, client.hub(), output)?;
-    let mut pulls: Vec<Pull> = known
-        .into_iter()
-        .zip(results)
-        .map(|((silo, known), (_, fresh))| {
-            match &fresh {
-                Ok(_) => outage.pulled(&silo),
-                Err(error) => outage.failed(&silo, error),
-            }
-            let fresh = fresh.ok();
-            Pull { silo, known, fresh }
-        })
-        .collect();
-    outage.finish(&state, client.hub())?;
+    let mut pulls = pull_all(silos, &client, &state, output).await?;
     if pulls.iter().all(|pull| pull.fresh.is_none()) {
         return Ok(false);
     }
@@ -159,11 +142,11 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
         present = blocks(bytes);
         Ok::<_, AgentError>(plan.bytes)
     })?;
-    let mut well = pulls.iter().all(|pull| pull.fresh.is_some());
+    let mut succeeded = pulls.iter().all(|pull| pull.fresh.is_some());
     let find = |report: &Report| pulls.iter().find(|pull| pull.silo == report.silo);
     for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
         let before = pull.known.as_ref().map_or(&[][..], |known| &known.skipped);
-        well &= tell::tell(report, before, output);
+        succeeded &= tell::tell(report, before, output);
     }
     let mut next = notes.after_run(silos, &present, now_ms);
     let notices = tell::notices_of_file(&reports, &stale);
@@ -177,11 +160,40 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     if notes.needs_writing(&next) {
         locked.put_notes(target.path(), &next)?;
     }
-    // Everything is said by now: failing to remember costs the next run a whole answer, no more.
+    // Everything is printed by now: a failure to save only makes the next run download the whole answer.
     for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
         pull.remember(client.hub(), report, &locked)?;
     }
-    Ok(well)
+    Ok(succeeded)
+}
+
+/// Pulls the silos and prints which could not be pulled.
+async fn pull_all(
+    silos: &[SiloId],
+    client: &HubClient,
+    state: &StateDir,
+    output: &Output,
+) -> Result<Vec<Pull>, AgentError> {
+    let known = silos
+        .iter()
+        .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
+        .collect::<Result<Vec<_>, StateError>>()?;
+    let results = pull(client, known.clone()).await;
+    let mut outage = Outage::recall(state, client.hub(), output)?;
+    let pulls = known
+        .into_iter()
+        .zip(results)
+        .map(|((silo, known), (_, fresh))| {
+            match &fresh {
+                Ok(_) => outage.pulled(&silo),
+                Err(error) => outage.failed(&silo, error),
+            }
+            let fresh = fresh.ok();
+            Pull { silo, known, fresh }
+        })
+        .collect();
+    outage.finish(state, client.hub())?;
+    Ok(pulls)
 }
 
 /// The silos that have a block in the file.
@@ -197,13 +209,13 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
     let target = Target::find(&settings.hosts_file)?;
     let bytes = target.read_text()?;
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
-    let mut well = true;
+    let mut succeeded = true;
     let mut answers = Vec::new();
     for (silo, fresh) in pull(&client, unknown).await {
         let fresh = fresh
-            .map_err(|error| output.complain(format!("{silo}: {error}; the block is kept")))
+            .map_err(|error| output.print_error(format!("{silo}: {error}; the block is kept")))
             .ok();
-        well &= fresh.is_some();
+        succeeded &= fresh.is_some();
         let known = None;
         answers.push(Pulled::from(&Pull { silo, known, fresh }));
     }
@@ -212,26 +224,28 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
         .map_err(|cause| markers(&target, cause))?;
     // stdout is for the diff alone.
     for stale in &plan.stale {
-        output.note(stale);
+        output.print_note(stale);
     }
     for report in &plan.reports {
         match &report.outcome {
             Ok(update) => {
                 let skipped = update.skipped.iter();
-                tell::say(&report.silo, skipped, "skipped", |line| output.note(line));
+                tell::print_lines(&report.silo, skipped, "skipped", |line| {
+                    output.print_note(line)
+                });
             }
             Err(refusal) => {
-                well = false;
-                output.complain(format!("{}: {refusal}; the block is kept", report.silo));
+                succeeded = false;
+                output.print_error(format!("{}: {refusal}; the block is kept", report.silo));
             }
         }
     }
     let name = target.path().display().to_string();
     output.write(&diff::unified(&name, "once", &bytes, &plan.bytes));
-    Ok(well)
+    Ok(succeeded)
 }
 
-/// Sets up the client, with a warning when the credential will travel in the open.
+/// Sets up the client, with a warning when the credential will travel unencrypted.
 pub(crate) fn connect(
     settings: &Settings,
     output: &Output,
@@ -296,14 +310,14 @@ pub(crate) fn recover(
 ) -> Result<(), InPlaceError> {
     if in_place::recover(target.path(), locked, allowed)? {
         tracing::info!(
-            "{}: finished the work of a run that was cut off",
+            "{}: finished the write of an interrupted run",
             target.path().display()
         );
     }
     Ok(())
 }
 
-/// Names the hosts file in which it can't be told what is ours.
+/// Names the hosts file whose blocks can't be identified.
 pub(crate) fn markers(target: &Target, cause: impl Into<NoPlan>) -> AgentError {
     let (path, cause) = (target.path().to_owned(), cause.into());
     AgentError::Markers { path, cause }
@@ -314,7 +328,7 @@ struct Pull {
     silo: SiloId,
     /// What was remembered when the run began.
     known: Option<Remembered>,
-    /// What the hub said; `None` when the pull failed.
+    /// The hub's answer; `None` when the pull failed.
     fresh: Option<Fresh>,
 }
 

@@ -1,4 +1,4 @@
-//! How a block differs from what it was, and how that is said. Pure; `plan` makes it.
+//! How a block differs from what it was, and how that is printed. Pure; `plan` creates it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ const NAMED_CHANGES: usize = 3;
 pub(crate) enum Change {
     /// Not at all.
     None,
-    /// The records are the same, the text was not: somebody edited the block.
+    /// The records are the same, the text was not: someone edited the block.
     Repaired,
     /// There was no block; this many names are in the new one.
     New(usize),
@@ -54,7 +54,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("unchanged"),
-            Self::Repaired => f.write_str("block put right"),
+            Self::Repaired => f.write_str("block repaired"),
             Self::New(0) => f.write_str("new block without names"),
             Self::New(1) => f.write_str("new block with 1 name"),
             Self::New(count) => write!(f, "new block with {count} names"),

@@ -1,5 +1,5 @@
-//! The verb `check`: says of configuration, hub, token, state folder and hosts file whether `once` could
-//! do its work with them, and changes nothing.
+//! The verb `check`: checks whether `once` could work with the configuration, hub, token, state folder and
+//! hosts file, and changes nothing.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::hosts::HostsFile;
 use crate::in_place::InPlace;
 use crate::plan::{NoPlan, Pulled, Rules, plan};
 use crate::pull::{Fresh, PullError, pull};
-use crate::replace::Target;
 use crate::room;
 use crate::settings::Settings;
 use crate::state::StateDir;
+use crate::target::Target;
 use crate::tell::{self, Notice};
 
-/// Says each, and answers whether all is well.
+/// Prints each check, and answers whether all passed.
 pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
@@ -54,17 +54,17 @@ pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, 
     check_state(settings, &mut said);
     check_hosts(settings, &mut said);
     check_plan(settings, &rules(settings, &connection), &results, &mut said);
-    Ok(said.is_well())
+    Ok(said.is_ok())
 }
 
-/// Says what the next run would pass over, refuse or leave wrong.
+/// Prints what the next run would skip, refuse or leave wrong.
 fn check_plan(
     settings: &Settings,
     rules: &Rules,
     results: &[(SiloId, Result<Fresh, PullError>)],
     said: &mut Checklist,
 ) {
-    // What of this fails has been said.
+    // Failures of this are printed already.
     let Ok(target) = Target::find(&settings.hosts_file) else {
         return;
     };
@@ -100,7 +100,7 @@ fn check_plan(
         for found in &update.adopted {
             said.ok(
                 &what,
-                format!("{found} is outside the block: the next run moves it into it"),
+                format!("{found} is outside the block: the next run moves it there"),
             );
         }
         let (wrong, usual): (Vec<Notice>, Vec<Notice>) = tell::notices(update)
@@ -118,7 +118,7 @@ fn check_plan(
     }
 }
 
-/// What the hub's answer says of the token.
+/// Whether the hub accepted the token.
 fn verdict<T>(result: &Result<T, PullError>) -> Option<TokenVerdict> {
     match result {
         Ok(_) => Some(TokenVerdict::Accepted),

@@ -14,7 +14,7 @@ use silo_shared::silo::Hostname;
 pub(crate) struct Entry {
     /// The address, without its zone id.
     pub(crate) ip: IpAddr,
-    /// Whether the address stands there as this program writes it: in its usual form, without a zone id.
+    /// Whether the address is written as this program writes it: in its usual form, without a zone id.
     is_usual: bool,
     /// Whether something else than the entry is on the line.
     has_comment: bool,

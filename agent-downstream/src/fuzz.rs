@@ -55,7 +55,7 @@ pub fn hosts(data: &[u8]) {
     }
 }
 
-/// What the hub said, and the rules; lines that say nothing are passed over.
+/// What the hub said, and the rules; lines that say nothing are skipped.
 fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
     let mut rules = Rules {
         policy: Policy::default(),

@@ -18,12 +18,12 @@ const END: &str = "# END silo ";
 const NOTE: &str = " (silo-downstream keeps this block; edits are overwritten)";
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Markers that do not pair up: nobody can tell which lines are ours, so the file is left alone.
+/// Markers that do not pair up: it is impossible to tell which lines are ours, so the file is left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum BrokenMarkers {
     /// A block that never ends, or in which another begins.
     #[error(
-        "line {begin}: the block of silo {silo} has no END line: add `# END silo {silo}` behind its last line, or remove what is left of it"
+        "line {begin}: the block of silo {silo} has no END line: add `# END silo {silo}` after its last line, or remove the rest of the block"
     )]
     NoEnd {
         /// Whose block.
@@ -33,7 +33,7 @@ pub(crate) enum BrokenMarkers {
     },
     /// An END without its BEGIN.
     #[error(
-        "line {end}: END of silo {silo} without a BEGIN before it: remove the line, or put `# BEGIN silo {silo}` before the block"
+        "line {end}: END of silo {silo} without a BEGIN: remove the line, or add `# BEGIN silo {silo}` before the block"
     )]
     NoBegin {
         /// Whose block.
@@ -166,8 +166,8 @@ impl<'a> HostsFile<'a> {
         self.blocks.iter().map(|block| &block.silo)
     }
 
-    /// What a silo's block says at present; `None` without a block. Lines in it that are no records
-    /// of ours (somebody edited it) are passed over.
+    /// The present records of a silo's block; `None` without a block. Lines in it that are no records
+    /// of ours (someone edited it) are skipped.
     pub(crate) fn records(&self, silo: &SiloId) -> Option<Records> {
         let at = self.blocks.iter().position(|block| block.silo == *silo)?;
         let mut records = Records::new();

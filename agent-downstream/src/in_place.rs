@@ -16,12 +16,9 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
 use crate::hosts::HostsFile;
-use crate::journal::Journal;
-use crate::mark::Mark;
 use crate::metadata::Identity;
-use crate::snapshot::Snapshot;
-use crate::state::LockedState;
-use crate::state_error::StateError;
+use crate::snapshot::{Mark, Snapshot};
+use crate::state::{Journal, LockedState, StateError};
 
 /// Whether the hosts file is written in place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(crate) enum InPlace {
 
 /// Neither true, false nor always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("write true, false or always")]
+#[error("expected true, false or always")]
 pub(crate) struct InvalidInPlace;
 
 impl InPlace {
@@ -101,35 +98,35 @@ impl<'de> Deserialize<'de> for InPlace {
 #[derive(Debug, Error)]
 pub(crate) enum InPlaceError {
     /// A step failed and was undone.
-    #[error("{}: cannot write in place: {cause}; the file is as it was", .path.display())]
+    #[error("{}: cannot write in place: {cause}; the file was not changed", .path.display())]
     Undone {
         /// The hosts file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// A step failed, and so did undoing it.
-    #[error("{}: cannot write in place: {cause}; undoing that failed too: {undo}. Both contents are in the state folder {}, and the next run finishes the work", .path.display(), .state.display())]
+    #[error("{}: cannot write in place: {cause}; undoing that failed too: {undo}. Both versions are in the state folder {}, and the next run finishes the write", .path.display(), .state.display())]
     Torn {
         /// The hosts file.
         path: PathBuf,
         /// The state folder.
         state: PathBuf,
-        /// What the system said at first.
+        /// The system's first error.
         cause: io::Error,
-        /// What it said to undoing.
+        /// The system's error when undoing.
         undo: io::Error,
     },
     /// Finishing the work of an earlier run failed.
-    #[error("{}: a run that wrote in place was cut off, and finishing its work failed: {cause}", .path.display())]
+    #[error("{}: a write in place was interrupted, and finishing it failed: {cause}", .path.display())]
     Unrecovered {
         /// The hosts file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// A write was cut off, and finishing it would need what is not allowed now.
-    #[error("{}: a run that wrote in place was cut off, and left it half old, half new. Allow it with --in-place (`in_place: true`), and the next run finishes the work; or remove {} to keep the file as it is", .path.display(), .journal.display())]
+    #[error("{}: a write in place was interrupted and left it half old, half new. Allow it with --in-place (`in_place: true`), and the next run finishes the write; or remove {} to keep the file as it is", .path.display(), .journal.display())]
     NotAllowed {
         /// The hosts file.
         path: PathBuf,
@@ -137,14 +134,14 @@ pub(crate) enum InPlaceError {
         journal: PathBuf,
     },
     /// The journal is not one that this program writes.
-    #[error("{}: this journal would change more of {} than the blocks of silos, which no run of this program does, so it is not carried out. Look who wrote it, and remove it: the hosts file stays as it is", .journal.display(), .path.display())]
+    #[error("{}: this journal would change more of {} than the blocks of silos, which this program never does, so it is not applied. Find out who wrote it, and remove it: the hosts file stays as it is", .journal.display(), .path.display())]
     NotOurs {
         /// The hosts file.
         path: PathBuf,
         /// The journal.
         journal: PathBuf,
     },
-    /// The state folder is no help.
+    /// The state folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -219,20 +216,22 @@ pub(crate) fn recover(
     };
     let present = std::fs::read(path).map_err(unrecovered)?;
     match whole(&present, &journal) {
-        Wreck::None => {}
-        Wreck::Torn(_) if !is_own_change(&journal) && !is_backup(state, path, &journal)? => {
+        InterruptedWrite::None => {}
+        InterruptedWrite::Torn(_)
+            if !is_own_change(&journal) && !is_backup(state, path, &journal)? =>
+        {
             return Err(InPlaceError::NotOurs {
                 path: path.to_owned(),
                 journal: state.journal_path(path),
             });
         }
-        Wreck::Torn(_) if !in_place.is_allowed() => {
+        InterruptedWrite::Torn(_) if !in_place.is_allowed() => {
             return Err(InPlaceError::NotAllowed {
                 path: path.to_owned(),
                 journal: state.journal_path(path),
             });
         }
-        Wreck::Torn(rest) => {
+        InterruptedWrite::Torn(rest) => {
             let whole = [journal.new.as_slice(), rest].concat();
             let mut file = OpenOptions::new()
                 .read(true)
@@ -245,9 +244,9 @@ pub(crate) fn recover(
                 state.note_left(path, &Mark::of(&now))?;
             }
         }
-        Wreck::Foreign => {
+        InterruptedWrite::Foreign => {
             tracing::warn!(
-                "{}: a run that wrote in place was cut off, and another program has written the file since; it is kept as it is, its contents of before are in {}",
+                "{}: a write in place was interrupted, and another program has written the file since; it is not changed, and its former contents are in {}",
                 path.display(),
                 state.backup_path(path).display()
             );
@@ -298,21 +297,21 @@ fn entry(line: &[u8]) -> String {
 
 /// What a cut-off write left.
 #[derive(Debug, PartialEq, Eq)]
-enum Wreck<'a> {
+enum InterruptedWrite<'a> {
     /// The old or the new contents, perhaps with something behind them: all is well.
     None,
     /// A mixture of both; behind it what another program appended since.
     Torn(&'a [u8]),
-    /// Neither: another program made the file anew.
+    /// Neither: another program made the file again.
     Foreign,
 }
 
 /// Tells what became of the file. [`overwrite`] leaves at each place a byte of the old or of the new
 /// contents, in whatever order the disk got them.
-fn whole<'a>(present: &'a [u8], journal: &Journal) -> Wreck<'a> {
+fn whole<'a>(present: &'a [u8], journal: &Journal) -> InterruptedWrite<'a> {
     let Journal { old, new } = journal;
     if present == *old || present == *new {
-        return Wreck::None;
+        return InterruptedWrite::None;
     }
     let (longest, shortest) = (old.len().max(new.len()), old.len().min(new.len()));
     let (ours, rest) = present.split_at(present.len().min(longest));
@@ -322,11 +321,11 @@ fn whole<'a>(present: &'a [u8], journal: &Journal) -> Wreck<'a> {
             .enumerate()
             .all(|(at, byte)| old.get(at) == Some(byte) || new.get(at) == Some(byte));
     if is_mixture {
-        Wreck::Torn(rest)
+        InterruptedWrite::Torn(rest)
     } else if present.starts_with(old) {
-        Wreck::None
+        InterruptedWrite::None
     } else {
-        Wreck::Foreign
+        InterruptedWrite::Foreign
     }
 }
 

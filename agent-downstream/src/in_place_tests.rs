@@ -32,7 +32,7 @@ fn the_journal_is_removed_after_a_write_and_the_file_keeps_its_inode() {
 }
 
 #[test]
-fn a_file_that_another_program_made_anew_is_kept_and_the_old_contents_too() {
+fn a_file_that_another_program_replaced_is_kept_and_so_are_the_old_contents() {
     let (folder, state) = state();
     let path = folder.path().join("hosts");
     let journal = Journal {
@@ -116,7 +116,7 @@ fn only_a_journal_of_our_own_kind_is_carried_out() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("is not carried out") && error.contains("journal-"),
+        error.contains("is not applied") && error.contains("journal-"),
         "{error}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);
@@ -171,11 +171,11 @@ proptest! {
         let journal = Journal { old: old.clone().into(), new: new.clone().into() };
         let found = whole(&torn, &journal);
         let is_whole = torn == old.as_bytes() || torn == new.as_bytes();
-        prop_assert_eq!(found, if is_whole { Wreck::None } else { Wreck::Torn(b"") });
+        prop_assert_eq!(found, if is_whole { InterruptedWrite::None } else { InterruptedWrite::Torn(b"") });
         // Appending happens behind a write that was cut off at its full length.
         let full: Vec<u8> = if length == longest { [torn, appended.clone().into_bytes()].concat() } else { Vec::new() };
         if length == longest && !appended.is_empty() && full != old.as_bytes() && full != new.as_bytes() {
-            prop_assert_eq!(whole(&full, &journal), Wreck::Torn(appended.as_bytes()));
+            prop_assert_eq!(whole(&full, &journal), InterruptedWrite::Torn(appended.as_bytes()));
         }
     }
 
@@ -187,6 +187,6 @@ proptest! {
     ) {
         let journal = Journal { old: old.clone().into(), new: format!("{old}{tail}").into() };
         let present = format!("{old}{appended}");
-        prop_assert_eq!(whole(present.as_bytes(), &journal), Wreck::None);
+        prop_assert_eq!(whole(present.as_bytes(), &journal), InterruptedWrite::None);
     }
 }

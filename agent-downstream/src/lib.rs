@@ -2,19 +2,19 @@
 //!
 //! - `cli`, `settings`, `glob`: flags, environment and configuration file into one value.
 //! - `pull`: asks the hub.
-//! - `policy`, `address`: what of the answer is accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`: what
-//!   earlier runs wrote. `plan`, `change`: all together, one run as a value. All are pure. `diff`, `tell`: what is
-//!   shown and said of it.
-//! - `target`, `replace` (with `replace_error`, `staged` and `metadata`), `in_place`: the file is put in place so that it is whole at any moment.
-//!   `settle`, `replaced`, `merge`: what other programs write meanwhile.
-//! - `state`: lock, backup, journal, and what the hub last said.
+//! - `policy`, `address`: what of the answer is accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`:
+//!   what earlier runs wrote. `plan`, `change`: all together, one run as a value. All are pure. `diff`, `tell`: how it
+//!   is shown.
+//! - `target`, `snapshot`: the file as it is found. `replace` (with `replace_error`, `staged` and `metadata`),
+//!   `in_place`: the file is written so that it is whole at any moment. `settle`, `replaced`, `merge`: what other
+//!   programs write meanwhile.
+//! - `state`: lock, backups, journal, and what the hub last answered (`remembered`). `digest`: SHA-256.
 //! - `agent`, `undo`, `check` (with `room`): the verbs.
 //!
 //! The binary calls [`run`], and nothing else.
 
 mod address;
 mod agent;
-mod backups;
 mod change;
 mod check;
 mod cli;
@@ -27,8 +27,6 @@ pub mod fuzz;
 mod glob;
 mod hosts;
 mod in_place;
-mod journal;
-mod mark;
 mod merge;
 mod metadata;
 mod notes;
@@ -46,8 +44,6 @@ mod settle;
 mod snapshot;
 mod staged;
 mod state;
-mod state_error;
-mod state_files;
 mod target;
 mod tell;
 mod undo;
@@ -55,10 +51,9 @@ mod undo;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use silo_shared::agent::{print, wait};
+use silo_shared::flags::read_command_line;
 use silo_shared::output::Output;
-use silo_shared::program::{
-    DONE, LogFormat, OWN_WARNINGS, failed, misused, read_command_line, start_logging,
-};
 
 use crate::agent::AgentError;
 use crate::cli::{Cli, Flags, Verb};
@@ -67,12 +62,18 @@ use crate::settings::Settings;
 /// The program's name.
 const PROGRAM: &str = "silo-downstream";
 
+/// What the environment variables of flags begin with.
+const VARIABLES: &str = "SILO_DOWNSTREAM";
+
+/// Flags without a variable: what they do is decided for one run.
+const WITHOUT_VARIABLE: &[&str] = &["adopt"];
+
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
-/// Reads the command line and does what it says.
+/// Reads the command line and runs the verb.
 pub fn run() -> ExitCode {
-    let Cli { verb, flags } = read_command_line::<Cli>();
+    let Cli { verb, flags } = read_command_line::<Cli>(VARIABLES, WITHOUT_VARIABLE);
     match verb.unwrap_or_default() {
         Verb::Once => work_with_state(&flags, |settings, output| {
             wait(agent::once(settings, output))
@@ -93,49 +94,21 @@ pub fn run() -> ExitCode {
                 undo::restore(settings, number, output)
             }
         }),
-        Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),
+        Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
-            print(&script)
+            print(PROGRAM, &script)
         }
     }
 }
 
-fn print(text: &[u8]) -> ExitCode {
-    let output = Output::new(PROGRAM, false, LogFormat::Text);
-    output.write(text);
-    output.finish(DONE)
-}
-
-/// Loads the settings and does a verb, which answers whether it succeeded in full.
+/// Loads the settings and runs a verb, which answers whether it succeeded in full.
 fn work(
     flags: &Flags,
     verb: impl FnOnce(&Settings, &Output) -> Result<bool, AgentError>,
 ) -> ExitCode {
-    let settings = Settings::load(flags);
-    let (quiet, format) = match &settings {
-        Ok(settings) => (settings.quiet, settings.log_format),
-        Err(_) => (false, flags.log_format.unwrap_or_default()),
-    };
-    let output = Output::new(PROGRAM, quiet, format);
-    start_logging(format, OWN_WARNINGS);
-    let done = settings
-        .map_err(AgentError::from)
-        .and_then(|settings| verb(&settings, &output));
-    let code = match done {
-        Ok(true) => DONE,
-        Ok(false) => failed(),
-        Err(error) => {
-            output.complain(&error);
-            if error.is_misuse() {
-                misused()
-            } else {
-                failed()
-            }
-        }
-    };
-    output.finish(code)
+    silo_shared::agent::run(PROGRAM, Settings::load(flags), &flags.output, verb)
 }
 
 /// The same for a verb that uses the state folder.
@@ -147,16 +120,4 @@ fn work_with_state(
         settings.check_state_folder()?;
         verb(settings, output)
     })
-}
-
-/// Runs a verb that calls the hub, on this thread.
-fn wait(verb: impl Future<Output = Result<bool, AgentError>>) -> Result<bool, AgentError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(AgentError::Runtime)?;
-    let result = runtime.block_on(verb);
-    // A name server that does not answer must not hold up the end of the run.
-    runtime.shutdown_background();
-    result
 }

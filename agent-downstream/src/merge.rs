@@ -1,6 +1,6 @@
 //! What is made of bytes that another program wrote while the hosts file was replaced. No I/O.
 //!
-//! Nothing foreign is dropped: where two versions can't be told apart, lines are rather kept twice.
+//! No line of another program is dropped: if two versions can't be distinguished, lines are kept twice.
 
 use std::collections::HashSet;
 
@@ -139,7 +139,7 @@ mod tests {
             torn: None,
         };
         assert_eq!(foreign.merged_into(b"a\nb\nX\n"), b"a\nc\r\n");
-        // Somebody else wrote the new file too: no line of either is lost.
+        // Another program wrote the new file too: no line of either is lost.
         assert_eq!(foreign.merged_into(b"a\nb\nX\nd"), b"a\nb\nX\nd\nc\n");
     }
 

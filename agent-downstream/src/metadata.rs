@@ -68,10 +68,10 @@ mod unix {
     /// Gives `to` what belongs to the file at `from`.
     pub(crate) fn copy(from: &Path, to: &File) -> Result<(), Failed> {
         let from = File::open(from).map_err(|cause| ("open it", cause))?;
-        let old = from.metadata().map_err(|cause| ("look at it", cause))?;
+        let old = from.metadata().map_err(|cause| ("inspect it", cause))?;
         let new = to
             .metadata()
-            .map_err(|cause| ("look at the new file", cause))?;
+            .map_err(|cause| ("inspect the new file", cause))?;
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
             fchown(to, Some(old.uid()), Some(old.gid()))
                 .map_err(|cause| ("give the new file the owner of the old one", cause))?;
@@ -87,7 +87,7 @@ mod unix {
             .map_err(|cause| ("give the new file the mode of the old one", cause))
     }
 
-    /// The mode of a hosts file that is made anew.
+    /// The mode of a hosts file that is recreated.
     pub(crate) fn set_default_mode(file: &File) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(0o644))
     }

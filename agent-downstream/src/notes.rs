@@ -1,5 +1,5 @@
 //! What the runs of one state folder note of one hosts file: which silos they named, what they last wrote of
-//! each, and what was said of the file. A value without I/O; `state` keeps it.
+//! each, and what was printed about the file. A value without I/O; `state` keeps it.
 //!
 //! Times of the wall clock are not to be trusted (a machine without a battery starts in the past, a laptop
 //! sleeps), so durations are summed up from run to run and never run backwards.
@@ -49,7 +49,7 @@ struct SiloNote {
 }
 
 impl Notes {
-    /// Notes made of what hubs last said, as far as only one hub has said something of a silo. Names that
+    /// Notes made from the hubs' last answers, for silos of which only one hub has answered. Names that
     /// `wanted` does not select, and records that were skipped, were not written.
     pub(crate) fn of_answers(answers: &[Remembered], wanted: impl Fn(&str) -> bool) -> Self {
         let mut notes = Self::default();

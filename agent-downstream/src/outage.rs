@@ -1,28 +1,27 @@
-//! Says which silos could not be pulled. With `--quiet` that is said when it begins and when it is over, and silos with
-//! the same trouble share a line.
+//! Prints which silos could not be pulled: with `--quiet` when it begins and when it ends; silos with
+//! the same failure share a line.
 
 use std::collections::BTreeMap;
 
-use silo_shared::outage::Told;
+use silo_shared::outage::{PendingFailures, ReportedFailures};
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
 use crate::pull::PullError;
-use crate::state::StateDir;
-use crate::state_error::StateError;
+use crate::state::{StateDir, StateError};
 
-/// The pulls of a run, and what earlier runs said of them.
+/// The pulls of a run, and which failures earlier runs reported.
 #[derive(Debug)]
 pub(crate) struct Outage<'a> {
     output: &'a Output,
-    told: BTreeMap<String, Told>,
-    before: BTreeMap<String, Told>,
-    failed: Vec<(Vec<String>, String)>,
+    told: BTreeMap<String, ReportedFailures>,
+    before: BTreeMap<String, ReportedFailures>,
+    pending: PendingFailures,
     over: Vec<String>,
 }
 
 impl<'a> Outage<'a> {
-    /// Recalls what was said of this hub.
+    /// Reads which failures of this hub were reported.
     pub(crate) fn recall(
         state: &StateDir,
         hub: &str,
@@ -33,7 +32,7 @@ impl<'a> Outage<'a> {
             output,
             before: told.clone(),
             told,
-            failed: Vec::new(),
+            pending: PendingFailures::default(),
             over: Vec::new(),
         })
     }
@@ -44,38 +43,34 @@ impl<'a> Outage<'a> {
             .told
             .entry(silo.to_string())
             .or_default()
-            .begins(&error.kind());
+            .is_new(&error.kind());
         let words = error.to_string();
         if !self.output.is_quiet() {
             self.output
-                .complain(format_args!("{silo}: {words}; the block is kept"));
+                .print_error(format_args!("{silo}: {words}; the block is kept"));
         } else if is_new {
-            match self.failed.iter_mut().find(|(_, said)| *said == words) {
-                Some((silos, _)) => silos.push(silo.to_string()),
-                None => self.failed.push((vec![silo.to_string()], words)),
-            }
+            self.pending.add([silo], &words);
         }
     }
 
     /// A silo was pulled.
     pub(crate) fn pulled(&mut self, silo: &SiloId) {
         let told = self.told.remove(silo.as_str());
-        if told.is_some_and(|mut told| told.ends()) {
+        if told.is_some_and(|mut told| told.clear()) {
             self.over.push(silo.to_string());
         }
     }
 
-    /// Says what is left, and remembers.
+    /// Prints the pending failures, and saves what was reported.
     pub(crate) fn finish(self, state: &StateDir, hub: &str) -> Result<(), StateError> {
-        for (silos, words) in &self.failed {
-            let silos = silos.join(", ");
+        for (silos, words) in self.pending.into_lines() {
             self.output
-                .complain(format_args!("{silos}: {words}; the block is kept"));
+                .print_error(format_args!("{silos}: {words}; the block is kept"));
         }
         if !self.over.is_empty() && self.output.is_quiet() {
             let silos = self.over.join(", ");
             self.output
-                .say(format_args!("{silos}: the hub answers again"));
+                .print(format_args!("{silos}: the hub answers again"));
         }
         if self.told != self.before {
             state.note_told(hub, &self.told)?;

@@ -115,7 +115,7 @@ fn an_edited_block_is_put_right() {
         &rules(),
     );
     assert_eq!(file, block("office", "10.0.0.5 db\n"));
-    assert_eq!(said, ["office: block put right, revision 42"]);
+    assert_eq!(said, ["office: block repaired, revision 42"]);
 }
 
 #[test]
@@ -223,8 +223,8 @@ fn a_stale_block_gives_its_names_to_a_configured_silo_and_is_named() {
         said,
         [
             "office: new block without names, revision 42",
-            "office: skipped db: the block of silo old defines it as 10.0.0.5, the silo as 10.0.0.6 (`silo-downstream clean --silo old` removes that block)",
-            "office: skipped nas: the block of silo old defines it as 10.0.0.7 fd00::7, the silo as 10.0.0.7 (`silo-downstream clean --silo old` removes that block)",
+            "office: skipped db: the block of silo old defines it as 10.0.0.5, but the silo as 10.0.0.6 (`silo-downstream clean --silo old` removes that block)",
+            "office: skipped nas: the block of silo old defines it as 10.0.0.7 fd00::7, but the silo as 10.0.0.7 (`silo-downstream clean --silo old` removes that block)",
         ]
     );
     let known = Known {
@@ -240,7 +240,7 @@ fn a_stale_block_gives_its_names_to_a_configured_silo_and_is_named() {
         said,
         [
             "office: new block with 2 names, revision 42",
-            "the block of silo old is stale: no run has named that silo for a day; took out 3 lines of it, whose names other silos have; `silo-downstream clean --silo old` removes it",
+            "the block of silo old is stale: no run has configured that silo for a day; removed 3 lines from it, whose names other silos have; `silo-downstream clean --silo old` removes it",
         ]
     );
     // And once they are gone.
@@ -302,13 +302,13 @@ fn many_refused_silos_on_a_long_file_are_refused_in_one_turn() {
     let mut rules = rules();
     rules.policy.conflicts = Some(Conflicts::Refuse);
     let known = Known::default();
-    let scene = Scene::new(
+    let context = PlanContext::new(
         HostsFile::parse(file.as_bytes()).unwrap(),
         &silos,
         &rules,
         &known,
     )
     .unwrap();
-    let (decided, refused) = scene.decide(&silos, &BTreeMap::new());
+    let (decided, refused) = context.decide(&silos, &BTreeMap::new());
     assert_eq!((decided.len(), refused.len()), (0, 300));
 }

@@ -1,23 +1,25 @@
 //! What this machine accepts from a hub. The hub is not trusted: each record is judged here, and each
-//! one that is passed over comes out with its reason. Pure rules, no I/O.
+//! one that is skipped comes out with its reason. Pure rules, no I/O.
+
+mod refusal;
+mod skipped;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use silo_shared::api::DnsRecord;
 use silo_shared::network::Network;
-use silo_shared::silo::{
-    Addresses, Family, Hostname, InvalidAddress, InvalidHostname, MAX_RECORDS, Records, SiloId,
-    parse_address,
-};
-use thiserror::Error;
+use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloId, parse_address};
 
 use crate::address::no_other_machine;
 use crate::glob::Glob;
-use crate::hosts::{Definer, Definition};
+use crate::hosts::Definition;
+use skipped::{DefinedElsewhere, Reason};
+
+pub(crate) use refusal::{FoundLine, Refusal};
+pub(crate) use skipped::Skipped;
 
 /// First labels of names that programs look up on their own to be told what to trust.
 const NEVER_FIRST: [&str; 3] = ["localhost", "wpad", "isatap"];
@@ -56,7 +58,7 @@ pub(crate) struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Conflicts {
-    /// The name is passed over.
+    /// The name is skipped.
     Skip,
     /// The whole pull is refused.
     Refuse,
@@ -90,113 +92,6 @@ pub(crate) struct Guarded {
     pub(crate) hub: Option<String>,
 }
 
-/// Why a record is passed over.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Reason {
-    /// Not a hostname.
-    #[error("{0}")]
-    Hostname(InvalidHostname),
-    /// Not an address.
-    #[error("{0}")]
-    Address(InvalidAddress),
-    /// One of [`NEVER`] or [`NEVER_FIRST`].
-    #[error("a name that is never taken from a hub")]
-    Never,
-    /// This machine.
-    #[error("this machine's own name")]
-    Own,
-    /// The hub.
-    #[error("the hub's own name")]
-    Hub,
-    /// A name under `.local`.
-    #[error(".local belongs to multicast DNS (`policy.names: [\"*.local\"]` accepts it)")]
-    Mdns,
-    /// A public name.
-    #[error("not a private name (`policy.names` accepts more)")]
-    Public,
-    /// A name that is defined elsewhere in the hosts file.
-    #[error("{0}")]
-    Defined(Elsewhere),
-    /// A name that a silo has which comes before in the configuration, or whose block is kept.
-    #[error("silo {0} has it already")]
-    Silo(SiloId),
-    /// An address outside what is accepted.
-    #[error("{0}")]
-    Network(&'static str),
-    /// A second address of one family.
-    #[error("a second {0} address")]
-    Second(Family),
-}
-
-/// A name that a line or block defines which is not ours to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Elsewhere {
-    by: Definer,
-    /// What the file defines it as.
-    there: Vec<IpAddr>,
-    /// The silo's addresses that the policy accepts.
-    here: Vec<IpAddr>,
-    /// Whether the configuration asks to skip such names.
-    is_asked_for: bool,
-}
-
-impl Elsewhere {
-    /// Whether the name points elsewhere than the silo says. Without an acceptable address of the silo's, it
-    /// would not be in the block anyway.
-    fn differs(&self) -> bool {
-        !self.here.is_empty() && !self.there.iter().all(|ip| self.here.contains(ip))
-    }
-}
-
-impl fmt::Display for Elsewhere {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.by {
-            Definer::Line(line) => write!(f, "line {line} of the hosts file defines it")?,
-            Definer::Silo(silo) => write!(f, "the block of silo {silo} defines it")?,
-        }
-        if self.differs() {
-            let (there, here) = (list(&self.there), list(&self.here));
-            write!(f, " as {there}, the silo as {here}")?;
-        }
-        match &self.by {
-            Definer::Silo(silo) => {
-                write!(f, " (`silo-downstream clean --silo {silo}` removes that block)")
-            }
-            Definer::Line(_) if self.differs() && !self.is_asked_for => f.write_str(
-                ": remove that line, let `once --adopt` take it, or accept it with `policy.conflicts: skip`",
-            ),
-            Definer::Line(_) => Ok(()),
-        }
-    }
-}
-
-/// At most three addresses.
-fn list(ips: &[IpAddr]) -> String {
-    let words: Vec<String> = ips.iter().take(3).map(ToString::to_string).collect();
-    let more = if ips.len() > 3 { " …" } else { "" };
-    words.join(" ") + more
-}
-
-/// A record that is passed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Skipped {
-    what: String,
-    reason: Reason,
-}
-
-impl Skipped {
-    /// Whether the name now points to a wrong place though nothing in the configuration asks for that.
-    pub(crate) fn is_wrong(&self) -> bool {
-        matches!(&self.reason, Reason::Defined(elsewhere) if elsewhere.differs() && !elsewhere.is_asked_for)
-    }
-}
-
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "skipped {}: {}", self.what, self.reason)
-    }
-}
-
 /// The names that a silo can't have: what the file defines elsewhere, and what other silos have.
 #[derive(Debug, Default)]
 pub(crate) struct Taken<'a> {
@@ -215,74 +110,6 @@ impl Taken<'_> {
     }
 }
 
-/// Why a whole pull is refused; the block stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Refusal {
-    /// More records than a silo may hold.
-    #[error("the hub sent {0} records, more than the {MAX_RECORDS} that a silo may hold")]
-    TooMany(usize),
-    /// `conflicts: refuse`.
-    #[error("{name} is defined elsewhere ({reason}) and `policy.conflicts` is `refuse`")]
-    Conflict {
-        /// The first such name.
-        name: Hostname,
-        /// Where it is defined.
-        reason: Reason,
-    },
-    /// Lines that look like ours, of which the state folder knows nothing.
-    #[error("{} as this program writes it, and the state folder does not know whose: let `once --adopt` take such lines into the block, remove them, or keep them with `policy.conflicts: skip`", found(.0))]
-    Unclaimed(Vec<Found>),
-    /// Too many names gone at once.
-    #[error(
-        "the hub dropped {dropped} of {present} names (or offers them at refused addresses, or in another silo), more than `policy.max_removed` allows ({percent} %): if this is right, run once with --force"
-    )]
-    Dropped {
-        /// Names that the block loses through the hub.
-        dropped: usize,
-        /// Names of the block.
-        present: usize,
-        /// What is allowed.
-        percent: u8,
-    },
-}
-
-/// A line of the hosts file that holds one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Counted from 1.
-    pub(crate) line: usize,
-    /// The address.
-    pub(crate) ip: IpAddr,
-    /// The name.
-    pub(crate) name: Hostname,
-}
-
-impl fmt::Display for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {} (`{} {}`)", self.line, self.ip, self.name)
-    }
-}
-
-/// The most lines that one message names.
-const NAMED_LINES: usize = 5;
-
-fn found(lines: &[Found]) -> String {
-    let named: Vec<String> = lines
-        .iter()
-        .take(NAMED_LINES)
-        .map(ToString::to_string)
-        .collect();
-    let named = named.join(", ");
-    match lines.len() {
-        1 => format!("{named} is a record of this silo"),
-        2..=NAMED_LINES => format!("{named} are records of this silo, each"),
-        count => format!(
-            "{named} and {} more are records of this silo, each",
-            count - NAMED_LINES
-        ),
-    }
-}
-
 /// A judged answer.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
@@ -296,10 +123,12 @@ pub(crate) struct Judged {
     pub(crate) unselected: BTreeSet<Hostname>,
     /// Every hostname of the answer, accepted or not, with the addresses that could be read.
     offered: BTreeMap<Hostname, BTreeSet<IpAddr>>,
-    /// Names that are passed over for what this machine is or says, not the hub.
+    /// Names that are skipped for what this machine is or says, not the hub.
     local: BTreeSet<Hostname>,
     /// Names that another silo of the configuration has.
     with_silo: BTreeSet<Hostname>,
+    /// Names that are skipped; those that are defined elsewhere with their place in `skipped`.
+    refused_names: BTreeMap<Hostname, Option<usize>>,
 }
 
 impl Policy {
@@ -316,17 +145,13 @@ impl Policy {
             return Err(Refusal::TooMany(records.len()));
         }
         let mut judged = Judged::default();
-        // Names that are passed over, those that are defined elsewhere with their place in `skipped`.
-        let mut refused_names: BTreeMap<Hostname, Option<usize>> = BTreeMap::new();
         for record in records {
-            let hostname = match Hostname::parse(&record.hostname) {
-                Ok(hostname) => hostname,
-                Err(error) => {
-                    if is_wanted(wanted, &record.hostname.to_lowercase()) {
-                        judged.skip(printable(&record.hostname), Reason::Hostname(error));
-                    }
-                    continue;
+            let Ok(hostname) = Hostname::parse(&record.hostname).map_err(|error| {
+                if is_wanted(wanted, &record.hostname.to_lowercase()) {
+                    judged.skip(printable(&record.hostname), Reason::Hostname(error));
                 }
+            }) else {
+                continue;
             };
             let address = parse_address(&record.ip);
             let offered = judged.offered.entry(hostname.clone()).or_default();
@@ -335,57 +160,22 @@ impl Policy {
                 judged.unselected.insert(hostname);
                 continue;
             }
-            if !refused_names.contains_key(&hostname)
+            if !judged.refused_names.contains_key(&hostname)
                 && let Err(reason) = self.judge_name(&hostname, guarded, taken)
             {
-                let is_defined = matches!(reason, Reason::Defined(_));
-                let conflict = is_defined || matches!(reason, Reason::Silo(_));
-                if conflict && self.conflicts == Some(Conflicts::Refuse) {
+                let is_conflict = matches!(reason, Reason::Defined(_) | Reason::Silo(_));
+                if is_conflict && self.conflicts == Some(Conflicts::Refuse) {
                     let name = hostname;
                     return Err(Refusal::Conflict { name, reason });
                 }
-                let names = match reason {
-                    Reason::Silo(_) => &mut judged.with_silo,
-                    _ => &mut judged.local,
-                };
-                names.insert(hostname.clone());
-                let at = is_defined.then_some(judged.skipped.len());
-                judged.skip(hostname.to_string(), reason);
-                refused_names.insert(hostname.clone(), at);
+                judged.refuse_name(&hostname, reason);
             }
             let address = address
                 .map_err(Reason::Address)
                 .and_then(|ip| self.judge_address(ip));
-            match refused_names.get(&hostname) {
-                Some(Some(at)) => {
-                    if let (Ok(ip), Reason::Defined(elsewhere)) =
-                        (address, &mut judged.skipped[*at].reason)
-                    {
-                        elsewhere.here.push(ip);
-                        judged.elsewhere.entry(hostname).or_default().set(ip);
-                    }
-                    continue;
-                }
-                Some(None) => continue,
-                None => {}
-            }
-            let address = address.and_then(|ip| match judged.accepted.get(&hostname) {
-                Some(other) if other.get(Family::of(ip)).is_some() => {
-                    Err(Reason::Second(Family::of(ip)))
-                }
-                _ => Ok(ip),
-            });
-            match address {
-                Ok(ip) => {
-                    judged.accepted.entry(hostname).or_default().set(ip);
-                }
-                Err(reason) => {
-                    let ip = match record.ip.parse::<IpAddr>() {
-                        Ok(ip) => ip.to_string(),
-                        Err(_) => printable(&record.ip),
-                    };
-                    judged.skip(format!("{hostname} {ip}"), reason);
-                }
+            match judged.refused_names.get(&hostname).copied() {
+                Some(at) => judged.note_address_of_refused(at, hostname, address),
+                None => judged.add_address(hostname, &record.ip, address),
             }
         }
         Ok(judged)
@@ -454,7 +244,7 @@ impl Policy {
             return Err(Reason::Silo(silo.clone()));
         }
         match taken.elsewhere(name) {
-            Some(definition) => Err(Reason::Defined(Elsewhere {
+            Some(definition) => Err(Reason::Defined(DefinedElsewhere {
                 by: definition.by.clone(),
                 there: definition.addresses.clone(),
                 here: Vec::new(),
@@ -478,6 +268,55 @@ impl Policy {
 impl Judged {
     fn skip(&mut self, what: String, reason: Reason) {
         self.skipped.push(Skipped { what, reason });
+    }
+
+    /// Skips every record of a name.
+    fn refuse_name(&mut self, hostname: &Hostname, reason: Reason) {
+        let names = match reason {
+            Reason::Silo(_) => &mut self.with_silo,
+            _ => &mut self.local,
+        };
+        names.insert(hostname.clone());
+        let at = matches!(reason, Reason::Defined(_)).then_some(self.skipped.len());
+        self.skip(hostname.to_string(), reason);
+        self.refused_names.insert(hostname.clone(), at);
+    }
+
+    /// Notes an address of a name that is defined elsewhere, at this place in `skipped`.
+    fn note_address_of_refused(
+        &mut self,
+        at: Option<usize>,
+        hostname: Hostname,
+        address: Result<IpAddr, Reason>,
+    ) {
+        if let (Some(at), Ok(ip)) = (at, address)
+            && let Reason::Defined(elsewhere) = &mut self.skipped[at].reason
+        {
+            elsewhere.here.push(ip);
+            self.elsewhere.entry(hostname).or_default().set(ip);
+        }
+    }
+
+    /// Accepts an address of an accepted name, unless the name has one of that family already.
+    fn add_address(&mut self, hostname: Hostname, sent: &str, address: Result<IpAddr, Reason>) {
+        let address = address.and_then(|ip| match self.accepted.get(&hostname) {
+            Some(other) if other.get(Family::of(ip)).is_some() => {
+                Err(Reason::Second(Family::of(ip)))
+            }
+            _ => Ok(ip),
+        });
+        match address {
+            Ok(ip) => {
+                self.accepted.entry(hostname).or_default().set(ip);
+            }
+            Err(reason) => {
+                let ip = match sent.parse::<IpAddr>() {
+                    Ok(ip) => ip.to_string(),
+                    Err(_) => printable(sent),
+                };
+                self.skip(format!("{hostname} {ip}"), reason);
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The policy: each kind of record that a hub must not get in, and what is accepted.
 
 use super::*;
+use crate::hosts::Definer;
 use silo_shared::silo::{Addresses, SiloId};
 
 fn record(hostname: &str, ip: &str) -> DnsRecord {
@@ -118,15 +119,15 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
             Ok("docker.internal 10.0.0.5"),
         ),
         ("localhost4.lan", "10.0.0.5", Ok("localhost4.lan 10.0.0.5")),
-        ("db", "::127.0.0.1", Err("names no other machine")),
-        ("db", "::2", Err("names no other machine")),
-        ("db", "64:ff9b::7f00:1", Err("names no other machine")),
-        ("db", "64:ff9b:1::7f00:1", Err("names no other machine")),
-        ("db", "::ffff:0:7f00:1", Err("names no other machine")),
-        ("db", "2002:7f00:1::1", Err("names no other machine")),
-        ("db", "2002:a9fe:a9fe::", Err("names no other machine")),
-        ("db", "64:ff9b::a9fe:a9fe", Err("names no other machine")),
-        ("db", "64:ff9b::e000:1", Err("names no other machine")),
+        ("db", "::127.0.0.1", Err("is not another machine's")),
+        ("db", "::2", Err("is not another machine's")),
+        ("db", "64:ff9b::7f00:1", Err("is not another machine's")),
+        ("db", "64:ff9b:1::7f00:1", Err("is not another machine's")),
+        ("db", "::ffff:0:7f00:1", Err("is not another machine's")),
+        ("db", "2002:7f00:1::1", Err("is not another machine's")),
+        ("db", "2002:a9fe:a9fe::", Err("is not another machine's")),
+        ("db", "64:ff9b::a9fe:a9fe", Err("is not another machine's")),
+        ("db", "64:ff9b::e000:1", Err("is not another machine's")),
         ("db", "64:ff9b::a00:5", Ok("db 64:ff9b::a00:5")),
         ("db", "2002:a00:5::1", Ok("db 2002:a00:5::1")),
         ("db", "::ffff:127.0.0.1", Err("a loopback address")),
@@ -147,12 +148,12 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
         (
             "db",
             "0.0.0.1",
-            Err("db 0.0.0.1: names no machine (0.0.0.0/8)"),
+            Err("db 0.0.0.1: not the address of a machine (0.0.0.0/8)"),
         ),
         (
             "db",
             "::ffff:0.255.255.255",
-            Err("0.255.255.255: names no machine"),
+            Err("0.255.255.255: not the address of a machine"),
         ),
         ("db", "1.0.0.0", Ok("db 1.0.0.0")),
         (
@@ -409,14 +410,14 @@ fn a_name_that_is_defined_elsewhere_is_wrong_when_the_addresses_differ() {
             &["10.0.0.5", "fd00::5"],
             None,
             true,
-            "line 3 of the hosts file defines it as 10.0.0.5 fd00::9, the silo as 10.0.0.5 fd00::5: remove that line, let `once --adopt` take it, or accept it with `policy.conflicts: skip`",
+            "line 3 of the hosts file defines it as 10.0.0.5 fd00::9, but the silo as 10.0.0.5 fd00::5: remove that line, run `once --adopt` to take it over, or accept it with `policy.conflicts: skip`",
         ),
         (
             &["10.0.0.9"],
             &["10.0.0.5"],
             Some(Conflicts::Skip),
             false,
-            "line 3 of the hosts file defines it as 10.0.0.9, the silo as 10.0.0.5",
+            "line 3 of the hosts file defines it as 10.0.0.9, but the silo as 10.0.0.5",
         ),
     ] {
         let definition = Definition {

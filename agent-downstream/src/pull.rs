@@ -25,10 +25,10 @@ pub(crate) enum PullError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The hub took too long.
-    #[error("{hub}: no whole answer within {seconds} s", hub = .0, seconds = DEADLINE.as_secs())]
+    #[error("{hub}: no complete answer within {seconds} s", hub = .0, seconds = DEADLINE.as_secs())]
     Late(String),
     /// The answer is another silo.
-    #[error("{hub}: the answer is not this silo but {id:?}: is something else at this address?")]
+    #[error("{hub}: the answer is silo {id:?} and not this one: check the URL in `hub`")]
     Foreign {
         /// The hub's URL.
         hub: String,
@@ -38,7 +38,7 @@ pub(crate) enum PullError {
 }
 
 impl PullError {
-    /// What kind of trouble it is; see [`ClientError::kind`].
+    /// What kind of failure it is; see [`ClientError::kind`].
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Client(error) => error.kind(),
@@ -51,7 +51,7 @@ impl PullError {
 /// A silo as the hub has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fresh {
-    /// The silo, also when the hub said that it is unchanged.
+    /// The silo, also when the hub answered that it is unchanged.
     pub(crate) document: SiloDocument,
     /// Its entity tag.
     pub(crate) tag: Option<String>,

@@ -1,7 +1,7 @@
 //! Replaces the hosts file as a whole: at any moment, whatever fails, it holds the old or the new bytes.
 //!
 //! Read, render, wait until no other program writes it ([`crate::settle`]), write a temp file beside it,
-//! copy what belongs to the file (owner, mode, extended attributes), fsync, look whether somebody else
+//! copy what belongs to the file (owner, mode, extended attributes), fsync, look whether another program
 //! wrote meanwhile, exchange both files (or rename), fsync the folder, and look at what came out
 //! ([`crate::replaced`]): what others wrote there is merged ([`crate::merge`]) and put in place in turn.
 //! Where no rename is possible, and the user allowed it, [`crate::in_place`] writes into the file.
@@ -12,20 +12,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::in_place::{self, InPlace, Written};
-use crate::mark::Mark;
 use crate::merge::{self, Foreign};
 use crate::metadata;
-use crate::replace_error::{ATTEMPTS, fail, unsynced};
+use crate::replace_error::{ReplaceError, fail, unsynced};
 use crate::replaced::{LOOK_AGAIN, OldFile};
-use crate::settle::{self, Found};
+use crate::settle::{self, ATTEMPTS, WaitResult};
+use crate::snapshot::{Mark, Snapshot};
 use crate::staged::{Staged, part_path, temp_path};
-use crate::state::LockedState;
-use crate::state_files::sync_folder;
-use crate::target::{Patience, refuse_encoding};
-
-pub(crate) use crate::replace_error::ReplaceError;
-use crate::snapshot::Snapshot;
-pub(crate) use crate::target::Target;
+use crate::state::{LockedState, sync_folder};
+use crate::target::{Target, WaitBudget, refuse_encoding};
 
 /// How long the next attempt waits where waiting for a still file is over; longer each time.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +50,7 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
 ) -> Result<bool, E> {
     let path = &target.path;
     clear_leftover(target, state)?;
-    let mut patience = target.patience.clone();
+    let mut wait_budget = target.wait_budget.clone();
     let mut foreign: Option<Foreign> = None;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
@@ -77,12 +72,12 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
             (Ok(new), _) => new,
             (Err(error), Some(foreign)) if old.bytes == foreign.put => {
                 // What the other program wrote is not for us to judge: the file is as it left it.
-                put(target, state, in_place, &old, &foreign.after, &patience)?;
+                put(target, state, in_place, &old, &foreign.after, &wait_budget)?;
                 return Err(error);
             }
             (Err(error), _) => {
                 // It may be half of what another program is about to write.
-                if foreign.is_none() && patience.waits(path, state, &old)? {
+                if foreign.is_none() && wait_budget.waits(path, state, &old)? {
                     continue;
                 }
                 return Err(error);
@@ -92,25 +87,25 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
             // Something was put in place by now, if anything came out of it.
             return Ok(foreign.is_some() || attempt > 0);
         }
-        if foreign.is_none() && patience.waits(path, state, &old)? {
+        if foreign.is_none() && wait_budget.waits(path, state, &old)? {
             continue;
         }
         state
             .keep_backup(path, &input, &new)
             .map_err(ReplaceError::from)?;
         attempt += 1;
-        match put(target, state, in_place, &old, &new, &patience)? {
-            Put::Done => return Ok(true),
-            Put::Changed => {
+        match put(target, state, in_place, &old, &new, &wait_budget)? {
+            Attempt::Done => return Ok(true),
+            Attempt::Changed => {
                 tracing::info!(path = %path.display(), "another program changed the hosts file meanwhile; reading it again");
             }
-            Put::Foreign(mut came_out) => {
+            Attempt::Foreign(mut came_out) => {
                 tracing::info!(path = %path.display(), "another program wrote into the file that was replaced; merging it");
                 came_out.is_rendered &= input == old.bytes;
                 foreign = Some(came_out);
             }
         }
-        if patience.left().is_zero() {
+        if wait_budget.left().is_zero() {
             std::thread::sleep(PAUSE * attempt);
         }
     }
@@ -128,7 +123,7 @@ pub(crate) fn create(path: &Path, state: &LockedState, bytes: &[u8]) -> Result<(
     let staged = Staged::write(&temp, bytes).map_err(|(_, cause)| not_made(cause))?;
     metadata::set_default_mode(&staged.file).map_err(not_made)?;
     staged.file.sync_all().map_err(not_made)?;
-    // Unlike a rename, a link does not replace what somebody else puts there meanwhile.
+    // Unlike a rename, a link does not replace what another program puts there meanwhile.
     fs::hard_link(staged.path(), path).map_err(not_made)?;
     drop(staged);
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -136,7 +131,7 @@ pub(crate) fn create(path: &Path, state: &LockedState, bytes: &[u8]) -> Result<(
 }
 
 /// How one attempt went.
-enum Put {
+enum Attempt {
     /// The new bytes are in place.
     Done,
     /// Another program wrote: the file is to be read again.
@@ -152,17 +147,17 @@ fn put(
     in_place: InPlace,
     old: &Snapshot,
     new: &[u8],
-    patience: &Patience,
-) -> Result<Put, ReplaceError> {
+    wait_budget: &WaitBudget,
+) -> Result<Attempt, ReplaceError> {
     if in_place == InPlace::Always {
-        return write_in_place(target, state, old, new, patience);
+        return write_in_place(target, state, old, new, wait_budget);
     }
-    let (step, cause) = match rename_over(target, state, old, new, patience) {
+    let (step, cause) = match rename_over(target, state, old, new, wait_budget) {
         Ok(put) => return Ok(put),
         Err(Refused::Final(error)) => return Err(error),
         Err(Refused::NoRename(step, cause)) => (step, cause),
     };
-    // Opening for writing changes nothing, and tells a mount point from a file that nobody may write.
+    // Opening for writing changes nothing, and tells a mount point from a file that no one may write.
     if let Err(write_error) = OpenOptions::new().write(true).open(&target.path) {
         tracing::debug!("not writable in place either: {write_error}");
         let path = target.path.clone();
@@ -172,7 +167,7 @@ fn put(
         let path = target.path.clone();
         return Err(ReplaceError::NeedsInPlace { path, step, cause });
     }
-    write_in_place(target, state, old, new, patience)
+    write_in_place(target, state, old, new, wait_budget)
 }
 
 fn write_in_place(
@@ -180,11 +175,11 @@ fn write_in_place(
     state: &LockedState,
     old: &Snapshot,
     new: &[u8],
-    patience: &Patience,
-) -> Result<Put, ReplaceError> {
+    wait_budget: &WaitBudget,
+) -> Result<Attempt, ReplaceError> {
     match in_place::write(&target.path, state, old, new)? {
-        Written::Changed => Ok(Put::Changed),
-        Written::Done => look_after_in_place(target, state, old, new, patience),
+        Written::Changed => Ok(Attempt::Changed),
+        Written::Done => look_after_in_place(target, state, old, new, wait_budget),
     }
 }
 
@@ -194,8 +189,8 @@ fn look_after_in_place(
     state: &LockedState,
     old: &Snapshot,
     new: &[u8],
-    patience: &Patience,
-) -> Result<Put, ReplaceError> {
+    wait_budget: &WaitBudget,
+) -> Result<Attempt, ReplaceError> {
     let path = &target.path;
     for pause in [Duration::ZERO, LOOK_AGAIN] {
         std::thread::sleep(pause);
@@ -207,18 +202,18 @@ fn look_after_in_place(
             continue;
         }
         let before = Mark::of_bytes(new);
-        let limit = patience.left().max(LEAST_WAIT);
+        let limit = wait_budget.left().max(LEAST_WAIT);
         let found = settle::wait(|| Snapshot::look(path), Some(&before), limit)
             .map_err(|cause| unsynced(path, "reading it back", cause))?;
-        let (Found::Still(now) | Found::Growing(now)) = found else {
-            return Err(ReplaceError::Restless(path.clone()));
+        let (WaitResult::Stable(now) | WaitResult::Growing(now)) = found else {
+            return Err(ReplaceError::Unstable(path.clone()));
         };
         if now.bytes.starts_with(new) {
-            return Ok(Put::Done);
+            return Ok(Attempt::Done);
         }
         state.put_backup(path, &now.bytes)?;
         let present = merge::without_hole(new, &now.bytes);
-        return Ok(Put::Foreign(Foreign {
+        return Ok(Attempt::Foreign(Foreign {
             before: old.bytes.clone(),
             after: merge::cut_overhang(new, present)
                 .unwrap_or(present)
@@ -228,7 +223,7 @@ fn look_after_in_place(
             is_rendered: true,
         }));
     }
-    Ok(Put::Done)
+    Ok(Attempt::Done)
 }
 
 /// Why one attempt to rename failed.
@@ -244,8 +239,8 @@ fn rename_over(
     state: &LockedState,
     old: &Snapshot,
     new: &[u8],
-    patience: &Patience,
-) -> Result<Put, Refused> {
+    wait_budget: &WaitBudget,
+) -> Result<Attempt, Refused> {
     let path = &target.path;
     let temp = target.temp_path(state);
     let finally = |step, cause| Refused::Final(fail(path, step, cause));
@@ -271,11 +266,11 @@ fn rename_over(
         .file
         .sync_all()
         .map_err(|cause| finally("sync the new file", cause))?;
-    match old.still_there(path, patience.is_growing) {
+    match old.still_there(path, wait_budget.is_growing) {
         Ok(true) => {}
-        Ok(false) => return Ok(Put::Changed),
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Put::Changed),
-        Err(cause) => return Err(finally("look at it again", cause)),
+        Ok(false) => return Ok(Attempt::Changed),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Attempt::Changed),
+        Err(cause) => return Err(finally("inspect it again", cause)),
     }
     let not_renamed = |cause: io::Error| {
         if takes_no_file(&cause)
@@ -300,7 +295,7 @@ fn rename_over(
     let synced = sync_folder(target.folder());
     let late = |step, cause| Refused::Final(unsynced(path, step, cause));
     let out = out.map_err(|cause| late("opening the file that was there before", cause))?;
-    let put = look_after(target, state, old, new, out, patience).map_err(Refused::Final)?;
+    let put = look_after(target, state, old, new, out, wait_budget).map_err(Refused::Final)?;
     synced.map_err(|cause| late("syncing the folder", cause))?;
     Ok(put)
 }
@@ -312,8 +307,8 @@ fn look_after(
     old: &Snapshot,
     new: &[u8],
     mut out: OldFile,
-    patience: &Patience,
-) -> Result<Put, ReplaceError> {
+    wait_budget: &WaitBudget,
+) -> Result<Attempt, ReplaceError> {
     let path = &target.path;
     let late = |step| move |cause| unsynced(path, step, cause);
     const LOOK: &str = "reading the file that was there before";
@@ -340,7 +335,7 @@ fn look_after(
             was_appended = true;
             continue;
         }
-        let limit = patience.left().max(LEAST_WAIT);
+        let limit = wait_budget.left().max(LEAST_WAIT);
         let after = out
             .settle(&Mark::of(old), limit)
             .map_err(late(LOOK))?
@@ -351,7 +346,7 @@ fn look_after(
         state.put_backup(path, &after)?;
         out.remove()
             .map_err(late("removing the file that was there before"))?;
-        return Ok(Put::Foreign(Foreign {
+        return Ok(Attempt::Foreign(Foreign {
             before: old.bytes.clone(),
             after,
             put: new.to_vec(),
@@ -363,10 +358,10 @@ fn look_after(
     if now.bytes == new {
         state.note_left(path, &Mark::of(&now))?;
     }
-    // Something else than what was written means that another program was quicker: look again.
+    // Something else than what was written means that another program was faster: look again.
     Ok(match now.bytes.starts_with(new) {
-        true => Put::Done,
-        false => Put::Changed,
+        true => Attempt::Done,
+        false => Attempt::Changed,
     })
 }
 
@@ -416,7 +411,7 @@ fn clear_leftover(target: &Target, state: &LockedState) -> Result<(), ReplaceErr
     {
         state.put_backup(&target.path, &bytes)?;
         tracing::warn!(
-            "{}: left by a run that was cut off, and something else has written it: kept as {}",
+            "{}: left by an interrupted run and changed by another program since: kept as {}",
             temp.display(),
             state.backup_path(&target.path).display()
         );
@@ -428,10 +423,7 @@ fn clear_leftover(target: &Target, state: &LockedState) -> Result<(), ReplaceErr
 fn remove(path: &Path) -> Result<(), ReplaceError> {
     match fs::remove_file(path) {
         Ok(()) => {
-            tracing::info!(
-                "{}: left by a run that was cut off; removed",
-                path.display()
-            );
+            tracing::info!("{}: left by an interrupted run; removed", path.display());
             Ok(())
         }
         Err(cause) if cause.kind() == ErrorKind::NotFound || takes_no_file(&cause) => Ok(()),

@@ -6,30 +6,27 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::in_place::InPlaceError;
-use crate::settle;
-use crate::state_error::StateError;
+use crate::settle::{self, ATTEMPTS};
+use crate::state::StateError;
 
-/// How often a run starts again because somebody else wrote meanwhile.
-pub(crate) const ATTEMPTS: u32 = 5;
-
-/// Why the hosts file was not replaced. It is whole in every case, but for what
-/// [`InPlaceError::Torn`] says.
+/// Why the hosts file was not replaced. It is whole in every case, except for
+/// [`InPlaceError::Torn`].
 #[derive(Debug, Error)]
 pub(crate) enum ReplaceError {
     /// There is no hosts file.
-    #[error("{}: there is no such file: make it, or name another with --hosts-file (`silo-downstream restore` brings back a deleted one)", .0.display())]
+    #[error("{}: there is no such file: create it, choose another with --hosts-file, or restore a deleted one with `silo-downstream restore`", .0.display())]
     Missing(PathBuf),
     /// It is a folder, a device or the like.
     #[error("{}: not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// A step failed.
-    #[error("{}: cannot {step}: {cause}; the file is as it was", .path.display())]
+    #[error("{}: cannot {step}: {cause}; the file was not changed", .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was to be done.
         step: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// The rename is done, what makes it last through a power cut is not.
@@ -39,45 +36,45 @@ pub(crate) enum ReplaceError {
         path: PathBuf,
         /// What failed.
         step: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// No rename is possible here, writing in place would be.
-    #[error("{}: cannot {step}: {cause}. The file is as it was; where it can't be replaced, as one that a container mounts, `in_place: true` or --in-place allows writing into it", .path.display())]
+    #[error("{}: cannot {step}: {cause}. The file was not changed. If it can't be replaced, such as a file mounted into a container, allow writing into it with --in-place (`in_place: true`)", .path.display())]
     NeedsInPlace {
         /// The hosts file.
         path: PathBuf,
         /// What was to be done.
         step: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// Neither replacing nor writing in place is possible.
-    #[error("{}: cannot {step}: {cause}; nor may the file itself be written: does the agent run as root, is the file immutable (lsattr) or the disk mounted read-only? It is as it was", .path.display())]
+    #[error("{}: cannot {step}: {cause}; and the file itself can't be written. It was not changed. Run the agent as root, and check that the file is not immutable (lsattr) and the disk not mounted read-only", .path.display())]
     Protected {
         /// The hosts file.
         path: PathBuf,
         /// What was to be done.
         step: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// A deleted hosts file could not be made again.
-    #[error("{}: cannot make it: {cause}", .path.display())]
+    #[error("{}: cannot create it: {cause}", .path.display())]
     NotMade {
         /// The hosts file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Somebody else writes all the time.
-    #[error("{}: another program changed it {ATTEMPTS} times while it was to be replaced; given up until the next run", .0.display())]
+    /// Another program writes all the time.
+    #[error("{}: another program changed it {ATTEMPTS} times while it was being replaced; the next run tries again", .0.display())]
     Busy(PathBuf),
-    /// Somebody else writes, and what is there may be half of it.
-    #[error("{}: another program has been writing it for {} s, so that it may not be whole; nothing was written, given up until the next run", .0.display(), settle::LIMIT.as_secs())]
-    Restless(PathBuf),
+    /// Another program writes, and what is there may be half of it.
+    #[error("{}: another program has been writing it for {} s, so it may be incomplete; nothing was written, the next run tries again", .0.display(), settle::LIMIT.as_secs())]
+    Unstable(PathBuf),
     /// Another run wrote the file while this one waited, perhaps with a newer answer.
-    #[error("{}: another run wrote it while this one waited for other programs; given up until the next run", .0.display())]
+    #[error("{}: another run wrote it while this one waited for other programs; the next run tries again", .0.display())]
     Overtaken(PathBuf),
     /// A program truncated the file just when it was replaced, and has not written the rest yet.
     #[error("{}: replaced, but another program is still writing the file that was there before: look at {} once it is done", .path.display(), .temp.display())]
@@ -88,7 +85,7 @@ pub(crate) enum ReplaceError {
         temp: PathBuf,
     },
     /// The bytes are no text.
-    #[error("{}: {why}; what resolves names can't read it. It is as it was: save it as UTF-8, or bring back the last good one with `silo-downstream restore`", .path.display())]
+    #[error("{}: {why}; resolvers can't read it. It was not changed: save it as UTF-8, or restore the last good one with `silo-downstream restore`", .path.display())]
     NotText {
         /// The hosts file.
         path: PathBuf,
@@ -96,14 +93,14 @@ pub(crate) enum ReplaceError {
         why: &'static str,
     },
     /// NixOS makes the file.
-    #[error("{}: leads to {}, and nothing in /nix/store can be changed: set `environment.etc.hosts.mode = \"0644\";` in the NixOS configuration, which makes it a file of its own", .path.display(), .target.display())]
+    #[error("{}: leads to {}, and nothing in /nix/store can be changed: set `environment.etc.hosts.mode = \"0644\";` in the NixOS configuration, which makes it a regular file", .path.display(), .target.display())]
     Nix {
         /// The path that was given.
         path: PathBuf,
         /// Where it leads.
         target: PathBuf,
     },
-    /// The state folder is no help.
+    /// The state folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
     /// Writing in place failed.

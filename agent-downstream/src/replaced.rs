@@ -6,14 +6,13 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::mark::Mark;
-use crate::settle::{self, Found};
-use crate::snapshot::Snapshot;
+use crate::settle::{self, WaitResult};
+use crate::snapshot::{Mark, Snapshot};
 
 /// After which time it is looked at once more.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The old file, open as long as somebody may write into it.
+/// The old file, open as long as someone may write into it.
 #[derive(Debug)]
 pub(crate) struct OldFile {
     /// `None` on Windows, where an open file can't be replaced.
@@ -59,9 +58,9 @@ impl OldFile {
     /// Waits until it is written no more; `None` if what is there is at most a part of what it should be.
     pub(crate) fn settle(&mut self, before: &Mark, limit: Duration) -> io::Result<Option<Vec<u8>>> {
         Ok(match settle::wait(|| self.look(), Some(before), limit)? {
-            Found::Still(found) | Found::Growing(found) => Some(found.bytes),
-            Found::Restless(found) if before.is_cut_to(&found.bytes) => None,
-            Found::Restless(found) => Some(found.bytes),
+            WaitResult::Stable(found) | WaitResult::Growing(found) => Some(found.bytes),
+            WaitResult::Unstable(found) if before.is_cut_to(&found.bytes) => None,
+            WaitResult::Unstable(found) => Some(found.bytes),
         })
     }
 

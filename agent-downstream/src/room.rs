@@ -1,4 +1,4 @@
-//! Whether a new hosts file could be made beside the old one, told without making it.
+//! Whether a new hosts file could be created beside the old one, checked without creating it.
 
 use std::path::Path;
 

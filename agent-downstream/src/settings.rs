@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
+use silo_shared::agent::OutputSettings;
 use silo_shared::config::{ConfigError, beside, parse_yaml, read_text};
 use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
+use silo_shared::folders::{self, config_file};
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
@@ -17,7 +19,7 @@ use crate::glob::Glob;
 use crate::in_place::InPlace;
 use crate::policy::{Guarded, Policy};
 
-/// The configuration file. The keys of the connection stand here one by one, since serde's `flatten`
+/// The configuration file. The keys of the connection are listed here one by one, since serde's `flatten`
 /// does not go together with refusing unknown keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,7 +44,7 @@ struct FileSettings {
 }
 
 impl FileSettings {
-    /// Takes out what is said of the hub.
+    /// Takes the settings of the hub.
     fn connection(&mut self) -> ConnectionSettings {
         ConnectionSettings {
             hub: self.hub.take(),
@@ -59,8 +61,12 @@ impl FileSettings {
     /// Makes the paths in it begin at the folder of `file`, but those that a flag replaces.
     fn resolve_paths(&mut self, file: &Path, flags: &Flags) -> Result<(), ConfigError> {
         for (setting, path, flag) in [
-            ("token_file", &mut self.token_file, &flags.token_file),
-            ("ca_file", &mut self.ca_file, &flags.ca_file),
+            (
+                "token_file",
+                &mut self.token_file,
+                &flags.connection.token_file,
+            ),
+            ("ca_file", &mut self.ca_file, &flags.connection.ca_file),
             ("hosts_file", &mut self.hosts_file, &flags.hosts_file),
             ("state_dir", &mut self.state_dir, &flags.state_dir),
         ] {
@@ -92,17 +98,17 @@ pub(crate) struct Settings {
     pub(crate) force: bool,
     /// Whether lines outside the blocks are taken into them.
     pub(crate) adopt: bool,
-    /// Only changes and failures are said.
+    /// Only changes and failures are printed.
     pub(crate) quiet: bool,
     /// How lines on stderr are written.
     pub(crate) log_format: LogFormat,
     /// What is accepted from the hub.
     pub(crate) policy: Policy,
-    /// Whose files are believed where root runs this.
+    /// Whose files are trusted where root runs this.
     trust: Trust,
 }
 
-/// What says where the hub is and with which credential. Looked into only by verbs that call the hub:
+/// The source of the hub's settings. Evaluated only by verbs that call the hub:
 /// the others need neither.
 #[derive(Clone, Debug)]
 enum HubSource {
@@ -122,11 +128,14 @@ enum HubSource {
 impl Settings {
     /// Reads the configuration file and puts the flags over it.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let path = flags.config.clone().unwrap_or_else(default_config);
-        Trust::new(flags.trust_owner).check(Kind::Configuration, &path)?;
+        let path = flags
+            .config
+            .clone()
+            .unwrap_or_else(|| config_file("downstream.yaml"));
+        flags.connection.trust().check(Kind::Configuration, &path)?;
         match read_text(&path) {
             Ok(text) => Self::parse(Some((path, text)), flags),
-            // Flags may say everything; a file that was asked for must be there.
+            // Flags can replace the default file; a file named by a flag must exist.
             Err(ConfigError::Missing(_)) if flags.config.is_none() => Self::parse(None, flags),
             Err(error) => Err(error),
         }
@@ -140,16 +149,7 @@ impl Settings {
     }
 
     fn parse(file: Option<(PathBuf, String)>, flags: &Flags) -> Result<Self, ConfigError> {
-        let stronger = ConnectionSettings {
-            hub: flags.hub.clone(),
-            token: None,
-            token_file: flags.token_file.clone(),
-            token_file_mode: flags.token_file_mode.map(Into::into),
-            auth: flags.auth,
-            ca_file: flags.ca_file.clone(),
-            pins: flags.pin_sha256.clone(),
-            trust: Trust::new(flags.trust_owner),
-        };
+        let stronger = flags.connection.settings();
         let Some((path, text)) = file else {
             return Self::merge(
                 FileSettings::default(),
@@ -217,10 +217,10 @@ impl Settings {
             in_place: flags.in_place.unwrap_or(file.in_place),
             force: flags.force,
             adopt: flags.adopt,
-            quiet: flags.quiet.unwrap_or(file.quiet),
-            log_format: flags.log_format.unwrap_or(file.log_format),
+            quiet: flags.output.quiet.unwrap_or(file.quiet),
+            log_format: flags.output.log_format.unwrap_or(file.log_format),
             policy: file.policy,
-            trust: Trust::new(flags.trust_owner),
+            trust: flags.connection.trust(),
         })
     }
 
@@ -249,6 +249,16 @@ impl Settings {
             ));
         }
         Ok(&self.silos)
+    }
+}
+
+impl OutputSettings for Settings {
+    fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    fn log_format(&self) -> LogFormat {
+        self.log_format
     }
 }
 
@@ -284,45 +294,26 @@ fn checked_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, 
     }
     if policy.networks.as_ref().is_some_and(Vec::is_empty) {
         return Err(serde::de::Error::custom(
-            "`networks` is empty, which no address is in: name a network or leave it out",
+            "`networks` is empty, so no address matches: list a network or remove the key",
         ));
     }
     Ok(policy)
 }
 
-#[cfg(not(windows))]
-fn default_config() -> PathBuf {
-    PathBuf::from("/etc/silo/downstream.yaml")
-}
-
-#[cfg(not(windows))]
 fn default_state_dir() -> PathBuf {
-    PathBuf::from("/var/lib/silo")
+    if cfg!(windows) {
+        folders::program_data()
+    } else {
+        PathBuf::from("/var/lib/silo")
+    }
 }
 
-#[cfg(not(windows))]
 fn system_hosts_file() -> PathBuf {
-    PathBuf::from("/etc/hosts")
-}
-
-#[cfg(windows)]
-fn default_config() -> PathBuf {
-    default_state_dir().join("downstream.yaml")
-}
-
-#[cfg(windows)]
-fn default_state_dir() -> PathBuf {
-    windows_folder("ProgramData", r"C:\ProgramData").join("Silo")
-}
-
-#[cfg(windows)]
-fn system_hosts_file() -> PathBuf {
-    windows_folder("SystemRoot", r"C:\Windows").join(r"System32\drivers\etc\hosts")
-}
-
-#[cfg(windows)]
-fn windows_folder(variable: &str, usual: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from)
+    if cfg!(windows) {
+        folders::windows_folder("SystemRoot", r"C:\Windows").join(r"System32\drivers\etc\hosts")
+    } else {
+        PathBuf::from("/etc/hosts")
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::mark::Mark;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Mark, Snapshot};
 
 /// How long one run waits in all.
 pub(crate) const LIMIT: Duration = Duration::from_secs(12);
@@ -16,28 +15,30 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(12);
 const STILL: Duration = Duration::from_secs(1);
 /// The same for a file that is empty, or at most half as long as our last write left it.
 const STILL_IF_CUT: Duration = Duration::from_secs(10);
+/// How often a run starts again because another program wrote meanwhile.
+pub(crate) const ATTEMPTS: u32 = 5;
 const POLL: Duration = Duration::from_millis(100);
 
 /// How a file was found after some waiting.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum WaitResult {
     /// It stayed the same for long enough.
-    Still(Snapshot),
+    Stable(Snapshot),
     /// It did not, but all of it was only appended to.
     Growing(Snapshot),
     /// It did not; this is what it was at last.
-    Restless(Snapshot),
+    Unstable(Snapshot),
 }
 
 /// Looks at a file again and again until it stays the same, or for `limit` at most. `look` answers `None`
-/// while there is no file; `before` is what the file was when nobody wrote it.
+/// while there is no file; `before` is what the file was when no one wrote it.
 ///
 /// Fails with what `look` fails with, and with `NotFound` when the file stays away.
 pub(crate) fn wait(
     mut look: impl FnMut() -> io::Result<Option<Snapshot>>,
     before: Option<&Mark>,
     limit: Duration,
-) -> io::Result<Found> {
+) -> io::Result<WaitResult> {
     let started = Instant::now();
     let mut seen = look()?;
     let mut since = Instant::now();
@@ -49,14 +50,14 @@ pub(crate) fn wait(
             _ => STILL,
         };
         if since.elapsed() >= needed {
-            return seen.map(Found::Still).ok_or_else(missing);
+            return seen.map(WaitResult::Stable).ok_or_else(missing);
         }
         if started.elapsed() >= limit {
             let seen = seen.ok_or_else(missing)?;
             let only_grew = before.is_some_and(|mark| mark.is_beginning_of(&seen.bytes));
             return Ok(match only_grew {
-                true => Found::Growing(seen),
-                false => Found::Restless(seen),
+                true => WaitResult::Growing(seen),
+                false => WaitResult::Unstable(seen),
             });
         }
         std::thread::sleep(POLL);

@@ -60,13 +60,16 @@ fn a_file_that_changes_is_waited_for_and_one_that_only_grows_is_told_apart() {
         }
     };
     let growing = wait(look("10.0.0.9 theirs", true), Some(&before), limit).unwrap();
-    assert!(matches!(growing, Found::Growing(_)), "{growing:?}");
+    assert!(matches!(growing, WaitResult::Growing(_)), "{growing:?}");
     let unknown = wait(look("10.0.0.9 theirs", true), None, limit).unwrap();
-    assert!(matches!(unknown, Found::Restless(_)), "{unknown:?}");
+    assert!(matches!(unknown, WaitResult::Unstable(_)), "{unknown:?}");
     let rewritten = wait(look("10.0.0.9 theirs", false), Some(&before), limit).unwrap();
-    assert!(matches!(rewritten, Found::Restless(_)), "{rewritten:?}");
+    assert!(
+        matches!(rewritten, WaitResult::Unstable(_)),
+        "{rewritten:?}"
+    );
     let still = wait(|| Snapshot::take(path).map(Some), Some(&before), LIMIT).unwrap();
-    assert!(matches!(still, Found::Still(_)), "{still:?}");
+    assert!(matches!(still, WaitResult::Stable(_)), "{still:?}");
     let missing = wait(|| Ok(None), Some(&before), LIMIT).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
 }
@@ -85,7 +88,7 @@ fn an_empty_file_is_given_its_writer_ten_seconds() {
     };
     // The writer comes after some two seconds; a file that is still for one second would be taken.
     match wait(look, None, LIMIT).unwrap() {
-        Found::Still(found) => assert_eq!(found.bytes, b"127.0.0.1 localhost\n"),
+        WaitResult::Stable(found) => assert_eq!(found.bytes, b"127.0.0.1 localhost\n"),
         other => panic!("{other:?} after {:?}", started.elapsed()),
     }
 }

@@ -4,9 +4,11 @@
 //! all of it is on disk. So what lies there is always whole: our new file, or the one that came out of the
 //! hosts file's place.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use silo_shared::private_file;
 
 use crate::digest::digest;
 use crate::metadata::Failed;
@@ -46,13 +48,8 @@ impl Staged {
     /// Makes the file, which must not be there yet, and writes it; nothing is synced.
     pub(crate) fn write(temp: &Path, bytes: &[u8]) -> Result<Self, Failed> {
         let path = &part_path(temp);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options
-            .open(path)
-            .map_err(|cause| ("make a new file beside it", cause))?;
+        let file = private_file::create_new(path)
+            .map_err(|cause| ("create a new file beside it", cause))?;
         let mut staged = Self {
             path: path.to_owned(),
             file,

@@ -1,6 +1,10 @@
-//! The state folder: the lock, what each hub last said, backups of the hosts file, the journal of a
+//! The state folder: the lock, each hub's last answers, backups of the hosts file, the journal of a
 //! write in place. Only the agent's own user may write in it, since what lies here gets into the hosts
 //! file; every file in it is replaced whole.
+
+mod backup;
+mod files;
+mod journal;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -8,15 +12,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use silo_shared::outage::Told;
+use silo_shared::outage::ReportedFailures;
 use silo_shared::silo::SiloId;
 
 use crate::digest::digest;
-use crate::mark::Mark;
 use crate::notes::Notes;
 use crate::remembered::Remembered;
-use crate::state_error::{StateError, error, of_folder};
-use crate::state_files::{read_if_there, write_whole};
+use crate::snapshot::Mark;
+use files::{error, read_if_there, write_whole};
+
+pub(crate) use backup::Backup;
+pub(crate) use files::{StateError, sync_folder};
+pub(crate) use journal::Journal;
 
 /// How long another run is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +55,7 @@ impl StateDir {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder
                 .create(&path)
-                .map_err(|cause| of_folder(&path, "make", cause))?;
+                .map_err(|cause| of_folder(&path, "create", cause))?;
         }
         Self::check(&path)?;
         Ok(Self { path })
@@ -66,7 +73,7 @@ impl StateDir {
     #[cfg(unix)]
     fn check(path: &Path) -> Result<(), StateError> {
         use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(path).map_err(|cause| of_folder(path, "look at", cause))?;
+        let metadata = fs::metadata(path).map_err(|cause| of_folder(path, "inspect", cause))?;
         let refuse = |why: String, remedy| {
             let path = path.to_owned();
             Err(StateError::Open { path, why, remedy })
@@ -137,7 +144,7 @@ impl StateDir {
         }
     }
 
-    /// What this hub last said of this silo. What can't be read as such is as good as nothing.
+    /// This hub's last answer for this silo. An invalid file counts as missing.
     pub(crate) fn remembered(
         &self,
         hub: &str,
@@ -151,7 +158,7 @@ impl StateDir {
             Ok(found) if found.hub == hub && found.silo == silo.as_str() => Ok(Some(found)),
             Ok(_) => Ok(None),
             Err(cause) => {
-                tracing::warn!(silo = %silo, "{}: not readable ({cause}); asking the hub afresh", path.display());
+                tracing::warn!(silo = %silo, "{}: invalid ({cause}); asking the hub for the whole silo", path.display());
                 Ok(None)
             }
         }
@@ -168,7 +175,7 @@ impl StateDir {
         self.file("journal", hosts).exists()
     }
 
-    /// What the runs of this folder noted of a hosts file. What can't be read as such is as good as nothing.
+    /// What the runs of this folder noted of a hosts file. An invalid file counts as missing.
     ///
     /// Version 0.1.0 kept no notes: what the hub last said, without what was skipped of it and what `wanted` does
     /// not select, then stands for what was written.
@@ -181,7 +188,7 @@ impl StateDir {
         match read_if_there(&path)? {
             Some(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_else(|cause| {
                 tracing::warn!(
-                    "{}: not readable ({cause}); going on without these notes",
+                    "{}: invalid ({cause}); continuing without these notes",
                     path.display()
                 );
                 Notes::default()
@@ -193,9 +200,9 @@ impl StateDir {
         }
     }
 
-    /// All that hubs last said; what can't be read is left out.
+    /// All last answers of hubs; invalid files are left out.
     fn all_remembered(&self) -> Result<Vec<Remembered>, StateError> {
-        let fail = |cause| error(&self.path, "list what hubs said", cause);
+        let fail = |cause| error(&self.path, "list the answers of hubs", cause);
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
@@ -208,18 +215,18 @@ impl StateDir {
         Ok(found)
     }
 
-    /// What quiet runs have said of this hub's silos that could not be pulled. What can't be read as such is as good
-    /// as nothing.
-    pub(crate) fn told(&self, hub: &str) -> Result<BTreeMap<String, Told>, StateError> {
+    /// The failed pulls of this hub's silos that quiet runs have reported. An invalid file counts
+    /// as missing.
+    pub(crate) fn told(&self, hub: &str) -> Result<BTreeMap<String, ReportedFailures>, StateError> {
         let bytes = read_if_there(&self.told_path(hub))?.unwrap_or_default();
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// Remembers what was said. Without the lock: a run that overlaps says a line too many, no more.
+    /// Saves what was reported. Without the lock: an overlapping run may only print a line twice.
     pub(crate) fn note_told(
         &self,
         hub: &str,
-        told: &BTreeMap<String, Told>,
+        told: &BTreeMap<String, ReportedFailures>,
     ) -> Result<(), StateError> {
         let path = self.told_path(hub);
         let json = serde_json::to_vec(told).map_err(|cause| error(&path, "write", cause.into()))?;
@@ -237,7 +244,7 @@ impl StateDir {
     }
 
     /// The path of a kind of file that is kept for one hosts file.
-    pub(crate) fn file(&self, kind: &str, hosts: &Path) -> PathBuf {
+    fn file(&self, kind: &str, hosts: &Path) -> PathBuf {
         let hash = digest(hosts.as_os_str().as_encoded_bytes());
         self.path.join(format!("{kind}-{}", &hash[..16]))
     }
@@ -252,7 +259,7 @@ impl std::ops::Deref for LockedState {
 }
 
 impl LockedState {
-    /// Remembers what a hub said.
+    /// Saves a hub's answer.
     pub(crate) fn remember(&self, silo: &SiloId, said: &Remembered) -> Result<(), StateError> {
         let path = self.remembered_path(&said.hub, silo);
         let json = serde_json::to_vec(said).map_err(|cause| error(&path, "write", cause.into()))?;
@@ -272,20 +279,7 @@ impl LockedState {
         write_whole(&self.file("left", hosts), mark.to_line().as_bytes())
     }
 
-    /// Whether a file with these bytes is one that is noted as written here, or kept as a backup.
-    pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
-        let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
-        let of_bytes = digest(bytes);
-        Ok(String::from_utf8_lossy(&written)
-            .lines()
-            .any(|line| line == of_bytes)
-            || self
-                .backups(hosts)?
-                .iter()
-                .any(|backup| backup.bytes == bytes))
-    }
-
-    /// Lets go of the lock for as long as `wait` takes, then takes it again.
+    /// Releases the lock for as long as `wait` takes, then takes it again.
     pub(crate) fn without_lock<T>(&self, wait: impl FnOnce() -> T) -> Result<T, StateError> {
         let fail = |cause| error(&self.dir.path.join("lock"), "unlock", cause);
         self.lock.unlock().map_err(fail)?;
@@ -313,8 +307,13 @@ fn is_there(path: &Path) -> Result<bool, StateError> {
         Ok(metadata) if metadata.is_dir() => Ok(true),
         Ok(_) => Err(StateError::NotAFolder(path.to_owned())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(cause) => Err(of_folder(path, "look at", cause)),
+        Err(cause) => Err(of_folder(path, "inspect", cause)),
     }
+}
+
+fn of_folder(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
+    let path = path.to_owned();
+    StateError::Folder { path, doing, cause }
 }
 
 #[cfg(test)]

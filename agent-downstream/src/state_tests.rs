@@ -1,10 +1,7 @@
 //! The state folder: who may own it, what is kept, what is never lost.
 
-use silo_shared::api::SiloDocument;
-
 use super::*;
-use crate::journal::Journal;
-use silo_shared::api::DnsRecord;
+use silo_shared::api::{DnsRecord, SiloDocument};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -58,7 +55,7 @@ fn a_damaged_memory_is_as_good_as_none() {
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert_eq!(state.remembered("http://a:1", &silo()).unwrap(), None);
-    // A memory that was put under another hub's name is not believed.
+    // A memory that was put under another hub's name is not trusted.
     fs::write(&path, serde_json::to_vec(&said("http://b:1", 41)).unwrap()).unwrap();
     assert_eq!(state.remembered("http://a:1", &silo()).unwrap(), None);
 }
@@ -208,7 +205,7 @@ fn what_stands_where_the_folder_should_be_is_named() {
     let below = file.join("state");
     for (path, words) in [
         (&file, "the state folder is not a folder"),
-        (&below, "cannot look at the state folder: "),
+        (&below, "cannot inspect the state folder: "),
     ] {
         for error in [
             StateDir::open(path).unwrap_err(),

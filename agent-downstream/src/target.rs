@@ -6,10 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::mark::Mark;
 use crate::replace_error::{ReplaceError, fail};
-use crate::settle::{self, Found};
-use crate::snapshot::Snapshot;
+use crate::settle::{self, WaitResult};
+use crate::snapshot::{Mark, Snapshot};
 use crate::staged::temp_path;
 use crate::state::{LockedState, StateDir};
 
@@ -17,12 +16,12 @@ use crate::state::{LockedState, StateDir};
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) path: PathBuf,
-    pub(crate) patience: Patience,
+    pub(crate) wait_budget: WaitBudget,
 }
 
 /// What a run has learnt by waiting for other programs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct WaitBudget {
     /// How long it has waited.
     waited: Duration,
     /// The file that was still.
@@ -46,7 +45,7 @@ impl Target {
         }
         Ok(Self {
             path: target,
-            patience: Patience::default(),
+            wait_budget: WaitBudget::default(),
         })
     }
 
@@ -81,14 +80,14 @@ impl Target {
         let seen = self.read()?;
         let left = state.left(&self.path)?;
         if left.as_ref() != Some(&Mark::of(&seen)) && changes(&seen.bytes) {
-            self.patience.wait(&self.path, &seen, left)?;
+            self.wait_budget.wait(&self.path, &seen, left)?;
         }
         Ok(self)
     }
 
     /// How long this run has waited for other programs.
     pub(crate) fn waited(&self) -> Duration {
-        self.patience.waited
+        self.wait_budget.waited
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -102,7 +101,7 @@ impl Target {
     }
 }
 
-impl Patience {
+impl WaitBudget {
     /// Waits for what is left of the limit.
     fn wait(
         &mut self,
@@ -115,7 +114,7 @@ impl Patience {
             self.base = left.or_else(first);
         }
         tracing::info!(
-            "{}: another program wrote it since our last run; looking whether it is done",
+            "{}: another program wrote it since our last run; waiting until it is done",
             path.display()
         );
         let started = Instant::now();
@@ -123,9 +122,9 @@ impl Patience {
         let found = settle::wait(|| Snapshot::look(path), self.base.as_ref(), limit);
         self.waited += started.elapsed();
         match found {
-            Ok(Found::Still(snapshot)) => self.still = Some(Mark::of(&snapshot)),
-            Ok(Found::Growing(_)) => self.is_growing = true,
-            Ok(Found::Restless(_)) => return Err(ReplaceError::Restless(path.to_owned())),
+            Ok(WaitResult::Stable(snapshot)) => self.still = Some(Mark::of(&snapshot)),
+            Ok(WaitResult::Growing(_)) => self.is_growing = true,
+            Ok(WaitResult::Unstable(_)) => return Err(ReplaceError::Unstable(path.to_owned())),
             Err(cause) if cause.kind() == ErrorKind::NotFound => {
                 return Err(ReplaceError::Missing(path.to_owned()));
             }
@@ -161,7 +160,7 @@ impl Patience {
     }
 }
 
-/// Refuses a path that leads to a file of the Nix store, which nobody may change (even root, who could).
+/// Refuses a path that leads to a file of the Nix store, which no one may change (even root, who could).
 fn refuse_nix(path: &Path, target: &Path) -> Result<(), ReplaceError> {
     if target.starts_with("/nix/store") {
         let (path, target) = (path.to_owned(), target.to_owned());

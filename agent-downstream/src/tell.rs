@@ -1,4 +1,4 @@
-//! What a run says of a silo: loud runs say all, quiet ones say what began and what ended since the last run.
+//! What a run prints about a silo: quiet runs print only what began and what ended since the last run.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use silo_shared::silo::SiloId;
 use crate::change::Change;
 use crate::plan::{Report, StaleBlock, Update};
 
-/// The most lines of one kind that a run says of a silo.
+/// The most lines of one kind that a run prints about a silo.
 pub(crate) const NAMED: usize = 20;
 
-/// A line on something that was passed over.
+/// A line on something that was skipped.
 #[derive(Debug)]
 pub(crate) struct Notice {
     /// The line, without the silo.
@@ -21,7 +21,7 @@ pub(crate) struct Notice {
     pub(crate) is_wrong: bool,
 }
 
-/// The lines on what was passed over.
+/// The lines on what was skipped.
 pub(crate) fn notices(update: &Update) -> Vec<Notice> {
     let skipped = update.skipped.iter().map(|skip| Notice {
         text: skip.to_string(),
@@ -53,7 +53,7 @@ pub(crate) fn notices_of_file(reports: &[Report], stale: &[StaleBlock]) -> Vec<N
     refused.chain(stale).collect()
 }
 
-/// Says what became of a silo, of which `before` was last said; answers whether it is well.
+/// Prints what became of a silo, of which `before` was last printed; answers whether it succeeded.
 pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool {
     let silo = &report.silo;
     let Ok(update) = &report.outcome else {
@@ -61,16 +61,16 @@ pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool 
     };
     let line = format!("{silo}: {update}");
     if update.change == Change::None && update.adopted.is_empty() {
-        output.mention(line);
+        output.print_unless_quiet(line);
     } else {
-        output.say(line);
+        output.print(line);
     }
     let adopted = update.adopted.iter();
-    say(
+    print_lines(
         silo,
         adopted.map(|found| format!("{found} was outside the block: moved into it")),
         "moved",
-        |line| output.say(line),
+        |line| output.print(line),
     );
     let notices = notices(update);
     let said = |notice: &&Notice| {
@@ -81,51 +81,51 @@ pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool 
         .filter(said)
         .partition(|notice| notice.is_wrong);
     let text = |notice: &&Notice| notice.text.clone();
-    say(silo, wrong.iter().map(text), "skipped", |line| {
-        output.complain(line)
+    print_lines(silo, wrong.iter().map(text), "skipped", |line| {
+        output.print_error(line)
     });
-    say(silo, usual.iter().map(text), "skipped", |line| {
-        output.say(line)
+    print_lines(silo, usual.iter().map(text), "skipped", |line| {
+        output.print(line)
     });
     let ended = ended(before, notices.iter().map(|notice| notice.text.as_str()));
-    say(silo, ended, "no longer skipped", |line| output.say(line));
+    print_lines(silo, ended, "no longer skipped", |line| output.print(line));
     !update.is_wrong()
 }
 
-/// Says what concerns the whole file; quiet runs what they did not say before.
+/// Prints what concerns the whole file; quiet runs only what they did not print before.
 pub(crate) fn tell_of_file(notices: &[Notice], before: &[String], output: &Output) {
     for Notice { text, is_wrong } in notices {
         if output.is_quiet() && before.iter().any(|old| key(old) == key(text)) {
             continue;
         }
         if *is_wrong {
-            output.complain(text);
+            output.print_error(text);
         } else {
-            output.say(text);
+            output.print(text);
         }
     }
     for line in ended(before, notices.iter().map(|notice| notice.text.as_str())) {
-        output.say(line);
+        output.print(line);
     }
 }
 
-/// Says at most [`NAMED`] lines of a silo; of the others, that they are `what` too.
-pub(crate) fn say<T: ToString>(
+/// Prints at most [`NAMED`] lines of a silo, and how many more are `what`.
+pub(crate) fn print_lines<T: ToString>(
     silo: &SiloId,
     lines: impl IntoIterator<Item = T>,
     what: &str,
-    say: impl Fn(String),
+    print: impl Fn(String),
 ) {
     let lines: Vec<T> = lines.into_iter().collect();
     for line in lines.iter().take(NAMED) {
-        say(format!("{silo}: {}", line.to_string()));
+        print(format!("{silo}: {}", line.to_string()));
     }
     if let more @ 1.. = lines.len().saturating_sub(NAMED) {
-        say(format!("{silo}: {what} {more} more"));
+        print(format!("{silo}: {what} {more} more"));
     }
 }
 
-/// What was said before and is over: nothing of the same subject is said now.
+/// What was printed before and has ended: nothing about the same subject is printed now.
 fn ended<'a>(before: &[String], now: impl Iterator<Item = &'a str>) -> Vec<String> {
     let now: BTreeSet<String> = now.map(subject).collect();
     let is_over = |line: &&String| !now.contains(&subject(line));
@@ -147,9 +147,9 @@ fn subject(line: &str) -> String {
 }
 
 /// A line without what may change while the same thing goes on: numbers, such as that of a line of the hosts file,
-/// addresses, and what one run took out of a stale block.
+/// addresses, and what one run removed from a stale block.
 fn key(line: &str) -> String {
-    let line = match line.split_once("; took out ") {
+    let line = match line.split_once("; removed ") {
         Some((before, after)) => {
             let rest = after.split_once("; ").map_or("", |(_, rest)| rest);
             format!("{before}; {rest}")
@@ -177,13 +177,13 @@ mod tests {
     fn what_goes_on_is_told_from_what_begins_and_ends() {
         let line = |number: usize, ip: &str| {
             format!(
-                "skipped db: line {number} of the hosts file defines it as 10.0.0.9, the silo as {ip}: remove it"
+                "skipped db: line {number} of the hosts file defines it as 10.0.0.9, but the silo as {ip}: remove it"
             )
         };
         assert_eq!(key(&line(2, "10.0.0.5")), key(&line(12, "10.0.0.6")));
         let same = "skipped db: line 2 of the hosts file defines it".to_owned();
         assert_ne!(key(&line(2, "10.0.0.5")), key(&same));
-        let stale = "the block of silo x is stale: no run; took out 1 line of it, whose name another silo has; `clean` removes it";
+        let stale = "the block of silo x is stale: no run; removed 1 line from it, whose name another silo has; `clean` removes it";
         assert_eq!(
             key(stale),
             key("the block of silo x is stale: no run; `clean` removes it")

@@ -1,6 +1,5 @@
 //! The verbs that take back what was done: `clean` and `restore`. They need no hub.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +7,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
+use silo_shared::text::utf16_to_utf8;
 
 use crate::agent::{AgentError, markers, recover};
-use crate::backups::Backup;
 use crate::diff;
 use crate::hosts::{HostsFile, outside};
 use crate::plan::{Known, strays};
-use crate::policy::Found;
-use crate::replace::{self, ReplaceError, Target};
+use crate::policy::FoundLine;
+use crate::replace;
+use crate::replace_error::ReplaceError;
 use crate::settings::Settings;
-use crate::state::{LockedState, StateDir};
+use crate::state::{Backup, LockedState, StateDir};
+use crate::target::Target;
 
 /// The most symlinks that are followed, as many as Linux does.
 const MAX_LINKS: usize = 40;
@@ -35,7 +36,7 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
         ..Known::default()
     };
     let mut removed: Vec<SiloId> = Vec::new();
-    let mut lines: BTreeMap<SiloId, Vec<Found>> = BTreeMap::new();
+    let mut lines: BTreeMap<SiloId, Vec<FoundLine>> = BTreeMap::new();
     replace::update(&target, &locked, settings.in_place, |bytes| {
         let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
         let goes = |silo: &SiloId| all || silos.contains(silo);
@@ -72,21 +73,21 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
         locked.put_notes(target.path(), &notes)?;
     }
     for silo in &removed {
-        output.say(format!("{silo}: block removed"));
+        output.print(format!("{silo}: block removed"));
     }
     for (silo, found) in &lines {
         for found in found {
-            output.say(format!(
+            output.print(format!(
                 "{silo}: {found}, which had lost its block, removed"
             ));
         }
     }
     let is_done = |silo: &SiloId| removed.contains(silo) || lines.contains_key(silo);
     for silo in silos.iter().filter(|silo| !is_done(silo)) {
-        output.mention(format!("{silo}: no block"));
+        output.print_unless_quiet(format!("{silo}: no block"));
     }
     if all && removed.is_empty() && lines.is_empty() {
-        output.mention(format!("{}: no block of any silo", target.path().display()));
+        output.print_unless_quiet(format!("{}: no block of any silo", target.path().display()));
     }
     Ok(true)
 }
@@ -113,7 +114,7 @@ pub(crate) fn list(settings: &Settings, output: &Output) -> Result<bool, AgentEr
             _ => String::new(),
         };
         let kept_at = utc(backup.kept_at);
-        output.say(format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1));
+        output.print(format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1));
     }
     Ok(true)
 }
@@ -164,9 +165,9 @@ pub(crate) fn restore(
         if !output.is_quiet() {
             output.write(shown.as_bytes());
         }
-        output.say(format!("{name}: restored from the backup"));
+        output.print(format!("{name}: restored from the backup"));
     } else {
-        output.mention(format!("{name}: equal to the backup already"));
+        output.print_unless_quiet(format!("{name}: already equal to the backup"));
     }
     Ok(true)
 }
@@ -204,25 +205,11 @@ fn lost(present: &[u8], backup: &[u8]) -> usize {
             .filter(|line| line.iter().any(|byte| *byte != 0))
             .collect()
     }
-    let (present, backup) = (outside(&as_utf8(present)), outside(&as_utf8(backup)));
+    let (present, backup) = (
+        outside(&utf16_to_utf8(present)),
+        outside(&utf16_to_utf8(backup)),
+    );
     lines(&present).difference(&lines(&backup)).count()
-}
-
-/// A file that was written as UTF-16 (PowerShell 5 does so) as UTF-8, any other as it is.
-fn as_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let (read, units): (fn([u8; 2]) -> u16, _) = match bytes {
-        [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
-        [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
-        // Without a byte order mark: the zero byte of the first character tells the order.
-        [_, 0, ..] => (u16::from_le_bytes, bytes),
-        [0, _, ..] => (u16::from_be_bytes, bytes),
-        _ => return Cow::Borrowed(bytes),
-    };
-    let units: Vec<u16> = units
-        .chunks_exact(2)
-        .map(|pair| read([pair[0], pair[1]]))
-        .collect();
-    Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
 }
 
 /// `2026-11-28 23:10:02`

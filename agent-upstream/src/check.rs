@@ -1,4 +1,4 @@
-//! The verb `check`: says of each thing whether it is all right, and changes nothing.
+//! The verb `check`: checks each thing, and changes nothing.
 
 use silo_shared::api::RecordDocument;
 use silo_shared::checklist::Checklist;
@@ -7,12 +7,12 @@ use silo_shared::output::Output;
 use silo_shared::silo::{Addresses, Family, Hostname};
 use tokio::time::Instant;
 
-use crate::agent::{
-    Plan, ReportError, RunTime, addresses_of, behind_relay, explain, hub_client, lacks_right,
-};
+use crate::agent::{RunTime, behind_relay, hub_client};
 use crate::discover::select::Selection;
 use crate::discover::{DiscoverError, Found, discover};
 use crate::forget::ForgetAfter;
+use crate::plan::{Plan, addresses_of};
+use crate::report_error::{ReportError, explain, lacks_right};
 use crate::settings::Settings;
 use crate::state::StateDir;
 
@@ -36,7 +36,7 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
             "hub",
             format_args!("{hub} answers and sees this machine at {ip}"),
         ),
-        // What is wrong is the token, which has a line of its own.
+        // The token is refused; it has its own line.
         Err(error) if verdict(error) == Some(TokenVerdict::Refused) => {
             said.ok("hub", format_args!("{hub} answers"));
         }
@@ -75,10 +75,10 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
             Err(error) => said.failed(what, explain(&error, settings, hostname, hub)),
         }
     }
-    said.is_well()
+    said.is_ok()
 }
 
-/// Says where state is kept, and what does not work without.
+/// Prints where state is kept, and what does not work without it.
 fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
     match StateDir::probe(&settings.state_dir) {
         Ok(dir) => {
@@ -94,9 +94,7 @@ fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
         Err(error) if settings.needs_state => said.failed("state", error),
         Err(error) => said.ok(
             "state",
-            format_args!(
-                "off, so that no address is removed and --quiet repeats what is wrong: {error}"
-            ),
+            format_args!("off: no address is removed and --quiet repeats failures: {error}"),
         ),
     }
 }
@@ -120,7 +118,7 @@ async fn check_addresses(
     };
     let selection = match found.select(settings, None) {
         Ok(selection) => selection,
-        // Where they come from is said already.
+        // Their source is printed already.
         Err(DiscoverError::Unusable { unusable, hint, .. }) => {
             said.failed(what, format_args!("{unusable}{hint}"));
             return None;
@@ -138,13 +136,13 @@ async fn check_addresses(
         said.failed(&what, error);
     }
     for ip in &found.relayed {
-        said.ok("way to the hub", behind_relay(*ip));
+        said.ok("path to the hub", behind_relay(*ip));
     }
     Some(found)
 }
 
-/// What the hub says of one hostname, and what a run would do about it.
-struct Looked {
+/// The hub's record of one hostname, and what a run would do about it.
+struct CheckedRecord {
     stored: Option<RecordDocument>,
     /// `None` where there is no address to ask with.
     may_write: Option<bool>,
@@ -158,12 +156,12 @@ async fn look(
     settings: &Settings,
     hostname: &Hostname,
     found: Option<&Found>,
-) -> Result<Looked, ClientError> {
+) -> Result<CheckedRecord, ClientError> {
     let silo = &settings.silo;
     let (stored, _) = client.record(silo, hostname).await?.unzip();
     let held = stored.as_ref().map(addresses_of);
     let held_v6 = held.and_then(|held| held.v6);
-    // What can't be reported is said already.
+    // An address that can't be reported is printed already.
     let selection = found.and_then(|found| found.select(settings, held_v6).ok());
     // Asked with what the hub holds, nothing could change even where the condition gets lost.
     let chosen = selection.as_ref().map(|selection| selection.chosen);
@@ -177,7 +175,7 @@ async fn look(
             .is_some_and(|(found, selection)| found.lacks(family, selection, settings))
     };
     let held = held.unwrap_or_default();
-    Ok(Looked {
+    Ok(CheckedRecord {
         kept: held.iter().filter(|ip| lacks(Family::of(*ip))).collect(),
         stored,
         may_write,
@@ -185,7 +183,7 @@ async fn look(
     })
 }
 
-impl Looked {
+impl CheckedRecord {
     /// What the hub holds, and what a run would do about it.
     fn explain(&self, time: RunTime) -> String {
         let held = match &self.stored {
@@ -202,14 +200,14 @@ impl Looked {
                 format!("{held}; a run would set {chosen}")
             }
             Some((_, Plan::Heartbeat)) => format!("{held}; a run would report it again"),
-            Some((_, Plan::Nothing)) => format!("{held}; a run would change nothing"),
+            Some((_, Plan::Unchanged)) => format!("{held}; a run would change nothing"),
             None => held,
         };
         if self.kept.is_empty() {
             return planned;
         }
         format!(
-            "{planned}; {} stays, though no address of its family is found",
+            "{planned}; {} stays, although no address of its family was found",
             self.kept
         )
     }

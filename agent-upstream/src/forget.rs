@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-/// What `interface` waits unless told.
+/// The default with `interface`.
 pub(crate) const DEFAULT: Duration = Duration::from_secs(3600);
 
 /// For how long a family must be missing.
@@ -18,7 +18,7 @@ pub(crate) enum ForgetAfter {
     Missing(Duration),
 }
 
-const FORMS: &str = "a time is `off`, or a number with s, m, h or d, such as 1h";
+const FORMS: &str = "expected `off` or a number with s, m, h or d, such as 1h";
 
 /// The units with their seconds, the largest first.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
@@ -38,7 +38,7 @@ impl FromStr for ForgetAfter {
         let seconds = number.checked_mul(seconds).ok_or(FORMS)?;
         if seconds == 0 {
             return Err(
-                "a time of 0 would remove an address at the first run that misses it; `off` removes none",
+                "0 would remove an address at the first run that does not find it; use `off` to keep addresses",
             );
         }
         Ok(Self::Missing(Duration::from_secs(seconds)))

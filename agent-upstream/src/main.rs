@@ -3,28 +3,32 @@
 //! - `cli`, `settings`, `source`: flags, environment and configuration file into one value.
 //! - `discover`: finds the addresses; its `select` has the rules.
 //! - `state`, `forget`: what one run tells the next; when an address of a family that is gone is removed.
-//! - `trouble`: says what is wrong, with `--quiet` once.
+//! - `failures`: prints what failed, with `--quiet` once.
+//! - `plan`, `report`, `report_error`: one hostname: what to do, doing it, and why that failed.
 //! - `agent`, `check`: the verbs.
 
 mod agent;
 mod check;
 mod cli;
 mod discover;
+mod failures;
 mod forget;
+mod plan;
+mod report;
+mod report_error;
 mod settings;
 mod source;
 mod state;
-mod trouble;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::CommandFactory;
 use jiff::Timestamp;
+use silo_shared::agent::{AgentError, CannotStart, print, wait};
+use silo_shared::config::ConfigError;
+use silo_shared::flags::read_command_line;
 use silo_shared::output::Output;
-use silo_shared::program::{
-    DONE, LogFormat, OWN_WARNINGS, failed, misused, read_command_line, start_logging,
-};
 use tokio::time::Instant;
 
 use crate::agent::RunTime;
@@ -41,62 +45,49 @@ const CONFIG_EXAMPLE: &str = include_str!("../../config/upstream.yaml");
 const RUN_TIMEOUT: Duration = Duration::from_secs(29);
 
 fn main() -> ExitCode {
-    let Cli { verb, flags } = read_command_line::<Cli>();
+    let Cli { verb, flags } = read_command_line::<Cli>("SILO_UPSTREAM", &[]);
     match verb.unwrap_or_default() {
         verb @ (Verb::Once | Verb::Check) => call_hub(&verb, &flags),
-        Verb::ConfigExample => print(CONFIG_EXAMPLE.as_bytes()),
+        Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
-            print(&script)
+            print(PROGRAM, &script)
         }
     }
 }
 
-fn print(text: &[u8]) -> ExitCode {
-    let output = Output::new(PROGRAM, false, LogFormat::Text);
-    output.write(text);
-    output.finish(DONE)
+/// Why a verb ended early. Failures of the hub or of one hostname are printed where they happen.
+#[derive(Debug, thiserror::Error)]
+enum EarlyEnd {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run could not begin.
+    #[error(transparent)]
+    CannotStart(#[from] CannotStart),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl AgentError for EarlyEnd {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
 }
 
 fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     let settings = Settings::load(flags);
-    let (quiet, format) = match &settings {
-        Ok(settings) => (settings.quiet, settings.log_format),
-        Err(_) => (false, flags.log_format.unwrap_or_default()),
-    };
-    start_logging(format, OWN_WARNINGS);
-    let output = Output::new(PROGRAM, quiet, format);
-    let settings = match settings {
-        Ok(settings) => settings,
-        Err(error) => {
-            output.complain(error);
-            return misused();
-        }
-    };
-    settings.connection.warn_of_open_credential(&output);
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output.complain(format_args!("cannot start: {error}"));
-            return failed();
-        }
-    };
-    let succeeded = runtime.block_on(async {
-        tokio::select! {
-            succeeded = run(verb, &settings, &output) => succeeded,
-            () = interrupted() => {
-                output.complain("interrupted");
-                false
+    silo_shared::agent::run(PROGRAM, settings, &flags.output, |settings, output| {
+        settings.connection.warn_of_open_credential(output);
+        wait(async {
+            tokio::select! {
+                succeeded = run(verb, settings, output) => Ok(succeeded),
+                () = interrupted() => Err(EarlyEnd::Interrupted),
             }
-        }
-    });
-    // A name server that does not answer must not hold up the end of the run.
-    runtime.shutdown_background();
-    output.finish(if succeeded { DONE } else { failed() })
+        })
+    })
 }
 
 #[expect(

@@ -4,9 +4,11 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use silo_shared::agent::OutputSettings;
 use silo_shared::config::{ConfigError, beside, parse_yaml, read_text};
 use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
 use silo_shared::credential::Secret;
+use silo_shared::folders;
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
@@ -18,7 +20,7 @@ use crate::discover::select::{Network, Rules, Suffix};
 use crate::forget::{self, ForgetAfter};
 use crate::source::AddressSource;
 
-/// How long an IPv6 prefix is unless told: that of a link (RFC 4291 section 2.5.1).
+/// How long an IPv6 prefix is by default: that of a link (RFC 4291 section 2.5.1).
 const DEFAULT_PREFIX_LEN: u8 = 64;
 
 /// What a run needs to know.
@@ -44,7 +46,7 @@ pub(crate) struct Settings {
     pub(crate) needs_state: bool,
     /// Call the hub through this interface.
     pub(crate) bind_interface: Option<String>,
-    /// Speak only of a change or a failure.
+    /// Print only changes and failures.
     pub(crate) quiet: bool,
     /// How lines on stderr are written.
     pub(crate) log_format: LogFormat,
@@ -85,13 +87,13 @@ impl Settings {
     /// Reads the configuration file, puts flags and environment over it, and checks everything.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let read = |path: &Path| {
-            Trust::new(flags.trust_owner).check(Kind::Configuration, path)?;
+            flags.connection.trust().check(Kind::Configuration, path)?;
             read_text(path)
         };
         match &flags.config {
             Some(path) => Self::resolve(flags, Some(path), read(path)?),
             None => {
-                let path = default_path();
+                let path = folders::config_file("upstream.yaml");
                 match read(&path) {
                     Ok(text) => Self::resolve(flags, Some(&path), text),
                     Err(ConfigError::Missing(_)) => Self::resolve(flags, None, String::new()),
@@ -109,16 +111,7 @@ impl Settings {
                 None => AnyFile::Own(Box::new(parse_yaml(path, &text)?)),
             },
         };
-        let stronger = ConnectionSettings {
-            hub: flags.hub.clone(),
-            token: None,
-            token_file: flags.token_file.clone(),
-            token_file_mode: flags.token_file_mode.map(Into::into),
-            auth: flags.auth,
-            ca_file: flags.ca_file.clone(),
-            pins: flags.pin_sha256.clone(),
-            trust: Trust::new(flags.trust_owner),
-        };
+        let stronger = flags.connection.settings();
         let (connection, file) = match (any_file, path) {
             (AnyFile::Pyddns(pyddns), Some(path)) => {
                 (pyddns.connection(path, &stronger)?, from_pyddns(&pyddns))
@@ -132,13 +125,13 @@ impl Settings {
                     hub: file.hub.clone(),
                     token: file.token.clone(),
                     // A flag in its place makes it irrelevant, wherever it leads.
-                    token_file: match flags.token_file {
+                    token_file: match flags.connection.token_file {
                         Some(_) => None,
                         None => from_file("token_file", &file.token_file)?,
                     },
                     token_file_mode: file.token_file_mode,
                     auth: file.auth,
-                    ca_file: match flags.ca_file {
+                    ca_file: match flags.connection.ca_file {
                         Some(_) => None,
                         None => from_file("ca_file", &file.ca_file)?,
                     },
@@ -178,14 +171,18 @@ impl Settings {
                 )?,
             },
             bind_interface: flags.bind_interface.clone().or(file.bind_interface),
-            quiet: flags.quiet.or(file.quiet).unwrap_or_default(),
-            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+            quiet: flags.output.quiet.or(file.quiet).unwrap_or_default(),
+            log_format: flags
+                .output
+                .log_format
+                .or(file.log_format)
+                .unwrap_or_default(),
         };
         settings.check_bind_interface()?;
         Ok(settings)
     }
 
-    /// Elsewhere the setting would be passed over in silence.
+    /// Elsewhere the setting would be skipped in silence.
     fn check_bind_interface(&self) -> Result<(), ConfigError> {
         if self.bind_interface.is_none() {
             return Ok(());
@@ -199,6 +196,16 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+impl OutputSettings for Settings {
+    fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    fn log_format(&self) -> LogFormat {
+        self.log_format
     }
 }
 
@@ -218,16 +225,6 @@ fn setting(words: impl Into<String>) -> ConfigError {
     ConfigError::Setting(words.into())
 }
 
-/// `/etc/silo/upstream.yaml`, or `%ProgramData%\Silo\upstream.yaml`.
-fn default_path() -> PathBuf {
-    if cfg!(windows) {
-        let folder = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
-        Path::new(&folder).join("Silo").join("upstream.yaml")
-    } else {
-        PathBuf::from("/etc/silo/upstream.yaml")
-    }
-}
-
 /// The folder that systemd made (systemd.exec(5), `StateDirectory=`), else the system's own place.
 fn default_state_dir() -> PathBuf {
     let given = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
@@ -236,8 +233,7 @@ fn default_state_dir() -> PathBuf {
         return first;
     }
     if cfg!(windows) {
-        let folder = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
-        Path::new(&folder).join("Silo").join("upstream")
+        folders::program_data().join("upstream")
     } else {
         PathBuf::from("/var/lib/silo-upstream")
     }
@@ -255,7 +251,7 @@ fn hostnames(given: Option<Vec<Hostname>>) -> Result<Vec<Hostname>, ConfigError>
     }
     if names.is_empty() {
         return Err(setting(
-            "`hostnames` is empty: name at least one, or leave it out for this machine's own name",
+            "`hostnames` is empty: list at least one, or remove the key to use this machine's own name",
         ));
     }
     Ok(names)
@@ -266,7 +262,7 @@ fn own_name(full: &str) -> Result<Hostname, ConfigError> {
     let short = full.split('.').next().unwrap_or_default();
     Hostname::parse(short).map_err(|error| {
         setting(format!(
-            "this machine's own name `{short}` can't be reported ({error}): set `hostnames` in the configuration or --hostnames NAME"
+            "this machine's own name `{short}` is not a valid hostname ({error}): set `hostnames` in the configuration or --hostnames NAME"
         ))
     })
 }
@@ -274,7 +270,7 @@ fn own_name(full: &str) -> Result<Hostname, ConfigError> {
 fn within(given: Option<Vec<Network>>) -> Result<Option<Vec<Network>>, ConfigError> {
     match given {
         Some(networks) if networks.is_empty() => Err(setting(
-            "`within` is empty, which no address is in: name a network or leave it out",
+            "`within` is empty, so no address matches: list a network or remove the key",
         )),
         other => Ok(other),
     }
@@ -283,9 +279,7 @@ fn within(given: Option<Vec<Network>>) -> Result<Option<Vec<Network>>, ConfigErr
 fn suffix(suffix: Option<Ipv6Addr>, prefix_len: Option<u8>) -> Result<Option<Suffix>, ConfigError> {
     match (suffix, prefix_len) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(setting(
-            "`ipv6_prefix_len` is given without `ipv6_suffix`, which it belongs to",
-        )),
+        (None, Some(_)) => Err(setting("`ipv6_prefix_len` requires `ipv6_suffix`")),
         (Some(suffix), prefix_len) => Suffix::new(suffix, prefix_len.unwrap_or(DEFAULT_PREFIX_LEN))
             .map(Some)
             .map_err(|error| setting(error.to_string())),

@@ -1,4 +1,5 @@
 use silo_shared::connection::Authentication;
+use silo_shared::flags::{ConnectionFlags, OutputFlags};
 
 use super::*;
 use crate::CONFIG_EXAMPLE;
@@ -59,12 +60,18 @@ fn a_family_is_forgotten_by_default_only_with_an_interface() {
 fn flags_beat_the_file() {
     let token = private_file(&TOKEN.replace("xx", "yy"));
     let flags = Flags {
-        hub: Some("https://other".to_owned()),
-        token_file: Some(token.path().to_owned()),
+        connection: ConnectionFlags {
+            hub: Some("https://other".to_owned()),
+            token_file: Some(token.path().to_owned()),
+            ..ConnectionFlags::default()
+        },
         silo: SiloId::parse("home").ok(),
         hostnames: Some(vec![Hostname::parse("web").unwrap()]),
         addresses: Some(AddressSource::Route(None)),
-        quiet: Some(false),
+        output: OutputFlags {
+            quiet: Some(false),
+            log_format: None,
+        },
         ..Flags::default()
     };
     let settings = load(&format!("{}quiet: true\n", minimal()), flags).unwrap();

@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Families {
             "both" => Ok(Self::Both),
             "4" => Ok(Self::Only(Family::V4)),
             "6" => Ok(Self::Only(Family::V6)),
-            _ => Err("the family is 4, 6 or both"),
+            _ => Err("expected 4, 6 or both"),
         })
     }
 }
@@ -79,13 +79,13 @@ impl<'de> Deserialize<'de> for Families {
 fn interface_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     deserialize_text(deserializer, |text| {
         if text.is_empty() {
-            return Err("an interface has a name, such as eth0");
+            return Err("an interface needs a name, such as eth0");
         }
         Ok(text.to_owned())
     })
 }
 
-const FORMS: &str = "addresses come from `hub`, `route`, `route:ADDRESS` or `interface:NAME`";
+const FORMS: &str = "expected `hub`, `route`, `route:ADDRESS` or `interface:NAME`";
 
 impl FromStr for AddressSource {
     type Err = String;
@@ -112,7 +112,7 @@ impl FromStr for AddressSource {
             })),
             ("interface", _) => Err("interface:NAME needs a name, such as interface:eth0".into()),
             ("command", _) => Err(
-                "a command is given in the configuration file, as `command: [program, argument]`"
+                "a command can only be set in the configuration file: `command: [program, argument]`"
                     .into(),
             ),
             _ => Err(FORMS.into()),

@@ -4,13 +4,14 @@
 //! One file for each hub, silo and hostname, mode 0600, replaced whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use silo_shared::outage::Told;
+use silo_shared::outage::ReportedFailures;
+use silo_shared::private_file;
 use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
 use thiserror::Error;
 
@@ -24,7 +25,7 @@ pub(crate) enum StateError {
         path: PathBuf,
         /// What was to be done.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// Others could make this agent remove addresses.
@@ -49,8 +50,8 @@ pub(crate) struct Memory {
     set: BTreeMap<i16, std::net::IpAddr>,
     /// The families that every run since then found missing.
     missing: BTreeMap<i16, Missing>,
-    /// What was said to be wrong since it began.
-    told: Told,
+    /// The failures reported since the first one.
+    told: ReportedFailures,
 }
 
 /// For how long a family has been missing.
@@ -78,7 +79,7 @@ impl Missing {
     }
 }
 
-/// Milliseconds of a clock that no step of the wall clock moves and that stands while the machine sleeps
+/// Milliseconds of a clock that no step of the wall clock moves and that stops while the machine sleeps
 /// (clock_gettime(2), `CLOCK_MONOTONIC`). It counts from the machine's start, so that the difference of two readings
 /// is never more than the time between them.
 #[cfg(unix)]
@@ -151,14 +152,14 @@ impl Memory {
         self.missing.remove(&family.number());
     }
 
-    /// Something went wrong. Answers whether that was not yet said since it began.
-    pub(crate) fn note_trouble(&mut self, kind: &str) -> bool {
-        self.told.begins(kind)
+    /// A run failed. Answers whether this kind of failure was not reported yet.
+    pub(crate) fn note_failure(&mut self, kind: &str) -> bool {
+        self.told.is_new(kind)
     }
 
-    /// All went well. Answers whether something was wrong before.
-    pub(crate) fn note_well(&mut self) -> bool {
-        self.told.ends()
+    /// A run succeeded. Answers whether something had failed before.
+    pub(crate) fn note_success(&mut self) -> bool {
+        self.told.clear()
     }
 }
 
@@ -179,7 +180,7 @@ impl StateDir {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder
                 .create(&dir.path)
-                .map_err(|cause| failure(&dir.path, "make it", cause))?;
+                .map_err(|cause| failure(&dir.path, "create it", cause))?;
         }
         dir.check()?;
         Ok(dir)
@@ -195,7 +196,7 @@ impl StateDir {
         // The nearest folder that is there must take a new one.
         for parent in dir.path.ancestors().skip(1) {
             if exists(parent)? {
-                writable(parent).map_err(|cause| failure(&dir.path, "make it", cause))?;
+                writable(parent).map_err(|cause| failure(&dir.path, "create it", cause))?;
                 break;
             }
         }
@@ -213,14 +214,14 @@ impl StateDir {
         {
             use std::os::unix::fs::MetadataExt;
             let metadata =
-                fs::metadata(path).map_err(|cause| failure(path, "look at it", cause))?;
+                fs::metadata(path).map_err(|cause| failure(path, "inspect it", cause))?;
             let me = rustix::process::geteuid().as_raw();
             let refused = |why| {
                 let path = path.clone();
                 Err(StateError::Open { path, why })
             };
             if metadata.mode() & 0o022 != 0 {
-                return refused("others can write in it");
+                return refused("other users can write in it");
             }
             if metadata.uid() != me && metadata.uid() != 0 {
                 return refused("it belongs to another user");
@@ -247,7 +248,7 @@ impl StateDir {
         self.path.join(format!("record-{digest}.json"))
     }
 
-    /// What is remembered of a record. What can't be read as such is as good as nothing.
+    /// What is remembered of a record. An invalid file counts as missing.
     pub(crate) fn recall(
         &self,
         hub: &str,
@@ -282,20 +283,7 @@ impl StateDir {
         let json = serde_json::to_vec(memory).map_err(|cause| fail(cause.into()))?;
         // Of its own, since another schedule may run at the same time.
         let temp = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&temp).and_then(|mut file| {
-            file.write_all(&json)?;
-            file.sync_all()
-        });
-        if let Err(cause) = written.and_then(|()| fs::rename(&temp, &path)) {
-            // The error that counts is the first one.
-            let _ = fs::remove_file(&temp);
-            return Err(fail(cause));
-        }
-        Ok(())
+        private_file::replace(&path, &temp, &json).map_err(fail)
     }
 }
 
@@ -309,7 +297,7 @@ fn failure(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
 
 fn exists(path: &Path) -> Result<bool, StateError> {
     path.try_exists()
-        .map_err(|cause| failure(path, "look at it", cause))
+        .map_err(|cause| failure(path, "inspect it", cause))
 }
 
 /// Whether this user may make files in a folder (access(2) with the effective user).
@@ -401,7 +389,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_state_is_private_and_survives() {
+    fn the_state_is_private_and_read_back() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/state");
@@ -412,7 +400,7 @@ mod tests {
             Hostname::parse("db").unwrap(),
         );
         let mut memory = state.recall("http://hub", &silo, &name).unwrap();
-        memory.note_trouble("down");
+        memory.note_failure("down");
         memory.note_missing(Family::V6, 7, LIMIT);
         state.remember(&silo, &name, &memory).unwrap();
         assert_eq!(state.recall("http://hub", &silo, &name).unwrap(), memory);

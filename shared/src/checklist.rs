@@ -1,4 +1,4 @@
-//! What `check` of both agents says: one line a thing, whether it is all right.
+//! What `check` of both agents prints: one line for each thing that was checked.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -11,40 +11,40 @@ use crate::output::Output;
 #[derive(Debug)]
 pub struct Checklist<'a> {
     output: &'a Output,
-    is_well: bool,
+    is_ok: bool,
 }
 
 impl<'a> Checklist<'a> {
-    /// Nothing is wrong yet.
+    /// No check has failed yet.
     pub fn new(output: &'a Output) -> Self {
         Self {
             output,
-            is_well: true,
+            is_ok: true,
         }
     }
 
-    /// Whether all was well.
-    pub fn is_well(&self) -> bool {
-        self.is_well
+    /// Whether every check passed.
+    pub fn is_ok(&self) -> bool {
+        self.is_ok
     }
 
-    /// Something is all right.
+    /// A check passed.
     pub fn ok(&self, what: impl Display, detail: impl Display) {
         self.output
-            .mention(format_args!("ok      {what}: {detail}"));
+            .print_unless_quiet(format_args!("ok      {what}: {detail}"));
     }
 
-    /// Something is not.
+    /// A check failed.
     pub fn failed(&mut self, what: impl Display, detail: impl Display) {
-        self.is_well = false;
-        self.output.say(format_args!("FAILED  {what}: {detail}"));
+        self.is_ok = false;
+        self.output.print(format_args!("FAILED  {what}: {detail}"));
     }
 
     /// The configuration was read, from this file if from any.
     pub fn configuration(&self, file: Option<&Path>) {
         match file {
             Some(file) => self.ok("configuration", file.display()),
-            None => self.ok("configuration", "flags and environment alone"),
+            None => self.ok("configuration", "flags and environment only"),
         }
     }
 
@@ -53,13 +53,13 @@ impl<'a> Checklist<'a> {
         self.ok("authentication", connection.explain_authentication());
     }
 
-    /// What the hub's answers say of the token; without any, nothing is known.
+    /// Whether the hub accepted the token; without verdicts nothing is printed.
     pub fn token(&mut self, verdicts: impl IntoIterator<Item = TokenVerdict>) {
         let verdicts: Vec<TokenVerdict> = verdicts.into_iter().collect();
         if verdicts.contains(&TokenVerdict::Refused) {
             self.failed(
                 "token",
-                "the hub does not know it: revoked, expired or mistyped?",
+                "unknown to the hub: revoked, expired or mistyped; create a new one with `silo-hub token create`",
             );
         } else if verdicts.contains(&TokenVerdict::Accepted) {
             self.ok("token", "accepted");

@@ -1,9 +1,10 @@
 //! The HTTP client with which both agents call a hub.
 //!
 //! A transport failure, an answer with an error status and an answer that is none of the hub's are
-//! told apart ([`ClientError`]). A client that signs believes no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
+//! told apart ([`ClientError`]). A client that signs trusts no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
 //! read beyond a limit.
 
+mod error;
 mod reason;
 mod signer;
 
@@ -14,7 +15,6 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 use url::Url;
 
 use crate::api::{CallerAddress, PROBLEM_JSON, Problem, RecordDocument, SiloDocument};
@@ -22,8 +22,8 @@ use crate::connection::{Authentication, Connection};
 use crate::hub_tls::judge_by;
 use crate::lookup::Lookup;
 use crate::output::one_line;
-use crate::signing::MAX_CLOCK_OFFSET;
 use crate::silo::{Addresses, Family, Hostname, SiloId};
+pub use error::{ClientError, TokenVerdict};
 use reason::chain;
 use signer::{Distrust, Signer};
 
@@ -33,119 +33,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-
-/// Why a call did not give what was asked for.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// No answer: connection refused, timed out, broken off, TLS refused.
-    #[error("cannot reach the hub at {hub}: {cause}")]
-    Unreachable {
-        /// Scheme, host and port.
-        hub: String,
-        /// What happened, innermost cause last.
-        cause: String,
-    },
-    /// The hub answered with an error status (or a redirect, which is not followed).
-    #[error("the hub at {hub} answered {status}: {detail}")]
-    Status {
-        /// Scheme, host and port.
-        hub: String,
-        /// The HTTP status.
-        status: u16,
-        /// The problem's detail, or a few words on the status.
-        detail: String,
-        /// Whether the answer is signed with the token's key, so that the hub knows the token.
-        is_signed: bool,
-    },
-    /// The answer is not what a hub sends.
-    #[error("{hub}: the answer is not a hub's: {cause}")]
-    NotAHub {
-        /// Scheme, host and port.
-        hub: String,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// This client signs, and the answer is not signed.
-    #[error("{hub}: the hub, or something between, answered {status} unsigned{hint}")]
-    Unsigned {
-        /// Scheme, host and port.
-        hub: String,
-        /// The HTTP status, on nobody's word.
-        status: u16,
-        /// What it may come from.
-        hint: &'static str,
-    },
-    /// This client signs, and the answer's signature does not fit.
-    #[error(
-        "{hub}: the answer is not the hub's own: {cause}; something between changes or forges answers"
-    )]
-    Forged {
-        /// Scheme, host and port.
-        hub: String,
-        /// What is wrong with the signature.
-        cause: String,
-    },
-    /// The hub refused a signature for its time.
-    #[error("{hub}: this machine's clock is {} s {} the hub's, and a signature may be off by {MAX_CLOCK_OFFSET} s: set the clock", .behind_seconds.unsigned_abs(), if *.behind_seconds < 0 { "ahead of" } else { "behind" })]
-    Clock {
-        /// Scheme, host and port.
-        hub: String,
-        /// By how much this machine's clock is behind, in seconds; negative: ahead.
-        behind_seconds: i64,
-    },
-    /// The answer is larger than [`MAX_ANSWER_BYTES`].
-    #[error("{hub}: the answer is larger than {MAX_ANSWER_BYTES} bytes")]
-    TooLarge {
-        /// Scheme, host and port.
-        hub: String,
-    },
-    /// The client itself can't be set up, such as over a certificate file that holds none.
-    #[error("{0}")]
-    Setup(String),
-}
-
-impl ClientError {
-    /// What kind of failure it is: one that goes on is of the same kind, whatever else its words name.
-    pub fn kind(&self) -> String {
-        match self {
-            Self::Unreachable { .. } => "unreachable".to_owned(),
-            Self::Status { status, .. } => format!("status {status}"),
-            Self::NotAHub { .. } => "not a hub".to_owned(),
-            Self::Unsigned { status, .. } => format!("unsigned {status}"),
-            Self::Forged { .. } => "forged".to_owned(),
-            Self::Clock { .. } => "clock".to_owned(),
-            Self::TooLarge { .. } => "too large".to_owned(),
-            Self::Setup(_) => "setup".to_owned(),
-        }
-    }
-
-    /// What the answer says of the token; `None`: nothing. A hub signs its answers to a token that it knows, whatever
-    /// their status: a signature that was refused for its time or as a replay does not mean a wrong token.
-    pub fn token(&self) -> Option<TokenVerdict> {
-        match self {
-            Self::Clock { .. } => Some(TokenVerdict::Accepted),
-            Self::Status {
-                is_signed: true, ..
-            } => Some(TokenVerdict::Accepted),
-            Self::Status { status: 401, .. } | Self::Unsigned { status: 401, .. } => {
-                Some(TokenVerdict::Refused)
-            }
-            Self::Status {
-                status: 403 | 404, ..
-            } => Some(TokenVerdict::Accepted),
-            _ => None,
-        }
-    }
-}
-
-/// What an answer says of the token that was shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenVerdict {
-    /// The hub knows it.
-    Accepted,
-    /// The hub does not know it, or no longer.
-    Refused,
-}
 
 /// What a conditional GET gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,7 +68,7 @@ impl HubClient {
     ///
     /// Fails with [`ClientError::Setup`] when the certificate file can't be read.
     pub fn new(connection: &Connection, route: Route) -> Result<Self, ClientError> {
-        // An error here means that a provider is installed already, which is as well.
+        // An error here means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("silo/", env!("CARGO_PKG_VERSION")))
@@ -251,7 +138,7 @@ impl HubClient {
         match answer.status {
             StatusCode::NOT_MODIFIED if tag.is_some() => Ok(Fetched::NotModified),
             StatusCode::OK => Ok(Fetched::Found(self.parse(&answer.body)?, answer.tag)),
-            other => Err(self.not_a_hub(format!("status {other} to a read"))),
+            other => Err(self.not_a_hub(format!("status {other} in reply to a read"))),
         }
     }
 
@@ -330,7 +217,7 @@ impl HubClient {
             .json(&serde_json::json!({ "ips": ips }));
         match self.send(request).await {
             Ok(answer) => Err(self.not_a_hub(format!(
-                "{} to a write on a condition that nothing meets",
+                "{} in reply to a write whose condition can't be met",
                 answer.status
             ))),
             Err(ClientError::Status { status: 412, .. }) => Ok(true),
@@ -385,14 +272,15 @@ impl HubClient {
         let is_problem = kind.starts_with(PROBLEM_JSON);
         let body = self.read(response).await?;
         let is_html = kind.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
-        let stranger = reason::stranger(status, is_html, &body, &self.hub);
+        let foreign_answer = reason::foreign_answer(status, is_html, &body, &self.hub);
         let mut behind_seconds = None;
         if let (Some(signer), Some(sent)) = (signer, &sent) {
             let verified = signer.verify(sent, status.as_u16(), &headers, &body);
-            behind_seconds = Some(verified.map_err(|why| self.distrust(status, stranger, why))?);
+            behind_seconds =
+                Some(verified.map_err(|why| self.distrust(status, foreign_answer, why))?);
         }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
-            if let Some(words) = stranger {
+            if let Some(words) = foreign_answer {
                 return Err(self.not_a_hub(words));
             }
             return Ok(Answer { status, tag, body });
@@ -410,10 +298,10 @@ impl HubClient {
         }
         let detail = match problem {
             Some(problem) => one_line(&problem.detail),
-            None => stranger.map_or_else(
+            None => foreign_answer.map_or_else(
                 || {
                     format!(
-                        "{} (no answer of a hub: is something else at this address?)",
+                        "{} (not an answer of a Silo hub: check the URL in `hub`)",
                         status.canonical_reason().unwrap_or("an unknown status")
                     )
                 },
@@ -453,7 +341,7 @@ impl HubClient {
         serde_json::from_slice(body).map_err(|error| self.not_a_hub(one_line(&error.to_string())))
     }
 
-    /// An answer that no hub gives, for those who find out only when they compare it.
+    /// An answer that does not come from a hub, for callers that detect it later.
     pub fn not_a_hub(&self, cause: impl Into<String>) -> ClientError {
         ClientError::NotAHub {
             hub: self.hub().to_owned(),
@@ -464,11 +352,11 @@ impl HubClient {
     fn distrust(
         &self,
         status: StatusCode,
-        stranger: Option<&'static str>,
+        foreign_answer: Option<&'static str>,
         why: Distrust,
     ) -> ClientError {
         let hub = self.hub().to_owned();
-        if let (Distrust::Unsigned, Some(words)) = (&why, stranger) {
+        if let (Distrust::Unsigned, Some(words)) = (&why, foreign_answer) {
             return self.not_a_hub(format!("status {}: {words}", status.as_u16()));
         }
         match why {
@@ -476,10 +364,10 @@ impl HubClient {
                 hub,
                 status: status.as_u16(),
                 hint: match status.as_u16() {
-                    401 => ": token unknown, revoked or mistyped?",
-                    429 => ": too many failures from this address, wait a minute?",
-                    500.. => ": a proxy that can't reach the hub, or a hub without its database?",
-                    _ => ": is this the hub's own URL, or does something forge its answers?",
+                    401 => ": the token is unknown, revoked or mistyped",
+                    429 => ": too many failures from this address; wait a minute",
+                    500.. => ": a proxy can't reach the hub, or the hub can't reach its database",
+                    _ => ": check the URL in `hub`; otherwise something forges the hub's answers",
                 },
             },
             Distrust::Wrong(error) => ClientError::Forged {
@@ -542,51 +430,5 @@ mod tests {
     #[test]
     fn a_client_does_not_print_its_credential() {
         assert!(!format!("{:?}", client("http://h")).contains("hush"));
-    }
-
-    #[test]
-    fn only_a_401_of_nobody_who_knows_the_token_speaks_against_it() {
-        use TokenVerdict::{Accepted, Refused};
-        let hub = String::new;
-        let answered = |status, is_signed| ClientError::Status {
-            hub: hub(),
-            status,
-            detail: String::new(),
-            is_signed,
-        };
-        let unsigned = |status| ClientError::Unsigned {
-            hub: hub(),
-            status,
-            hint: "",
-        };
-        let cases = [
-            (answered(401, false), Some(Refused)),
-            (answered(403, false), Some(Accepted)),
-            (answered(404, false), Some(Accepted)),
-            (answered(429, false), None),
-            (answered(503, false), None),
-            // Problems such as `order` and `replay`.
-            (answered(401, true), Some(Accepted)),
-            (answered(503, true), Some(Accepted)),
-            (unsigned(401), Some(Refused)),
-            (unsigned(502), None),
-            (
-                ClientError::Clock {
-                    hub: hub(),
-                    behind_seconds: 400,
-                },
-                Some(Accepted),
-            ),
-            (
-                ClientError::Unreachable {
-                    hub: hub(),
-                    cause: String::new(),
-                },
-                None,
-            ),
-        ];
-        for (error, verdict) in cases {
-            assert_eq!(error.token(), verdict, "{error:?}");
-        }
     }
 }

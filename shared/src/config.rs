@@ -1,7 +1,7 @@
 //! YAML files into typed settings.
 //!
 //! Settings types derive `Deserialize` with `deny_unknown_fields`; an error then names the file, the
-//! line and the key. A missing file is told apart from a wrong one, so that a default path may be absent.
+//! line and the key. A missing file is distinguished from an invalid one, so that a default path may be absent.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// A file that can't be read, told apart from one that is not there.
+    /// A file that can't be read; a missing one is distinguished.
     pub(crate) fn of_file(path: &Path, error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
@@ -76,7 +76,7 @@ pub fn beside(config: &Path, setting: &str, path: PathBuf) -> Result<PathBuf, Co
         Ok(from_here) if from_here == beside => Ok(path),
         Ok(from_here) if !is_there(&beside) && is_there(&from_here) => {
             Err(ConfigError::Setting(format!(
-                "{setting}: a relative path begins at the folder of {}, and {} is not there, but {} is: write the whole path",
+                "{setting}: relative paths are resolved from the folder of {}; {} does not exist, but {} does: write the absolute path",
                 config.display(),
                 beside.display(),
                 from_here.display()
@@ -100,7 +100,7 @@ pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Con
             return ConfigError::Invalid(path.to_owned(), words);
         }
         let mut words = error.to_string();
-        // The reader leaves out where an unknown key stands when that is the file's first character.
+        // The parser omits the position of an unknown key at the file's first character.
         if words.starts_with("unknown field") && !words.contains(" at line ") {
             words += " at line 1 column 1";
         }

@@ -21,7 +21,7 @@ use crate::trusted_file::{Kind, Trust};
 /// The largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
-/// What a configuration file, or flags, say of the hub; each value may be absent.
+/// The hub's settings from a configuration file or flags; each value may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionSettings {
     /// The hub's URL, such as `http://hub.lan:8053`.
@@ -32,17 +32,17 @@ pub struct ConnectionSettings {
     pub token_file: Option<PathBuf>,
     /// `any`: a container mounts the token file readable for others, which is then accepted.
     pub token_file_mode: Option<TokenFileMode>,
-    /// How to show the credential.
+    /// How to authenticate.
     pub auth: Option<AuthMode>,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// The hub's key: with it alone, nothing else of the certificate counts.
     pub pins: Option<Pins>,
-    /// Whose files an agent that runs as root believes; never from a file.
+    /// Whose files an agent that runs as root trusts; never from a file.
     pub trust: Trust,
 }
 
-/// How an agent shows the credential, as settings say it.
+/// The setting `auth`: how an agent authenticates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
@@ -67,17 +67,17 @@ impl AuthMode {
 }
 
 /// Whether a token file that others can read is accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenFileMode {
-    /// Readable by its owner alone.
+    /// Only its owner may read it
     #[default]
     Private,
-    /// Any mode.
+    /// Any mode, as a container may mount it
     Any,
 }
 
-/// How an agent shows who it is.
+/// How an agent authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
     /// `Authorization: Bearer`.
@@ -98,7 +98,7 @@ pub enum Authentication {
 pub struct Connection {
     /// The hub's URL, its path ending in a slash.
     pub hub: Url,
-    /// How to show who is calling.
+    /// How to authenticate.
     pub authentication: Authentication,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -180,7 +180,7 @@ impl ConnectionSettings {
     }
 
     /// Reads a token file. What is no file of that kind is refused before it is opened: a FIFO that
-    /// nobody feeds would hold up the run, and `/dev/zero` never ends.
+    /// no one feeds would delay the run, and `/dev/zero` never ends.
     fn read_token(&self, file: &Path) -> Result<Secret, ConfigError> {
         let unreadable = |error| ConfigError::of_file(file, error);
         let refuse = |why: &str| ConfigError::Setting(format!("{}: {why}", file.display()));
@@ -195,7 +195,9 @@ impl ConnectionSettings {
             .and_then(|opened| opened.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
             .map_err(unreadable)?;
         if bytes.len() as u64 > MAX_TOKEN_BYTES {
-            return Err(refuse("too large to hold a token alone"));
+            return Err(refuse(
+                "too large for a token file: it must contain only the token",
+            ));
         }
         let text =
             text::decode(&bytes).map_err(|error| ConfigError::NotText(file.to_owned(), error))?;
@@ -228,7 +230,7 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(ConfigError::Setting(format!(
-                "{}: holds a token and its mode is {mode:04o}, so that others can read it: run `chmod 600 {}` (or set `token_file_mode: any` where a container mounts it so)",
+                "{}: contains a token but other users can read it (mode {mode:04o}): run `chmod 600 {}` (or set `token_file_mode: any` where a container mounts it so)",
                 file.display(),
                 file.display()
             )));
@@ -239,7 +241,7 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A pin that nothing can be held against would protect nobody.
+/// A pin that nothing can be held against would protect no one.
 pub(crate) fn refuse_pins_over_http(hub: &Url, pins: Option<&Pins>) -> Result<(), ConfigError> {
     if pins.is_some() && hub.scheme() != "https" {
         return Err(ConfigError::Setting(
@@ -252,9 +254,12 @@ pub(crate) fn refuse_pins_over_http(hub: &Url, pins: Option<&Pins>) -> Result<()
 
 /// Parses a hub's URL; its path gets a slash at the end, so that routes can be joined to it.
 pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
-    let refuse =
-        |why: &str| ConfigError::Setting(format!("hub: {why}; write it like http://hub:8053"));
-    let mut url = Url::parse(text).map_err(|_| refuse("this is no URL"))?;
+    let refuse = |why: &str| {
+        ConfigError::Setting(format!(
+            "hub: {why}; expected http://HOST:PORT or https://HOST, such as http://hub:8053"
+        ))
+    };
+    let mut url = Url::parse(text).map_err(|_| refuse("not a valid URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(refuse(
             "the URL must begin with http:// or https:// and name a host",
@@ -274,7 +279,7 @@ pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
 }
 
 impl Connection {
-    /// Warns when the credential travels in the open. Not in a quiet run: cron mails its every line, each
+    /// Warns when the credential travels unencrypted. Not in a quiet run: cron mails its every line, each
     /// time.
     pub fn warn_of_open_credential(&self, output: &Output) {
         if !self.signs() && is_open(&self.hub) && !output.is_quiet() {
@@ -365,7 +370,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_token_file_is_refused_before_it_is_read() {
+    fn other_than_regular_token_files_are_refused_before_reading() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -380,8 +385,11 @@ mod tests {
             (&link, "not a regular file"),
             (&socket, "not a regular file"),
             (&folder.path().join("none"), "there is no such file"),
-            (large.path(), "too large to hold a token alone"),
-            (binary.path(), "holds no text: save it as UTF-8"),
+            (
+                large.path(),
+                "too large for a token file: it must contain only the token",
+            ),
+            (binary.path(), "is not text: save it as UTF-8"),
         ] {
             for mode in [TokenFileMode::Private, TokenFileMode::Any] {
                 let settings = ConnectionSettings {
@@ -446,7 +454,10 @@ mod tests {
         ] {
             let error = parse_hub_url(wrong).unwrap_err().to_string();
             assert!(
-                error.starts_with("hub: ") && error.ends_with("; write it like http://hub:8053"),
+                error.starts_with("hub: ")
+                    && error.ends_with(
+                        "; expected http://HOST:PORT or https://HOST, such as http://hub:8053"
+                    ),
                 "{wrong}: {error}"
             );
         }

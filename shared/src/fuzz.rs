@@ -74,7 +74,7 @@ pub fn signature(data: &[u8]) {
         assert_eq!(signed_parts(&first), signed_parts(&second));
         assert_eq!(content, other_content);
     }
-    // The second message as the answer to the first, which nobody signed.
+    // The second message as the answer to the first, which no one signed.
     let judged = answer::verify(200, &second.headers, other_content, &first, &key, KEYID);
     assert!(judged.is_err(), "{second:?}");
 

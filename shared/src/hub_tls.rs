@@ -1,7 +1,7 @@
 //! How an agent judges a hub's certificate: by the system's certificates, by `ca_file`, by a pin, or by
 //! `ca_file` and pin together.
 //!
-//! A pin alone names the hub's key, which is more than a name in a certificate says: chain, host name and
+//! A pin alone names the hub's key, which is stronger than a name in a certificate: chain, host name and
 //! dates are then not looked at (curl: `--insecure --pinnedpubkey`). With `ca_file` beside it all must hold
 //! (curl: `--cacert --pinnedpubkey`). Whatever is judged by, the hub must sign the handshake with its key.
 
@@ -82,7 +82,7 @@ fn read_roots(file: &Path) -> Result<RootCertStore, String> {
         let certificate = certificate.map_err(|_| wrong("a PEM certificate in it is broken"))?;
         roots
             .add(certificate)
-            .map_err(|_| wrong("a certificate in it can't be read"))?;
+            .map_err(|_| wrong("contains a certificate that can't be parsed"))?;
     }
     if roots.is_empty() {
         return Err(wrong("holds no PEM certificate"));
@@ -90,10 +90,10 @@ fn read_roots(file: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Why a pinned hub is not believed.
+/// Why a pinned hub is not trusted.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
-    "the key is not the one that pin_sha256 names, but {found}: was the hub's key replaced, or does something else answer?"
+    "the key is {found} and not the one in pin_sha256: if the hub's key was replaced, update pin_sha256; otherwise another server answers"
 )]
 pub(crate) struct OtherKey {
     found: Pin,

@@ -14,7 +14,7 @@ pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let asked = (host.to_owned(), port);
     let look = move || {
         let found = asked.to_socket_addrs().map(Iterator::collect);
-        // Nobody waits for it any more.
+        // The caller has stopped waiting.
         let _: Result<(), io::Result<Vec<SocketAddr>>> = send.send(found);
     };
     std::thread::Builder::new()
@@ -23,7 +23,7 @@ pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         .map_err(|cause| {
             io::Error::new(
                 cause.kind(),
-                format!("no thread can be started to look up {host}: {cause}"),
+                format!("cannot start a thread to look up {host}: {cause}"),
             )
         })?;
     receive

@@ -1,24 +1,45 @@
-//! What a quiet run has said of trouble that goes on: each kind once when it begins, and its end once. The agents keep
+//! Which ongoing failures quiet runs have reported: each kind once when it begins, and its end once. The agents keep
 //! it in their state folders.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of trouble that were said since it began.
+/// The kinds of failure that were reported since the first one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Told(BTreeSet<String>);
+pub struct ReportedFailures(BTreeSet<String>);
 
-impl Told {
-    /// Something is wrong. Answers whether that was not yet said since trouble began.
-    pub fn begins(&mut self, kind: &str) -> bool {
+impl ReportedFailures {
+    /// A kind of failure occurred. Answers whether it was not reported yet.
+    pub fn is_new(&mut self, kind: &str) -> bool {
         self.0.insert(kind.to_owned())
     }
 
-    /// All is well. Answers whether something was wrong before.
-    pub fn ends(&mut self) -> bool {
+    /// A run succeeded. Answers whether something had failed before.
+    pub fn clear(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
+    }
+}
+
+/// Failures that a quiet run prints at its end, since several names may share one.
+#[derive(Clone, Debug, Default)]
+pub struct PendingFailures(Vec<(Vec<String>, String)>);
+
+impl PendingFailures {
+    /// Adds names that failed with this message.
+    pub fn add(&mut self, names: impl IntoIterator<Item = impl ToString>, message: &str) {
+        let names = names.into_iter().map(|name| name.to_string());
+        match self.0.iter_mut().find(|(_, known)| known == message) {
+            Some((all, _)) => all.extend(names),
+            None => self.0.push((names.collect(), message.to_owned())),
+        }
+    }
+
+    /// The names, separated by commas, and the message of each failure.
+    pub fn into_lines(self) -> impl Iterator<Item = (String, String)> {
+        let lines = self.0.into_iter();
+        lines.map(|(names, message)| (names.join(", "), message))
     }
 }
 
@@ -27,16 +48,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_trouble_is_said_once_until_it_is_over() {
-        let mut told = Told::default();
-        assert!(!told.ends());
+    fn each_kind_of_failure_is_reported_once_until_it_ends() {
+        let mut told = ReportedFailures::default();
+        assert!(!told.clear());
         let said: Vec<bool> = ["down", "down", "401", "down", "401"]
             .iter()
-            .map(|kind| told.begins(kind))
+            .map(|kind| told.is_new(kind))
             .collect();
         assert_eq!(said, [true, false, true, false, false]);
-        assert!(told.ends());
-        assert!(!told.ends());
-        assert!(told.begins("down"));
+        assert!(told.clear());
+        assert!(!told.clear());
+        assert!(told.is_new("down"));
+    }
+
+    #[test]
+    fn names_with_the_same_message_share_a_line() {
+        let mut pending = PendingFailures::default();
+        for (name, message) in [("a", "down"), ("b", "refused"), ("c", "down")] {
+            pending.add([name], message);
+        }
+        let line = |names: &str, message: &str| (names.to_owned(), message.to_owned());
+        let lines: Vec<_> = pending.into_lines().collect();
+        assert_eq!(lines, [line("a, c", "down"), line("b", "refused")]);
     }
 }

@@ -1,4 +1,4 @@
-//! What both agents say: results on stdout, failures on stderr.
+//! What both agents print: results on stdout, failures on stderr.
 
 use std::cell::OnceCell;
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use crate::program::{DONE, LogFormat, failed};
 
 /// Where lines go, and which of them.
 ///
-/// A line that can't be written holds up no work; [`Output::finish`] tells of it.
+/// A line that can't be written delays no work; [`Output::finish`] tells of it.
 #[derive(Debug)]
 pub struct Output {
     program: &'static str,
@@ -20,7 +20,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// `program` stands before each line on stderr; `quiet` leaves out what is neither a change nor a
+    /// `program` begins each line on stderr; `quiet` leaves out what is neither a change nor a
     /// failure.
     pub fn new(program: &'static str, quiet: bool, format: LogFormat) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Output {
         }
     }
 
-    /// Whether only changes and failures are said.
+    /// Whether only changes and failures are printed.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
@@ -40,33 +40,33 @@ impl Output {
     pub fn write(&self, bytes: &[u8]) {
         let mut stdout = io::stdout().lock();
         if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            // The first error says why; later ones say no more.
+            // Only the first error is reported.
             let _ = self.unwritten.set(error);
         }
     }
 
-    /// Says a result.
-    pub fn say(&self, line: impl Display) {
+    /// Prints a result.
+    pub fn print(&self, line: impl Display) {
         self.write(format!("{}\n", without_bidi(&line)).as_bytes());
     }
 
-    /// Says a result that `quiet` leaves out.
-    pub fn mention(&self, line: impl Display) {
+    /// Prints a result that `quiet` leaves out.
+    pub fn print_unless_quiet(&self, line: impl Display) {
         if !self.quiet {
-            self.say(line);
+            self.print(line);
         }
     }
 
-    /// Says beside the result, on stderr, what is no failure.
-    pub fn note(&self, line: impl Display) {
+    /// Prints on stderr what is not a failure.
+    pub fn print_note(&self, line: impl Display) {
         match self.format {
-            LogFormat::Text => self.complain(line),
+            LogFormat::Text => self.print_error(line),
             LogFormat::Json => tracing::warn!("{}", without_bidi(&line)),
         }
     }
 
-    /// Says what failed.
-    pub fn complain(&self, line: impl Display) {
+    /// Prints what failed.
+    pub fn print_error(&self, line: impl Display) {
         match self.format {
             LogFormat::Text => {
                 // Where stderr takes nothing, the exit code is all that is left to tell.
@@ -81,12 +81,12 @@ impl Output {
         }
     }
 
-    /// The exit code: `code`, or failure when all went well but stdout did not take what was said.
-    /// Who closed a pipe, such as `head`, did not want to hear more: that is no failure.
+    /// The exit code: `code`, or failure when the run succeeded but stdout could not be written.
+    /// A closed pipe, such as one to `head`, is not a failure.
     pub fn finish(self, code: ExitCode) -> ExitCode {
         match self.unwritten.get() {
             Some(error) if code == DONE && error.kind() != ErrorKind::BrokenPipe => {
-                self.complain(format_args!("cannot write to stdout: {error}"));
+                self.print_error(format_args!("cannot write to stdout: {error}"));
                 failed()
             }
             _ => code,
@@ -94,7 +94,7 @@ impl Output {
     }
 }
 
-/// What another machine said, made fit for one line of output: at most 400 characters, none of them a control
+/// Text from another machine, reduced to one line of output: at most 400 characters, none of them a control
 /// character or one that changes the direction of the text around it.
 pub fn one_line(text: &str) -> String {
     text.chars()
@@ -109,7 +109,7 @@ fn is_bidi(c: char) -> bool {
         '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A line in which no name, path or word of another machine changes what the rest seems to say.
+/// A line without characters that change the order in which the rest is displayed.
 fn without_bidi(line: &impl Display) -> String {
     line.to_string().replace(is_bidi, " ")
 }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_say_stays_on_one_line_and_in_its_direction() {
+    fn foreign_text_is_reduced_to_one_line_without_direction_changes() {
         assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
         for c in ('\u{202a}'..='\u{202e}')
             .chain('\u{2066}'..='\u{2069}')

@@ -1,5 +1,5 @@
 //! Pins: the SHA-256 of a certificate's public key (its SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7),
-//! written as curl's `--pinnedpubkey` does. A certificate that is made anew with the same key keeps its pin.
+//! written as curl's `--pinnedpubkey` does. A certificate that is recreated with the same key keeps its pin.
 
 use std::fmt;
 use std::str::FromStr;

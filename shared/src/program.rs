@@ -36,12 +36,12 @@ impl FromStr for LogFormat {
         match text {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            _ => Err("the log format is text or json"),
+            _ => Err("expected text or json"),
         }
     }
 }
 
-/// What the agents log unless told by `RUST_LOG`: warnings of our own crates. What other libraries have to say of a
+/// What the agents log unless told by `RUST_LOG`: warnings of our own crates. What other libraries report of a
 /// failure is in the line that names it.
 pub const OWN_WARNINGS: &str = "silo=warn";
 
@@ -53,7 +53,7 @@ pub fn start_logging(format: LogFormat, default_filter: &str) {
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Else a line that stderr does not take is told on stderr, which panics.
+        // Otherwise a line that can't be written to stderr is reported on stderr, which panics.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // An error here means that a subscriber is set already: the first one stays.
@@ -63,16 +63,19 @@ pub fn start_logging(format: LogFormat, default_filter: &str) {
     };
 }
 
-/// Reads the command line and the environment. A variable that is empty counts as not set, since
-/// containers set them so.
+/// Reads the command line and the environment. An empty variable counts as not set, since containers set
+/// them so.
 pub fn read_command_line<T: clap::Parser>() -> T {
     let is_empty =
         |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let mut matches = T::command()
-        .mut_args(|arg| match arg.get_env() {
-            Some(name) if is_empty(name) => arg.env(clap::builder::Resettable::Reset),
-            _ => arg,
-        })
-        .get_matches();
+    parse_or_exit(T::command().mut_args(|arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(clap::builder::Resettable::Reset),
+        _ => arg,
+    }))
+}
+
+/// Parses this process's arguments; prints what is wrong with them and exits.
+pub(crate) fn parse_or_exit<T: clap::Parser>(command: clap::Command) -> T {
+    let mut matches = command.get_matches();
     T::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }

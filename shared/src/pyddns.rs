@@ -17,7 +17,7 @@ use crate::connection::{
 use crate::credential::{Credential, Secret};
 use crate::silo::{Hostname, SiloId};
 
-/// What a pyDDNS file says.
+/// The contents of a pyDDNS file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PyddnsConfig {
     /// The silo (`silo_id`).
@@ -86,7 +86,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Option<PyddnsConfig>, ConfigErro
 }
 
 /// Whether this is a mapping with the key `endpoint`. Text that is no YAML counts when a line begins
-/// so: its error is then told in the words of that file.
+/// so: its error then names the keys of that file.
 fn is_pyddns(text: &str) -> bool {
     match serde_yaml::from_str::<serde_yaml::Value>(text) {
         Ok(value) => value.get("endpoint").is_some(),
@@ -241,7 +241,7 @@ getIpFrom: Socket";
     }
 
     #[test]
-    fn other_files_are_left_to_others() {
+    fn files_of_other_programs_are_not_pyddns_files() {
         for text in [
             "",
             "# endpoint: http://hub\n",
@@ -300,7 +300,7 @@ getIpFrom: Socket";
         };
         let connection = config.connection(file.path(), &with_token).unwrap();
         assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
-        // Over plain HTTP to another machine it is signed with, unless told otherwise.
+        // Over plain HTTP to another machine it is used to sign, unless `auth` says otherwise.
         let credential = Credential::parse(&token).unwrap();
         assert_eq!(
             connection.authentication,

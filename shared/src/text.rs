@@ -1,5 +1,7 @@
 //! Files that people write: UTF-8, with or without a byte order mark.
 
+use std::borrow::Cow;
+
 /// Why the bytes of a file are no text that this program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotText {
@@ -9,21 +11,40 @@ pub enum NotText {
     )]
     Utf16,
     /// Neither UTF-8 nor anything that can be named.
-    #[error("holds no text: save it as UTF-8")]
+    #[error("is not text: save it as UTF-8")]
     Other,
 }
 
-/// The text in a file's bytes, without a byte order mark before it.
+/// The text in a file's bytes, without the byte order mark.
 pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     const BOM: &[u8] = b"\xef\xbb\xbf";
-    match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(NotText::Utf16),
-        // Two bytes a character, one of them zero in ASCII text.
-        [0, 1..=255, ..] | [1..=255, 0, ..] => return Err(NotText::Utf16),
-        _ => {}
+    if utf16_units(bytes).is_some() {
+        return Err(NotText::Utf16);
     }
     let text = bytes.strip_prefix(BOM).unwrap_or(bytes);
     std::str::from_utf8(text).map_err(|_| NotText::Other)
+}
+
+/// A file that was written as UTF-16 (PowerShell 5 does so) as UTF-8, any other file unchanged.
+pub fn utf16_to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match utf16_units(bytes) {
+        Some(units) => Cow::Owned(String::from_utf16_lossy(&units).into_bytes()),
+        None => Cow::Borrowed(bytes),
+    }
+}
+
+/// The code units of a file that was written as UTF-16, without the byte order mark; `None` for any other file.
+fn utf16_units(bytes: &[u8]) -> Option<Vec<u16>> {
+    let (read, units): (fn([u8; 2]) -> u16, _) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
+        [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
+        // Two bytes a character, one of which is zero in ASCII text.
+        [1..=255, 0, ..] => (u16::from_le_bytes, bytes),
+        [0, 1..=255, ..] => (u16::from_be_bytes, bytes),
+        _ => return None,
+    };
+    let pairs = units.chunks_exact(2);
+    Some(pairs.map(|pair| read([pair[0], pair[1]])).collect())
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Whether root may believe a file: its owner, and whoever can write it or its folder, decides what an agent
+//! Whether root may trust a file: its owner, and whoever can write it or its folder, decides what an agent
 //! that runs as root does.
 //!
 //! Both agents ask before they read a configuration, a token, a certificate file, or use a state folder.
-//! Nothing is asked where the agent runs as an ordinary user, and on Windows.
+//! Nothing is checked where the agent runs as an ordinary user, and on Windows.
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Whose files are believed besides root's.
+/// Whose files are trusted besides root's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     owner: Option<u32>,
@@ -67,7 +67,7 @@ impl Trust {
         Self { owner }
     }
 
-    /// Refuses a file that somebody else than root could have changed. What is not there is not refused.
+    /// Refuses a file that other users than root could have changed. A missing file is not refused.
     ///
     /// Looked at are the file behind all symbolic links, its folder, and the folder of each link.
     pub fn check(&self, kind: Kind, file: &Path) -> Result<(), NotTrusted> {
@@ -111,7 +111,7 @@ mod unix {
         file: &Path,
     ) -> Result<(), NotTrusted> {
         let Ok(mut path) = std::path::absolute(file) else {
-            // What can't be named can't be read either; reading it says so.
+            // A path that can't be resolved can't be read either; reading it reports that.
             return Ok(());
         };
         for _ in 0..MAX_LINKS {
@@ -175,20 +175,18 @@ mod unix {
         if !is_trusted && !any_owner {
             return refuse(
                 format!("belongs to user {owner}"),
-                format!(
-                    "run `chown root {shown}`, or accept this owner with --trust-owner {owner}"
-                ),
+                format!("run `chown root {shown}`, or trust this owner with --trust-owner {owner}"),
             );
         }
         let by_group = mode & 0o020 != 0 && found.gid() != 0;
         if (mode & 0o002 != 0 || by_group) && !may_be_written {
             let whom = if mode & 0o002 != 0 {
-                "everybody".to_owned()
+                "everyone".to_owned()
             } else {
                 format!("group {}", found.gid())
             };
             return refuse(
-                format!("can be written by {whom} (mode {mode:04o})"),
+                format!("is writable by {whom} (mode {mode:04o})"),
                 format!("run `chmod go-w {shown}`"),
             );
         }
@@ -216,7 +214,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let file = folder.join("agent.yaml");
         fs::write(&file, "").unwrap();
-        // Owner, group and mode of the folder and of the file; what is said, if it is refused.
+        // Owner, group and mode of the folder and of the file; the message, if it is refused.
         for (of_folder, of_file, words) in [
             ((0, 0, 0o755), (0, 0, 0o644), None),
             ((0, 0, 0o775), (0, 0, 0o664), None),
@@ -228,12 +226,12 @@ mod tests {
             (
                 (0, 0, 0o755),
                 (0, 0, 0o646),
-                Some("can be written by everybody (mode 0646)"),
+                Some("is writable by everyone (mode 0646)"),
             ),
             (
                 (0, 0, 0o755),
                 (0, OTHER, 0o664),
-                Some("can be written by group 12345 (mode 0664)"),
+                Some("is writable by group 12345 (mode 0664)"),
             ),
             ((0, 0, 0o755), (0, OTHER, 0o644), None),
             (
@@ -244,12 +242,12 @@ mod tests {
             (
                 (0, 0, 0o777),
                 (0, 0, 0o644),
-                Some("can be written by everybody (mode 0777)"),
+                Some("is writable by everyone (mode 0777)"),
             ),
             (
                 (0, OTHER, 0o775),
                 (0, 0, 0o644),
-                Some("can be written by group 12345 (mode 0775)"),
+                Some("is writable by group 12345 (mode 0775)"),
             ),
             ((0, 0, 0o1777), (0, 0, 0o644), None),
             (
@@ -331,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn every_link_on_the_way_counts() {
+    fn every_link_of_a_path_is_checked() {
         let base = tempfile::tempdir().unwrap();
         let folder = |name: &str, mode| {
             let folder = base.path().join(name);
@@ -360,7 +358,7 @@ mod tests {
         assert_eq!(check("direct"), Ok(()));
         assert_eq!(check("loop"), Ok(()));
         for (name, place) in [
-            ("through-open", "/open can be written"),
+            ("through-open", "/open is writable"),
             ("to-theirs", "/safe/theirs belongs"),
         ] {
             let error = check(name).unwrap_err().to_string();

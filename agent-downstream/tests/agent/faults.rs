@@ -296,7 +296,7 @@ fn a_kill_at_any_call_of_a_write_in_place_is_recovered_from() {
 }
 
 #[test]
-fn a_torn_file_is_mended_also_when_the_hub_is_down() {
+fn a_torn_file_is_repaired_when_the_hub_is_down() {
     need_root();
     let hub = FakeHub::office(42, DB);
     let calls = reference(Way::InPlace, &hub);

@@ -143,8 +143,11 @@ fn an_error_status_changes_nothing_and_ends_with_1() {
         ),
         (|| Reply::problem(500, "oops"), "answered 500: oops"),
         (|| Reply::new(502, "<html>nginx</html>"), "answered 502"),
-        (|| Reply::new(200, "<html>nginx</html>"), "not a hub's"),
-        (|| Reply::new(204, ""), "not a hub's"),
+        (
+            || Reply::new(200, "<html>nginx</html>"),
+            "not come from a Silo hub",
+        ),
+        (|| Reply::new(204, ""), "not come from a Silo hub"),
         (
             || Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"id\":".to_vec()),
             "cannot reach the hub",
@@ -222,7 +225,7 @@ fn answers_beyond_the_limits_are_refused() {
 #[test]
 fn a_hub_that_is_down_ends_the_run_with_1() {
     let sandbox = Sandbox::new("127.0.0.1 localhost\n");
-    // Bound and let go again: nobody listens there.
+    // Bound and let go again: no one listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -255,7 +258,7 @@ fn a_hub_that_dribbles_is_given_up_in_time() {
     );
     assert_eq!(ran.code, 1, "{ran:?}");
     assert_eq!(
-        ran.stderr.matches("no whole answer within 14 s").count(),
+        ran.stderr.matches("no complete answer within 14 s").count(),
         3,
         "{ran:?}"
     );
@@ -271,7 +274,7 @@ fn drift_is_repaired_also_when_the_hub_has_nothing_new() {
     for (drifted, said) in [
         (
             whole.replace("10.0.0.5 db", "10.0.0.5\tdb"),
-            "office: block put right, revision 42\n",
+            "office: block repaired, revision 42\n",
         ),
         (
             whole.replace("10.0.0.5", "10.6.6.6"),
@@ -327,12 +330,12 @@ fn a_tag_goes_to_no_other_hub_than_the_one_it_came_from() {
 }
 
 #[test]
-fn a_304_that_nobody_asked_for_is_no_answer() {
+fn an_unsolicited_304_is_rejected() {
     let hub = FakeHub::start(|_| Reply::new(304, ""));
     let sandbox = Sandbox::new("a\n");
     let ran = sandbox.run(&hub, &[]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.stderr.contains("not a hub's"), "{ran:?}");
+    assert!(ran.stderr.contains("not come from a Silo hub"), "{ran:?}");
     assert_eq!(sandbox.text(), "a\n");
 }
 

@@ -245,7 +245,7 @@ fn a_file_that_always_grows_is_replaced_after_twelve_seconds_and_keeps_every_lin
 }
 
 #[test]
-fn a_file_that_is_always_written_anew_is_left_alone() {
+fn a_file_that_is_rewritten_all_the_time_is_left_alone() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new(HOSTS);
     sandbox.must_run(&hub, &[]);
@@ -466,7 +466,7 @@ fn no_thread_for_the_lookup_of_the_hubs_name_is_an_error_like_others() {
     let ran = run(command.args(sandbox.flags_for(&url)));
     assert_eq!(ran.code, 1, "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
-    assert!(ran.stderr.contains("no thread can be started"), "{ran:?}");
+    assert!(ran.stderr.contains("cannot start a thread"), "{ran:?}");
 }
 
 #[test]

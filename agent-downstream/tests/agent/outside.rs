@@ -32,7 +32,7 @@ const LINES: &[(&[u8], bool, bool)] = &[
     (b"10.0x9.9.9 db", false, true),
     (b"fe80::1%lo db", false, true),
     (b"2001:db8::9%1 db", false, true),
-    // Nobody reads these.
+    // No one reads these.
     (b"10.9.9.9\xc2\xa0db", false, false),
     (b"10.9.9.9 db\xc2\xa0x", false, false),
     (b"10.9.9.9\xe2\x80\x83db", false, false),
@@ -142,7 +142,7 @@ fn a_name_that_stays_wrong_fails_every_run_and_quiet_runs_say_it_once() {
     assert_eq!(sandbox.must_run(&hub, &["check"]).code, 0);
     hub.now_office(43, &[("db", "10.0.0.6")]);
     let check = sandbox.run(&hub, &["check", "--quiet"]);
-    let wrong = "db: line 1 of the hosts file defines it as 10.0.0.5, the silo as 10.0.0.6";
+    let wrong = "db: line 1 of the hosts file defines it as 10.0.0.5, but the silo as 10.0.0.6";
     assert!(check.code == 1 && check.stdout.contains(wrong), "{check:?}");
     let ran = quiet();
     assert!(ran.code == 1 && ran.stderr.contains(wrong), "{ran:?}");
@@ -326,7 +326,7 @@ fn a_foreign_block_that_costs_a_name_is_named_with_the_command_that_removes_it()
     for _ in 0..2 {
         let ran = sandbox.run(&hub, &[]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        let part = "office: skipped db: the block of silo home defines it as 10.0.0.7, the silo as 10.0.0.5";
+        let part = "office: skipped db: the block of silo home defines it as 10.0.0.7, but the silo as 10.0.0.5";
         assert!(ran.stderr.contains(part), "{ran:?}");
         assert!(
             ran.stderr.contains("silo-downstream clean --silo home"),
@@ -394,13 +394,13 @@ fn the_block_of_a_renamed_silo_gives_way_after_a_day() {
     }
     age(&sandbox, 25);
     let check = run_silo(&sandbox, &hub, "home", &["check"]);
-    let stale = "the block of silo office is stale: no run has named that silo for a day";
+    let stale = "the block of silo office is stale: no run has configured that silo for a day";
     assert!(check.code == 0 && check.stdout.contains(stale), "{check:?}");
     let ran = run_silo(&sandbox, &hub, "home", &["--quiet"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     assert!(
         ran.stdout
-            .contains(&format!("{stale}; took out 1 line of it")),
+            .contains(&format!("{stale}; removed 1 line from it")),
         "{ran:?}"
     );
     assert!(

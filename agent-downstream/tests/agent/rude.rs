@@ -1,5 +1,5 @@
 //! Programs that move, change or remove our markers: our records are found again and taken back, and what
-//! belongs to somebody else is left alone.
+//! belongs to another program is left alone.
 
 use std::fs;
 use std::process::Command;

@@ -150,7 +150,7 @@ fn restore_puts_back_the_last_file_that_was_not_written_here() {
         &fs::metadata(sandbox.hosts()).unwrap().permissions(),
     );
     assert_eq!(mode & 0o7777, 0o604);
-    assert!(restore().stdout.ends_with("equal to the backup already\n"));
+    assert!(restore().stdout.ends_with("already equal to the backup\n"));
     // What the restore replaces and this program did not write becomes a backup: restoring twice is undoing it.
     sandbox.must_run(&hub, &[]);
     fs::write(sandbox.hosts(), "edited\n").unwrap();
@@ -227,7 +227,7 @@ fn check_says_each_and_changes_nothing() {
     fails("has mode 0777");
     sandbox.set_mode("state", 0o700);
     hub.now(|_| Reply::problem(401, "no"));
-    fails("token: the hub does not know it");
+    fails("token: unknown to the hub");
     hub.now(|_| Reply::problem(404, "no such silo"));
     fails("silo office: ");
     let port = std::net::TcpListener::bind("127.0.0.1:0")

@@ -37,7 +37,7 @@ pub(crate) enum CommandError {
     Failed {
         /// How it ended.
         status: ExitStatus,
-        /// What it said on stderr, if anything.
+        /// Its first line on stderr, if any.
         said: String,
     },
     /// It printed too much.
@@ -52,7 +52,9 @@ pub(crate) enum CommandError {
         cause: InvalidAddress,
     },
     /// Two addresses of one family: a record holds one.
-    #[error("printed two {family} addresses, {first} and {second}: one of each family at most")]
+    #[error(
+        "printed two {family} addresses, {first} and {second}: print at most one of each family"
+    )]
     Ambiguous {
         /// The family.
         family: Family,
@@ -184,7 +186,7 @@ impl Drop for Group {
     }
 }
 
-/// One address a line; empty lines are passed over.
+/// One address a line; empty lines are skipped.
 fn parse(printed: &str) -> Result<Vec<IpAddr>, CommandError> {
     let mut found: Vec<IpAddr> = Vec::new();
     for line in printed

@@ -15,7 +15,7 @@ fn one_address_a_line_is_read() {
         ),
         (
             "10.0.0.5\n10.0.0.6\n",
-            "printed two IPv4 addresses, 10.0.0.5 and 10.0.0.6: one of each family at most",
+            "printed two IPv4 addresses, 10.0.0.5 and 10.0.0.6: print at most one of each family",
         ),
         (
             "<\u{1b}[31m>\n",

@@ -74,7 +74,7 @@ fn own_addresses() -> Option<Vec<IpAddr>> {
         ),
         Err(error) => {
             tracing::warn!(
-                "cannot list this machine's addresses, so a relay before the hub would not be noticed: {error}"
+                "cannot list this machine's addresses, so a relay in front of the hub would go undetected: {error}"
             );
             None
         }
@@ -113,7 +113,7 @@ fn both(
         match answer {
             Ok(ip) => found.push(ip),
             Err(error @ ClientError::Unreachable { .. }) => {
-                tracing::debug!("one family passed over: {error}");
+                tracing::debug!("one family skipped: {error}");
                 unreachable = unreachable.or(Some(error));
             }
             Err(error) => wrong.push(error),

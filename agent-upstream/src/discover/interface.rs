@@ -20,7 +20,7 @@ pub(crate) enum InterfaceError {
     #[error("cannot read the state of the IPv6 addresses: {0}")]
     Flags(io::Error),
     /// No such interface, or one that is down.
-    #[error("there is no interface {name} with an address; those with one are: {others}")]
+    #[error("no interface {name} with an address; interfaces with addresses: {others}")]
     Missing {
         /// The interface looked for.
         name: String,

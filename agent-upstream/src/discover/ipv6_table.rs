@@ -17,7 +17,7 @@ pub(super) struct Entry {
     pub(super) ip: Ipv6Addr,
     /// How many bits of it are the prefix.
     pub(super) prefix_len: u8,
-    /// What the system says of it.
+    /// The system's flags of it.
     pub(super) flags: Flags,
     /// For how many seconds it is still preferred (RFC 4862 section 5.5.4); [`FOREVER`]: without an end.
     pub(super) preferred_seconds: u32,

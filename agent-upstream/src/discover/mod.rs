@@ -32,7 +32,7 @@ pub(crate) enum DiscoverError {
     Lookup {
         /// The name.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         cause: std::io::Error,
     },
     /// The system has no way to the target.
@@ -40,7 +40,7 @@ pub(crate) enum DiscoverError {
     NoRoute {
         /// Where to.
         target: String,
-        /// What the system says.
+        /// The system's error.
         cause: std::io::Error,
     },
     /// See [`interface::InterfaceError`].
@@ -67,7 +67,7 @@ pub(crate) enum DiscoverError {
 }
 
 impl DiscoverError {
-    /// What kind of trouble it is; see [`ClientError::kind`].
+    /// What kind of failure it is; see [`ClientError::kind`].
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Hub(error) => error.kind(),
@@ -88,12 +88,12 @@ const SAME_MACHINE: &str = ": the hub seems to run on this same machine, so take
 pub(crate) struct Found {
     candidates: Vec<Candidate>,
     mode: Mode,
-    /// The addresses that the hub sees and that are none of this machine's: it stands behind NAT or a relay.
+    /// The addresses that the hub sees and that are none of this machine's: it is behind NAT or a relay.
     pub(crate) relayed: Vec<IpAddr>,
     /// What is wrong with one way to the hub while the other answered.
     pub(crate) wrong: Vec<ClientError>,
     /// Whether a family that was not found is gone: not while the interface is down.
-    is_telling: bool,
+    is_conclusive: bool,
 }
 
 impl Found {
@@ -103,7 +103,7 @@ impl Found {
             mode,
             relayed: Vec::new(),
             wrong: Vec::new(),
-            is_telling: true,
+            is_conclusive: true,
         }
     }
 
@@ -140,7 +140,7 @@ impl Found {
             _ => true,
         };
         // One that answered wrongly is not known to be gone.
-        self.is_telling
+        self.is_conclusive
             && self.wrong.is_empty()
             && looked_for
             && settings.rules.include(family)
@@ -170,11 +170,11 @@ pub(crate) async fn discover(settings: &Settings) -> Result<Found, DiscoverError
             };
             let listed = interface::find(interface)?;
             Found {
-                is_telling: listed.is_up,
+                is_conclusive: listed.is_up,
                 ..Found::new(listed.candidates, mode)
             }
         }
-        AddressSource::Command(argv) => Found::new(command::find(argv).await?, Mode::Told),
+        AddressSource::Command(argv) => Found::new(command::find(argv).await?, Mode::Stated),
     })
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn find(
                     target: target.ip().to_string(),
                     cause,
                 };
-                tracing::debug!("one family passed over: {error}");
+                tracing::debug!("one family skipped: {error}");
                 failure = failure.or(Some(error));
             }
         }

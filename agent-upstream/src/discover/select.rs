@@ -15,7 +15,7 @@ use thiserror::Error;
 pub(crate) struct Candidate {
     /// The address.
     pub(crate) ip: IpAddr,
-    /// What the system says of it.
+    /// The system's flags of it.
     pub(crate) flags: Flags,
     /// For how many seconds the system prefers it still; [`FOREVER`] where that has no end or is not known.
     pub(crate) preferred_seconds: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Candidate {
 /// A lifetime without an end (RFC 4862 section 5.5.3; the kernel writes it so too).
 pub(crate) const FOREVER: u32 = u32::MAX;
 
-/// What the system says of an IPv6 address of its own; all false for IPv4.
+/// The system's flags of a local IPv6 address; all false for IPv4.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
     /// A privacy address that is soon replaced (RFC 8981).
@@ -61,12 +61,12 @@ pub(crate) struct Rules {
 /// What becomes of an address that can't be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The address was said to be the machine's own: that it can't be reported is said as a failure.
-    Told,
-    /// The address is that of a way to the hub. A way within this machine or link says nothing and is passed over;
-    /// what else can't be reported is said as a failure.
+    /// The address was stated to be the machine's own: if it can't be reported, the run fails.
+    Stated,
+    /// The address is that of a path to the hub. A path within this machine or link is skipped;
+    /// for any other address that can't be reported the run fails.
     Seen,
-    /// The best of several is looked for; unfit ones are passed over, unless asked for.
+    /// The best of several is chosen; unsuitable ones are skipped, unless explicitly allowed.
     Best {
         /// Take temporary addresses too.
         temporary: bool,
@@ -96,11 +96,11 @@ pub(crate) enum Refusal {
     #[error("outside `within`")]
     Outside,
     /// `within` has no network of this family.
-    #[error("of a family that `within` has no network of")]
+    #[error("of a family without a network in `within`")]
     FamilyOutside,
     /// See [`Candidate::is_hubs`].
     #[error(
-        "where the hub's own URL leads, and no address of this machine: the hub sees a relay or NAT router before itself; if the address is right all the same, name it in `within`, else choose another source in `addresses`"
+        "an address of the hub's URL and not of this machine: the hub sees a relay or NAT router in front of it; if the address is correct, list it in `within`, else choose another source in `addresses`"
     )]
     Hubs,
     /// See [`Flags::temporary`].
@@ -151,8 +151,8 @@ pub(crate) struct Selection {
     pub(crate) chosen: Addresses,
     /// What is wrong with the other family; the run has failed though this one can be reported.
     pub(crate) wrong: Unusable,
-    /// What was passed over for one of the same family, or because it says nothing.
-    pub(crate) passed_over: Unusable,
+    /// What was skipped for one of the same family, or because only this machine or link can use it.
+    pub(crate) skipped: Unusable,
 }
 
 impl Selection {
@@ -162,12 +162,7 @@ impl Selection {
             Family::of(*ip) != family || matches!(why, Refusal::LinkLocal | Refusal::Loopback)
         };
         self.chosen.get(family).is_none()
-            && self
-                .wrong
-                .0
-                .iter()
-                .chain(&self.passed_over.0)
-                .all(says_nothing)
+            && self.wrong.0.iter().chain(&self.skipped.0).all(says_nothing)
     }
 }
 
@@ -199,15 +194,15 @@ pub(crate) fn select(
         if let Some(ip) = best {
             selection.chosen.set(ip);
         }
-        let (wrong, passed_over): (Vec<_>, Vec<_>) = refused
+        let (wrong, skipped): (Vec<_>, Vec<_>) = refused
             .into_iter()
             .partition(|(_, refusal)| is_failure(*refusal, mode, best.is_some()));
         selection.wrong.0.extend(wrong);
-        selection.passed_over.0.extend(passed_over);
+        selection.skipped.0.extend(skipped);
     }
     if selection.chosen.is_empty() {
         let mut refused = selection.wrong;
-        refused.0.extend(selection.passed_over.0);
+        refused.0.extend(selection.skipped.0);
         return Err(refused);
     }
     Ok(selection)
@@ -217,7 +212,7 @@ pub(crate) fn select(
 fn is_failure(refusal: Refusal, mode: Mode, has_best: bool) -> bool {
     match (mode, refusal) {
         (_, Refusal::FamilyOutside) => false,
-        (Mode::Told, _) => true,
+        (Mode::Stated, _) => true,
         (Mode::Seen, Refusal::LinkLocal | Refusal::Loopback) => false,
         (Mode::Seen, _) => true,
         // Every address of this family has left the networks it should be in.
@@ -267,8 +262,8 @@ fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Ref
         return Err(Refusal::FamilyOutside);
     }
     let (temporary, deprecated, link_local) = match mode {
-        // What says "this is my address" without listing flags is taken at its word.
-        Mode::Told | Mode::Seen => (true, true, false),
+        // A source without flags is trusted.
+        Mode::Stated | Mode::Seen => (true, true, false),
         Mode::Best {
             temporary,
             deprecated,
@@ -358,9 +353,9 @@ pub(crate) enum InvalidSuffix {
     /// Not 1 to 127.
     #[error("ipv6_prefix_len: {0} is not between 1 and 127")]
     Length(u8),
-    /// The suffix has bits where the prefix stands.
+    /// The suffix has bits of the prefix set.
     #[error(
-        "ipv6_suffix: {suffix} has bits set among the first {prefix_len}, which the prefix found fills (ipv6_prefix_len)"
+        "ipv6_suffix: {suffix} has bits set in the first {prefix_len}, which belong to the prefix (ipv6_prefix_len)"
     )]
     Overlap {
         /// The suffix.

@@ -86,7 +86,7 @@ fn an_address_that_no_other_machine_can_use_fails_the_run() {
         ),
     ] {
         assert_eq!(
-            select_text(found, &rules(&[]), Mode::Told),
+            select_text(found, &rules(&[]), Mode::Stated),
             expected,
             "{found:?}"
         );
@@ -119,10 +119,10 @@ fn within_bounds_each_family_that_it_has_a_network_of() {
         (
             &["2001:db8::5"],
             &["10.0.0.0/8"],
-            "error: 2001:db8::5 is of a family that `within` has no network of",
+            "error: 2001:db8::5 is of a family without a network in `within`",
         ),
     ] {
-        for mode in [Mode::Told, Mode::Seen, BEST] {
+        for mode in [Mode::Stated, Mode::Seen, BEST] {
             assert_eq!(
                 select_text(found, &rules(within), mode),
                 expected,
@@ -166,12 +166,12 @@ fn what_the_hub_sees_of_a_way_within_this_machine_or_link_says_nothing() {
     }
     let relay = select_text(&["192.0.2.1 hubs"], &rules(&[]), Mode::Seen);
     assert!(
-        relay.starts_with("error: 192.0.2.1 is where the hub's own URL leads"),
+        relay.starts_with("error: 192.0.2.1 is an address of the hub's URL"),
         "{relay}"
     );
     let one = select_text(&["192.0.2.1 hubs", "fd00::5"], &rules(&[]), Mode::Seen);
     assert!(
-        one.starts_with("fd00::5, wrong: 192.0.2.1 is where"),
+        one.starts_with("fd00::5, wrong: 192.0.2.1 is an address of the hub"),
         "{one}"
     );
 }
@@ -368,7 +368,7 @@ fn the_best_of_several_is_taken() {
 }
 
 #[test]
-fn what_is_asked_for_comes_after_what_is_better() {
+fn explicitly_allowed_temporary_addresses_sort_last() {
     let all = Mode::Best {
         temporary: true,
         deprecated: true,
@@ -432,11 +432,11 @@ fn within_bounds_what_is_reported_not_what_was_found() {
     };
     let found = &["2001:db8:1:2::9"];
     assert_eq!(
-        select_text(found, &rules("2001:db8:1:3::/64"), Mode::Told),
+        select_text(found, &rules("2001:db8:1:3::/64"), Mode::Stated),
         "2001:db8:1:3::5"
     );
     assert_eq!(
-        select_text(found, &rules("2001:db8:1:2::/64"), Mode::Told),
+        select_text(found, &rules("2001:db8:1:2::/64"), Mode::Stated),
         "error: 2001:db8:1:2::9 is outside `within`"
     );
 }

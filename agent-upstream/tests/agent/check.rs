@@ -1,4 +1,4 @@
-//! `check` says of each thing whether it is all right, and changes nothing.
+//! `check` checks each thing, and changes nothing.
 
 use crate::hub::{Answer, Hub, Request};
 use crate::run::Agent;
@@ -48,7 +48,7 @@ fn what_a_run_would_do_is_said_and_not_done() {
         let expected = format!(
             "ok      hub: {url} answers and sees this machine at 10.0.0.6\n\
              ok      addresses from hub: 10.0.0.6\n\
-             ok      way to the hub: the hub sees this machine behind NAT or a relay as 10.0.0.6\n\
+             ok      path to the hub: the hub sees this machine behind NAT or a relay as 10.0.0.6\n\
              ok      token: accepted\n\
              ok      db in silo office: {words}\n"
         );
@@ -85,7 +85,7 @@ fn a_token_that_may_not_write_is_told() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     assert_eq!(
         ran.stdout,
-        "FAILED  db in silo office: the token lacks the right to write db in silo office: role write, and both in its lists\n"
+        "FAILED  db in silo office: the token lacks the right to write db in silo office: it needs role `write`, and its silo and hostname lists must include them\n"
     );
     assert!(hub.requests().iter().all(is_harmless));
 }
@@ -99,7 +99,8 @@ fn a_hub_that_writes_in_spite_of_the_condition_is_told() {
     let ran = Agent::new(&hub.url(), "").args(["check"]).run();
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
-        ran.stdout.contains("the answer is not a hub's: 200 OK"),
+        ran.stdout
+            .contains("the answer does not come from a Silo hub: 200 OK"),
         "{ran:?}"
     );
 }
@@ -116,7 +117,7 @@ fn what_is_wrong_is_said_and_the_rest_checked_all_the_same() {
         ran.stdout,
         format!(
             "FAILED  addresses from hub: 10.0.0.6 is outside `within`\n\
-             FAILED  token: the hub does not know it: revoked, expired or mistyped?\n\
+             FAILED  token: unknown to the hub: revoked, expired or mistyped; create a new one with `silo-hub token create`\n\
              FAILED  db in silo office: the hub at {url} answered 401: unknown token (the token is unknown, mistyped, expired or revoked)\n"
         )
     );

@@ -324,7 +324,7 @@ fn no_thread_for_the_lookup_of_the_hubs_name_is_an_error_like_others() {
             "--nproc=1:1",
         ])
         .run();
-    ran.complains(1, &["no thread can be started"]);
+    ran.complains(1, &["cannot start a thread"]);
 }
 
 #[test]

@@ -147,17 +147,17 @@ fn an_error_of_the_hub_is_named_with_what_to_do() {
             &["403: not this one", "right to write db", "silo office"],
         ),
         (Answer::problem(500, "it is broken"), &["500: it is broken"]),
-        (
-            Answer::status(404, "text/html", "<h1>"),
-            &["404", "own URL"],
-        ),
+        (Answer::status(404, "text/html", "<h1>"), &["404", "`hub`"]),
         (Answer::status(502, "text/html", "<h1>"), &["502"]),
         (
             Answer::status(301, "text/html", "").header("Location: /elsewhere"),
             &["301", "redirect"],
         ),
-        (Answer::json("<html>\n"), &["not a hub's"]),
-        (Answer::json(r#"{"hostname":"db"}"#), &["not a hub's"]),
+        (Answer::json("<html>\n"), &["not come from a Silo hub"]),
+        (
+            Answer::json(r#"{"hostname":"db"}"#),
+            &["not come from a Silo hub"],
+        ),
         (Answer::json(large), &["larger than"]),
     ];
     for (answer, words) in cases {
@@ -181,8 +181,8 @@ fn an_error_of_the_hub_is_named_with_what_to_do() {
 fn an_error_to_the_first_question_sends_nothing_more() {
     for (answer, word) in [
         (Answer::problem(500, "it is broken"), "500"),
-        (Answer::json("{}"), "not a hub's"),
-        (Answer::ip("hub"), "not a hub's"),
+        (Answer::json("{}"), "not come from a Silo hub"),
+        (Answer::ip("hub"), "not come from a Silo hub"),
         (Answer::ip("127.0.0.1"), "route:ADDRESS"),
         (Answer::ip("169.254.1.1"), "link-local"),
         (Answer::ip("0.0.0.0"), "unspecified"),

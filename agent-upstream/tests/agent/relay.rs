@@ -1,4 +1,4 @@
-//! What the hub sees is not believed blindly: relays, NAT, links of this machine, temporary addresses. In network
+//! What the hub sees is not trusted blindly: relays, NAT, links of this machine, temporary addresses. In network
 //! namespaces, as `namespace` has them.
 
 use crate::hub::{Answer, Hub, Request};
@@ -77,7 +77,7 @@ fn an_address_that_is_not_this_machines_is_said_when_it_is_reported() {
             assert_eq!(said.contains(&format!("office: {line}")), once, "{said}");
             let said = run(sees, held, "check");
             assert_eq!(
-                said.contains(&format!("ok      way to the hub: {line}")),
+                said.contains(&format!("ok      path to the hub: {line}")),
                 check,
                 "{said}"
             );
@@ -111,7 +111,8 @@ fn an_address_to_which_the_hubs_url_leads_is_not_reported_unless_within_names_it
                 .args(["check", "--quiet=false"])
                 .run()
                 .stdout;
-            let refused = format!("FAILED  addresses from hub: {sees} is where the hub's own URL");
+            let refused =
+                format!("FAILED  addresses from hub: {sees} is an address of the hub's URL");
             assert_eq!(checked.contains(&refused), !taken, "{checked}");
             if taken {
                 ran.says(&format!("office: db set to {sees}, revision 42\n"));

@@ -167,7 +167,7 @@ impl Agent {
 
 impl Ran {
     /// Done, with these lines on stdout and nothing on stderr. The hub of these tests often sees another address than
-    /// this machine's, which each run that reports it says (see `relay`) and which is passed over here.
+    /// this machine's, which each run that reports it says (see `relay`) and which is skipped here.
     #[track_caller]
     pub(crate) fn says(&self, stdout: &str) {
         let is_relay = |line: &&str| line.contains(": the hub sees this machine behind NAT");

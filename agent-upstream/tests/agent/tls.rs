@@ -75,7 +75,7 @@ fn plain_server(answer: &'static str) -> u16 {
     let port = listener.local_addr().expect("a bound address").port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            // A client that goes away early is no concern of this server.
+            // A client that goes away early does not matter to this server.
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer.as_bytes());
             let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -86,7 +86,7 @@ fn plain_server(answer: &'static str) -> u16 {
 }
 
 #[test]
-fn a_mix_up_of_tls_is_one_line_that_says_what_to_do() {
+fn a_tls_mix_up_gives_one_line_with_the_remedy() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let tls = TlsServer::start(folder.path());
     let plain = plain_server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
@@ -141,7 +141,7 @@ fn a_mix_up_of_tls_is_one_line_that_says_what_to_do() {
             format!("https://127.0.0.1:{}", tls.port),
             &other_pin,
             &[],
-            "not the one that pin_sha256",
+            "not the one in pin_sha256",
         ),
         (
             format!("https://127.0.0.1:{}", tls.port),

@@ -153,11 +153,11 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             Box::new(move |_| forged("404 Not Found", problem)),
         ),
         (
-            "answered 401 unsigned: token unknown, revoked or mistyped?",
+            "answered 401 unsigned: the token is unknown, revoked or mistyped",
             Box::new(move |_| forged("401 Unauthorized", problem)),
         ),
         (
-            "answered 502 unsigned: a proxy that can't reach the hub, or a hub without its database?",
+            "answered 502 unsigned: a proxy can't reach the hub, or the hub can't reach its database",
             Box::new(|_| forged("502 Bad Gateway", "")),
         ),
         (
@@ -168,11 +168,11 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             "the content is not what Content-Digest says",
             Box::new(|exchange| altered(exchange, "10.0.0.8", "10.6.6.6")),
         ),
-        ("the answer is not the hub's own: the signature is wrong", {
+        ("the answer is not from the hub: the signature is wrong", {
             let old = old.answer.clone();
             Box::new(move |_| old.clone())
         }),
-        ("the answer is not the hub's own: the signature is wrong", {
+        ("the answer is not from the hub: the signature is wrong", {
             let old = unchanged.answer.clone();
             Box::new(move |_| old.clone())
         }),

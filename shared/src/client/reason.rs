@@ -1,4 +1,4 @@
-//! Why no answer came, in words that say what to do. What other libraries call it is left out where it is known.
+//! Why no answer came, and what to do. Known errors of libraries are replaced by our own messages.
 
 use std::error::Error;
 
@@ -16,22 +16,22 @@ pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
     }
     let is_https = hub.scheme() == "https";
     if !is_https && causes(error).any(is_no_http) {
-        return "what answers there does not speak plain HTTP: where the hub takes TLS, write https:// in `hub`"
+        return "the server there does not speak plain HTTP: if the hub uses TLS, write https:// in `hub`"
             .to_owned();
     }
     // A server that expects the other protocol may also close without a word.
     if causes(error).any(is_closed) {
         let (when, other, scheme) = if is_https {
             (
-                "within the TLS handshake or the answer",
+                "during the TLS handshake or the answer",
                 "plain HTTP",
                 "http",
             )
         } else {
-            ("without a whole answer", "TLS", "https")
+            ("before the end of the answer", "TLS", "https")
         };
         return format!(
-            "the connection ended {when}: where the hub takes {other}, write {scheme}:// in `hub`"
+            "the connection ended {when}: if the hub uses {other}, write {scheme}:// in `hub`"
         );
     }
     chain(error)
@@ -47,8 +47,8 @@ pub(super) fn setup(error: &reqwest::Error, judges_by_system: bool) -> String {
     chain(error)
 }
 
-/// What an answer comes from that no hub gave, where that can be told.
-pub(super) fn stranger(
+/// What sent an answer that does not come from a hub, where that is known.
+pub(super) fn foreign_answer(
     status: StatusCode,
     is_html: bool,
     body: &[u8],
@@ -62,14 +62,14 @@ pub(super) fn stranger(
             .any(|words| text.contains(words))
     };
     if status == StatusCode::BAD_REQUEST && hub.scheme() == "http" && names_https() {
-        Some("this port takes TLS: write https:// in `hub`")
+        Some("this port expects TLS: write https:// in `hub`")
     } else if status.is_success() && is_html {
         Some(
-            "a web page, as the login page of a network (captive portal) or another web server sends it: log in to the network, or correct `hub`",
+            "a web page, such as the login page of a network (captive portal): log in to the network, or correct `hub`",
         )
     } else if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         Some(
-            "a redirect, which is not followed: is this the hub's own URL, or a network's login page (captive portal)?",
+            "a redirect, which is not followed: log in to the network (captive portal), or write the hub's own URL in `hub`",
         )
     } else {
         None
@@ -108,7 +108,7 @@ fn of_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
 fn tls(error: &TlsError) -> Option<String> {
     let words = match error {
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "what answers there does not speak TLS: where the hub takes plain HTTP, write http:// in `hub`"
+            "the server there does not speak TLS: if the hub uses plain HTTP, write http:// in `hub`"
         }
         TlsError::Other(OtherError(inner)) => {
             return inner.downcast_ref::<OtherKey>().map(ToString::to_string);
@@ -116,22 +116,22 @@ fn tls(error: &TlsError) -> Option<String> {
         TlsError::InvalidCertificate(why) => match why {
             CertificateError::NotValidForNameContext { expected, .. } => {
                 return Some(format!(
-                    "its certificate is not valid for name {}: write a name that it has in `hub`, or trust it by `pin_sha256` alone",
+                    "its certificate is not valid for name {}: use a name that it contains in `hub`, or trust it by `pin_sha256` only",
                     expected.to_str()
                 ));
             }
             CertificateError::NotValidForName => {
-                "its certificate is not valid for name or address in `hub`: write a name that it has, or trust it by `pin_sha256` alone"
+                "its certificate is not valid for name or address in `hub`: use a name that it contains, or trust it by `pin_sha256` only"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "its certificate has expired: renew it, unless this machine's clock is wrong"
+                "its certificate has expired: renew it, or correct this machine's clock"
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "its certificate is not valid yet: is this machine's clock right?"
+                "its certificate is not valid yet: check this machine's clock"
             }
             CertificateError::Revoked => "its certificate is revoked: renew it",
             _ => {
-                "this machine does not trust its certificate: for one made by `silo-hub tls self-signed` set `pin_sha256` to what that printed, else name its issuer's certificate in `ca_file`"
+                "this machine does not trust its certificate: if it was made by `silo-hub tls self-signed`, set `pin_sha256` to the printed pin, else set `ca_file` to its issuer's certificate"
             }
         },
         _ => return None,
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_of_strangers_are_named() {
+    fn answers_of_other_servers_are_recognised() {
         let http = Url::parse("http://hub").unwrap();
         let https = Url::parse("https://hub").unwrap();
         let nginx = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
@@ -181,7 +181,7 @@ mod tests {
             (404, true, "", &https, None),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let said = stranger(status, is_html, body.as_bytes(), hub);
+            let said = foreign_answer(status, is_html, body.as_bytes(), hub);
             assert_eq!(said.is_some(), words.is_some(), "{status} {body}");
             let contains = |words| said.is_some_and(|said| said.contains(words));
             assert!(words.is_none_or(contains), "{status} {body}: {said:?}");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_are_refused_are_named_without_words_of_the_library() {
+    fn refused_certificates_are_explained_in_own_words() {
         for (why, words) in [
             (CertificateError::UnknownIssuer, "`pin_sha256`"),
             (CertificateError::BadSignature, "`ca_file`"),

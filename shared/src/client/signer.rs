@@ -47,7 +47,7 @@ impl Signer {
         }
     }
 
-    /// Signs a request that is complete; each try is signed anew.
+    /// Signs a request that is complete; each try is signed again.
     pub(super) fn sign(&self, request: &mut Request) -> Result<Sent, String> {
         let url = request.url();
         // As the `Host` field will have it: the port only where it is not the scheme's own.
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn each_try_is_signed_anew() {
+    fn each_attempt_gets_a_new_signature() {
         let mut first = request("http://hub/silos/a?b=c");
         let mut second = request("http://hub/silos/a?b=c");
         let sent = signer().sign(&mut first).unwrap();

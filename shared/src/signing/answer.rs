@@ -15,7 +15,7 @@ const OF_REQUEST: [&str; 5] = ["@method", "@authority", "@path", "@query", "sign
 /// Signs an answer: adds `Content-Digest` where there is content, `Signature-Input` and `Signature`.
 /// `created` is in Unix seconds.
 ///
-/// Fails when the entity tag stands there twice or is no printable ASCII.
+/// Fails if the entity tag is duplicate or not printable ASCII.
 pub fn sign(
     status: u16,
     headers: &mut HeaderMap,

@@ -15,7 +15,7 @@ pub fn content_digest(content: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("sha-256=:{encoded}:")).expect("base64 is ASCII")
 }
 
-/// Checks content against the field, which must name its SHA-256; other digests in it are passed over.
+/// Checks content against the field, which must name its SHA-256; other digests in it are skipped.
 pub fn check_content(headers: &HeaderMap, content: &[u8]) -> Result<(), SignatureError> {
     const FIELD: &str = "Content-Digest";
     let text =

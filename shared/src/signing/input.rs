@@ -35,7 +35,7 @@ pub struct Parameters {
 pub struct SignatureInput {
     components: Vec<Component>,
     parameters: Parameters,
-    /// As it stands in the field and in the signature base.
+    /// As it is in the field and in the signature base.
     text: String,
 }
 
@@ -183,7 +183,7 @@ fn only_member(field: &'static str, text: &str) -> Result<ListEntry, SignatureEr
         let why = "must hold one signature alone";
         return Err(SignatureError::malformed(field, why));
     }
-    // Tells a member that stands there twice as well, of which a parser keeps the last.
+    // Also detects a duplicate member, of which a parser keeps the last.
     if dictionary.serialize().as_deref() != Some(text) {
         let why = "is not written in the form of RFC 9651 section 4.1";
         return Err(SignatureError::malformed(field, why));

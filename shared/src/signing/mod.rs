@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use component::RequestHead;
 pub use key::SigningKey;
 
-/// The name under which a signature stands in its fields.
+/// The label of a signature in its fields.
 pub const LABEL: &str = "silo";
 /// The one algorithm (RFC 9421 section 3.3.3).
 pub const ALGORITHM: &str = "hmac-sha256";
@@ -51,19 +51,19 @@ pub enum SignatureError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A field stands there more than once.
+    /// A duplicate field.
     #[error("{0} stands in the message more than once")]
     Repeated(String),
-    /// A component that nobody here can compute.
+    /// An unknown component.
     #[error("the component {0} is not known here")]
     UnknownComponent(String),
     /// A component that the message does not have.
     #[error("the component {0} is not in the message")]
     AbsentComponent(String),
-    /// A component that must be signed and is not.
+    /// A required component is not signed.
     #[error("{0} must be signed and is not")]
     Uncovered(String),
-    /// A parameter that must be there and is not.
+    /// A required parameter is missing.
     #[error("Signature-Input: the parameter {0} is missing")]
     NoParameter(&'static str),
     /// Another algorithm.

@@ -23,7 +23,7 @@ const WHERE_PRESENT: [HeaderName; 5] = [
 /// Everything else must be in place. `created` is in Unix seconds; `nonce` is of printable ASCII without
 /// `"` and `\`, and new for every request.
 ///
-/// Fails when a field that is signed stands there twice or is no printable ASCII.
+/// Fails if a signed field is duplicate or not printable ASCII.
 pub fn sign(
     request: &mut RequestHead,
     content: &[u8],
@@ -70,7 +70,7 @@ fn required(request: &RequestHead, has_content: bool) -> Result<Vec<Component>, 
 pub struct RequestSignature {
     input: SignatureInput,
     signature: Vec<u8>,
-    /// Whose key it is said to be.
+    /// The id of the claimed key.
     pub keyid: String,
     /// When it was made, in Unix seconds.
     pub created: i64,

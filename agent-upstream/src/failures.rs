@@ -1,24 +1,24 @@
-//! Says what is wrong. With `--quiet` each kind of trouble is said when it begins, and its end once; without a state
-//! folder it is said at every run.
+//! Prints what failed. With `--quiet` each kind of failure is printed when it begins, and its end once; without a state
+//! folder it is printed at every run.
 
 use std::collections::BTreeSet;
 
+use silo_shared::outage::PendingFailures;
 use silo_shared::output::Output;
 use silo_shared::silo::{Family, Hostname};
 
 use crate::settings::Settings;
 use crate::state::{Memory, StateDir, StateError};
 
-/// The state of every hostname of a run, and what is to be said of it.
+/// The state of every hostname of a run, and the failures to print.
 #[derive(Debug)]
 pub(crate) struct Notes<'a> {
     settings: &'a Settings,
     output: &'a Output,
     dir: Option<StateDir>,
     records: Vec<Note<'a>>,
-    /// Names and words of trouble that is said at the end, since several names may share it.
-    pending: Vec<(Vec<&'a Hostname>, String)>,
-    is_well: bool,
+    pending: PendingFailures,
+    is_ok: bool,
 }
 
 #[derive(Debug)]
@@ -26,19 +26,19 @@ struct Note<'a> {
     hostname: &'a Hostname,
     memory: Memory,
     before: Memory,
-    is_well: bool,
+    is_ok: bool,
 }
 
 impl<'a> Notes<'a> {
-    /// Recalls what earlier runs noted. Where the state folder was chosen and can't be used, that is said.
+    /// Recalls what earlier runs noted. A configured state folder that can't be used is reported.
     pub(crate) fn recall(settings: &'a Settings, output: &'a Output) -> Self {
         let mut notes = Self {
             settings,
             output,
             dir: None,
             records: Vec::new(),
-            pending: Vec::new(),
-            is_well: true,
+            pending: PendingFailures::default(),
+            is_ok: true,
         };
         match notes.read() {
             Ok((dir, records)) => {
@@ -48,8 +48,8 @@ impl<'a> Notes<'a> {
             Err(error) => {
                 tracing::debug!("{error}");
                 if settings.needs_state {
-                    notes.is_well = false;
-                    output.complain(format_args!("{}: {error}", settings.silo));
+                    notes.is_ok = false;
+                    output.print_error(format_args!("{}: {error}", settings.silo));
                 }
                 let blank = |hostname| Note::new(hostname, Memory::default());
                 notes.records = settings.hostnames.iter().map(blank).collect();
@@ -78,66 +78,63 @@ impl<'a> Notes<'a> {
         Some(&mut note.memory)
     }
 
-    /// Something is wrong before it is known which families this machine has: none counts as missing in this run.
-    pub(crate) fn trouble_before(&mut self, kind: &str, words: &str) {
+    /// The run failed before it is known which families this machine has: none counts as missing in this run.
+    pub(crate) fn fail_before_discovery(&mut self, kind: &str, words: &str) {
         for note in &mut self.records {
             for family in [Family::V4, Family::V6] {
                 note.memory.note_found(family);
             }
         }
-        self.trouble_of_all(kind, words);
+        self.fail_all(kind, words);
     }
 
-    /// Something is wrong with all names.
-    pub(crate) fn trouble_of_all(&mut self, kind: &str, words: &str) {
+    /// All names failed.
+    pub(crate) fn fail_all(&mut self, kind: &str, words: &str) {
         let all: Vec<&Hostname> = self.settings.hostnames.iter().collect();
-        self.trouble(&all, kind, words);
+        self.fail(&all, kind, words);
     }
 
-    /// Something is wrong with these names: said, unless `--quiet` said it at an earlier run.
-    pub(crate) fn trouble(&mut self, names: &[&'a Hostname], kind: &str, words: &str) {
-        self.is_well = false;
+    /// These names failed: printed, unless an earlier `--quiet` run has printed it.
+    pub(crate) fn fail(&mut self, names: &[&'a Hostname], kind: &str, words: &str) {
+        self.is_ok = false;
         let mut is_new = self.dir.is_none();
         for note in &mut self.records {
             if names.contains(&note.hostname) {
-                note.is_well = false;
-                is_new |= note.memory.note_trouble(kind);
+                note.is_ok = false;
+                is_new |= note.memory.note_failure(kind);
             }
         }
         if !self.output.is_quiet() {
-            self.complain(names, words);
+            self.print_error(&list(names), words);
         } else if is_new {
-            match self.pending.iter_mut().find(|(_, said)| said == words) {
-                Some((all, _)) => all.extend(names),
-                None => self.pending.push((names.to_vec(), words.to_owned())),
-            }
+            self.pending.add(names, words);
         }
     }
 
-    fn complain(&self, names: &[&Hostname], words: &str) {
+    fn print_error(&self, names: &str, words: &str) {
         let silo = &self.settings.silo;
         self.output
-            .complain(format_args!("{silo}: {}: {words}", list(names)));
+            .print_error(format_args!("{silo}: {names}: {words}"));
     }
 
-    /// Says what is left and remembers all. Answers whether nothing was wrong.
+    /// Prints the pending failures and saves the state. Answers whether nothing failed.
     pub(crate) fn finish(mut self) -> bool {
-        for (names, words) in std::mem::take(&mut self.pending) {
-            self.complain(&names, &words);
+        for (names, words) in std::mem::take(&mut self.pending).into_lines() {
+            self.print_error(&names, &words);
         }
         let mut over = Vec::new();
         for note in &mut self.records {
-            if note.is_well && note.memory.note_well() {
+            if note.is_ok && note.memory.note_success() {
                 over.push(note.hostname);
             }
         }
         let silo = &self.settings.silo;
         if !over.is_empty() && self.output.is_quiet() {
             self.output
-                .say(format_args!("{silo}: {}: all is well again", list(&over)));
+                .print(format_args!("{silo}: {}: recovered", list(&over)));
         }
         let Some(dir) = &self.dir else {
-            return self.is_well;
+            return self.is_ok;
         };
         let changed = self
             .records
@@ -148,9 +145,9 @@ impl<'a> Notes<'a> {
             .map(|error| error.to_string())
             .collect();
         for error in &failures {
-            self.output.complain(format_args!("{silo}: {error}"));
+            self.output.print_error(format_args!("{silo}: {error}"));
         }
-        self.is_well && failures.is_empty()
+        self.is_ok && failures.is_empty()
     }
 }
 
@@ -160,7 +157,7 @@ impl<'a> Note<'a> {
             hostname,
             before: memory.clone(),
             memory,
-            is_well: true,
+            is_ok: true,
         }
     }
 }

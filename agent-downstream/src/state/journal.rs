@@ -1,12 +1,11 @@
-//! The journal of a write in place, by which the next run finishes what was cut off.
+//! The journal of a write in place, from which the next run recovers.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::state::LockedState;
-use crate::state_error::{StateError, error};
-use crate::state_files::{read_if_there, sync_folder, write_whole};
+use super::LockedState;
+use super::files::{StateError, error, read_if_there, sync_folder, write_whole};
 
 /// Old and new contents of a hosts file that is being written in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl LockedState {
         match Journal::parse(&bytes) {
             Some(journal) => Ok(Some(journal)),
             None => {
-                let cause = io::Error::other("it is no journal; move it away");
+                let cause = io::Error::other("not a valid journal: move it away");
                 Err(error(&path, "read the journal", cause))
             }
         }
@@ -50,7 +49,7 @@ impl LockedState {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 Err(error(&path, "remove the journal", cause))
             }
-            _ => sync_folder(self.path()).map_err(|cause| error(self.path(), "sync", cause)),
+            _ => sync_folder(&self.path).map_err(|cause| error(&self.path, "sync", cause)),
         }
     }
 }
@@ -59,13 +58,12 @@ impl Journal {
     const TITLE: &str = "silo-downstream journal 1";
 
     /// A title line with both lengths, then the old and the new contents.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let title = format!("{} {} {}\n", Self::TITLE, self.old.len(), self.new.len());
         [title.as_bytes(), &self.old, &self.new].concat()
     }
 
-    /// Reads [`Self::to_bytes`]; `None`: anything else.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let title = std::str::from_utf8(&bytes[..end]).ok()?;
         let (old, new) = title.strip_prefix(Self::TITLE)?.trim().split_once(' ')?;

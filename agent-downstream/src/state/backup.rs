@@ -1,18 +1,17 @@
-//! The hosts files that are kept in the state folder before they are changed.
+//! Backups of the hosts file, and which versions of it this program wrote.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::LockedState;
+use super::files::{StateError, error, read_if_there, write_whole};
 use crate::digest::digest;
 use crate::hosts::outside;
-use crate::state::LockedState;
-use crate::state_error::{StateError, error};
-use crate::state_files::{read_if_there, write_whole};
 
 /// The most backups of one hosts file that are kept.
-const MAX_BACKUPS: usize = 10;
+pub(super) const MAX_BACKUPS: usize = 10;
 
 /// A hosts file that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl LockedState {
         old: &[u8],
         new: &[u8],
     ) -> Result<(), StateError> {
-        // Two digests are kept: after a kill nobody knows whether the newer one got there.
+        // Two digests are kept: after a kill no one knows whether the newer one got there.
         let written_path = self.file("written", hosts);
         let written = read_if_there(&written_path)?.unwrap_or_default();
         let old_digest = digest(old);
@@ -50,6 +49,19 @@ impl LockedState {
             &written_path,
             format!("{kept}\n{}\n", digest(new)).as_bytes(),
         )
+    }
+
+    /// Whether a file with these bytes is one that is noted as written here, or kept as a backup.
+    pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
+        let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
+        let of_bytes = digest(bytes);
+        Ok(String::from_utf8_lossy(&written)
+            .lines()
+            .any(|line| line == of_bytes)
+            || self
+                .backups(hosts)?
+                .iter()
+                .any(|backup| backup.bytes == bytes))
     }
 
     /// Puts a backup in place; those before it, up to [`MAX_BACKUPS`], move up by one.
@@ -85,7 +97,7 @@ impl LockedState {
             let path = self.older_backup_path(hosts, number);
             if let Some(bytes) = read_if_there(&path)? {
                 let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-                let kept_at = modified.map_err(|cause| error(&path, "look at", cause))?;
+                let kept_at = modified.map_err(|cause| error(&path, "inspect", cause))?;
                 found.push(Backup { bytes, kept_at });
             }
         }

@@ -1,0 +1,87 @@
+//! Files of the state folder: read, replaced as a whole; and why that fails.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use silo_shared::private_file;
+use thiserror::Error;
+
+/// Why the state folder can't be used.
+#[derive(Debug, Error)]
+pub(crate) enum StateError {
+    /// The folder or a file in it can't be made, read or written.
+    #[error("{}: cannot {doing} in the state folder: {cause}", .path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// What was to be done.
+        doing: &'static str,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// Something else is there.
+    #[error("{}: the state folder is not a folder: choose another with --state-dir", .0.display())]
+    NotAFolder(PathBuf),
+    /// The folder can't be made or looked at.
+    #[error("{}: cannot {doing} the state folder: {cause}", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What was to be done.
+        doing: &'static str,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// Others could put something into the folder.
+    #[cfg(unix)]
+    #[error("{}: the state folder {why}, so other users could change the hosts file through it: choose another with --state-dir, or {remedy}", .path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Another run took longer than this one may wait.
+    #[error("{}: another run has held the lock for more than {} s; the next run tries again", .0.display(), .1.as_secs())]
+    Locked(PathBuf, Duration),
+}
+
+/// A step on a file of the state folder that failed.
+pub(super) fn error(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
+    let path = path.to_owned();
+    StateError::Io { path, doing, cause }
+}
+
+/// The bytes of a file; `None` when it does not exist.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(error(path, "read", cause)),
+    }
+}
+
+/// Replaces a file of the state folder (mode 0600): it holds the old or the new bytes, whatever happens.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let fail = |cause| error(path, "write", cause);
+    let temp = path.with_extension("tmp");
+    private_file::replace(path, &temp, bytes).map_err(fail)?;
+    path.parent().map_or(Ok(()), sync_folder).map_err(fail)
+}
+
+/// Makes renames and removals in a folder last through a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    match File::open(folder)?.sync_all() {
+        // Some network and FUSE filesystems know no fsync of folders.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+        other => return other,
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}

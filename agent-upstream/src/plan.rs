@@ -1,0 +1,127 @@
+//! What a run does about one hostname, decided from what was found and what the hub has.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use silo_shared::api::RecordDocument;
+use silo_shared::silo::{Addresses, Family};
+
+/// A record that the hub saw longer ago is reported again though nothing changed.
+const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
+
+/// What is to be done about one hostname; decided before anything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// The hub has no such record.
+    Create,
+    /// The hub has other addresses.
+    Change,
+    /// The hub has these addresses, but last heard of them a while ago.
+    Heartbeat,
+    /// The hub has these addresses, and heard of them a short while ago.
+    Unchanged,
+}
+
+impl Plan {
+    /// Compares what was found with the hub's record. Families that were not found do not count: the
+    /// hub keeps them.
+    pub(crate) fn of(found: &Addresses, record: Option<&RecordDocument>, now: Timestamp) -> Self {
+        let Some(record) = record else {
+            return Self::Create;
+        };
+        if !holds(record, found) {
+            return Self::Change;
+        }
+        // A clock that is off, here or at the hub, costs a report too many and never one too few.
+        let fresh = record
+            .last_seen
+            .parse::<Timestamp>()
+            .is_ok_and(|seen| now.duration_since(seen).unsigned_abs() <= HEARTBEAT);
+        if fresh {
+            Self::Unchanged
+        } else {
+            Self::Heartbeat
+        }
+    }
+}
+
+/// Whether the record has each of these addresses.
+pub(crate) fn holds(record: &RecordDocument, addresses: &Addresses) -> bool {
+    let held = addresses_of(record);
+    [Family::V4, Family::V6]
+        .into_iter()
+        .all(|family| addresses.get(family).is_none() || addresses.get(family) == held.get(family))
+}
+
+/// The addresses that a record holds.
+pub(crate) fn addresses_of(record: &RecordDocument) -> Addresses {
+    record.ips.iter().map(|ip| ip.to_canonical()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-01-02T03:20:00Z";
+
+    fn record(ips: &str, last_seen: &str) -> RecordDocument {
+        RecordDocument {
+            hostname: "db".to_owned(),
+            ips: ips.split(' ').map(|ip| ip.parse().unwrap()).collect(),
+            revision: 41,
+            updated_at: "2026-01-02T03:04:05.678Z".to_owned(),
+            last_seen: last_seen.to_owned(),
+            comment: None,
+            notify: None,
+            ipv6_suffix: None,
+            expires_after: None,
+        }
+    }
+
+    fn addresses(text: &str) -> Addresses {
+        text.split(' ')
+            .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_plan_follows_from_what_the_hub_holds() {
+        let fresh = "2026-01-02T03:19:00.000Z";
+        for (found, stored, last_seen, plan) in [
+            ("10.0.0.5", "10.0.0.5", fresh, Plan::Unchanged),
+            ("10.0.0.5", "10.0.0.6", fresh, Plan::Change),
+            ("10.0.0.5", "10.0.0.5 fd00::5", fresh, Plan::Unchanged),
+            ("fd00::5", "10.0.0.5 fd00::5", fresh, Plan::Unchanged),
+            ("fd00::6", "10.0.0.5 fd00::5", fresh, Plan::Change),
+            ("10.0.0.5 fd00::5", "10.0.0.5", fresh, Plan::Change),
+            ("10.0.0.5", "fd00::5", fresh, Plan::Change),
+            (
+                "10.0.0.5",
+                "10.0.0.5",
+                "2026-01-02T03:10:00Z",
+                Plan::Unchanged,
+            ),
+            (
+                "10.0.0.5",
+                "10.0.0.5",
+                "2026-01-02T03:09:59Z",
+                Plan::Heartbeat,
+            ),
+            (
+                "10.0.0.5",
+                "10.0.0.5",
+                "2026-01-02T03:30:01Z",
+                Plan::Heartbeat,
+            ),
+            ("10.0.0.5", "10.0.0.5", "yesterday", Plan::Heartbeat),
+        ] {
+            let record = record(stored, last_seen);
+            let planned = Plan::of(&addresses(found), Some(&record), NOW.parse().unwrap());
+            assert_eq!(planned, plan, "{found} {stored} {last_seen}");
+        }
+        assert_eq!(
+            Plan::of(&addresses("10.0.0.5"), None, NOW.parse().unwrap()),
+            Plan::Create
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Why a call to a hub failed, and whether the hub accepted the token.
+
+use thiserror::Error;
+
+use super::MAX_ANSWER_BYTES;
+use crate::signing::MAX_CLOCK_OFFSET;
+
+/// Why a call did not give what was asked for.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No answer: connection refused, timed out, broken off, TLS refused.
+    #[error("cannot reach the hub at {hub}: {cause}")]
+    Unreachable {
+        /// Scheme, host and port.
+        hub: String,
+        /// What happened, innermost cause last.
+        cause: String,
+    },
+    /// The hub answered with an error status (or a redirect, which is not followed).
+    #[error("the hub at {hub} answered {status}: {detail}")]
+    Status {
+        /// Scheme, host and port.
+        hub: String,
+        /// The HTTP status.
+        status: u16,
+        /// The problem's detail, or a few words on the status.
+        detail: String,
+        /// Whether the answer is signed with the token's key, so that the hub knows the token.
+        is_signed: bool,
+    },
+    /// The answer is not what a hub sends.
+    #[error("{hub}: the answer does not come from a Silo hub: {cause}")]
+    NotAHub {
+        /// Scheme, host and port.
+        hub: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// This client signs, and the answer is not signed.
+    #[error("{hub}: the hub or a proxy answered {status} unsigned{hint}")]
+    Unsigned {
+        /// Scheme, host and port.
+        hub: String,
+        /// The HTTP status, unverified.
+        status: u16,
+        /// What it may come from.
+        hint: &'static str,
+    },
+    /// This client signs, and the answer's signature does not fit.
+    #[error(
+        "{hub}: the answer is not from the hub: {cause}; a proxy or an attacker changes or forges answers"
+    )]
+    Forged {
+        /// Scheme, host and port.
+        hub: String,
+        /// What is wrong with the signature.
+        cause: String,
+    },
+    /// The hub refused a signature for its time.
+    #[error("{hub}: this machine's clock is {} s {} the hub's, and a signature may be off by {MAX_CLOCK_OFFSET} s: set the clock", .behind_seconds.unsigned_abs(), if *.behind_seconds < 0 { "ahead of" } else { "behind" })]
+    Clock {
+        /// Scheme, host and port.
+        hub: String,
+        /// By how much this machine's clock is behind, in seconds; negative: ahead.
+        behind_seconds: i64,
+    },
+    /// The answer is larger than [`MAX_ANSWER_BYTES`].
+    #[error("{hub}: the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge {
+        /// Scheme, host and port.
+        hub: String,
+    },
+    /// The client itself can't be set up, such as over a certificate file that holds none.
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl ClientError {
+    /// The kind of failure: one that continues keeps its kind, whatever the rest of its message names.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Unreachable { .. } => "unreachable".to_owned(),
+            Self::Status { status, .. } => format!("status {status}"),
+            Self::NotAHub { .. } => "not a hub".to_owned(),
+            Self::Unsigned { status, .. } => format!("unsigned {status}"),
+            Self::Forged { .. } => "forged".to_owned(),
+            Self::Clock { .. } => "clock".to_owned(),
+            Self::TooLarge { .. } => "too large".to_owned(),
+            Self::Setup(_) => "setup".to_owned(),
+        }
+    }
+
+    /// Whether the hub accepted the token; `None`: unknown. A hub signs its answers to a token that it knows, whatever
+    /// their status: a signature that was refused for its time or as a replay does not mean a wrong token.
+    pub fn token(&self) -> Option<TokenVerdict> {
+        match self {
+            Self::Clock { .. } => Some(TokenVerdict::Accepted),
+            Self::Status {
+                is_signed: true, ..
+            } => Some(TokenVerdict::Accepted),
+            Self::Status { status: 401, .. } | Self::Unsigned { status: 401, .. } => {
+                Some(TokenVerdict::Refused)
+            }
+            Self::Status {
+                status: 403 | 404, ..
+            } => Some(TokenVerdict::Accepted),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the hub accepted the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenVerdict {
+    /// The hub knows it.
+    Accepted,
+    /// The hub does not know it, or no longer does.
+    Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unsigned_401_means_a_refused_token() {
+        use TokenVerdict::{Accepted, Refused};
+        let hub = String::new;
+        let answered = |status, is_signed| ClientError::Status {
+            hub: hub(),
+            status,
+            detail: String::new(),
+            is_signed,
+        };
+        let unsigned = |status| ClientError::Unsigned {
+            hub: hub(),
+            status,
+            hint: "",
+        };
+        let cases = [
+            (answered(401, false), Some(Refused)),
+            (answered(403, false), Some(Accepted)),
+            (answered(404, false), Some(Accepted)),
+            (answered(429, false), None),
+            (answered(503, false), None),
+            // Problems such as `order` and `replay`.
+            (answered(401, true), Some(Accepted)),
+            (answered(503, true), Some(Accepted)),
+            (unsigned(401), Some(Refused)),
+            (unsigned(502), None),
+            (
+                ClientError::Clock {
+                    hub: hub(),
+                    behind_seconds: 400,
+                },
+                Some(Accepted),
+            ),
+            (
+                ClientError::Unreachable {
+                    hub: hub(),
+                    cause: String::new(),
+                },
+                None,
+            ),
+        ];
+        for (error, verdict) in cases {
+            assert_eq!(error.token(), verdict, "{error:?}");
+        }
+    }
+}
