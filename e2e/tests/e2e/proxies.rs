@@ -137,3 +137,44 @@ fn through_one_and_two_trusted_proxies_the_client_is_found() {
         check(&format!("http://127.0.0.1:{front}"), !clears);
     }
 }
+
+#[test]
+fn a_proxy_that_rewrites_host_under_signatures_is_named_in_the_log_once_a_minute() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(&folder.path().join("hub"), "127.0.0.1/32");
+    let port = free_port();
+    let line = "proxy_set_header Host $http_host;";
+    let servers = server(port, hub.url());
+    assert!(servers.contains(line), "{servers}");
+    let servers = servers.replace(line, "proxy_set_header Host inner.test:8053;");
+    let _nginx = Nginx::start(folder.path(), &servers, port);
+    let token = folder.path().join("token");
+    silo_e2e::write_private(&token, &hub.admin_token());
+    std::fs::write(folder.path().join("hosts"), "127.0.0.1 localhost\n").unwrap();
+    for _ in 0..3 {
+        let mut command = Command::new(silo_e2e::binary("silo-downstream"));
+        command
+            .args(["once", "--auth", "signed", "--silo", "office", "--hub"])
+            .arg(format!("http://127.0.0.1:{port}"))
+            .arg("--token-file")
+            .arg(&token)
+            .arg("--hosts-file")
+            .arg(folder.path().join("hosts"))
+            .arg("--state-dir")
+            .arg(folder.path().join("state"));
+        let output = silo_e2e::logs::run(&mut command);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+    let admin = hub.admin_token();
+    let id = admin.split('_').nth(1).unwrap();
+    let log = hub.log();
+    let mut lines = log
+        .lines()
+        .filter(|line| line.contains("a proxy rewrites Host"));
+    let line = lines.next().unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        line.contains("inner.test:8053") && line.contains(id),
+        "{line}"
+    );
+    assert_eq!(lines.next(), None, "{log}");
+}

@@ -55,7 +55,7 @@ use crate::store::Store;
 
 pub use client_ip::TrustedProxies;
 pub use intake::Intake;
-pub use signing::ReadNonces;
+pub use signing::{Mismatches, ReadNonces};
 pub use token_rate::TokenRate;
 
 use conditional::IfMatchLayer;
@@ -93,6 +93,8 @@ pub struct Hub {
     pub failures: FailureLimit,
     /// What signed reads have spent.
     pub nonces: ReadNonces,
+    /// Logs signatures that do not match.
+    pub mismatches: Mismatches,
     /// Since when signatures count.
     pub signed_not_before: KnownSignedNotBefore,
     /// Counts the requests of tokens.

@@ -411,6 +411,7 @@ impl OpenHub {
             dates: Arc::new(crate::http::DateGuard::new(self.clock.clone())),
             failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
+            mismatches: crate::http::Mismatches::default(),
             signed_not_before: self.signed_not_before.clone(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,

@@ -5,6 +5,7 @@
 //! the way would be reported.
 
 mod layer;
+mod mismatches;
 mod nonces;
 mod verify;
 
@@ -21,6 +22,7 @@ use crate::registry::SignedWrite;
 
 pub(crate) use layer::is_open;
 pub(super) use layer::{SigningLayer, is_foreign};
+pub use mismatches::Mismatches;
 pub use nonces::ReadNonces;
 pub(super) use verify::is_of_signature;
 

@@ -75,6 +75,10 @@ pub(super) async fn signer(
     {
         verified = Ok((key, true));
     }
+    if let Err(SignatureError::Wrong) = verified {
+        let (id, now) = (token.known.token.id, hub.clock.monotonic());
+        hub.mismatches.report(id, &head.authority, now);
+    }
     let (key, by_former) = verified.map_err(refuse)?;
     Ok(Signer {
         head: Arc::new(head),
