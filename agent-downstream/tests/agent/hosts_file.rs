@@ -383,3 +383,86 @@ fn broken_markers_are_refused_with_their_lines_and_nothing_changes() {
         }
     }
 }
+
+#[test]
+fn every_bit_of_the_mode_is_kept() {
+    let hub = FakeHub::office(42, DB);
+    for mode in [0o600, 0o604, 0o664, 0o755, 0o1644, 0o2645, 0o4744, 0o7777] {
+        let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+        sandbox.set_mode("etc/hosts", mode);
+        let before = fs::metadata(sandbox.hosts()).unwrap();
+        assert_eq!(before.mode() & 0o7777, mode);
+        sandbox.note_left(&sandbox.hosts());
+        sandbox.must_run(&hub, &[]);
+        let after = fs::metadata(sandbox.hosts()).unwrap();
+        assert_ne!(before.ino(), after.ino(), "replaced, not written in place");
+        assert_eq!(
+            after.mode() & 0o7777,
+            mode,
+            "{:04o}, not {mode:04o}",
+            after.mode() & 0o7777
+        );
+    }
+}
+
+#[test]
+fn of_two_answers_the_newer_one_counts_whichever_run_comes_last() {
+    const OLD: &[(&str, &str)] = &[("db", "10.0.0.41")];
+    const NEW: &[(&str, &str)] = &[("db", "10.0.0.42")];
+    // What this run pulled, and what another run has remembered meanwhile.
+    for (pulled, meanwhile) in [((41, OLD), (42, NEW)), ((42, NEW), (41, OLD))] {
+        let hub = FakeHub::office(40, DB);
+        let sandbox = Sandbox::new("");
+        let memory = || {
+            fs::read_dir(sandbox.path("state"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .find(|path| path.to_string_lossy().contains("/silo-office-"))
+                .unwrap()
+        };
+        let (revision, records) = meanwhile;
+        hub.now_office(revision, records);
+        sandbox.must_run(&hub, &[]);
+        let of_other = fs::read(memory()).unwrap();
+        hub.now_office(40, DB);
+        fs::remove_file(memory()).unwrap();
+        sandbox.must_run(&hub, &[]);
+        let lock = OpenOptions::new()
+            .write(true)
+            .open(sandbox.path("state/lock"))
+            .unwrap();
+        lock.lock().unwrap();
+        let (revision, records) = pulled;
+        hub.now_office(revision, records);
+        let before = hub.requests().len();
+        let mut command = agent();
+        command.args(sandbox.flags(&hub));
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        let started = Instant::now();
+        while hub.requests().len() == before {
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "no request came"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        fs::write(memory(), &of_other).unwrap();
+        lock.unlock().unwrap();
+        let ran = ran(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let case = format!("pulled {pulled:?}, meanwhile {meanwhile:?}: {ran:?}");
+        assert_eq!(sandbox.text(), block("office", "10.0.0.42 db\n"), "{case}");
+        // The next run asks with the tag of what the file holds.
+        hub.now_office(42, NEW);
+        let ran = sandbox.must_run(&hub, &[]);
+        assert_eq!(ran.stdout, "office: unchanged, revision 42\n", "{case}");
+        assert_eq!(
+            hub.tags().last().unwrap().as_deref(),
+            Some("\"42\""),
+            "{case}"
+        );
+    }
+}

@@ -96,6 +96,11 @@ impl Sandbox {
         self.path(&format!("etc/.hosts.silo-{name}"))
     }
 
+    /// How the state folder's files for the hosts file end.
+    pub(crate) fn name_of_hosts(&self) -> String {
+        digest_of_path(&self.hosts())
+    }
+
     /// The flags of a usual run against a hub.
     pub(crate) fn flags(&self, hub: &FakeHub) -> Vec<String> {
         self.flags_for(&hub.url())
