@@ -166,7 +166,7 @@ fn touches_hosts(call: &Call) -> bool {
 fn files_of(line: &str, folder: &str) -> Vec<String> {
     let (call, _) = line.rsplit_once(") = ").unwrap_or((line, ""));
     call.replace(folder, "/")
-        .split(|c: char| matches!(c, '"' | '<' | '>' | ',' | '(' | ')' | ' '))
+        .split(['"', '<', '>', ',', '(', ')', ' '])
         .filter(|word| word.starts_with('/') || word.starts_with("O_"))
         .map(|word| {
             let cut = word.find("silo-").filter(|_| word.contains("/.hosts."));
