@@ -159,3 +159,91 @@ impl ServerCertVerifier for PinVerifier {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
+
+    use super::*;
+
+    struct Identity {
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    }
+
+    fn identity() -> Identity {
+        let made = rcgen::generate_simple_self_signed(["hub.test".to_owned()]).unwrap();
+        Identity {
+            certificate: made.cert.der().clone(),
+            key: PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
+        }
+    }
+
+    /// A handshake with a server that shows this certificate and signs with this key; what the client says of it.
+    fn shake_hands(
+        version: &'static SupportedProtocolVersion,
+        pins: &Pins,
+        shown: &CertificateDer<'static>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<(), Error> {
+        let key = provider()
+            .key_provider
+            .load_private_key(key.clone_key())
+            .unwrap();
+        let identity = CertifiedKey::new(vec![shown.clone()], key);
+        let server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        let verifier = PinVerifier {
+            pins: pins.clone(),
+            chain: None,
+            provider: provider(),
+        };
+        let client = client_config()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        let name = ServerName::try_from("hub.test").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        while client.is_handshaking() {
+            let mut sent = Vec::new();
+            client.write_tls(&mut sent).unwrap();
+            server.read_tls(&mut sent.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            let mut answered = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut answered).unwrap();
+            }
+            let mut answered = answered.as_slice();
+            while !answered.is_empty() {
+                client.read_tls(&mut answered).unwrap();
+                client.process_new_packets()?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_pinned_certificate_counts_only_with_a_signature_by_its_key() {
+        let (hub, thief) = (identity(), identity());
+        let pin = Pin::of(&hub.certificate).unwrap();
+        let pins: Pins = pin.to_string().parse().unwrap();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let shake = |shown: &Identity, signs: &Identity| {
+                shake_hands(version, &pins, &shown.certificate, &signs.key)
+            };
+            assert_eq!(shake(&hub, &hub), Ok(()), "{version:?}");
+            assert_eq!(
+                shake(&hub, &thief),
+                Err(Error::InvalidCertificate(CertificateError::BadSignature)),
+                "{version:?}"
+            );
+            assert!(shake(&thief, &thief).is_err(), "{version:?}");
+        }
+    }
+}
