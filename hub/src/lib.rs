@@ -38,7 +38,6 @@ mod transfer;
 
 /// What the tests and the fuzz targets of this workspace need. No interface: it changes with any version.
 #[doc(hidden)]
-#[allow(missing_docs, reason = "the modules have documentation of their own")]
 pub mod internals {
     pub use crate::auth::{secrets, token_cache};
     pub use crate::config::{compat as compat_settings, database_url, limits, settings, sinks};

@@ -170,7 +170,7 @@ fn an_error_status_changes_nothing_and_ends_with_1() {
         assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
         assert_eq!(sandbox.text(), whole);
     }
-    // Whoever followed the redirect would get a valid silo with another address.
+    // An agent that followed the redirect would get a valid silo with another address.
     let other = FakeHub::office(43, &[("db", "10.6.6.6")]);
     let location = format!("{}/silos/office", other.url());
     for status in [301, 302, 303, 307, 308] {

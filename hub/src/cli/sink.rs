@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::auth::secrets::random_name;
 use crate::config::settings::HubSettings;
-use crate::deliver::WorkerContext;
 use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
 use crate::deliver::worker::{Round, Worker};
@@ -205,16 +204,9 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         };
         hub.registry.apply(command).await?;
     }
-    let context = WorkerContext {
-        store: hub.store.clone(),
-        registry: hub.registry.clone(),
-        revision: hub.revision.clone(),
-        clock: hub.clock.clone(),
-        since: hub.clock.now(),
-    };
     let owner = random_name().map_err(OpenError::from)?;
     let open = Arc::new(open);
-    let worker = Worker::new(context, Arc::clone(&open), owner);
+    let worker = Worker::new(hub.worker_context(), Arc::clone(&open), owner);
     let begun = Instant::now();
     loop {
         let round = worker

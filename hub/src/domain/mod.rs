@@ -8,6 +8,7 @@ pub mod dynahost;
 pub mod elapsed;
 pub mod failures;
 pub(crate) mod html;
+pub mod once_a_minute;
 pub mod pattern;
 pub mod precondition;
 pub mod replay;

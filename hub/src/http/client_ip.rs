@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::FORWARDED;
@@ -14,6 +13,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use super::Hub;
+use crate::domain::once_a_minute::OnceAMinute;
 use crate::domain::time::Clock;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -24,10 +24,8 @@ pub struct TrustedProxies {
     networks: Vec<IpNet>,
     warned: AtomicBool,
     /// When [`Self::report`] last said something, by the monotonic clock.
-    reported_at: Mutex<Option<Duration>>,
+    reports: OnceAMinute,
 }
-
-const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 impl TrustedProxies {
     /// Trusts the peers within these networks.
@@ -35,7 +33,7 @@ impl TrustedProxies {
         Self {
             networks,
             warned: AtomicBool::new(false),
-            reported_at: Mutex::new(None),
+            reports: OnceAMinute::default(),
         }
     }
 
@@ -97,18 +95,11 @@ impl TrustedProxies {
 
     /// Says in the log why no address could be taken, at most once a minute.
     pub(crate) fn report(&self, why: &NoCallerAddress, clock: &Clock) {
-        let now = clock.monotonic();
-        let mut last = self
-            .reported_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| now.saturating_sub(last) < REPORT_EVERY) {
-            return;
+        if self.reports.is_due(clock.monotonic()) {
+            tracing::warn!(
+                "an address that a request leaves out cannot be taken: {why} (said once a minute)"
+            );
         }
-        *last = Some(now);
-        tracing::warn!(
-            "an address that a request leaves out cannot be taken: {why} (said once a minute)"
-        );
     }
 }
 

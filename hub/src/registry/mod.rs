@@ -120,7 +120,7 @@ impl WriteProbe for Registry {
     type Error = ApplyError;
 
     async fn prove_writable(&self) -> Result<(), ApplyError> {
-        self.apply(ProveWritable).await.map(|_| ())
+        self.apply(ProveWritable).await
     }
 }
 
@@ -204,7 +204,7 @@ impl Registry {
         if let Some(known) = self.write_health.known_lately() {
             return known;
         }
-        let proved = tokio::time::timeout(PROBE_TIMEOUT, self.apply(ProveWritable)).await;
+        let proved = tokio::time::timeout(PROBE_TIMEOUT, self.prove_writable()).await;
         let writable = matches!(proved, Ok(Ok(())));
         if !writable {
             self.write_health.note_failure();

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use silo_shared::credential::Credential;
+use silo_shared::private_file;
 use thiserror::Error;
 
 use crate::auth::secrets::NoRandomness;
@@ -339,11 +340,8 @@ pub(crate) fn owner_only(options: &mut OpenOptions) {
 
 /// Writes a new file of mode 0600, synced with its folder before anyone relies on it.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    owner_only(&mut options);
     let write = || -> std::io::Result<()> {
-        let mut file = options.open(path)?;
+        let mut file = private_file::create_new(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         sync_folder_of(path)

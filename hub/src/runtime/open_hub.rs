@@ -13,6 +13,7 @@ use crate::auth::secrets::{HubKey, NoRandomness, is_credential_of};
 use crate::auth::token_cache::TokenCache;
 use crate::config::database_url::DatabaseUrl;
 use crate::config::settings::HubSettings;
+use crate::deliver::WorkerContext;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
@@ -158,6 +159,17 @@ impl OpenHub {
             false => Schema::Check,
         };
         Self::open_with(settings, clock, schema, Copied::Already, |_| Ok(None)).await
+    }
+
+    /// What delivery workers work with.
+    pub(crate) fn worker_context(&self) -> WorkerContext {
+        WorkerContext {
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            revision: self.revision.clone(),
+            clock: self.clock.clone(),
+            since: self.clock.now(),
+        }
     }
 
     /// Opens everything but the key as the one hub that serves an embedded database.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use silo_shared::config::ConfigError;
 use thiserror::Error;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::failure_sharing;
@@ -21,9 +20,9 @@ use super::upkeep::{HeldTimes, Upkeep};
 use crate::auth::secrets::{HubKey, random_name};
 use crate::compat;
 use crate::config::settings::HubSettings;
+use crate::deliver::Deliveries;
 use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::Sink;
-use crate::deliver::{Deliveries, WorkerContext};
 use crate::domain::time::Clock;
 use crate::follow::feed::Feed;
 use crate::follow::invalidation::Invalidation;
@@ -124,16 +123,9 @@ async fn start(hub: &OpenHub, sinks: Vec<OpenSink>) -> Result<Started, OpenError
     let key = hub.key().await?;
     hub.first_admin_token(&key).await?;
     let sinks = sinks.into_iter().map(|sink| sink.keyed(&key)).collect();
-    let context = WorkerContext {
-        store: hub.store.clone(),
-        registry: hub.registry.clone(),
-        revision: hub.revision.clone(),
-        clock: hub.clock.clone(),
-        since: hub.clock.now(),
-    };
     let newest = hub.store.newest_time().await?;
     let held = Arc::new(HeldTimes::begin(hub.clock.reading(), newest));
-    let deliveries = Deliveries::begin(context, sinks, hub.is_alone()).await?;
+    let deliveries = Deliveries::begin(hub.worker_context(), sinks, hub.is_alone()).await?;
     Ok(Started {
         key,
         held,

@@ -1,6 +1,6 @@
 //! How many connections there may be, and which give way when there are too many: those whose client is
-//! waited for, the one that has been silent longest first. So whoever opens thousands and says nothing only
-//! makes room for himself. A request notes its beginning and its end at its connection alone.
+//! waited for, the one that has been silent longest first. So a client that opens thousands and sends nothing
+//! displaces only its own. A request notes its beginning and its end at its connection alone.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,12 +15,11 @@ use super::kill_switch::{Idle, KillSwitch, QueueEntry, State, lock};
 use super::places::Places;
 use super::socket::Socket;
 use crate::config::limits::Limits;
+use crate::domain::once_a_minute::OnceAMinute;
 use crate::http::connection::ConnectionControl;
 
 /// How often connections are looked for that are too slow.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often it is said that the limit is reached.
-const COMPLAIN: Duration = Duration::from_secs(60);
 
 /// The connections of all listeners.
 #[derive(Clone, Debug)]
@@ -31,8 +30,9 @@ struct Shared {
     limits: Limits,
     places: Mutex<Places>,
     turns: AtomicU64,
-    complained: Mutex<Option<Instant>>,
-    reported: Mutex<Option<Instant>>,
+    begun: Instant,
+    complaints: OnceAMinute,
+    reports: OnceAMinute,
 }
 
 impl Connections {
@@ -41,8 +41,9 @@ impl Connections {
             limits,
             places: Mutex::default(),
             turns: AtomicU64::new(0),
-            complained: Mutex::default(),
-            reported: Mutex::default(),
+            begun: Instant::now(),
+            complaints: OnceAMinute::default(),
+            reports: OnceAMinute::default(),
         }))
     }
 
@@ -87,10 +88,7 @@ impl Connections {
     /// Says that a request was refused that is no HTTP, once a minute; nothing of the request is told, which may hold a
     /// secret.
     pub(super) fn report_no_http(&self, peer: Option<SocketAddr>, status: &str) {
-        let now = Instant::now();
-        let mut reported = lock(&self.0.reported);
-        if reported.is_none_or(|last| now - last >= COMPLAIN) {
-            *reported = Some(now);
+        if self.0.reports.is_due(self.0.begun.elapsed()) {
             let peer = peer.map_or_else(
                 || "a client".to_owned(),
                 |peer| peer.ip().to_canonical().to_string(),
@@ -103,9 +101,7 @@ impl Connections {
 
     fn complain(&self, now: Instant) {
         let limit = self.0.limits.connections;
-        let mut complained = lock(&self.0.complained);
-        if complained.is_none_or(|last| now - last >= COMPLAIN) {
-            *complained = Some(now);
+        if self.0.complaints.is_due(now - self.0.begun) {
             tracing::warn!(
                 "limits.connections: {limit} connections are open; those without a request give way (said at most once a minute)"
             );

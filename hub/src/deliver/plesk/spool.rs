@@ -1,10 +1,11 @@
 //! The spool folder as the hub sees it: drops jobs, reads results.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use silo_shared::private_file;
 use thiserror::Error;
 
 use super::job::{Job, JobId, JobResult, MAX_BYTES, NoRandomness, Nonce, Task};
@@ -157,16 +158,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Anew each time: what a killed hub left may be of any mode.
+    // Created each time: what a killed hub left may be of any mode.
     remove(path)?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path)?;
+    let mut file = private_file::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
