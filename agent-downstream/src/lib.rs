@@ -13,7 +13,6 @@
 //!
 //! The binary calls [`run`], and nothing else.
 
-mod address;
 mod agent;
 mod change;
 mod check;

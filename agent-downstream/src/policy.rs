@@ -9,11 +9,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use silo_shared::address::not_another_machine;
 use silo_shared::api::DnsRecord;
 use silo_shared::network::Network;
 use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, Records, SiloId, parse_address};
 
-use crate::address::no_other_machine;
 use crate::glob::Glob;
 use crate::hosts::Definition;
 use skipped::{DefinedElsewhere, Reason};
@@ -45,7 +45,7 @@ const MDNS: &str = "local";
 pub(crate) struct Policy {
     /// Globs of names that are accepted besides the private ones.
     pub(crate) names: Vec<Glob>,
-    /// Networks that addresses must lie in; `None` is any that can be another machine's, see [`no_other_machine`].
+    /// Networks that addresses must lie in; `None` is any that can be another machine's, see [`not_another_machine`].
     pub(crate) networks: Option<Vec<Network<IpNet>>>,
     /// What happens to a name that is defined outside the silo's block. `None`: it is skipped, and a run that
     /// so leaves it at another address than the silo's fails.
@@ -259,7 +259,7 @@ impl Policy {
         let reason = match (&self.networks, ip) {
             (Some(networks), _) => (!networks.iter().any(|net| net.0.contains(&ip)))
                 .then_some("outside `policy.networks`"),
-            (None, ip) => no_other_machine(ip),
+            (None, ip) => not_another_machine(ip),
         };
         reason.map_or(Ok(ip), |reason| Err(Reason::Network(reason)))
     }

@@ -1,6 +1,7 @@
 //! What the Silo hub and its agents share, and nothing else.
 //!
 //! - [`silo`]: the record types, parsed once and valid from then on.
+//! - [`address`]: addresses that lead to no other machine.
 //! - [`api`]: the JSON of the HTTP contract.
 //! - [`credential`]: what a credential looks like; secrets that never print themselves.
 //! - [`config`]: YAML files into settings, with errors that name file, line and key.
@@ -17,6 +18,7 @@
 //! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
 //! - [`signing`]: signatures of requests and answers.
 
+pub mod address;
 pub mod agent;
 pub mod api;
 pub mod checklist;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use silo_shared::address::not_another_machine;
 use silo_shared::silo::{Addresses, Family};
 use thiserror::Error;
 
@@ -92,6 +93,9 @@ pub(crate) enum Refusal {
     /// Multicast, or IPv4 broadcast.
     #[error("a multicast or broadcast address")]
     Multicast,
+    /// Another one that is not a machine's, see [`not_another_machine`].
+    #[error("{0}")]
+    NoMachine(&'static str),
     /// In none of the networks of `within`.
     #[error("outside `within`")]
     Outside,
@@ -306,10 +310,9 @@ fn check_kind(ip: IpAddr, link_local_v6: bool) -> Result<(), Refusal> {
     } else {
         match ip {
             IpAddr::V4(v4) if v4.is_link_local() => Err(Refusal::LinkLocal),
-            IpAddr::V6(v6) if v6.is_unicast_link_local() && !link_local_v6 => {
-                Err(Refusal::LinkLocal)
-            }
-            _ => Ok(()),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() && link_local_v6 => Ok(()),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(Refusal::LinkLocal),
+            _ => not_another_machine(ip).map_or(Ok(()), |what| Err(Refusal::NoMachine(what))),
         }
     }
 }

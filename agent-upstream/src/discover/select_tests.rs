@@ -77,6 +77,14 @@ fn an_address_that_no_other_machine_can_use_fails_the_run() {
             "error: 255.255.255.255 is a multicast or broadcast address",
         ),
         (
+            &["64:ff9b::7f00:1"],
+            "error: 64:ff9b::7f00:1 is an IPv6 form of an IPv4 address that is not another machine's",
+        ),
+        (
+            &["0.0.0.5"],
+            "error: 0.0.0.5 is not the address of a machine (0.0.0.0/8)",
+        ),
+        (
             &["10.0.0.5", "::1"],
             "10.0.0.5, wrong: ::1 is a loopback address",
         ),

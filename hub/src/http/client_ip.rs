@@ -10,6 +10,7 @@ use axum::http::header::FORWARDED;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+use silo_shared::address::not_another_machine;
 use thiserror::Error;
 
 use super::Hub;
@@ -194,7 +195,7 @@ pub(crate) enum NoCallerAddress {
     Unnamed(IpAddr),
     /// The address is no address for others.
     #[error(
-        "{0} is {1} and leads nowhere from other machines: name the address, or, if this comes from a proxy, add it to trusted_proxies"
+        "{0} is {1}, which other machines can't reach: send the address itself, or, if this request comes from a proxy, add the proxy to trusted_proxies"
     )]
     Implausible(IpAddr, &'static str),
 }
@@ -211,29 +212,10 @@ impl ClientIp {
     /// The address, where it may be published although nobody said it explicitly.
     pub(crate) fn implied(self) -> Result<IpAddr, NoCallerAddress> {
         let ip = self.named()?;
-        match implausible(ip) {
+        match not_another_machine(ip) {
             Some(what) => Err(NoCallerAddress::Implausible(ip, what)),
             None => Ok(ip),
         }
-    }
-}
-
-/// What makes an address useless to other machines; `None`: nothing.
-pub(crate) fn implausible(ip: IpAddr) -> Option<&'static str> {
-    let is_link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    if ip.is_unspecified() {
-        Some("unspecified")
-    } else if ip.is_loopback() {
-        Some("a loopback address")
-    } else if is_link_local {
-        Some("a link-local address")
-    } else if ip.is_multicast() {
-        Some("a multicast address")
-    } else {
-        None
     }
 }
 
@@ -394,6 +376,14 @@ mod tests {
                 no("169.254.7.7", "a link-local address"),
             ),
             ("fe80::1", &[], no("fe80::1", "a link-local address")),
+            (
+                "64:ff9b::7f00:1",
+                &[],
+                no(
+                    "64:ff9b::7f00:1",
+                    "an IPv6 form of an IPv4 address that is not another machine's",
+                ),
+            ),
             // Trusted proxies that name nobody.
             (PROXY, &[], unnamed(PROXY)),
             (PROXY, &[("x-real-ip", "198.51.100.1")], unnamed(PROXY)),
@@ -463,7 +453,7 @@ mod tests {
             (
                 PROXY,
                 &[("x-forwarded-for", "0.0.0.0")],
-                no("0.0.0.0", "unspecified"),
+                no("0.0.0.0", "the unspecified address"),
             ),
             (
                 PROXY,

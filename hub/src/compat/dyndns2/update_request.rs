@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
+use silo_shared::address::not_another_machine;
 use silo_shared::silo::{Addresses, Family, check_address};
 use thiserror::Error;
 use url::form_urlencoded;
 
-use crate::http::client_ip::{NoCallerAddress, implausible};
+use crate::http::client_ip::NoCallerAddress;
 
 /// The parameters that hold whole addresses, each perhaps several, separated by commas: dyndns2's own and the
 /// spellings of services like it, which routers and guides use.
@@ -117,8 +118,8 @@ pub(super) enum NoAddress {
         "a prefix needs a host part (the record's ipv6_suffix, or suffix=), and a host part a prefix"
     )]
     Half,
-    /// An address that leads nowhere from other machines.
-    #[error("{0} is {1} and leads nowhere from other machines")]
+    /// An address that other machines can't reach.
+    #[error("{0} is {1}, which other machines can't reach")]
     Implausible(IpAddr, &'static str),
     /// The address is left out, and the caller's can't stand for it.
     #[error(transparent)]
@@ -221,7 +222,7 @@ impl UpdateRequest {
                 let ip = check_address(IpAddr::V6(joined(prefix, suffix)));
                 // One that is an IPv4 address in disguise is nobody's.
                 let ip = ip.ok().filter(|ip| Family::of(*ip) == Family::V6);
-                let ip = ip.filter(|ip| implausible(*ip).is_none());
+                let ip = ip.filter(|ip| not_another_machine(*ip).is_none());
                 addresses.set(ip.ok_or(NoAddress::Prefix)?);
             }
         }
@@ -236,7 +237,7 @@ impl UpdateRequest {
 fn usable(text: &str) -> Result<IpAddr, NoAddress> {
     let ip = unwrapped(text).ok_or(NoAddress::Address)?.to_canonical();
     let ip = check_address(ip).map_err(|_| NoAddress::Address)?;
-    match implausible(ip) {
+    match not_another_machine(ip) {
         Some(what) => Err(NoAddress::Implausible(ip, what)),
         None => Ok(ip),
     }
