@@ -3,6 +3,7 @@
 mod bodies;
 mod dead_peers;
 mod early;
+mod half_close;
 mod http2;
 mod line;
 mod memory;

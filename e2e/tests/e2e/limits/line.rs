@@ -13,6 +13,7 @@ use silo_e2e::{Hub, binary};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::address;
 
@@ -76,10 +77,23 @@ impl Door {
         let stream = TcpStream::connect(self.address).await?;
         match &self.tls {
             None => Ok(Box::new(stream)),
-            Some(tls) => {
-                let name = ServerName::from(self.address.ip());
-                Ok(Box::new(tls.connect(name, stream).await?))
-            }
+            Some(tls) => Ok(Box::new(self.shake_hands(tls, stream).await?)),
         }
+    }
+
+    /// Connects to a hub that speaks TLS, and shakes hands.
+    pub(crate) async fn enter_tls(&self) -> io::Result<TlsStream<TcpStream>> {
+        let tls = self.tls.as_ref().expect("this door has TLS");
+        self.shake_hands(tls, TcpStream::connect(self.address).await?)
+            .await
+    }
+
+    async fn shake_hands(
+        &self,
+        tls: &TlsConnector,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::from(self.address.ip());
+        tls.connect(name, stream).await
     }
 }
