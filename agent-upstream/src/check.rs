@@ -80,6 +80,9 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
 
 /// Prints where state is kept, and what does not work without it.
 fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
+    if let Err(error) = settings.check_state_folder() {
+        return said.failed("state", error);
+    }
     match StateDir::probe(&settings.state_dir) {
         Ok(dir) => {
             let forget = match settings.forget {

@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) quiet: bool,
     /// How lines on stderr are written.
     pub(crate) log_format: LogFormat,
+    /// Whose files are trusted where root runs this.
+    trust: Trust,
 }
 
 /// A configuration file of our own.
@@ -112,15 +114,15 @@ impl Settings {
             },
         };
         let stronger = flags.connection.settings();
+        let from_file = |setting: &str, given: &Option<PathBuf>| match (given, path) {
+            (Some(given), Some(path)) => beside(path, setting, given.clone()).map(Some),
+            (given, _) => Ok(given.clone()),
+        };
         let (connection, file) = match (any_file, path) {
             (AnyFile::Pyddns(pyddns), Some(path)) => {
                 (pyddns.connection(path, &stronger)?, from_pyddns(&pyddns))
             }
             (AnyFile::Own(file), _) => {
-                let from_file = |setting: &str, given: &Option<PathBuf>| match (given, path) {
-                    (Some(given), Some(path)) => beside(path, setting, given.clone()).map(Some),
-                    (given, _) => Ok(given.clone()),
-                };
                 let weaker = ConnectionSettings {
                     hub: file.hub.clone(),
                     token: file.token.clone(),
@@ -147,7 +149,10 @@ impl Settings {
             .clone()
             .or(file.addresses)
             .unwrap_or_default();
-        let state_dir = flags.state_dir.clone().or(file.state_dir);
+        let state_dir = match &flags.state_dir {
+            Some(state_dir) => Some(state_dir.clone()),
+            None => from_file("state_dir", &file.state_dir)?,
+        };
         let forget = flags.forget_family_after.or(file.forget_family_after);
         let settings = Self {
             file: path.map(Path::to_owned),
@@ -177,9 +182,17 @@ impl Settings {
                 .log_format
                 .or(file.log_format)
                 .unwrap_or_default(),
+            trust: flags.connection.trust(),
         };
         settings.check_bind_interface()?;
         Ok(settings)
+    }
+
+    /// Refuses a state folder that other users than root own or can write, where root runs this.
+    pub(crate) fn check_state_folder(&self) -> Result<(), ConfigError> {
+        self.trust
+            .check(Kind::StateFolder, &self.state_dir)
+            .map_err(ConfigError::from)
     }
 
     /// Elsewhere the setting would be skipped in silence.

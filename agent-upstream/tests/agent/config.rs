@@ -281,6 +281,97 @@ fn root_refuses_files_that_others_decide_about() {
     }
 }
 
+/// The folder of the state belongs to another user, or others can write it.
+#[cfg(unix)]
+#[test]
+fn as_root_a_state_folder_of_others_is_refused_with_the_remedy() {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    let hub = hub();
+    let agent = |owner: u32, mode: u32, parent_mode: u32| {
+        let agent = Agent::new(&hub.url(), "").env("SUDO_UID", "");
+        let (parent, folder) = (agent.path("var"), agent.path("var/silo"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let set = |path: &std::path::Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(&folder, mode);
+        set(&parent, parent_mode);
+        chown(&folder, Some(owner), None).expect("this test changes owners: run it as root");
+        symlink(&folder, agent.path("link")).unwrap();
+        let state_dir = agent.path("link");
+        agent.env("SILO_UPSTREAM_STATE_DIR", state_dir.to_str().unwrap())
+    };
+    for (owner, mode, parent_mode, words) in [
+        (
+            12_345,
+            0o700,
+            0o755,
+            &["the state folder", "belongs to user 12345", "chown root"][..],
+        ),
+        (
+            0,
+            0o700,
+            0o757,
+            &["var is writable by everyone", "chmod go-w"],
+        ),
+    ] {
+        agent(owner, mode, parent_mode).run().complains(2, words);
+        let checked = agent(owner, mode, parent_mode).args(["check"]).run();
+        assert_eq!(checked.code, Some(1), "{checked:?}");
+        let is_told =
+            |line: &str| line.starts_with("FAILED") && words.iter().all(|word| line.contains(word));
+        assert!(checked.stdout.lines().any(is_told), "{checked:?}");
+    }
+    for trusting in [
+        agent(0, 0o700, 0o755),
+        agent(0, 0o700, 0o1777),
+        agent(12_345, 0o700, 0o755).args(["--trust-owner", "12345"]),
+        agent(12_345, 0o700, 0o755).env("SUDO_UID", "12345"),
+    ] {
+        trusting
+            .run()
+            .says("office: db set to 10.0.0.5, revision 42\n");
+    }
+    let open = agent(0, 0o722, 0o755).run();
+    assert_eq!(open.code, Some(1), "{open:?}");
+    assert!(open.stderr.contains("other users can write"), "{open:?}");
+}
+
+#[test]
+fn a_relative_ca_file_or_state_dir_is_relative_to_the_file() {
+    let hub = hub();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let make = |key: &str, path: &std::path::Path| match key {
+        "state_dir" => std::fs::create_dir(path).unwrap(),
+        _ => std::fs::write(path, "").unwrap(),
+    };
+    for key in ["ca_file", "state_dir"] {
+        let agent = || {
+            Agent::new(&hub.url(), &format!("{key}: {key}.here\n"))
+                .without_state_dir()
+                .in_folder(elsewhere.path())
+        };
+        let mut found = agent();
+        make(key, &found.path(&format!("{key}.here")));
+        found
+            .run_again()
+            .says("office: db set to 10.0.0.5, revision 42\n");
+        if key == "state_dir" {
+            let files = std::fs::read_dir(found.path("state_dir.here")).unwrap();
+            assert_eq!(files.count(), 1);
+        }
+        // Missing there, but present in the working directory.
+        let there = elsewhere.path().join(format!("{key}.here"));
+        make(key, &there);
+        let confused = agent();
+        let here = confused.path(&format!("{key}.here")).display().to_string();
+        let key = format!("{key}: ");
+        confused
+            .run()
+            .complains(2, &[&key, &here, there.to_str().unwrap()]);
+    }
+}
+
 #[test]
 fn a_byte_order_mark_is_left_out_and_utf_16_is_named() {
     let hub = hub();

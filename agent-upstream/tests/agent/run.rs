@@ -67,6 +67,12 @@ impl Agent {
         self
     }
 
+    /// Without the variable that leads to a state folder of its own.
+    pub(crate) fn without_state_dir(mut self) -> Self {
+        self.command.env_remove("SILO_UPSTREAM_STATE_DIR");
+        self
+    }
+
     /// With another working directory than its own folder.
     pub(crate) fn in_folder(mut self, folder: &std::path::Path) -> Self {
         self.command.current_dir(folder);
