@@ -5,12 +5,12 @@
 //! (group commit). Callers get their results after the commit is durable and this hub's own view
 //! includes it. If the database refuses a batch before its `COMMIT` was sent, its commands run
 //! again one by one, so that a failing command does not fail its batch. A transaction that can't
-//! begin is not the fault of a command; then all waiting commands fail at once.
+//! begin, even over a new connection, is not the fault of a command; then all waiting commands fail.
 //!
 //! Once `COMMIT` was sent, only its response proves that the batch is committed, and only the
 //! batch's mark proves that it is not: without a response, the next transaction reads the mark, and
 //! the batch is either reported as committed or run again. Until then its commands are undecided. A
-//! caller waits for at most [`ANSWER_TIMEOUT`], whatever the database does.
+//! caller waits for at most [`Command::patience`], by default [`ANSWER_TIMEOUT`].
 
 mod audit;
 mod change;
