@@ -1,16 +1,16 @@
-//! How far a worker's comparison of ledger and silos has come.
+//! Progress of a worker's comparison of the ledger with the silos.
 
 use std::collections::BTreeSet;
 
 use silo_shared::silo::SiloId;
 
-/// How far a comparison has come.
+/// Progress of a comparison.
 #[derive(Clone, Debug)]
 pub(super) struct Comparison {
-    /// The last silo that was looked through; empty: none yet.
+    /// The last silo compared. Empty: none yet.
     pub(super) after: String,
-    /// Silos of the ledger that were not met yet: once all others are, these are those that are gone.
+    /// Silos of the ledger not seen yet. Once all existing silos are compared, those left are deleted ones.
     pub(super) unmet: BTreeSet<SiloId>,
-    /// How many hostnames were found to differ.
+    /// Number of hostnames that differ.
     pub(super) differing: usize,
 }

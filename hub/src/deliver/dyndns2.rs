@@ -1,7 +1,7 @@
-//! The sink `dyndns2`: keeps names at a DDNS provider that speaks dyndns2, such as OVH's DynHost.
+//! The sink `dyndns2`: publishes to a DDNS provider that speaks dyndns2, such as OVH's DynHost.
 //!
-//! The protocol can set addresses but not remove them: of a record that is gone the provider keeps what
-//! it was told last.
+//! The protocol can set addresses but not remove them: after a record is deleted, the provider
+//! keeps the last addresses it received.
 
 mod names;
 mod reply;
@@ -29,14 +29,14 @@ use crate::domain::dynahost::{InvalidLogin, ProviderLogin};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Clock;
 
-/// How long one request may take. A name may need two of them, one after the other.
+/// Time limit of one request. A name may need two requests, one after the other.
 const TIMEOUT: Duration = Duration::from_secs(12);
 const _: () = assert!(2 * TIMEOUT.as_secs() < SEND_DEADLINE.as_secs());
 
-/// The longest contact, in characters.
+/// Maximum length of `contact`, in characters.
 const MAX_CONTACT: usize = 200;
 
-/// The keys of such a sink.
+/// The keys of a `dyndns2` sink.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
@@ -53,7 +53,7 @@ struct Keys {
     hosts: std::collections::BTreeMap<Hostname, Hostname>,
 }
 
-/// Providers that are known.
+/// Known providers.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Preset {
@@ -61,15 +61,15 @@ enum Preset {
     Ovh,
 }
 
-/// Who brings logins for single records.
+/// The source of logins for single records.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Logins {
-    /// Callers that speak dynahost.
+    /// Clients of the dynahost protocol.
     Dynahost,
 }
 
-/// Reads the keys of such a sink.
+/// Reads the keys of a `dyndns2` sink.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let own: Keys = keys.parse()?;
     let mut endpoint = match (own.preset, own.url) {
@@ -149,15 +149,15 @@ fn is_contact(text: &str) -> bool {
     (1..=MAX_CONTACT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Who updates, at the provider.
+/// The account used at the provider.
 enum Account {
-    /// The same for every name.
+    /// One login for every name.
     One(ProviderLogin),
-    /// Each record has its own, which the hub's key opens.
+    /// One login per record, decrypted with the hub's key.
     OfRecords(Option<HubKey>),
 }
 
-/// A provider that can be told addresses.
+/// A provider that accepts updates.
 struct Provider {
     endpoint: Endpoint,
     http: HttpClient,
@@ -165,7 +165,7 @@ struct Provider {
 }
 
 impl Provider {
-    /// Brings one name to `wanted`, with as few requests as the endpoint needs.
+    /// Updates one name to `wanted`, with as few requests as the endpoint needs.
     async fn update(
         &self,
         login: &ProviderLogin,
@@ -182,7 +182,7 @@ impl Provider {
             let ended = self.send(login, update).await;
             match reach(&ended) {
                 Some(Reach::Sink) => return ended,
-                // What concerns one address only does not keep the other back.
+                // A failure of one address does not hold back the other.
                 Some(Reach::Name) if outcome == Outcome::Done => outcome = ended,
                 _ => {}
             }
@@ -210,7 +210,7 @@ impl Provider {
     }
 }
 
-/// A trouble of a name that has one request an address, saying which.
+/// Adds the address to a name's failure, for endpoints with one request per address.
 fn naming(sent: &Addresses, trouble: Trouble) -> Trouble {
     match trouble.reach {
         Reach::Sink => trouble,
@@ -249,7 +249,7 @@ impl Dyndns2 {
         let opened;
         let (login, is_own) = match &self.account {
             Account::One(login) => (login, false),
-            // Nothing is sent then.
+            // The protocol can't remove addresses, so there is nothing to send.
             Account::OfRecords(_) if wanted.is_empty() => return Outcome::Done,
             Account::OfRecords(key) => {
                 opened = match login_of(publication, &self.sink, key.as_ref()) {
@@ -261,7 +261,7 @@ impl Dyndns2 {
         };
         let outcome = self.provider.update(login, name, wanted, standing).await;
         match outcome {
-            // The login of one is no affair of the others.
+            // A failure of one record's login does not affect other records.
             Outcome::Failed(trouble) if is_own => Outcome::Failed(of_name(trouble)),
             Outcome::Refused(trouble) if is_own => Outcome::Refused(of_name(trouble)),
             outcome => outcome,
@@ -269,7 +269,7 @@ impl Dyndns2 {
     }
 }
 
-/// The login that was given for a record.
+/// The login stored for a record.
 fn login_of(
     publication: &Publication,
     sink: &SinkName,
@@ -323,12 +323,12 @@ impl StateSink for Dyndns2 {
     }
 
     fn observe<'a>(&'a self, _: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>> {
-        // The protocol has no question, and what DNS says may be minutes old.
+        // The protocol has no query, and DNS may be minutes out of date.
         Box::pin(async { None })
     }
 
     fn check(&self) -> Answer<'_, Result<String, String>> {
-        // A request with the login might count as an update, one without as a guess.
+        // A request with the login might count as an update, one without it as an attempt to guess it.
         Box::pin(self.provider.http.check())
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::deliver::test_sinks::{addresses, blocks, open, write_secret};
 use crate::domain::delivery::UncertainFamilies;
 
-/// A sink of these keys and the provider's login.
+/// A sink with these keys and the provider's login.
 fn sink(folder: &Path, keys: &str) -> Box<dyn StateSink> {
     write_secret(folder, "password", &format!("{PASSWORD}\n"));
     let yaml = format!(
@@ -44,7 +44,8 @@ impl Home {
         publish(self.sink.as_ref(), hostname, wanted, standing).await
     }
 
-    /// What came to the provider for a host of its, in order: the addresses, and whether it knew them.
+    /// The updates the provider received for its host, in order: the addresses, and whether it had
+    /// them already.
     fn updates(&self) -> Vec<(String, bool)> {
         let text = |list: &[std::net::IpAddr]| {
             let list: Vec<String> = list.iter().map(ToString::to_string).collect();
@@ -212,7 +213,7 @@ async fn one_address_does_not_keep_the_other_back() {
     assert_eq!(outcome, Outcome::Refused(Trouble::of_name(expected)));
     assert_eq!(home.updates(), [("2001:db8::1".to_owned(), false)]);
 
-    // What concerns the provider as a whole does.
+    // An error of the provider as a whole does hold it back.
     home.provider.answer_next(Response::text(200, "911"));
     let outcome = home.publish("web", both, claimed(both)).await;
     assert!(why(outcome).contains("911"));
@@ -467,7 +468,8 @@ async fn a_sink_of_others_logins_has_none_of_its_own() {
         wanted: addresses(wanted),
         standing: claimed(wanted),
     };
-    // Without a login, and with one that no key here opens, nothing is sent and only this name waits.
+    // Without a login, or with one that the hub's key can't decrypt, nothing is sent and only this
+    // name waits.
     let sealed = crate::domain::dynahost::SealedLogin("AAAA".to_owned());
     for (login, words) in [
         (None, "nobody gives a login"),

@@ -1,8 +1,9 @@
-//! Sink `email`: mails changes to the operators, and to the address that a record names, over SMTP or
-//! by sendmail.
+//! Sink `email`: mails changes to the operators, and to the address that a record names, over SMTP
+//! or by sendmail.
 //!
-//! Each receiver gets a mail of its own, so nobody learns another's address, and who is refused keeps
-//! the others from being told. A retry sends only to those who have not received it, which `ledger` keeps.
+//! Each receiver gets a separate mail, so receivers don't see each other's addresses and a refused
+//! receiver does not block the others. A retry sends only to those that have not received the mail;
+//! `ledger` keeps track of them.
 
 mod failure;
 mod ledger;
@@ -32,15 +33,15 @@ use super::sink::{Answer, DeliveryResult, Event, EventSink, SEND_DEADLINE, Sink}
 use crate::config::sinks::OwnKeys;
 use crate::domain::sink::SinkName;
 
-/// How much of the workers' deadline is kept back, for saying goodbye and for the answer.
+/// Time reserved from the workers' deadline, for closing the session and for the result.
 const RESERVE: Duration = Duration::from_secs(5);
-/// A mail is begun only when this much time is left: one that is cut off may arrive, and is then
-/// sent again.
+/// A mail is started only with this much time left: an interrupted mail may still arrive, and is
+/// then sent again.
 const LEAST_FOR_A_MAIL: Duration = Duration::from_secs(5);
-/// How long the server may take to answer our goodbye.
+/// Time limit for the server's reply to QUIT.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Reads the keys of such a sink.
+/// Reads the keys of an `email` sink.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let (settings, secrets) = EmailSettings::read(keys)?;
     let sink = EmailSink {
@@ -54,11 +55,11 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
 struct EmailSink {
     name: SinkName,
     settings: EmailSettings,
-    /// Within what time one call must have sent what it sends.
+    /// Time limit for the sends of one call.
     budget: Duration,
 }
 
-/// What mails go out by, ready for the first.
+/// An opened transport.
 enum Open<'a> {
     Smtp(&'a smtp::SmtpServer, Box<smtp::Session>),
     Sendmail(&'a Path),
@@ -74,7 +75,7 @@ impl Open<'_> {
 
     async fn close(self) {
         if let Self::Smtp(_, mut session) = self {
-            // What was sent is sent, whatever the server says to our goodbye.
+            // The mails are sent, whatever the server replies to QUIT.
             let _ = timeout(GOODBYE, session.close()).await;
         }
     }
@@ -104,7 +105,7 @@ impl EmailSink {
         ledger.finish()
     }
 
-    /// Sends until all is sent, nothing works any more or the time is over.
+    /// Sends until all mails are sent, the transport fails or the time is up.
     async fn send(&self, letters: &[Mail<'_>], ledger: &mut Ledger<'_>) {
         let deadline = Instant::now() + self.budget;
         let mut open = match self.open(deadline).await {

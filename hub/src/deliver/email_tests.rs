@@ -30,7 +30,7 @@ fn retried_of_sink(told: &DeliveryResult) -> &str {
     }
 }
 
-/// With the clock stopped, time passes whenever everyone waits.
+/// With paused time, the clock advances whenever all tasks are idle.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_is_given_up_before_the_workers_deadline() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -47,8 +47,8 @@ async fn a_server_that_never_answers_is_given_up_before_the_workers_deadline() {
     assert!(sink.check().await.is_err());
 }
 
-/// Takes every mail; before it confirms one, it asks for time to pass, and waits until it has.
-/// Answers the receivers.
+/// Accepts every mail; before it confirms one, it requests time to pass and waits for that. Returns
+/// the receivers.
 fn slow_server(
     listener: &TcpListener,
     time_passes: &mpsc::UnboundedSender<oneshot::Sender<()>>,
@@ -89,7 +89,7 @@ async fn a_mail_that_would_not_be_sent_in_time_is_left_for_the_next_attempt() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let sink = open_sink(listener.local_addr().unwrap().port());
     let (time_passes, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
-    // As long as a thread runs beside it, a stopped clock does not go on by itself.
+    // While a blocking task runs, paused time does not advance on its own.
     let server = tokio::task::spawn_blocking(move || slow_server(&listener, &time_passes));
     let clock = tokio::spawn(async move {
         while let Some(done) = asked.recv().await {

@@ -1,5 +1,5 @@
-//! What the sinks that speak HTTP share: one client a sink, whose calls end in time, follow no redirect,
-//! use no proxy and read no answer beyond a limit.
+//! The HTTP client shared by the sinks: one client per sink. Calls have a deadline, follow no
+//! redirects, use no proxy and limit the size of the response.
 
 use std::error::Error;
 use std::fmt;
@@ -15,45 +15,44 @@ use url::Url;
 
 use crate::domain::time::Time;
 
-/// How the hub names itself to the servers that it calls.
+/// The hub's `User-Agent`.
 pub(super) const USER_AGENT: &str = concat!("silo-hub/", env!("CARGO_PKG_VERSION"));
 
-/// How long to wait for a connection, TLS included.
+/// Connect timeout, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest wait that a server's `Retry-After` can ask for.
+/// Upper limit for `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// What a server said.
+/// A server's response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HttpAnswer {
     /// The HTTP status.
     pub(super) status: u16,
-    /// How long the server asks to be left alone: at most an hour.
+    /// The server's `Retry-After`, at most an hour.
     pub(super) retry_after: Option<Duration>,
-    /// The beginning of the body, as far as the caller wanted to read it.
+    /// The beginning of the body, up to the caller's limit.
     pub(super) body: Vec<u8>,
 }
 
-/// The way to one server.
+/// A client for one server.
 pub(super) struct HttpClient {
     client: Client,
-    /// Like `client`, but every call of it ends as soon as the connection stands.
+    /// Like `client`, but every call ends as soon as the connection is established.
     prober: Client,
     url: Url,
 }
 
 impl fmt::Debug for HttpClient {
-    /// Without path and query, which may hold what is not for everybody.
+    /// Without path and query, which may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.server())
     }
 }
 
 impl HttpClient {
-    /// Sets up the way to the server of `url`; nothing is sent yet. `timeout` bounds a whole call.
+    /// Creates a client for the server of `url`; sends nothing yet. `timeout` limits a whole call.
     ///
-    /// Fails when `ca_file`, a PEM file with the certificates to trust instead of the system's, holds
-    /// none.
+    /// Fails when `ca_file`, a PEM file with certificates to trust instead of the system's, contains none.
     pub(super) fn new(
         url: &Url,
         user_agent: &str,
@@ -79,8 +78,8 @@ impl HttpClient {
         self.client.request(method, url)
     }
 
-    /// Sends a request and reads at most `body_limit` bytes of the answer's body. `now` is for a
-    /// `Retry-After` that is a date. Fails, in words, without an answer.
+    /// Sends a request and reads at most `body_limit` bytes of the body. `now` is used for a
+    /// `Retry-After` with a date. Without a response, the error is for the operator.
     pub(super) async fn send(
         &self,
         request: RequestBuilder,
@@ -103,7 +102,7 @@ impl HttpClient {
         Ok(answer)
     }
 
-    /// Resolves the server's name, connects and, over HTTPS, shakes hands; sends no request.
+    /// Resolves the server's name, connects and, for HTTPS, does the TLS handshake; sends no request.
     pub(super) async fn check(&self) -> Result<String, String> {
         let server = self.server();
         let Err(error) = self.prober.head(self.url.clone()).send().await else {
@@ -126,7 +125,7 @@ fn settings(
     timeout: Duration,
     ca_file: Option<&Path>,
 ) -> Result<ClientBuilder, String> {
-    // An error here means that a provider is installed already, which is as well.
+    // An error means that a provider is installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .user_agent(user_agent)
@@ -135,7 +134,7 @@ fn settings(
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
     if url.scheme() == "http" {
-        // Spares the reading of the system's certificates.
+        // Avoids loading the system's certificates.
         builder = builder.tls_certs_only([]);
     } else if let Some(file) = ca_file {
         let wrong = |why: &str| format!("ca_file: {}: {why}", file.display());
@@ -149,7 +148,7 @@ fn settings(
     Ok(builder)
 }
 
-/// How a prober's call ends when the connection stands.
+/// The error that ends a prober's call once it is connected.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("connected")]
 struct Connected;
@@ -170,7 +169,7 @@ fn sources<'a>(
     std::iter::successors(error.source(), |&cause| cause.source())
 }
 
-/// An error's causes after the outermost, which for reqwest only repeats the whole URL.
+/// An error's causes without the outermost, which in reqwest only repeats the URL.
 fn causes(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "timed out".to_owned();
@@ -186,11 +185,11 @@ fn causes(error: &reqwest::Error) -> String {
     }
 }
 
-/// What the server's `Retry-After` says (RFC 9110, section 10.2.3: seconds or a date), cut to an hour.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3: seconds or a date), limited to an hour.
 fn retry_after(headers: &HeaderMap, now: Time) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are a long time too.
+        // Too many digits for the type also mean a long time.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let date = jiff::fmt::rfc2822::DateTimeParser::new()
@@ -202,7 +201,7 @@ fn retry_after(headers: &HeaderMap, now: Time) -> Option<Duration> {
     Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
-/// A URL that a sink can call: HTTP or HTTPS, without a login in it.
+/// A URL that a sink can call: HTTP or HTTPS, without credentials.
 pub(super) struct ServerUrl(pub(super) Url);
 
 impl<'de> Deserialize<'de> for ServerUrl {

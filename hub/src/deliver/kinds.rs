@@ -1,4 +1,4 @@
-//! The kinds of sinks: opens each from its settings.
+//! The kinds of sinks. Opens each from its settings.
 
 use ring::digest;
 use silo_shared::config::ConfigError;
@@ -10,20 +10,20 @@ use crate::auth::secrets::{HubKey, hex};
 use crate::config::sinks::{SinkKind, SinkSettings};
 use crate::domain::sink::{SinkFilter, SinkName};
 
-/// A sink, ready to be asked.
+/// A sink, ready to use.
 #[derive(Debug)]
 pub struct OpenSink {
-    /// What it is called.
+    /// Its name.
     pub name: SinkName,
-    /// What it is.
+    /// Its kind.
     pub kind: SinkKind,
-    /// What it wants to hear of.
+    /// The changes it receives.
     pub filter: SinkFilter,
-    /// Differs as soon as a setting or a secret differs.
+    /// Changes with any setting or secret of the receiver.
     pub fingerprint: String,
-    /// The sink that hears of its failures.
+    /// The sink that receives its failures.
     pub tell_failures: Option<SinkName>,
-    /// The receiver.
+    /// The implementation.
     pub sink: Sink,
 }
 
@@ -51,8 +51,8 @@ impl OpenSink {
         })
     }
 
-    /// The same with a fingerprint that may be stored: who reads it can't try out secrets. The sink has
-    /// the key too, then.
+    /// Makes the fingerprint safe to store: a reader can't test guessed secrets against it. Also
+    /// gives the sink the key.
     #[must_use]
     pub fn keyed(mut self, key: &HubKey) -> Self {
         if let Sink::State(sink) = &mut self.sink {
@@ -65,8 +65,7 @@ impl OpenSink {
     }
 }
 
-/// Differs as soon as a setting or a secret of the receiver differs; what the sink wants to hear
-/// of is apart from that.
+/// Changes with any setting or secret of the receiver. The filter is tracked separately.
 fn fingerprint(settings: &SinkSettings, secrets: &[Secret]) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     let keys = serde_yaml::to_string(&settings.own().keys).unwrap_or_default();

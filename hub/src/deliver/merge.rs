@@ -1,6 +1,7 @@
-//! Merges what version 0.1.0 owes a state sink: it wrote a delivery for each change, with all of its
-//! hostnames, where this version keeps one open delivery a hostname. After start all that is owed is looked
-//! through, later only what is new, since a hub of 0.1.0 may share the database during an upgrade.
+//! Merges pending deliveries of a state sink written by version 0.1.0: it wrote one delivery per
+//! change, with all its hostnames, where this version keeps one open delivery per hostname. After
+//! start all pending deliveries are checked, later only new ones, since a hub of 0.1.0 may share
+//! the database during an upgrade.
 
 use std::sync::atomic::Ordering;
 
@@ -8,8 +9,8 @@ use super::worker::{RoundError, Worker};
 use crate::registry::{MERGED_TOGETHER, MergeDeliveries};
 
 impl Worker {
-    /// Looks through the next deliveries and merges some; false: there are no more. A few rows a
-    /// transaction, so that other writers get their turn in between.
+    /// Checks the next deliveries and merges some; false: there are no more. Each transaction
+    /// handles a few rows, so that other writers are not blocked for long.
     pub(super) async fn merge_some(&self) -> Result<bool, RoundError> {
         let (store, registry) = (&self.context.store, &self.context.registry);
         let after = self.merged.load(Ordering::Acquire);
@@ -31,7 +32,7 @@ impl Worker {
                 }
             }
         }
-        // The same page once more: what is merged is not looked at again.
+        // Reads the same page again: merged deliveries are no longer in it.
         Ok(true)
     }
 }

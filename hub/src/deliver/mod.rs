@@ -1,10 +1,10 @@
-//! Tells others of committed changes: DNS servers, DDNS providers, Plesk, mailboxes, webhooks.
+//! Delivers committed changes to DNS servers, DDNS providers, Plesk, mailboxes and webhooks.
 //!
-//! Every change leaves a row in the outbox for each sink that wants to hear of it, in the change's own
-//! transaction. A [`worker`] a sink takes the rows up under a lease, so that of several hubs only one
-//! sends, calls the sink outside of any transaction, and writes down how it ended. State sinks are
-//! brought to what is true now ([`publish`], compared from time to time by [`reconcile`]); event sinks
-//! are told every change ([`tell`]).
+//! A change writes a row to the outbox for each interested sink, in the transaction of the change.
+//! Each sink has a [`worker`], which takes rows under a lease, so that only one of several hubs
+//! sends, calls the sink outside of any transaction, and writes the result. State sinks are brought
+//! to the current state ([`publish`], compared periodically by [`reconcile`]); event sinks receive
+//! every change ([`tell`]).
 
 mod comparison;
 pub mod dyndns2;
@@ -38,25 +38,25 @@ use kinds::OpenSink;
 use sink::Sink;
 use worker::Worker;
 
-/// How often this hub renews its promise to work for its sinks.
+/// How often this hub renews its registration for its sinks.
 const KEEP: Duration = Duration::from_secs(60);
-/// How long a worker that panicked is left alone.
+/// Pause before a worker is restarted after a panic.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
-/// How long workers may take to end once the hub is asked to stop.
+/// How long workers may take to end when the hub stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the workers work with.
+/// What the workers use.
 #[derive(Clone, Debug)]
 pub struct WorkerContext {
-    /// Where they look up what is owed.
+    /// Reads pending deliveries.
     pub store: Store,
-    /// Where they write down how it ended.
+    /// Writes their results.
     pub registry: Registry,
-    /// What wakes them.
+    /// Wakes the workers.
     pub revision: Revision,
     /// The time.
     pub clock: Clock,
-    /// Since when this hub hears writes: silence before does not count.
+    /// When this hub began to receive writes. Silence before that does not count.
     pub since: Time,
 }
 
@@ -68,7 +68,7 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Writes down which sinks this hub serves. `alone`: no other hub can serve this database.
+    /// Registers the sinks that this hub serves. `alone`: no other hub can serve this database.
     pub async fn begin(
         context: WorkerContext,
         sinks: Vec<OpenSink>,
@@ -98,13 +98,13 @@ impl Deliveries {
         &self.sinks
     }
 
-    /// One worker a sink, which sign their leases with `owner`.
+    /// One worker per sink. They sign their leases with `owner`.
     pub fn workers(&self, owner: &str) -> Vec<Worker> {
         let worker = |sink| Worker::new(self.context.clone(), Arc::clone(sink), owner.to_owned());
         self.sinks.iter().map(worker).collect()
     }
 
-    /// Works until the hub stops, which the bus tells. `owner`: who signs the leases.
+    /// Works until the bus reports that the hub stops. `owner` signs the leases.
     pub async fn work(self, owner: String) {
         let mut workers = JoinSet::new();
         for worker in self.workers(&owner) {
@@ -123,12 +123,12 @@ impl Deliveries {
         }
         let ended = async { while workers.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
-            // What was cut off is claimed, and settled at the next start.
+            // Interrupted sends are recorded as claimed, and resolved after the next start.
             workers.abort_all();
         }
     }
 
-    /// Renews the promise to work for the sinks, and gives up those that no hub promises for.
+    /// Renews the registration for the sinks, and gives up those that no hub serves.
     async fn keep(&self) {
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         let kept = async {
@@ -148,11 +148,11 @@ impl Deliveries {
     }
 }
 
-/// Works until the hub stops; a worker that fails in a way that it can't handle is begun anew.
+/// Works until the hub stops; restarts a worker that panics.
 async fn supervised(worker: Worker) {
     loop {
         let sink = worker.sink.name.clone();
-        // Ends with this task.
+        // Aborts the worker when this task ends.
         let mut task = JoinSet::new();
         task.spawn(worker.clone().work());
         match task.join_next().await {
@@ -172,7 +172,7 @@ fn say_gone(gone: &[(crate::domain::sink::SinkName, u64)]) {
 }
 
 impl OpenSink {
-    /// As it is written down.
+    /// The form that is stored.
     fn configured(&self) -> ConfiguredSink {
         ConfiguredSink {
             name: self.name.clone(),

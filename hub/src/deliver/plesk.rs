@@ -1,7 +1,8 @@
-//! Sends addresses to Plesk, whose command line only root may run.
+//! Publishes addresses to Plesk, whose command line requires root.
 //!
-//! The hub, unprivileged, drops a job into a spool folder; the command `plesk-worker`, run by root, carries it
-//! out and writes a result, which the hub turns into the delivery's state. Set-up: `docs/plesk.md`.
+//! The unprivileged hub writes a job to a spool folder; the command `plesk-worker`, run by root,
+//! executes it and writes a result, which the hub turns into the delivery's state. Setup:
+//! `docs/plesk.md`.
 
 pub mod job;
 mod spool;
@@ -24,7 +25,7 @@ use super::sink::{Answer, Outcome, Publication, ReceiverState, Sink, StateSink, 
 use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
-/// The keys of such a sink.
+/// The keys of a `plesk` sink.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PleskKeys {
@@ -32,14 +33,14 @@ struct PleskKeys {
     zone: String,
 }
 
-/// A zone at Plesk, reached over a spool folder.
+/// A Plesk zone, reached through a spool folder.
 #[derive(Clone, Debug)]
 struct PleskSink {
     spool: Spool,
     zone: Hostname,
 }
 
-/// Reads the keys of such a sink: `spool`, the folder, and `zone`, the domain at Plesk.
+/// Reads the keys of a `plesk` sink: `spool`, the folder, and `zone`, the domain at Plesk.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let own: PleskKeys = keys.parse()?;
     if own.spool.as_os_str().is_empty() {
@@ -108,7 +109,7 @@ impl PleskSink {
                 published, sent, ..
             } => (published, sent),
         };
-        // Without what is wanted, so that the task stays the same once its sending is written down.
+        // Without the wanted addresses, so that the task stays the same once the send is recorded.
         let mut published: Vec<IpAddr> = surely
             .iter()
             .chain(perhaps.iter())

@@ -1,4 +1,4 @@
-//! Brings a state sink to what is true now.
+//! Brings a state sink to the current state.
 
 use tokio::time::{Instant, timeout};
 
@@ -8,7 +8,7 @@ use crate::domain::time::Time;
 use crate::registry::{BeginPublishing, EndPublishing, Publishing, TakenUp};
 use crate::store::KnownSink;
 
-/// How many names are taken up at once.
+/// Maximum number of names taken at once.
 const BATCH: usize = 32;
 
 impl Worker {
@@ -21,7 +21,7 @@ impl Worker {
         let name = &self.sink.name;
         let records = self.context.store.due_names(name, now, BATCH).await?;
         if records.is_empty() {
-            // What is owed goes before what may be owed.
+            // Pending deliveries take precedence over the comparison.
             if self.reconcile_some(sink, known, now).await? {
                 return Ok(Round::Again);
             }
@@ -44,7 +44,7 @@ impl Worker {
             takes_host_names_only: sink.takes_host_names_only(),
             records,
         };
-        // The lease is counted from inside the transaction: the shift from before it.
+        // The lease starts inside the transaction, the shift before it.
         let begun = Instant::now();
         match self.context.registry.apply(command).await? {
             Publishing::NotNow => Ok(Round::Idle),
@@ -64,7 +64,7 @@ impl Worker {
         }
     }
 
-    /// Sends one after another until all are sent, the sink as a whole fails, or the shift is over.
+    /// Sends one name after another until all are sent, the sink as a whole fails, or the shift is over.
     async fn publish_all(
         &self,
         sink: &dyn StateSink,

@@ -1,5 +1,4 @@
-//! Looks for records that no write has named for longer than a sink asks for, and for those that are
-//! named again.
+//! Finds records without a write for longer than a sink's limit, and those written again.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -11,19 +10,18 @@ use super::worker::{RoundError, Worker};
 use crate::domain::time::Time;
 use crate::registry::{ReportUnseen, is_seen_since};
 
-/// How many records are looked at once.
+/// Number of records read at once.
 const PAGE: i64 = 500;
-/// How often they are looked for.
+/// How often to look for them.
 const EVERY: Duration = Duration::from_secs(60);
-/// What was named is written down once a minute only: silence is judged no finer than this, in
-/// seconds.
+/// Minimum silence, in seconds: last-seen times are written only once a minute.
 const WRITTEN_DOWN_WITHIN: i64 = 120;
 
 impl Worker {
-    /// Owes the sink news of silence, and of its end.
+    /// Enqueues events for the sink when a record falls silent, and when it is seen again.
     ///
     /// Silence counts from this hub's start and from when the database last came back: before,
-    /// nobody could be heard.
+    /// writes could not be received.
     pub(super) async fn look_for_quiet(
         &self,
         sink: &dyn EventSink,
@@ -34,7 +32,7 @@ impl Worker {
         };
         let reading = self.context.clock.reading();
         let write_health = self.context.registry.write_health();
-        // Asked at each look at the sink, since a step of the clock is noticed by asking.
+        // Called on each pass, since that is how a step of the clock is noticed.
         let hears_since = write_health.since(self.context.since, reading);
         let at = reading.monotonic;
         let is_recent = |before: Duration| at.saturating_sub(before) < EVERY;

@@ -1,6 +1,6 @@
-//! Compares what was published (the ledger) with the silos, and owes the sink what differs: at start, after
-//! an import, a restored copy or changed settings, and daily. A page of silos at a time, whenever
-//! nothing else is owed, and without holding up any writer.
+//! Compares what was published (the ledger) with the silos, and enqueues what differs: at start,
+//! after an import, a restored copy or changed settings, and daily. Handles one page of silos at a
+//! time, only when nothing else is pending, and without blocking writers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -15,15 +15,15 @@ use crate::domain::time::Time;
 use crate::registry::{BeginReconciling, EndReconciling, EnqueueDifference};
 use crate::store::{Activity, DueName, KnownSink, LedgerState};
 
-/// How often ledger and silos are compared, in seconds.
+/// Interval between comparisons, in seconds.
 const RECONCILE_EVERY: i64 = 86_400;
-/// How many silos are looked through at once.
+/// Number of silos compared at once.
 const PAGE: i64 = 200;
-/// How many records one transaction owes at most.
+/// Maximum number of records enqueued per transaction.
 const OWED_TOGETHER: usize = 500;
 
 impl Worker {
-    /// Compares the next page, when a comparison is due or under way; false: there is nothing to do.
+    /// Compares the next page if a comparison is due or running; false: nothing to do.
     pub(super) async fn reconcile_some(
         &self,
         sink: &dyn StateSink,
@@ -36,7 +36,7 @@ impl Worker {
         }
         let store = &self.context.store;
         let comparison = self.compared_until(None);
-        // At the epoch itself somebody asked for it, perhaps again: from the beginning.
+        // The epoch means that a comparison was requested, perhaps again: start from the beginning.
         let mut comparison = match comparison.filter(|_| known.reconciled_at != Time::default()) {
             Some(comparison) => comparison,
             None => {
@@ -63,7 +63,7 @@ impl Worker {
                 false
             }
             None => {
-                // What is left was deleted, and what was published of it is to go.
+                // The remaining silos were deleted, so what was published of them must be removed.
                 page.extend(std::mem::take(&mut comparison.unmet));
                 true
             }
@@ -95,13 +95,13 @@ impl Worker {
         Ok(true)
     }
 
-    /// Takes out how far the comparison has come, and puts in how far it has now.
+    /// Replaces the progress of the comparison, and returns the previous one.
     fn compared_until(&self, now: Option<Comparison>) -> Option<Comparison> {
         let mut comparison = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *comparison, now)
     }
 
-    /// The hostnames of one silo whose publication differs and that the sink is not owed yet.
+    /// The hostnames of one silo whose publication differs and that are not pending yet.
     async fn differing(
         &self,
         sink: &dyn StateSink,

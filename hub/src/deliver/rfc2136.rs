@@ -1,8 +1,9 @@
-//! DNS UPDATE with TSIG (RFC 2136, RFC 8945) to BIND, Knot and others: one message a name, which
-//! happens whole or not at all.
+//! DNS UPDATE with TSIG (RFC 2136, RFC 8945) to BIND, Knot and others: one message per name,
+//! applied atomically.
 //!
-//! The server itself guards what is not ours: a first publication requires in the same message that
-//! the name holds neither a CNAME nor an address. What the server says is believed when it is signed.
+//! The server itself protects records that are not ours: the message of a first publication
+//! requires that the name has neither a CNAME nor an address. Only signed answers of the server are
+//! trusted.
 
 mod exchange;
 mod key;
@@ -34,11 +35,10 @@ use super::sink::{
 use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
-/// Within what time a publication ends, all its messages together: below
-/// [`SEND_DEADLINE`](super::sink::SEND_DEADLINE).
+/// Time limit of a publication with all its messages: below [`SEND_DEADLINE`](super::sink::SEND_DEADLINE).
 const BUDGET: Duration = Duration::from_secs(25);
 
-/// Reads the keys of such a sink.
+/// Reads the keys of an `rfc2136` sink.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let (sink, secrets) = Rfc2136::open(keys, Clock::System)?;
     Ok((Sink::State(Box::new(sink)), secrets))
@@ -52,8 +52,8 @@ pub struct Rfc2136 {
 }
 
 impl Rfc2136 {
-    /// Reads the keys of such a sink; signatures carry the time of `clock`. Also answers the secrets
-    /// whose change counts as a changed setting.
+    /// Reads the keys of an `rfc2136` sink; signatures use the time of `clock`. Also returns the
+    /// secrets whose change counts as a changed setting.
     pub fn open(keys: &OwnKeys, clock: Clock) -> Result<(Self, Vec<Secret>), ConfigError> {
         let (settings, secrets) = Settings::read(keys)?;
         Ok((Self { settings, clock }, secrets))
@@ -109,7 +109,7 @@ impl StateSink for Rfc2136 {
     }
 }
 
-/// One name, while the server is asked about it.
+/// One name during its exchange with the server.
 struct Call<'a> {
     sink: &'a Rfc2136,
     key: Key,
@@ -133,7 +133,7 @@ impl Call<'_> {
         }
     }
 
-    /// Asks the server and answers what it answered, whatever its RCODE.
+    /// Sends a message and returns the server's answer, regardless of its RCODE.
     async fn ask(&self, message: Message, zone: &settings::Zone) -> Result<Message, Trouble> {
         let server = &self.settings().server;
         exchange::ask(server, &self.key, message, &self.sink.clock, self.until)
@@ -141,7 +141,7 @@ impl Call<'_> {
             .map_err(|fault| self.asked(zone).fault(&fault))
     }
 
-    /// Sends an update of the zone; answers its RCODE.
+    /// Sends an update of the zone; returns its RCODE.
     async fn send(&self, update: Update) -> Result<ResponseCode, Outcome> {
         let answer = self.ask(update.into_message(), &self.settings().zone).await;
         answer
@@ -178,7 +178,7 @@ impl Call<'_> {
                 self.replace(&before, UncertainFamilies::default(), wanted)
                     .await?;
             }
-            // Whichever of both stands there is ours.
+            // Either of the two is ours.
             ReceiverState::Replacing {
                 published,
                 sent,
@@ -193,7 +193,7 @@ impl Call<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Whether exactly these stand under the name.
+    /// Whether the name has exactly these addresses.
     async fn holds(&self, addresses: &Addresses) -> Result<bool, Outcome> {
         let question = self.update().if_exactly(&self.dns_name, addresses);
         match self.send(question).await? {
@@ -203,7 +203,7 @@ impl Call<'_> {
         }
     }
 
-    /// Publishes under a name that is not known to hold anything of ours.
+    /// Publishes a name that is not known to have addresses of ours.
     async fn publish_first(&self, wanted: &Addresses) -> Result<(), Outcome> {
         let ttl = self.settings().ttl;
         let update =
@@ -218,7 +218,7 @@ impl Call<'_> {
         let found = self.look().await.map_err(Outcome::Retry)?;
         let Self { name, .. } = self;
         if found.is_exactly(wanted) {
-            // An earlier attempt, whose answer was lost.
+            // From an earlier attempt whose answer was lost.
             Ok(())
         } else if found.has_cname {
             Err(self.holds_cname())
@@ -243,8 +243,8 @@ impl Call<'_> {
         Outcome::Failed(Trouble::of_name(why))
     }
 
-    /// Replaces or deletes what is ours. A family that is neither among what was ours before nor wanted nor unsure
-    /// is of others, such as that of a name that was taken over, and stays.
+    /// Replaces or deletes our addresses. A family that was neither ours before nor is wanted nor
+    /// unsure belongs to others, such as one of a name that was taken over, and is kept.
     async fn replace(
         &self,
         before: &[Addresses],
@@ -257,7 +257,7 @@ impl Call<'_> {
             unsure.has(*family) || all.any(|addresses| addresses.get(*family).is_some())
         });
         let mut update = self.update();
-        // A CNAME is of others. Beside it there is nothing of ours, so a deletion need not ask.
+        // A CNAME is not ours. It excludes addresses of ours, so a deletion need not check for it.
         if !wanted.is_empty() {
             update = update.if_none(&self.dns_name, RecordType::CNAME);
         }

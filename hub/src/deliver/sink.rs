@@ -1,7 +1,6 @@
-//! What a sink is to the workers: a receiver that is asked to make something true, or told of an event.
+//! The interface of sinks to the workers: state sinks publish a state, event sinks send events.
 //!
-//! Sinks know neither SQL nor routes. Every call of theirs to the outside has a deadline below
-//! [`SEND_DEADLINE`].
+//! Sinks know neither SQL nor routes. Every external call has a deadline below [`SEND_DEADLINE`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,79 +15,79 @@ pub use crate::domain::delivery::{
     Trouble, UncertainFamilies,
 };
 
-/// Within what time one call of a sink must end; the worker cuts it off then, well before its lease ends.
+/// Time limit of a call to a sink, enforced by the worker, well before its lease ends.
 pub const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a sink's method returns, so that sinks of every kind can stand in one list.
+/// The return type of a sink's methods, boxed so that the traits are dyn-compatible.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A sink that makes the present state true at its receiver: `rfc2136`, `dyndns2`, `plesk`.
+/// A sink that publishes the current state to its receiver: `rfc2136`, `dyndns2`, `plesk`.
 pub trait StateSink: Send + Sync {
-    /// What a record is called at the receiver; `Err` says why it is not for this sink and is shown
-    /// with the delivery, which is done then.
+    /// The name of a record at the receiver. `Err` says why the record is not for this sink; the
+    /// reason is shown with the delivery, which is then done.
     fn published_name(&self, hostname: &Hostname) -> Result<String, String>;
 
-    /// Whether it sends under logins that callers gave for single records, rather than under one of its
-    /// own. Only records with such a login are its affair then.
+    /// Whether it uses logins that callers gave for single records instead of one of its own. It
+    /// then handles only records with such a login.
     fn wants_logins(&self) -> bool {
         false
     }
 
-    /// Whether the receiver takes only names that DNS takes for host names: others are left out, but for what it
-    /// holds of them already.
+    /// Whether the receiver accepts only valid DNS host names. Other names are skipped, except for
+    /// removing what the receiver already has of them.
     fn takes_host_names_only(&self) -> bool {
         false
     }
 
-    /// Takes the hub's key, which opens such logins. Called once, before anything is published.
+    /// Sets the hub's key, which decrypts such logins. Called once, before the first publication.
     fn take_key(&mut self, _key: &HubKey) {}
 
-    /// Brings one name to `publication.wanted`. Idempotent: it may have run before and been cut off
-    /// at any point.
+    /// Brings one name to `publication.wanted`. Idempotent: an earlier call may have been
+    /// interrupted at any point.
     fn publish<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Outcome>;
 
-    /// What stands under a name at the receiver; asked by `silo-hub sink adopt`. `None`: this kind of
-    /// receiver can't be asked.
+    /// The addresses of a name at the receiver; used by `silo-hub sink adopt`. `None`: this kind of
+    /// receiver can't be queried.
     fn observe<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>>;
 
-    /// Tries the receiver without changing anything; the words are for `check-config --connect`.
+    /// Tests the receiver without changing anything; the text is for `check-config --connect`.
     fn check(&self) -> Answer<'_, Result<String, String>>;
 }
 
-/// A sink that is told every change: `email`, `webhook`.
+/// A sink that receives every change: `email`, `webhook`.
 pub trait EventSink: Send + Sync {
-    /// How long changes are gathered before they are told together. Zero: each by itself, at once.
+    /// How long changes are collected into one message. Zero: each is sent immediately.
     fn gather(&self) -> Duration;
 
-    /// After how many attempts it gives up.
+    /// Attempts before a delivery is given up.
     fn max_attempts(&self) -> i64;
 
-    /// After how long without a write a record is reported as not seen.
+    /// Time without a write after which a record is reported as not seen.
     fn unseen_after(&self) -> Option<Duration>;
 
-    /// Whether it tells somebody of whatever it is asked to, rather than only the addresses that records name.
+    /// Whether it has a receiver of its own, in addition to the addresses that records name.
     fn has_receiver(&self) -> bool {
         true
     }
 
-    /// Whether a record may name this mail address to be told.
+    /// Whether a record may name this mail address for notifications.
     fn may_notify(&self, _address: &str) -> bool {
         false
     }
 
-    /// Tells events, oldest first: one unless [`EventSink::gather`] asks for more. Answers one
-    /// outcome an event, in order.
+    /// Sends events, oldest first: one unless [`EventSink::gather`] requests more. Returns one
+    /// outcome per event, in order.
     fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>>;
 
-    /// Tries the receiver without telling it anything; the words are for `check-config --connect`.
+    /// Tests the receiver without sending an event; the text is for `check-config --connect`.
     fn check(&self) -> Answer<'_, Result<String, String>>;
 }
 
 /// A sink of either sort.
 pub enum Sink {
-    /// Makes the present state true.
+    /// Publishes the current state.
     State(Box<dyn StateSink>),
-    /// Is told every change.
+    /// Receives every change.
     Event(Box<dyn EventSink>),
 }
 

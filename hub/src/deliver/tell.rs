@@ -1,4 +1,4 @@
-//! Tells an event sink every change, in order per hostname.
+//! Sends every change to an event sink, in order per hostname.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,21 +14,21 @@ use crate::domain::time::Time;
 use crate::registry::{BeginTelling, EndTelling};
 use crate::store::{DeliveryKind, PendingEvent, StoreError};
 
-/// How many deliveries are looked at.
+/// Number of deliveries read at once.
 const WINDOW: i64 = 500;
-/// How many messages are told before it is written down.
+/// Maximum number of messages sent before their results are written.
 const MOST_AT_ONCE: usize = 20;
-/// How many events one message may hold.
+/// Maximum number of events in one message.
 const MOST_TOGETHER: usize = 100;
 
-/// Which of the pending deliveries come next.
+/// The pending deliveries to handle next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// These, oldest first.
+    /// Send these, oldest first.
     Tell(Vec<PendingEvent>),
-    /// None before this time.
+    /// Nothing to send before this time, in milliseconds since the epoch.
     Until(i64),
-    /// None at all.
+    /// Nothing is pending.
     Nothing,
 }
 
@@ -49,12 +49,12 @@ impl Worker {
             owner: self.owner.clone(),
             lease_seconds: LEASE_SECONDS,
         };
-        // The lease is counted from inside the transaction: the shift from before it.
+        // The lease starts inside the transaction, the shift before it.
         let begun = Instant::now();
         if !self.context.registry.apply(lease).await? {
             return Ok(Round::Idle);
         }
-        // Another worker may have been at it before the lease was ours.
+        // Another worker may have sent some before this worker got the lease.
         let ended = match self.next(sink, self.context.clock.now()).await? {
             Next::Tell(events) => self.tell_all(sink, events, begun).await,
             Next::Nothing | Next::Until(_) => Vec::new(),
@@ -70,7 +70,7 @@ impl Worker {
         Ok(Round::Again)
     }
 
-    /// Which of the pending deliveries come next. Read on as long as all that was read is held back.
+    /// The pending deliveries to handle next. Reads further pages while all deliveries read are held back.
     async fn next(&self, sink: &dyn EventSink, now: Time) -> Result<Next, RoundError> {
         let gather_ms = i64::try_from(sink.gather().as_millis()).unwrap_or(i64::MAX);
         let mut queue = Queue::new(now);
@@ -90,7 +90,7 @@ impl Worker {
         }
     }
 
-    /// Tells together what is gathered, else one after another.
+    /// Sends collected events together, otherwise one after another.
     async fn tell_all(
         &self,
         sink: &dyn EventSink,
@@ -113,7 +113,7 @@ impl Worker {
                     Ok(event) => events.push(event),
                     Err(error) => {
                         tracing::warn!(sink = %self.sink.name, "cannot read what is to be told: {error}");
-                        // What was told before is written down all the same.
+                        // Results of earlier messages are still written.
                         return ended;
                     }
                 }
@@ -128,7 +128,7 @@ impl Worker {
                 stop |= !matches!(told.outcome, Outcome::Done);
                 ended.push((pending.id, pending.attempts, told));
             }
-            // After a failure the order is looked at anew.
+            // After a failure, the order is determined again.
             if stop {
                 break;
             }
@@ -151,7 +151,7 @@ impl Worker {
         }
     }
 
-    /// What is to be told of a delivery.
+    /// The event of a delivery.
     async fn event(&self, pending: &PendingEvent) -> Result<Event, StoreError> {
         let store = &self.context.store;
         let concerns = |hostname: &Hostname| pending.names.iter().any(|(name, _)| name == hostname);
@@ -223,7 +223,7 @@ fn too_slow(event: &Event) -> DeliveryResult {
     }
 }
 
-/// What is pending, in order. A delivery's turn comes once it is due and no older one that is still owed
+/// The pending deliveries, in order. A delivery is ready once it is due and no older pending one
 /// names one of its hostnames.
 #[derive(Debug)]
 struct Queue {
@@ -270,12 +270,13 @@ impl Queue {
         }
     }
 
-    /// What is gathered waits until the oldest has waited long enough. What was tried least comes first:
-    /// what looks like the receiver's trouble may be that of one message.
+    /// Collected events wait until the oldest has waited long enough. Otherwise deliveries with the
+    /// fewest attempts come first: what looks like a problem of the receiver may be caused by a
+    /// single message.
     fn next(mut self, gather_ms: i64) -> Next {
         if gather_ms > 0 {
             if let Some(oldest) = self.ready.first() {
-                // What was tried before has waited already.
+                // Events that were tried before have waited already.
                 let due = oldest.created_at.as_millis().saturating_add(gather_ms);
                 let is_fresh = self.ready.iter().all(|event| event.attempts == 0);
                 if is_fresh && lies_ahead(due, gather_ms, self.now) {
@@ -295,7 +296,7 @@ impl Queue {
         }
     }
 
-    /// Sorts by attempts without letting a delivery pass an older one of the same hostname.
+    /// Sorts by attempts, but keeps the order of deliveries of the same hostname.
     fn keep_order(&mut self) {
         let mut most: HashMap<(SiloId, Hostname), i64> = HashMap::new();
         let mut ranked = Vec::with_capacity(self.ready.len());

@@ -1,4 +1,4 @@
-//! Sinks as an operator would configure them, for the tests of this folder.
+//! Sinks configured like an operator would, for the tests of this folder.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn write_secret(folder: &Path, name: &str, text: &str) {
     }
 }
 
-/// Opens the sinks of a configuration, given as it stands in the file; the error is in words.
+/// Opens the sinks of a YAML configuration; returns errors as text.
 pub(super) fn open(folder: &Path, yaml: &str) -> Result<Vec<OpenSink>, String> {
     #[derive(Deserialize)]
     struct File {
@@ -33,7 +33,7 @@ pub(super) fn open(folder: &Path, yaml: &str) -> Result<Vec<OpenSink>, String> {
     settings.iter().map(open).collect()
 }
 
-/// The code blocks of a language in a page.
+/// The code blocks of a language in a documentation page.
 pub(super) fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     page.split(&format!("```{language}\n"))
         .skip(1)

@@ -1,4 +1,4 @@
-//! The sink `webhook`: POSTs every change as signed JSON to one URL of the operator's.
+//! The sink `webhook`: POSTs every change as signed JSON to a configured URL.
 
 mod message;
 
@@ -19,17 +19,17 @@ use super::sink::{
 use crate::config::sinks::OwnKeys;
 use crate::domain::time::Clock;
 
-/// How long one request may take unless told otherwise.
+/// Default time limit of one request.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long it may be told to take.
+/// Allowed time limits.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(25);
 const _: () = assert!(TIMEOUTS.end().as_secs() < SEND_DEADLINE.as_secs());
 
-/// How often an event is sent at most unless told otherwise.
+/// Default number of attempts per event.
 const DEFAULT_ATTEMPTS: i64 = 20;
 
-/// The keys of such a sink.
+/// The keys of a `webhook` sink.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Timeout {
     }
 }
 
-/// Reads the keys of such a sink.
+/// Reads the keys of a `webhook` sink.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let own: Keys = keys.parse()?;
     if !(1..=1000).contains(&own.max_attempts) {
@@ -112,7 +112,7 @@ impl Webhook {
             .header("webhook-timestamp", message.timestamp)
             .header("webhook-signature", message.signature)
             .body(message.body);
-        // Only the status counts, so nothing of the answer's body is read.
+        // Only the status counts, so the body is not read.
         match self.http.send(request, 0, now).await {
             Ok(answer) => judge(&answer),
             Err(why) => Outcome::Retry(Trouble::of_sink(why)),
@@ -120,7 +120,7 @@ impl Webhook {
     }
 }
 
-/// What the receiver's status means.
+/// The outcome for a status.
 fn judge(answer: &HttpAnswer) -> Outcome {
     let status = answer.status;
     let trouble = match status {
@@ -132,7 +132,7 @@ fn judge(answer: &HttpAnswer) -> Outcome {
         300..400 => Trouble::of_sink(format!(
             "the receiver answered {status}, a redirect, which is not followed: is `url` right?"
         )),
-        // These are about what was sent; what comes after it may well be taken.
+        // These concern the message; later messages may succeed.
         400 | 409 | 413 | 422 => {
             Trouble::of_name(format!("the receiver does not take it: {status}"))
         }

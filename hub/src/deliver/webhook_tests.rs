@@ -70,7 +70,7 @@ fn retry(outcome: Outcome) -> Trouble {
 async fn an_event_is_told_signed() {
     let (receiver, sink) = receiver_and_sink("");
     assert_eq!(tell(sink.as_ref(), event(7)).await, Outcome::Done);
-    // The receiver complains of a wrong signature, time, type or method.
+    // The receiver reports a wrong signature, time, type or method.
     let messages = receiver.taken();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].id, "silo_41_7");
@@ -216,7 +216,7 @@ async fn the_answers_body_is_not_waited_for() {
         stream.read_exact(&mut head).unwrap();
         let endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegin";
         stream.write_all(endless).unwrap();
-        // Until the other side has had enough.
+        // Until the client closes the connection.
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let folder = tempfile::tempdir().unwrap();
@@ -304,7 +304,7 @@ fn the_pages_stanza_is_valid_and_names_every_setting() {
     for key in ["url", "secret_file", "timeout", "max_attempts", "ca_file"] {
         assert!(stanzas[0].contains(&format!(" {key}: ")), "{key}");
     }
-    // The secret is made as the page says.
+    // Generates the secret as described on the page.
     let made = Command::new("sh")
         .arg("-c")
         .arg(blocks(page, "sh")[0])

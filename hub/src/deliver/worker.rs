@@ -1,4 +1,4 @@
-//! One task a sink: looks what is owed, sends, and sleeps until there may be more.
+//! One task per sink: reads pending deliveries, sends them, and sleeps until there may be more.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
@@ -16,50 +16,50 @@ use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
 use crate::store::{Activity, KnownSink, StoreError};
 
-/// The longest a worker sleeps: what another hub or the command line owes may not wake it.
+/// Maximum sleep of a worker: deliveries of another hub or the command line may not wake it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
-/// How long it sleeps after the database failed.
+/// Pause after a database error.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// For how long a worker has a sink for itself, in seconds: one send that takes as long as it may,
-/// begun at the last moment, and room for clocks that differ between hubs.
+/// Duration of a worker's lease on a sink, in seconds: covers one send of maximum duration that
+/// starts at the last moment, plus clock differences between hubs.
 pub(super) const LEASE_SECONDS: i64 = 60;
-/// How often it is tried to write down how a shift ended, within the lease.
+/// Attempts to write the result of a shift, within the lease.
 const WRITE_DOWN_TRIES: usize = 5;
-/// How long a worker goes on beginning sends under one lease.
+/// How long a worker starts sends under one lease.
 pub(super) const SHIFT: Duration = Duration::from_secs(10);
 
-/// Works for one sink.
+/// The worker of one sink.
 #[derive(Clone, Debug)]
 pub struct Worker {
     pub(super) context: WorkerContext,
     pub(super) sink: Arc<OpenSink>,
     pub(super) owner: String,
-    /// When silent records were last looked for, by [`crate::domain::time::Clock::monotonic`].
+    /// When silent records were last checked, by [`crate::domain::time::Clock::monotonic`].
     pub(super) listened_at: Arc<Mutex<Option<Duration>>>,
-    /// How far the present comparison of ledger and silos has come.
+    /// Progress of the running comparison of ledger and silos.
     pub(super) compared: Arc<Mutex<Option<Comparison>>>,
-    /// Up to which delivery there is nothing to merge.
+    /// The last delivery checked for merging.
     pub(super) merged: Arc<AtomicI64>,
 }
 
-/// What a look at the outbox came to.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Round {
-    /// Something was done: look again at once.
+    /// Something was done: run another round immediately.
     Again,
     /// Nothing to do before this time, in milliseconds since the epoch.
     Until(i64),
-    /// Nothing to do until something is owed.
+    /// Nothing to do until a delivery is pending.
     Idle,
 }
 
-/// Why a look failed.
+/// Why a round failed.
 #[derive(Debug, Error)]
 pub enum RoundError {
     /// The outbox can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The outcome can't be written.
+    /// The result can't be written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
 }
@@ -114,11 +114,11 @@ impl Worker {
     fn time_until(&self, at: i64) -> Duration {
         let wait = at.saturating_sub(self.context.clock.now().as_millis());
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
-        // A set clock does not move by sleeping.
+        // In a test, a fixed clock does not advance while sleeping.
         wait.clamp(Duration::from_millis(5), LONGEST_SLEEP)
     }
 
-    /// Looks what is owed and does some of it.
+    /// Checks for pending deliveries and handles some of them.
     pub async fn round(&self) -> Result<Round, RoundError> {
         let known = self.context.store.sink(&self.sink.name).await?;
         let Some(known) =
@@ -143,14 +143,13 @@ impl Worker {
         }
     }
 
-    /// Whether another worker has the sink.
+    /// Whether another worker holds the lease.
     fn is_taken(&self, known: &KnownSink, now: Time) -> bool {
         known.lease_owner != self.owner
             && lies_ahead_anywhere(known.lease_until, LEASE_SECONDS, now)
     }
 
-    /// Writes down how a shift ended, and tries again for a while: what was sent would else be sent once
-    /// more.
+    /// Writes the result of a shift, with retries: otherwise the deliveries would be sent again.
     pub(super) async fn write_down<C: Command + Clone>(
         &self,
         command: C,
@@ -159,7 +158,7 @@ impl Worker {
         loop {
             match self.context.registry.apply(command.clone()).await {
                 Ok(_) => return Ok(()),
-                // To write it down twice does no harm.
+                // Writing the result twice is harmless.
                 Err(
                     error @ (ApplyError::Store(_) | ApplyError::TimedOut | ApplyError::Unknown),
                 ) if tries < WRITE_DOWN_TRIES => {
@@ -172,7 +171,7 @@ impl Worker {
         }
     }
 
-    /// Any number, for jitter.
+    /// A random number, for jitter.
     pub(super) fn jitter(&self) -> u64 {
         crate::auth::secrets::random_number()
     }

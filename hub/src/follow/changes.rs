@@ -1,7 +1,7 @@
-//! What changed lately, read from the database once for all who follow every silo.
+//! Recent changes, read from the database once for all clients that follow every silo.
 //!
-//! The database is asked once an announcement, whoever asks first; the others take what was found. Only who
-//! is further behind than the log reaches asks the database itself.
+//! The database is queried once per announcement, by the first caller; the others use the result.
+//! Only a caller further behind than the log reaches queries the database itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::follow::revision::Revision;
 use crate::store::{ChangedSilo, Store, StoreError};
 
-/// How many changes the log holds.
+/// Number of changes kept in the log.
 const KEPT: usize = 1024;
-/// How many changes are read from the database at once.
+/// Number of changes read from the database at once.
 const READ_AT_ONCE: usize = 1000;
-/// How many changes one who asks gets at once.
+/// Maximum number of changes returned to a caller that is behind the log.
 const GIVEN_AT_ONCE: usize = 100;
 
 /// The log of recent changes.
@@ -25,29 +25,30 @@ pub struct Changes {
     reading: tokio::sync::Mutex<()>,
 }
 
-/// Every change in `(from, to]`, in the order of their revisions.
+/// Every change in `(from, to]`, ordered by revision.
 #[derive(Debug)]
 struct Log {
     from: i64,
     to: i64,
     changes: VecDeque<Arc<ChangedSilo>>,
-    /// How many announcements there had been when the database was last asked.
+    /// Number of announcements when the database was last queried.
     announcements: u64,
-    /// How many gaps.
+    /// Number of gaps.
     gaps: u64,
 }
 
 /// What changed after a revision.
 #[derive(Debug)]
 pub struct Since {
-    /// In the order of their revisions.
+    /// Ordered by revision.
     pub changes: VecDeque<Arc<ChangedSilo>>,
-    /// The revision up to which these are all changes; where there are none, a later question may begin there.
+    /// The revision up to which these changes are complete; if there are none, the next call may
+    /// start there.
     pub up_to: i64,
 }
 
 impl Changes {
-    /// An empty log that begins at a revision that the database has reached.
+    /// An empty log that starts at a revision that the database has reached.
     pub fn new(store: Store, revision: Revision, from: i64) -> Self {
         let log = Log {
             from,
@@ -64,7 +65,7 @@ impl Changes {
         }
     }
 
-    /// What changed after a revision, as far as it was announced before this call.
+    /// The changes after a revision, at least those announced before this call.
     pub async fn since(&self, revision: i64) -> Result<Since, StoreError> {
         let announced = self.revision.announcements();
         let begin = {
@@ -80,7 +81,7 @@ impl Changes {
         let _reading = self.reading.lock().await;
         let (mut to, asked) = {
             let log = self.log();
-            // Somebody else has asked meanwhile.
+            // Another caller has queried in the meantime.
             if let Some(since) = log.since(revision, announced) {
                 return Ok(since);
             }
@@ -103,24 +104,24 @@ impl Changes {
         };
         match since {
             Some(since) => Ok(since),
-            // More came at once than the log holds.
+            // More changes arrived at once than the log holds.
             None => self.read(revision, begin).await,
         }
     }
 
-    /// Asks the database for what is older than the log, which begins at `begin`.
+    /// Queries the database for changes older than the log, which starts at `begin`.
     async fn read(&self, revision: i64, begin: i64) -> Result<Since, StoreError> {
         let read = self.store.changed_since(revision, at_once(GIVEN_AT_ONCE));
         let changes: VecDeque<_> = read.await?.into_iter().map(Arc::new).collect();
         let up_to = match changes.back() {
             Some(last) => last.revision,
-            // The database had reached the log's begin before it was asked.
+            // The database had reached the start of the log before the query.
             None => begin,
         };
         Ok(Since { changes, up_to })
     }
 
-    /// The log, emptied if there was a gap since: what it held may not be so any more.
+    /// The log, emptied if there was a gap since: its content may no longer be valid.
     fn log(&self) -> MutexGuard<'_, Log> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let gaps = self.revision.gaps();
@@ -134,7 +135,7 @@ impl Changes {
 }
 
 impl Log {
-    /// What changed after a revision; `None` when the database must be asked.
+    /// The changes after a revision; `None` if the database must be queried.
     fn since(&self, revision: i64, announced: u64) -> Option<Since> {
         if self.announcements < announced || revision < self.from {
             return None;

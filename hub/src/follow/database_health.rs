@@ -1,26 +1,26 @@
-//! Whether the database answers, as far as the feed knows: while it is away, reads go on from what is
-//! held in memory, and say how old their news is.
+//! Whether the database responds, as seen by the feed: while it is unavailable, reads are served
+//! from memory and report how old the data is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long tokens that are held in memory stay good for reads without the database, in seconds.
+/// How long cached tokens remain valid for reads while the database is unavailable, in seconds.
 pub(crate) const TOKENS_GOOD_FOR: u64 = 300;
 
-/// What is known of the database's presence.
+/// The availability of the database.
 #[derive(Clone, Debug)]
 pub struct DatabaseHealth(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     away: AtomicBool,
-    /// By the monotonic clock, in milliseconds.
+    /// On the monotonic clock, in milliseconds.
     heard_at: AtomicU64,
 }
 
 impl DatabaseHealth {
-    /// The database answers now. `now`, here and below: by the monotonic clock.
+    /// Starts as available. `now`, here and below: on the monotonic clock.
     pub fn new(now: Duration) -> Self {
         Self(Arc::new(State {
             away: AtomicBool::new(false),
@@ -28,23 +28,23 @@ impl DatabaseHealth {
         }))
     }
 
-    /// Notes that the database has answered and that what is held in memory is fresh.
+    /// Records that the database responded and that cached data is fresh.
     pub fn note_answer(&self, now: Duration) {
         self.0.heard_at.store(millis(now), Ordering::Release);
         self.0.away.store(false, Ordering::Release);
     }
 
-    /// Notes that the database does not answer.
+    /// Records that the database does not respond.
     pub fn note_silence(&self) {
         self.0.away.store(true, Ordering::Release);
     }
 
-    /// Whether the database is away; costs less than to ask for how long.
+    /// Whether the database is unavailable; cheaper than [`DatabaseHealth::stale_for`].
     pub fn is_away(&self) -> bool {
         self.0.away.load(Ordering::Acquire)
     }
 
-    /// While the database is away: for how many seconds nothing was heard of it.
+    /// While the database is unavailable: seconds since its last response.
     pub fn stale_for(&self, now: Duration) -> Option<u64> {
         let heard_at = self.0.heard_at.load(Ordering::Acquire);
         let is_away = self.0.away.load(Ordering::Acquire);

@@ -1,8 +1,9 @@
-//! Follows what others commit to the same database, such as the command line beside a running hub:
-//! reads what is newer than this hub's position and makes the view and the token cache forget it.
+//! Follows commits of other programs to the same database, such as the command line beside a
+//! running hub: reads changes after this hub's position and invalidates them in the view and the
+//! token cache.
 //!
-//! This hub's own commits never move the position: only reading the feed does. Else a lower revision
-//! that another program committed meanwhile would be skipped.
+//! This hub's own commits never move the position; only reading the feed does. Otherwise a lower
+//! revision committed concurrently by another program would be skipped.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -19,62 +20,62 @@ use crate::follow::invalidation::Invalidation;
 use crate::follow::revision::Revision;
 use crate::store::{CommitWatch, Position, Store, StoreError};
 
-/// How long to wait after a failure.
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(250);
-/// How long the database may take to tell its news.
+/// Time limit for the database to report changes.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// How often to look whether the connections still lead to the same server.
+/// How often to check whether the connections still lead to the same server.
 const LOOK_AT_SERVER: Duration = Duration::from_secs(2);
-/// How many changed silos are read at once.
+/// Number of changed silos read at once.
 const PAGE: usize = 1000;
 
-/// Writes once, so that a move of the database is dealt with before this hub's next write.
+/// Makes a test write, so that a move of the database is handled before this hub's next write.
 pub trait WriteProbe {
-    /// Why the database takes no writes.
+    /// Why the database does not accept writes.
     type Error: Display;
 
-    /// Writes something that changes nothing.
+    /// Makes a write without effect.
     fn prove_writable(&self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Follows the database, and keeps what is held of it fresh.
+/// Follows the database, and keeps cached data fresh.
 #[derive(Debug)]
 pub struct Feed<W> {
     /// The database.
     pub store: Store,
-    /// Deals with a database that has moved, before its next write.
+    /// Handles a move of the database before its next write.
     pub registry: W,
-    /// Forgets silos that changed, and wakes those who wait for them.
+    /// Invalidates changed silos, and wakes those waiting for them.
     pub invalidation: Invalidation,
-    /// Forgets tokens that changed.
+    /// Drops changed tokens from the cache.
     pub tokens: TokenCache,
-    /// Learns how many wrong credentials came to other hubs.
+    /// Receives the failed attempts counted by other hubs.
     pub failures: FailureLimit,
-    /// Announces what is new.
+    /// Announces new revisions.
     pub revision: Revision,
-    /// Notes whether the database answers.
+    /// Records whether the database responds.
     pub database_health: DatabaseHealth,
-    /// Learns since when signatures count.
+    /// Receives the time from which signatures are valid.
     pub signed_not_before: KnownSignedNotBefore,
     /// The time.
     pub clock: Clock,
 }
 
-/// What the feed knows of the server.
+/// The feed's knowledge of the server.
 #[derive(Debug)]
 struct KnownServer {
-    /// How often it was another one, as far as that was dealt with.
+    /// Number of server changes handled so far.
     moves: u64,
     looked_at: Instant,
 }
 
 impl<W: WriteProbe> Feed<W> {
-    /// Follows from a position on, for ever; stop it by dropping the future.
+    /// Follows from a position on, indefinitely; stop it by dropping the future.
     pub async fn follow(self, from: Position) {
         let mut failing = false;
         let mut watch = None;
         let mut position = Position {
-            // Those of the present minute count for a hub that has just begun, too.
+            // A hub that has just started also counts those of the present minute.
             failures: 0,
             ..from
         };
@@ -110,19 +111,19 @@ impl<W: WriteProbe> Feed<W> {
     ) -> Result<(), StoreError> {
         match &mut *watch {
             Some(watch) => watch.news().await?,
-            // What was committed before the watch began is looked for at once.
+            // Without a watch, checks at once for earlier commits.
             None => {
-                // The driver goes on trying to connect for half a minute.
+                // The driver retries connecting for half a minute.
                 let found = tokio::time::timeout(PATIENCE, self.store.watch_commits()).await;
                 *watch = Some(found.unwrap_or(Err(StoreError::NoAnswer))?);
             }
         }
-        // A server that hangs is as good as away.
+        // A server that hangs counts as unavailable.
         let looked = async {
             let found = match self.position(server).await? {
                 Some(found) => found,
                 None => {
-                    // It may listen at the server before.
+                    // It may be listening at the previous server.
                     *watch = None;
                     self.store.position().await?
                 }
@@ -133,11 +134,11 @@ impl<W: WriteProbe> Feed<W> {
         looked.unwrap_or(Err(StoreError::NoAnswer))
     }
 
-    /// How far the database is. `None` when it is at another server than before, or has lost revisions that
-    /// were handed out: a replica that was promoted may lack the last transactions, and then some of what is
-    /// held never was. The registry raises the revisions then.
+    /// The position of the database. `None` after a move to another server, or after a loss of
+    /// revisions that were handed out: a promoted replica may lack the last transactions, so that
+    /// cached data may never have existed there. The registry then raises the revisions.
     async fn position(&self, server: &mut KnownServer) -> Result<Option<Position>, StoreError> {
-        // Known before the database is asked, which so has come as far unless it has lost something.
+        // Read before querying the database, whose revision is then at least this unless it lost some.
         let past = self.revision.current();
         if server.looked_at.elapsed() >= LOOK_AT_SERVER {
             self.store.look_at_server().await?;
@@ -150,7 +151,7 @@ impl<W: WriteProbe> Feed<W> {
         }
         self.tokens.forget_all();
         self.invalidation.anything_changed();
-        // Any write will do, and this one changes nothing.
+        // Any write is sufficient; this one changes nothing.
         if let Err(error) = self.registry.prove_writable().await {
             tracing::debug!("the database has moved, but takes no writes yet: {error}");
             return Err(StoreError::NoAnswer);
@@ -179,7 +180,7 @@ impl<W: WriteProbe> Feed<W> {
             held.failures = position.failures;
         }
         if held.revision < position.feed_floor {
-            // Deletions in between are told no more: nothing that is held can be relied on.
+            // Deletions in between are no longer reported: cached data may be wrong.
             self.tokens.forget_all();
             self.invalidation.anything_changed();
             held.revision = position.feed_floor;

@@ -1,12 +1,12 @@
-//! Who waits for what: a table of topics, each with its watchers.
+//! A table of topics with their watchers.
 //!
-//! A change of a topic wakes the watchers of this topic and costs nobody else anything; a watcher that
-//! sleeps costs memory alone. A wake-up is a hint that it is worth looking, never the news: one too many does
-//! no harm. None is lost to a watcher that marks what it has been told of, then reads, then waits: a change
-//! after the mark ends the wait, whether it comes before the wait begins or during it.
+//! A change of a topic wakes only the watchers of that topic; a waiting watcher costs only memory.
+//! A wake-up is a hint to check, without data; a superfluous one is harmless. A watcher misses no
+//! change if it marks the known changes, then reads, then waits: a change after the mark ends the
+//! wait, whether it comes before or during it.
 //!
-//! A change only queues its topic. One task, [`Notifier::run`], wakes the watchers, a few at a time, so that
-//! neither the writer nor other requests wait while thousands of watchers are served.
+//! A change only queues its topic. One task, [`Notifier::run`], wakes the watchers, a few at a
+//! time, so that neither the writer nor other requests wait while thousands of watchers are woken.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -16,24 +16,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-/// How many watchers are woken before other tasks get their turn.
+/// Number of watchers woken before yielding to other tasks.
 const TOGETHER: usize = 64;
 
-/// What is watched, and by how many.
+/// A watched topic.
 #[derive(Debug, Default)]
 struct Topic {
-    /// Moves with each change.
+    /// Incremented with each change.
     changes: AtomicU64,
-    /// The highest number that a change had. Written under the table's lock.
+    /// The highest number of a change. Written under the table's lock.
     number: AtomicI64,
-    /// How many watch. Written under the table's lock.
+    /// Number of watchers. Written under the table's lock.
     watchers: AtomicUsize,
-    /// Whether the notifier has yet to take this topic from its queue.
+    /// Whether this topic is in the notifier's queue.
     is_queued: AtomicBool,
     watching: Notify,
 }
 
-/// Queues topics whose watchers are to be woken.
+/// Queues topics to wake their watchers.
 #[derive(Clone, Debug)]
 pub(crate) struct Wakers {
     queue: mpsc::UnboundedSender<Arc<Topic>>,
@@ -48,7 +48,7 @@ pub(crate) struct Notifier {
 }
 
 impl Wakers {
-    /// A queue, and what serves it. A topic is in the queue at most once.
+    /// Creates a queue and its notifier. A topic is in the queue at most once.
     pub(crate) fn new() -> (Self, Notifier) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let given = Arc::<AtomicU64>::default();
@@ -60,13 +60,13 @@ impl Wakers {
         (Self { queue, given }, notifier)
     }
 
-    /// How many wake-ups were given so far.
+    /// Number of wake-ups so far.
     pub(crate) fn given(&self) -> u64 {
         self.given.load(Ordering::Relaxed)
     }
 
-    /// Marks a topic as changed and queues it. Call under the table's lock: who watches already is counted
-    /// then. Answers the topic when the notifier has ended, since the hub stops.
+    /// Marks a topic as changed and queues it. Call under the table's lock, so that present
+    /// watchers are counted. Returns the topic if the notifier has ended because the hub stops.
     fn queue(&self, topic: &Arc<Topic>) -> Option<Arc<Topic>> {
         topic.changes.fetch_add(1, Ordering::AcqRel);
         if self.queue.is_closed() {
@@ -81,7 +81,7 @@ impl Wakers {
 }
 
 impl Notifier {
-    /// Wakes watchers until every table is gone.
+    /// Wakes watchers until every table is dropped.
     pub(crate) async fn run(mut self) {
         let mut turns = VecDeque::new();
         let mut together = 0;
@@ -98,8 +98,9 @@ impl Notifier {
             let Some((topic, left)) = turns.pop_front() else {
                 continue;
             };
-            // Those who slept when the topic changed are woken first, since waiting is first come, first served:
-            // as many wake-ups as there were watchers reach them all. One too many does no harm.
+            // Watchers that waited when the topic changed are woken first, as waiters are served in
+            // order: as many wake-ups as there were watchers reach all of them. A superfluous one
+            // is harmless.
             let now = left.min(TOGETHER - together);
             for _ in 0..now {
                 topic.watching.notify_one();
@@ -117,14 +118,14 @@ impl Notifier {
     }
 }
 
-/// Takes a topic from the queue: what changes from now on queues it again.
+/// Takes a topic from the queue: later changes queue it again.
 fn turn(topic: Arc<Topic>) -> (Arc<Topic>, usize) {
     topic.is_queued.swap(false, Ordering::AcqRel);
     let watchers = topic.watchers.load(Ordering::Acquire);
     (topic, watchers)
 }
 
-/// The topics that anybody watches. A topic is kept as long as it is watched.
+/// The watched topics. A topic is kept while it has watchers.
 pub(crate) struct Interests<K: Eq + Hash + Clone>(Arc<Table<K>>);
 
 struct Table<K> {
@@ -157,7 +158,7 @@ impl<K: Eq + Hash + Clone> Interests<K> {
         }))
     }
 
-    /// Begins to watch a topic. Read what is watched only afterwards.
+    /// Starts watching a topic. Read its state only after this call.
     pub(crate) fn watch(&self, key: K) -> Interest<K> {
         let mut topics = self.0.lock();
         let topic = Arc::clone(topics.entry(key.clone()).or_default());
@@ -179,9 +180,9 @@ impl<K: Eq + Hash + Clone> Interests<K> {
         wake_at_once(unqueued);
     }
 
-    /// Wakes the watchers of a topic unless they were woken for this number or a higher one. Numbers must
-    /// grow, and what changed must be readable before this is called: whoever was woken for a number can
-    /// then read all that lower ones stand for.
+    /// Wakes the watchers of a topic unless they were woken for this number or a higher one.
+    /// Numbers must increase, and the change must be readable before this call: a watcher woken for
+    /// a number can then read the changes of all lower numbers.
     pub(crate) fn changed_at(&self, key: &K, number: i64) {
         let topics = self.0.lock();
         let unqueued = topics
@@ -192,7 +193,7 @@ impl<K: Eq + Hash + Clone> Interests<K> {
         wake_at_once(unqueued);
     }
 
-    /// Wakes every watcher. Numbers begin again.
+    /// Wakes every watcher. Numbers start over.
     pub(crate) fn all_changed(&self) {
         let topics = self.0.lock();
         let mut unqueued = Vec::new();
@@ -204,20 +205,20 @@ impl<K: Eq + Hash + Clone> Interests<K> {
         wake_at_once(unqueued);
     }
 
-    /// Ends every wait, also those that begin later.
+    /// Ends every wait, including later ones.
     pub(crate) fn end(&self) {
         self.0.is_stopping.store(true, Ordering::Release);
         let topics: Vec<_> = self.0.lock().values().cloned().collect();
         wake_at_once(topics);
     }
 
-    /// The topics that are watched.
+    /// The watched topics.
     pub(crate) fn watched(&self) -> Vec<K> {
         self.0.lock().keys().cloned().collect()
     }
 }
 
-/// Wakes all watchers of topics. Call it without the table's lock: a task that is dropped takes it.
+/// Wakes all watchers of topics. Call it without the table's lock: dropping a task may take it.
 fn wake_at_once(topics: impl IntoIterator<Item = Arc<Topic>>) {
     for topic in topics {
         topic.watching.notify_waiters();
@@ -225,22 +226,21 @@ fn wake_at_once(topics: impl IntoIterator<Item = Arc<Topic>>) {
 }
 
 impl<K: Eq + Hash + Clone> Interest<K> {
-    /// What is watched.
+    /// The watched topic.
     pub(crate) fn key(&self) -> &K {
         &self.key
     }
 
-    /// Takes every change so far as known; call it before reading.
+    /// Marks all changes so far as known; call it before reading.
     pub(crate) fn mark_known(&mut self) {
         self.known = self.topic.changes.load(Ordering::Acquire);
     }
 
-    /// Waits for a change since the last mark; false when there will be none, since the hub stops. Nothing is
-    /// lost when the wait is dropped.
+    /// Waits for a change since the last mark; false if the hub stops. Cancel-safe.
     pub(crate) async fn changed(&self) -> bool {
         loop {
             let mut woken = std::pin::pin!(self.topic.watching.notified());
-            // In line before the look: a change after it finds this watcher there.
+            // Registers before the check: a later change then wakes this watcher.
             woken.as_mut().enable();
             if self.table.is_stopping.load(Ordering::Acquire) {
                 return false;

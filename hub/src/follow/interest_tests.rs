@@ -1,4 +1,4 @@
-//! The table against a model, in every order of steps that chance finds.
+//! Tests the table against a model, with random sequences of steps.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,18 +15,18 @@ use super::*;
 
 const TOPICS: u8 = 3;
 
-/// A step of somebody.
+/// A step of the test.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A watcher begins: watches, reads, and waits.
+    /// A watcher starts: watches, reads, and waits.
     Watch(u8),
-    /// A watcher goes away, whatever it is doing.
+    /// A watcher is dropped in any state.
     Leave(usize),
-    /// A topic changes, with the next number or one that was used before.
+    /// A topic changes, with the next number or one already used.
     Change(u8, bool),
     /// Everything changes.
     ChangeAll,
-    /// The notifier goes on, or a woken watcher does.
+    /// The notifier runs, or a woken watcher does.
     Notify,
     Run(usize),
 }
@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Notes that its task was woken.
+/// Records that its task was woken.
 #[derive(Default)]
 struct Flag(AtomicBool);
 
@@ -52,7 +52,7 @@ impl Wake for Flag {
     }
 }
 
-/// A task that runs when it was woken.
+/// A task that runs once woken.
 struct Task<T> {
     future: Pin<Box<dyn Future<Output = T>>>,
     flag: Arc<Flag>,
@@ -81,7 +81,7 @@ impl<T> Task<T> {
 /// The states that watchers read.
 type States = Arc<[AtomicI64; TOPICS as usize]>;
 
-/// Reads until the states are over, as a long poll does; notes what it read last.
+/// Reads until the states end, as a long poll does; records the last value read.
 async fn read_on(mut interest: Interest<u8>, states: States, seen: Arc<AtomicI64>) {
     let state = usize::from(*interest.key());
     loop {
@@ -155,7 +155,7 @@ fn run(steps: Vec<Step>) {
             .collect();
         assert_eq!(kept, counts, "a topic is kept as long as it is watched");
     }
-    // Once everybody who was woken has run, nobody sleeps over a change.
+    // Once all woken tasks have run, no watcher waits despite a change.
     while notifier.flag.0.load(Ordering::Acquire)
         || watchers
             .iter()
@@ -208,7 +208,7 @@ fn a_change_wakes_the_watchers_of_its_topic_alone() {
     table.changed(&2);
     notifier.run_if_woken();
     assert_eq!((woken(&tasks), wakers.given()), (2, 2));
-    // A number that they were woken for, or a lower one, is nothing new.
+    // A number already used for a wake-up, or a lower one, is not a change.
     table.changed_at(&1, 10);
     table.changed_at(&1, 9);
     notifier.run_if_woken();
@@ -257,7 +257,7 @@ fn watchers_are_woken_when_the_notifier_has_ended() {
     let mut task = Task::new(read_on(table.watch(0), States::default(), Arc::default()));
     task.run_if_woken();
     for _ in 0..2 {
-        // Whether or not it is still in the queue of the notifier that is gone.
+        // Whether or not it is still in the queue of the dropped notifier.
         table.changed(&0);
         assert!(task.flag.0.load(Ordering::Acquire));
         task.run_if_woken();
@@ -281,7 +281,7 @@ async fn threads_lose_no_change() {
             let mut interest = table.watch(topic);
             while seen < CHANGES {
                 if number % 4 == 0 {
-                    // A long poll that comes back.
+                    // A repeated long poll.
                     interest = table.watch(topic);
                 }
                 interest.mark_known();

@@ -1,11 +1,11 @@
-//! Forgetting what changed is one act with waking those who wait for it.
+//! Invalidates changed silos and wakes those waiting for them, in one step.
 
 use silo_shared::silo::SiloId;
 
 use crate::follow::revision::Revision;
 use crate::read::view::View;
 
-/// Makes the view forget what changed, and then wakes those who wait for it.
+/// Invalidates changed silos in the view, then wakes those waiting for them.
 #[derive(Clone, Debug)]
 pub struct Invalidation {
     view: View,
@@ -18,15 +18,15 @@ impl Invalidation {
         Self { view, revision }
     }
 
-    /// A silo was changed by this hub: reads that begin from now on see the change. `revision` is one that the silo
-    /// has reached or passed by then, if it took any.
+    /// A silo was changed by this hub: later reads see the change. `revision` is one that the silo
+    /// has reached by then, if the change took any.
     pub(crate) fn silo_changed(&self, id: &SiloId, revision: Option<i64>) {
         self.view.forget(id);
         self.revision.silo_changed(id, revision);
     }
 
-    /// A silo was changed by another program. It may have been read since, and is then held at this revision or a newer
-    /// one already; those who wait for it were told nothing then.
+    /// A silo was changed by another program. It may have been read since and already be cached at
+    /// this revision or a newer one, without a wake-up for those waiting for it.
     pub(crate) fn silo_changed_elsewhere(&self, id: &SiloId, revision: i64) {
         self.view.forget_older(id, revision);
         self.revision.silo_changed(id, Some(revision));

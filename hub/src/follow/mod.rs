@@ -1,5 +1,5 @@
-//! Follows what changes: the bus that wakes who waits, the feed that reads what others committed, and whether the
-//! database answers.
+//! Follows changes: the bus that wakes waiting tasks, the feed that reads commits of other
+//! programs, and whether the database responds.
 
 pub(crate) mod changes;
 pub(crate) mod database_health;

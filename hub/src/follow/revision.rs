@@ -1,5 +1,5 @@
-//! The bus: it carries the last committed revision that this hub knows of, and which silos are worth a look,
-//! never data. Whoever wakes asks for what is newer than what it has.
+//! The bus: it carries the last committed revision known to this hub, and hints of changed silos,
+//! never data. A woken task queries what is newer than its own state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -10,27 +10,27 @@ use tokio::sync::watch;
 
 use crate::follow::interest::{Interest, Interests, Notifier, Wakers};
 
-/// The last committed revision that this hub knows of, and who waits for a newer one.
+/// The last committed revision known to this hub, and the tasks waiting for a newer one.
 #[derive(Clone, Debug)]
 pub struct Revision(Arc<Bus>);
 
 #[derive(Debug)]
 struct Bus {
     announced: AtomicI64,
-    /// Moves with each announcement.
+    /// Incremented with each announcement.
     announcements: AtomicU64,
-    /// Moves when changes may have passed that can't be told one by one.
+    /// Incremented when changes may have been missed that can't be reported individually.
     gaps: AtomicU64,
     silos: Interests<SiloId>,
     all: Interests<()>,
     tokens: Interests<TokenId>,
     wakers: Wakers,
     is_stopping: AtomicBool,
-    /// Moves when a sink is owed something that it was not owed before.
+    /// Changes when there are new pending deliveries.
     deliveries: watch::Sender<()>,
 }
 
-/// Waits until a sink is owed something.
+/// Waits for pending deliveries.
 #[derive(Debug)]
 pub struct Announcements {
     deliveries: watch::Receiver<()>,
@@ -38,7 +38,7 @@ pub struct Announcements {
 }
 
 impl Revision {
-    /// Begins at a revision. Nobody is woken unless the notifier runs.
+    /// Starts at a revision. Wake-ups require that the notifier runs.
     pub(crate) fn new(revision: i64) -> (Self, Notifier) {
         let (wakers, notifier) = Wakers::new();
         let bus = Bus {
@@ -55,8 +55,8 @@ impl Revision {
         (Self(Arc::new(bus)), notifier)
     }
 
-    /// Announces a committed revision to those who watch all silos. An older one than was announced is
-    /// nothing new to them: the database showed it together with the newer one.
+    /// Announces a committed revision to those who watch all silos. A revision older than the last
+    /// one announced is not new to them: the database showed both together.
     pub fn announce(&self, revision: i64) {
         if self.0.announced.fetch_max(revision, Ordering::AcqRel) < revision {
             self.0.announcements.fetch_add(1, Ordering::AcqRel);
@@ -64,8 +64,8 @@ impl Revision {
         }
     }
 
-    /// Wakes those who watch a silo, since it changed at a revision that this hub's reads show; without one,
-    /// whatever they know.
+    /// Wakes those who watch a silo after a change at a revision that is visible to this hub's
+    /// reads; without a revision, unconditionally.
     pub(crate) fn silo_changed(&self, id: &SiloId, revision: Option<i64>) {
         match revision {
             Some(revision) => self.0.silos.changed_at(id, revision),
@@ -73,7 +73,7 @@ impl Revision {
         }
     }
 
-    /// Wakes everybody, since changes may have passed that can't be told one by one.
+    /// Wakes all watchers of silos, since changes may have been missed that can't be reported individually.
     pub(crate) fn announce_gap(&self) {
         self.0.gaps.fetch_add(1, Ordering::AcqRel);
         self.0.announcements.fetch_add(1, Ordering::AcqRel);
@@ -86,17 +86,17 @@ impl Revision {
         self.0.tokens.changed(id);
     }
 
-    /// Wakes the delivery workers, since a sink is owed something.
+    /// Wakes the delivery workers for new pending deliveries.
     pub fn announce_deliveries(&self) {
         self.0.deliveries.send_replace(());
     }
 
-    /// Whether the hub stops.
+    /// Whether the hub is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.is_stopping.load(Ordering::Acquire)
     }
 
-    /// Ends every wait, since the hub stops.
+    /// Ends every wait because the hub stops.
     pub fn end(&self) {
         self.0.is_stopping.store(true, Ordering::Release);
         self.0.silos.end();
@@ -105,17 +105,17 @@ impl Revision {
         self.announce_deliveries();
     }
 
-    /// The last revision that was announced.
+    /// The last announced revision.
     pub fn current(&self) -> i64 {
         self.0.announced.load(Ordering::Acquire)
     }
 
-    /// How many announcements there were.
+    /// Number of announcements.
     pub(crate) fn announcements(&self) -> u64 {
         self.0.announcements.load(Ordering::Acquire)
     }
 
-    /// How often changes may have passed that can't be told one by one.
+    /// How often changes may have been missed that can't be reported individually.
     pub(crate) fn gaps(&self) -> u64 {
         self.0.gaps.load(Ordering::Acquire)
     }
@@ -130,27 +130,27 @@ impl Revision {
         self.0.all.watch(())
     }
 
-    /// Watches whether a token ends.
+    /// Watches for the end of a token.
     pub(crate) fn watch_token(&self, id: TokenId) -> Interest<TokenId> {
         self.0.tokens.watch(id)
     }
 
-    /// The tokens that are watched.
+    /// The watched tokens.
     pub(crate) fn watched_tokens(&self) -> Vec<TokenId> {
         self.0.tokens.watched()
     }
 
-    /// The silos that are watched.
+    /// The watched silos.
     pub fn watched_silos(&self) -> Vec<SiloId> {
         self.0.silos.watched()
     }
 
-    /// How many wake-ups were given to watchers of silos and tokens so far.
+    /// Number of wake-ups of watchers of silos and tokens so far.
     pub fn wake_ups(&self) -> u64 {
         self.0.wakers.given()
     }
 
-    /// Hears from now on that a sink is owed something.
+    /// Subscribes to announcements of pending deliveries.
     pub fn subscribe_to_deliveries(&self) -> Announcements {
         Announcements {
             deliveries: self.0.deliveries.subscribe(),
@@ -160,12 +160,12 @@ impl Revision {
 }
 
 impl Announcements {
-    /// Takes what was announced so far as known.
+    /// Marks all announcements so far as known.
     pub fn mark_known(&mut self) {
         self.deliveries.mark_unchanged();
     }
 
-    /// Waits for the next announcement; false when there will be none, since the hub stops.
+    /// Waits for the next announcement; false if the hub stops.
     pub async fn next(&mut self) -> bool {
         let is_stopping = || self.bus.is_stopping.load(Ordering::Acquire);
         if is_stopping() {

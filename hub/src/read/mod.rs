@@ -1,4 +1,4 @@
-//! Reads: silos as they are sent, held in bounded memory.
+//! Reads: rendered silos in bounded memory.
 
 pub(crate) mod render;
 pub(crate) mod view;

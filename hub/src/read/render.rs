@@ -1,4 +1,4 @@
-//! What a silo looks like on the wire, in each representation.
+//! Renders a silo in each representation.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -59,7 +59,7 @@ pub(crate) fn render(silo: &StoredSilo, format: Format) -> Vec<u8> {
                     "; left out, since a zone takes no host name with \"_\": {hostname} {ip}"
                 );
             }
-            // A single label belongs to the including zone's origin, a longer name stands for itself.
+            // A single label is relative to the origin of the including zone; a longer name is absolute.
             let dot = if hostname.is_single_label() { "" } else { "." };
             let kind = if ip.is_ipv4() { "A" } else { "AAAA" };
             writeln!(text, "{hostname}{dot}\t{ZONE_TTL}\tIN\t{kind}\t{ip}")

@@ -1,12 +1,13 @@
 //! The read path: rendered silos in bounded memory.
 //!
-//! A silo is loaded and rendered when it is first read and then served without SQL. When the hub learns
-//! that a silo changed (the registry, before it answers; the feed, for other programs' changes), the view
-//! forgets it, and with that those who wait for the silo are woken ([`crate::follow::invalidation`]).
+//! A silo is loaded and rendered on its first read, and then served without SQL. When the hub
+//! learns of a change (from the registry, before it returns the result; from the feed, for changes
+//! by other programs), the view drops the silo, and those waiting for it are woken
+//! ([`crate::follow::invalidation`]).
 //!
-//! What is held carries the generation that its key had when its load began, and forgetting moves the
-//! generation on: a read is never answered with what began to be loaded before the last forgetting that the
-//! read comes after, whatever the cache does with loads under way.
+//! Each cached value has the generation of its key at the start of its load, and invalidation
+//! increments the generation: a read never returns a value whose load began before the last
+//! invalidation that preceded the read, regardless of how the cache treats loads in progress.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -50,14 +51,14 @@ impl Rendered {
     }
 }
 
-/// How long a read may wait for a silo that is not held: those that ask for the same silo load it one after another if
-/// the database fails each of them.
+/// How long a read may wait for a silo that is not cached: if the database fails, concurrent reads
+/// of the same silo try to load it one after another.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Key = (SiloId, Format);
 
-/// How many generations are counted. Keys share them, so that their memory is bounded: a change makes the
-/// view load again what shares its generation, which is one silo in thousands.
+/// Number of generation counters. Keys share them to bound memory: a change also reloads the other
+/// silos with its counter, one in thousands.
 const GENERATIONS: usize = 1 << 14;
 
 #[derive(Clone, Debug)]
@@ -72,12 +73,12 @@ struct Weight;
 
 impl Weighter<Key, Held> for Weight {
     fn weight(&self, key: &Key, value: &Held) -> u64 {
-        // The fixed part stands for the map's and the allocations' own needs.
+        // The fixed part covers the overhead of the map and the allocations.
         (value.rendered.body.len() + key.0.as_str().len() + 400) as u64
     }
 }
 
-/// What is held, each with its generation.
+/// The cache, with the generations of its keys.
 #[derive(Debug)]
 struct Shelf {
     cache: Cache<Key, Held, Weight>,
@@ -90,7 +91,7 @@ impl Shelf {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(usize::try_from(capacity_bytes / 1000).unwrap_or(usize::MAX))
             .weight_capacity(capacity_bytes)
-            // Few shards, so that one large silo still fits into one.
+            // Few shards, so that one large silo fits into a shard.
             .shards(4)
             .build()
             .expect("both capacities are given");
@@ -112,7 +113,7 @@ impl Shelf {
         &self.generations[hash.expect("it is below their number")]
     }
 
-    /// What is held, else what `load` brings; of several that ask at once, one loads.
+    /// The cached value, or the result of `load`; of several concurrent callers, one loads.
     async fn get<E>(
         &self,
         key: &Key,
@@ -122,7 +123,7 @@ impl Shelf {
         loop {
             match self.cache.get_value_or_guard_async(key).await {
                 Ok(held) if held.generation >= asked => return Ok(Some(held.rendered)),
-                // It was being loaded, or had been, when the key was forgotten.
+                // Its load started before the key was invalidated.
                 Ok(_) => self.remove_older(key, asked),
                 Err(guard) => {
                     let generation = self.generation(key).load(Ordering::Acquire);
@@ -130,7 +131,7 @@ impl Shelf {
                         return Ok(None);
                     };
                     let rendered = Arc::new(rendered);
-                    // What is refused is not kept, which costs another load.
+                    // A value that the cache rejects costs another load.
                     let _ = guard.insert(Held {
                         generation,
                         rendered: Arc::clone(&rendered),
@@ -158,14 +159,14 @@ impl Shelf {
         self.cache.clear();
     }
 
-    /// What a read is answered with without a load.
+    /// The cached value, if it is valid.
     fn held(&self, key: &Key) -> Option<Arc<Rendered>> {
         let generation = self.generation(key).load(Ordering::Acquire);
         let held = self.cache.get(key)?;
         (held.generation >= generation).then_some(held.rendered)
     }
 
-    /// The revision of what is held. Counts as no use of it.
+    /// The revision of the cached value. Does not count as a use of it.
     fn revision(&self, key: &Key) -> Option<i64> {
         let generation = self.generation(key).load(Ordering::Acquire);
         let held = self.cache.peek(key)?;
@@ -181,7 +182,7 @@ pub struct View {
 }
 
 impl View {
-    /// An empty view that holds at most so many bytes.
+    /// An empty view with a limit in bytes.
     pub fn new(store: Store, capacity_bytes: u64) -> Self {
         Self {
             shelf: Arc::new(Shelf::new(capacity_bytes)),
@@ -189,8 +190,8 @@ impl View {
         }
     }
 
-    /// A silo as of a moment after the call began; `None` when there is none. What is not held is answered, or fails
-    /// with [`StoreError::NoAnswer`], within ten seconds.
+    /// A silo in its state after the call began; `None` if it does not exist. Takes at most ten
+    /// seconds, then fails with [`StoreError::NoAnswer`].
     pub async fn get(
         &self,
         id: SiloId,
@@ -199,7 +200,7 @@ impl View {
         let key = (id, format);
         match self.shelf.held(&key) {
             Some(rendered) => Ok(Some(rendered)),
-            // In a box: the future of a load is large, and most reads and all that wait need none.
+            // Boxed: the future of a load is large, and most reads and waiting tasks need none.
             None => Box::pin(self.load(key)).await,
         }
     }
@@ -213,20 +214,20 @@ impl View {
         loaded.unwrap_or(Err(StoreError::NoAnswer))
     }
 
-    /// Forgets a silo: reads that begin from now on load it again.
+    /// Invalidates a silo: later reads load it again.
     pub(crate) fn forget(&self, id: &SiloId) {
         for format in Format::ALL {
             self.shelf.forget(&(id.clone(), format));
         }
     }
 
-    /// Forgets everything.
+    /// Invalidates everything.
     pub(crate) fn forget_all(&self) {
         self.shelf.forget_all();
     }
 
-    /// Forgets a silo unless it is held at this revision or a newer one, for reads that know of a change before the
-    /// feed does.
+    /// Invalidates a silo unless it is cached at this revision or a newer one; for reads that learn
+    /// of a change before the feed does.
     pub fn forget_older(&self, id: &SiloId, revision: i64) {
         for format in Format::ALL {
             let key = (id.clone(), format);

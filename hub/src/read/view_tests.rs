@@ -1,4 +1,4 @@
-//! What the view answers while silos change.
+//! The view's results while silos change.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -40,7 +40,7 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// How a key is forgotten: the generation alone must do, whatever the cache makes of a removal.
+/// How a key is invalidated: the generation alone must suffice, however the cache treats a removal.
 #[derive(Clone, Copy, Debug)]
 enum Forget {
     Wholly,
@@ -91,7 +91,7 @@ async fn a_load_under_way_is_no_answer_to_reads_after_the_change() {
         assert!(poll(before.as_mut()).is_pending(), "it loads");
         let mut joined = pin!(shelf.get(&place, loads(9)));
         assert!(poll(joined.as_mut()).is_pending(), "it waits for that load");
-        // The load found the state from before this commit.
+        // The load read the state before this commit.
         way.forget(&shelf);
         let mut after = pin!(shelf.get(&place, loads(2)));
         let early = poll(after.as_mut());

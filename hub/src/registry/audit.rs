@@ -1,4 +1,4 @@
-//! Commands whose success is written into the audit, in the same transaction.
+//! Commands whose success is recorded in the audit log, in the same transaction.
 
 use silo_shared::credential::TokenId;
 
@@ -7,9 +7,9 @@ use crate::auth::refused::RefusedCount;
 use crate::domain::time::Time;
 use crate::store::{AuditEvent, AuditRow, WriteTransaction};
 
-/// A command on a token that the audit tells of.
+/// An audited command on a token.
 pub trait OnToken: Command {
-    /// What it does, to which token.
+    /// The audit event, and the affected token.
     fn audit_event(&self) -> (AuditEvent, TokenId);
 }
 
@@ -31,16 +31,16 @@ impl OnToken for RotateToken {
     }
 }
 
-/// A command on a token, and who asks for it.
+/// A command on a token, with its actor.
 #[derive(Debug)]
 pub struct Audited<C> {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
     /// The command.
     pub command: C,
 }
 
-/// Writes down refused credentials.
+/// Records refused credentials.
 #[derive(Debug)]
 pub struct WriteDownRefused(pub Vec<RefusedCount>);
 

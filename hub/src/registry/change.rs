@@ -1,5 +1,5 @@
-//! One changing command on one silo: its revision, the rows of its history, what the sinks are owed of
-//! it, the silo's new head.
+//! One changing command on one silo: its revision, its history rows, the deliveries for the sinks,
+//! and the silo's new head.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,20 @@ use crate::store::{
     StoredRecord, WriteTransaction,
 };
 
-/// A change that was begun and not yet written down.
+/// A change that has begun and is not written yet.
 pub(super) struct Change<'a> {
     actor: Actor,
     id: &'a SiloId,
     revision: i64,
     now: Time,
-    /// The mail addresses that the records named before, where a sink wants them.
+    /// The mail addresses that the records named before, if a sink uses them.
     notify: BTreeMap<Hostname, String>,
-    /// At which revision the addresses changed before, of the hostnames that had a record.
+    /// The revision of each existing record's previous address change.
     before: BTreeMap<Hostname, i64>,
 }
 
 impl<'a> Change<'a> {
-    /// Takes a revision. To be called before the records are touched.
+    /// Takes a revision. Call before changing the records.
     pub(super) async fn begin(
         transaction: &mut WriteTransaction,
         actor: Actor,
@@ -51,23 +51,23 @@ impl<'a> Change<'a> {
         })
     }
 
-    /// The revision that the change has taken.
+    /// The revision of the change.
     pub(super) fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Notes the record that another one takes the place of. To be called for each that there was.
+    /// Notes a record that is being replaced. Call for each one.
     pub(super) fn replaces(&mut self, old: &StoredRecord) {
         self.before.insert(old.hostname.clone(), old.addresses_at);
     }
 
-    /// Notes a record that is removed. To be called for each.
+    /// Notes a record that is being removed. Call for each one.
     pub(super) fn removes(&mut self, transaction: &mut WriteTransaction, old: &StoredRecord) {
         self.replaces(old);
         transaction.note_former_name(self.id, &old.hostname, self.revision);
     }
 
-    /// Writes down what changed. `deleted`: the silo is gone now.
+    /// Writes the change. `deleted`: the silo is now deleted.
     pub(super) async fn end(
         self,
         transaction: &mut WriteTransaction,
@@ -92,7 +92,7 @@ impl<'a> Change<'a> {
         self.owe(transaction, changes).await
     }
 
-    /// Writes down which sinks are to be told.
+    /// Enqueues deliveries for the sinks.
     async fn owe(
         self,
         transaction: &mut WriteTransaction,
@@ -102,7 +102,7 @@ impl<'a> Change<'a> {
         if changes.is_empty() || !interests.iter().any(|sink| sink.takes_silo(self.id)) {
             return Ok(());
         }
-        // A record that is still there has the last word on whom to tell; one that is gone had it.
+        // The current record decides whom to notify; for a removed record, its last state does.
         let mut notify = self.notify;
         if interests.iter().any(|sink| sink.wants_notify) {
             for AddressChange { hostname, .. } in changes {
@@ -126,7 +126,7 @@ impl<'a> Change<'a> {
             };
             let mut names: Vec<(Hostname, Option<String>)> = Vec::new();
             for AddressChange { hostname, .. } in changes {
-                // The families of a hostname stand next to each other.
+                // The families of a hostname are adjacent.
                 let again = names.last().is_some_and(|(last, _)| last == hostname);
                 let has_login = with_login
                     .as_ref()

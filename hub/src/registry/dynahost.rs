@@ -1,4 +1,4 @@
-//! The commands of dynahost's protocol: an admin opens or confirms a hostname, a caller sets it.
+//! The commands of dynahost's protocol: an admin opens or confirms a hostname, a client sets it.
 
 use std::net::IpAddr;
 
@@ -12,57 +12,57 @@ use crate::domain::precondition::Precondition;
 use crate::domain::time::Time;
 use crate::store::{Activity, DeliveryKind, DueName, OwedNames, StoreError, Via, WriteTransaction};
 
-/// Opens a hostname to the first secid that comes, or confirms the one that has come.
+/// Opens a hostname for the first secid that uses it, or confirms the secid that did.
 #[derive(Debug)]
 pub struct OpenDynahost {
     /// The silo.
     pub silo: SiloId,
     /// The hostname.
     pub hostname: Hostname,
-    /// The id of the binding, if there is none yet.
+    /// The id for a new binding, if none exists.
     pub id: TokenId,
 }
 
-/// What opening a hostname came to.
+/// The result of opening a hostname.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// It waits for the first secid now.
+    /// It now waits for the first secid.
     Open,
-    /// It waited already.
+    /// It was waiting already.
     OpenAlready,
-    /// A first use is confirmed now.
+    /// The first use is now confirmed.
     Confirmed,
-    /// It was confirmed before.
+    /// It was already confirmed.
     ConfirmedAlready,
 }
 
-/// Sets a hostname to the address that a call came from.
+/// Sets a hostname to the client's address.
 #[derive(Debug)]
 pub struct SetByDynahost {
     /// The silo.
     pub silo: SiloId,
     /// The hostname.
     pub hostname: Hostname,
-    /// What the caller showed.
+    /// The presented secid.
     pub shown: Shown,
-    /// Where the call came from.
+    /// The client's address.
     pub ip: IpAddr,
-    /// Who is to be told of changes by mail; `None`: whoever it was.
+    /// The mail address to notify of changes; `None`: unchanged.
     pub notify: Option<String>,
-    /// The login at a provider; `None`: whichever it was.
+    /// The login at a provider; `None`: unchanged.
     pub login: Option<GivenLogin>,
 }
 
-/// What a secid was found to be before the command. It is judged again, under the lock.
+/// The secid's state when looked up before the command. Checked again under the lock.
 #[derive(Debug)]
 pub enum Shown {
-    /// It is the one with this hash.
+    /// Known, with this hash.
     Known(SecidHash),
-    /// Nobody's, when it was looked up.
+    /// Unknown when it was looked up.
     New {
-        /// What it hashes to.
+        /// Its hash.
         hash: SecidHash,
-        /// The id of the binding, if there is none yet.
+        /// The id for a new binding, if none exists.
         id: TokenId,
     },
 }
@@ -70,25 +70,25 @@ pub enum Shown {
 /// A login as it is stored.
 #[derive(Debug)]
 pub struct GivenLogin {
-    /// Which one, for which sink.
+    /// Identifies the login and its sink.
     pub known: KnownLogin,
-    /// The same, sealed.
+    /// The sealed login.
     pub sealed: SealedLogin,
-    /// The fingerprint of the hub's key that sealed it.
+    /// The fingerprint of the hub key that sealed it.
     pub sealed_by: String,
 }
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Debug)]
 pub struct SetOutcome {
-    /// The record now.
+    /// The record after the call.
     pub written: WrittenRecord,
-    /// Whether the call replaced one login by another.
+    /// Whether the call replaced an existing login.
     pub is_login_replaced: bool,
 }
 
 impl Command for OpenDynahost {
-    /// What it came to, and the binding's id.
+    /// The result, and the binding's id.
     type Outcome = (Opened, TokenId);
 
     async fn run(
@@ -132,7 +132,8 @@ impl Command for SetByDynahost {
         let stored = transaction.dynahost(&self.silo, &self.hostname).await?;
         let (binding, is_new) = self.judge(transaction, stored, now).await?;
         if let Some(login) = &self.login {
-            // The key may have been reset beside this running hub; nobody could open what it seals.
+            // The key may have been reset while this hub runs; what this hub seals could then not
+            // be opened.
             let known = transaction.fact(KEY_FINGERPRINT).await?;
             if known.is_some_and(|known| known != login.sealed_by) {
                 return Err(Refusal::OtherKey.into());
@@ -154,7 +155,7 @@ impl Command for SetByDynahost {
             },
             precondition: Precondition::default(),
         };
-        // Before anything else is written: this may still be refused.
+        // Runs before all other writes, as it may still be refused.
         let written = set.run(transaction, now).await?;
         match (&self.shown, is_new) {
             (Shown::New { .. }, true) => transaction.insert_dynahost(&binding).await?,
@@ -178,7 +179,7 @@ impl Command for SetByDynahost {
 }
 
 impl SetByDynahost {
-    /// The binding under which the call may write, and whether it is still to be added.
+    /// The binding that permits the write, and whether it is new.
     async fn judge(
         &self,
         transaction: &mut WriteTransaction,
@@ -213,7 +214,7 @@ impl SetByDynahost {
         }
     }
 
-    /// Stores another login, and has the provider told by it.
+    /// Stores a new login, and schedules an update of the provider with it.
     async fn take_login(
         &self,
         transaction: &mut WriteTransaction,
@@ -227,7 +228,7 @@ impl SetByDynahost {
             .put_login(binding.id, &login.known, &login.sealed)
             .await?;
         if binding.login.as_ref().is_some_and(|old| old.sink == *sink) {
-            // As with changed settings of a sink: another account may stand behind the name.
+            // As with changed sink settings: the name may now belong to another account.
             transaction
                 .release_ledger_of(sink, &self.silo, &self.hostname)
                 .await?;

@@ -1,11 +1,11 @@
-//! What follows from an attempt to send that failed: when to try again, and how the sink as a whole fares.
+//! Consequences of a failed send: when to try again, and the state of the sink as a whole.
 
 use crate::domain::backoff::{has_passed, wait_ms};
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::time::Time;
 use crate::store::{KnownSink, NEVER, SinkTrouble, StoreError, WriteTransaction};
 
-/// What went wrong, if anything did.
+/// The failure, if the attempt failed.
 pub(super) fn trouble_of(outcome: &Outcome) -> Option<&Trouble> {
     match outcome {
         Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
@@ -15,13 +15,13 @@ pub(super) fn trouble_of(outcome: &Outcome) -> Option<&Trouble> {
     }
 }
 
-/// When to try again after so many attempts.
+/// When to try again after this many attempts, in milliseconds since the Unix epoch.
 pub(super) fn next_at(attempts: i64, trouble: &Trouble, jitter: u64, now: Time) -> i64 {
     let wait = now.as_millis().saturating_add(wait_ms(attempts, jitter));
     wait.max(not_before(trouble, now).unwrap_or(wait))
 }
 
-/// Before when the receiver asked not to be tried again, in milliseconds since the Unix epoch.
+/// The earliest retry that the receiver asked for, in milliseconds since the Unix epoch.
 pub(super) fn not_before(trouble: &Trouble, now: Time) -> Option<i64> {
     let wait = i64::try_from(trouble.not_before?.as_millis()).unwrap_or(i64::MAX);
     Some(now.as_millis().saturating_add(wait))
@@ -30,18 +30,18 @@ pub(super) fn not_before(trouble: &Trouble, now: Time) -> Option<i64> {
 /// An attempt that failed for the sink as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FailedTry<'a> {
-    /// Why.
+    /// The failure.
     pub(super) trouble: &'a Trouble,
-    /// Whether the receiver does not want to be asked again.
+    /// Whether the receiver refuses further attempts.
     pub(super) is_refused: bool,
-    /// Whether the receiver took something before, in the same shift.
+    /// Whether the receiver accepted something earlier in the same shift.
     pub(super) is_first: bool,
-    /// Any number, for the jitter of the wait.
+    /// A random number, for the jitter of the wait.
     pub(super) jitter: u64,
 }
 
 impl FailedTry<'_> {
-    /// Writes down how the sink as a whole fares after it.
+    /// Writes the resulting state of the sink as a whole.
     pub(super) async fn write_down(
         self,
         transaction: &mut WriteTransaction,
@@ -52,7 +52,7 @@ impl FailedTry<'_> {
             why, not_before, ..
         } = self.trouble;
         if is_early(sink, now) && !self.is_refused && !self.is_first && not_before.is_none() {
-            // A change asked for this try; the next one by the back-off comes when it would have come anyway.
+            // A change triggered this attempt early; the next attempt of the back-off stays as scheduled.
             return Ok(());
         }
         let attempts = if self.is_first { 0 } else { sink.attempts } + 1;
@@ -71,7 +71,7 @@ impl FailedTry<'_> {
     }
 }
 
-/// Whether a sink is tried before its wait is over, since a change asked for it.
+/// Whether a sink is tried before its wait is over, because a change triggered it.
 pub(super) fn is_early(sink: &KnownSink, now: Time) -> bool {
     !has_passed(sink.next_at, now)
 }

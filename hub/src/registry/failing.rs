@@ -1,5 +1,6 @@
-//! Tells the sink that another one names (`tell_failures`) of the failures of that one: once when a record begins to
-//! be refused, once when that is over. What was told is stored, so that no restart and no other hub tells it again.
+//! Reports a sink's failures to the sink named by its `tell_failures`: once when a record starts to
+//! be refused, once when that ends. Reports are recorded, so that neither a restart nor another hub
+//! repeats them.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +12,20 @@ use crate::store::{
     Activity, DeliveryKind, DueName, KnownSink, OwedEvent, StoreError, WriteTransaction,
 };
 
-/// How records fared at a sink.
+/// The results of records at a sink.
 #[derive(Debug, Default)]
 pub(super) struct Fared {
-    /// Why a record is refused; `None`: nothing is wrong with it any more.
+    /// Why a record is refused; `None`: it is no longer refused.
     pub(super) records: BTreeMap<DueName, Option<String>>,
-    /// Why the sink as a whole is refused, and the record that showed it.
+    /// Why the sink as a whole is refused, and the record that revealed it.
     pub(super) whole: Option<(DueName, String)>,
-    /// Whether the receiver took or refused a record by itself: then it does not refuse the sink as a whole.
+    /// Whether the receiver accepted or refused a single record, which means that it does not
+    /// refuse the sink as a whole.
     pub(super) is_served: bool,
 }
 
 impl Fared {
-    /// Owes what there is to tell, if the sink names one that hears of its failures.
+    /// Enqueues the reports, if the sink names another one for its failures.
     pub(super) async fn tell(
         self,
         transaction: &mut WriteTransaction,

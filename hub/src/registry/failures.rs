@@ -1,21 +1,21 @@
-//! Wrong credentials that the hubs of one database count together.
+//! Failed authentication attempts, counted jointly by the hubs of one database.
 
 use super::{ApplyError, Command};
 use crate::domain::failures::AddressFailures;
 use crate::domain::time::Time;
 use crate::store::WriteTransaction;
 
-/// How many rows one transaction forgets, so that writers wait for moments only.
+/// Rows deleted per transaction, so that writers are blocked only briefly.
 const BATCH: i64 = 500;
 
-/// Tells the other hubs of wrong credentials, of each address once.
+/// Shares failed attempts with the other hubs, each address once.
 #[derive(Debug)]
 pub struct ShareFailures(pub Vec<AddressFailures>);
 
-/// Forgets some of the windows that began before a time.
+/// Deletes some of the windows that began before a time.
 #[derive(Debug)]
 pub struct ForgetFailures {
-    /// What began earlier goes.
+    /// Older windows are deleted.
     pub before: Time,
 }
 
@@ -28,7 +28,7 @@ impl Command for ShareFailures {
 }
 
 impl Command for ForgetFailures {
-    /// How many went; none: there are no more.
+    /// Number of deleted rows; zero: there are no more.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {

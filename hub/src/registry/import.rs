@@ -1,9 +1,10 @@
-//! The commands that read an export in.
+//! The commands of an import.
 //!
-//! A silo that never was here comes with its history. One that is or was here is set to what the export says by a
-//! change like any other, and gets none of the export's history: the two do not fit together. Which silos an import
-//! has added is kept in the database until it ends, so that an import which ended early can be repeated; once it has
-//! ended, reading the same export again adds nothing.
+//! A silo that never existed here is added with its history. A silo that exists or existed here is
+//! set to the exported state by an ordinary change and gets none of the exported history, as the
+//! two histories do not fit together. The silos added by an import are recorded in the database
+//! until it ends, so that an interrupted import can be repeated; after it has ended, importing the
+//! same export again adds nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,63 +22,64 @@ use crate::store::{
     TransferredUpdateKey, Via, WriteTransaction,
 };
 
-/// The fact that says at which revision an import into an empty database has arrived. As long as
-/// the counter stands there, nobody else has written, and revisions can be kept.
+/// The fact that holds the current revision of an import into an empty database. While the counter
+/// has this value, nothing else has been written, and revisions can be kept.
 const ARRIVED: &str = "import_arrived";
 
 /// Begins an import.
 #[derive(Debug)]
 pub struct BeginImport;
 
-/// Reads a part of an export in.
+/// Imports a part of an export.
 #[derive(Debug, Default)]
 pub struct ImportPart {
     /// Silos with their records.
     pub silos: Vec<TransferredSilo>,
     /// Rows of the history.
     pub history: Vec<TransferredRow>,
-    /// Of the silos that these rows are of, those that earlier parts have [begun](PartWritten::begun).
+    /// The silos of these rows that earlier parts have [begun](PartWritten::begun).
     pub begun: BTreeMap<SiloId, i64>,
-    /// Whether silos that are or were here are left as they are: what another program holds is older than what is here.
+    /// Whether to leave silos alone that exist or existed here: another program's data is older
+    /// than the hub's.
     pub only_new: bool,
     /// Tokens.
     pub tokens: Vec<KnownToken>,
     /// Update keys.
     pub update_keys: Vec<TransferredUpdateKey>,
-    /// Who may set what by dynahost's protocol.
+    /// Bindings of dynahost's protocol.
     pub dynahosts: Vec<TransferredBinding>,
 }
 
-/// Notes that the history of these silos is whole, before an import ends.
+/// Records that the history of these silos is complete, before an import ends.
 #[derive(Debug)]
 pub struct CloseImported(pub Vec<SiloId>);
 
-/// Ends an import: no revision that anybody holds is below the ones that follow, and streams and hubs that held what
-/// was here before begin again.
+/// Ends an import: later revisions are above all revisions seen by any client, and streams and hubs
+/// discard what they held before and start over.
 #[derive(Debug)]
 pub struct EndImport;
 
-/// What an [`ImportPart`] wrote.
+/// The results of an [`ImportPart`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartWritten {
-    /// Silos that were not there, deleted ones too.
+    /// Silos added, including deleted ones.
     pub silos_added: u64,
-    /// Silos that were there and are now as in the export.
+    /// Existing silos that were changed to match the export.
     pub silos_changed: u64,
-    /// Silos that are or were here and were left as they are.
+    /// Silos left unchanged because they exist or existed here.
     pub silos_kept: u64,
-    /// Rows of the history that were not there and were added.
+    /// History rows added.
     pub history: u64,
-    /// Rows of the history that were not there and were left out.
+    /// History rows that did not exist and were left out.
     pub history_left_out: u64,
-    /// Silos whose history the export brings: those that it added, now or when it was read in before and ended
-    /// early. Each with the revision that the export has it at.
+    /// Silos whose history comes from the export: added now, or by an earlier, interrupted import
+    /// of it. Each with its revision in the export.
     pub begun: Vec<(SiloId, i64)>,
-    /// Tokens that were not there.
+    /// Tokens added.
     pub tokens: u64,
-    /// Update keys that were not there.
+    /// Update keys added.
     pub update_keys: u64,
-    /// Bindings of dynahost's protocol that were not there.
+    /// Bindings of dynahost's protocol added.
     pub dynahosts: u64,
 }
 
@@ -106,8 +108,8 @@ impl ImportPart {
 }
 
 impl ImportPart {
-    /// Adds the history of the silos that this import brings. The history of a silo that is or was here is its own:
-    /// rows of another past among them would make a replay lead to what never was.
+    /// Adds the history of silos added by this import. A silo that exists or existed here keeps its
+    /// own history: mixed with rows of another one, a replay would give states that never existed.
     async fn add_history(
         &self,
         transaction: &mut WriteTransaction,
@@ -120,7 +122,7 @@ impl ImportPart {
         for row in &self.history {
             let is_brought = match begun.get(&row.silo) {
                 Some(newest) => keeps || row.row.revision <= *newest,
-                // Of a silo whose tombstone was purged already.
+                // A silo whose tombstone was already purged.
                 None => keeps && transaction.silo_head(&row.silo).await?.is_none(),
             };
             match is_brought {
@@ -150,7 +152,7 @@ impl Command for ImportPart {
     ) -> Result<PartWritten, ApplyError> {
         let arrived = transaction.fact(ARRIVED).await?;
         let keeps = arrived.is_some_and(|at| at == transaction.revision().to_string());
-        // Before any revision is taken, so that a silo's is above those of its history.
+        // Before taking any revision, so that a silo's revision is above those of its history.
         transaction.raise_revision(self.newest());
         let mut written = PartWritten::default();
         let mut added = Vec::new();
@@ -195,7 +197,7 @@ impl Command for ImportPart {
     }
 }
 
-/// Adds a silo that never was here. Its history comes from the export.
+/// Adds a silo that never existed here. Its history comes from the export.
 async fn add(
     transaction: &mut WriteTransaction,
     silo: &TransferredSilo,
@@ -210,7 +212,7 @@ async fn add(
         head.updated_at = now;
     }
     for mut record in silo.records.iter().cloned() {
-        // To be brought counts as to be named: else an old export would expire at once.
+        // An import counts as a write: otherwise records of an old export would expire at once.
         record.last_seen = now;
         if !keeps {
             record.revision = head.revision;
@@ -223,7 +225,7 @@ async fn add(
     Ok(())
 }
 
-/// Sets a silo that is or was here to what the export says; false when it is so already.
+/// Sets a silo that exists or existed here to the exported state; false if it is already in that state.
 async fn change(
     transaction: &mut WriteTransaction,
     silo: &TransferredSilo,
@@ -305,7 +307,7 @@ impl Command for EndImport {
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
         begin_again(transaction, 0, now).await?;
         transaction.remove_fact(ARRIVED).await?;
-        // What came with its history was owed to no sink.
+        // Imported history was not enqueued for any sink.
         transaction.reconcile_sinks().await?;
         Ok(())
     }

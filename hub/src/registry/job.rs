@@ -1,4 +1,4 @@
-//! A command together with the caller that waits for its outcome, and how far it is.
+//! A command with the caller that waits for its outcome, and its progress.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -25,24 +25,24 @@ pub(super) enum Stopped {
     Panicked,
 }
 
-/// A command together with the caller that waits for its outcome.
+/// A command with the caller that waits for its outcome.
 pub(super) trait Job: Send {
     /// See [`Command::reads`].
     fn reads(&self) -> Option<(&SiloId, &Hostname)>;
-    /// Takes it up, or says that its caller has given up: then it must not run.
+    /// Starts the job; false when its caller has given up, in which case it must not run.
     fn begin(&self) -> bool;
-    /// Notes that what it did is certainly not committed; false when its caller has given up.
+    /// Resets the job after its effects were certainly not committed; false when its caller has given up.
     fn begin_over(&mut self) -> bool;
     /// Runs the command and keeps its outcome.
     fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a>;
-    /// Gives the caller the outcome, which is committed.
+    /// Sends the committed outcome to the caller.
     fn answer(self: Box<Self>);
-    /// Tells the caller that nothing was carried out.
+    /// Sends the caller an error: nothing was executed.
     fn refuse(self: Box<Self>, error: ApplyError);
 }
 
-/// How far a command is, as its caller and the writer both see it. The one asks for it only when its
-/// patience is over: what it then reads is what it may tell.
+/// The progress of a command, shared by its caller and the writer. The caller reads it only when
+/// its patience is over; the value read decides which error it may report.
 #[derive(Debug, Default)]
 pub(super) struct Progress(AtomicU8);
 
@@ -51,7 +51,7 @@ const RUNNING: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Progress {
-    /// The caller waits no more. The command does not run any more unless it runs now.
+    /// The caller stops waiting. Unless the command is running now, it will not run.
     pub(super) fn give_up(&self) -> ApplyError {
         match self.0.swap(GIVEN_UP, Ordering::AcqRel) {
             RUNNING => ApplyError::Unknown,
@@ -59,7 +59,7 @@ impl Progress {
         }
     }
 
-    /// What the caller may tell when the writer ended without an answer.
+    /// The error for the caller when the writer ended without an outcome.
     fn ended(&self) -> ApplyError {
         match self.0.load(Ordering::Acquire) {
             RUNNING => ApplyError::Unknown,
@@ -88,7 +88,7 @@ pub(super) struct Caller<C: Command> {
     pub(super) progress: Arc<Progress>,
 }
 
-/// Puts a job together.
+/// Creates a job and its caller.
 pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Caller<C>) {
     let (caller, answer) = oneshot::channel();
     let progress = Arc::new(Progress::default());
@@ -102,7 +102,7 @@ pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Caller<C>) {
 }
 
 impl<C: Command> Caller<C> {
-    /// Waits for the answer, however long it takes.
+    /// Waits for the outcome, without limit.
     pub(super) async fn answer(&mut self) -> Result<C::Outcome, ApplyError> {
         let answer = (&mut self.answer).await;
         answer.unwrap_or_else(|_| Err(self.progress.ended()))
@@ -120,13 +120,13 @@ impl<C: Command> Job for Waiting<C> {
 
     fn begin_over(&mut self) -> bool {
         self.outcome = None;
-        // One that was not taken up yet still waits.
+        // A job that was not started yet still waits.
         self.progress.moves(RUNNING, WAITING) || self.progress.0.load(Ordering::Acquire) == WAITING
     }
 
     fn run<'a>(&'a mut self, transaction: &'a mut WriteTransaction, now: Time) -> JobFuture<'a> {
         Box::pin(async move {
-            // What the command left half-done goes with its transaction.
+            // Partial effects are rolled back with the transaction.
             let run = AssertUnwindSafe(self.command.run(transaction, now)).catch_unwind();
             match run.await {
                 Err(_) => Err(Stopped::Panicked),
@@ -141,7 +141,7 @@ impl<C: Command> Job for Waiting<C> {
 
     fn answer(self: Box<Self>) {
         let answer = self.outcome.unwrap_or(Err(ApplyError::Stopping));
-        // A caller that has gone away needs no answer.
+        // The caller may have been dropped.
         let _ = self.caller.send(answer);
     }
 

@@ -1,5 +1,6 @@
-//! Links the history of silos: each row of a hostname gets the revision of the one before it, and each record or former
-//! name leads to the newest one. Which silos need it, and in which order this is done, says [`crate::runtime::link_history`].
+//! Links the history of silos: each row of a hostname gets the revision of the hostname's previous
+//! row, and each record or former name points to the newest row. [`crate::runtime::link_history`]
+//! decides which silos to link, and in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,27 +11,28 @@ use super::{ApplyError, Command};
 use crate::domain::time::Time;
 use crate::store::{HistoryNode, NodePlace, WriteTransaction};
 
-/// How many rows one transaction reads, about, and one silo may have left to be linked as a whole.
+/// Approximate number of rows read per transaction, and the limit of remaining rows for linking a
+/// silo in one step.
 const ROWS: usize = 1000;
 
-/// The newest revision of each hostname, as far as a silo's history was followed.
+/// The newest revision of each hostname in the part of a silo's history followed so far.
 pub type LastRevisions = BTreeMap<Hostname, i64>;
 
-/// How far a silo's history was followed, from its oldest row on.
+/// Progress in following a silo's history, from its oldest row.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    /// Which silo.
+    /// The silo.
     pub silo: SiloId,
-    /// By what [`BeginLinking`] marked the silo; `None`: nothing was followed yet.
+    /// The mark that [`BeginLinking`] set; `None`: nothing was followed yet.
     pub mark: Option<i64>,
-    /// The last row.
+    /// The last row followed.
     pub place: NodePlace,
-    /// What was found up to there.
+    /// The newest revisions up to there.
     pub last: Arc<LastRevisions>,
 }
 
 impl Followed {
-    /// Nothing of a silo's history was followed.
+    /// No progress yet.
     pub fn nothing(silo: SiloId) -> Self {
         Self {
             silo,
@@ -41,50 +43,50 @@ impl Followed {
     }
 }
 
-/// Follows the rest of the history of silos, and notes that it is linked.
+/// Follows the rest of the history of silos, and records that it is linked.
 #[derive(Debug)]
 pub struct EndLinking(pub Vec<Followed>);
 
-/// What became of a silo.
+/// The result for a silo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linking {
     /// Its history is linked.
     Done,
-    /// Too many rows follow: they are to be followed first.
+    /// Too many rows remain: follow them first.
     Behind,
-    /// Another program added rows or links the silo too: to be begun again.
+    /// Another program added rows or also links the silo: start over.
     Disturbed,
 }
 
-/// Marks a silo whose history is about to be followed. Another program that adds rows among those that are there, or
-/// that begins the same, removes the mark.
+/// Marks a silo before its history is followed. Another program that inserts rows between existing
+/// ones, or that begins linking, removes the mark.
 #[derive(Debug)]
 pub struct BeginLinking {
-    /// Which silo.
+    /// The silo.
     pub silo: SiloId,
     /// A negative number, different each time.
     pub mark: i64,
 }
 
-/// Sets which rows some follow.
+/// Sets the previous revision of rows.
 #[derive(Debug)]
 pub struct LinkRows {
-    /// Of which silo.
+    /// The silo.
     pub silo: SiloId,
-    /// The rows, `previous` as it is to be.
+    /// The rows, with the new `previous`.
     pub rows: Vec<HistoryNode>,
 }
 
-/// Notes where the history of hostnames without a record ends.
+/// Records the newest revision of hostnames without a record.
 #[derive(Debug)]
 pub struct LinkFormerNames {
-    /// Of which silo.
+    /// The silo.
     pub silo: SiloId,
-    /// The hostnames with the newest revision of each.
+    /// The hostnames with their newest revisions.
     pub names: Vec<(Hostname, i64)>,
 }
 
-/// Follows rows, oldest first; answers those that are to name another row than they do.
+/// Follows rows, oldest first; returns those whose `previous` is wrong, corrected.
 pub fn follow(
     rows: Vec<HistoryNode>,
     mut note: impl FnMut(&HistoryNode) -> Option<i64>,
@@ -92,7 +94,7 @@ pub fn follow(
     let mut wrong = Vec::new();
     for row in rows {
         let previous = note(&row);
-        // The row of the other family is in the same place.
+        // The rows of both families at one revision have the same predecessor.
         if previous != Some(row.revision) && previous != row.previous {
             wrong.push(HistoryNode { previous, ..row });
         }
@@ -101,7 +103,7 @@ pub fn follow(
 }
 
 impl Command for EndLinking {
-    /// What became of the first of them, of at least one.
+    /// The results of the first silos, at least one.
     type Outcome = Vec<Linking>;
 
     async fn run(
@@ -123,7 +125,7 @@ impl Command for EndLinking {
 }
 
 impl Followed {
-    /// Answers as well how many rows were read.
+    /// Also returns the number of rows read.
     async fn end(
         &self,
         transaction: &mut WriteTransaction,

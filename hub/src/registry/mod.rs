@@ -1,16 +1,16 @@
-//! The one door for writes.
+//! The single entry point for writes.
 //!
-//! [`Registry::apply`] hands a command to the writer task. The writer takes every command that is
-//! waiting, runs them one after another in one transaction and commits once: one sync of the disk
-//! serves them all (group commit). Nobody is answered before the commit is durable and this hub's own
-//! view has taken it in. If the database refuses a batch before its `COMMIT` was sent, its commands run
-//! again one by one, so that a failing command never takes its batch down; but a transaction that can't
-//! even begin is no command's fault, and then all that wait are answered at once.
+//! [`Registry::apply`] sends a command to the writer task. The writer takes all waiting commands,
+//! runs them one after another in one transaction and commits once: one disk sync serves them all
+//! (group commit). Callers get their results after the commit is durable and this hub's own view
+//! includes it. If the database refuses a batch before its `COMMIT` was sent, its commands run
+//! again one by one, so that a failing command does not fail its batch. A transaction that can't
+//! begin, even over a new connection, is not the fault of a command; then all waiting commands fail.
 //!
-//! Once `COMMIT` was sent, only its answer says that the batch is committed, and nothing but the batch's
-//! mark says that it is not: without an answer the next transaction reads the mark, and the batch is either
-//! answered as committed or run again. Until then its commands are neither. A caller waits
-//! [`ANSWER_TIMEOUT`] at most, whatever the database does.
+//! Once `COMMIT` was sent, only its response proves that the batch is committed, and only the
+//! batch's mark proves that it is not: without a response, the next transaction reads the mark, and
+//! the batch is either reported as committed or run again. Until then its commands are undecided. A
+//! caller waits for at most [`Command::patience`], by default [`ANSWER_TIMEOUT`].
 
 mod audit;
 mod change;
@@ -93,11 +93,11 @@ pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 pub use write_health::WriteHealth;
 use writer::{Entry, Writer};
 
-/// The most commands that wait; further callers wait to be let in.
+/// Capacity of the queue; further callers wait for a place in it.
 const QUEUE: usize = 1024;
-/// How long a write of the hub's own may take before the database counts as taking none.
+/// Time limit of a test write, after which the database counts as not writable.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
-/// The one door for writes.
+/// The single entry point for writes.
 #[derive(Clone, Debug)]
 pub struct Registry {
     queue: mpsc::Sender<Entry>,
@@ -105,12 +105,12 @@ pub struct Registry {
     write_health: Arc<WriteHealth>,
 }
 
-/// The parts of the hub that learn of every commit of this hub.
+/// The parts of the hub that are notified of every commit of this hub.
 #[derive(Debug)]
 pub struct Listeners {
-    /// Forgets the rendered silos that changed.
+    /// Invalidates the rendered silos that changed.
     pub invalidation: Invalidation,
-    /// The known tokens.
+    /// The token cache.
     pub tokens: TokenCache,
     /// The announced revision.
     pub revision: Revision,
@@ -153,8 +153,8 @@ impl Registry {
         Ok((registry, tokio::spawn(writer.work(entries))))
     }
 
-    /// Runs a command; answers once its outcome is durable and this hub's reads show it, or after
-    /// [`Command::patience`].
+    /// Runs a command; returns once its outcome is durable and visible to this hub's reads, or
+    /// after [`Command::patience`].
     pub async fn apply<C: Command>(&self, command: C) -> Result<C::Outcome, ApplyError> {
         if self.write_health.is_file_gone() {
             return Err(ApplyError::FileGone);
@@ -184,18 +184,19 @@ impl Registry {
         self.queue.closed().await;
     }
 
-    /// The records that were named without being changed, which only this hub's memory knows yet.
+    /// Last-seen times of records written without a change, so far only in this hub's memory.
     pub fn seen(&self) -> &PendingLastSeen {
         &self.seen
     }
 
-    /// Whether the database takes writes.
+    /// Whether the database accepts writes.
     pub fn write_health(&self) -> &WriteHealth {
         &self.write_health
     }
 
-    /// Whether the database takes writes: what the commits of the last second say, else what a write of the
-    /// hub's own says. The hub makes such a write once a second at most, however many ask.
+    /// Whether the database accepts writes: according to the commits of the last second, otherwise
+    /// to a test write. The hub makes at most one test write per second, regardless of the number
+    /// of callers.
     pub async fn is_writable(&self) -> bool {
         if self.write_health.is_file_gone() {
             return false;
@@ -212,9 +213,9 @@ impl Registry {
         writable
     }
 
-    /// Lets the writer finish what is waiting and end.
+    /// Lets the writer finish the waiting commands and end.
     pub async fn stop(&self) {
-        // An error means that the writer has ended already.
+        // Fails only if the writer has ended already.
         let _ = self.queue.send(Entry::Stop).await;
     }
 }

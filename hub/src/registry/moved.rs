@@ -1,4 +1,5 @@
-//! The database has moved to a server that may lack the last transactions, as a replica that was promoted.
+//! Detects that the database moved to a server that may lack the last transactions, such as a
+//! promoted replica.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,26 +8,26 @@ use crate::domain::time::Time;
 use crate::follow::revision::Revision;
 use crate::store::{Store, StoreError, WriteTransaction};
 
-/// Notices a move before the first write after it, so that no revision comes again for other content.
+/// Detects a move before the first write after it, so that no revision is reused for other content.
 #[derive(Debug)]
 pub(super) struct Moves {
     store: Store,
     revision: Revision,
-    /// How often the server was another one, as far as that was dealt with.
+    /// The number of server changes handled so far.
     known: AtomicU64,
 }
 
-/// What a transaction does about a move, once it is committed.
+/// What a transaction did about a move, once it is committed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recovered {
     moves: u64,
-    /// How far this hub had seen the database come, and how far it was found.
+    /// The latest revision this hub had seen, and the one found.
     was_at: i64,
     is_at: i64,
 }
 
 impl Moves {
-    /// The present server is the known one.
+    /// Assumes that the present server is the known one.
     pub(super) fn new(store: Store, revision: Revision) -> Self {
         let known = AtomicU64::new(store.server_moves());
         Self {
@@ -36,16 +37,17 @@ impl Moves {
         }
     }
 
-    /// Looks at a transaction that has the counter's lock: after a move, or when the counter is below what was
-    /// handed out, the database counts as restored ([`note_restored`]): every hub drops what it holds, and what was
-    /// published is doubted, since it may have been published of what is gone.
+    /// Checks a transaction that holds the counter's lock. After a move, or when the counter is
+    /// below the revisions handed out, the database counts as restored ([`note_restored`]): every
+    /// hub drops its caches, and the ledger is marked uncertain, since it may lack the publications
+    /// of lost transactions.
     pub(super) async fn look_at(
         &self,
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<Option<Recovered>, StoreError> {
         let moves = self.store.server_moves();
-        // Whatever was announced was committed before this transaction got the lock.
+        // Announced revisions were committed before this transaction got the lock.
         let (was_at, is_at) = (self.revision.current(), transaction.revision());
         if moves == self.known.load(Ordering::Acquire) && is_at >= was_at {
             return Ok(None);
@@ -58,7 +60,7 @@ impl Moves {
         }))
     }
 
-    /// Notes that a move was dealt with, durably.
+    /// Records that a move was handled, after its commit.
     pub(super) fn note(&self, recovered: Recovered) {
         self.known.store(recovered.moves, Ordering::Release);
         tracing::warn!(

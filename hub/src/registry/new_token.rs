@@ -1,4 +1,4 @@
-//! A token in the making: the credential, which is shown once, and the command that stores the rest.
+//! Creation of a token: the credential, which is shown once, and the command that stores the rest.
 
 use silo_shared::credential::{Credential, TokenId};
 
@@ -9,7 +9,7 @@ use crate::domain::time::Time;
 use crate::domain::token::{Token, TokenSpec};
 use crate::registry::{CreateToken, RotateToken};
 
-/// A token that is not stored yet.
+/// A token that is not yet stored.
 #[derive(Debug)]
 pub struct NewToken {
     /// The whole credential.
@@ -21,12 +21,12 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Makes a token with a random credential.
+    /// Creates a token with a random credential.
     pub fn make(spec: TokenSpec, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
         Self::with_credential(new_credential()?, spec, key, now)
     }
 
-    /// Makes a token with a credential that is there already.
+    /// Creates a token with an existing credential.
     pub fn with_credential(
         credential: Credential,
         spec: TokenSpec,
@@ -54,12 +54,12 @@ impl NewToken {
     }
 }
 
-/// For how long the old secret counts after a rotation unless told otherwise, in seconds.
+/// Default validity of the old secret after a rotation, in seconds.
 pub const DEFAULT_OVERLAP: u32 = 86_400;
-/// The longest that may be asked for, in seconds: 90 days.
+/// Maximum validity of the old secret after a rotation, in seconds: 90 days.
 pub const MAX_OVERLAP: u32 = 90 * 86_400;
 
-/// A token's new secret that is not stored yet.
+/// A new secret of a token that is not yet stored.
 #[derive(Debug)]
 pub struct NewSecret {
     /// The whole credential.
@@ -69,7 +69,7 @@ pub struct NewSecret {
 }
 
 impl NewSecret {
-    /// Makes a random secret for a token; the old one counts for `overlap` seconds more.
+    /// Creates a random secret for a token; the old one remains valid for `overlap` seconds.
     pub fn make(id: TokenId, overlap: u32, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
         let credential = renewed_credential(id)?;
         let command = RotateToken {

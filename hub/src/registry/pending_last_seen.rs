@@ -1,5 +1,5 @@
-//! When records were last named by a write that changed nothing: kept in memory, written down once
-//! a minute, so that a heartbeat costs no commit.
+//! Last-seen times of records written without a change: kept in memory and written once a minute,
+//! so that a heartbeat costs no commit.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,10 @@ use tokio::sync::Notify;
 use crate::domain::elapsed::is_ahead;
 use crate::domain::time::Time;
 
-/// From so many records on, they are written down before the minute is over.
+/// From this number of records on, they are written before the minute is over.
 const MANY: usize = 50_000;
 
-/// Times that the database does not have yet.
+/// Times that are not in the database yet.
 #[derive(Debug, Default)]
 pub struct PendingLastSeen {
     times: Mutex<HashMap<(SiloId, Hostname), Time>>,
@@ -32,8 +32,8 @@ impl PendingLastSeen {
         }
     }
 
-    /// When a record was last named, by what the database says and what it does not have yet. What was stored by
-    /// a clock that was ahead does not count.
+    /// When a record was last seen, according to the database and the pending times. A stored time
+    /// from a clock that was ahead is ignored.
     pub fn latest(&self, id: &SiloId, hostname: &Hostname, stored: Time) -> Time {
         let noted = self.lock().get(&(id.clone(), hostname.clone())).copied();
         noted.map_or(stored, |noted| match is_ahead(stored, noted) {
@@ -42,7 +42,7 @@ impl PendingLastSeen {
         })
     }
 
-    /// Everything that is to be written down.
+    /// All times to write.
     pub fn pending(&self) -> Vec<(SiloId, Hostname, Time)> {
         let copy = |((id, hostname), time): (&(SiloId, Hostname), &Time)| {
             (id.clone(), hostname.clone(), *time)
@@ -50,7 +50,7 @@ impl PendingLastSeen {
         self.lock().iter().map(copy).collect()
     }
 
-    /// Forgets what was written down, but not what was noted since.
+    /// Removes the times that were written, but not newer ones.
     pub fn forget(&self, written: &[(SiloId, Hostname, Time)]) {
         let mut times = self.lock();
         for (id, hostname, time) in written {
@@ -61,7 +61,7 @@ impl PendingLastSeen {
         }
     }
 
-    /// Waits until there is so much that it should be written down at once.
+    /// Waits until there are enough records to write them at once.
     pub async fn many(&self) {
         self.many.notified().await;
     }

@@ -1,37 +1,37 @@
-//! Removes what has outlived its retention, a little at a time.
+//! Removes data older than its retention, in small steps.
 
 use super::{ApplyError, Command};
 use crate::domain::time::Time;
 use crate::store::{OldRows, WriteTransaction};
 
-/// Removes some rows of one kind. [`crate::store::Store::old_rows`] says which, so that the write
-/// transaction looks for none.
+/// Removes some rows of one kind. [`crate::store::Store::old_rows`] selects them, so that the write
+/// transaction does not search.
 #[derive(Debug)]
 pub struct PurgeOld {
-    /// What they are.
+    /// Their kind.
     pub kind: OldRows,
-    /// They are from before this time.
+    /// Only rows from before this time.
     pub before: Time,
     /// Their keys.
     pub keys: Vec<i64>,
 }
 
-/// Forgets the former secrets of tokens that ended before a time.
+/// Deletes former secrets of tokens that expired before a time.
 #[derive(Debug)]
 pub struct PurgeFormerSecrets {
-    /// What ended earlier goes.
+    /// Secrets that expired earlier are deleted.
     pub before: Time,
 }
 
-/// Forgets the marks of hubs that have written nothing since a time.
+/// Deletes the marks of hubs that have written nothing since a time.
 #[derive(Debug)]
 pub struct PurgeMarks {
-    /// That time.
+    /// The time.
     pub before: Time,
 }
 
 impl Command for PurgeOld {
-    /// How many rows went.
+    /// Number of deleted rows.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
@@ -42,7 +42,7 @@ impl Command for PurgeOld {
 }
 
 impl Command for PurgeFormerSecrets {
-    /// How many went.
+    /// Number of deleted secrets.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
@@ -51,7 +51,7 @@ impl Command for PurgeFormerSecrets {
 }
 
 impl Command for PurgeMarks {
-    /// How many went.
+    /// Number of deleted marks.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {

@@ -1,4 +1,4 @@
-//! Removes what gave rights or was told of changes, once it has been over for the retention.
+//! Removes revoked or expired rights and unused sinks after the retention.
 
 use silo_shared::credential::TokenId;
 
@@ -6,27 +6,27 @@ use super::{ApplyError, Command};
 use crate::domain::time::Time;
 use crate::store::WriteTransaction;
 
-/// How many update keys one transaction removes, so that writers wait for moments only.
+/// Update keys removed per transaction, so that writers are blocked only briefly.
 const BATCH: i64 = 500;
 
-/// Leaves of tokens that were revoked or expired before a time no more than that.
+/// Strips tokens that were revoked or expired before a time down to their id and their end.
 #[derive(Debug)]
 pub struct PurgeTokens {
-    /// Which tokens; one that counts is left alone.
+    /// The tokens; a valid one is left unchanged.
     pub ids: Vec<TokenId>,
-    /// What ended earlier goes.
+    /// Only those that ended before this time.
     pub before: Time,
 }
 
-/// Removes some update keys that were revoked before a time, and the sinks that no hub has had since.
+/// Removes some update keys revoked before a time, and the sinks that no hub has served since.
 #[derive(Debug)]
 pub struct PurgeEnded {
-    /// What ended earlier goes.
+    /// Only what ended before this time.
     pub before: Time,
 }
 
 impl Command for PurgeTokens {
-    /// How many tokens it was.
+    /// Number of affected tokens.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
@@ -35,7 +35,7 @@ impl Command for PurgeTokens {
 }
 
 impl Command for PurgeEnded {
-    /// How many rows went; none: there are no more.
+    /// Number of deleted rows; zero: there are no more.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {

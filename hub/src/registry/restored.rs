@@ -1,22 +1,22 @@
-//! The command that tells this database, and the hubs that serve it, that it was put back from a copy.
+//! The command that informs the database and its hubs that the database was restored from a copy.
 
 use super::{ApplyError, Command};
 use crate::domain::time::Time;
 use crate::store::{StoreError, WriteTransaction};
 
-/// Notes that this database was put back from a copy, whatever program did it.
+/// Records that this database was restored from a copy, by any program.
 ///
-/// Revisions go on above all that were handed out, hubs and streams that hold what was there before begin again, sinks
-/// are compared with what they published, and signatures from before do not count any more: the nonces that were spent
-/// since the copy was made are unknown.
+/// Revisions continue above all those handed out, hubs and streams discard their state and start
+/// over, sinks are compared with what they published, and earlier signatures are no longer valid,
+/// since the nonces used after the copy was made are unknown.
 #[derive(Debug)]
 pub struct NoteRestored {
-    /// A revision that was handed out by the database that was replaced, if it is known; else 0.
+    /// A revision handed out by the replaced database, if known; otherwise 0.
     pub past: i64,
 }
 
 impl Command for NoteRestored {
-    /// The revision above which the next ones are.
+    /// The revision above which revisions continue.
     type Outcome = i64;
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<i64, ApplyError> {
@@ -25,7 +25,7 @@ impl Command for NoteRestored {
     }
 }
 
-/// What [`NoteRestored`] does, also for a database that has moved. `past`: as there.
+/// The effect of [`NoteRestored`], also used for a database that moved. `past`: as there.
 pub(super) async fn note_restored(
     transaction: &mut WriteTransaction,
     past: i64,
@@ -41,8 +41,9 @@ pub(super) async fn note_restored(
         .await
 }
 
-/// Moves the revision counter past a revision, past the present time in microseconds and past where it stands, and
-/// the feed floor with it: whoever holds an older revision can't be told what changed since.
+/// Raises the revision counter above `past`, above the present time in microseconds and above its
+/// present value, and the feed floor with it: clients with an older revision can't get the changes
+/// since.
 pub(super) async fn begin_again(
     transaction: &mut WriteTransaction,
     past: i64,

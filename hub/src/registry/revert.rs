@@ -1,4 +1,4 @@
-//! The command that sets a silo's records to what they were.
+//! The command that resets a silo's records to an earlier state.
 
 use silo_shared::silo::{MAX_RECORDS, Records, SiloId, count_records};
 
@@ -8,46 +8,46 @@ use crate::domain::replay::{Replay, Unfitting};
 use crate::domain::time::Time;
 use crate::store::{StoreError, WriteTransaction};
 
-/// Sets a silo's addresses to what they were at a revision. A record that stays keeps what it
-/// carries beside them; one that comes back carries nothing else.
+/// Sets a silo's addresses to those at a revision. A remaining record keeps its attributes; a
+/// restored one has none.
 #[derive(Debug)]
 pub struct RevertSilo {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Which silo; a deleted one comes back.
+    /// The silo; a deleted one is restored.
     pub id: SiloId,
-    /// A revision from the first in the silo's history to its present one.
+    /// A revision between the first in the silo's history and its present one.
     pub revision: i64,
 }
 
-/// How many rows of the history are read at once.
+/// History rows read at once.
 const PAGE: i64 = 1000;
 
-/// What a [`RevertSilo`] came to.
+/// The result of a [`RevertSilo`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reverted {
     /// The silo has a new revision.
     Changed {
-        /// Which.
+        /// The new revision.
         revision: i64,
     },
-    /// The records are as they were already; nothing was written.
+    /// The records are already in that state; nothing was written.
     Unchanged {
-        /// The silo's revision, as before.
+        /// The silo's revision, unchanged.
         revision: i64,
     },
-    /// The silo was never at this revision, as far as its history tells; nothing was written.
+    /// According to its history, the silo was never at this revision; nothing was written.
     Unknown {
-        /// The first revision that the history tells of.
+        /// The first revision in the history.
         first: i64,
         /// The silo's present revision.
         last: i64,
     },
-    /// The rows of the history do not fit together, so that what the silo was is not known; nothing was written.
+    /// The history rows are inconsistent, so the earlier state is unknown; nothing was written.
     Unfitting(Unfitting),
-    /// An import has added the silo and not brought the whole of its history; nothing was written.
+    /// An import added the silo but not its whole history; nothing was written.
     Importing {
-        /// The first revision of which the history tells everything.
+        /// The first revision from which the history is complete.
         whole_from: i64,
     },
 }
@@ -98,7 +98,7 @@ impl Command for RevertSilo {
 }
 
 impl RevertSilo {
-    /// The records as they were at the revision, by all rows of the history since.
+    /// The records at the revision, derived from all later history rows.
     async fn replay(
         &self,
         transaction: &mut WriteTransaction,

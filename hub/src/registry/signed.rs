@@ -1,4 +1,4 @@
-//! Writes that came signed: each is carried out once at most, and none after a newer one.
+//! Signed writes: each is executed at most once, and none after a newer one.
 
 use silo_shared::credential::TokenId;
 use silo_shared::signing::MAX_CLOCK_OFFSET;
@@ -7,41 +7,41 @@ use super::{ApplyError, Command, Refusal};
 use crate::domain::time::Time;
 use crate::store::{WriteScope, WriteTransaction};
 
-/// How many rows one transaction forgets, so that writers wait for moments only.
+/// Rows deleted per transaction, so that writers are blocked only briefly.
 const BATCH: i64 = 500;
 
-/// What makes a signed write one of its kind.
+/// Identifies a signed write.
 #[derive(Clone, Debug)]
 pub struct SignedWrite {
-    /// Whose signature.
+    /// The token that signed.
     pub token: TokenId,
     /// Its nonce.
     pub nonce: String,
-    /// When it was made.
+    /// When it was signed.
     pub created: Time,
 }
 
-/// A command that came signed. Its nonce is spent in the same transaction, also where the command changes
-/// nothing or is refused. Both rules are judged under the counter's lock by looking, not by an insert that
-/// fails: a replay must not break its batch.
+/// A signed command. Its nonce is recorded as used in the same transaction, even if the command
+/// changes nothing or is refused. Both rules are checked by reads under the counter's lock, not by
+/// a failing insert: a replay must not break its batch.
 #[derive(Debug)]
 pub struct Signed<C> {
     /// The signature.
     pub write: SignedWrite,
-    /// What the command goes to.
+    /// The target of the command.
     pub place: WriteScope,
     /// The command.
     pub command: C,
 }
 
-/// Nothing, for signed writes that were refused before there was a command.
+/// Changes nothing; for signed writes that were refused before a command was built.
 #[derive(Debug)]
 pub struct SpendNonceOnly;
 
-/// Forgets some of the signed writes from before a time.
+/// Deletes some of the signed writes from before a time.
 #[derive(Debug)]
 pub struct ForgetSigned {
-    /// What was signed earlier goes.
+    /// Only those signed before this time.
     pub before: Time,
 }
 
@@ -94,7 +94,7 @@ impl Command for SpendNonceOnly {
 }
 
 impl Command for ForgetSigned {
-    /// How many went; none: there are no more.
+    /// Number of deleted rows; zero: there are no more.
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {

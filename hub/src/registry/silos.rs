@@ -10,25 +10,25 @@ use crate::domain::precondition::{Precondition, record_tag, silo_tag};
 use crate::domain::time::Time;
 use crate::store::{SiloHead, StoreError, StoredRecord, StoredSilo, WriteTransaction};
 
-/// Replaces all records of a silo; makes the silo when there is none.
+/// Replaces all records of a silo; creates the silo if it does not exist.
 #[derive(Debug)]
 pub struct ReplaceSilo {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Which silo.
+    /// The silo.
     pub id: SiloId,
-    /// What it shall hold; at most [`MAX_RECORDS`] pairs, which the caller has checked.
+    /// The new records; at most [`MAX_RECORDS`] pairs, checked by the caller.
     pub records: Records,
-    /// On the silo's tag.
+    /// A condition on the silo's tag.
     pub precondition: Precondition,
 }
 
 /// A silo after a write.
 #[derive(Debug)]
 pub struct WrittenSilo {
-    /// As it stands at the write's own revision.
+    /// The silo at the write's own revision.
     pub silo: StoredSilo,
-    /// Whether it was not there before.
+    /// Whether the write created it.
     pub created: bool,
     /// Whether the write changed anything.
     pub changed: bool,
@@ -37,75 +37,75 @@ pub struct WrittenSilo {
 /// Removes a silo with all its records.
 #[derive(Debug)]
 pub struct DeleteSilo {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Which silo.
+    /// The silo.
     pub id: SiloId,
-    /// On the silo's tag.
+    /// A condition on the silo's tag.
     pub precondition: Precondition,
 }
 
-/// Sets one hostname; makes the silo when there is none.
+/// Sets one hostname; creates the silo if it does not exist.
 #[derive(Debug)]
 pub struct SetRecord {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Which silo.
+    /// The silo.
     pub id: SiloId,
-    /// Which hostname.
+    /// The hostname.
     pub hostname: Hostname,
-    /// The families to set; the others stay. Empty: attributes only.
+    /// The families to set; others are kept. Empty: attributes only.
     pub addresses: Addresses,
     /// The family to remove.
     pub cleared: Option<Family>,
-    /// What to change beside the addresses.
+    /// Changes to the attributes.
     pub attributes: AttributePatch,
-    /// On the record's tag.
+    /// A condition on the record's tag.
     pub precondition: Precondition,
 }
 
 /// A record after a write.
 #[derive(Debug)]
 pub struct WrittenRecord {
-    /// As it stands now.
+    /// The record after the write.
     pub record: StoredRecord,
-    /// Whether the hostname was not there before.
+    /// Whether the write created it.
     pub created: bool,
-    /// Whether the write changed anything but when the record was last seen.
+    /// Whether the write changed anything other than the last-seen time.
     pub changed: bool,
 }
 
 /// Removes one hostname, or one of its families.
 #[derive(Debug)]
 pub struct RemoveRecord {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Which silo.
+    /// The silo.
     pub id: SiloId,
-    /// Which hostname.
+    /// The hostname.
     pub hostname: Hostname,
     /// Only this family.
     pub family: Option<Family>,
-    /// On the record's tag.
+    /// A condition on the record's tag.
     pub precondition: Precondition,
 }
 
-/// Removes a record that no write has named for as long as it asks for.
+/// Removes a record that had no write for its `expires_after`.
 #[derive(Debug)]
 pub struct ExpireRecord {
-    /// Who: the hub itself.
+    /// The actor: the hub itself.
     pub actor: Actor,
-    /// Which silo.
+    /// The silo.
     pub id: SiloId,
-    /// Which hostname.
+    /// The hostname.
     pub hostname: Hostname,
-    /// Since when writes could be heard; silence before does not count.
+    /// Since when writes could be received; silence before does not count.
     pub since: Time,
-    /// By when it was found overdue: the clock may be stepped before the command runs.
+    /// The time at which it was found overdue: the clock may be stepped before the command runs.
     pub now: Time,
 }
 
-/// The head of a silo that is there, rather than deleted.
+/// The head of an existing, not deleted silo.
 async fn silo_there(
     transaction: &mut WriteTransaction,
     id: &SiloId,
@@ -114,7 +114,7 @@ async fn silo_there(
     Ok(head.filter(|head| !head.deleted))
 }
 
-/// What a write is replacing: its revision and tag.
+/// The revision and tag of what a write replaces.
 type Present = Option<(i64, String)>;
 
 fn require(precondition: &Precondition, present: &Present) -> Result<(), Refusal> {
@@ -128,7 +128,7 @@ fn require(precondition: &Precondition, present: &Present) -> Result<(), Refusal
     })
 }
 
-/// Whether a write that would change nothing may be answered as one that is repeated.
+/// Whether a write without effect may be accepted as a repetition.
 fn may_repeat(precondition: &Precondition, present: &Present) -> bool {
     present
         .as_ref()

@@ -1,4 +1,4 @@
-//! The commands that say which sinks there are and who works for them.
+//! The commands that register sinks and the hubs that serve them.
 
 use silo_shared::silo::{Hostname, SiloId};
 
@@ -10,45 +10,45 @@ use crate::store::{
     Activity, DeliveryKind, DueName, KnownSink, OwedNames, StoreError, WriteTransaction,
 };
 
-/// For how long a hub promises to work for its sinks, in seconds; renewed well before.
+/// Validity of a hub's registration for its sinks, in seconds; renewed well before.
 const PROMISE: i64 = 180;
 
-/// A sink as a hub is configured with it.
+/// A sink as configured in a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredSink {
-    /// What it is called.
+    /// Its name.
     pub name: SinkName,
-    /// What it is, as in the configuration.
+    /// Its kind, as in the configuration.
     pub kind: &'static str,
-    /// Whether it makes the present state true.
+    /// Whether it publishes the current state.
     pub is_state: bool,
-    /// What it wants to hear of.
+    /// The changes it receives.
     pub takes: SinkFilter,
-    /// Differs as soon as its settings differ.
+    /// Changes with its settings.
     pub fingerprint: String,
-    /// The sink that hears of its failures.
+    /// The sink that receives its failures.
     pub tell_failures: Option<SinkName>,
 }
 
-/// Writes down which sinks a hub begins to serve.
+/// Registers the sinks that a hub starts to serve.
 #[derive(Debug)]
 pub struct BeginSinks {
     /// Its sinks.
     pub sinks: Vec<ConfiguredSink>,
-    /// Whether no other hub can serve this database, so that whatever lease stands is of a dead one.
+    /// Whether no other hub can serve this database, so that any lease is of a dead hub.
     pub alone: bool,
 }
 
-/// What a hub must know of the database's sinks when it begins.
+/// The state of the database's sinks when a hub starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinksBegun {
-    /// Sinks that another hub serves with other settings, or serves and this hub does not have.
+    /// Sinks that another hub serves with other settings, or that this hub lacks.
     pub differing: Vec<SinkName>,
-    /// Sinks that nobody has any more, each with how many deliveries were given up.
+    /// Sinks that no hub has any more, each with its number of abandoned deliveries.
     pub gone: Vec<(SinkName, u64)>,
 }
 
-/// Renews a hub's promise to work for its sinks, and gives up those that nobody works for.
+/// Renews a hub's registration for its sinks, and gives up those that no hub serves.
 #[derive(Debug)]
 pub struct KeepSinks(pub Vec<SinkName>);
 
@@ -56,7 +56,7 @@ pub struct KeepSinks(pub Vec<SinkName>);
 #[derive(Debug)]
 pub struct BeginCleaning(pub SinkName);
 
-/// Owes a sink the removal of what it published of a silo.
+/// Enqueues the removal of a sink's publications of a silo.
 #[derive(Debug)]
 pub struct OweRemoval {
     /// The sink.
@@ -67,11 +67,11 @@ pub struct OweRemoval {
     pub hostnames: Vec<Hostname>,
 }
 
-/// Ends it; the sink is then as if it was never configured.
+/// Ends the removal; the sink is then as if never configured.
 #[derive(Debug)]
 pub struct EndCleaning(pub SinkName);
 
-/// Lets a delivery be tried again at once.
+/// Makes a delivery due immediately.
 #[derive(Debug)]
 pub struct RetryDelivery(pub i64);
 
@@ -115,7 +115,7 @@ impl Command for BeginSinks {
 }
 
 impl BeginSinks {
-    /// Writes one sink down; tells whether what is written down for it changes.
+    /// Registers one sink; returns whether its registration changes.
     async fn begin(
         &self,
         transaction: &mut WriteTransaction,
@@ -179,8 +179,8 @@ impl BeginSinks {
         };
         transaction.put_sink(&new, old.is_some()).await?;
         if !same_receiver && sink.is_state {
-            // What was refused under the old settings may be taken under the new ones, and what was
-            // taken may not be there.
+            // Deliveries refused under the old settings may be accepted under the new ones, and
+            // addresses already published may be missing there.
             transaction.revive_names(&sink.name).await?;
             match old {
                 Some(old) if old.kind != sink.kind => transaction.drop_ledger(&sink.name).await?,
@@ -207,7 +207,7 @@ async fn give_up(
 }
 
 impl Command for KeepSinks {
-    /// Sinks that nobody works for any more, and then those of this hub that another one took for such.
+    /// Sinks that no hub serves any more, and sinks of this hub that another hub had given up.
     type Outcome = (Vec<(SinkName, u64)>, Vec<SinkName>);
 
     async fn run(
@@ -228,7 +228,7 @@ impl Command for KeepSinks {
                 };
                 transaction.put_sink(&kept, true).await?;
                 if is_state_kind(&kept.kind) {
-                    // What was given up is owed again: it has the only open deliveries.
+                    // Abandoned deliveries become pending again: they are the only open ones.
                     transaction.revive_names(&kept.name).await?;
                 }
                 continue;

@@ -1,4 +1,4 @@
-//! How many statements commands take: a few, however many rows are concerned or lie there.
+//! Counts the statements of commands: a few, however many rows are affected or stored.
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
@@ -20,7 +20,7 @@ struct Database {
 }
 
 impl Database {
-    /// A new one, with a state sink.
+    /// A new test database with a state sink.
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let url = DatabaseUrl::sqlite_file(&folder.path().join("hub.db"));
@@ -43,7 +43,7 @@ impl Database {
         this
     }
 
-    /// Runs a command; answers its outcome and how many statements that took.
+    /// Runs a command; returns its outcome and the number of statements.
     async fn run<C: Command>(&self, command: C) -> (C::Outcome, usize) {
         let mut transaction = self.store.begin_write(&[]).await.unwrap();
         statement_count::take();
@@ -68,7 +68,7 @@ impl Database {
         self.run(command).await;
     }
 
-    /// Owes a delivery as version 0.1.0 does.
+    /// Enqueues a delivery in the form of version 0.1.0.
     async fn owe(&self, revision: i64, hostnames: &[&str]) {
         let owed = OwedEvent {
             sink: &dns(),
@@ -88,7 +88,7 @@ impl Database {
         transaction.commit(MARK, NOW).await.unwrap();
     }
 
-    /// One try of everything that is due, in vain; answers how many statements that took.
+    /// One failing attempt of everything due; returns the number of statements.
     async fn try_in_vain(&self) -> usize {
         let due = self.store.due_names(&dns(), NOW, 32).await.unwrap();
         let name = |due: DueName| {
@@ -156,7 +156,7 @@ async fn a_retry_takes_a_few_statements_however_many_names_are_due() {
         }
         taken.push(database.try_in_vain().await);
     }
-    // Rows are written fifty at a time, and fewer in parts of a few sizes.
+    // Rows are written fifty at a time, the remainder in a few smaller sizes.
     assert!(taken[1] <= taken[0] + 10, "{taken:?}");
 }
 

@@ -1,5 +1,5 @@
-//! The commands of a worker that tells an event sink: take the lease, write down how it ended; and what
-//! there is to tell of records that are not seen.
+//! The commands of an event sink's worker: take the lease, write the results, and report records
+//! that are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,28 +23,28 @@ use crate::store::{
 pub struct BeginTelling {
     /// The sink.
     pub sink: SinkName,
-    /// The worker that asks.
+    /// The requesting worker.
     pub owner: String,
-    /// How long it may take, in seconds.
+    /// Duration of the lease, in seconds.
     pub lease_seconds: i64,
 }
 
-/// Writes down how telling ended, and gives the lease back.
+/// Writes the results of sends, and releases the lease.
 #[derive(Clone, Debug)]
 pub struct EndTelling {
     /// The sink.
     pub sink: SinkName,
-    /// The worker that has the lease.
+    /// The worker that holds the lease.
     pub owner: String,
-    /// Delivery, how often it was tried before, and how it ended.
+    /// Delivery, number of earlier attempts, and result.
     pub ended: Vec<(i64, i64, DeliveryResult)>,
-    /// After how many attempts the sink gives up.
+    /// Attempts before the sink gives up.
     pub max_attempts: i64,
-    /// Any number, for the jitter of waits.
+    /// A random number, for the jitter of waits.
     pub jitter: u64,
 }
 
-/// Owes a sink the news that a record is not seen any more, or is seen again.
+/// Enqueues an event that a record is no longer seen, or is seen again.
 #[derive(Debug)]
 pub struct ReportUnseen {
     /// The sink.
@@ -53,14 +53,14 @@ pub struct ReportUnseen {
     pub silo: SiloId,
     /// The record.
     pub hostname: Hostname,
-    /// `true`: it is not seen; `false`: it is again, or it is gone.
+    /// `true`: it is not seen; `false`: it is seen again, or removed.
     pub unseen: bool,
-    /// Last seen before this, it counts as not seen.
+    /// A record last seen before this time counts as not seen.
     pub before: Time,
 }
 
 impl Command for BeginTelling {
-    /// Whether the worker has the lease.
+    /// Whether the worker got the lease.
     type Outcome = bool;
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
@@ -98,12 +98,13 @@ impl Command for EndTelling {
         };
         let is_back = sink.attempts > 0 && !self.ended.is_empty();
         if whole.is_none() && (is_back || taken(1)) {
-            // Before what was just tried gets waits of its own.
+            // Before the deliveries just tried get new waits.
             transaction.hurry_events(&self.sink, now).await?;
         }
         let mut failed = BTreeSet::new();
         for (id, before, DeliveryResult { told, outcome }) in &self.ended {
-            // A try that a change asked for while the receiver is away brings no message nearer to its end.
+            // An attempt triggered early by a change while the receiver is unavailable does not
+            // count towards a delivery's limit.
             let counts = !(is_early(&sink, now) && of_sink(outcome));
             let attempts = before + i64::from(counts);
             let (state, trouble) = match outcome {
@@ -164,8 +165,8 @@ impl Command for EndTelling {
 }
 
 impl EndTelling {
-    /// How the records fared that were told of, by how the last message that names each ended. `failed`: the messages
-    /// that are not told again.
+    /// The results of the records in the messages, by the last message that names each. `failed`:
+    /// the messages that are not sent again.
     async fn fared(
         &self,
         transaction: &mut WriteTransaction,
@@ -199,13 +200,13 @@ impl EndTelling {
     }
 }
 
-/// Whether a record was last seen at `before` or later. A time that is ahead of the clock says nothing of that.
+/// Whether a record was last seen at `before` or later. A time ahead of the clock does not count.
 pub fn is_seen_since(last_seen: Time, before: Time, now: Time) -> bool {
     last_seen >= before && !is_ahead(last_seen, now)
 }
 
 impl Command for ReportUnseen {
-    /// Whether there was something to tell.
+    /// Whether an event was enqueued.
     type Outcome = bool;
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
@@ -226,7 +227,7 @@ impl Command for ReportUnseen {
                 (DeliveryKind::Back, record.last_seen)
             }
             (None, Some(_)) => {
-                // It was removed, which the sink is told by itself.
+                // Removed; the sink is notified of that separately.
                 transaction.remove_unseen(sink, silo, hostname).await?;
                 return Ok(false);
             }

@@ -1,4 +1,4 @@
-//! The commands on tokens, on the hub's key, and what is written down of use.
+//! The commands on tokens, on the hub's key, and on recorded use.
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
@@ -16,19 +16,19 @@ pub const KEY_FINGERPRINT: &str = "key_fingerprint";
 pub struct CreateToken {
     /// The token.
     pub token: Token,
-    /// What its credential hashes to.
+    /// The hash of its credential.
     pub credential_hash: CredentialHash,
     /// Its sealed signing key.
     pub signing_key: SealedKey,
-    /// The fingerprint of the hub's key that sealed it.
+    /// The fingerprint of the hub key that sealed it.
     pub sealed_by: String,
 }
 
-/// Adds a token if none was ever made; several hubs may try at once.
+/// Adds a token if none was ever created; several hubs may try at once.
 #[derive(Debug)]
 pub struct CreateFirstToken(pub CreateToken);
 
-/// Writes down that a token was made, in a database of version 0.1.0.
+/// Records that a token was created, in a database of version 0.1.0.
 #[derive(Debug)]
 pub struct NoteTokenMade;
 
@@ -41,25 +41,25 @@ pub struct RevokeToken(pub TokenId);
 pub struct RotateToken {
     /// The token.
     pub id: TokenId,
-    /// What its new credential hashes to.
+    /// The hash of its new credential.
     pub credential_hash: CredentialHash,
     /// Its new sealed signing key.
     pub signing_key: SealedKey,
-    /// The fingerprint of the hub's key that sealed it.
+    /// The fingerprint of the hub key that sealed it.
     pub sealed_by: String,
-    /// Until when the old secret counts.
+    /// Until when the old secret remains valid.
     pub former_ends: Time,
-    /// The former secret by which the token is rotated again, since the new one never arrived; `None`: by the
-    /// present one, or by an admin.
+    /// The former secret that rotates the token again because the new one never arrived; `None`:
+    /// rotated with the present secret, or by an admin.
     pub by_former: Option<CredentialHash>,
 }
 
-/// Notes that a token's present secret is used, so that its former one may no longer rotate the token.
+/// Records that a token's present secret is in use, so that the former one can no longer rotate the token.
 #[derive(Debug)]
 pub struct NoteNewSecretUsed {
     /// The token.
     pub id: TokenId,
-    /// What the secret hashes to.
+    /// The hash of the secret's credential.
     pub credential_hash: CredentialHash,
 }
 
@@ -72,25 +72,25 @@ impl Command for NoteNewSecretUsed {
     }
 }
 
-/// Ties a database that knows no key to this hub's key.
+/// Ties a database without a key to this hub's key.
 #[derive(Debug)]
 pub struct AdoptKey {
     /// The key's fingerprint.
     pub fingerprint: String,
 }
 
-/// Ties the database to a new key and forgets what the old one sealed.
+/// Ties the database to a new key and deletes what the old one sealed.
 #[derive(Debug)]
 pub struct ResetKey {
     /// The new key's fingerprint.
     pub fingerprint: String,
 }
 
-/// Changes nothing, durably: shows whether the database takes writes.
+/// Changes nothing, durably: tests whether the database accepts writes.
 #[derive(Debug)]
 pub struct ProveWritable;
 
-/// Writes down when records were named and tokens shown.
+/// Writes last-seen times of records and last-used times of tokens.
 #[derive(Debug)]
 pub struct WriteDownUse {
     /// Records.
@@ -111,7 +111,7 @@ impl Command for CreateToken {
     }
 }
 
-/// The key may have been reset beside this running hub; nobody could open what it seals.
+/// The key may have been reset while this hub runs; what this hub seals could then not be opened.
 async fn check_sealed_by(
     transaction: &mut WriteTransaction,
     sealed_by: &str,

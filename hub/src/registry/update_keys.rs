@@ -1,4 +1,4 @@
-//! The commands on update keys, and the change that a call with one asks for.
+//! The commands on update keys, and the change requested by a call with one.
 
 use std::net::IpAddr;
 
@@ -16,24 +16,24 @@ use crate::store::{Via, WriteTransaction};
 /// Adds an update key.
 #[derive(Debug)]
 pub struct AddUpdateKey {
-    /// What it is for.
+    /// The key's properties.
     pub key: UpdateKey,
-    /// What it hashes to.
+    /// The key's hash.
     pub hash: KeyHash,
-    /// The fingerprint of the hub's key that hashed it.
+    /// The fingerprint of the hub key that hashed it.
     pub hashed_by: String,
 }
 
-/// Revokes an update key, or what lets a secid of dynahost's protocol set a hostname.
+/// Revokes an update key, or a binding of dynahost's protocol.
 #[derive(Debug)]
 pub struct RevokeUpdateKey(pub TokenId);
 
-/// Sets the record of an update key to the address that a call came from.
+/// Sets the record of an update key to the client's address.
 #[derive(Debug)]
 pub struct SetByUpdateKey {
-    /// What the key hashes to.
+    /// The key's hash.
     pub hash: KeyHash,
-    /// Where the call came from.
+    /// The client's address.
     pub ip: IpAddr,
 }
 
@@ -41,7 +41,7 @@ impl Command for AddUpdateKey {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
-        // The key may have been reset beside this running hub; nobody could find what it hashed.
+        // The key may have been reset while this hub runs; hashes made by this hub would then not be found.
         let known = transaction.fact(KEY_FINGERPRINT).await?;
         if known.is_some_and(|known| known != self.hashed_by) {
             return Err(Refusal::OtherKey.into());
@@ -77,7 +77,7 @@ impl Command for SetByUpdateKey {
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<Self::Outcome, ApplyError> {
-        // Looked up under the lock: a key that was revoked meanwhile changes nothing.
+        // Looked up under the lock: a key revoked in the meantime must not change anything.
         let key = transaction.update_key(&self.hash).await?;
         let key = key.ok_or(Refusal::NoUpdateKey)?;
         let before = transaction.record(&key.silo, &key.hostname).await?;

@@ -1,22 +1,22 @@
-//! What becomes of the commands of a batch that is known to be not committed: pure rules.
+//! Decides what happens to the commands of a batch that was certainly not committed. Pure.
 
 use crate::store::Failure;
 
-/// How often a batch is tried whose connection is lost.
+/// Maximum number of attempts of a batch that loses its connection.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// What becomes of the commands.
+/// What happens to the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// They run again, each in a transaction of its own: one of them may be what the database refused.
+    /// They run again, each in its own transaction: the database may have refused one of them.
     OneByOne,
     /// They run again together: no command is at fault.
     Again,
-    /// Their callers are told that the database failed.
+    /// Their callers get an error: the database failed.
     Refuse,
 }
 
-/// By how the database failed, how many commands there are, and the how many-th attempt it was.
+/// Decides by the failure of the database, the number of commands and the number of the attempt.
 pub(super) fn verdict(failure: Failure, commands: usize, attempt: u32) -> Verdict {
     match failure {
         Failure::Answered if commands > 1 => Verdict::OneByOne,

@@ -1,4 +1,4 @@
-//! Whether the database takes writes: while it does not, nobody's heartbeat can be heard, and that
+//! Whether the database accepts writes: while it does not, heartbeats can't be received, and that
 //! time must not count against a record that expires.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,21 @@ use tokio::time::Instant;
 use crate::domain::elapsed::Listening;
 use crate::domain::time::{Reading, Time};
 
-/// For how long a commit, or a write that failed, says whether the database takes writes.
+/// How long the result of a write counts as the present state.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// What is known of the database taking writes.
+/// What is known about the database accepting writes.
 #[derive(Debug, Default)]
 pub struct WriteHealth {
     lost: AtomicBool,
     file_gone: AtomicBool,
     listening: Mutex<Listening>,
     last: Mutex<Option<Last>>,
-    /// Held by whoever tries a write to find out.
+    /// Held during a test write.
     pub(super) probing: tokio::sync::Mutex<()>,
 }
 
-/// The last write that was tried.
+/// The last attempted write.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     at: Instant,
@@ -44,12 +44,12 @@ impl WriteHealth {
         }
     }
 
-    /// Notes whether an embedded database's file is no longer where it was opened.
+    /// Records whether an embedded database's file was moved or deleted.
     pub fn note_file(&self, is_gone: bool) {
         self.file_gone.store(is_gone, Ordering::Release);
     }
 
-    /// Whether the database's file is no longer where it was opened.
+    /// Whether the database's file was moved or deleted.
     pub fn is_file_gone(&self) -> bool {
         self.file_gone.load(Ordering::Acquire)
     }
@@ -66,14 +66,14 @@ impl WriteHealth {
             .map(|last| last.committed)
     }
 
-    /// Whether the last write that was tried failed.
+    /// Whether the last attempted write failed.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Since when silence counts: from `start`, when this hub began to hear writes, from when the database last took
-    /// writes again after it did not, or from the last step of the wall clock. To be asked often, since a step
-    /// is noticed by asking.
+    /// Since when silence counts: from `start`, when this hub began to receive writes, from when
+    /// the database last accepted writes again after it did not, or from the last step of the wall
+    /// clock. Call it often, since a step is noticed only by calling it.
     pub fn since(&self, start: Time, at: Reading) -> Time {
         self.listening().since(start, at)
     }

@@ -1,4 +1,4 @@
-//! The writer: takes the commands that are waiting, runs them in one transaction, and answers them once it is durable.
+//! The writer: runs the waiting commands in one transaction, and reports their results once it is durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::auth::secrets::random_number;
 use crate::domain::time::{Clock, Time};
 use crate::store::{CommitError, Effects, Failure, Mark, Store, StoreError};
 
-/// The most commands that share one transaction.
+/// Maximum number of commands per transaction.
 const BATCH: usize = 256;
-/// How often the runtime looks at its sockets before a batch begins: what has come in meanwhile joins it
-/// and shares its sync. It takes microseconds when nothing has.
+/// How often the writer yields to the runtime before a batch begins: commands that arrive meanwhile
+/// join the batch and share its sync. Takes microseconds if none arrive.
 const GATHERING: usize = 10;
-/// How often the writer asks for the mark of a batch whose outcome is not known.
+/// How often the writer checks the mark of a batch with unknown outcome.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What reaches the writer.
+/// A message to the writer.
 pub(super) enum Entry {
     /// A command.
     Job(Box<dyn Job>),
-    /// Finish what is waiting, and end.
+    /// Finish the waiting commands, then end.
     Stop,
 }
 
-/// The task that carries commands out.
+/// The task that executes commands.
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) moves: Moves,
@@ -38,11 +38,11 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) seen: Arc<PendingLastSeen>,
     pub(super) write_health: Arc<WriteHealth>,
-    /// This hub in its marks.
+    /// Identifies this hub in its marks.
     pub(super) hub: u128,
-    /// How many batches were to be committed.
+    /// The number of batches sent to commit.
     pub(super) batches: u64,
-    /// The batch of which is not known whether it was committed. No other begins before it is.
+    /// The batch with an unknown outcome. No other batch begins before it is resolved.
     pub(super) unknown: Option<Unknown>,
 }
 
@@ -52,7 +52,7 @@ struct Batch {
     attempt: u32,
 }
 
-/// A batch whose `COMMIT` was sent and not answered as it should be.
+/// A batch whose `COMMIT` was sent without the expected response.
 pub(super) struct Unknown {
     batch: Batch,
     mark: Mark,
@@ -64,15 +64,15 @@ pub(super) struct Unknown {
 
 /// How a batch ended.
 enum Ended {
-    /// Committed and answered.
+    /// Committed, and results sent.
     Answered,
-    /// No transaction could be opened: no other batch need try.
+    /// No transaction could begin: other batches need not try.
     NotBegun(Batch, Arc<StoreError>),
     /// Certainly not committed.
     NotCommitted(Batch, Arc<StoreError>),
-    /// Certainly not committed, without the command that panicked.
+    /// Certainly not committed; the command that panicked is removed.
     Panicked(Batch),
-    /// Nobody knows yet.
+    /// Not known yet.
     Unknown(Unknown),
 }
 
@@ -81,21 +81,21 @@ impl Batch {
         Self { jobs, attempt: 1 }
     }
 
-    /// Tells every caller that nothing was carried out.
+    /// Reports to every caller that nothing was executed.
     fn refuse(self, error: &Arc<StoreError>) {
         for job in self.jobs {
             job.refuse(ApplyError::Store(Arc::clone(error)));
         }
     }
 
-    /// Answers every caller by its outcome.
+    /// Sends every caller its result.
     fn answer(self) {
         for job in self.jobs {
             job.answer();
         }
     }
 
-    /// Puts what is to run again at the head of what is to run.
+    /// Puts the jobs to run again at the front of the queue.
     fn not_committed(mut self, error: &Arc<StoreError>, batches: &mut VecDeque<Self>) {
         self.jobs.retain_mut(|job| job.begin_over());
         match verdict(error.failure(), self.jobs.len(), self.attempt) {
@@ -123,7 +123,7 @@ impl Writer {
             let received = entries.recv_many(&mut waiting, BATCH);
             let received = match self.unknown {
                 None => received.await,
-                // Its callers wait, or this hub's reads do not show it yet.
+                // Its callers are waiting, or this hub's reads do not show it yet.
                 Some(_) => match tokio::time::timeout(ASK_AGAIN, received).await {
                     Ok(received) => received,
                     Err(_) => {
@@ -195,7 +195,7 @@ impl Writer {
         }
     }
 
-    /// Whether a batch was committed: its own session has ended when this one has the counter's lock.
+    /// Whether a batch was committed. Its session has ended once this one holds the counter's lock.
     async fn is_committed(store: &Store, mark: Mark) -> Result<bool, StoreError> {
         store.begin_write(&[]).await?.holds_mark(mark).await
     }
@@ -209,7 +209,7 @@ impl Writer {
         drop(reads);
         let mut transaction = match begun {
             Ok(transaction) => transaction,
-            // The database is there: it had only ended this session.
+            // The database is available; it had only closed this session.
             Err(error) if error.failure() == Failure::Lost && batch.attempt < verdict::ATTEMPTS => {
                 return Ended::NotCommitted(batch, Arc::new(error));
             }
@@ -226,7 +226,7 @@ impl Writer {
                 Ok(()) => {}
                 Err(Stopped::Store(error)) => return Ended::NotCommitted(batch, error),
                 Err(Stopped::Panicked) => {
-                    // The transaction ends with its connection, and the panic's place is logged.
+                    // The transaction ends with its connection; the location of the panic is logged.
                     tracing::error!("a command panicked; it is answered 500");
                     let culprit = batch.jobs.remove(index);
                     culprit.refuse(ApplyError::Panicked);
@@ -238,7 +238,7 @@ impl Writer {
         self.batches += 1;
         let mark = Mark {
             hub: self.hub,
-            // The count keeps it unique in this hub should the system give no randomness.
+            // The counter keeps it unique within this hub if the system returns no randomness.
             batch: u128::from(random_number()) << 64 | u128::from(self.batches),
         };
         match transaction.commit(mark, now).await {
@@ -259,13 +259,13 @@ impl Writer {
         }
     }
 
-    /// Notes that the database took no write, and says why as well as it can.
+    /// Records a failed write, and returns the error with the best available explanation.
     fn failed(&self, error: Arc<StoreError>) -> Arc<StoreError> {
         self.write_health.note_failure();
         self.store.explain(error)
     }
 
-    /// Makes this hub's own reads show a commit, and wakes those who wait for what changed.
+    /// Makes this hub's own reads show a commit, and wakes the waiting tasks.
     fn publish(&self, effects: Effects, recovered: Option<Recovered>, now: Time) {
         if let Some(recovered) = recovered {
             self.listeners.tokens.forget_all();

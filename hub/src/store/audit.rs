@@ -1,4 +1,4 @@
-//! What was done to tokens, and which credentials were refused.
+//! The audit log: actions on tokens, and refused credentials.
 
 use std::net::IpAddr;
 
@@ -9,13 +9,13 @@ use sqlx::any::AnyRow;
 use super::{IdCursor, Store, StoreError, WriteTransaction, optional, time};
 use crate::domain::time::Time;
 
-/// How many rows of refused credentials are kept, whatever the retention.
+/// Maximum number of rows for refused credentials, regardless of the retention.
 pub(super) const REFUSED_KEPT: i64 = 100_000;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditEvent {
-    /// A token was made.
+    /// A token was created.
     Created,
     /// A token was revoked.
     Revoked,
@@ -25,29 +25,29 @@ pub enum AuditEvent {
     Refused,
 }
 
-/// One row of the audit.
+/// One row of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
-    /// Grows with time; 0 in a row that is to be added.
+    /// Increases with time; 0 in a row to be added.
     pub id: i64,
-    /// When; of refused credentials, when their minute began.
+    /// When it happened; for refused credentials, the start of their minute.
     pub at: Time,
-    /// What.
+    /// What happened.
     pub event: String,
-    /// The token that it was done to.
+    /// The affected token.
     pub token: Option<String>,
-    /// The token that asked for it.
+    /// The requesting token.
     pub by: Option<String>,
-    /// Which way.
+    /// The interface used.
     pub via: Option<String>,
-    /// From where.
+    /// The client's address.
     pub client_ip: Option<IpAddr>,
-    /// How often.
+    /// Number of occurrences.
     pub times: i64,
 }
 
 impl AuditEvent {
-    /// As it is stored and shown.
+    /// The stored and displayed form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -72,7 +72,7 @@ fn audit_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
 }
 
 impl Store {
-    /// The audit, newest first.
+    /// The audit log, newest first.
     pub async fn audit(&self, before: IdCursor, limit: i64) -> Result<Vec<AuditRow>, StoreError> {
         self.dialect
             .query(
@@ -90,7 +90,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Adds a row; its id is given here.
+    /// Adds a row and assigns its id.
     pub async fn add_audit(&mut self, row: &AuditRow) -> Result<(), StoreError> {
         let id = self.advance("audit").await?;
         self.dialect
@@ -113,7 +113,7 @@ impl WriteTransaction {
 }
 
 impl AuditRow {
-    /// What was done to a token.
+    /// The row of an action on a token.
     pub fn of_token(event: AuditEvent, token: TokenId, at: Time) -> Self {
         Self {
             id: 0,

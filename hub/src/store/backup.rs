@@ -1,4 +1,4 @@
-//! Whole copies of an embedded database, and what must be known of one that is to be replaced.
+//! Complete copies of an embedded database, and checks of one that is to be replaced.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{Store, StoreError, migrations, read_counter};
 use crate::config::database_url::DatabaseUrl;
 
 impl DatabaseUrl {
-    /// Connects beside whoever else does, and changes nothing.
+    /// Opens a separate connection without changing anything.
     async fn visit(&self) -> Result<DbConnection, StoreError> {
         sqlx::any::install_default_drivers();
         let refused = |error: sqlx::Error| StoreError::Open {
@@ -31,8 +31,8 @@ impl DatabaseUrl {
         connector.connect().await.map_err(refused)
     }
 
-    /// Writes this embedded database as of now into an empty file, beside whoever writes; the copy is
-    /// whole without any other file.
+    /// Copies the current state of this embedded database into an empty file, while others may
+    /// write; the copy needs no other file.
     pub async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
         let mut connection = self.visit().await?;
         let done = self
@@ -46,7 +46,7 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// The first migration that an embedded database lacks; `None` when it lacks none, or is new.
+    /// The first migration that an embedded database lacks; `None` if it lacks none, or is new.
     pub async fn next_migration(&self) -> Result<Option<i64>, StoreError> {
         let mut connection = self.visit().await?;
         let next = migrations::next(&mut connection).await;
@@ -54,8 +54,8 @@ impl DatabaseUrl {
         next
     }
 
-    /// Brings an embedded database that nobody uses into its one file, without a log beside it;
-    /// answers its last revision.
+    /// Checkpoints an unused embedded database into its single file, without a log beside it;
+    /// returns its last revision.
     pub async fn settle(&self) -> Result<i64, StoreError> {
         let mut connection = self.visit().await?;
         let settled = async {
@@ -72,7 +72,7 @@ impl DatabaseUrl {
 }
 
 impl Store {
-    /// Whether an embedded database's file is sound.
+    /// Whether an embedded database's file passes its integrity check.
     pub async fn is_sound(&self) -> Result<bool, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let row = connection.fetch_one("PRAGMA quick_check(1)").await?;

@@ -1,4 +1,4 @@
-//! How connections are made, and one on which each statement has a deadline.
+//! Creates connections, and gives each statement on them a deadline.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -19,25 +19,25 @@ use super::server_identity::Servers;
 
 type Answer = Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>;
 
-/// Makes connections of one kind.
+/// Creates connections of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     options: AnyConnectOptions,
     pub(super) dialect: Dialect,
-    /// Which server all connections lead to.
+    /// The server of all connections.
     servers: Servers,
-    /// What each connection must accept.
+    /// Required settings of each connection.
     setup: &'static str,
-    /// What it should accept. A server that lacks one of them is used without it.
+    /// Optional settings. A server that refuses one is used without it.
     wishes: &'static [&'static str],
-    /// How long a statement may take, where the hub can stop waiting for it.
+    /// The deadline of a statement, where the hub can stop waiting for it.
     deadline: Option<Duration>,
-    /// The wishes that the server refused, each of which was logged.
+    /// The optional settings that the server refused; each refusal was logged.
     refused: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Connector {
-    /// Connections whose statements have no deadline.
+    /// Creates connections without a statement deadline.
     pub(super) fn new(options: &AnyConnectOptions, servers: &Servers, setup: &'static str) -> Self {
         Self {
             options: options.clone().disable_statement_logging(),
@@ -50,18 +50,18 @@ impl Connector {
         }
     }
 
-    /// Asks each session for these settings too, as far as the server has them.
+    /// Adds optional settings for each session.
     pub(super) fn wishing(self, wishes: &'static [&'static str]) -> Self {
         Self { wishes, ..self }
     }
 
-    /// Gives each statement this long. SQLite's statements can't be left alone: they have no deadline.
+    /// Sets a deadline for each statement. SQLite's statements can't be abandoned: they have no deadline.
     pub(super) fn within(self, deadline: Duration) -> Self {
         let deadline = Some(deadline).filter(|_| self.dialect.is_remote());
         Self { deadline, ..self }
     }
 
-    /// Makes a connection, but not to a standby. The caller limits how long it takes.
+    /// Creates a connection; refuses a standby. The caller limits the time.
     pub(super) async fn connect(&self) -> Result<DbConnection, sqlx::Error> {
         let made_at = Instant::now();
         let mut raw = self.options.connect().await?;
@@ -113,7 +113,7 @@ impl Connector {
 
 /// A connection on which each statement has a deadline.
 ///
-/// One that was left in the middle of a statement, or whose session has ended, is not used again
+/// It is not reused if a statement was left unfinished or its session has ended
 /// ([`DbConnection::is_whole`]).
 #[derive(Debug)]
 pub(super) struct DbConnection {
@@ -125,18 +125,18 @@ pub(super) struct DbConnection {
 }
 
 impl DbConnection {
-    /// Whether the last statement was answered to its end, so that the connection can be used again.
+    /// Whether the last statement was completed, so that the connection can be reused.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
     }
 
-    /// From now on no statement has a deadline, as for exports.
+    /// Removes the statement deadline, for exports.
     pub(super) fn without_deadline(&mut self) {
         self.deadline = None;
     }
 
-    /// Whether the server answers, is no standby, and is the one that the hub's other connections lead to. The
-    /// caller limits how long it takes.
+    /// Whether the server responds, is not a standby, and is the same as that of the hub's other
+    /// connections. The caller limits the time.
     pub(super) async fn is_usable(&mut self) -> Result<bool, sqlx::Error> {
         self.is_whole = false;
         let age = self.made_at.elapsed();
@@ -145,8 +145,8 @@ impl DbConnection {
         Ok(usable)
     }
 
-    /// Looks again at which server this leads to; refused like a new connection to it. The caller limits how long
-    /// it takes.
+    /// Checks the server of this connection again, and refuses it like that of a new connection.
+    /// The caller limits the time.
     pub(super) async fn look_at_server(&mut self) -> Result<(), sqlx::Error> {
         self.is_whole = false;
         self.servers.look_at(&mut self.raw).await?;
@@ -154,7 +154,7 @@ impl DbConnection {
         Ok(())
     }
 
-    /// Closes it properly. The caller limits how long it takes.
+    /// Closes it properly. The caller limits the time.
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         self.raw.close().await
     }
@@ -166,7 +166,7 @@ fn silent(deadline: Option<Duration>) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))
 }
 
-/// Waits until a time, or without one for ever.
+/// Waits until a time, or without limit.
 async fn until<F: Future>(end: Option<Instant>, work: F) -> Option<F::Output> {
     match end {
         Some(end) => tokio::time::timeout_at(end, work).await.ok(),

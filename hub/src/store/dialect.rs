@@ -1,4 +1,4 @@
-//! What differs between databases. Everything else in this folder is the same for all.
+//! The differences between databases. The rest of this folder is the same for all.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use sqlx::{Any, AssertSqlSafe};
 pub(super) use crate::config::database_url::Dialect;
 
 impl Dialect {
-    /// The URL to connect with: an SQLite file is made when there is none.
+    /// The URL to connect with: a missing SQLite file is created.
     pub(super) fn connect_url(self, url: &str) -> String {
         match self {
             Self::Sqlite if url.contains("mode=") => url.to_owned(),
@@ -21,10 +21,10 @@ impl Dialect {
         }
     }
 
-    /// What the writing connection says first. A server answers before the hub stops waiting that a lock
-    /// was not to be had ([`super::BEGIN_TIMEOUT`]).
-    /// SQLite's `synchronous=FULL` syncs the log at every commit. Its log goes into the file after 16 MiB
-    /// rather than 4, since pages that changed often meanwhile go once; 16 MiB of pages are kept.
+    /// The required settings of the writing connection. The server's lock timeout is shorter than
+    /// the hub's ([`super::BEGIN_TIMEOUT`]). SQLite's `synchronous=FULL` syncs the log at every
+    /// commit. Its log is checkpointed at 16 MiB instead of 4, so that pages that change often are
+    /// written once; the page cache is 16 MiB.
     pub(super) fn writer_setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
@@ -37,9 +37,9 @@ impl Dialect {
         }
     }
 
-    /// What the writing session should be, as far as the server can: the counter's lock is not held for
-    /// longer than a hub would wait, by a session whose hub is gone least of all. Seconds, but for
-    /// PostgreSQL's user timeout. Times of TCP have no meaning on a Unix socket, where they are ignored.
+    /// The optional settings of the writing session: it must not hold the counter's lock for longer
+    /// than a hub would wait, in particular if its hub is dead. In seconds, except for PostgreSQL's
+    /// user timeout. TCP timeouts are ignored on a Unix socket.
     pub(super) fn writer_wishes(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &[],
@@ -58,7 +58,7 @@ impl Dialect {
         }
     }
 
-    /// What a reading session should be, as far as the server can. Exports read for as long as they take.
+    /// The optional settings of a reading session. Exports read without a time limit.
     pub(super) fn reader_wishes(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &[
@@ -70,7 +70,7 @@ impl Dialect {
         }
     }
 
-    /// What a reading connection says first.
+    /// The required settings of a reading connection.
     pub(super) fn reader_setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
@@ -85,8 +85,8 @@ impl Dialect {
     pub(super) const TOUCH_COUNTER: &str =
         "UPDATE counters SET value = value WHERE name = 'revision'";
 
-    /// What begins the one writing transaction there is. A deferred SQLite transaction that reads before
-    /// it writes fails when it wants to write; elsewhere whoever holds the counter's lock is the writer.
+    /// Begins the only writing transaction. A deferred SQLite transaction that reads first can fail
+    /// to upgrade to a write; on the servers, the holder of the counter's lock is the writer.
     pub(super) fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
@@ -96,7 +96,7 @@ impl Dialect {
         }
     }
 
-    /// What makes an `INSERT` replace the `columns` of rows that are there under the same `key`.
+    /// The clause that makes an `INSERT` replace the `columns` of existing rows with the same `key`.
     pub(super) fn upsert(self, key: &[&str], columns: &[&str]) -> String {
         let (head, old, after) = match self {
             Self::Sqlite | Self::Postgres => {
@@ -115,17 +115,17 @@ impl Dialect {
         format!(" {head} {}", set.collect::<Vec<_>>().join(", "))
     }
 
-    /// What makes all reads of a transaction be of one moment, where they are not by themselves.
+    /// The statement that gives a transaction a consistent snapshot, where that is not the default.
     pub(super) fn snapshot(self) -> Option<&'static str> {
         match self {
             Self::Postgres => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
-            // InnoDB's reads are repeatable unless told otherwise.
+            // InnoDB reads are repeatable by default.
             Self::Sqlite | Self::MariaDb => None,
         }
     }
 
-    /// Asks whether the server takes no writes, as a standby: `true`, `1` or `ON`. `None` where there is no
-    /// server.
+    /// Queries whether the server rejects writes, as a standby does: `true`, `1` or `ON`. `None`
+    /// without a server.
     pub(super) fn standby_question(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -134,8 +134,8 @@ impl Dialect {
         }
     }
 
-    /// Asks which server this is: what names it, its timeline in hexadecimal digits, and whether it takes no
-    /// writes unless a session asks for them.
+    /// Queries the server's identity: its name, its timeline in hexadecimal digits, and whether it
+    /// is read-only by default.
     pub(super) fn server_question(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -155,7 +155,7 @@ impl Dialect {
         self != Self::Sqlite
     }
 
-    /// What a writing transaction says last, so that other hubs wake at its commit.
+    /// The last statement of a writing transaction, which wakes other hubs at its commit.
     pub(super) fn announcement(self) -> Option<&'static str> {
         match self {
             Self::Postgres => Some("NOTIFY silo"),
@@ -177,7 +177,7 @@ impl Dialect {
         }
     }
 
-    /// A query whose values are there already, or several of SQLite's.
+    /// A query with bound values, or several of them for SQLite.
     pub(super) fn query_with(
         self,
         sql: String,
@@ -190,8 +190,8 @@ impl Dialect {
         sqlx::query_with(AssertSqlSafe(sql), values)
     }
 
-    /// A migration in this dialect: `{bytes}` makes a column compare by bytes, `{unicode}` hold any
-    /// character; `{of history}` says whose index is dropped.
+    /// A migration in this dialect: `{bytes}` makes a column compare by bytes, `{unicode}` makes it
+    /// hold any character; `{of history}` names the table of a dropped index.
     pub(super) fn migration(self, sql: &str) -> String {
         let (bytes, unicode, of_history) = match self {
             // SQLite's default collation is BINARY.
@@ -209,20 +209,20 @@ impl Dialect {
     }
 }
 
-/// Whether an error says that the database's disk is full.
+/// Whether an error means that the database's disk is full.
 pub(super) fn is_full(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else {
         return false;
     };
     if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
-        // ER_DISK_FULL and ER_RECORD_FILE_FULL, the latter being InnoDB's.
+        // ER_DISK_FULL, and ER_RECORD_FILE_FULL of InnoDB.
         return matches!(error.number(), 1021 | 1114);
     }
-    // SQLITE_FULL; SQLITE_IOERR_SHMSIZE, of the file beside the log; PostgreSQL's disk_full.
+    // SQLITE_FULL; SQLITE_IOERR_SHMSIZE, for the shared-memory file of the log; PostgreSQL's disk_full.
     matches!(error.code().as_deref(), Some("13" | "4874" | "53100"))
 }
 
-/// `?` as `$1`, `$2`, …; no statement of this folder has a question mark in a text.
+/// Rewrites `?` as `$1`, `$2`, …; no statement in this folder has a question mark in a string.
 fn numbered(sql: &str) -> String {
     let mut parts = sql.split('?');
     let mut numbered = parts.next().unwrap_or("").to_owned();

@@ -1,4 +1,4 @@
-//! Who may set which hostname by dynahost's protocol, and their sealed logins at providers.
+//! Bindings of hostnames by dynahost's protocol, and their sealed logins at providers.
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
@@ -29,7 +29,7 @@ pub(super) fn binding(row: &AnyRow) -> Result<Binding, StoreError> {
 }
 
 impl Store {
-    /// Who may set a hostname.
+    /// The binding of a hostname.
     pub async fn dynahost(
         &self,
         silo: &SiloId,
@@ -46,7 +46,7 @@ impl Store {
             .transpose()
     }
 
-    /// Who may set which hostname, oldest first.
+    /// All bindings, oldest first.
     pub async fn dynahosts(&self) -> Result<Vec<Binding>, StoreError> {
         self.dialect
             .query(
@@ -60,7 +60,7 @@ impl Store {
             .collect()
     }
 
-    /// The hostnames of a silo that a login of this sink was given for.
+    /// The hostnames of a silo that have a login for this sink.
     pub async fn hostnames_with_login(
         &self,
         sink: &SinkName,
@@ -79,7 +79,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Who may set a hostname.
+    /// The binding of a hostname.
     pub async fn dynahost(
         &mut self,
         silo: &SiloId,
@@ -96,7 +96,7 @@ impl WriteTransaction {
             .transpose()
     }
 
-    /// How many bindings stand on a first use alone.
+    /// Number of bindings that rest on a first use and are not confirmed.
     pub async fn unconfirmed_dynahosts(&mut self) -> Result<i64, StoreError> {
         let row = self
             .dialect
@@ -106,7 +106,7 @@ impl WriteTransaction {
         Ok(row.try_get(0)?)
     }
 
-    /// Adds a binding, without any login.
+    /// Adds a binding without a login.
     pub async fn insert_dynahost(&mut self, binding: &Binding) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -125,8 +125,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Adds a binding with what it was, unless there is one of its id or of its hostname; answers whether
-    /// it did.
+    /// Adds a binding as exported, unless one exists with its id or hostname; returns whether it was added.
     pub async fn add_missing_dynahost(
         &mut self,
         new: &TransferredBinding,
@@ -150,7 +149,7 @@ impl WriteTransaction {
         Ok(true)
     }
 
-    /// Ties a hostname that is open to a secid.
+    /// Binds an open hostname to a secid.
     pub async fn bind_dynahost(
         &mut self,
         id: TokenId,
@@ -166,7 +165,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Notes that an admin agrees with a binding.
+    /// Records that an admin confirmed a binding.
     pub async fn confirm_dynahost(&mut self, id: TokenId) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -177,7 +176,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Removes a binding with its login; false when there is none.
+    /// Removes a binding with its login; false if it does not exist.
     pub async fn remove_dynahost(&mut self, id: TokenId) -> Result<bool, StoreError> {
         let removed = self
             .dialect
@@ -190,7 +189,7 @@ impl WriteTransaction {
         Ok(is_removed)
     }
 
-    /// Stores the login that the caller gave, in place of any other.
+    /// Stores the login that the caller gave, replacing any other.
     pub async fn put_login(
         &mut self,
         id: TokenId,
@@ -209,7 +208,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// The login of a hostname at the receiver behind a sink.
+    /// The login of a hostname at a sink's receiver.
     pub async fn login(
         &mut self,
         sink: &SinkName,
@@ -228,7 +227,7 @@ impl WriteTransaction {
         Ok(login.transpose()?.flatten().map(SealedLogin))
     }
 
-    /// The hostnames of a silo that a login of this sink was given for.
+    /// The hostnames of a silo that have a login for this sink.
     pub async fn hostnames_with_login(
         &mut self,
         sink: &SinkName,
@@ -245,7 +244,7 @@ impl WriteTransaction {
             .collect()
     }
 
-    /// Forgets every login, since the key that opens them is gone.
+    /// Deletes every login, since the key that opens them no longer exists.
     pub async fn forget_logins(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect

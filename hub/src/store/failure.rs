@@ -1,4 +1,4 @@
-//! How a statement failed, and what the failure proves about the transaction.
+//! How a statement failed, and what that proves about the transaction.
 
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
@@ -8,7 +8,7 @@ use super::StoreError;
 /// How a call to the database failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The database answered the statement with an error and keeps the session.
+    /// The database answered the statement with an error; the session continues.
     Answered,
     /// The connection or the session has ended.
     Lost,
@@ -16,16 +16,16 @@ pub enum Failure {
     NoAnswer,
 }
 
-/// What was under way when a call failed.
+/// What was in progress when a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The transaction was being opened: the connection, `BEGIN`, the counter's lock.
+    /// Opening the transaction: the connection, `BEGIN`, the counter's lock.
     Begin,
-    /// A statement was sent by itself; `COMMIT` was not sent.
+    /// A statement in a call without `COMMIT`.
     Statement,
-    /// A statement failed that was sent in one call with the `COMMIT` after it.
+    /// A statement in the same call as the `COMMIT`, before it.
     BeforeCommit,
-    /// `COMMIT` itself.
+    /// The `COMMIT` itself.
     Commit,
 }
 
@@ -34,7 +34,7 @@ impl Phase {
     pub fn may_have_committed(self, failure: Failure) -> bool {
         match (self, failure) {
             (Self::Begin | Self::Statement, _) => false,
-            // The database runs the statements of a call in order, and none after one that failed.
+            // The database runs the statements of a call in order, and stops at the first error.
             (Self::BeforeCommit, Failure::Answered) => false,
             (Self::BeforeCommit, Failure::Lost | Failure::NoAnswer) | (Self::Commit, _) => true,
         }
@@ -42,7 +42,7 @@ impl Phase {
 }
 
 impl StoreError {
-    /// How the call failed. What is no failure of the connection counts as answered.
+    /// How the call failed. Anything but a connection failure counts as answered.
     pub fn failure(&self) -> Failure {
         match self {
             Self::Database(error) => failure(error),
@@ -55,7 +55,7 @@ impl StoreError {
     }
 }
 
-/// How a call failed, by the driver's error.
+/// How a call failed, according to the driver's error.
 pub(super) fn failure(error: &sqlx::Error) -> Failure {
     use sqlx::Error as E;
     match error {
@@ -80,9 +80,9 @@ pub(super) fn failure(error: &sqlx::Error) -> Failure {
     }
 }
 
-/// Whether an error by its SQLSTATE, and by MariaDB's number, ends the session: a shutdown or an
-/// administrator's command (57P01 to 57P03, MariaDB 1053 and 1927), a lost connection (class 08, MariaDB
-/// 2006 and 2013), a limit on idle sessions (25P03, 57P05).
+/// Whether an error ends the session, according to its SQLSTATE and MariaDB's number: a shutdown or
+/// an administrator's command (57P01 to 57P03, MariaDB 1053 and 1927), a lost connection (class 08,
+/// MariaDB 2006 and 2013), a limit on idle sessions (25P03, 57P05).
 fn ends_session(sqlstate: Option<&str>, number: Option<u16>) -> bool {
     let by_state = sqlstate.is_some_and(|state| {
         // SQLite's codes are shorter numbers.

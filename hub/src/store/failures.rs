@@ -1,4 +1,4 @@
-//! Wrong credentials that several hubs count together.
+//! Failed authentication attempts, counted jointly by several hubs.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ fn address_failures(row: &AnyRow) -> Result<AddressFailures, StoreError> {
 }
 
 impl Store {
-    /// What all hubs counted, of the addresses that changed after a version.
+    /// The joint counts of the addresses that changed after a version.
     pub async fn failures_since(&self, version: i64) -> Result<Vec<AddressFailures>, StoreError> {
         self.dialect
             .query("SELECT client_ip, began_at, times FROM failures WHERE version > ?")
@@ -38,8 +38,8 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Adds to what all hubs counted, each address once. Strangers decide how often this is called, so it
-    /// takes a few statements however many addresses there are.
+    /// Adds to the joint counts, each address once. Clients control how often this is called, so it
+    /// takes a few statements regardless of the number of addresses.
     pub async fn add_failures(
         &mut self,
         new: &[AddressFailures],
@@ -78,7 +78,7 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// Forgets the oldest counts, at most about `limit`; answers how many went.
+    /// Deletes the oldest counts, at most about `limit`; returns the number of deleted rows.
     pub async fn purge_failures(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
         self.purge_oldest("failures", "began_at", before, limit)
             .await

@@ -1,14 +1,14 @@
-//! Databases of other programs, read and never written.
+//! Reads the databases of other programs, without writing to them.
 
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row};
 
-/// What dynahost's database file `dynahost.db` holds (its `service.py`, `create_db`).
+/// The content of dynahost's database file `dynahost.db` (its `service.py`, `create_db`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DynahostDatabase {
-    /// Hosts, in the order in which they came.
+    /// Hosts, in order of creation.
     pub hosts: Vec<DynahostHost>,
     /// The changes of all hosts, oldest first.
     pub log: Vec<DynahostChange>,
@@ -17,29 +17,29 @@ pub struct DynahostDatabase {
 /// A row of its table `hosts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynahostHost {
-    /// Which row.
+    /// The row id.
     pub id: i64,
     /// The hostname.
     pub host: String,
-    /// The address that it has now; absent: it never had one.
+    /// The current address; absent: it never had one.
     pub last_ip: Option<String>,
 }
 
 /// A row of its table `log`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynahostChange {
-    /// Which row.
+    /// The row id.
     pub id: i64,
     /// The host's row.
     pub host_id: i64,
-    /// When, in Unix seconds; absent: the row holds no time. dynahost stores local time; it is taken for this
-    /// machine's.
+    /// The time, in Unix seconds; absent: the row has no valid time. dynahost stores local time,
+    /// which is assumed to be in this machine's time zone.
     pub at: Option<i64>,
     /// The new address.
     pub ip: String,
 }
 
-/// Reads dynahost's database file. The error says in words why it can't be read.
+/// Reads dynahost's database file. The error is for the operator.
 pub async fn read_dynahost(file: &Path) -> Result<DynahostDatabase, String> {
     read(file).await.map_err(|error| match error {
         sqlx::Error::Database(error) => error.message().to_owned(),

@@ -1,4 +1,4 @@
-//! The history: one row an address changed.
+//! The history: one row per changed address.
 
 use std::net::IpAddr;
 
@@ -12,29 +12,29 @@ use sqlx::any::AnyRow;
 use super::{Store, StoreError, hostname, optional};
 use crate::domain::time::Time;
 
-/// Which way a change came.
+/// The interface through which a change came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// The REST interface.
     Rest,
     /// The command line.
     Cli,
-    /// A client that speaks dyndns2.
+    /// The dyndns2 protocol.
     Dyndns2,
-    /// A call with an update key.
+    /// An update key.
     Sftdyn,
-    /// A call in dynahost's protocol.
+    /// dynahost's protocol.
     Dynahost,
-    /// The hub itself, of a record that was not seen for too long.
+    /// The hub itself, for a record that was not seen for too long.
     Expiry,
-    /// An export that was read in.
+    /// An import.
     Import,
-    /// The command line's way back to an older state.
+    /// A revert on the command line.
     Revert,
 }
 
 impl Via {
-    /// As it is stored and shown.
+    /// The stored and displayed form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rest => "rest",
@@ -49,27 +49,27 @@ impl Via {
     }
 }
 
-/// Who changed something, when and by which way.
+/// Who changed something, when and through which interface.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryContext<'a> {
     /// The silo.
     pub silo: &'a SiloId,
     /// The revision of the changing command.
     pub revision: i64,
-    /// When.
+    /// The time of the change.
     pub at: Time,
-    /// Which way.
+    /// The interface.
     pub via: Via,
-    /// The token that was shown.
+    /// The presented token.
     pub token: Option<TokenId>,
-    /// Where the request came from.
+    /// The client's address.
     pub client_ip: Option<IpAddr>,
 }
 
 /// One row of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryRow {
-    /// When.
+    /// The time of the change.
     pub at: Time,
     /// The revision of the changing command.
     pub revision: i64,
@@ -77,27 +77,28 @@ pub struct HistoryRow {
     pub hostname: Hostname,
     /// 4 or 6.
     pub family: i64,
-    /// The address before.
+    /// The previous address.
     pub old: Option<IpAddr>,
-    /// The address after.
+    /// The new address.
     pub new: Option<IpAddr>,
-    /// Which way the change came.
+    /// The interface.
     pub via: String,
-    /// The token that was shown.
+    /// The presented token.
     pub token: Option<String>,
-    /// Where the request came from.
+    /// The client's address.
     pub client_ip: Option<IpAddr>,
 }
 
-/// How many of a silo's rows a statement looks through for those of a hostname, beside the rest of a
-/// revision that it has begun.
+/// Maximum number of a silo's rows scanned per statement for those of a hostname, not counting the
+/// rest of a started revision.
 const WINDOW: i64 = 5000;
 
-/// How many revisions one statement follows: MariaDB and MySQL end a recursion after 1000 steps.
+/// Maximum number of revisions followed per statement: MariaDB and MySQL limit a recursion to 1000 steps.
 const ROWS_FOLLOWED: i64 = 200;
-/// From a revision of a hostname on, the rows that lead to each other, of so many revisions. Each is to be looked up by
-/// its key: SQLite joins in the order of a `CROSS JOIN`, and PostgreSQL, before it has statistics, would rather look
-/// through the index that begins with the silo, if it could.
+/// The linked rows of a hostname from a revision on, up to a number of revisions. Each should be
+/// looked up by its key: SQLite joins in the order of a `CROSS JOIN`. PostgreSQL without statistics
+/// would prefer a scan of the index that begins with the silo, so the condition does not match that
+/// index.
 const LINKED_ROWS: &str = "WITH RECURSIVE linked (changed_at, revision, hostname, family, old_ip, \
      new_ip, via, token, client_ip, previous, steps) AS \
      (SELECT h.changed_at, h.revision, h.hostname, h.family, h.old_ip, h.new_ip, h.via, h.token, \
@@ -111,15 +112,15 @@ const LINKED_ROWS: &str = "WITH RECURSIVE linked (changed_at, revision, hostname
      SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, token, client_ip, \
      previous FROM linked ORDER BY revision DESC, family";
 
-/// Where the newest row of a hostname is.
+/// The revision of a hostname's newest row.
 enum Newest {
-    /// Nothing leads to it.
+    /// Unknown: the history is not linked.
     NotLinked,
-    /// At this revision, unless it was purged; `None`: there never was one.
+    /// This revision, unless it was purged; `None`: no row ever existed.
     At(Option<i64>),
 }
 
-/// A place in the history, from which older rows follow.
+/// A position in the history; older rows follow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryCursor {
     revision: i64,
@@ -128,7 +129,7 @@ pub struct HistoryCursor {
 }
 
 impl HistoryCursor {
-    /// The place after a row.
+    /// The position after a row.
     pub fn after(row: &HistoryRow) -> Self {
         Self {
             revision: row.revision,
@@ -137,7 +138,7 @@ impl HistoryCursor {
         }
     }
 
-    /// As an opaque text.
+    /// An opaque text form.
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!(
             "{} {} {}",
@@ -145,7 +146,7 @@ impl HistoryCursor {
         ))
     }
 
-    /// From the text that [`HistoryCursor::encode`] gave.
+    /// Parses the text from [`HistoryCursor::encode`].
     pub fn decode(text: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let mut words = text.splitn(3, ' ');
@@ -158,7 +159,7 @@ impl HistoryCursor {
 }
 
 impl Store {
-    /// Rows of a silo, newest first, of one revision by hostname and family.
+    /// Rows of a silo, newest first; within a revision by hostname and family.
     pub async fn history(
         &self,
         silo: &SiloId,
@@ -193,9 +194,9 @@ impl Store {
         rows.iter().map(history_row).collect()
     }
 
-    /// Rows of one hostname. Where the silo's history is linked, each row leads to the one before it, so that what is
-    /// read are the rows of the page; an index that began with the hostname would grow at random places. Else the
-    /// silo's rows are looked through.
+    /// Rows of one hostname. In a linked history, each row points to the one before it, so only the
+    /// rows of the page are read; an index that begins with the hostname would grow at random
+    /// places. Otherwise the silo's rows are scanned.
     async fn history_of_hostname(
         &self,
         silo: &SiloId,
@@ -210,7 +211,7 @@ impl Store {
         let mut next = match after.hostname.as_str() {
             "" if after.revision == i64::MAX => newest,
             name if name == only.as_str() => Some(after.revision),
-            // A place of another list, to which no row leads.
+            // A cursor from another list, which no row points to.
             _ => return self.look_through(silo, only, after, limit).await,
         };
         let mut found = Vec::new();
@@ -219,15 +220,15 @@ impl Store {
             if missing <= 0 {
                 break;
             }
-            // The first of a further page may have no rows left.
+            // The first revision of a later page may have no rows left.
             let revisions = missing + i64::from(revision == after.revision);
             let rows = self
                 .linked_rows(silo, only, revision, revisions.min(ROWS_FOLLOWED))
                 .await?;
             next = match rows.last() {
-                // Each leads to an older one, whatever is stored.
+                // Each must point to an older one, even if the data is corrupt.
                 Some((last, previous)) => previous.filter(|previous| *previous < last.revision),
-                // Purged, and with it all that is older.
+                // Purged, together with all older rows.
                 None => None,
             };
             let is_after = |row: &HistoryRow| {
@@ -242,7 +243,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Where the newest row of a hostname is.
+    /// The revision of a hostname's newest row.
     async fn newest_in_history(
         &self,
         silo: &SiloId,
@@ -264,8 +265,8 @@ impl Store {
         }
     }
 
-    /// The rows of a hostname from a revision on, newest first, of at most so many revisions, each with the revision
-    /// of the one before it.
+    /// The rows of a hostname from a revision on, newest first, of at most `revisions` revisions,
+    /// each with the revision of the row before it.
     async fn linked_rows(
         &self,
         silo: &SiloId,
@@ -289,9 +290,9 @@ impl Store {
             .collect()
     }
 
-    /// Rows of one hostname of a silo whose history is not linked. The only index that serves begins with the
-    /// revision. So the silo's rows are looked through, in windows: no statement holds a reader for long, and other
-    /// reads get their turn between two of them.
+    /// Rows of one hostname of a silo whose history is not linked. The only usable index begins
+    /// with the revision, so the silo's rows are scanned in windows: no statement occupies a reader
+    /// for long, and other reads can run between two of them.
     async fn look_through(
         &self,
         silo: &SiloId,

@@ -1,8 +1,9 @@
-//! How a hostname's history is linked: each row names the one before it (`history.previous`), a record or the row of a
-//! former name leads to the newest one, and `silos.linked` says of which silos this holds.
+//! The links in a hostname's history: each row holds the revision of the one before it
+//! (`history.previous`), a record or the row of a former name points to the newest one, and
+//! `silos.linked` marks the silos for which this is complete.
 //!
-//! Writers keep linked what is linked. The rest, which older versions and imports wrote, is linked afterwards by
-//! [`crate::runtime::link_history`], with what is here.
+//! Writers maintain existing links. Rows from older versions and imports are linked later by
+//! [`crate::runtime::link_history`], with the functions here.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +17,18 @@ use super::{
     Store, StoreError, WriteTransaction, hostname, padded_chunks, silo_id, statement_chunks,
 };
 
-/// A hostname in one revision of a silo's history: one row or, if both its addresses changed, two.
+/// A hostname in one revision of a silo's history: one row, or two if both its addresses changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryNode {
     /// The revision.
     pub revision: i64,
     /// The hostname.
     pub hostname: Hostname,
-    /// The revision of the node before it, as it is stored.
+    /// The stored revision of the node before it.
     pub previous: Option<i64>,
 }
 
-/// A place among a silo's nodes, by revision and hostname. The default is before all of them.
+/// A position among a silo's nodes, by revision and hostname. The default is before all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodePlace {
     revision: i64,
@@ -43,7 +44,7 @@ impl From<&HistoryNode> for NodePlace {
     }
 }
 
-/// The rows that follow a place; a node of two rows comes twice.
+/// The rows after a position; a node of two rows occurs twice.
 fn nodes_after(
     dialect: Dialect,
     silo: &SiloId,
@@ -74,8 +75,8 @@ fn nodes(rows: &[AnyRow]) -> Result<Vec<HistoryNode>, StoreError> {
 }
 
 impl Store {
-    /// Silos whose history is not linked, deleted ones too, each with its revision, in the order of these and of ids;
-    /// those that follow `after`.
+    /// Silos whose history is not linked, including deleted ones, each with its revision, ordered
+    /// by revision and id; those after `after`.
     pub async fn unlinked_silos(
         &self,
         after: &(i64, String),
@@ -97,7 +98,8 @@ impl Store {
             .collect()
     }
 
-    /// The rows of a silo's history that follow a place, as nodes, oldest first; a node of two rows comes twice.
+    /// The rows of a silo's history after a position, as nodes, oldest first; a node of two rows
+    /// occurs twice.
     pub async fn history_nodes(
         &self,
         silo: &SiloId,
@@ -122,7 +124,7 @@ impl WriteTransaction {
         nodes(&query.fetch_all(&mut *self.inner).await?)
     }
 
-    /// Sets which nodes these follow.
+    /// Sets the previous node of nodes.
     pub async fn set_previous(
         &mut self,
         silo: &SiloId,
@@ -131,7 +133,7 @@ impl WriteTransaction {
         self.flush().await?;
         for chunk in statement_chunks(nodes) {
             let cases = " WHEN revision = ? AND hostname = ? THEN ?".repeat(chunk.len());
-            // The silo within each part: else SQLite looks through all rows of the silo.
+            // The silo within each part: otherwise SQLite scans all rows of the silo.
             let any = vec!["(silo = ? AND revision = ? AND hostname = ?)"; chunk.len()];
             let mut query = self.dialect.query(format!(
                 "UPDATE history SET previous = CASE{cases} ELSE previous END WHERE {}",
@@ -155,7 +157,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// The revision at which the addresses of each record of a silo changed last, as it is stored.
+    /// The stored revision of each record's last address change in a silo.
     pub async fn addresses_changed_at(
         &mut self,
         silo: &SiloId,
@@ -170,7 +172,7 @@ impl WriteTransaction {
         .collect()
     }
 
-    /// Sets at which revisions the addresses of records changed last.
+    /// Sets the revisions of records' last address changes.
     pub async fn set_addresses_changed_at(
         &mut self,
         silo: &SiloId,
@@ -197,7 +199,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Notes of hostnames without a record the revision of their last removal, unless a later one is known.
+    /// Records the revision of the last removal of hostnames without a record, unless a later one is known.
     pub async fn raise_former_names(
         &mut self,
         silo: &SiloId,
@@ -216,7 +218,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// The revision of the last removal of each of these hostnames that was ever removed, as the database has it.
+    /// The stored revision of the last removal of each of these hostnames that was ever removed.
     pub(super) async fn former_names(
         &mut self,
         names: &[(&SiloId, &Hostname)],
@@ -237,7 +239,7 @@ impl WriteTransaction {
         Ok(found)
     }
 
-    /// Which of these silos the history names.
+    /// Those of these silos that have history.
     pub(super) async fn in_history(&mut self, silos: &[SiloId]) -> Result<Vec<SiloId>, StoreError> {
         let mut found = Vec::new();
         let silos: Vec<_> = silos.iter().collect();

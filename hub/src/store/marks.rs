@@ -1,21 +1,22 @@
-//! The mark of a batch: a row that its transaction writes, by which the hub finds out later whether a
-//! `COMMIT` that was not answered was carried out.
+//! The mark of a batch: a row written by its transaction, which later shows the hub whether a
+//! `COMMIT` without a response was executed.
 
 use super::dialect::Dialect;
 use super::{StoreError, WriteTransaction};
 use crate::domain::time::Time;
 
-/// What tells a batch from every other.
+/// Identifies a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The hub, as it runs now: a random number, made when it starts. It has one row.
+    /// The running hub process: a random number, generated at start. It has one row.
     pub hub: u128,
     /// The batch: a random number.
     pub batch: u128,
 }
 
 impl Mark {
-    /// The statement that writes it. It has no values, so that it can go in one call with the `COMMIT`.
+    /// The statement that writes it. It has no bound values, so that it can go in one call with the
+    /// `COMMIT`.
     pub(super) fn statement(self, dialect: Dialect, now: Time) -> String {
         let Self { hub, batch } = self;
         format!(
@@ -27,8 +28,8 @@ impl Mark {
 }
 
 impl WriteTransaction {
-    /// Whether the hub's row holds this mark: its batch is committed then. Under the counter's lock, which
-    /// waits until the batch's own session has ended, the answer is final.
+    /// Whether the hub's row holds this mark, which means that its batch is committed. Under the
+    /// counter's lock, which waits for the end of the batch's own session, the result is final.
     pub async fn holds_mark(&mut self, mark: Mark) -> Result<bool, StoreError> {
         let row = self
             .dialect
@@ -40,7 +41,7 @@ impl WriteTransaction {
         Ok(row.is_some())
     }
 
-    /// Removes the rows of hubs that have not written since a time; answers how many went.
+    /// Deletes the rows of hubs that have not written since a time; returns the number of deleted rows.
     pub async fn purge_marks(&mut self, before: Time) -> Result<u64, StoreError> {
         let gone = self
             .dialect

@@ -1,4 +1,4 @@
-//! Brings the schema to this program's version, or says that it is at another.
+//! Brings the schema to this program's version, or reports that it has another one.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::StoreError;
 use super::connection::DbConnection;
 use super::dialect::Dialect;
 
-/// Every migration, in order; a merged one is never edited.
+/// All migrations, in order; a merged one is never edited.
 const MIGRATIONS: &[(&str, &str)] = &[
     (
         "counters",
@@ -127,7 +127,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// How often to try when another program migrates the same database at the same time.
+/// Maximum number of attempts when another program migrates the same database concurrently.
 const ATTEMPTS: usize = 5;
 
 fn migrator(dialect: Dialect) -> Migrator {
@@ -138,25 +138,25 @@ fn migrator(dialect: Dialect) -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
-/// The last version that 0.1.0 knows; later files hold one statement that changes the schema.
+/// The last version known to 0.1.0; later files have at most one statement that changes the schema.
 #[cfg(test)]
 const LAST_OF_0_1_0: usize = 18;
 
-/// A statement's errors by which MariaDB says that it was done already: the table, the column or the index is
-/// there, or the index that it removes is not.
+/// MariaDB's errors for a statement that was already executed: the table, column or index exists,
+/// or the index to drop does not.
 const DONE_ALREADY: [u16; 4] = [1050, 1060, 1061, 1091];
-/// The same of an `INSERT`: the row is there.
+/// The same for an `INSERT`: the row exists.
 const ROW_IS_THERE: u16 = 1062;
 
-/// Applies what is missing.
+/// Applies missing migrations.
 pub(super) async fn run(
     connection: &mut AnyConnection,
     dialect: Dialect,
 ) -> Result<(), StoreError> {
     let mut migrator = migrator(dialect);
     if dialect == Dialect::MariaDb {
-        // The library's own lock waits for -1 seconds, which MariaDB refuses with a mere warning. This
-        // one ends with the connection.
+        // The library's own lock waits for -1 seconds, which MariaDB rejects with only a warning.
+        // This one ends with the connection.
         migrator.set_locking(false);
         let row = connection
             .fetch_one("SELECT GET_LOCK('silo migrations', 60)")
@@ -167,14 +167,14 @@ pub(super) async fn run(
     }
     let mut first = None;
     for attempt in 1..=ATTEMPTS {
-        // The plain `run` takes anything that gives a connection, which makes this future no `Send`.
+        // The plain `run` accepts any source of connections, which makes this future not `Send`.
         let error = match migrator.run_direct(None, connection, false).await {
             Ok(()) => return Ok(()),
             Err(MigrateError::VersionMissing(version)) => return Err(newer(version)),
             Err(MigrateError::VersionMismatch(version)) => return Err(changed(version)),
             Err(MigrateError::Dirty(version)) => {
                 match resume(&migrator, connection, version).await {
-                    // What comes after it is next.
+                    // Continue with the next migration.
                     Ok(()) => continue,
                     Err(error) => error,
                 }
@@ -186,8 +186,8 @@ pub(super) async fn run(
                 "cannot bring the database's schema up to date: {error}"
             )),
         };
-        // Another program may have been faster with the same migration: look again at what is left. If
-        // that was not it, the first error says what is wrong, later ones only what came of it.
+        // Another program may have applied the same migration first: check again what is missing.
+        // If that was not the cause, the first error shows it; later errors are only consequences.
         tracing::debug!("migration attempt {attempt}: {error}");
         first.get_or_insert(error);
     }
@@ -196,8 +196,8 @@ pub(super) async fn run(
     }))
 }
 
-/// Finishes a migration that a killed start left unfinished, as happens on MariaDB, which commits at every
-/// statement that changes the schema.
+/// Finishes a migration that was interrupted when a start was killed. This happens on MariaDB,
+/// which commits at every statement that changes the schema.
 async fn resume(
     migrator: &Migrator,
     connection: &mut AnyConnection,
@@ -238,7 +238,7 @@ fn is_done_already(statement: &str, error: &sqlx::Error) -> bool {
     DONE_ALREADY.contains(&number) || number == ROW_IS_THERE && statement.starts_with("INSERT ")
 }
 
-/// The statements of a migration, without comments. None of them has a semicolon in a text.
+/// The statements of a migration, without comments. None has a semicolon in a string.
 fn statements(sql: &str) -> Vec<String> {
     let lines = sql
         .lines()
@@ -250,14 +250,14 @@ fn statements(sql: &str) -> Vec<String> {
         .collect()
 }
 
-/// The first version that a database lacks, `None` when it lacks none or has none at all. Changes nothing.
+/// The first version that a database lacks; `None` if it lacks none or has no schema. Changes nothing.
 pub(super) async fn next(connection: &mut DbConnection) -> Result<Option<i64>, StoreError> {
     let applied = match sqlx::query("SELECT version FROM _sqlx_migrations WHERE success")
         .fetch_all(connection)
         .await
     {
         Ok(rows) => rows,
-        // No such table: nothing was ever applied.
+        // No such table: no migration was ever applied.
         Err(sqlx::Error::Database(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
@@ -285,7 +285,7 @@ pub(super) async fn are_there(connection: &mut AnyConnection) -> Result<bool, St
     }
 }
 
-/// Refuses a schema that is not of this program's version.
+/// Returns an error if the schema does not have this program's version.
 pub(super) async fn check(connection: &mut AnyConnection) -> Result<(), StoreError> {
     let latest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
     let applied: i64 = match sqlx::query("SELECT max(version) FROM _sqlx_migrations WHERE success")
@@ -293,7 +293,7 @@ pub(super) async fn check(connection: &mut AnyConnection) -> Result<(), StoreErr
         .await
     {
         Ok(row) => row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),
-        // No such table: nothing was ever applied.
+        // No such table: no migration was ever applied.
         Err(sqlx::Error::Database(_)) => 0,
         Err(error) => return Err(error.into()),
     };
@@ -337,8 +337,8 @@ mod tests {
             .collect();
         assert_eq!(files, named);
     }
-    /// How many statements of a migration change the schema, and whether one does what an older hub on the
-    /// same database can't live with.
+    /// Number of statements that change the schema, and whether one is incompatible with an older
+    /// hub on the same database.
     fn changes(sql: &str) -> (usize, bool) {
         let statements = statements(sql);
         let is_change = |sql: &&String| {
@@ -375,7 +375,7 @@ mod tests {
                 "{name}: 0.1.0 may be running on the same database"
             );
         }
-        // These would be found.
+        // The check detects these.
         assert_eq!(changes(MIGRATIONS[17].1), (3, false));
         assert_eq!(
             changes("-- DROP TABLE; x\nalter table t drop column c;"),

@@ -1,8 +1,8 @@
-//! The only SQL. What is stored, in one set of queries that every supported database understands.
+//! All SQL of the hub's own database, in one set of queries that every supported database understands.
 //!
-//! Reads go through [`Store`], which has connections of its own for them. Writes go through one
-//! [`WriteTransaction`] at a time, which locks the revision counter before it reads anything, hands
-//! out revisions, and gathers what must be told to the rest of the hub once it is durable.
+//! Reads go through [`Store`], which has separate connections for them. Writes go through one
+//! [`WriteTransaction`] at a time, which locks the revision counter before it reads anything,
+//! assigns revisions, and collects what the rest of the hub must be notified of once it is durable.
 
 mod audit;
 mod backup;
@@ -80,57 +80,57 @@ pub use transferred::{TransferredBinding, TransferredRow, TransferredSilo, Trans
 pub use watch::CommitWatch;
 
 const SET_COUNTER: &str = "UPDATE counters SET value = ? WHERE name = ?";
-/// The counter of the highest revision of a tombstone that was purged.
+/// The counter of the highest revision of a purged tombstone.
 const FEED_FLOOR: &str = "feed_floor";
-/// The counter of the time from which on signatures count, in Unix milliseconds; absent: all do.
+/// The counter of the time from which signatures are valid, in Unix milliseconds; absent: all are.
 const SIGNED_NOT_BEFORE: &str = "signed_not_before";
 /// The counter of the last delivery.
 const DELIVERIES: &str = "deliveries";
-/// The counter of changes to what hubs count together.
+/// The counter of changes to the failed attempts that hubs count jointly.
 const FAILURES: &str = "failures";
-/// How many connections serve reads.
+/// Number of connections for reads.
 const READERS: u32 = 4;
-/// How many of them may look through rows that may not be asked for, so that others find one free.
+/// How many of them may scan rows at the same time, so that one remains free for other reads.
 const SCANNERS: usize = 2;
-/// How long a server may take to open a write transaction: connection, `BEGIN` and the counter's lock.
+/// Time limit for opening a write transaction on a server: connection, `BEGIN` and the counter's lock.
 pub const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server may take for a statement of a write transaction, `COMMIT` among them.
+/// Time limit of a statement of a write transaction on a server, including `COMMIT`.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take for a read.
+/// Time limit of a read on a server.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a read waits for a connection before the database counts as away.
+/// How long a read waits for a connection before the database counts as unavailable.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the first connection may take before the server counts as away.
+/// How long the first connection may take before the server counts as unavailable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why the database did not do what was asked.
+/// Why the database did not execute a request.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The database can't be reached or refused the statement.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
-    /// The disk that the database lies on takes no more.
+    /// The database's disk is full.
     #[error(
         "the disk of the database {url} is full, nothing is written until there is room: {cause}"
     )]
     Full {
         /// The URL, without secrets.
         url: String,
-        /// What the driver says.
+        /// The driver's error.
         cause: String,
     },
-    /// The database does not answer in time.
+    /// The database did not respond in time.
     #[error("the database does not answer")]
     NoAnswer,
-    /// The database can't be opened at all.
+    /// The database can't be opened.
     #[error("cannot open the database {url}: {cause}")]
     Open {
         /// The URL, without secrets.
         url: String,
-        /// What the driver says.
+        /// The driver's error.
         cause: String,
     },
-    /// The database has no hub's schema.
+    /// The database has no schema of a hub.
     #[error(
         "{url}: there is no hub's database here: is this the right --database or --data-dir? --init makes a new hub"
     )]
@@ -138,10 +138,10 @@ pub enum StoreError {
         /// The database, without its password.
         url: String,
     },
-    /// The schema can't be brought to, or is not at, the version of this program.
+    /// The schema does not have this program's version, or can't be brought to it.
     #[error("{0}")]
     Schema(String),
-    /// A row holds what this program never writes.
+    /// A row holds a value that this program never writes.
     #[error("the database holds an unreadable {0}")]
     Corrupt(&'static str),
 }
@@ -162,18 +162,18 @@ pub struct Store {
     readers: Pool,
     servers: Servers,
     interests: Interests,
-    /// How often [`Store::changed_since`] asked the database.
+    /// Number of queries of [`Store::changed_since`].
     change_reads: Arc<AtomicU64>,
     reads: Arc<ReadCounters>,
     scanners: Arc<Semaphore>,
 }
 
-/// How much the lists, the history and the look-ups of tokens have read since the store was opened.
+/// How much the lists, the history and the token look-ups have read since the store was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Statements.
     pub statements: u64,
-    /// Rows that they answered.
+    /// Rows that they returned.
     pub rows: u64,
 }
 
@@ -183,20 +183,19 @@ struct ReadCounters {
     rows: AtomicU64,
 }
 
-/// What is done about the database's schema when it is opened.
+/// How to handle the database's schema when it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// It is made where there is none, and brought up to date.
+    /// Create it if missing, and bring it up to date.
     Make,
-    /// It is brought up to date; [`StoreError::NoHub`] where there is none.
+    /// Bring it up to date; [`StoreError::NoHub`] if missing.
     Update,
-    /// It must be this program's.
+    /// Require this program's version.
     Check,
 }
 
 impl Store {
-    /// Connects, and with `migrate` brings the schema to this program's version; without it, a
-    /// schema of another version is an error.
+    /// Connects, and handles the schema according to `schema`.
     pub async fn open(url: &DatabaseUrl, schema: Schema, now: Time) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let refused = |error: sqlx::Error| {
@@ -210,7 +209,7 @@ impl Store {
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
         let servers = Servers::new(url.dialect);
-        // Migrations and the first connection have no deadline for a statement.
+        // Migrations and the first connection have no statement deadline.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
             let mut first = options.connect().await?;
             first.execute(url.dialect.writer_setup()).await?;
@@ -246,7 +245,7 @@ impl Store {
         let reader = Connector::new(&options, &servers, url.dialect.reader_setup())
             .wishing(url.dialect.reader_wishes())
             .within(READ_TIMEOUT);
-        // SQLite's watch of commits holds one.
+        // SQLite's commit watch occupies one.
         let readers = READERS + u32::from(!url.dialect.is_remote());
         let store = Self {
             url: url.clone(),
@@ -263,8 +262,8 @@ impl Store {
         Ok(store)
     }
 
-    /// A new database's revisions begin at the time in microseconds, so that a hub begun anew never
-    /// hands out a revision that somebody holds for something else.
+    /// A new database's revisions begin at the time in microseconds, so that a reinstalled hub
+    /// never reuses a revision that a client already holds.
     async fn begin_revisions(&self, now: Time) -> Result<(), StoreError> {
         self.dialect
             .query("UPDATE counters SET value = ? WHERE name = 'revision' AND value = 0")
@@ -274,7 +273,7 @@ impl Store {
         Ok(())
     }
 
-    /// Says of an error which disk is full, if that is what it comes from.
+    /// Replaces an error caused by a full disk with one that names the disk.
     pub fn explain(&self, error: Arc<StoreError>) -> Arc<StoreError> {
         match &*error {
             StoreError::Database(cause) if is_full(cause) => Arc::new(StoreError::Full {
@@ -291,12 +290,12 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// How often the connections turned out to lead to another server.
+    /// How often the connections were found to lead to another server.
     pub fn server_moves(&self) -> u64 {
         self.servers.moves()
     }
 
-    /// Looks once more at which server one of the connections leads to.
+    /// Checks again which server one of the connections leads to.
     pub async fn look_at_server(&self) -> Result<(), StoreError> {
         let mut connection = self.readers.acquire().await?;
         let looked = connection.look_at_server().await;
@@ -306,7 +305,7 @@ impl Store {
         Ok(looked?)
     }
 
-    /// How far the database is.
+    /// The current position of the database.
     pub async fn position(&self) -> Result<Position, StoreError> {
         let mut position = Position::default();
         let mut connection = self.readers.acquire().await?;
@@ -330,7 +329,7 @@ impl Store {
         Ok(position)
     }
 
-    /// The silos, deleted ones too, that changed after a revision, in the order of theirs.
+    /// The silos, including deleted ones, that changed after a revision, ordered by revision.
     pub async fn changed_since(
         &self,
         revision: i64,
@@ -357,12 +356,12 @@ impl Store {
             .collect()
     }
 
-    /// How often [`Store::changed_since`] asked the database since the hub was opened.
+    /// Number of queries of [`Store::changed_since`] since the hub was opened.
     pub fn change_reads(&self) -> u64 {
         self.change_reads.load(Ordering::Relaxed)
     }
 
-    /// How much was read by statements whose number and size depend on what clients ask for.
+    /// How much was read by statements whose number and size depend on client requests.
     pub fn reads(&self) -> Reads {
         Reads {
             statements: self.reads.statements.load(Ordering::Relaxed),
@@ -370,7 +369,7 @@ impl Store {
         }
     }
 
-    /// Runs a statement on a reader, and counts it and its rows.
+    /// Runs a statement on a reader, and counts the statement and its rows.
     async fn read(
         &self,
         query: Query<'static, Any, AnyArguments>,
@@ -383,8 +382,7 @@ impl Store {
         Ok(rows)
     }
 
-    /// Waits until one more statement may look through rows that may not be asked for, as long as a read
-    /// waits for a connection.
+    /// Waits until another scan may run, for as long as a read waits for a connection.
     async fn scan(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         match tokio::time::timeout(READER_PATIENCE, self.scanners.acquire()).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
@@ -392,12 +390,12 @@ impl Store {
         }
     }
 
-    /// Something that notices when anyone commits.
+    /// A watch for commits of any program.
     pub async fn watch_commits(&self) -> Result<CommitWatch, StoreError> {
         CommitWatch::start(self).await
     }
 
-    /// Whether the database answers.
+    /// Checks that the database responds.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.readers.acquire().await?.execute("SELECT 1").await?;
         Ok(())
@@ -410,31 +408,31 @@ impl Store {
     }
 }
 
-/// A silo that changed, as the feed tells it.
+/// A changed silo, as reported by the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedSilo {
-    /// Which.
+    /// The silo.
     pub id: SiloId,
     /// The revision of the last change.
     pub revision: i64,
-    /// Whether that was its deletion.
+    /// Whether that change was its deletion.
     pub deleted: bool,
 }
 
-/// How far the database has come.
+/// The position of the database: its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// The last committed revision.
     pub revision: i64,
-    /// Grows with every change of a token.
+    /// Increases with every change of a token.
     pub tokens: i64,
-    /// Grows with every delivery that is owed or to be tried again.
+    /// Increases with every delivery that becomes pending or due again.
     pub deliveries: i64,
-    /// Grows with every change of the wrong credentials that hubs count together.
+    /// Increases with every change of the failed attempts that hubs count jointly.
     pub failures: i64,
-    /// The highest revision of a deletion that is told no more.
+    /// The highest revision of a deletion that the feed no longer reports.
     pub feed_floor: i64,
-    /// Which signatures count.
+    /// From when signatures are valid.
     pub signed_not_before: SignedNotBefore,
 }
 
@@ -482,7 +480,7 @@ fn optional_time(row: &AnyRow, column: usize) -> Result<Option<Time>, StoreError
         .map(Time::from_millis))
 }
 
-/// Reads an optional text column as what it stands for.
+/// Reads and parses an optional text column.
 fn optional<T: std::str::FromStr>(
     row: &AnyRow,
     column: usize,

@@ -1,8 +1,8 @@
-//! A few connections that are lent out one at a time.
+//! A small pool of connections, lent out one at a time.
 //!
-//! The driver's own pool asks a connection that comes back whether it is alive, and waits for the answer
-//! without limit: a server that goes silent then takes one place after another. Here a connection that was
-//! left in the middle of a statement is dropped without a word to the server, and its place is free at once.
+//! The driver's own pool checks a returned connection and waits for the response without limit: a
+//! server that stops responding then blocks one place after another. This pool drops a connection
+//! with an unfinished statement without contacting the server, which frees its place at once.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connector, DbConnection};
 
-/// How long to wait before a server that refuses connections, as one that is just starting, is tried again.
+/// Wait before retrying a server that refuses connections, such as one that is starting.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long lent connections may take to come back, and all of them to be closed, when the pool closes.
+/// How long lent connections may take to be returned, and all of them to be closed, when the pool closes.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// A few connections.
+/// A pool of connections.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(Arc<Inner>);
 
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Pool {
-    /// At most `size` connections, made when they are needed; to get one takes `patience` at most.
+    /// At most `size` connections, created on demand; waiting for one takes at most `patience`.
     pub(super) fn new(connector: Connector, size: u32, patience: Duration) -> Self {
         let permits = usize::try_from(size).expect("there are few connections");
         Self(Arc::new(Inner {
@@ -49,7 +49,7 @@ impl Pool {
         }))
     }
 
-    /// Lends a connection that has just answered.
+    /// Lends a connection whose server has just responded.
     pub(super) async fn acquire(&self) -> Result<Lease, sqlx::Error> {
         let end = Instant::now() + self.0.patience;
         let permit = timeout_at(end, Arc::clone(&self.0.permits).acquire_owned());
@@ -76,7 +76,7 @@ impl Pool {
         match timeout(self.0.patience / 2, connection.is_usable()).await {
             Ok(Ok(true)) => Some(connection),
             Ok(Ok(false) | Err(_)) | Err(_) => {
-                // The others have waited as long, for the same server.
+                // The others were connected to the same server, and idle for at least as long.
                 self.lock_idle().clear();
                 None
             }
@@ -92,9 +92,9 @@ impl Pool {
         }
     }
 
-    /// Closes every connection, and lends none any more.
+    /// Closes every connection, and stops lending.
     pub(super) async fn close(&self) {
-        // Of one that does not come back in time the end of the program is the end.
+        // A connection not returned in time ends with the program.
         let _ = timeout(CLOSING, self.0.permits.acquire_many(self.0.size)).await;
         self.0.permits.close();
         let idle = std::mem::take(&mut *self.lock_idle());
@@ -107,7 +107,7 @@ impl Pool {
     }
 }
 
-/// Whether nobody listens yet, or the server says that it is starting.
+/// Whether the server is not listening yet, or reports that it is starting.
 fn is_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
@@ -116,7 +116,7 @@ fn is_starting(error: &sqlx::Error) -> bool {
     }
 }
 
-/// A connection that is lent out. Dropped, it goes back, unless a statement on it was left unfinished.
+/// A lent connection. When dropped, it is returned, unless a statement on it is unfinished.
 #[derive(Debug)]
 pub(super) struct Lease {
     connection: Option<DbConnection>,
@@ -125,17 +125,17 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Drops the connection, whatever its session was doing.
+    /// Drops the connection, whatever the state of its session.
     pub(super) fn discard(&mut self) {
         let (connection, permit) = (self.connection.take(), self.permit.take());
         if self.pool.0.connector.dialect.is_remote() {
             return;
         }
-        // What runs in SQLite's thread can't be stopped: the place is free when that thread has ended.
+        // Work in SQLite's thread can't be cancelled: the place is free when that thread has ended.
         if let (Some(connection), Ok(runtime)) = (connection, tokio::runtime::Handle::try_current())
         {
             runtime.spawn(async move {
-                // It is gone in either case.
+                // The connection is closed in either case.
                 let _ = connection.close().await;
                 drop(permit);
             });
@@ -171,7 +171,7 @@ impl DerefMut for Lease {
     }
 }
 
-/// Runs a query on any connection. All its rows are read before the first is given.
+/// Runs a query on any connection. Reads all rows before returning the first one.
 impl<'p> Executor<'p> for &'p Pool {
     type Database = Any;
 

@@ -1,8 +1,8 @@
-//! What has outlived its retention: history, the tombstones of deleted silos, deliveries that are over,
-//! and what is kept for minutes.
+//! Removes data older than its retention: history, tombstones of deleted silos, finished
+//! deliveries, and short-lived data.
 //!
-//! What is to go is looked up outside of the write transaction, a few hundred keys at a time, and
-//! removed by its key. So a purge holds the writer for a few statements, however many rows stay.
+//! Keys to remove are looked up outside of the write transaction, a few hundred at a time. So a
+//! purge takes only a few statements in the writer, regardless of the number of remaining rows.
 
 use sqlx::Row;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::time::Time;
 
-/// Rows that are kept as long as the history.
+/// Rows with the same retention as the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldRows {
     /// Changed addresses. Key: the revision.
@@ -23,9 +23,9 @@ pub enum OldRows {
     Tombstones,
     /// Deliveries that are done or given up. Key: the id.
     Deliveries,
-    /// The audit. Key: the id.
+    /// The audit log. Key: the id.
     Audit,
-    /// Refused credentials beyond those that are kept at most, however young. Key: the id in the audit.
+    /// Refused credentials beyond the maximum number, regardless of age. Key: the id in the audit log.
     Refused,
 }
 
@@ -59,7 +59,7 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// The newest time of what is kept: changes, the audit, deliveries, and when records were last seen.
+    /// The newest time in the data: changes, the audit log, deliveries, and last-seen times.
     pub async fn newest_time(&self) -> Result<Option<Time>, StoreError> {
         const TIMES: [&str; 5] = [
             "SELECT max(changed_at) FROM \
@@ -80,15 +80,14 @@ impl Store {
         Ok(newest)
     }
 
-    /// The keys of the oldest rows of a kind that are from before a time, each once, in ascending
-    /// order; at most `limit`.
+    /// The keys of a kind's oldest rows from before a time, each once, in ascending order; at most `limit`.
     pub async fn old_rows(
         &self,
         kind: OldRows,
         before: Time,
         limit: i64,
     ) -> Result<Vec<i64>, StoreError> {
-        // Revisions and ids grow with time: what is older is found at the beginning of an index.
+        // Revisions and ids increase with time: old rows are at the beginning of an index.
         let mut keys = match kind {
             OldRows::History => {
                 let sql = "SELECT revision, changed_at FROM history ORDER BY revision LIMIT ?";
@@ -102,7 +101,7 @@ impl Store {
                 let done = "SELECT id, created_at FROM deliveries WHERE state = ? \
                      ORDER BY id LIMIT ?";
                 let mut keys = self.oldest(done, &[DONE.into()], before, limit).await?;
-                // Others that failed are still owed: what a state sink was refused.
+                // Other failed deliveries are still pending: those that a state sink will retry.
                 let given_up = "SELECT id, created_at FROM deliveries WHERE state = ? \
                      AND next_at = ? ORDER BY id LIMIT ?";
                 let values = [FAILED.into(), NEVER];
@@ -133,7 +132,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// The first of these deliveries, as many as have about `limit` hostnames together.
+    /// The first of these deliveries, up to about `limit` hostnames in total.
     async fn with_few_names(&self, mut ids: Vec<i64>, limit: i64) -> Result<Vec<i64>, StoreError> {
         ids.sort_unstable();
         let (mut few, mut names) = (0, 0);
@@ -155,7 +154,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// The keys that a query answers before the first one whose time is not before this one.
+    /// The keys that a query returns before the first row that is not older than `before`.
     async fn oldest(
         &self,
         sql: &'static str,
@@ -180,8 +179,8 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Removes the oldest rows of a table by their time in `column`, at most about `limit`; answers how many
-    /// went.
+    /// Removes the oldest rows of a table by their time in `column`, at most about `limit`; returns
+    /// the number of removed rows.
     pub(super) async fn purge_oldest(
         &mut self,
         table: &str,
@@ -211,8 +210,8 @@ impl WriteTransaction {
         Ok(gone.rows_affected())
     }
 
-    /// Removes rows that [`Store::old_rows`] found, unless they have become others since; answers how many
-    /// went.
+    /// Removes rows found by [`Store::old_rows`], unless they have changed since; returns the
+    /// number of removed rows.
     pub async fn purge_rows(
         &mut self,
         kind: OldRows,
@@ -238,7 +237,7 @@ impl WriteTransaction {
                 self.delete_keys("audit", "id", "", None, keys).await
             }
             OldRows::Deliveries => {
-                // One that failed may be tried again by hand meanwhile.
+                // A failed delivery may have been retried manually in the meantime.
                 let over = " AND state <> ?";
                 let gone = self
                     .delete_keys("deliveries", "id", over, Some(PENDING.into()), keys)
@@ -251,7 +250,7 @@ impl WriteTransaction {
             }
             OldRows::Tombstones => {
                 self.forget_heads();
-                // A silo that was made again has another revision.
+                // A silo that was created again has another revision.
                 let gone = self
                     .delete_keys("silos", "revision", " AND deleted = 1", None, keys)
                     .await?;
@@ -263,7 +262,7 @@ impl WriteTransaction {
         }
     }
 
-    /// Removes rows by their keys and a condition with perhaps one value.
+    /// Removes rows by key and a condition with an optional value.
     async fn delete_keys(
         &mut self,
         table: &str,
@@ -290,7 +289,7 @@ impl WriteTransaction {
         Ok(gone)
     }
 
-    /// Notes that changes up to a revision can't all be told any more.
+    /// Records that changes up to a revision can no longer all be reported.
     pub async fn raise_feed_floor(&mut self, revision: i64) -> Result<(), StoreError> {
         let present = read_counter(self.dialect, &mut self.inner, FEED_FLOOR).await?;
         if revision > present {

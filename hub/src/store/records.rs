@@ -1,8 +1,8 @@
-//! Records in a write transaction: read once, changed in memory, sent together.
+//! Records in a write transaction: read once, changed in memory, written together.
 //!
-//! A statement costs more than a row, so what the commands of a batch begin by reading is fetched by
-//! one statement, and what they leave is written by one more when the transaction ends, or when the
-//! database must answer for all of a silo.
+//! A statement costs more than a row, so the records that the commands of a batch read first are
+//! fetched with one statement, and their changes are written with one more when the transaction
+//! ends, or when the database must answer for a whole silo.
 
 use std::collections::BTreeMap;
 
@@ -18,26 +18,26 @@ use super::{
 };
 use crate::domain::time::Time;
 
-/// From so many changed records on, they are sent before the transaction ends.
+/// Number of changed records from which they are written before the transaction ends.
 const MANY: usize = 1000;
-/// From so many on, those that were sent are forgotten: more than the largest silo's.
+/// Number of records from which written ones are dropped from memory: more than the largest silo has.
 const TOO_MANY: usize = 2 * MAX_RECORDS;
 
 /// The records that the transaction has read or changed.
 #[derive(Debug, Default)]
 pub(super) struct KnownRecords {
     silos: BTreeMap<SiloId, BTreeMap<Hostname, Known>>,
-    /// How many hostname/address pairs a silo has.
+    /// Number of hostname/address pairs of a silo.
     pairs: BTreeMap<SiloId, i64>,
     changed: usize,
 }
 
-/// A record as the transaction leaves it.
+/// A record in its state within the transaction.
 #[derive(Debug)]
 struct Known {
-    /// `None`: there is none.
+    /// `None`: it does not exist.
     record: Option<StoredRecord>,
-    /// Whether the database does not know it so yet.
+    /// Whether this state is not in the database yet.
     changed: bool,
 }
 
@@ -46,12 +46,12 @@ impl KnownRecords {
         self.silos.get(silo)?.get(hostname)
     }
 
-    /// Whether it is known what the database says of a record.
+    /// Whether the database's state of a record was read.
     pub(super) fn knows(&self, silo: &SiloId, hostname: &Hostname) -> bool {
         self.get(silo, hostname).is_some()
     }
 
-    /// Adds the statements that ask for records.
+    /// Adds the statements that read records.
     pub(super) fn ask(records: &[(&SiloId, &Hostname)], statements: &mut Statements) {
         for chunk in padded_chunks(records) {
             let any = any_of(chunk.len());
@@ -62,7 +62,7 @@ impl KnownRecords {
         }
     }
 
-    /// Keeps what the database answered.
+    /// Keeps the rows that the database returned.
     pub(super) fn learn(
         &mut self,
         asked: &[(&SiloId, &Hostname)],
@@ -100,13 +100,13 @@ impl KnownRecords {
         self.changed += usize::from(!before.as_ref().is_some_and(|before| before.changed));
         match (before, self.pairs.get_mut(silo)) {
             (Some(before), Some(count)) => *count += now - pairs(&before.record),
-            // What was there is not known, so neither is the sum.
+            // The previous record is unknown, so the sum is too.
             (None, _) => drop(self.pairs.remove(silo)),
             (Some(_), None) => {}
         }
     }
 
-    /// Adds the statements that write the changed records, and counts them as written.
+    /// Adds the statements that write the changed records, and marks them as written.
     pub(super) fn send(&mut self, statements: &mut Statements) {
         if self.changed == 0 {
             return;
@@ -172,7 +172,7 @@ impl WriteTransaction {
         Ok(known.and_then(|known| known.record.clone()))
     }
 
-    /// Sets a record, there or not, to this.
+    /// Sets a record, whether it exists or not.
     pub async fn put_record(
         &mut self,
         silo: &SiloId,
@@ -215,13 +215,13 @@ impl WriteTransaction {
         .collect()
     }
 
-    /// All records of a silo with all that they carry.
+    /// All complete records of a silo.
     pub async fn whole_records(&mut self, silo: &SiloId) -> Result<Vec<StoredRecord>, StoreError> {
         let all = format!("SELECT {COLUMNS} FROM records WHERE silo = ?");
         self.rows_of(all, silo).await?.iter().map(record).collect()
     }
 
-    /// The records of a silo that name a mail address, with it.
+    /// The records of a silo that name a mail address, with the address.
     pub async fn notify_addresses(
         &mut self,
         silo: &SiloId,
@@ -236,7 +236,7 @@ impl WriteTransaction {
         .collect()
     }
 
-    /// How many hostname/address pairs a silo has.
+    /// Number of hostname/address pairs of a silo.
     pub async fn count_pairs(&mut self, silo: &SiloId) -> Result<i64, StoreError> {
         if let Some(known) = self.unwritten.records.pairs.get(silo) {
             return Ok(*known);
@@ -250,7 +250,7 @@ impl WriteTransaction {
         Ok(count)
     }
 
-    /// Moves `last_seen` of records forward, each named once; a record that is gone stays gone.
+    /// Moves `last_seen` of records forward, each named once; a removed record stays removed.
     pub async fn set_last_seen(
         &mut self,
         seen: &[(SiloId, Hostname, Time)],
@@ -260,7 +260,7 @@ impl WriteTransaction {
         let mut statements = Statements::new(self.dialect);
         for chunk in statement_chunks(seen) {
             let cases = format!(" WHEN {RECORD} THEN ?").repeat(chunk.len());
-            // What was stored by a clock that was ahead is replaced as well.
+            // Also replaces a time stored by a clock that was ahead.
             let older = format!("({RECORD} AND (last_seen < ? OR last_seen > ?))");
             let older = vec![older; chunk.len()].join(" OR ");
             statements.add(format!(
@@ -289,7 +289,7 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// What the database answers of one silo, with all that this transaction has changed.
+    /// The database's rows of one silo, including all changes of this transaction.
     pub(super) async fn rows_of(
         &mut self,
         sql: impl Into<std::borrow::Cow<'static, str>>,
@@ -300,14 +300,14 @@ impl WriteTransaction {
         Ok(query.fetch_all(&mut *self.inner).await?)
     }
 
-    /// Sends the changed records, and forgets all, since rows are changed by other means than these.
+    /// Writes the changed records and clears the cache, since rows are about to be changed by other means.
     pub(super) async fn forget_records(&mut self) -> Result<(), StoreError> {
         self.flush_records().await?;
         self.unwritten.records = KnownRecords::default();
         Ok(())
     }
 
-    /// Sends the changed records.
+    /// Writes the changed records.
     async fn flush_records(&mut self) -> Result<(), StoreError> {
         let mut statements = Statements::new(self.dialect);
         self.unwritten.records.send(&mut statements);
@@ -315,7 +315,7 @@ impl WriteTransaction {
     }
 }
 
-/// The condition that a record is one of so many.
+/// The condition that a record is one of `records`.
 fn any_of(records: usize) -> String {
     vec!["(silo = ? AND hostname = ?)"; records].join(" OR ")
 }

@@ -1,15 +1,15 @@
-//! What is written down when this database was put back from a copy.
+//! Changes to the database after it was restored from a copy.
 
 use super::{SET_COUNTER, SIGNED_NOT_BEFORE, StoreError, WriteTransaction};
 use crate::domain::signed_not_before::SignedNotBefore;
 use crate::domain::time::Time;
 
-/// Counters by which hubs notice changes of what they hold. A copy brings their old values back, so that
-/// adding one may come to what a hub that goes on holds already.
+/// Counters by which hubs notice changes to their cached data. A copy restores old values, so that
+/// adding one may give the value that a running hub already has.
 const NOTICED: [&str; 2] = ["tokens", "sinks"];
 
 impl WriteTransaction {
-    /// Since when signatures count.
+    /// From when signatures are valid.
     pub async fn signed_not_before(&mut self) -> Result<SignedNotBefore, StoreError> {
         let row = self
             .dialect
@@ -21,13 +21,13 @@ impl WriteTransaction {
         Ok(SignedNotBefore(Time::from_millis(value.unwrap_or(0))))
     }
 
-    /// Sets since when signatures count.
+    /// Sets from when signatures are valid.
     pub async fn set_signed_not_before(
         &mut self,
         SignedNotBefore(time): SignedNotBefore,
     ) -> Result<(), StoreError> {
         self.must_commit = true;
-        // An update to the value that is there touches no row on MariaDB: look first.
+        // On MariaDB, an update to the present value affects no row: check first.
         let is_there = self
             .dialect
             .query("SELECT value FROM counters WHERE name = ?")
@@ -48,7 +48,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Has every hub look up tokens and sinks again.
+    /// Makes every hub reload tokens and sinks.
     pub async fn forget_what_hubs_hold(&mut self, now: Time) -> Result<(), StoreError> {
         self.must_commit = true;
         self.sinks_changed = true;
@@ -57,7 +57,7 @@ impl WriteTransaction {
             let present = super::read_counter(self.dialect, &mut self.inner, counter).await?;
             self.dialect
                 .query(SET_COUNTER)
-                // Far beyond what counting by one comes to.
+                // Far beyond any value reached by counting.
                 .bind((present + 1).max(now.as_micros()))
                 .bind(counter)
                 .execute(&mut *self.inner)

@@ -1,8 +1,9 @@
-//! Which server the connections lead to. A database moves: a standby is promoted, the old primary comes back as
-//! its standby, and a name, a proxy or a pooler leads there sooner or later than the hub's connections.
+//! Detects which server the connections lead to. A database can move: a standby is promoted, the
+//! old primary returns as its standby, and a name, a proxy or a pooler switches to it earlier or
+//! later than the hub's connections.
 //!
-//! A connection is looked at when it is made and each time it is lent out: none is used that leads to a standby,
-//! and once one leads to another server than the others, the older ones are dropped.
+//! A connection is checked when it is created and each time it is lent out: connections to a
+//! standby are not used, and once one leads to a new server, older ones are dropped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::dialect::Dialect;
 
 const NO_WRITES: &str = "this server is a standby or takes no writes";
 
-/// What all connections of a hub know of the server.
+/// What all connections of a hub know about the server.
 #[derive(Clone, Debug)]
 pub(super) struct Servers {
     dialect: Dialect,
@@ -24,30 +25,30 @@ pub(super) struct Servers {
 #[derive(Debug)]
 struct Known {
     server: Option<Server>,
-    /// Connections made before lead to the server before.
+    /// Connections created earlier lead to the previous server.
     since: Instant,
     moves: u64,
-    /// Whether it was said that the server does not tell which one it is.
+    /// Whether it was logged that the server does not report its identity.
     is_nameless: bool,
 }
 
-/// A server as it tells of itself.
+/// A server's reported identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Server {
-    /// Of PostgreSQL the system identifier, which a replica shares; of MariaDB what no two servers share.
+    /// PostgreSQL: the system identifier, which replicas share; MariaDB: a value unique to the server.
     system: String,
-    /// PostgreSQL's timeline, which each promotion raises; elsewhere 0.
+    /// PostgreSQL: the timeline, which each promotion increments; otherwise 0.
     timeline: u32,
 }
 
-/// What is to be done with a connection.
+/// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// It leads to the known server, or is the first.
     Use,
-    /// It leads to another server, which is the known one from now on.
+    /// It leads to another server, which becomes the known one.
     Moved,
-    /// It leads to what a promoted server has left behind.
+    /// It leads to an old server whose successor was promoted.
     Behind,
 }
 
@@ -63,7 +64,7 @@ fn judge(known: Option<&Server>, found: &Server) -> Verdict {
 }
 
 impl Servers {
-    /// No server is known yet.
+    /// Starts without a known server.
     pub(super) fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
@@ -81,13 +82,13 @@ impl Servers {
         self.dialect
     }
 
-    /// How often the connections turned out to lead to another server.
+    /// How often the connections were found to lead to another server.
     pub(super) fn moves(&self) -> u64 {
         self.lock().moves
     }
 
-    /// Looks at a new connection, or again at one that has been open for a while; refuses one to a standby, or
-    /// to a server whose successor is known.
+    /// Checks the server of a new connection, or of an open one again; refuses a standby, and a
+    /// server whose successor is known.
     pub(super) async fn look_at(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         let Some(question) = self.dialect.server_question() else {
             return Ok(());
@@ -99,7 +100,7 @@ impl Servers {
                 system: row.try_get(0)?,
                 timeline: u32::from_str_radix(row.try_get(1)?, 16).unwrap_or(0),
             },
-            // A server that was made to look like one of these, or a user without the right to ask.
+            // A server that only imitates one of these, or a user without permission to ask.
             Err(sqlx::Error::Database(error)) => {
                 if !std::mem::replace(&mut self.lock().is_nameless, true) {
                     tracing::warn!(
@@ -135,8 +136,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Whether a connection of this age, which is about to be lent out, may be used on. It costs what asking
-    /// for a sign of life does, and is one.
+    /// Whether a connection of this age may be lent out. Costs the same as a ping, and serves as one.
     pub(super) async fn is_usable(
         &self,
         connection: &mut AnyConnection,

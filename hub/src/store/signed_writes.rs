@@ -1,5 +1,5 @@
-//! The signed writes of the last minutes, so that none is carried out twice and none that was held back
-//! undoes a newer one.
+//! The signed writes of the last minutes, so that none is executed twice and no delayed one undoes
+//! a newer one.
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
@@ -11,7 +11,7 @@ use super::dialect::Dialect;
 use super::{Store, StoreError, WriteTransaction, time};
 use crate::domain::time::Time;
 
-/// What a write goes to.
+/// The target of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteScope {
     /// One hostname of a silo.
@@ -30,8 +30,8 @@ fn spent_nonce(dialect: Dialect, token: TokenId, nonce: &str) -> Query<'static, 
 }
 
 impl Store {
-    /// Whether a token has signed with this nonce already, as far as is committed: a look before content is
-    /// waited for. What decides is the look of the transaction.
+    /// Whether a token has used this nonce in a committed write: an early check before waiting for
+    /// the body. The check in the transaction is decisive.
     pub async fn nonce_is_spent(&self, token: TokenId, nonce: &str) -> Result<bool, StoreError> {
         let row = spent_nonce(self.dialect, token, nonce)
             .fetch_optional(&self.readers)
@@ -46,7 +46,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Whether a token has signed with this nonce already.
+    /// Whether a token has used this nonce.
     pub async fn nonce_is_spent(
         &mut self,
         token: TokenId,
@@ -58,9 +58,9 @@ impl WriteTransaction {
         Ok(row.is_some())
     }
 
-    /// When the newest accepted write of a token that bears on this place was signed: for a record one to
-    /// it or to the whole silo, for a silo one anywhere in it. None that was signed after `latest` counts: a clock
-    /// that was wrong accepted it.
+    /// When the token's newest accepted write that overlaps this target was signed: for a record, a
+    /// write to it or to the whole silo; for a silo, any write in it. Signatures from after
+    /// `latest` don't count: they were accepted by a clock that was wrong.
     pub async fn last_signed_write(
         &mut self,
         token: TokenId,
@@ -94,7 +94,7 @@ impl WriteTransaction {
         row.as_ref().map(|row| time(row, 0)).transpose()
     }
 
-    /// Spends a nonce that is not spent; durable whatever else the transaction does.
+    /// Records an unused nonce as used; durable even if the transaction changes nothing else.
     pub async fn spend_nonce(
         &mut self,
         token: TokenId,
@@ -123,7 +123,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Forgets the oldest signed writes, at most about `limit`; answers how many went.
+    /// Deletes the oldest signed writes, at most about `limit`; returns the number of deleted rows.
     pub async fn purge_signed_writes(
         &mut self,
         before: Time,

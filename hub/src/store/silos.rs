@@ -19,43 +19,43 @@ pub struct StoredSilo {
     pub id: SiloId,
     /// The revision of the last change.
     pub revision: i64,
-    /// When that was.
+    /// The time of the last change.
     pub updated_at: Time,
     /// The addresses of each hostname.
     pub records: Records,
 }
 
-/// One record with all that it carries.
+/// One complete record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
     /// Its hostname.
     pub hostname: Hostname,
     /// Its addresses.
     pub addresses: Addresses,
-    /// What it carries beside them.
+    /// Its attributes.
     pub attributes: Attributes,
     /// The revision of its last change.
     pub revision: i64,
-    /// The revision at which its addresses changed last.
+    /// The revision of its last address change.
     pub addresses_at: i64,
-    /// When its last change was.
+    /// The time of its last change.
     pub updated_at: Time,
-    /// When a write last named it, as far as was written down.
+    /// When a write last named it, as far as stored.
     pub last_seen: Time,
 }
 
-/// Whether a silo is there, and at which revision.
+/// A silo's revision, and whether it is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiloHead {
     /// The revision of the last change, which may be its deletion.
     pub revision: i64,
-    /// When that was.
+    /// The time of that change.
     pub updated_at: Time,
-    /// Whether it was deleted.
+    /// Whether it is deleted.
     pub deleted: bool,
 }
 
-/// What is stored of a record beside its silo, as [`record`] reads it.
+/// The columns of a record other than its silo, as [`record`] reads them.
 pub(super) const RECORD_COLUMNS: &str = "hostname, ipv4, ipv6, note, notify, ipv6_suffix, \
      expires_after, revision, updated_at, last_seen, addresses_at";
 
@@ -95,9 +95,9 @@ pub(super) fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
 const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
 
 impl Store {
-    /// A silo as it is now; `None` when there is none.
+    /// A silo's current state; `None` if it does not exist.
     pub async fn silo(&self, id: &SiloId) -> Result<Option<StoredSilo>, StoreError> {
-        // One statement, so that revision and records are of one moment on every database.
+        // One statement, so that revision and records are consistent on every database.
         let rows = self
             .dialect
             .query(
@@ -124,7 +124,7 @@ impl Store {
         }))
     }
 
-    /// One record as it is now; `None` when there is none.
+    /// One record's current state; `None` if it does not exist.
     pub async fn record(
         &self,
         id: &SiloId,
@@ -143,7 +143,7 @@ impl Store {
             .transpose()
     }
 
-    /// Whether a silo is there or ever was.
+    /// The head of a silo that exists or ever existed.
     pub async fn silo_head(&self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
         let row = self
             .dialect
@@ -154,7 +154,7 @@ impl Store {
         row.as_ref().map(head).transpose()
     }
 
-    /// The ids of the silos that follow `after` in byte order.
+    /// The ids of the silos after `after` in byte order.
     pub async fn silo_ids(&self, after: &str, limit: i64) -> Result<Vec<SiloId>, StoreError> {
         const AFTER: &str = "SELECT id FROM silos WHERE id > ? AND deleted = 0 ORDER BY id LIMIT ?";
         let query = self.dialect.query(AFTER).bind(after.to_owned()).bind(limit);
@@ -162,8 +162,9 @@ impl Store {
         rows.iter().map(|row| silo_id(row, 0)).collect()
     }
 
-    /// The ids of a run that follow `after` in byte order, at most `limit`. The database judges the patterns,
-    /// so that no row is answered in vain; a glob without a literal prefix has it look at every id.
+    /// The ids in a range after `after` in byte order, at most `limit`. The database evaluates the
+    /// patterns, so that no rows are returned unnecessarily; a glob without a literal prefix makes
+    /// it scan every id.
     pub async fn silo_ids_in(
         &self,
         span: &Span,
@@ -173,7 +174,7 @@ impl Store {
         let rows = match span {
             Span::Names(names) => self.silo_ids_named(names, after, limit).await?,
             Span::Prefix { prefix, patterns } => {
-                // Follows every character of an id.
+                // Sorts after every character of an id.
                 let end = format!("{prefix}{{");
                 if after >= end.as_str() {
                     return Ok(Vec::new());
@@ -238,9 +239,9 @@ impl Store {
         Ok(rows)
     }
 
-    /// The records that no write has named for as long as they ask for: silo, hostname.
+    /// The records without a write for their `expires_after`: silo, hostname.
     ///
-    /// Silence counts from `since` at the earliest: before, nobody could have been heard. See
+    /// Silence counts from `since` at the earliest: before that, writes could not be received. See
     /// [`crate::domain::elapsed::is_silent`].
     pub async fn overdue_records(
         &self,

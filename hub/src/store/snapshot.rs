@@ -1,4 +1,4 @@
-//! Reads everything as of one moment, a page at a time, for an export.
+//! Reads a consistent snapshot of the database, a page at a time, for an export.
 
 use silo_shared::silo::SiloId;
 use sqlx::any::AnyRow;
@@ -19,11 +19,11 @@ use super::{optional_time, read_fact, silo_id};
 use crate::domain::dynahost::SealedLogin;
 use crate::domain::update_key::KeyHash;
 
-/// The database as of one moment.
+/// A snapshot of the database.
 #[derive(Debug)]
 pub struct Snapshot {
     dialect: Dialect,
-    /// Its transaction is never ended but by its connection.
+    /// Its transaction ends only with the connection.
     inner: Lease,
 }
 
@@ -34,7 +34,7 @@ impl Drop for Snapshot {
 }
 
 impl Store {
-    /// Begins to read the database as of now, whoever writes meanwhile.
+    /// Starts reading a snapshot of the current state, regardless of concurrent writes.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let mut inner = self.readers.acquire().await?;
         inner.without_deadline();
@@ -55,7 +55,7 @@ impl Snapshot {
         read_fact(self.dialect, &mut self.inner, name).await
     }
 
-    /// The silos that follow `after` in byte order, deleted ones too.
+    /// The silos after `after` in byte order, including deleted ones.
     pub async fn silos(
         &mut self,
         after: Option<&SiloId>,
@@ -75,7 +75,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// All of a silo, which is bounded.
+    /// A whole silo, whose size is limited.
     pub async fn silo(
         &mut self,
         id: SiloId,
@@ -95,7 +95,7 @@ impl Snapshot {
         Ok(TransferredSilo { id, head, records })
     }
 
-    /// The rows of all history that follow `after`, oldest first.
+    /// All history rows after `after`, oldest first.
     pub async fn history(
         &mut self,
         after: Option<&TransferredRow>,
@@ -123,7 +123,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// A page of rows whose ids follow `after`.
+    /// A page of rows with ids after `after`.
     async fn page(
         &mut self,
         sql: &'static str,
@@ -134,7 +134,7 @@ impl Snapshot {
         Ok(query.fetch_all(&mut *self.inner).await?)
     }
 
-    /// The tokens whose ids follow `after`, revoked ones too.
+    /// The tokens with ids after `after`, including revoked ones.
     pub async fn tokens(&mut self, after: &str, limit: i64) -> Result<Vec<KnownToken>, StoreError> {
         const PAGE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
              revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
@@ -143,7 +143,7 @@ impl Snapshot {
         rows.iter().map(known_token).collect()
     }
 
-    /// The update keys whose ids follow `after`, revoked ones too.
+    /// The update keys with ids after `after`, including revoked ones.
     pub async fn update_keys(
         &mut self,
         after: &str,
@@ -163,7 +163,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// The bindings of dynahost's protocol whose ids follow `after`.
+    /// The bindings of dynahost's protocol with ids after `after`.
     pub async fn dynahosts(
         &mut self,
         after: &str,

@@ -1,4 +1,4 @@
-//! Counts the statements of a test's thread.
+//! Counts the statements sent in a test's thread.
 
 use std::cell::Cell;
 
@@ -6,12 +6,12 @@ thread_local! {
     static SENT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// One more is sent.
+/// Counts one statement.
 pub(in crate::store) fn note() {
     SENT.set(SENT.get() + 1);
 }
 
-/// How many were sent since the last call.
+/// Number of statements sent since the last call.
 pub(crate) fn take() -> usize {
     SENT.take()
 }

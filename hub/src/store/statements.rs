@@ -1,8 +1,8 @@
-//! Statements that go to the database together.
+//! Statements sent to the database together.
 //!
-//! SQLite's driver hands each call to a thread of its own and back, which takes longer than most
-//! statements do; it takes several statements, with the values of all of them, in one call. The other
-//! databases are sent one statement after another.
+//! SQLite's driver passes each call to its own thread and back, which takes longer than most
+//! statements; it accepts several statements with all their values in one call. The other databases
+//! receive one statement after another.
 
 use std::borrow::Cow;
 use std::mem;
@@ -17,19 +17,19 @@ use super::connection::DbConnection;
 use super::dialect::Dialect;
 use super::failure::Phase;
 
-/// The most rows that one statement carries.
+/// Maximum number of rows per statement.
 pub(super) const ROWS_AT_ONCE: usize = 50;
 
 /// Statements with their values, to be sent together.
 pub(super) struct Statements {
     dialect: Dialect,
     calls: Vec<Call>,
-    /// Statements without values that end it all in one call.
+    /// Final statements without values, sent in one call.
     last: Vec<String>,
     refused: Option<sqlx::error::BoxDynError>,
 }
 
-/// What goes in one call.
+/// The statements of one call.
 struct Call {
     sql: String,
     values: AnyArguments,
@@ -37,7 +37,7 @@ struct Call {
 }
 
 impl Statements {
-    /// None yet.
+    /// Starts empty.
     pub(super) fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
@@ -47,7 +47,7 @@ impl Statements {
         }
     }
 
-    /// Adds a statement, written with `?` for each value; its values follow by [`Statements::bind`].
+    /// Adds a statement, with `?` for each value; its values follow by [`Statements::bind`].
     pub(super) fn add(&mut self, sql: impl Into<Cow<'static, str>>) -> &mut Self {
         #[cfg(test)]
         super::statement_count::note();
@@ -67,13 +67,13 @@ impl Statements {
         self
     }
 
-    /// Adds an `INSERT` that replaces the `columns` of rows that are there under the same `key`.
+    /// Adds an `INSERT` that replaces the `columns` of existing rows with the same `key`.
     pub(super) fn add_upsert(&mut self, insert: String, key: &[&str], columns: &[&str]) {
         let upsert = self.dialect.upsert(key, columns);
         self.add(format!("{insert}{upsert}"));
     }
 
-    /// The next value of the statement that was added last.
+    /// Binds the next value of the last added statement.
     pub(super) fn bind<'t, T: Encode<'t, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
         let call = self.calls.last_mut();
         let call = call.expect("a statement comes before its values");
@@ -83,7 +83,7 @@ impl Statements {
         self
     }
 
-    /// Adds a statement without values that goes in one call with those that end the transaction.
+    /// Adds a statement without values to the call that ends the transaction.
     pub(super) fn end_with(&mut self, sql: impl Into<String>) -> &mut Self {
         if self.dialect.is_remote() {
             self.last.push(sql.into());
@@ -93,7 +93,7 @@ impl Statements {
         self
     }
 
-    /// Sends them all, the last of which is the `COMMIT`; says of an error what was under way.
+    /// Sends all statements, the last of which is the `COMMIT`; errors state what was in progress.
     pub(super) async fn commit(
         mut self,
         connection: &mut DbConnection,
@@ -118,7 +118,7 @@ impl Statements {
         answered.map_err(|(answered, error)| (phase_of(answered, last.len()), error))
     }
 
-    /// Sends them all, in order.
+    /// Sends all statements, in order.
     pub(super) async fn execute(self, connection: &mut DbConnection) -> Result<(), StoreError> {
         for (dialect, call) in self.into_calls()? {
             let query = dialect.query_with(call.sql, call.values);
@@ -127,7 +127,7 @@ impl Statements {
         Ok(())
     }
 
-    /// Sends them all, and answers the rows of each.
+    /// Sends all statements, and returns the rows of each.
     pub(super) async fn fetch(
         self,
         connection: &mut DbConnection,
@@ -160,7 +160,7 @@ impl Statements {
 
 type Answers<'a> = BoxStream<'a, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>;
 
-/// Reads all answers; says of an error how many statements were answered before.
+/// Reads all responses; on error, returns the number of statements completed before.
 async fn count_answers(answers: &mut Answers<'_>) -> Result<(), (usize, StoreError)> {
     let mut answered = 0;
     loop {
@@ -173,7 +173,7 @@ async fn count_answers(answers: &mut Answers<'_>) -> Result<(), (usize, StoreErr
     }
 }
 
-/// What failed of statements that went in one call, the last of which is the `COMMIT`.
+/// The phase that failed, for statements sent in one call that ends with the `COMMIT`.
 fn phase_of(answered: usize, statements: usize) -> Phase {
     match answered + 1 < statements {
         true => Phase::BeforeCommit,
@@ -181,15 +181,15 @@ fn phase_of(answered: usize, statements: usize) -> Phase {
     }
 }
 
-/// `INSERT` of many rows at once: the head, then a parenthesis of placeholders a row.
+/// An `INSERT` of several rows: the head, then one parenthesis of placeholders per row.
 pub(super) fn insert_rows(head: &str, columns: usize, rows: usize) -> String {
     let row = format!("({})", vec!["?"; columns].join(", "));
     format!("{head} VALUES {}", vec![row; rows].join(", "))
 }
 
-/// Rows in parts of a few sizes, the large ones first: each size is a statement that the server keeps
-/// prepared. One that is prepared for this time alone costs two more round trips, and on MariaDB the
-/// second of them waits for the acknowledgement of the first.
+/// Splits rows into chunks of a few sizes, large ones first: the server keeps one prepared
+/// statement per size. A statement prepared for a single use costs two more round trips, and on
+/// MariaDB the second of them waits for the acknowledgement of the first.
 pub(super) fn statement_chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     const SIZES: [usize; 5] = [ROWS_AT_ONCE, 20, 8, 3, 1];
     let mut rest = rows;
@@ -201,8 +201,8 @@ pub(super) fn statement_chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Keys to be looked up, in parts of a few sizes, the last of each repeated until it is full: see
-/// [`statement_chunks`]. To look a key up again costs less than a statement.
+/// Splits keys for a lookup into chunks of a few sizes; the last key of each chunk is repeated to
+/// fill it: see [`statement_chunks`]. Looking up a key again costs less than another statement.
 pub(super) fn padded_chunks<T: Copy>(keys: &[T]) -> impl Iterator<Item = Vec<T>> {
     const SIZES: [usize; 3] = [1, 8, 64];
     keys.chunks(SIZES[2]).map(|part| {

@@ -1,4 +1,4 @@
-//! Tokens, as hashes and sealed keys: nothing here gives a credential back.
+//! Tokens, stored as hashes and sealed keys: no credential can be recovered from them.
 
 use silo_shared::credential::TokenId;
 use sqlx::Row;
@@ -15,45 +15,45 @@ use crate::domain::token::{CredentialHash, Role, Token, TokenSpec};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedKey(pub String);
 
-/// A token with what is needed to recognise its credential.
+/// A token with the data to verify its credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownToken {
     /// The token.
     pub token: Token,
-    /// What its credential hashes to.
+    /// The hash of its credential.
     pub credential_hash: CredentialHash,
     /// Its sealed signing key.
     pub signing_key: SealedKey,
-    /// The secret that it had before.
+    /// The previous secret.
     pub former: Option<FormerSecret>,
 }
 
 /// A token's secret from before its rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormerSecret {
-    /// What the whole credential hashes to.
+    /// The hash of the whole credential.
     pub credential_hash: CredentialHash,
     /// The sealed signing key.
     pub signing_key: SealedKey,
-    /// From when on it does not count any more.
+    /// When it stops being valid.
     pub ends_at: Time,
-    /// When the secret after it was used first; until then it may rotate the token again.
+    /// When the new secret was first used; until then the former one may rotate the token again.
     pub new_used_at: Option<Time>,
 }
 
 impl KnownToken {
-    /// The former secret, while it counts.
+    /// The former secret, while it is valid.
     pub fn former_at(&self, now: Time) -> Option<&FormerSecret> {
         self.former.as_ref().filter(|former| former.ends_at > now)
     }
 }
 
 const ANY: &str = "SELECT id FROM tokens LIMIT 1";
-/// The fact that a token was made, whatever has become of it.
+/// The fact that a token was ever created, whether it still exists or not.
 const TOKEN_MADE: &str = "token_made";
-/// How many changes of tokens are remembered one by one.
+/// Number of token changes remembered individually.
 const CHANGES_KEPT: i64 = 1000;
-/// What stands in place of a purged token's hash. No credential hashes to it.
+/// The placeholder for a purged token's hash. No credential has this hash.
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 fn list(text: &str) -> Result<Vec<String>, StoreError> {
@@ -86,7 +86,7 @@ pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
     })
 }
 
-/// The former secret of a row that has it after the token's own columns, if there is one.
+/// The former secret in a row, after the token's own columns, if there is one.
 fn former_secret(row: &AnyRow) -> Result<Option<FormerSecret>, StoreError> {
     let Some(hash) = row.try_get::<Option<&str>, _>(11)? else {
         return Ok(None);
@@ -106,7 +106,7 @@ impl Store {
         Ok(self.known_tokens(&[id]).await?.pop())
     }
 
-    /// The tokens of these ids, revoked or not; ids of none are left out.
+    /// The tokens with these ids, revoked or not; unknown ids are skipped.
     pub async fn known_tokens(&self, ids: &[TokenId]) -> Result<Vec<KnownToken>, StoreError> {
         let mut known: Vec<KnownToken> = Vec::new();
         for chunk in padded_chunks(ids) {
@@ -130,8 +130,8 @@ impl Store {
         Ok(known)
     }
 
-    /// Which tokens changed while the counter went from `after` to `upto`; `None`: that is not known of all
-    /// of these changes, or one of them concerned all tokens.
+    /// The tokens that changed while the counter went from `after` to `upto`; `None`: not all of
+    /// these changes are known, or one of them affected all tokens.
     pub async fn token_changes(
         &self,
         after: i64,
@@ -158,7 +158,7 @@ impl Store {
             .collect()
     }
 
-    /// Whether a token was ever made.
+    /// Whether a token was ever created.
     pub async fn any_token(&self) -> Result<bool, StoreError> {
         if self.fact(TOKEN_MADE).await?.is_some() {
             return Ok(true);
@@ -171,12 +171,12 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Whether it is written down that a token was made. A hub of version 0.1.0 makes tokens without that.
+    /// Whether the creation of a token is recorded. A hub of version 0.1.0 creates tokens without that.
     pub async fn is_token_noted(&self) -> Result<bool, StoreError> {
         Ok(self.fact(TOKEN_MADE).await?.is_some())
     }
 
-    /// The tokens that were not revoked and whose ids follow `after` in byte order.
+    /// The unrevoked tokens with ids after `after` in byte order.
     pub async fn tokens(&self, after: &str, limit: i64) -> Result<Vec<Token>, StoreError> {
         const PAGE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
              revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
@@ -188,7 +188,7 @@ impl Store {
             .collect()
     }
 
-    /// Some tokens that were revoked or expired before a time and still are more than a stub.
+    /// Some tokens that were revoked or expired before a time and are not yet reduced to a stub.
     pub async fn ended_tokens(&self, before: Time, limit: i64) -> Result<Vec<TokenId>, StoreError> {
         const ENDED: &str = "SELECT id FROM tokens WHERE coalesce(revoked_at, expires_at) < ? \
              AND credential_hash <> ? LIMIT ?";
@@ -202,7 +202,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Whether a token was ever made.
+    /// Whether a token was ever created.
     pub async fn any_token(&mut self) -> Result<bool, StoreError> {
         if self.fact(TOKEN_MADE).await?.is_some() {
             return Ok(true);
@@ -215,7 +215,7 @@ impl WriteTransaction {
             .is_some())
     }
 
-    /// Writes down that a token was made, so that no other one is taken for the first.
+    /// Records that a token was created, so that no later one counts as the first.
     pub async fn note_token_made(&mut self) -> Result<(), StoreError> {
         match self.fact(TOKEN_MADE).await? {
             Some(_) => Ok(()),
@@ -250,7 +250,7 @@ impl WriteTransaction {
         self.note_token_changed(token.id).await
     }
 
-    /// Revokes a token; false when there is none that counts.
+    /// Revokes a token; false if no valid one exists.
     pub async fn revoke_token(&mut self, id: TokenId, now: Time) -> Result<bool, StoreError> {
         let updated = self
             .dialect
@@ -266,8 +266,8 @@ impl WriteTransaction {
         Ok(true)
     }
 
-    /// Gives a token a new secret; the one that it had counts until `former_ends`, the one before that no
-    /// more. False when there is none that counts.
+    /// Gives a token a new secret; the previous one stays valid until `former_ends`, the one before
+    /// that becomes invalid. False if no valid token exists.
     pub async fn rotate_token(
         &mut self,
         id: TokenId,
@@ -310,8 +310,9 @@ impl WriteTransaction {
         Ok(true)
     }
 
-    /// Gives a token another secret in place of one that was never used, by its former secret, which counts until
-    /// `former_ends`. False where this former secret may not: it is none, or the secret after it was used.
+    /// Replaces a token's new secret, which was never used, by means of its former secret, which
+    /// stays valid until `former_ends`. False if the former secret is wrong, or the new secret was
+    /// already used.
     pub async fn rotate_unused_token(
         &mut self,
         id: TokenId,
@@ -345,7 +346,7 @@ impl WriteTransaction {
         Ok(true)
     }
 
-    /// Notes that a token's present secret is used, if this hash is still that of the present one.
+    /// Records that a token's present secret is in use, if this hash is still the present one.
     pub async fn note_new_secret_used(
         &mut self,
         id: TokenId,
@@ -370,7 +371,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Removes the former secrets that ended before a time; answers how many.
+    /// Removes the former secrets that expired before a time; returns their number.
     pub async fn purge_former_secrets(&mut self, before: Time) -> Result<u64, StoreError> {
         let gone = self
             .dialect
@@ -382,7 +383,7 @@ impl WriteTransaction {
         Ok(gone.rows_affected())
     }
 
-    /// Writes down when tokens were last used.
+    /// Writes the last-used times of tokens.
     pub async fn set_last_used(&mut self, used: &[(TokenId, Time)]) -> Result<(), StoreError> {
         let mut statements = Statements::new(self.dialect);
         for chunk in statement_chunks(used) {
@@ -403,7 +404,7 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// Forgets every sealed signing key, since the key that opens them is gone.
+    /// Deletes every sealed signing key, since the key that opens them no longer exists.
     pub async fn forget_signing_keys(&mut self) -> Result<(), StoreError> {
         self.dialect
             .query("UPDATE tokens SET signing_key = ''")
@@ -417,10 +418,11 @@ impl WriteTransaction {
         self.add_token_change(None).await
     }
 
-    /// Leaves of tokens that ended before a time their id and when they ended, so that no import brings one
-    /// back; answers of how many.
+    /// Reduces tokens that ended before a time to their id and that time, so that no import
+    /// restores them; returns the number of tokens.
     pub async fn purge_tokens(&mut self, ids: &[TokenId], before: Time) -> Result<u64, StoreError> {
-        // A hub of version 0.1.0 must be able to read the row. MariaDB assigns in the order that is written.
+        // A hub of version 0.1.0 must be able to read the row. MariaDB evaluates assignments from
+        // left to right.
         const PURGE: &str = "UPDATE tokens SET revoked_at = coalesce(revoked_at, expires_at), \
              expires_at = NULL, name = 'revoked', role = 'read', silos = '[\"revoked\"]', \
              hostnames = NULL, credential_hash = ?, signing_key = '', created_at = 0, \
@@ -454,7 +456,7 @@ impl WriteTransaction {
         self.add_token_change(Some(id)).await
     }
 
-    /// Moves the counter on and writes down what for.
+    /// Increments the counter and records the changed token.
     async fn add_token_change(&mut self, id: Option<TokenId>) -> Result<(), StoreError> {
         let version = self.advance("tokens").await?;
         self.dialect

@@ -1,4 +1,4 @@
-//! The only way to write.
+//! The only way to write to the database.
 
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -21,9 +21,9 @@ use crate::domain::time::Time;
 
 /// The writer's connection while a transaction is open.
 ///
-/// The statements that begin and end it go together with others. So the driver does not know of it,
-/// which is as well: SQLite ends a transaction by itself when its disk is full, and the driver, whose
-/// own end of it then failed, took the next transaction for a part of the old one.
+/// The statements that begin and end the transaction are sent with others, so the driver does not
+/// know of it. That is intended: SQLite rolls back on its own when its disk is full; the driver's
+/// rollback then failed, and it treated the next transaction as part of the old one.
 #[derive(Debug)]
 pub(super) struct Session {
     connection: Lease,
@@ -47,15 +47,15 @@ impl DerefMut for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if !self.is_finished {
-            // Whatever the transaction did ends with its connection.
+            // Dropping the connection ends the transaction.
             self.connection.discard();
         }
     }
 }
 
 impl Store {
-    /// Starts a transaction, and reads the records that it will begin with. On a server this takes
-    /// [`BEGIN_TIMEOUT`] at most. Whatever the error, nothing is written.
+    /// Starts a transaction, and reads the records that its commands read first. On a server this
+    /// takes at most [`BEGIN_TIMEOUT`]. On error, nothing is written.
     pub async fn begin_write(
         &self,
         reads: &[(&SiloId, &Hostname)],
@@ -89,7 +89,7 @@ impl Store {
         question.ask(&mut statements);
         let mut answers = statements.fetch(&mut inner).await?.into_iter();
         if !self.dialect.is_remote() {
-            // The beginning has no rows.
+            // `BEGIN` returns no rows.
             answers.next();
         }
         let (mut revision, mut sinks_version) = (0, 0);
@@ -117,56 +117,56 @@ impl Store {
     }
 }
 
-/// The only way to write. Dropped without [`WriteTransaction::commit`], it leaves no trace.
+/// The only way to write to the database. Dropped without [`WriteTransaction::commit`], it changes nothing.
 #[derive(Debug)]
 pub struct WriteTransaction {
     pub(super) dialect: Dialect,
     pub(super) inner: Session,
     pub(super) interests: Interests,
     pub(super) unwritten: Unwritten,
-    /// The counter that moves with every change of the sinks.
+    /// The counter that increases with every change of the sinks.
     pub(super) sinks_version: i64,
     pub(super) sinks_changed: bool,
     first_revision: i64,
     pub(super) revision: i64,
-    /// The id of the last delivery, once it was asked for.
+    /// The id of the last delivery, once requested.
     pub(super) delivery: Option<i64>,
     pub(super) must_commit: bool,
     pub(super) effects: Effects,
-    /// The sinks that are owed something new.
+    /// The sinks with new pending deliveries.
     pub(super) owed_to: BTreeSet<SinkName>,
 }
 
-/// Why a transaction has not certainly ended with a commit.
+/// Why a transaction has not certainly been committed.
 #[derive(Debug)]
 pub enum CommitError {
-    /// Nothing was committed, and nothing of it will be.
+    /// Nothing was committed, nor will it be.
     NotCommitted(StoreError),
-    /// `COMMIT` was sent and not answered as it should be: [`WriteTransaction::holds_mark`] tells.
+    /// `COMMIT` was sent without the expected response: check [`WriteTransaction::holds_mark`].
     Unknown {
-        /// What went wrong.
+        /// The error.
         cause: StoreError,
-        /// What the rest of the hub must learn if it was committed.
+        /// What the rest of the hub must be notified of if it was committed.
         effects: Effects,
     },
 }
 
-/// What the rest of the hub must learn of a transaction once it is over.
+/// What the rest of the hub must be notified of once a transaction has ended.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// Whether anything was written, rather than rolled back.
     pub is_durable: bool,
-    /// The last revision that was taken, if one was.
+    /// The last revision taken, if any.
     pub revision: Option<i64>,
     /// The silos that changed.
     pub silos: Vec<SiloId>,
-    /// The tokens that were made, revoked or rotated.
+    /// The tokens that were created, revoked or rotated.
     pub tokens: Vec<TokenId>,
-    /// Whether something changed that concerns all tokens.
+    /// Whether a change affected all tokens.
     pub all_tokens_changed: bool,
-    /// Whether a sink is owed something that it was not owed before.
+    /// Whether there are new pending deliveries.
     pub deliveries_owed: bool,
-    /// Records that were named by a write without being changed.
+    /// Records that a write named without changing them.
     pub seen: Vec<(SiloId, Hostname)>,
 }
 
@@ -178,7 +178,7 @@ impl WriteTransaction {
         self.revision
     }
 
-    /// Takes the next id of a delivery, and has the workers look what they owe.
+    /// Takes the next delivery id, and wakes the workers.
     pub async fn take_delivery(&mut self) -> Result<i64, StoreError> {
         let next = self.last_delivery().await? + 1;
         self.delivery = Some(next);
@@ -186,7 +186,7 @@ impl WriteTransaction {
         Ok(next)
     }
 
-    /// Has the workers look what they owe, in every hub.
+    /// Wakes the workers of every hub.
     pub async fn wake_workers(&mut self) -> Result<(), StoreError> {
         self.take_delivery().await?;
         Ok(())
@@ -200,12 +200,12 @@ impl WriteTransaction {
         }
     }
 
-    /// Notes that a write named this record and changed nothing.
+    /// Notes that a write named this record without changing it.
     pub fn note_seen(&mut self, silo: &SiloId, hostname: &Hostname) {
         self.effects.seen.push((silo.clone(), hostname.clone()));
     }
 
-    /// Makes everything durable together with a mark, or rolls back when there is nothing to keep.
+    /// Commits everything together with a mark, or rolls back if there is nothing to commit.
     pub async fn commit(mut self, mark: Mark, now: Time) -> Result<Effects, CommitError> {
         self.settle().await.map_err(CommitError::NotCommitted)?;
         let linked = self.link_new().await;
@@ -251,14 +251,14 @@ impl WriteTransaction {
         }
     }
 
-    /// Asks for a commit that changes nothing, which shows whether the database takes writes.
+    /// Requests a commit without changes, which tests whether the database accepts writes.
     pub async fn prove_writable(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.inner.execute(Dialect::TOUCH_COUNTER).await?;
         Ok(())
     }
 
-    /// Moves a counter on by one; answers where it is then.
+    /// Increments a counter; returns its new value.
     pub(super) async fn advance(&mut self, counter: &'static str) -> Result<i64, StoreError> {
         self.must_commit = true;
         self.dialect

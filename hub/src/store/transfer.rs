@@ -1,4 +1,4 @@
-//! What reverting, exporting, importing, backing up and restoring read and write beside the rest.
+//! Reads and writes used only for reverting, exporting, importing, backing up and restoring.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,17 +15,17 @@ use super::{
 use crate::domain::replay::{ReplayRow, Slot};
 use crate::domain::time::Time;
 
-/// What is unique in the history: revision, hostname, family.
+/// The unique key of a history row: revision, hostname, family.
 type RowKey = (i64, Hostname, i64);
-/// What tells a row from another one in its place: silo, time, address before and after.
+/// Distinguishes rows with the same key: silo, time, address before and after.
 type RowContent = (SiloId, Time, Option<IpAddr>, Option<IpAddr>);
 
-/// What became of rows that were to be added to the history.
+/// The result of adding rows to the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryAdded {
-    /// Rows that were not there.
+    /// Rows that were added.
     pub added: u64,
-    /// Rows in whose place there is another one.
+    /// Rows left out because another row has their key.
     pub left_out: u64,
 }
 
@@ -47,7 +47,7 @@ fn slot(row: &AnyRow, name: usize, family: usize) -> Result<Slot, StoreError> {
 }
 
 impl WriteTransaction {
-    /// What the last rows of a silo's history up to a revision say of each address that they name.
+    /// The new address in the last history row up to a revision, for each hostname and family of a silo.
     pub async fn addresses_at(
         &mut self,
         silo: &SiloId,
@@ -71,7 +71,7 @@ impl WriteTransaction {
             .collect()
     }
 
-    /// A page of the rows of a silo's history that follow a revision, or a row, oldest first.
+    /// A page of a silo's history rows after a revision or row, oldest first.
     pub async fn history_after(
         &mut self,
         silo: &SiloId,
@@ -108,7 +108,7 @@ impl WriteTransaction {
             .collect()
     }
 
-    /// The revision with which a silo's history begins; `None` when it has none.
+    /// The first revision in a silo's history; `None` if it has none.
     pub async fn first_revision(&mut self, silo: &SiloId) -> Result<Option<i64>, StoreError> {
         self.flush().await?;
         let row = self
@@ -120,7 +120,8 @@ impl WriteTransaction {
         Ok(row.try_get(0)?)
     }
 
-    /// Whether a silo that has no head is named by the history: it was here before its tombstone was purged.
+    /// Whether a silo without a head has history, which means that it existed before its tombstone
+    /// was purged.
     pub async fn is_in_history(&mut self, silo: &SiloId) -> Result<bool, StoreError> {
         let row = self
             .dialect
@@ -131,8 +132,8 @@ impl WriteTransaction {
         Ok(row.is_some())
     }
 
-    /// At which revision an export has the silo that an import added from it and whose history that import has
-    /// not brought to its end; `None` for every other silo.
+    /// The revision in the export of a silo that an import added and whose history it has not
+    /// completed; `None` for any other silo.
     pub async fn importing(&mut self, silo: &SiloId) -> Result<Option<i64>, StoreError> {
         self.flush().await?;
         let row = self
@@ -145,8 +146,8 @@ impl WriteTransaction {
         Ok(importing.flatten())
     }
 
-    /// Notes that silos were added by an import which has yet to bring their history, each with the revision that
-    /// the export has it at.
+    /// Records that an import added silos whose history is still incomplete, each with its revision
+    /// in the export.
     pub async fn begin_importing(&mut self, silos: &[(SiloId, i64)]) -> Result<(), StoreError> {
         self.flush().await?;
         for chunk in statement_chunks(silos) {
@@ -167,7 +168,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Notes that the history of silos is whole.
+    /// Records that the history of silos is complete.
     pub async fn end_importing(&mut self, silos: &[SiloId]) -> Result<(), StoreError> {
         self.flush().await?;
         for chunk in statement_chunks(silos) {
@@ -184,12 +185,12 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// The revision that was taken last, by this transaction or before it.
+    /// The last revision taken, by this transaction or earlier.
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Moves the counter to a revision that was taken elsewhere, never back.
+    /// Raises the counter to a revision taken elsewhere; never lowers it.
     pub fn raise_revision(&mut self, revision: i64) {
         self.revision = self.revision.max(revision);
     }
@@ -200,7 +201,7 @@ impl WriteTransaction {
         self.effects.silos.push(silo.clone());
     }
 
-    /// Whether there never was a silo here.
+    /// Whether no silo ever existed here.
     pub async fn holds_nothing(&mut self) -> Result<bool, StoreError> {
         self.flush().await?;
         for any in [
@@ -215,7 +216,7 @@ impl WriteTransaction {
         Ok(true)
     }
 
-    /// Forgets a fact about this database.
+    /// Deletes a fact about this database.
     pub async fn remove_fact(&mut self, name: &str) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -226,7 +227,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Adds the rows whose revision, hostname and family the history does not have.
+    /// Adds the rows whose revision, hostname and family are not in the history.
     pub async fn add_missing_history(
         &mut self,
         rows: &[&TransferredRow],
@@ -253,7 +254,8 @@ impl WriteTransaction {
                 .query(insert_rows(HEAD, 10, missing.len()))
                 .persistent(missing.len() == ROWS_AT_ONCE);
             for TransferredRow { silo, row } in &missing {
-                // As every insert of these columns binds it: PostgreSQL prepares a statement once, for these types.
+                // The same types as in every insert of these columns: PostgreSQL prepares a
+                // statement for its first types.
                 let family =
                     i16::try_from(row.family).map_err(|_| StoreError::Corrupt("address family"))?;
                 query = query
@@ -273,14 +275,14 @@ impl WriteTransaction {
             done.added += missing.len() as u64;
             added_to.extend(missing.iter().map(|of| &of.silo));
         }
-        // Among rows that may be linked already.
+        // The rows may be between linked ones.
         for silo in added_to {
             self.set_linked(silo, None).await?;
         }
         Ok(done)
     }
 
-    /// How many of these rows the history does not have.
+    /// Number of these rows that are not in the history.
     pub async fn count_missing_history(
         &mut self,
         rows: &[&TransferredRow],
@@ -295,7 +297,7 @@ impl WriteTransaction {
         Ok(missing)
     }
 
-    /// What the history holds in the places of these rows.
+    /// The history rows with the keys of these rows.
     async fn known_history(
         &mut self,
         rows: &[&TransferredRow],
@@ -326,7 +328,7 @@ impl WriteTransaction {
             .collect()
     }
 
-    /// Adds a token unless there is one of its id; answers whether it did.
+    /// Adds a token unless its id exists; returns whether it was added.
     pub async fn add_missing_token(&mut self, new: &KnownToken) -> Result<bool, StoreError> {
         let token = &new.token;
         let known = self

@@ -1,4 +1,4 @@
-//! What exports and imports carry: plain data.
+//! The plain data of exports and imports.
 
 use silo_shared::silo::SiloId;
 
@@ -8,12 +8,12 @@ use crate::domain::dynahost::{Binding, SealedLogin};
 use crate::domain::time::Time;
 use crate::domain::update_key::{KeyHash, UpdateKey};
 
-/// A silo with everything that is stored of it but its history.
+/// A silo with all its stored data except the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferredSilo {
     /// Its id.
     pub id: SiloId,
-    /// Where it stands, there or deleted.
+    /// Its revision, and whether it is deleted.
     pub head: SiloHead,
     /// Its records by hostname.
     pub records: Vec<StoredRecord>,
@@ -28,22 +28,22 @@ pub struct TransferredRow {
     pub row: HistoryRow,
 }
 
-/// An update key with everything that is stored of it.
+/// An update key with all its stored data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferredUpdateKey {
-    /// What it is for.
+    /// The key's properties.
     pub key: UpdateKey,
-    /// What it hashes to.
+    /// The key's hash.
     pub hash: KeyHash,
     /// When it was revoked.
     pub revoked_at: Option<Time>,
 }
 
-/// Who may set a hostname by dynahost's protocol, with everything that is stored of it.
+/// A binding of dynahost's protocol with all its stored data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferredBinding {
-    /// Who may set what.
+    /// The binding.
     pub binding: Binding,
-    /// The login that the binding names, sealed.
+    /// The sealed login that the binding names.
     pub login: Option<SealedLogin>,
 }

@@ -1,6 +1,7 @@
-//! What a transaction has decided and not yet sent to the database: the heads of silos, their records
-//! ([`super::records`]) and the rows of the history. Of a batch of many commands on a few silos, only each
-//! silo's last head is written, and the rest goes in a few statements: a statement costs more than a row.
+//! Changes of a transaction not yet sent to the database: the heads of silos, their records
+//! ([`super::records`]) and history rows. For a batch of many commands on a few silos, only each
+//! silo's last head is written, and the rest takes a few statements: a statement costs more than a
+//! row.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -17,7 +18,7 @@ use super::{
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 
-/// What is still to be sent.
+/// The changes still to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
     /// The heads that were read or set.
@@ -25,13 +26,13 @@ pub(super) struct Unwritten {
     /// The records that were read or changed.
     pub(super) records: KnownRecords,
     history: Vec<Entry>,
-    /// Hostnames that were removed, each with the revision of its last removal.
+    /// Removed hostnames, each with the revision of its last removal.
     former_names: BTreeMap<(SiloId, Hostname), i64>,
-    /// Deliveries whose state follows from their hostnames', and when that became so.
+    /// Deliveries whose state must be derived from their hostnames, and since when.
     unsettled: BTreeMap<i64, Time>,
 }
 
-/// What is to be read.
+/// The data to read.
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     silos: Vec<&'a SiloId>,
@@ -39,7 +40,7 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Adds the statements that ask it.
+    /// Adds the statements that read it.
     pub(super) fn ask(&self, statements: &mut Statements) {
         for chunk in padded_chunks(&self.silos) {
             let marks = vec!["?"; chunk.len()].join(", ");
@@ -55,7 +56,7 @@ impl Question<'_> {
 }
 
 impl Unwritten {
-    /// Asks for the heads of silos, and for records with their silos' heads, as far as they are not known.
+    /// The heads of silos, and the records with their silos' heads, that are not known yet.
     pub(super) fn question<'a>(
         &self,
         silos: &[&'a SiloId],
@@ -73,7 +74,7 @@ impl Unwritten {
         Question { silos, records }
     }
 
-    /// Keeps what the database answered to each statement of a question.
+    /// Keeps the rows returned for each statement of a question.
     pub(super) fn learn(
         &mut self,
         question: Question<'_>,
@@ -101,7 +102,7 @@ impl Unwritten {
         self.records.learn(&question.records, answers)
     }
 
-    /// Adds the statements that write what was decided, and counts it as written.
+    /// Adds the statements that write the changes, and marks them as written.
     pub(super) fn send(&mut self, statements: &mut Statements) {
         let mut changed: Vec<(&SiloId, SiloHead, Option<i64>)> = Vec::new();
         for (id, known) in &mut self.heads {
@@ -158,7 +159,7 @@ impl Unwritten {
         }
     }
 
-    /// Notes that a delivery's state is to be told from its hostnames.
+    /// Notes that a delivery's state must be derived from its hostnames.
     pub(super) fn settle(&mut self, delivery: i64, now: Time) {
         self.unsettled.insert(delivery, now);
     }
@@ -167,9 +168,9 @@ impl Unwritten {
 #[derive(Debug, Default)]
 struct Head {
     head: Option<SiloHead>,
-    /// Equal to the revision where the silo's history is linked.
+    /// Equal to the revision if the silo's history is linked.
     linked: Option<i64>,
-    /// The silo was not there when it was read; whether its history is linked is to be found out.
+    /// The silo did not exist when read; it is still unknown whether its history is linked.
     is_new: bool,
     changed: bool,
 }
@@ -181,12 +182,12 @@ impl Head {
     }
 }
 
-/// The revision of the row before one of the same hostname.
+/// The revision of the hostname's previous row.
 #[derive(Clone, Copy, Debug)]
 enum Previous {
-    /// It is known, perhaps that there is none.
+    /// It is known; `None` inside: there is no previous row.
     Known(Option<i64>),
-    /// There was no record: the former names tell.
+    /// There was no record: look it up in the former names.
     OfFormerName,
 }
 
@@ -199,7 +200,7 @@ impl Previous {
     }
 }
 
-/// One row of the history, its context as it is stored.
+/// One history row, with its context in stored form.
 #[derive(Debug)]
 struct Entry {
     revision: i64,
@@ -212,11 +213,11 @@ struct Entry {
     previous: Previous,
 }
 
-/// Where the rows of a history come from; see [`super::HistoryContext`].
+/// The origin of history rows; see [`super::HistoryContext`].
 pub(super) use super::history::HistoryContext;
 
 impl WriteTransaction {
-    /// Reads records that will be asked for, with their silos' heads, in as few statements as may be.
+    /// Reads records that will be needed, with their silos' heads, in as few statements as possible.
     pub async fn look_up(&mut self, reads: &[(&SiloId, &Hostname)]) -> Result<(), StoreError> {
         self.answer(self.unwritten.question(&[], reads)).await
     }
@@ -228,13 +229,13 @@ impl WriteTransaction {
         self.unwritten.learn(question, answers.into_iter())
     }
 
-    /// Whether a silo is there or ever was, as this transaction leaves it.
+    /// The head of a silo that exists or ever existed, in its state within this transaction.
     pub async fn silo_head(&mut self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
         self.answer(self.unwritten.question(&[id], &[])).await?;
         Ok(self.unwritten.heads.get(id).and_then(|known| known.head))
     }
 
-    /// Sets at which revision a silo stands, there or deleted.
+    /// Sets a silo's revision, and whether it is deleted.
     pub fn set_silo_head(&mut self, id: &SiloId, new: SiloHead) {
         let old = self.unwritten.heads.remove(id).unwrap_or_default();
         let is_new = old.is_new || old.head.is_none();
@@ -251,8 +252,8 @@ impl WriteTransaction {
         self.unwritten.heads.insert(id.clone(), head);
     }
 
-    /// Writes down what changed. `before`: at which revision the addresses changed before, of the hostnames that
-    /// had a record.
+    /// Adds history rows. `before`: the revision of the previous address change, for the hostnames
+    /// that had a record.
     pub fn add_history(
         &mut self,
         context: &HistoryContext<'_>,
@@ -281,19 +282,19 @@ impl WriteTransaction {
         self.unwritten.history.extend(entries);
     }
 
-    /// Notes at which revision a hostname was removed.
+    /// Records the revision at which a hostname was removed.
     pub fn note_former_name(&mut self, silo: &SiloId, hostname: &Hostname, revision: i64) {
         let key = (silo.clone(), hostname.clone());
         self.unwritten.former_names.insert(key, revision);
     }
 
-    /// What a silo's `linked` says.
+    /// The value of a silo's `linked`.
     pub async fn linked(&mut self, id: &SiloId) -> Result<Option<i64>, StoreError> {
         self.silo_head(id).await?;
         Ok(self.unwritten.heads.get(id).and_then(|known| known.linked))
     }
 
-    /// Sets a silo's `linked`: to its revision where the history is linked; see migration 0023.
+    /// Sets a silo's `linked`: to its revision if the history is linked; see migration 0023.
     pub async fn set_linked(&mut self, id: &SiloId, linked: Option<i64>) -> Result<(), StoreError> {
         self.silo_head(id).await?;
         if let Some(known) = self.unwritten.heads.get_mut(id)
@@ -307,7 +308,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Finds out what the rows of new records follow, and whether new silos have a history from before.
+    /// Determines the previous rows for new records, and whether new silos have earlier history.
     pub(super) async fn link_new(&mut self) -> Result<(), StoreError> {
         let heads = self.unwritten.heads.iter_mut();
         let new = heads.filter_map(|(id, head)| mem::take(&mut head.is_new).then(|| id.clone()));
@@ -335,7 +336,7 @@ impl WriteTransaction {
         found.map(drop)
     }
 
-    /// Sends what was decided, so that the database's own answers include it.
+    /// Sends the changes, so that the database's own results include them.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
         self.link_new().await?;
         let mut statements = Statements::new(self.dialect);
@@ -344,13 +345,13 @@ impl WriteTransaction {
         self.settle().await
     }
 
-    /// Brings deliveries to the state that their hostnames come to.
+    /// Derives the state of deliveries from their hostnames.
     pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
         let unsettled = std::mem::take(&mut self.unwritten.unsettled);
         self.settle_deliveries(unsettled).await
     }
 
-    /// Forgets which heads were read, since rows are removed by other means than these.
+    /// Clears the cached heads, since rows are about to be removed by other means.
     pub(super) fn forget_heads(&mut self) {
         self.unwritten.heads.clear();
     }

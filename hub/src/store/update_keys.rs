@@ -22,7 +22,7 @@ pub(super) fn update_key(row: &AnyRow) -> Result<UpdateKey, StoreError> {
 }
 
 impl Store {
-    /// The update key that hashes to this, unless it was revoked.
+    /// The unrevoked update key with this hash.
     pub async fn update_key(&self, hash: &KeyHash) -> Result<Option<UpdateKey>, StoreError> {
         self.dialect
             .query(BY_HASH)
@@ -34,7 +34,7 @@ impl Store {
             .transpose()
     }
 
-    /// Every update key that was not revoked, oldest first.
+    /// All unrevoked update keys, oldest first.
     pub async fn update_keys(&self) -> Result<Vec<UpdateKey>, StoreError> {
         self.dialect
             .query(
@@ -50,7 +50,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// The update key that hashes to this, unless it was revoked.
+    /// The unrevoked update key with this hash.
     pub async fn update_key(&mut self, hash: &KeyHash) -> Result<Option<UpdateKey>, StoreError> {
         self.dialect
             .query(BY_HASH)
@@ -84,8 +84,8 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Adds an update key with what it was, unless there is one of its id, or one that counts has the
-    /// same key; answers whether it did.
+    /// Adds an update key as exported, unless its id exists or a valid one has the same key;
+    /// returns whether it was added.
     pub async fn add_missing_update_key(
         &mut self,
         new: &TransferredUpdateKey,
@@ -109,7 +109,7 @@ impl WriteTransaction {
         Ok(true)
     }
 
-    /// Revokes an update key; false when there is none that counts.
+    /// Revokes an update key; false if no valid one exists.
     pub async fn revoke_update_key(&mut self, id: TokenId, now: Time) -> Result<bool, StoreError> {
         let updated = self
             .dialect
@@ -123,7 +123,7 @@ impl WriteTransaction {
         Ok(revoked)
     }
 
-    /// Removes some update keys that were revoked before a time; answers how many.
+    /// Removes some update keys that were revoked before a time; returns their number.
     pub async fn purge_update_keys(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
         let rows = self
             .dialect
@@ -143,7 +143,7 @@ impl WriteTransaction {
         Ok(rows.len() as u64)
     }
 
-    /// Revokes every update key, since the key that their hashes were made with is gone.
+    /// Revokes every update key, since the key that made their hashes no longer exists.
     pub async fn revoke_update_keys(&mut self, now: Time) -> Result<(), StoreError> {
         self.dialect
             .query("UPDATE update_keys SET revoked_at = ? WHERE revoked_at IS NULL")

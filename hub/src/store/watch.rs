@@ -1,4 +1,4 @@
-//! Notices that somebody committed, each database in the way that costs it least.
+//! Watches for commits, in the cheapest way for each database.
 
 use std::time::Duration;
 
@@ -9,26 +9,27 @@ use super::dialect::Dialect;
 use super::pool::Lease;
 use super::{Store, StoreError};
 
-/// How often SQLite is asked for its version, and MariaDB for its revision.
+/// Polling interval of SQLite's version, and of MariaDB's revision.
 const POLL: Duration = Duration::from_millis(200);
-/// How often PostgreSQL is asked although it did not call, as behind a pooler that swallows calls.
+/// Polling interval of PostgreSQL without a notification, for example behind a pooler that drops them.
 const SLOW_POLL: Duration = Duration::from_secs(1);
 
-/// Notices commits of any connection and program.
+/// Watches for commits of any connection and program.
 #[derive(Debug)]
 pub struct CommitWatch(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// SQLite has a number that differs once another connection has committed. The connection stays one of
-    /// the pool's: what closes the pool waits for it, and the last one to close removes the log.
+    /// SQLite has a number that changes when another connection has committed. The connection
+    /// belongs to the pool: closing the pool waits for it, and the last connection to close removes
+    /// the log.
     Version {
         connection: Lease,
         seen: Option<i64>,
     },
-    /// PostgreSQL calls whoever listens.
+    /// PostgreSQL sends notifications.
     Listen(Box<PgListener>),
-    /// MariaDB has neither: whoever wants to know reads the counters.
+    /// MariaDB has neither: the caller polls the counters.
     Ask,
 }
 
@@ -51,8 +52,8 @@ impl CommitWatch {
         }))
     }
 
-    /// Returns when something may have been committed since the last call, at once the first time on
-    /// SQLite; an early return costs the caller a look at the counters, nothing else.
+    /// Returns when something may have been committed since the last call, and immediately on the
+    /// first call with SQLite; an early return costs the caller only a read of the counters.
     pub async fn news(&mut self) -> Result<(), StoreError> {
         match &mut self.0 {
             Kind::Version { connection, seen } => loop {
@@ -64,7 +65,7 @@ impl CommitWatch {
                 tokio::time::sleep(POLL).await;
             },
             Kind::Listen(listener) => {
-                // The time being over is news as well: calls can be lost.
+                // The timeout also counts as news: notifications can be lost.
                 match tokio::time::timeout(SLOW_POLL, listener.try_recv()).await {
                     Ok(called) => called.map(|_| ()).map_err(StoreError::from),
                     Err(_) => Ok(()),

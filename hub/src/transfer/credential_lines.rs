@@ -1,4 +1,4 @@
-//! The lines of an export that give rights: hashes, sealed keys and sealed logins, never a credential.
+//! The export lines that grant rights: hashes, sealed keys and sealed logins, never a credential.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ use crate::domain::update_key::KeyHash;
 use crate::domain::update_key::UpdateKey;
 use crate::store::{KnownToken, SealedKey, TransferredBinding, TransferredUpdateKey};
 
-/// More than a sealed login has, in bytes: each half is at most a kilobyte.
+/// Above the maximum size of a sealed login, in bytes: each half has at most a kilobyte.
 const MAX_LOGIN: usize = 4096;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub(super) struct UpdateKeyLine {
     key_hash: String,
 }
 
-// No Debug: what people choose can be found by trying out its hash.
+// No Debug: a secret chosen by a person can be guessed from its hash.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DynahostLine {
@@ -129,7 +129,7 @@ impl From<TransferredBinding> for DynahostLine {
     }
 }
 
-/// Whether a text is base64 of at most so many bytes.
+/// Whether a text is base64 of at most `longest` bytes.
 fn is_base64(text: &str, longest: usize) -> bool {
     STANDARD
         .decode(text)
@@ -147,7 +147,7 @@ impl TokenLine {
                 .map_err(|error| format!("{id}: {error}"))?,
             silos: self.silos,
             hostnames: self.hostnames,
-            // One that has ended is a token all the same, and stays ended.
+            // An expired token is valid here, and stays expired.
             expires_at: None,
         };
         let mut spec = spec.check(Time::default()).map_err(|errors| {
@@ -170,7 +170,7 @@ impl TokenLine {
             },
             credential_hash,
             signing_key: SealedKey(self.signing_key),
-            // A secret that is about to end does not travel.
+            // Former secrets are not exported, as they expire soon.
             former: None,
         })
     }

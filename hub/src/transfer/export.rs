@@ -10,22 +10,22 @@ use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::registry::KEY_FINGERPRINT;
 use crate::store::{Snapshot, Store, StoreError};
 
-/// How many rows are read at once.
+/// Number of rows read at once.
 const PAGE: i64 = 1000;
 
-/// Why an export ended early.
+/// Why an export failed.
 #[derive(Debug, Error)]
 pub enum ExportError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The output takes no more.
+    /// The output can't be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
 }
 
-/// Writes everything that is stored as of one moment, beside whoever writes. What gives rights goes, if
-/// `tokens` wants it, as hashes and sealed: nothing in an export is a credential.
+/// Writes a consistent snapshot of all stored data, concurrently with other writes. With `tokens`,
+/// includes rights as hashes and in sealed form: an export contains no credentials.
 pub async fn export(
     store: &Store,
     tokens: bool,
@@ -42,7 +42,7 @@ pub async fn export(
         version: VERSION,
         key,
     };
-    // Without a key that is known there is nothing that gives rights either.
+    // Without a known key, there are no rights either.
     let tokens = header.key.is_some();
     write(output, &header)?;
     let mut after = None;
@@ -76,7 +76,7 @@ pub async fn export(
     Ok(counts)
 }
 
-/// What gives rights, each kind in pages of its own.
+/// The kinds of rights, each read in pages.
 #[derive(Clone, Copy, Debug)]
 enum Rights {
     Tokens,
@@ -85,7 +85,7 @@ enum Rights {
 }
 
 impl Rights {
-    /// A page of lines, each with the id that the next page follows.
+    /// A page of lines, each with the id after which the next page starts.
     async fn page(
         self,
         snapshot: &mut Snapshot,
@@ -110,7 +110,7 @@ impl Rights {
         })
     }
 
-    /// Writes all of a kind; answers how many.
+    /// Writes all lines of a kind; returns their number.
     async fn write(
         self,
         snapshot: &mut Snapshot,

@@ -1,4 +1,4 @@
-//! What other programs hold, as an export of ours, which is then read in like any other.
+//! Converts the data of other programs to an export, which is then imported as usual.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,22 +15,22 @@ use crate::store::{
     DynahostDatabase, HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo, Via,
 };
 
-/// Why what another program holds can't be taken over; nothing was.
+/// Why another program's data can't be converted; nothing was imported.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{place}: {wrong}")]
 pub struct ForeignError {
-    /// Which member or row.
+    /// The member or row.
     pub place: String,
-    /// What is wrong with it.
+    /// The error.
     pub wrong: String,
 }
 
-/// What another program holds.
+/// The converted data.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    /// As an export of this program, without anything that gives a right.
+    /// An export of this program, without rights.
     pub export: Vec<u8>,
-    /// The records that it names.
+    /// The records in it.
     pub records: Vec<(SiloId, Hostname)>,
 }
 
@@ -42,8 +42,9 @@ fn wrong(place: impl Into<String>, wrong: impl ToString) -> ForeignError {
     }
 }
 
-/// Takes over pyDDNS's answer to `GET /silos` (a list) or `GET /silos/{id}` (one silo), or several of them one
-/// after the other. pyDDNS puts a full stop between the silos of a list, so that it is no JSON; both are read.
+/// Converts pyDDNS's response to `GET /silos` (a list) or `GET /silos/{id}` (one silo), or several
+/// of them in sequence. pyDDNS separates the silos of a list with a full stop, which is invalid
+/// JSON; both forms are accepted.
 pub fn of_pyddns(answer: &[u8], now: Time) -> Result<Taken, ForeignError> {
     let text = std::str::from_utf8(answer)
         .map_err(|error| wrong("the file", error))?
@@ -78,7 +79,7 @@ pub fn of_pyddns(answer: &[u8], now: Time) -> Result<Taken, ForeignError> {
     Ok(taken)
 }
 
-/// Puts a comma where pyDDNS's list has a full stop.
+/// Replaces the full stops in pyDDNS's list with commas.
 fn with_commas(text: &str) -> String {
     let (mut is_string, mut is_escaped, mut last) = (false, false, ' ');
     text.chars()
@@ -133,8 +134,8 @@ fn text_of<'a>(value: &'a Value, place: &str, member: &str) -> Result<&'a str, F
     text.ok_or_else(|| wrong(format!("{place}.{member}"), "is missing or no text"))
 }
 
-/// Takes over dynahost's hosts with their history into a silo. A host has one address there: an IPv6 address takes
-/// the place of an IPv4 address, and the other way round. Nobody is bound to a host by it.
+/// Converts dynahost's hosts with their history to a silo. A host has one address in dynahost: an
+/// IPv6 address replaces an IPv4 address, and vice versa. Creates no bindings.
 pub fn of_dynahost(
     database: &DynahostDatabase,
     silo: &SiloId,
@@ -176,7 +177,7 @@ pub fn of_dynahost(
         history.set(hostname, ip, at);
     }
     for host in &database.hosts {
-        // The log's last address, but where dynahost was ended between its two writes.
+        // The last address in the log, unless dynahost was killed between its two writes.
         if let (Some(ip), Some(hostname)) = (&host.last_ip, names.get(&host.id)) {
             let ip = address(&format!("row {} of hosts", host.id), ip)?;
             let at = history.at;
@@ -190,7 +191,7 @@ pub fn of_dynahost(
         at,
         ..
     } = history;
-    // A host that never had an address is no record.
+    // A host that never had an address gives no record.
     hosts.retain(|_, addresses| !addresses.is_empty());
     let records = hosts.keys().map(|host| (silo.clone(), host.clone()));
     let records = records.collect();
@@ -205,7 +206,7 @@ fn address(place: &str, text: &str) -> Result<IpAddr, ForeignError> {
     parse_address(text).map_err(|error| wrong(place, format!("{text:?}: {error}")))
 }
 
-/// A history that is made up from another program's log; the same log gives the same.
+/// A history derived from another program's log, deterministically.
 struct History<'a> {
     silo: &'a SiloId,
     hosts: BTreeMap<Hostname, Addresses>,
@@ -222,7 +223,7 @@ impl History<'_> {
         if old == new {
             return;
         }
-        // Revisions grow even where two rows have the same second.
+        // Revisions increase even if two rows have the same second.
         self.revision = (self.revision + 1).max(at.as_micros());
         self.at = at;
         for change in address_changes(hostname, &old, &new) {
@@ -296,7 +297,7 @@ fn to_line(value: &impl serde::Serialize) -> Vec<u8> {
     line
 }
 
-/// The silos of which records are named that are not there, each with these.
+/// Groups records by silo.
 pub fn by_silo(records: Vec<(SiloId, Hostname)>) -> BTreeMap<SiloId, BTreeSet<Hostname>> {
     let mut silos: BTreeMap<SiloId, BTreeSet<Hostname>> = BTreeMap::new();
     for (silo, hostname) in records {

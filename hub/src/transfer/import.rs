@@ -1,4 +1,4 @@
-//! Reads an export in.
+//! Imports an export.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
@@ -11,24 +11,24 @@ use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, BeginImport, CloseImported, EndImport, ImportPart, Registry};
 
-/// The longest line: a silo of the most records, each with the longest of all that it can carry.
+/// Maximum length of a line: a silo with the most records of maximum size.
 const MAX_LINE: u64 = 128 * 1024 * 1024;
-/// How much is committed at once: so many lines, or so many bytes of them.
+/// Size of a transaction: this many lines, or this many bytes of them.
 const PART_LINES: usize = 1000;
 const PART_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why an import ended early. What was read in before stays; the same export can be read in again.
+/// Why an import ended early. Earlier parts are kept; the same export can be imported again.
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// The input can't be read.
     #[error("cannot read the export: {0}")]
     Input(#[from] std::io::Error),
-    /// A line is not of the format.
+    /// A line is invalid.
     #[error("line {number}: {wrong}")]
     Line {
-        /// Which line, from 1.
+        /// The line number, from 1.
         number: u64,
-        /// What is wrong with it.
+        /// The error.
         wrong: String,
     },
     /// The last line is missing.
@@ -41,30 +41,30 @@ pub enum ImportError {
     Apply(#[from] ApplyError),
 }
 
-/// What an import came to.
+/// The results of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// What the export holds.
+    /// The number of lines in the export.
     pub read: Counts,
-    /// Silos that were not there, deleted ones too.
+    /// Silos added, including deleted ones.
     pub silos_added: u64,
-    /// Silos that were there and are now as in the export.
+    /// Existing silos that were changed to match the export.
     pub silos_changed: u64,
-    /// Silos that are or were here and were left as they are.
+    /// Silos left unchanged because they exist or existed here.
     pub silos_kept: u64,
-    /// Rows of the history that were not there and were added.
+    /// History rows added.
     pub history: u64,
-    /// Rows of the history that were not there and were left out, since the silo is or was here.
+    /// History rows that did not exist and were left out, since the silo exists or existed here.
     pub history_left_out: u64,
-    /// Tokens that were not there.
+    /// Tokens added.
     pub tokens: u64,
-    /// Update keys that were not there.
+    /// Update keys added.
     pub update_keys: u64,
-    /// Bindings of dynahost's protocol that were not there.
+    /// Bindings of dynahost's protocol added.
     pub dynahosts: u64,
 }
 
-/// An export of which the first line was read.
+/// An export whose first line was read.
 #[derive(Debug)]
 pub struct Import<R> {
     lines: Lines<R>,
@@ -101,7 +101,7 @@ impl<R: BufRead> Import<R> {
         })
     }
 
-    /// Leaves silos that are or were here as they are.
+    /// Leaves silos unchanged that exist or existed here.
     #[must_use]
     pub fn only_new(self) -> Self {
         Self {
@@ -110,12 +110,12 @@ impl<R: BufRead> Import<R> {
         }
     }
 
-    /// The fingerprint of the hub's key that what gives rights needs; `None`: there is nothing of it.
+    /// The fingerprint of the hub key that the rights in the export require; `None`: it contains none.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Reads the rest in, part by part. `now` bounds its revisions.
+    /// Imports the remaining lines, part by part. `now` limits their revisions.
     pub async fn read_in(
         mut self,
         registry: &Registry,
@@ -123,7 +123,7 @@ impl<R: BufRead> Import<R> {
     ) -> Result<Imported, ImportError> {
         let highest = highest_revision(now);
         let mut imported = Imported::default();
-        // The silos whose history this import brings; the others' is left out.
+        // The silos whose history this import adds; that of others is left out.
         let mut begun: BTreeMap<SiloId, i64> = BTreeMap::new();
         registry.apply(BeginImport).await?;
         loop {
@@ -137,7 +137,7 @@ impl<R: BufRead> Import<R> {
                     part.begun.insert(row.silo.clone(), *revision);
                 }
             }
-            // What stands before a wrong line counts.
+            // The lines before an invalid one are imported.
             let written = registry.apply(part).await?;
             imported.silos_added += written.silos_added;
             imported.silos_changed += written.silos_changed;
@@ -216,14 +216,14 @@ impl<R: BufRead> Import<R> {
     }
 }
 
-/// Whether there is more after a part.
+/// Whether more lines follow a part.
 #[derive(Debug)]
 enum Rest {
     More,
     End,
 }
 
-/// What is wrong with a line that is no JSON of ours; the line itself counts as line 1 there.
+/// Describes why a line is not valid JSON of the format; serde counts the line itself as line 1.
 fn in_words(error: &serde_json::Error) -> String {
     let words = error.to_string();
     match words.rsplit_once(" at line 1 column ") {
@@ -232,7 +232,7 @@ fn in_words(error: &serde_json::Error) -> String {
     }
 }
 
-/// The lines of the input, of which one at a time is held.
+/// The lines of the input, held one at a time.
 #[derive(Debug)]
 struct Lines<R> {
     input: R,
@@ -241,7 +241,7 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads the next line that is not blank; false at the end.
+    /// Reads the next nonblank line; false at the end.
     fn next(&mut self) -> Result<bool, ImportError> {
         loop {
             self.line.clear();
@@ -259,7 +259,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// An error in the present line; what it quotes of it is cut and made fit for a terminal.
+    /// An error in the present line; quoted text is shortened and made safe for a terminal.
     fn wrong(&self, wrong: impl Into<String>) -> ImportError {
         let fit = |c: char| if c.is_control() { '\u{fffd}' } else { c };
         ImportError::Line {

@@ -1,4 +1,4 @@
-//! The lines of an export, and what a line must be to be believed.
+//! The lines of an export, and their checks.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +13,7 @@ use crate::domain::change::Attributes;
 use crate::domain::time::Time;
 use crate::store::{HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo};
 
-/// What the first line says.
+/// The format name in the first line.
 pub(super) const FORMAT: &str = "silo-export";
 /// The version that this program writes and reads.
 pub(super) const VERSION: u32 = 1;
@@ -24,8 +24,7 @@ pub(super) const VERSION: u32 = 1;
 pub(super) struct Header {
     pub(super) format: String,
     pub(super) version: u32,
-    /// The fingerprint of the hub's key that sealed and hashed what gives rights; absent: there is no such
-    /// line.
+    /// The fingerprint of the hub key that sealed and hashed the rights; absent: there are no such lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<String>,
 }
@@ -42,13 +41,13 @@ pub(super) enum Line {
     End(Counts),
 }
 
-/// How much there was of each kind.
+/// Number of lines of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Silos, tombstones too.
+    /// Silos, including tombstones.
     pub silos: u64,
-    /// Rows of the history.
+    /// History rows.
     pub history: u64,
     /// Tokens.
     pub tokens: u64,
@@ -207,10 +206,10 @@ impl RecordLine {
             addresses,
             attributes,
             revision: self.revision,
-            // Found out once the history is there.
+            // Determined once the history is imported.
             addresses_at: self.revision,
             updated_at: self.updated_at,
-            // Set by whoever writes it: to be brought counts as to be named.
+            // Set by the importer: an import counts as a write.
             last_seen: self.updated_at,
         })
     }

@@ -1,9 +1,10 @@
-//! Exports: everything that a hub stores, as JSON lines that another hub reads in.
+//! Exports: all data of a hub, as JSON lines that another hub can import.
 //!
-//! The first line names the format. Then come the silos in byte order, each with its records on one
-//! line; the history, oldest first; the tokens; the update keys; the bindings of dynahost's protocol; and a
-//! last line that counts them, by which a reader knows that nothing was cut off. Writer and reader hold a
-//! page at a time. What other programs hold is made into such an export and read in by the same code.
+//! The first line names the format. It is followed by the silos in byte order, each with its
+//! records on one line; the history, oldest first; the tokens; the update keys; the bindings of
+//! dynahost's protocol; and a last line with the counts, which shows that the export is complete.
+//! Writer and reader hold a page at a time. Data of other programs is converted to such an export
+//! and imported by the same code.
 
 mod check;
 mod credential_lines;

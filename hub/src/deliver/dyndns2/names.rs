@@ -1,22 +1,22 @@
-//! What a record is called at the provider.
+//! Maps records to their names at the provider.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use silo_shared::silo::Hostname;
 
-/// How records get their names at the provider.
+/// How to derive a record's name at the provider.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Names {
-    /// Is put behind single labels; longer names must lie within it.
+    /// Appended to single labels; longer names must be inside it.
     pub(super) domain: Option<Hostname>,
-    /// The provider's names of single records; goes before the domain.
+    /// The provider's name for single records. Takes precedence over the domain.
     pub(super) hosts: BTreeMap<Hostname, Hostname>,
 }
 
 impl Names {
-    /// Checks that there are names at all, and no name for two records.
+    /// Checks that names are configured and that no name is used for two records.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.is_empty() {
             return Err(
@@ -28,12 +28,12 @@ impl Names {
         self.check_each()
     }
 
-    /// Whether nothing says what records are called.
+    /// Whether no names are configured.
     pub(super) fn is_empty(&self) -> bool {
         self.domain.is_none() && self.hosts.is_empty()
     }
 
-    /// Checks that there is no name for two records.
+    /// Checks that no name is used for two records.
     pub(super) fn check_each(&self) -> Result<(), String> {
         let mut owners = BTreeMap::new();
         for (hostname, name) in &self.hosts {
@@ -44,7 +44,7 @@ impl Names {
         Ok(())
     }
 
-    /// The provider's name of a record, or why it has none.
+    /// The provider's name for a record, or why it has none.
     pub(super) fn of(&self, hostname: &Hostname) -> Result<String, String> {
         if let Some(name) = self.hosts.get(hostname) {
             return Ok(name.to_string());

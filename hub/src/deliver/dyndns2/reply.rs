@@ -1,7 +1,8 @@
-//! What a provider's reply means. The word in the body decides; the HTTP status only where there is none.
+//! Interprets a provider's reply. The word in the body decides; the HTTP status counts only if
+//! there is no word.
 //!
 //! The words are those of Dyn's "Remote Access API" (help.dyn.com, "Return Codes"), which other
-//! providers took over.
+//! providers adopted.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,16 +12,16 @@ use silo_shared::silo::Addresses;
 use crate::deliver::http_client::HttpAnswer;
 use crate::deliver::sink::{Outcome, Trouble};
 
-/// How much of a reply is read, in bytes.
+/// Maximum number of bytes read from a reply.
 pub(super) const MAX_REPLY_BYTES: usize = 4096;
 
-/// For how long a provider that has trouble of its own is left alone.
+/// How long to wait after a provider reports a problem of its own.
 const PROVIDERS_TROUBLE: Duration = Duration::from_secs(30 * 60);
 
-/// How much of a reply that is not understood is shown, in characters.
+/// Maximum length of the excerpt of an unknown reply, in characters.
 const EXCERPT_CHARS: usize = 60;
 
-/// What an attempt came to. `secrets` are texts that a reply may repeat and that must not be shown.
+/// The outcome of an attempt. `secrets` are texts that a reply may repeat and that must not be shown.
 pub(super) fn judge(answer: &HttpAnswer, sent: &Addresses, secrets: &[&str]) -> Outcome {
     let body = String::from_utf8_lossy(&answer.body);
     let mut lines = body
@@ -30,7 +31,7 @@ pub(super) fn judge(answer: &HttpAnswer, sent: &Addresses, secrets: &[&str]) -> 
         .filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or("");
     match of_line(first, sent) {
-        // One line a host is the rule, but some answer a line an address.
+        // Most providers answer with one line per host, some with one line per address.
         Some(Outcome::Done) if (200..300).contains(&answer.status) => lines
             .filter_map(|line| of_line(line, sent))
             .find(|outcome| *outcome != Outcome::Done)
@@ -40,7 +41,7 @@ pub(super) fn judge(answer: &HttpAnswer, sent: &Addresses, secrets: &[&str]) -> 
     }
 }
 
-/// What a line says, if it begins with a word of the protocol.
+/// The meaning of a line that begins with a word of the protocol.
 fn of_line(line: &str, sent: &Addresses) -> Option<Outcome> {
     let mut words = line.split_ascii_whitespace();
     let word = words.next()?.to_ascii_lowercase();
@@ -68,7 +69,7 @@ fn of_line(line: &str, sent: &Addresses) -> Option<Outcome> {
     })
 }
 
-/// Whether the provider took what was sent: it may name the addresses, separated by commas.
+/// Whether the provider accepted the sent addresses. It may list addresses, separated by commas.
 fn taken(list: &str, sent: &Addresses) -> Outcome {
     let mut named = list.split(',').filter_map(|ip| ip.parse::<IpAddr>().ok());
     let Some(first) = named.next() else {
@@ -78,7 +79,7 @@ fn taken(list: &str, sent: &Addresses) -> Outcome {
     if is_sent(first) || named.any(is_sent) {
         Outcome::Done
     } else if first == IpAddr::from([127, 0, 0, 1]) {
-        // How Dyn answers clients that it does not like.
+        // Dyn's answer to clients that it blocks.
         Outcome::Refused(Trouble::of_sink(
             "the provider ignores this client (good 127.0.0.1): some ask for a `contact`",
         ))
@@ -89,7 +90,7 @@ fn taken(list: &str, sent: &Addresses) -> Outcome {
     }
 }
 
-/// What to make of a reply without a word of the protocol.
+/// The outcome of a reply without a word of the protocol.
 fn of_status(answer: &HttpAnswer, line: &str, secrets: &[&str]) -> Outcome {
     let status = answer.status;
     let said = || match excerpt(line, secrets) {
@@ -123,7 +124,7 @@ fn of_status(answer: &HttpAnswer, line: &str, secrets: &[&str]) -> Outcome {
     }
 }
 
-/// The beginning of what another machine said, fit to be shown.
+/// The beginning of a reply, safe to show.
 fn excerpt(line: &str, secrets: &[&str]) -> String {
     let mut text = line.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {

@@ -12,7 +12,7 @@ fn outcome(status: u16, body: &str) -> Outcome {
     judge(&answer, &sent, &["hush", "me@example.net"])
 }
 
-/// The sort of an outcome, whom it concerns and after how many minutes it may be tried again.
+/// The variant of an outcome, its reach and the minutes until the next attempt.
 fn sort(outcome: &Outcome) -> (&'static str, Option<Reach>, u64) {
     let (sort, trouble) = match outcome {
         Outcome::Done => return ("done", None, 0),
@@ -62,7 +62,7 @@ fn the_word_in_the_body_decides() {
         (503, "911", ("retry", sink, 30)),
         (200, "dnserr", ("retry", sink, 30)),
         (200, "dnserr [db]", ("retry", sink, 30)),
-        // Without a word, or with a good one that the status denies.
+        // Without a word, or with a success word that the status contradicts.
         (500, "good 192.0.2.1", ("retry", sink, 0)),
         (302, "good 192.0.2.1", ("failed", sink, 0)),
         (401, "", ("refused", sink, 0)),

@@ -1,5 +1,5 @@
-//! The requests of the dyndns2 protocol: `GET …/nic/update?hostname=…&myip=…`. Pure, so that whoever has
-//! other logins can send them too.
+//! Builds the requests of the dyndns2 protocol: `GET …/nic/update?hostname=…&myip=…`. Pure, and
+//! independent of the login.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::deliver::sink::ReceiverState;
 
-/// How a provider is told an IPv6 address.
+/// How to send an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Ipv6 {
@@ -17,32 +17,32 @@ pub(super) enum Ipv6 {
     Myip,
     /// `myip=192.0.2.1&myipv6=2001:db8::1`.
     Myipv6,
-    /// A request for each address, both with `myip`.
+    /// One request per address, each with `myip`.
     Separate,
-    /// Not at all.
+    /// IPv6 addresses are not sent.
     Off,
 }
 
-/// Where updates go, and how they are written.
+/// The update URL and the format of requests.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// The URL; a query in it stays and goes first.
+    /// The URL. Its own query is kept and goes first.
     pub(super) url: Url,
-    /// How IPv6 addresses are told.
+    /// How to send IPv6 addresses.
     pub(super) ipv6: Ipv6,
 }
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Update {
-    /// The whole URL.
+    /// The complete URL.
     pub(super) url: Url,
-    /// What it tells.
+    /// The addresses that the request sends.
     pub(super) sent: Addresses,
 }
 
 impl Endpoint {
-    /// OVH's DynHost: a DynHost is one address, so a name with two has two of them.
+    /// OVH's DynHost. A DynHost has one address, so a name with two addresses has two DynHosts.
     pub(super) fn ovh() -> Self {
         let url = "https://dns.eu.ovhapis.com/nic/update?system=dyndns";
         Self {
@@ -51,9 +51,9 @@ impl Endpoint {
         }
     }
 
-    /// The requests that bring a name from what is known of it to `wanted`. None: the provider has
-    /// been told already, or there is nothing that this protocol can tell. `Err` says why the
-    /// provider can't be told.
+    /// The requests that bring a name from its known state to `wanted`. Empty if the provider has
+    /// the addresses already, or if this protocol can't express the change. `Err` says why the
+    /// addresses can't be sent.
     pub(super) fn updates(
         &self,
         name: &str,
@@ -77,7 +77,7 @@ impl Endpoint {
             (Ipv6::Myipv6, Some(v4), Some(v6)) => {
                 vec![self.update(name, &format!("myip={v4}&myipv6={v6}"), told)]
             }
-            // Without `myip` providers take the address that they are called from: the hub's.
+            // Without `myip`, providers use the address of the client, here the hub.
             (Ipv6::Myipv6, None, Some(_)) => {
                 return Err(
                     "it has no IPv4 address, and with `ipv6: myipv6` the provider would take \
@@ -97,14 +97,14 @@ impl Endpoint {
             None | Some("") => String::new(),
             Some(query) => format!("{query}&"),
         };
-        // Names and addresses need no escapes in a query (RFC 3986, section 3.4), and not every
-        // provider undoes those of ',' and ':'.
+        // Names and addresses need no escaping in a query (RFC 3986, section 3.4), and not every
+        // provider decodes an escaped ',' or ':'.
         url.set_query(Some(&format!("{own}hostname={name}&{addresses}")));
         Update { url, sent }
     }
 }
 
-/// The address that the provider surely holds for us.
+/// The address that the provider holds for us with certainty.
 fn surely_held(standing: &ReceiverState, family: Family) -> Option<IpAddr> {
     match standing {
         ReceiverState::Nothing | ReceiverState::Claimed(_) => None,

@@ -105,18 +105,18 @@ fn what_the_provider_surely_holds_is_not_sent_again() {
     let first = &["myip=192.0.2.2"][..];
     for (standing, wanted, as_list, as_each) in [
         (published(new), new, &[][..], &[][..]),
-        // A whole request names all that is present, a separate one only what differs.
+        // A combined request contains all present addresses, a separate one only what differs.
         (published(old), new, all, first),
         (published("2001:db8::1"), new, all, first),
-        // Nobody knows how it ended: once more.
+        // The result of the earlier attempt is unknown: send again.
         (ReceiverState::Claimed(addresses(new)), new, all, each),
         (replacing(old, new), new, all, first),
         (replacing("192.0.2.9", new), new, all, each),
-        // It may have been replaced and then put back.
+        // The address may have been replaced and then restored.
         (replacing(new, old), new, all, first),
-        // A deletion is never sent, but something before it may have been.
+        // A deletion is never sent, but an earlier request may have been.
         (replacing(new, ""), new, all, each),
-        // What the record has lost can't be told.
+        // The protocol can't remove an address that the record lost.
         (published(new), "192.0.2.2", &[], &[]),
     ] {
         for (ipv6, expected) in [(Ipv6::Myip, as_list), (Ipv6::Separate, as_each)] {

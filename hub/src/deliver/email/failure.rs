@@ -1,20 +1,20 @@
-//! Why a mail was not taken, in words that name no address and no secret.
+//! Why a mail was not accepted, without mail addresses and secrets.
 
-/// Why a mail was not taken.
+/// Why a mail was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// This receiver, or this mail, is refused for good.
+    /// Permanently refused: this receiver, or this mail.
     Refused(String),
-    /// This receiver can't be told now.
+    /// Temporary failure for this receiver.
     Later(String),
-    /// Nobody can be told now.
+    /// No mail can be sent now.
     Down(String),
 }
 
-/// The longest excerpt of what another program said, in characters.
+/// Maximum length of an excerpt of another program's output, in characters.
 const MAX_EXCERPT: usize = 160;
 
-/// The beginning of what another program said, on one line, with every mail address in it left out.
+/// The beginning of another program's output, on one line, with mail addresses removed.
 pub(super) fn excerpt(text: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {

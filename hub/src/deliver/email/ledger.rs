@@ -1,8 +1,10 @@
-//! Who was told of which event, over all attempts, and what the worker is answered.
+//! Records which receivers were notified of which event, over all attempts, and derives the result
+//! for the worker.
 //!
-//! `Event::told` holds the address of everyone who was told, and, as long as others are still to be
-//! tried, `!`, the address and the reason of everyone who was refused for good, who is then left in
-//! peace. When the event is through, the refused are taken out: a retry by hand asks for them again.
+//! `Event::told` holds the address of each notified receiver. While other receivers are pending, it
+//! also holds `!`, the address and the reason of each permanently refused receiver, which is not
+//! tried again. When the event is finished, these entries are removed: a manual retry includes the
+//! refused receivers.
 
 use super::super::sink::{DeliveryResult, Event, Outcome, Trouble};
 use super::failure::Failure;
@@ -16,13 +18,13 @@ pub(super) struct Ledger<'a> {
 
 struct Entry {
     told: Vec<String>,
-    /// What is put into `told` while others are pending, and why, in words.
+    /// The marker for `told` while other receivers are pending, and the reason.
     refused: Vec<(String, String)>,
     pending: Option<Trouble>,
 }
 
 impl<'a> Ledger<'a> {
-    /// Of the events that are to be told.
+    /// A ledger of the events to send.
     pub(super) fn new(events: &'a [Event]) -> Self {
         let entry = |event: &Event| {
             let told = event.told.iter().filter(|text| !text.starts_with('!'));
@@ -38,8 +40,8 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Takes out of a letter what its receiver was refused for in an earlier attempt; `false`:
-    /// nothing is left of it.
+    /// Removes from a mail the items for which its receiver was refused in an earlier attempt.
+    /// `false`: the mail is empty.
     pub(super) fn take_refused(&mut self, mail: &mut Mail<'_>) -> bool {
         let prefix = format!("!{} ", key(&mail.to.email));
         let whom = mail.whom.to_string();
@@ -55,7 +57,7 @@ impl<'a> Ledger<'a> {
         !mail.news.is_empty()
     }
 
-    /// The receiver has it.
+    /// Records that the receiver got the mail.
     pub(super) fn told(&mut self, mail: &Mail<'_>) {
         let key = key(&mail.to.email);
         for index in indexes(mail) {
@@ -63,7 +65,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The receiver does not have it.
+    /// Records that the receiver did not get the mail.
     pub(super) fn failed(&mut self, mail: &Mail<'_>, failure: &Failure) {
         for index in indexes(mail) {
             let entry = &mut self.entries[index];
@@ -81,7 +83,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// One answer an event, in order.
+    /// One result per event, in order.
     pub(super) fn finish(self) -> Vec<DeliveryResult> {
         self.entries.into_iter().map(Entry::finish).collect()
     }
@@ -114,7 +116,7 @@ impl Entry {
     }
 }
 
-/// How many refusals are told in full.
+/// Maximum number of refusals described in full.
 const MAX_WHYS: usize = 3;
 
 fn shortened(whys: &[String]) -> String {
@@ -125,7 +127,7 @@ fn shortened(whys: &[String]) -> String {
     }
 }
 
-/// The events that a letter tells of, each once.
+/// The events that a mail covers, each once.
 fn indexes(mail: &Mail<'_>) -> Vec<usize> {
     let mut indexes: Vec<_> = mail.news.iter().map(|item| item.index).collect();
     indexes.dedup();

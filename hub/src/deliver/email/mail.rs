@@ -1,4 +1,4 @@
-//! Who is told what: the events of one call, as letters. Pure; [`super::render`] finds the words.
+//! Splits the events of one call into mails by receiver. Pure; [`super::render`] renders the text.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,18 +9,18 @@ use silo_shared::silo::{Addresses, Hostname, SiloId, glob_matches};
 
 use super::super::sink::Event;
 
-/// What one receiver is told in one mail.
+/// What one receiver gets in one mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mail<'a> {
-    /// Who.
+    /// The receiver.
     pub(super) to: Mailbox,
-    /// The same for the operator's eyes, without the address.
+    /// The receiver without the address, for the operator.
     pub(super) whom: Recipient,
-    /// What, oldest first; never empty.
+    /// The items, oldest first; never empty.
     pub(super) news: Vec<News<'a>>,
 }
 
-/// A receiver as it may be named in a log.
+/// A receiver in a form suitable for a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Recipient {
     /// One of the settings' `to`, counted from 0.
@@ -41,25 +41,25 @@ impl fmt::Display for Recipient {
 /// What happened to one hostname in one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct News<'a> {
-    /// Which of the call's events it is of.
+    /// Index of the event in the call.
     pub(super) index: usize,
     /// The event.
     pub(super) event: &'a Event,
     /// The hostname.
     pub(super) hostname: &'a Hostname,
-    /// Its addresses before, of the families concerned.
+    /// Its addresses before, of the affected families.
     pub(super) old: Addresses,
-    /// Its addresses now, of the families concerned.
+    /// Its addresses now, of the affected families.
     pub(super) new: Addresses,
 }
 
-/// How a receiver is remembered among those who were told: addresses that differ in case alone are one.
+/// The key of a receiver in the ledger: addresses that differ only in case are equal.
 pub(super) fn key(address: &Address) -> String {
     address.to_string().to_lowercase()
 }
 
-/// What is still to be sent: one letter a receiver, those of `to` first. Nobody is told twice of an
-/// event, and a record's own address only of its record.
+/// The mails to send: one per receiver, those of `to` first. No receiver gets an event twice, and a
+/// record's own address gets only events of its record.
 pub(super) fn letters<'a>(
     events: &'a [Event],
     to: &[Mailbox],
@@ -91,7 +91,7 @@ pub(super) fn letters<'a>(
                 continue;
             };
             let key = key(&address);
-            // Who is in `to` as well has it already.
+            // Receivers in `to` get the event already.
             if places.get(&key).is_some_and(|place| *place < operators)
                 || !named.insert((hostname, key.clone()))
             {
@@ -117,19 +117,19 @@ pub(super) fn letters<'a>(
     letters
 }
 
-/// A record's address, if it is one and the settings let it be told.
+/// A record's address, if it is valid and the settings allow it.
 pub(super) fn allowed(text: &str, allow_to: &[String]) -> Option<Address> {
     let folded = text.to_lowercase();
     let within = allow_to.iter().any(|glob| glob_matches(glob, &folded));
     within.then(|| text.parse().ok()).flatten()
 }
 
-/// One item a hostname of the event, in the order of its changes, in which the families of a
-/// hostname stand beside each other.
+/// One item per hostname of the event, in the order of its changes; the families of a hostname
+/// share an item.
 fn news(index: usize, event: &Event) -> Vec<News<'_>> {
     let mut items: Vec<News<'_>> = Vec::new();
     if let Some((_, hostnames)) = &event.failure {
-        // Also of a record that is gone.
+        // Includes deleted records.
         let items = hostnames.iter().map(|hostname| {
             let changes = event.changes.iter();
             let of_it = changes.filter(|change| change.hostname == *hostname);

@@ -5,7 +5,7 @@ fn boxes(list: &[&str]) -> Vec<Mailbox> {
     list.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// Receiver and hostnames of each letter.
+/// Receiver and hostnames of each mail.
 fn told(events: &[Event], to: &[&str], allow_to: &[&str]) -> Vec<(String, Vec<String>)> {
     let allow_to: Vec<_> = allow_to.iter().map(|&text| text.to_owned()).collect();
     let letters = letters(events, &boxes(to), &allow_to);
@@ -46,7 +46,7 @@ fn operators_hear_of_all_and_records_of_themselves() {
             ("n@x.net", &["nas"]),
         ])
     );
-    // Who is an operator anyway is told once.
+    // An operator gets one mail.
     assert_eq!(
         told(&events, &["d@x.net"], &["d@*"]),
         expected(&[("d@x.net", &["db", "nas", "db"])])

@@ -1,4 +1,4 @@
-//! A letter as a message of RFC 5322.
+//! Renders a mail as a message of RFC 5322.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,9 +13,9 @@ use super::template::{Placeholder, Template};
 use crate::auth::secrets::hex;
 use crate::domain::html::html_escaped;
 
-/// How many changes a mail lists; it says how many more there were. A server takes no mail of any size.
+/// Maximum number of changes listed in a mail; the rest is only counted. Servers limit the size of a mail.
 const MAX_LISTED: usize = 500;
-/// The longest subject, in characters.
+/// Maximum length of a subject, in characters.
 const MAX_SUBJECT: usize = 200;
 
 const SUBJECT: &str = "{silo}/{hostname}: {event}";
@@ -26,33 +26,33 @@ const HTML: &str = "<p>{at} <b>{silo}/{hostname}</b>: {event}</p>";
 const HTML_SEEN: &str =
     "<p>{at} <b>{silo}/{hostname}</b>: {event} (last seen {last_seen}, addresses {new})</p>";
 
-/// The words of the settings. What is left out has words of its own.
+/// The templates of the settings. A missing template is replaced by built-in text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Templates {
     /// The subject of a mail of one change.
     pub(super) subject: Option<Template>,
     /// One change in plain text.
     pub(super) text: Option<Template>,
-    /// One change in HTML. Left out: the mail is plain text alone.
+    /// One change in HTML. None: plain text only.
     pub(super) html: Option<Template>,
 }
 
-/// What every mail of a sink has in common.
+/// What all mails of a sink have in common.
 #[derive(Debug)]
 pub(super) struct MailRenderer<'a> {
     /// The name of the sink, for the Message-ID.
     pub(super) sink: &'a str,
-    /// Who sends.
+    /// The sender.
     pub(super) from: &'a Mailbox,
-    /// The words.
+    /// The templates.
     pub(super) templates: &'a Templates,
-    /// After how long a record is reported as not seen.
+    /// Silence after which a record is reported as not seen.
     pub(super) unseen_after: Option<Duration>,
 }
 
 impl MailRenderer<'_> {
-    /// The message, ready to be sent, and the same whenever the same letter is rendered again but
-    /// for the line between its parts.
+    /// The message, ready to send. Rendering the same mail again gives the same message except for
+    /// the MIME boundary.
     pub(super) fn message(&self, mail: &Mail<'_>) -> Result<Message, lettre::error::Error> {
         let newest = mail.news.iter().map(|item| item.event.at).max();
         let millis = newest.unwrap_or_default().as_millis();
@@ -63,7 +63,7 @@ impl MailRenderer<'_> {
             .subject(self.subject(mail))
             .date(date)
             .message_id(Some(self.message_id(mail)))
-            // RFC 3834 section 5: nobody's holiday notice shall answer.
+            // RFC 3834 section 5: suppresses automatic replies.
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".to_owned(),
@@ -119,8 +119,8 @@ impl MailRenderer<'_> {
         Some(html + "</body></html>\n")
     }
 
-    /// The same for the same news and receiver, so that who gets a mail twice can tell: after a
-    /// crash between sending and remembering, it is sent again.
+    /// The same for the same items and receiver, so that a receiver can recognize duplicates: after
+    /// a crash between sending and recording, a mail is sent again.
     fn message_id(&self, mail: &Mail<'_>) -> String {
         let mut text = format!("{}\n{}\n", self.sink, key(&mail.to.email));
         let mut last = None;
@@ -175,8 +175,7 @@ impl MailRenderer<'_> {
     }
 }
 
-/// The settings' own words, if they can say what happened: those that do not name `{event}` speak of
-/// changes only.
+/// The template of the settings, if it can express what happened: without `{event}` it fits changes only.
 fn fitting(own: Option<&Template>, item: &News<'_>, change: &str, seen: &str) -> Template {
     let is_change = item.event.kind == EventKind::Change;
     match own {
@@ -189,7 +188,7 @@ fn fitting(own: Option<&Template>, item: &News<'_>, change: &str, seen: &str) ->
     }
 }
 
-/// What a sink fails with, or that it no longer does.
+/// Describes a sink's failure or its recovery.
 fn failing(failure: &SinkFailure) -> String {
     let SinkFailure { sink, why, of_all } = failure;
     match (why, of_all) {
@@ -208,7 +207,7 @@ fn listed(addresses: &Addresses) -> String {
     }
 }
 
-/// The subject of a mail of several.
+/// The subject of a mail with several items.
 fn summary(news: &[News<'_>]) -> String {
     let changes = news.iter().all(|item| item.event.kind == EventKind::Change);
     let what = if changes { "changes" } else { "events" };
@@ -226,7 +225,7 @@ fn left_out(mail: &Mail<'_>) -> Option<String> {
     (more > 0).then(|| format!("… and {more} more, which the history lists"))
 }
 
-/// A time of whole units: `2 h`, `1 h 30 min`, `90 s` as `1 min 30 s`.
+/// A duration in units: `2 h`, `1 h 30 min`, `90 s` as `1 min 30 s`.
 fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [

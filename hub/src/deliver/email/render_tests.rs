@@ -10,7 +10,7 @@ fn template(text: &str) -> Option<Template> {
     Some(Template::parse(text).unwrap())
 }
 
-/// The message to `a@x.net`, in which lines of quoted-printable are put together again.
+/// The message to `a@x.net`, with quoted-printable line breaks undone.
 fn message(events: &[Event], templates: &Templates) -> String {
     let from = "silo@x.net".parse().unwrap();
     let stationery = MailRenderer {
@@ -93,7 +93,7 @@ fn failures_of_another_sink_have_words_of_their_own() {
             why: why.map(str::to_owned),
             of_all,
         };
-        // Also of a record that is gone, and never to the address that a record names.
+        // Includes deleted records, and never goes to the address that a record names.
         let event = Event {
             kind,
             failure: Some((failure, vec![Hostname::parse("db").unwrap()])),

@@ -8,7 +8,7 @@ use super::super::sink::{Event, EventKind};
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 
-/// A change of one address; an empty text is none.
+/// A change of one address; an empty text means no address.
 pub(super) fn change(hostname: &str, old: &str, new: &str) -> AddressChange {
     let ip = |text: &str| text.parse::<IpAddr>().ok();
     AddressChange {

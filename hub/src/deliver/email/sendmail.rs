@@ -1,5 +1,5 @@
-//! Mail through a program that speaks as sendmail does: receivers as arguments, the message on its
-//! standard input, the exit status as its answer (`sysexits.h`).
+//! Sends mail through a program with the interface of sendmail: receivers as arguments, the message
+//! on standard input, the result as exit status (`sysexits.h`).
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,16 +10,16 @@ use tokio::process::Command;
 
 use super::failure::{Failure, excerpt};
 
-/// The mail itself is refused.
+/// The mail is refused.
 const EX_DATAERR: i32 = 65;
-/// There is no such receiver.
+/// Unknown user.
 const EX_NOUSER: i32 = 67;
-/// There is no such host.
+/// Unknown host.
 const EX_NOHOST: i32 = 68;
-/// Later, perhaps.
+/// Temporary failure.
 const EX_TEMPFAIL: i32 = 75;
 
-/// Sends one message to one receiver. The program is killed when the caller stops waiting.
+/// Sends one message to one receiver. The program is killed when the future is dropped.
 pub(super) async fn post(
     program: &Path,
     from: &Address,
@@ -28,7 +28,7 @@ pub(super) async fn post(
 ) -> Result<(), Failure> {
     let down = |why: std::io::Error| Failure::Down(format!("{}: {why}", program.display()));
     let mut child = Command::new(program)
-        // A line of one dot does not end the message.
+        // `-i`: a line with a single dot does not end the message.
         .args(["-i", "-f"])
         .arg(from)
         .arg("--")
@@ -39,11 +39,11 @@ pub(super) async fn post(
         .kill_on_drop(true)
         .spawn()
         .map_err(down)?;
-    // Programs read lines as their system writes them. No lone CR is in a message.
+    // Such programs expect the system's line ends. Messages contain no lone CR.
     let message: Vec<u8> = message.iter().copied().filter(|b| *b != b'\r').collect();
     let mut input = child.stdin.take().expect("its input is a pipe");
     let feed = async move {
-        // Who ends without reading says why by the exit status.
+        // A program that exits without reading reports the reason by its exit status.
         let _ = input.write_all(&message).await;
         drop(input);
     };
@@ -61,7 +61,7 @@ pub(super) async fn post(
     })
 }
 
-/// Whether there is such a program.
+/// Checks that the program exists and is executable.
 pub(super) fn check(program: &Path) -> Result<(), String> {
     let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", program.display());
     let metadata = std::fs::metadata(program).map_err(|error| wrong(&error))?;

@@ -20,14 +20,14 @@ use super::smtp::{Security, SmtpServer};
 use super::template::Template;
 use crate::config::sinks::OwnKeys;
 
-/// After how many attempts a mail is given up, unless the settings say.
+/// Default number of attempts before a mail is given up.
 const MAX_ATTEMPTS: i64 = 20;
-/// The longest `digest`.
+/// Maximum of `digest`.
 const MAX_DIGEST: Duration = Duration::from_secs(24 * 3600);
-/// The shortest `unseen_after`: what was seen is written down at most once a minute.
+/// Minimum of `unseen_after`: last-seen times are written at most once a minute.
 const MIN_UNSEEN_AFTER: Duration = Duration::from_secs(60);
 
-/// As it stands in the file.
+/// The keys as read from the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EmailKeys {
@@ -69,36 +69,36 @@ enum TlsMode {
     None,
 }
 
-/// What mails go out by.
+/// How mails are sent.
 pub(super) enum Transport {
-    /// To a server.
+    /// To an SMTP server.
     Smtp(Box<SmtpServer>),
-    /// Through a program that takes the mail on its standard input.
+    /// Through a program that reads the mail from its standard input.
     Sendmail(PathBuf),
 }
 
-/// Checked.
+/// The checked settings.
 pub(super) struct EmailSettings {
-    /// What mails go out by.
+    /// How mails are sent.
     pub(super) transport: Transport,
-    /// Who sends them.
+    /// The sender.
     pub(super) from: Mailbox,
-    /// Who is told of every change.
+    /// Receivers of every change.
     pub(super) to: Vec<Mailbox>,
-    /// Globs, in lower case: which addresses a record may name. None: no record's.
+    /// Globs, in lower case, for the addresses that a record may name. Empty: records may name none.
     pub(super) allow_to: Vec<String>,
-    /// The words.
+    /// The templates.
     pub(super) templates: Templates,
-    /// How long changes are gathered for one mail.
+    /// How long changes are collected for one mail.
     pub(super) digest: Duration,
-    /// After how long without a write a record is reported.
+    /// Time without a write after which a record is reported.
     pub(super) unseen_after: Option<Duration>,
-    /// After how many attempts a mail is given up.
+    /// Attempts before a mail is given up.
     pub(super) max_attempts: i64,
 }
 
 impl EmailSettings {
-    /// Reads the keys and the files that they name; the secrets among them come beside.
+    /// Reads the keys and the files that they name; returns the secrets separately.
     pub(super) fn read(own: &OwnKeys) -> Result<(Self, Vec<Secret>), ConfigError> {
         let keys: EmailKeys = own.parse()?;
         let mut secrets = Vec::new();
@@ -229,7 +229,7 @@ impl SmtpKeys {
                 own.wrong(format!("smtp: ca_file: {}: {why}", path.display()))
             };
             let pem = std::fs::read(&path).map_err(|error| wrong(&error))?;
-            // To lettre a file without any certificate would be one that trusts nobody.
+            // For lettre, a file without certificates would mean trusting none.
             let readable = CertificateDer::pem_slice_iter(&pem)
                 .try_fold(0, |count, found| found.map(|_| count + 1));
             let certificate = Certificate::from_pem(&pem)
@@ -251,9 +251,9 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// One mailbox, such as `silo@example.net` or `Silo <silo@example.net>`.
+/// Parses one mailbox, such as `silo@example.net` or `Silo <silo@example.net>`.
 fn mailbox(own: &OwnKeys, key: &str, text: &str) -> Result<Mailbox, ConfigError> {
-    // The parser of a single mailbox passes over what follows it.
+    // The parser of a single mailbox ignores what follows it.
     let mut all = text.parse::<Mailboxes>().into_iter().flatten();
     match (all.next(), all.next()) {
         (Some(one), None) => Ok(one),
@@ -261,14 +261,14 @@ fn mailbox(own: &OwnKeys, key: &str, text: &str) -> Result<Mailbox, ConfigError>
     }
 }
 
-/// A pattern for addresses, in lower case.
+/// A glob for addresses, in lower case.
 fn address_pattern(text: &str) -> Option<String> {
     let fits = text.contains(['@', '*'])
         && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == ',');
     fits.then(|| text.to_lowercase())
 }
 
-/// A list of texts; one text alone is a list too.
+/// A list of texts; a single text is accepted too.
 fn texts<'a>(
     own: &OwnKeys,
     key: &str,
@@ -283,7 +283,7 @@ fn texts<'a>(
     all.ok_or_else(|| own.wrong(format!("{key}: not a list of texts")))
 }
 
-/// A time such as `90s`, `1m` or `2h`. A number without a unit is none.
+/// A duration such as `90s`, `1m` or `2h`. The unit is required.
 fn duration(
     own: &OwnKeys,
     key: &str,

@@ -1,7 +1,7 @@
-//! Mail to an SMTP server (RFC 5321), one transaction a receiver over one connection.
+//! Sends mail to an SMTP server (RFC 5321), one transaction per receiver over one connection.
 //!
-//! The commands are given one by one, so that the connection outlives a refused receiver and the
-//! words of a failure can say at which of them it happened.
+//! The commands are sent one by one, so that the connection survives a refused receiver and errors
+//! can name the failed command.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 
 use super::failure::{Failure, excerpt};
 
-/// How long one of the server's addresses may take to accept the connection.
+/// Connect timeout for each of the server's addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the connection is encrypted.
 pub(super) enum Security {
-    /// Not at all.
+    /// No encryption.
     None,
-    /// By STARTTLS (RFC 3207), without which nothing is sent.
+    /// STARTTLS (RFC 3207), required.
     StartTls(TlsParameters),
-    /// From its first byte (RFC 8314).
+    /// Implicit TLS (RFC 8314).
     Tls(TlsParameters),
 }
 
-/// Where mails are handed in.
+/// The server that accepts mails.
 pub(super) struct SmtpServer {
     /// A hostname or an IP address.
     pub(super) host: String,
@@ -36,13 +36,13 @@ pub(super) struct SmtpServer {
     pub(super) port: u16,
     /// How the connection is encrypted.
     pub(super) security: Security,
-    /// Who we are, if the server wants to know.
+    /// The login, if the server requires one.
     pub(super) credentials: Option<Credentials>,
-    /// What EHLO says.
+    /// The name sent with EHLO.
     pub(super) hello: ClientId,
 }
 
-/// A connection over which mails can be sent.
+/// An open SMTP connection.
 pub(super) struct Session(AsyncSmtpConnection);
 
 impl fmt::Display for SmtpServer {
@@ -61,8 +61,8 @@ impl fmt::Display for SmtpServer {
 }
 
 impl SmtpServer {
-    /// Connects, encrypts and authenticates. The error is for the operator. Without a deadline of
-    /// its own but for the connecting.
+    /// Connects, encrypts and authenticates. The error is for the operator. Only connecting has a
+    /// deadline of its own.
     pub(super) async fn open(&self) -> Result<Session, String> {
         let place = format!("{}:{}", self.host, self.port);
         let from_start = match &self.security {
@@ -104,7 +104,7 @@ impl Session {
     ) -> Result<(), Failure> {
         let mut parameters = Vec::new();
         if [from, to].iter().any(|address| !is_ascii(address)) || !message.is_ascii() {
-            // RFC 6531. Everything else in a message of ours is encoded.
+            // RFC 6531. Everything else in our messages is encoded.
             if !self
                 .0
                 .server_info()
@@ -117,7 +117,7 @@ impl Session {
         }
         let result = self.transaction(from, to, message, parameters).await;
         if let Err(Failure::Refused(_) | Failure::Later(_)) = result {
-            // A connection that is lost meanwhile shows at the next mail.
+            // A connection lost here is noticed at the next mail.
             let _ = self.0.command(Rset).await;
         }
         result
@@ -136,7 +136,7 @@ impl Session {
         let rcpt = Rcpt::new(to.clone(), Vec::new());
         self.0.command(rcpt).await.map_err(failed("RCPT TO"))?;
         self.0.command(Data).await.map_err(failed("DATA"))?;
-        // The line end before the last dot is the message's own (RFC 5321 section 4.1.1.4), and
+        // The line end before the final dot belongs to the message (RFC 5321 section 4.1.1.4), and
         // is written with the dot.
         let taken = self
             .0
@@ -146,13 +146,13 @@ impl Session {
         Ok(())
     }
 
-    /// Asks the server whether it is still there.
+    /// Checks that the server still answers.
     pub(super) async fn is_alive(&mut self) -> Result<(), String> {
         let answer = self.0.command(Noop).await;
         answer.map(|_| ()).map_err(|error| words(&error))
     }
 
-    /// Says goodbye.
+    /// Ends the session with QUIT.
     pub(super) async fn close(&mut self) {
         self.0.abort().await;
     }
@@ -165,7 +165,8 @@ fn is_ascii(address: &Address) -> bool {
 fn failure(step: &str, error: &Error) -> Failure {
     let why = format!("{step}: {}", words(error));
     match error.status().map(u16::from) {
-        // 421: it closes the connection. The others: it wants other credentials, or any (RFC 4954).
+        // 421: the server closes the connection. The others: the credentials are wrong or missing
+        // (RFC 4954).
         Some(421 | 530 | 534 | 535 | 538) => Failure::Down(why),
         Some(500..600) => Failure::Refused(why),
         Some(_) => Failure::Later(why),
@@ -173,7 +174,7 @@ fn failure(step: &str, error: &Error) -> Failure {
     }
 }
 
-/// What a server said, or what happened to the connection.
+/// The server's reply, or the error of the connection.
 fn words(error: &Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
@@ -186,7 +187,7 @@ fn words(error: &Error) -> String {
     }
 }
 
-/// Why the server did not let us in. Its own words are left out: they may repeat what it was sent.
+/// Why authentication failed. Omits the server's text, which may repeat what was sent.
 fn auth_words(error: &Error) -> String {
     match error.status() {
         Some(code) if error.is_permanent() => {

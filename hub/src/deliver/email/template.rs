@@ -1,6 +1,6 @@
 //! Templates such as `{hostname}: {old} → {new}`: parsed once, when the settings are read.
 
-/// A text with places for values.
+/// A text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -10,16 +10,16 @@ enum Piece {
     Value(Placeholder),
 }
 
-/// What may stand in braces.
+/// The known placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placeholder {
     /// The silo.
     Silo,
     /// The hostname.
     Hostname,
-    /// The addresses before.
+    /// The previous addresses.
     Old,
-    /// The addresses now.
+    /// The current addresses.
     New,
     /// When it happened.
     At,
@@ -47,9 +47,9 @@ impl Placeholder {
 }
 
 impl Template {
-    /// Parses a text. `{{` stands for `{`, `}}` for `}`; a `}` alone stands for itself.
+    /// Parses a text. `{{` gives `{`, `}}` gives `}`, and a single `}` is literal.
     ///
-    /// The error names an unknown placeholder, or a brace that is not closed.
+    /// The error names an unknown placeholder or an unclosed brace.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
@@ -83,7 +83,7 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// The text with its values.
+    /// The text with placeholders replaced by values.
     pub(super) fn render(&self, mut value: impl FnMut(Placeholder) -> String) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
@@ -92,7 +92,7 @@ impl Template {
         self.0.iter().map(piece).collect()
     }
 
-    /// Whether the value has a place in it.
+    /// Whether the template contains a placeholder.
     pub(super) fn names(&self, placeholder: Placeholder) -> bool {
         self.0.contains(&Piece::Value(placeholder))
     }

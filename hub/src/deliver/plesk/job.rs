@@ -1,8 +1,8 @@
-//! What the hub asks of the worker, and what it hears back: two small JSON files.
+//! Jobs for the worker and its results: two small JSON files.
 //!
-//! A job lies at `SPOOL/jobs/<id>.job`, its result at `SPOOL/results/<id>.result`. The id is made of the
-//! name, so that a name has one job, and a newer one replaces an older one. The nonce tells the result of
-//! this job from the result of an earlier one.
+//! A job is at `SPOOL/jobs/<id>.job`, its result at `SPOOL/results/<id>.result`. The id is derived
+//! from the name, so a name has one job, and a newer job replaces an older one. The nonce
+//! distinguishes the result of this job from that of an earlier one.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,20 +17,20 @@ use thiserror::Error;
 use super::zone_name::{InvalidZoneName, ZoneName};
 use crate::auth::secrets::hex;
 
-/// The most bytes that a job or a result may have.
+/// Maximum size of a job or result, in bytes.
 pub const MAX_BYTES: u64 = 4096;
-/// How a job's file ends.
+/// File extension of a job.
 const JOB: &str = ".job";
-/// How a result's file ends.
+/// File extension of a result.
 const RESULT: &str = ".result";
-/// The most addresses that a task may take away: what was published, and what may have been sent since.
+/// Maximum number of addresses that a task may remove: those published, and those possibly sent since.
 pub const MAX_PUBLISHED: usize = 4;
-/// The form of both files.
+/// Format version of both files.
 const VERSION: u32 = 1;
-/// The longest words of a result, in characters.
+/// Maximum length of a result's text, in characters.
 const MAX_WORDS: usize = 400;
 
-/// Which name a job is for: 32 hexadecimal digits.
+/// Identifies the name of a job: 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(String);
 
@@ -42,12 +42,12 @@ impl JobId {
         Self(hex(&hash.as_ref()[..16]))
     }
 
-    /// Of a job's file name.
+    /// From the file name of a job.
     pub fn of_job_file(name: &str) -> Option<Self> {
         Self::parse(name.strip_suffix(JOB)?)
     }
 
-    /// Of a result's file name.
+    /// From the file name of a result.
     pub fn of_result_file(name: &str) -> Option<Self> {
         Self::parse(name.strip_suffix(RESULT)?)
     }
@@ -57,12 +57,12 @@ impl JobId {
         is_hex_of_16_bytes(text).then(|| Self(text.to_owned()))
     }
 
-    /// What the job's file is called.
+    /// The file name of the job.
     pub fn job_file(&self) -> String {
         format!("{}{JOB}", self.0)
     }
 
-    /// What the result's file is called.
+    /// The file name of the result.
     pub fn result_file(&self) -> String {
         format!("{}{RESULT}", self.0)
     }
@@ -74,11 +74,11 @@ impl fmt::Display for JobId {
     }
 }
 
-/// Tells one job from the next one of the same name: 128 random bits.
+/// Distinguishes one job from the next one of the same name: 128 random bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(String);
 
-/// The system gave no random bytes.
+/// The system returned no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
@@ -112,81 +112,81 @@ fn is_hex_of_16_bytes(text: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// What the hub wants of a name.
+/// What the hub wants for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// Which name.
+    /// The name.
     pub zone_name: ZoneName,
-    /// What shall stand there. A family that is missing is taken away only where it is ours.
+    /// The wanted addresses. Addresses of a missing family are removed only if they are ours.
     pub wanted: Addresses,
-    /// What else the hub may have published there, and may therefore be taken away: sorted, at most
-    /// [`MAX_PUBLISHED`].
+    /// Other addresses that the hub may have published there and that may be removed: sorted, at
+    /// most [`MAX_PUBLISHED`].
     pub published: Vec<IpAddr>,
 }
 
-/// A task, handed over once.
+/// One submission of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// What to do.
+    /// The task.
     pub task: Task,
-    /// Which handing over it is.
+    /// Identifies the submission.
     pub nonce: Nonce,
 }
 
-/// How a job ended.
+/// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Plesk holds what was wanted.
+    /// Plesk holds the wanted addresses.
     Done,
-    /// A later try may succeed; the trouble is of this name.
+    /// A retry may succeed; the problem affects this name.
     RetryName,
-    /// A later try may succeed; Plesk or the zone as a whole is in trouble.
+    /// A retry may succeed; the problem affects Plesk or the whole zone.
     RetryZone,
-    /// It needs somebody's hand; the trouble is of this name.
+    /// Requires manual action; the problem affects this name.
     FailedName,
-    /// It needs somebody's hand; the whole zone is concerned.
+    /// Requires manual action; the problem affects the whole zone.
     FailedZone,
 }
 
-/// What the worker says of a job.
+/// The worker's result for a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobResult {
-    /// Of which job.
+    /// The nonce of the job.
     pub nonce: Nonce,
-    /// How it ended.
+    /// The result.
     pub verdict: Verdict,
-    /// In words; empty when all is well.
+    /// The reason; empty on success.
     pub why: String,
 }
 
-/// Why a file is no job or result.
+/// Why a file is not a valid job or result.
 #[derive(Debug, Error)]
 pub enum InvalidFile {
     /// Larger than [`MAX_BYTES`].
     #[error("larger than {MAX_BYTES} bytes")]
     TooLarge,
-    /// Not the JSON that is expected.
+    /// Not the expected JSON.
     #[error("not a file of this form: {0}")]
     Form(serde_json::Error),
-    /// Of a form that this program does not know.
+    /// An unknown format version.
     #[error("version {0} is not known here: hub and worker must be of one version")]
     Version(u32),
-    /// The nonce is none.
+    /// The nonce is invalid.
     #[error("nonce: not 32 hexadecimal digits")]
     Nonce,
-    /// Zone or label is wrong.
+    /// Zone or label is invalid.
     #[error(transparent)]
     ZoneName(#[from] InvalidZoneName),
-    /// An address is wrong.
+    /// An address is invalid.
     #[error("{member}: {why}")]
     Address {
-        /// In which list.
+        /// The list that contains it.
         member: &'static str,
-        /// What is wrong with it.
+        /// Why it is invalid.
         why: String,
     },
-    /// The file's name is that of another name's job.
+    /// The file name belongs to another name.
     #[error("the file's name is not that of a job for {0}")]
     Misplaced(ZoneName),
 }
@@ -224,7 +224,7 @@ impl Job {
         })
     }
 
-    /// Parses a job's file; everything in it must be in its stored form.
+    /// Parses a job's file; all values must be in their stored form.
     pub fn parse(id: &JobId, bytes: &[u8]) -> Result<Self, InvalidFile> {
         let file: JobFile = from_bytes(bytes)?;
         check_version(file.version)?;
@@ -266,7 +266,7 @@ impl JobResult {
     }
 }
 
-/// A short text that can stand in a log line: printable ASCII, all else becomes blanks.
+/// Makes text safe for a log line: short, and anything but printable ASCII becomes a blank.
 pub fn printable(text: &str) -> String {
     let mut words = String::new();
     for character in text.trim().chars().take(MAX_WORDS) {
@@ -299,12 +299,12 @@ fn check_version(version: u32) -> Result<(), InvalidFile> {
     }
 }
 
-/// Addresses as the files hold them.
+/// Addresses as written in the files.
 pub(super) fn texts(ips: impl Iterator<Item = IpAddr>) -> Vec<String> {
     ips.map(|ip| ip.to_string()).collect()
 }
 
-/// Parses at most one address a family, in its stored form.
+/// Parses at most one address per family, in stored form.
 fn wanted(texts: &[String]) -> Result<Addresses, InvalidFile> {
     let wrong = |why| InvalidFile::Address {
         member: "wanted",
@@ -320,7 +320,7 @@ fn wanted(texts: &[String]) -> Result<Addresses, InvalidFile> {
     Ok(addresses)
 }
 
-/// Parses at most [`MAX_PUBLISHED`] addresses in their stored form.
+/// Parses at most [`MAX_PUBLISHED`] addresses in stored form.
 fn published(texts: &[String]) -> Result<Vec<IpAddr>, InvalidFile> {
     let wrong = |why| InvalidFile::Address {
         member: "published",
@@ -333,7 +333,7 @@ fn published(texts: &[String]) -> Result<Vec<IpAddr>, InvalidFile> {
     ips.collect()
 }
 
-/// Parses an address that is in its stored form.
+/// Parses an address in stored form.
 pub(super) fn stored_address(text: &str) -> Result<IpAddr, String> {
     let ip = parse_address(text).map_err(|error| error.to_string())?;
     match ip.to_string() == text {

@@ -1,4 +1,4 @@
-//! Jobs and results as files: what is written is read back, and nothing else is.
+//! Jobs and results as files: written files are read back, and nothing else is accepted.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -41,7 +41,7 @@ proptest! {
     fn a_job_cut_short_anywhere_is_refused(job in job_strategy(), at in any::<prop::sample::Index>()) {
         let id = JobId::of(&job.task.zone_name);
         let bytes = job.to_bytes();
-        // The last byte is the line end, without which the job is whole all the same.
+        // The last byte is a line end, which is optional.
         let cut = at.index(bytes.len() - 1);
         prop_assert!(Job::parse(&id, &bytes[..cut]).is_err());
     }

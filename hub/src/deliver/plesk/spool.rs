@@ -1,4 +1,4 @@
-//! The spool folder as the hub sees it: drops jobs, reads results.
+//! The hub's side of the spool folder: writes jobs, reads results.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::job::{Job, JobId, JobResult, MAX_BYTES, NoRandomness, Nonce, Task};
 use crate::domain::time::Clock;
 
-/// How long a job may lie there, while the worker answers none at all, until that is told as a trouble.
+/// How long a job may wait, while the worker answers none at all, before that is reported.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// The spool folder.
@@ -22,30 +22,30 @@ pub(super) struct Spool {
     clock: Clock,
 }
 
-/// How it stands with a task.
+/// The progress of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The job lies there.
+    /// The job is waiting.
     Waiting,
-    /// The job lies there, and nobody seems to work.
+    /// The job is waiting, and the worker seems not to run.
     Forgotten,
-    /// The worker has answered; the job is gone.
+    /// The worker has answered; the job is removed.
     Answered(JobResult),
 }
 
-/// Why the spool can't be used.
+/// Why the spool folder can't be used.
 #[derive(Debug, Error)]
 pub(super) enum SpoolError {
-    /// A file or folder of it fails.
+    /// Access to a file or folder in it failed.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
     File(PathBuf, #[source] io::Error),
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
 
 impl Spool {
-    /// The folder, which is not looked at yet.
+    /// Does not access the folder yet.
     pub(super) fn new(folder: &Path, clock: Clock) -> Self {
         Self {
             jobs: folder.join("jobs"),
@@ -54,16 +54,16 @@ impl Spool {
         }
     }
 
-    /// Hands a task over, or looks what became of it.
+    /// Submits a task, or checks its progress.
     ///
-    /// A name has one job: another task of the same name takes the place of an older one.
+    /// A name has one job: a new task of the same name replaces an older one.
     pub(super) fn hand_over(&self, task: &Task) -> Result<Progress, SpoolError> {
         let id = JobId::of(&task.zone_name);
         let Some(job) = self.job(&id)?.filter(|job| job.task == *task) else {
             self.drop_job(&id, task)?;
             return Ok(Progress::Waiting);
         };
-        // A result of another nonce is that of an earlier job, which the worker will remove.
+        // A result with another nonce is that of an earlier job; the worker will remove it.
         match self.result(&id)?.filter(|result| result.nonce == job.nonce) {
             Some(result) => {
                 let path = self.jobs.join(id.job_file());
@@ -75,7 +75,7 @@ impl Spool {
         }
     }
 
-    /// The job that lies there. What is none, such as a file that a full disk cut short, counts as nothing.
+    /// The waiting job. An invalid file, such as one truncated by a full disk, counts as none.
     fn job(&self, id: &JobId) -> Result<Option<Job>, SpoolError> {
         let bytes = read(&self.jobs.join(id.job_file()))?;
         Ok(bytes.and_then(|bytes| Job::parse(id, &bytes).ok()))
@@ -86,7 +86,7 @@ impl Spool {
         Ok(bytes.and_then(|bytes| JobResult::parse(&bytes).ok()))
     }
 
-    /// Writes a job beside its place, then renames it, so that the worker sees all of it or nothing.
+    /// Writes a job to a temporary file, then renames it, so that the worker never sees a partial job.
     fn drop_job(&self, id: &JobId, task: &Task) -> Result<(), SpoolError> {
         let job = Job {
             task: task.clone(),
@@ -99,7 +99,7 @@ impl Spool {
         fs::rename(&draft, &path).map_err(|error| SpoolError::File(path, error))
     }
 
-    /// Whether the job is old, and the worker has answered nobody for as long.
+    /// Whether the job is old, and the worker has answered no job for as long.
     fn is_forgotten(&self, id: &JobId) -> Result<bool, SpoolError> {
         Ok(self.is_old(&self.jobs.join(id.job_file()))? && self.is_old(&self.results)?)
     }
@@ -118,7 +118,7 @@ impl Spool {
         Ok(Duration::from_millis(now).saturating_sub(written) > PATIENCE)
     }
 
-    /// Tries whether jobs can be dropped and results read; answers how many jobs lie there.
+    /// Checks that jobs can be written and results read; returns the number of waiting jobs.
     pub(super) fn check(&self) -> Result<usize, SpoolError> {
         let count = |path: &Path| -> Result<usize, SpoolError> {
             let of = |error| SpoolError::File(path.to_owned(), error);
@@ -147,7 +147,7 @@ impl Spool {
     }
 }
 
-/// The first bytes of a file, enough to see that it is too large; `None`: it is not there.
+/// The first bytes of a file, enough to detect that it is too large; `None`: not found.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)) {
@@ -158,7 +158,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Created each time: what a killed hub left may be of any mode.
+    // Always created new: a file left by a killed hub may have any mode.
     remove(path)?;
     let mut file = private_file::create_new(path)?;
     file.write_all(bytes)?;

@@ -1,4 +1,4 @@
-//! The hub's side of the spool folder, with results written by hand.
+//! The hub's side of the spool folder, with handwritten results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -73,7 +73,7 @@ fn a_task_is_handed_over_once_and_answered_once() {
     let progress = bench.spool.hand_over(&task).unwrap();
     assert!(matches!(progress, Progress::Answered(result) if result.verdict == Verdict::Done));
     assert!(bench.names("jobs").is_empty());
-    // The worker has not removed the old result yet: it says nothing of the next job.
+    // The worker has not removed the old result yet, which does not apply to the next job.
     assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
     assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
     assert_ne!(bench.job(&task).nonce, job.nonce);
@@ -109,7 +109,7 @@ fn what_is_no_job_or_no_result_counts_as_nothing() {
         fs::write(bench.spool.results.join(id.result_file()), broken).unwrap();
         assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
     }
-    // What a killed hub left does not stand in the way.
+    // A temporary file left by a killed hub does no harm.
     let draft = bench.spool.jobs.join(format!(".{id}.tmp"));
     fs::create_dir_all(&bench.spool.jobs).unwrap();
     fs::write(&draft, b"half a j").unwrap();

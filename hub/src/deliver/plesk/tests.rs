@@ -1,4 +1,4 @@
-//! The sink's settings, and how results become outcomes.
+//! The sink's settings, and the mapping of results to outcomes.
 
 use serde_yaml::Mapping;
 use silo_shared::silo::SiloId;

@@ -1,7 +1,7 @@
-//! The other half of the sink: run by root, carries out what lies in the spool folder.
+//! The privileged side of the sink: run by root, executes the jobs in the spool folder.
 //!
-//! Opens no database and no network connection. The jobs' folder belongs to a user who is not trusted: it is
-//! looked into by descriptor, nothing in it is followed, and nothing is ever written there. Called by the
+//! Opens no database and no network connection. The jobs folder belongs to an untrusted user: it is
+//! read by descriptor, links in it are not followed, and nothing is written there. Called by the
 //! command `plesk-worker`.
 
 mod command;
@@ -29,47 +29,47 @@ use pass::Work;
 use queue::Queue;
 use state::{Lock, State};
 
-/// How often the folder is looked at.
+/// Polling interval of the folder.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause while our own folders fail.
+/// Maximum polling interval while the worker's own folders fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long a worker goes on.
+/// When a worker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Until what lies there now is done.
+    /// After the present jobs are done.
     Once,
-    /// For so long; a command that runs by then is waited for.
+    /// After this time; a running command is waited for.
     After(Duration),
-    /// Until it is asked to end.
+    /// When asked to stop.
     Stopped,
 }
 
-/// What a worker is told.
+/// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
     /// The folder with `jobs` and `results`.
     pub spool: PathBuf,
-    /// The user whose jobs are taken: a name or a number.
+    /// The user whose jobs are accepted: a name or a numeric id.
     pub owner: String,
     /// The worker's own folder.
     pub state: PathBuf,
-    /// The domains of Plesk's that may be changed.
+    /// The Plesk domains that may be changed.
     pub domains: Vec<Hostname>,
-    /// Whether a name must be there before it is changed.
+    /// Whether a name must exist before it is changed.
     pub must_exist: bool,
     /// Plesk's command line.
     pub plesk: PathBuf,
-    /// How long one command of Plesk's may take.
+    /// Time limit of one Plesk command.
     pub deadline: Duration,
-    /// How long to go on.
+    /// When to end.
     pub until: Until,
 }
 
-/// Why a worker ended badly.
+/// Why a worker failed.
 #[derive(Debug, Error)]
 pub enum WorkerError {
-    /// The command line or the folders must be changed first.
+    /// Requires a change of the command line or the folders.
     #[error("{0}")]
     Usage(String),
     /// A later run may succeed.
@@ -83,10 +83,9 @@ impl From<FolderError> for WorkerError {
     }
 }
 
-/// Carries out jobs until `settings.until`, or until `stop` completes. A command of Plesk's that runs then is
-/// waited for.
+/// Executes jobs until `settings.until`, or until `stop` completes. A running Plesk command is waited for.
 ///
-/// It need not be root, but whoever runs it must own the state and results folders; Plesk itself asks for root.
+/// Need not run as root, but the user must own the state and results folders; Plesk itself requires root.
 pub async fn run(
     settings: WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -139,7 +138,7 @@ async fn work_on(mut work: Work, end: &mut End) -> Result<(), WorkerError> {
     }
 }
 
-/// Waits for other workers to end; `None`: our own end came first.
+/// Waits for other workers to end; `None`: this worker was asked to end first.
 async fn lock(state: &State, end: &mut End) -> Result<Option<Lock>, WorkerError> {
     let mut is_told = false;
     loop {
@@ -162,7 +161,7 @@ async fn lock(state: &State, end: &mut End) -> Result<Option<Lock>, WorkerError>
     }
 }
 
-/// When the worker ends.
+/// The end of the worker.
 struct End {
     until: Until,
     at: Option<Instant>,
@@ -175,7 +174,7 @@ impl End {
         tokio::spawn(async move {
             stop.await;
             sender.send_replace(true);
-            // Kept until nobody looks any more.
+            // Keeps the sender until there are no receivers left.
             sender.closed().await;
         });
         let at = match until {
@@ -185,25 +184,25 @@ impl End {
         Self { until, at, stopped }
     }
 
-    /// Whether nothing new is to be begun.
+    /// Whether to start nothing new.
     fn has_come(&self) -> bool {
         *self.stopped.borrow() || self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Waits; answers false once the end has come.
+    /// Waits; returns false once the worker must end.
     async fn wait(&mut self, pause: Duration) -> bool {
         let pause = Instant::now() + pause;
         let until = self.at.map_or(pause, |at| at.min(pause));
         tokio::select! {
             () = sleep_until(until) => {}
-            // An error: the one who would tell is gone, and with it the runtime.
+            // Error: the sender was dropped, and with it the runtime.
             _ = self.stopped.wait_for(|stopped| *stopped) => {}
         }
         !self.has_come()
     }
 }
 
-/// The number of a user, who is named or numbered.
+/// The numeric id of a user, given by name or id.
 ///
 /// Asks `id -u` (POSIX), which knows users of every source, such as LDAP.
 async fn user_id(user: &str) -> Result<Uid, WorkerError> {

@@ -1,34 +1,34 @@
-//! Where a record stands at Plesk: a label in a zone.
+//! The place of a record at Plesk: a label in a zone.
 
 use std::fmt;
 
 use silo_shared::silo::{Hostname, InvalidHostname};
 use thiserror::Error;
 
-/// A name inside a zone of Plesk's. The zone's own name has the empty label.
+/// A name inside a Plesk zone. The zone's own name has the empty label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ZoneName {
     zone: Hostname,
     name: Hostname,
 }
 
-/// Why a zone and a label are no place.
+/// Why a zone and a label are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidZoneName {
-    /// The zone is no hostname.
+    /// The zone is not a hostname.
     #[error("zone: {0}")]
     Zone(InvalidHostname),
-    /// Label and zone together are no hostname.
+    /// Label and zone together are not a hostname.
     #[error("label: {0}")]
     Label(InvalidHostname),
-    /// A hostname, but written otherwise than it is stored, as with upper case.
+    /// A hostname, but not in stored form, such as with upper case.
     #[error("{0}: not in its stored form (lower case, no dot at the end, no Unicode)")]
     Form(&'static str),
 }
 
 impl ZoneName {
-    /// The place of a record. A single label gets the zone appended, a name inside the zone is used as
-    /// it is; others are not for this zone, and the error says so.
+    /// The place of a record. The zone is appended to a single label; a name inside the zone is
+    /// used as is. Other names are not for this zone, and the error says so.
     pub fn of_record(hostname: &Hostname, zone: &Hostname) -> Result<Self, String> {
         let name = if label_in(hostname, zone).is_some() {
             hostname.clone()
@@ -67,7 +67,7 @@ impl ZoneName {
         })
     }
 
-    /// The zone, as Plesk calls its domain.
+    /// The zone; Plesk calls it a domain.
     pub fn zone(&self) -> &Hostname {
         &self.zone
     }
@@ -77,8 +77,8 @@ impl ZoneName {
         &self.name
     }
 
-    /// The part before the zone, without the dot between: what `-a` takes. Empty for the zone's own
-    /// name. Never begins with a hyphen.
+    /// The part before the zone, without the separating dot: the argument of `-a`. Empty for the
+    /// zone's own name. Never begins with a hyphen.
     pub fn label(&self) -> &str {
         label_in(&self.name, &self.zone).unwrap_or_default()
     }
@@ -90,7 +90,7 @@ impl fmt::Display for ZoneName {
     }
 }
 
-/// The label of a name in a zone, if it is in there.
+/// The label of a name, if it is in the zone.
 fn label_in<'a>(name: &'a Hostname, zone: &Hostname) -> Option<&'a str> {
     match name.as_str().strip_suffix(zone.as_str())? {
         "" => Some(""),

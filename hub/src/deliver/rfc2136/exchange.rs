@@ -1,4 +1,4 @@
-//! One signed question to the server and its verified answer, over UDP, or TCP where UDP does not do.
+//! One signed request to the server and its verified answer, over UDP, or over TCP if UDP fails.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,38 +14,38 @@ use super::key::{FUDGE_SECONDS, Key};
 use super::settings::Server;
 use crate::domain::time::Clock;
 
-/// How often a message is sent over UDP.
+/// Number of sends over UDP.
 const UDP_ATTEMPTS: u32 = 2;
-/// How long an answer over UDP is waited for, each time.
+/// How long to wait for each answer over UDP.
 const UDP_WAIT: Duration = Duration::from_secs(2);
-/// Within what time a TCP connection is made, used and done with.
+/// Time limit of a TCP exchange, including connecting.
 const TCP_WAIT: Duration = Duration::from_secs(5);
-/// Within what time a server's name must be resolved.
+/// Time limit for resolving a server's name.
 const LOOKUP_WAIT: Duration = Duration::from_secs(5);
-/// The largest answer that is read over UDP, in bytes.
+/// Maximum size of an answer over UDP, in bytes.
 const MAX_UDP_BYTES: usize = 4096;
 
-/// Why there is no answer that can be believed.
+/// Why there is no verified answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The message could not be made; in words.
+    /// The message could not be built; with the reason.
     Unsendable(String),
-    /// Nobody answered; in words.
+    /// No answer; with the reason.
     Silent(String),
-    /// The server knows no such key, or does not let it do this (BADKEY).
+    /// The server does not know the key, or the key lacks permission (BADKEY).
     BadKey,
-    /// The server has another secret under the key's name (BADSIG).
+    /// The server has another secret for the key's name (BADSIG).
     BadSignature,
-    /// The clocks are too far apart (BADTIME): by how many seconds the server's is ahead, if it said so.
+    /// The clocks differ too much (BADTIME): by how many seconds the server's is ahead, if reported.
     BadTime(Option<i64>),
-    /// An error that is not signed, as servers send it that can't.
+    /// An unsigned error, sent by servers that can't sign it.
     Unsigned(ResponseCode),
-    /// The answer's MAC is not by our key, or there is none.
+    /// The answer has no MAC, or one that is not by our key.
     Unproven,
 }
 
-/// Signs a message, sends it and answers the server's verified answer, with whatever RCODE; ends at
-/// `until` at the latest.
+/// Signs and sends a message and returns the server's verified answer, regardless of its RCODE;
+/// ends by `until`.
 pub(super) async fn ask(
     server: &Server,
     key: &Key,
@@ -99,13 +99,13 @@ struct Question<'a> {
     clock: &'a Clock,
 }
 
-/// What came over UDP.
+/// The result over UDP.
 enum Heard {
     /// A verified answer.
     Answer(Box<Message>),
-    /// Something that anyone could have sent: TCP shall say.
+    /// A reply that could be forged: try TCP.
     Doubt(Fault),
-    /// Nothing to go by.
+    /// No usable reply.
     Nothing,
 }
 
@@ -132,7 +132,7 @@ impl Question<'_> {
             SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
         };
         let socket = UdpSocket::bind(any).await?;
-        // Connected: what others send does not arrive, and an answer that nobody listens there does.
+        // Connected: drops packets of other senders, and reports a closed port.
         socket.connect(address).await?;
         let mut buffer = vec![0; MAX_UDP_BYTES];
         for _ in 0..UDP_ATTEMPTS {
@@ -149,7 +149,7 @@ impl Question<'_> {
         Ok(Heard::Nothing)
     }
 
-    /// Sends and receives with the two bytes of length before each message (RFC 1035, section 4.2.2).
+    /// Sends and receives with the two-byte length prefix (RFC 1035, section 4.2.2).
     async fn over_tcp(&self, address: SocketAddr) -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(address).await?;
         let length = u16::try_from(self.bytes.len()).map_err(io::Error::other)?;
@@ -161,8 +161,8 @@ impl Question<'_> {
         Ok(reply)
     }
 
-    /// Whether a reply is the server's (RFC 8945, section 5.3 and 5.4). `None`: it is no answer to
-    /// this question at all.
+    /// Verifies that a reply is the server's (RFC 8945, section 5.3 and 5.4). `None`: not an answer
+    /// to this request.
     fn judge(&self, reply: &[u8]) -> Option<Result<Message, Fault>> {
         let answer = Message::from_vec(reply).ok()?;
         if answer.id != self.message.id
@@ -177,7 +177,7 @@ impl Question<'_> {
         Some(match error.filter(|_| is_not_auth) {
             Some(TsigError::BadKey) => Err(Fault::BadKey),
             Some(TsigError::BadSig) => Err(Fault::BadSignature),
-            // Signed, but by a clock that we do not trust: no more than the words for it.
+            // Signed, but by a clock that we do not trust: used for the error text only.
             Some(TsigError::BadTime) => Err(Fault::BadTime(self.clock_difference(&answer))),
             _ if verified => Ok(answer),
             _ if answer.signature().is_none() && answer.response_code != ResponseCode::NoError => {
@@ -202,7 +202,7 @@ impl Question<'_> {
                 .is_ok()
     }
 
-    /// How many seconds the server's clock is ahead, by the time in its BADTIME (RFC 8945, section 5.2.3).
+    /// How many seconds the server's clock is ahead, according to BADTIME (RFC 8945, section 5.2.3).
     fn clock_difference(&self, answer: &Message) -> Option<i64> {
         let other = &answer.signature()?.data.other;
         let time: [u8; 6] = other.as_slice().try_into().ok()?;

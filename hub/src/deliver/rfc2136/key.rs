@@ -1,4 +1,4 @@
-//! The key that signs: out of the settings, or out of a file in BIND's form.
+//! The signing key, from the settings or from a file in BIND's format.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,20 @@ use silo_shared::credential::Secret;
 
 use crate::config::sinks::read_secret;
 
-/// How far the clocks may be apart, in seconds (RFC 8945, section 10).
+/// Maximum clock difference, in seconds (RFC 8945, section 10).
 pub(super) const FUDGE_SECONDS: u16 = 300;
 
-/// Where the key is.
+/// The source of the key.
 #[derive(Debug)]
 pub(super) enum KeySource {
-    /// In the settings, its secret in a file that was read at the start.
+    /// The settings, with the secret from a file read at start.
     Settings(Key),
-    /// In a file of BIND's form, which is read at every send: BIND writes a new session key at each of
-    /// its starts.
+    /// A file in BIND's format, read at every send: BIND writes a new session key at each start.
     File(PathBuf),
 }
 
 impl KeySource {
-    /// The key as it is now; the error names the file.
+    /// The current key; the error names the file.
     pub(super) fn key(&self) -> Result<Key, String> {
         match self {
             Self::Settings(key) => Ok(key.clone()),
@@ -43,7 +42,7 @@ impl KeySource {
     }
 }
 
-/// Whether a key file is not there, or still empty: BIND may start after the hub, and writes it then.
+/// Whether a key file is missing or still empty: BIND may start after the hub and write it then.
 pub(super) fn is_yet_to_come(path: &Path) -> bool {
     match std::fs::metadata(path) {
         Ok(metadata) => metadata.is_file() && metadata.len() == 0,
@@ -51,19 +50,19 @@ pub(super) fn is_yet_to_come(path: &Path) -> bool {
     }
 }
 
-/// A key by its name, its algorithm and its secret.
+/// A key: name, algorithm and secret.
 #[derive(Clone)]
 pub(super) struct Key(TSigner);
 
 impl fmt::Debug for Key {
-    /// Without the secret.
+    /// Omits the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<key {}>", self.0.signer_name())
     }
 }
 
 impl Key {
-    /// Puts a key together; the error names the part that is wrong, never the secret.
+    /// Builds a key; the error names the invalid part, never the secret.
     pub(super) fn new(name: &str, algorithm: &str, secret: &Secret) -> Result<Self, String> {
         // The MAC covers the name in lower case (RFC 8945, section 4.3.3).
         let name = Name::from_ascii(name.to_ascii_lowercase())
@@ -90,13 +89,13 @@ impl Key {
             .map_err(|error| error.to_string())
     }
 
-    /// What signs and verifies.
+    /// Signs and verifies messages.
     pub(super) fn signer(&self) -> &TSigner {
         &self.0
     }
 
-    /// Reads a file as `tsig-keygen` and BIND write it: one statement
-    /// `key "name" { algorithm hmac-sha256; secret "base64"; };`.
+    /// Parses a file written by `tsig-keygen` or BIND: one statement `key "name" { algorithm
+    /// hmac-sha256; secret "base64"; };`.
     pub(super) fn parse_file(text: &str) -> Result<Self, String> {
         let mut words = Words { text, line: 1 };
         words.expect("key")?;
@@ -108,7 +107,7 @@ impl Key {
                 Some("algorithm") => algorithm = Some(words.value("an algorithm")?),
                 Some("secret") => secret = Some(Secret::new(words.value("a secret")?)),
                 Some("}") => break,
-                // Not what stands there: it may be the secret.
+                // Omits the word, which may be the secret.
                 _ => return Err(format!("line {}: neither algorithm nor secret", words.line)),
             }
             words.expect(";")?;
@@ -123,7 +122,7 @@ impl Key {
     }
 }
 
-/// The words of a file in BIND's form; comments are left out.
+/// The tokens of a file in BIND's format, without comments.
 struct Words<'a> {
     text: &'a str,
     line: usize,
@@ -153,7 +152,7 @@ impl Words<'_> {
         }
     }
 
-    /// The next word, or the one of `{`, `}` and `;`; a text in quotes comes without them.
+    /// The next word, or one of `{`, `}` and `;`; a quoted string comes without quotes.
     fn next(&mut self) -> Result<Option<String>, String> {
         self.skip_blanks()?;
         let Some(first) = self.text.chars().next() else {

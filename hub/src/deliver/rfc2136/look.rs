@@ -1,4 +1,4 @@
-//! Asks the server without changing anything.
+//! Queries the server without changing anything.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,10 +14,10 @@ use super::trouble::Asked;
 use super::update::Update;
 use crate::domain::delivery::Trouble;
 
-/// The label that a check asks to delete, under a condition that does not hold.
+/// The label that a check asks to delete, with a condition that is not met.
 pub(super) const CHECK_LABEL: &str = "_silo-check";
 
-/// What stands under a name.
+/// The records of a name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Holding {
     pub(super) has_cname: bool,
@@ -32,7 +32,7 @@ impl Holding {
 
 impl fmt::Display for Holding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name may hold hundreds.
+        // A name may have hundreds of addresses.
         let texts: Vec<String> = self
             .addresses
             .iter()
@@ -49,7 +49,7 @@ impl fmt::Display for Holding {
 }
 
 impl Call<'_> {
-    /// What stands under the name. Of a name that does not exist it may be what a wildcard answers.
+    /// The records of the name. If the name does not exist, this may be the answer of a wildcard.
     pub(super) async fn look(&self) -> Result<Holding, Trouble> {
         let zone = &self.settings().zone;
         let ask = |kind| {
@@ -67,8 +67,8 @@ impl Call<'_> {
                 let words = self.asked(zone).words(answer.response_code);
                 return Err(Trouble::of_name(words));
             }
-            // A CNAME is answered to either question (RFC 1034, section 3.6.2); the addresses behind
-            // it do not matter then.
+            // Either query returns a CNAME (RFC 1034, section 3.6.2); the addresses it points to do
+            // not matter.
             for record in &answer.answers {
                 match &record.data {
                     RData::CNAME(_) => found.has_cname = true,
@@ -99,8 +99,9 @@ impl Call<'_> {
         }
     }
 
-    /// Asks for nothing at all in each zone that is one, then for a deletion under a condition that
-    /// does not hold: BIND and Knot judge key and policy first, so its answer tells of both.
+    /// Sends an update without changes to each zone, which checks that the zone exists, then a
+    /// deletion with a condition that is not met: BIND and Knot check key and policy first, so the
+    /// answer covers both.
     pub(super) async fn check(&self) -> Result<String, Trouble> {
         let Settings {
             server,

@@ -1,5 +1,5 @@
-//! PTR records in the reverse zones that are asked for. An address whose reverse name holds a PTR or a
-//! CNAME already keeps it; only the PTR that points to our own name is ever deleted.
+//! PTR records in the configured reverse zones. A reverse name that already has a PTR or a CNAME is
+//! left alone; only a PTR to our own name is ever deleted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use super::update::Update;
 use crate::domain::delivery::{Outcome, Trouble};
 
 impl Call<'_> {
-    /// Takes our PTR from the addresses that are no more, and gives it to the present ones.
+    /// Removes our PTR from addresses no longer present, and adds it to the present ones.
     pub(super) async fn set_pointers(
         &self,
         before: &BTreeSet<IpAddr>,
@@ -38,7 +38,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// An address's reverse name and the innermost of our reverse zones that holds it.
+    /// An address's reverse name and the innermost configured reverse zone that contains it.
     fn reverse_name(&self, ip: IpAddr) -> Option<(&Zone, Name)> {
         let mut name = Name::from(ip);
         name.set_fqdn(true);
@@ -50,7 +50,7 @@ impl Call<'_> {
     }
 
     async fn send_pointer(&self, zone: &Zone, name: &Name, update: Update) -> Result<(), Outcome> {
-        // The name's addresses are published: others need not wait for its PTR.
+        // The addresses are already published: a failed PTR must not hold back other names.
         let retry = |why: String| Outcome::Retry(Trouble::of_name(format!("PTR: {why}")));
         let answer = self.ask(update.into_message(), zone).await;
         let answer = answer.map_err(|trouble| retry(trouble.why))?;

@@ -1,4 +1,4 @@
-//! The keys of such a sink in the configuration.
+//! The configuration keys of an `rfc2136` sink.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +13,14 @@ use silo_shared::silo::Hostname;
 use super::key::{Key, KeySource, is_yet_to_come};
 use crate::config::sinks::OwnKeys;
 
-/// Where DNS servers listen.
+/// The default DNS port.
 const DNS_PORT: u16 = 53;
-/// What a resolver may remember a name for, in seconds, unless the settings say otherwise.
+/// Default TTL, in seconds.
 const DEFAULT_TTL: u32 = 60;
-/// The largest TTL there is (RFC 2181, section 8).
+/// Maximum TTL (RFC 2181, section 8).
 const MAX_TTL: u32 = i32::MAX as u32;
 
-/// As the file has them.
+/// The keys as read from the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
@@ -43,29 +43,29 @@ struct KeyKeys {
     secret_file: PathBuf,
 }
 
-/// Such a sink's settings, checked.
+/// The checked settings.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The server that takes the updates.
+    /// The server that receives the updates.
     pub(super) server: Server,
-    /// The zone that they go to.
+    /// The zone to update.
     pub(super) zone: Zone,
-    /// What a resolver may remember an answer for, in seconds.
+    /// The TTL, in seconds.
     pub(super) ttl: u32,
-    /// What signs them.
+    /// The source of the signing key.
     pub(super) key: KeySource,
-    /// Whether addresses that stand there already are taken over.
+    /// Whether to take over existing addresses.
     pub(super) adopt: bool,
     /// The zones that get PTR records.
     pub(super) reverse: Vec<Zone>,
 }
 
-/// A server by its address or name, and its port.
+/// A server: address or name, and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     /// An address without brackets, or a host name.
     pub(super) host: String,
-    /// Its port, for UDP and TCP alike.
+    /// The port, for both UDP and TCP.
     pub(super) port: u16,
 }
 
@@ -103,9 +103,9 @@ impl Server {
 /// A zone's name.
 #[derive(Clone, Debug)]
 pub(super) struct Zone {
-    /// As messages have it.
+    /// As used in messages.
     pub(super) name: Name,
-    /// In lower case, without the last dot.
+    /// In lower case, without the trailing dot.
     pub(super) text: Hostname,
 }
 
@@ -117,15 +117,15 @@ impl Zone {
         Ok(Self { name, text })
     }
 
-    /// Whether it holds the reverse names of addresses.
+    /// Whether it is a reverse zone.
     fn is_reverse(&self) -> bool {
         let parents = [".in-addr.arpa", ".ip6.arpa"];
         parents.iter().any(|end| self.text.as_str().ends_with(end))
             && self.name.parse_arpa_name().is_ok()
     }
 
-    /// What a record is called in the zone: a single label gets the zone appended, a name inside the
-    /// zone is used as it is.
+    /// The name of a record in the zone: the zone is appended to a single label; a name inside the
+    /// zone is used as is.
     pub(super) fn name_for(&self, hostname: &Hostname) -> Result<String, String> {
         let (zone, name) = (&self.text, hostname.as_str());
         let name = if hostname.is_single_label() {
@@ -142,14 +142,14 @@ impl Zone {
     }
 }
 
-/// A name as messages have it, from one without the last dot.
+/// A name for messages, from text without the trailing dot.
 pub(super) fn dns_name(text: &str) -> Result<Name, String> {
     Name::from_ascii(format!("{text}.")).map_err(|_| format!("{text} is too long for a DNS name"))
 }
 
 impl Settings {
-    /// Reads and checks them; also answers the secrets whose change counts as a changed setting. A key
-    /// file does not: its owner changes it by itself.
+    /// Reads and checks the keys; also returns the secrets whose change counts as a changed
+    /// setting. A key file is not one of them: its owner changes it independently.
     pub(super) fn read(keys: &OwnKeys) -> Result<(Self, Vec<Secret>), ConfigError> {
         let given: Keys = keys.parse()?;
         let wrong = |field: &str, why: String| keys.wrong(format!("{field}: {why}"));

@@ -9,7 +9,7 @@ use crate::deliver::kinds::OpenSink;
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const KEY: &str = "key: { name: Silo., algorithm: hmac-sha256, secret_file: tsig.key }";
 
-/// Opens a sink of these keys through the settings, as the hub does; answers its fingerprint.
+/// Opens a sink with these keys through the settings, as the hub does; returns its fingerprint.
 fn open(folder: &Path, keys: &str) -> Result<String, String> {
     let text = format!("name: office\nkind: rfc2136\n{keys}");
     let list = vec![serde_yaml::from_str(&text).unwrap()];

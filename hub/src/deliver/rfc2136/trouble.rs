@@ -1,5 +1,5 @@
-//! The words for what a server answers. None of it is for good: the operator of the server may have
-//! changed it by the next time.
+//! Error texts for the server's answers. None is permanent: the server's operator may fix the cause
+//! before the next attempt.
 
 use hickory_proto::op::ResponseCode;
 
@@ -7,20 +7,20 @@ use super::exchange::Fault;
 use super::settings::Server;
 use crate::domain::delivery::{Outcome, Trouble};
 
-/// What was asked of whom, for the words.
+/// The context of a request, for error texts.
 pub(super) struct Asked<'a> {
     /// The server.
     pub(super) server: &'a Server,
-    /// The zone, without the last dot.
+    /// The zone, without the trailing dot.
     pub(super) zone: &'a str,
-    /// The name that was to change or was asked for.
+    /// The name to change or to query.
     pub(super) name: &'a str,
     /// The key's name.
     pub(super) key: &'a str,
 }
 
 impl Asked<'_> {
-    /// The trouble of not having an answer.
+    /// The error for a missing answer.
     pub(super) fn fault(&self, fault: &Fault) -> Trouble {
         let Self { server, key, .. } = self;
         match fault {
@@ -52,11 +52,11 @@ impl Asked<'_> {
         }
     }
 
-    /// How it ends on an RCODE for which there is no other way on.
+    /// The outcome of an unhandled RCODE.
     pub(super) fn outcome(&self, code: ResponseCode) -> Outcome {
         let words = self.words(code);
         match code {
-            // Such a name has never been written, so there is nothing to lose track of.
+            // Such a name has never been written, so nothing is lost.
             ResponseCode::NotZone => Outcome::Failed(Trouble::of_name(words)),
             ResponseCode::NotAuth | ResponseCode::ServFail | ResponseCode::NotImp => {
                 Outcome::Retry(Trouble::of_sink(words))
@@ -65,7 +65,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What an RCODE says here.
+    /// The meaning of an RCODE in this context.
     pub(super) fn words(&self, code: ResponseCode) -> String {
         let Self {
             server,

@@ -1,18 +1,18 @@
-//! UPDATE messages (RFC 2136, section 2), put together and nothing else.
+//! Builds UPDATE messages (RFC 2136, section 2).
 
 use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use silo_shared::silo::{Addresses, Family};
 
-/// The types that hold a name's addresses.
+/// The record types of addresses.
 const ADDRESS_TYPES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
 
-/// An UPDATE message that grows: all of it happens, or nothing.
+/// A builder for an UPDATE message, which is applied atomically.
 pub(super) struct Update(Message);
 
 impl Update {
-    /// One that requires and changes nothing in a zone yet.
+    /// An update of a zone without requirements or changes.
     pub(super) fn of(zone: &Name) -> Self {
         let mut message = Message::query();
         message.metadata.op_code = OpCode::Update;
@@ -37,7 +37,7 @@ impl Update {
         self
     }
 
-    /// Requires that a name has records of a type (section 2.4.1).
+    /// Requires that a name has a record of a type (section 2.4.1).
     #[must_use]
     pub(super) fn if_there(self, name: &Name, kind: RecordType) -> Self {
         self.require(DNSClass::ANY, Record::update0(name.clone(), 0, kind))
@@ -49,15 +49,15 @@ impl Update {
         self.require(DNSClass::NONE, Record::update0(name.clone(), 0, kind))
     }
 
-    /// Requires that a name holds neither a CNAME nor an address.
+    /// Requires that a name has neither a CNAME nor an address.
     #[must_use]
     pub(super) fn if_free(self, name: &Name) -> Self {
         let types = [RecordType::CNAME].into_iter().chain(ADDRESS_TYPES);
         types.fold(self, |update, kind| update.if_none(name, kind))
     }
 
-    /// Requires that a name holds exactly these addresses and no CNAME (sections 2.4.2 and 2.4.3). What
-    /// a wildcard would answer does not count as held.
+    /// Requires that a name has exactly these addresses and no CNAME (sections 2.4.2 and 2.4.3).
+    /// The answer of a wildcard does not count.
     #[must_use]
     pub(super) fn if_exactly(self, name: &Name, addresses: &Addresses) -> Self {
         let update = self.if_none(name, RecordType::CNAME);
@@ -97,7 +97,7 @@ impl Update {
         data.fold(self, |update, data| update.add(name, ttl, data))
     }
 
-    /// Makes these the addresses of a name, whatever they were; other families than these stay as they are.
+    /// Replaces all addresses of a name in the given families; other families are kept.
     #[must_use]
     pub(super) fn replace_addresses(
         self,
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(required, ["0 NONE CNAME", "0 NONE A", "0 NONE AAAA"]);
         let changes = lines(&message.authorities);
         assert_eq!(changes, ["60 IN A 192.0.2.1", "60 IN AAAA 2001:db8::1"]);
-        // It says the same after a walk over the wire.
+        // Encoding and decoding preserve the message.
         let read = Message::from_vec(&message.to_vec().unwrap()).unwrap();
         assert_eq!(lines(&read.answers), required);
         assert_eq!(lines(&read.authorities), changes);

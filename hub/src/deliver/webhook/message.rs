@@ -1,4 +1,4 @@
-//! What a webhook carries: the body, and the signature by the recipe of Standard Webhooks 1.0.0
+//! The body of a webhook, and its signature according to Standard Webhooks 1.0.0
 //! (standardwebhooks.com, "Signature scheme").
 
 use std::net::IpAddr;
@@ -13,12 +13,12 @@ use silo_shared::silo::{Hostname, SiloId};
 use crate::deliver::sink::{Event, EventKind};
 use crate::domain::time::Time;
 
-/// What a serialized secret begins with; base64 of the key follows.
+/// Prefix of a serialized secret, followed by the key in base64.
 const SECRET_PREFIX: &str = "whsec_";
-/// The shortest key, in bytes.
+/// Minimum length of the key, in bytes.
 const MIN_KEY_BYTES: usize = 24;
 
-/// What messages are signed with.
+/// The key that signs messages.
 pub(super) struct SigningKey(hmac::Key);
 
 impl SigningKey {
@@ -49,21 +49,21 @@ impl SigningKey {
 /// One message, signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// `webhook-id`: the same however often an event is sent, and of no other event.
+    /// `webhook-id`: the same for every attempt of an event, and unique to it.
     pub(super) id: String,
-    /// `webhook-timestamp`: when it is sent, in seconds since the Unix epoch.
+    /// `webhook-timestamp`: when the message is sent, in seconds since the Unix epoch.
     pub(super) timestamp: i64,
     /// `webhook-signature`.
     pub(super) signature: String,
-    /// JSON; the same however often an event is sent.
+    /// JSON; the same for every attempt of an event.
     pub(super) body: String,
 }
 
 impl Message {
-    /// The message that tells an event now.
+    /// The message for an event, sent at `now`.
     pub(super) fn of(event: &Event, now: Time, key: &SigningKey) -> Self {
-        // Ids may begin anew with a new or restored database, revisions never do. A full stop would
-        // make the signed text ambiguous.
+        // Delivery ids may restart with a new or restored database, revisions never do. A full stop
+        // would make the signed text ambiguous.
         let id = format!("silo_{}_{}", event.revision, event.id);
         let timestamp = now.as_millis().div_euclid(1000);
         let body = body(event);
@@ -106,7 +106,7 @@ enum What<'a> {
     },
 }
 
-/// As in the history.
+/// Same form as in the history.
 #[derive(Serialize)]
 struct Change<'a> {
     hostname: &'a Hostname,

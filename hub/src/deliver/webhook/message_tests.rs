@@ -42,7 +42,7 @@ fn key(text: &str) -> Result<SigningKey, &'static str> {
 
 #[test]
 fn a_signature_is_that_of_other_libraries() {
-    // The example with which the Standard Webhooks libraries test themselves.
+    // The test vector of the Standard Webhooks libraries.
     let key = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
     let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     assert_eq!(
@@ -141,7 +141,7 @@ fn failures_of_another_sink_are_told_with_their_reason() {
             of_all: all,
         };
         let hostnames = ["db", "web"].map(|name| Hostname::parse(name).unwrap());
-        // A record that is gone has no addresses.
+        // A deleted record has no addresses.
         let event = Event {
             failure: Some((failure, hostnames.to_vec())),
             ..event(kind, Vec::new())

@@ -1,4 +1,4 @@
-//! The commands of a worker that keeps a state sink up to date: take up names, write down how it ended, compare.
+//! The commands of a state sink's worker: claim records, write results, compare with the ledger.
 
 mod outcome;
 mod reconcile;
@@ -16,42 +16,42 @@ pub use reconcile::{
     MergeDeliveries,
 };
 
-/// A record whose turn it is, and what the sink calls it; `Err`: why it is not for the sink.
+/// A due record and its name at the sink; `Err`: why it is not for the sink.
 pub type NamedRecord = (DueName, Result<String, String>);
 
-/// Takes up records under a lease: nobody else sends to this sink until it ends.
+/// Claims records under a lease: no other worker sends to this sink until it ends.
 #[derive(Debug)]
 pub struct BeginPublishing {
     /// The sink.
     pub sink: SinkName,
-    /// The worker that asks.
+    /// The requesting worker.
     pub owner: String,
-    /// How long it may take, in seconds.
+    /// Duration of the lease, in seconds.
     pub lease_seconds: i64,
-    /// Whether the sink takes only names that DNS takes for host names; what it holds already goes on.
+    /// Whether the sink accepts only valid DNS host names; names it already has are still updated.
     pub takes_host_names_only: bool,
     /// The records.
     pub records: Vec<NamedRecord>,
 }
 
-/// What a worker is to do.
+/// The work for a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Publishing {
-    /// Another worker has the sink, or it is held back or gone: look again later.
+    /// Another worker holds the lease, or the sink is on hold or not active: try again later.
     NotNow,
-    /// Bring these to their wanted state; what is owed up to a delivery is then done.
+    /// Bring these to their wanted state; that completes what is pending up to a delivery.
     Names {
-        /// Each name.
+        /// The names.
         names: Vec<TakenUp>,
-        /// The last delivery that this covers.
+        /// The last delivery covered.
         through: i64,
     },
 }
 
-/// A name that is to be published, and what the ledger said before it was claimed.
+/// A name to publish, with its ledger entry before the claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenUp {
-    /// What is to be published.
+    /// The publication.
     pub publication: Publication,
     /// What was ours before.
     pub before: LedgerState,
@@ -66,18 +66,18 @@ impl TakenUp {
     }
 }
 
-/// Writes down how publications ended and gives the lease back.
+/// Writes the results of publications and releases the lease.
 #[derive(Clone, Debug)]
 pub struct EndPublishing {
     /// The sink.
     pub sink: SinkName,
-    /// The worker that has the lease.
+    /// The worker that holds the lease.
     pub owner: String,
-    /// What was tried; what is missing stays owed.
+    /// What was tried; names not included remain pending.
     pub ended: Vec<(TakenUp, Outcome)>,
-    /// As [`Publishing::Names`] said.
+    /// From [`Publishing::Names`].
     pub through: i64,
-    /// Any number, for the jitter of waits.
+    /// A random number, for the jitter of waits.
     pub jitter: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Writes down how publications ended.
+//! Writes the results of publications.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,9 @@ use crate::store::{
     DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, Owed, SinkTrouble, WriteTransaction,
 };
 
-/// How soon something that was handed over is asked after again, in milliseconds; then twice as late each
-/// time, so often.
+/// Delay before the result of a submitted job is checked again, in milliseconds. It doubles each time.
 const ASK_AGAIN_MS: i64 = 250;
-/// See above: up to eight seconds.
+/// Maximum number of doublings: up to eight seconds.
 const WAITING_ATTEMPTS: i64 = 5;
 
 impl Command for EndPublishing {
@@ -29,7 +28,7 @@ impl Command for EndPublishing {
             return Ok(());
         };
         if sink.lease_owner != self.owner {
-            // It took so long that another worker was let in: what is claimed is for that one to settle.
+            // Another worker took over the expired lease and resolves the claims.
             return Ok(());
         }
         let mut whole = None;
@@ -63,7 +62,7 @@ impl Command for EndPublishing {
     }
 }
 
-/// Notes how a record fared by how its publication ended.
+/// Notes the result of a record for failure reports.
 fn note_fared(fared: &mut Fared, record: &DueName, outcome: &Outcome) {
     let why = match outcome {
         Outcome::Done => None,
@@ -86,8 +85,8 @@ fn note_fared(fared: &mut Fared, record: &DueName, outcome: &Outcome) {
 }
 
 impl EndPublishing {
-    /// Writes down how each name ended, by a few statements for all of them. `is_back`: the receiver was away
-    /// before.
+    /// Writes the result of each name, with a few statements for all names. `is_back`: the receiver
+    /// was unavailable before.
     async fn write_down(
         &self,
         transaction: &mut WriteTransaction,
@@ -103,7 +102,7 @@ impl EndPublishing {
             *outcome == Outcome::Done && owed.get(record).is_some_and(|owed| owed.is_failing)
         });
         if is_back || is_cured {
-            // Before what was just tried gets waits of its own.
+            // Before the names just tried get new waits.
             transaction.hurry_names(sink, now).await?;
         }
         let mut ledger = Vec::new();
@@ -141,7 +140,7 @@ impl EndPublishing {
         Ok(())
     }
 
-    /// When a name's turn comes again; `None`: it is done.
+    /// When a name is due again; `None`: it is done.
     fn turn_after(
         &self,
         name: &TakenUp,
@@ -152,7 +151,7 @@ impl EndPublishing {
         Some(match outcome {
             Outcome::Done => return None,
             Outcome::Found(standing) if *standing == name.publication.standing => {
-                // The sink goes round in a circle: not at once again.
+                // The sink makes no progress: don't retry at once.
                 let trouble = Trouble::of_name("what the receiver holds does not become clear");
                 self.later(&trouble, outcome, attempts, now)
             }
@@ -174,8 +173,8 @@ impl EndPublishing {
         let attempts = attempts + 1;
         let next_at = match outcome {
             Outcome::Refused(_) => NEVER,
-            // The sink as a whole is held back. Then it is this name's turn after those that were
-            // not tried yet: what is behind the trouble may be the name after all.
+            // The sink as a whole is on hold. After that, names not yet tried come before this one,
+            // which may be the cause of the failure.
             _ if trouble.reach == Reach::Sink => now.as_millis(),
             Outcome::Failed(_) => next_at(attempts, trouble, self.jitter, now)
                 .max(now.plus_seconds(LONGEST).as_millis()),
@@ -190,19 +189,19 @@ impl EndPublishing {
     }
 }
 
-/// What is ours once an attempt has ended; `None`: what was claimed before it.
+/// What is ours after an attempt; `None`: as claimed before it.
 fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<LedgerState> {
     match outcome {
         Outcome::Done => Some(surely(name.publication.wanted)),
         Outcome::Found(standing) => Some(found(*standing)),
-        // It may have arrived: the claim stands.
+        // It may have arrived: the claim remains.
         Outcome::Waiting | Outcome::Retry(_) => None,
-        // Nothing was written by this attempt; an earlier one may still have been.
+        // This attempt wrote nothing; an earlier one may have.
         Outcome::Failed(_) | Outcome::Refused(_) => Some(name.before),
     }
 }
 
-/// What is ours once the receiver has taken these.
+/// What is ours once the receiver accepted these addresses.
 fn surely(wanted: Addresses) -> LedgerState {
     LedgerState {
         claimed: None,
@@ -211,7 +210,7 @@ fn surely(wanted: Addresses) -> LedgerState {
     }
 }
 
-/// What is ours by what a sink found.
+/// What is ours according to a sink's query.
 fn found(standing: ReceiverState) -> LedgerState {
     match standing {
         ReceiverState::Nothing => LedgerState::default(),

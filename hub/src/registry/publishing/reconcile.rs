@@ -1,11 +1,11 @@
-//! What a comparison of ledger and silos finds, and what is merged or taken over without sending.
+//! The commands of the comparison of ledger and silos, and of merging and adopting without sending.
 
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
 use crate::store::{DeliveryKind, DueName, LedgerRow, OwedNames, WriteTransaction};
 
-/// Owes a sink the records whose publication differs, unless they are owed already.
+/// Enqueues records whose publication differs, unless they are pending already.
 #[derive(Debug)]
 pub struct EnqueueDifference {
     /// The sink.
@@ -14,8 +14,8 @@ pub struct EnqueueDifference {
     pub differing: Vec<DueName>,
 }
 
-/// Merges what version 0.1.0 owes a state sink, which wrote a delivery for each change, into one open
-/// delivery a record.
+/// Merges pending deliveries of a state sink written by version 0.1.0, one per change, into one
+/// open delivery per record.
 #[derive(Debug)]
 pub struct MergeDeliveries {
     /// The sink.
@@ -24,31 +24,31 @@ pub struct MergeDeliveries {
     pub names: Vec<DueName>,
 }
 
-/// How many records one transaction merges deliveries of, at most.
+/// Maximum number of records whose deliveries one transaction merges.
 pub const MERGED_TOGETHER: usize = 64;
 
-/// Notes that ledger and silos are being compared.
+/// Records that ledger and silos are being compared.
 #[derive(Debug)]
 pub struct BeginReconciling(pub SinkName);
 
-/// Notes that they were compared, unless somebody asked for it again meanwhile.
+/// Records that they were compared, unless a new comparison was requested in the meantime.
 #[derive(Debug)]
 pub struct EndReconciling(pub SinkName);
 
-/// Stands in `reconciled_at` while ledger and silos are compared.
+/// The value of `reconciled_at` during a comparison.
 const COMPARING: Time = Time::from_millis(1);
 
-/// Takes over a name that holds what the silo says.
+/// Takes over a name that already has the silo's addresses.
 #[derive(Debug)]
 pub struct AdoptName {
     /// The sink.
     pub sink: SinkName,
-    /// What is published there.
+    /// What is published under the name.
     pub row: LedgerRow,
 }
 
 impl Command for EnqueueDifference {
-    /// How many hostnames are owed anew.
+    /// Number of hostnames that became pending.
     type Outcome = usize;
 
     async fn run(
@@ -102,7 +102,7 @@ impl Command for EndReconciling {
 }
 
 impl Command for AdoptName {
-    /// Whether it was nobody's before.
+    /// Whether the name was not in the ledger.
     type Outcome = bool;
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
@@ -114,7 +114,7 @@ impl Command for AdoptName {
         transaction
             .put_ledger(sink, std::slice::from_ref(row))
             .await?;
-        // What failed since the name was not ours is done now.
+        // Deliveries that failed because the name was not ours are now done.
         let record = DueName {
             silo: row.silo.clone(),
             hostname: row.hostname.clone(),

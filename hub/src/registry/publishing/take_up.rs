@@ -1,4 +1,4 @@
-//! Takes up the records whose turn it is: decides what is sent of each, and claims it.
+//! Claims due records: decides what to send for each.
 
 use std::collections::BTreeMap;
 
@@ -69,28 +69,28 @@ impl Command for BeginPublishing {
     }
 }
 
-/// What becomes of the records that are taken up together: read by a few statements, decided one by one,
-/// written by a few statements.
+/// The due records of one shift: read with a few statements, decided one by one, written with a few
+/// statements.
 #[derive(Debug, Default)]
 struct Shift {
-    /// What is owed of each record.
+    /// What is pending for each record.
     owed: BTreeMap<DueName, Owed>,
-    /// What is ours, by name at the receiver, claims of this shift included.
+    /// What is ours, by name at the receiver, including claims of this shift.
     ledger: BTreeMap<String, LedgerRow>,
-    /// Whether the sink takes only names that DNS takes for host names.
+    /// Whether the sink accepts only valid DNS host names.
     takes_host_names_only: bool,
-    /// What is to be sent.
+    /// The names to send.
     names: Vec<TakenUp>,
-    /// What is claimed for that.
+    /// The claims for them.
     claims: Vec<LedgerRow>,
-    /// What there is nothing to send of, by why.
+    /// Records with nothing to send, by reason.
     finished: BTreeMap<Option<String>, Vec<(DueName, Owed)>>,
-    /// What can't be sent now.
+    /// Records that can't be sent now.
     postponed: BTreeMap<Later, Vec<(DueName, Owed)>>,
 }
 
 impl Shift {
-    /// How the records fared of which nothing is sent.
+    /// The results of records for which nothing is sent.
     fn fared(&self) -> Fared {
         let mut fared = Fared::default();
         let finished = self.finished.values().flatten();
@@ -105,7 +105,7 @@ impl Shift {
         fared
     }
 
-    /// Reads what the decisions need.
+    /// Reads the data for the decisions.
     async fn begin(
         command: &BeginPublishing,
         transaction: &mut WriteTransaction,
@@ -136,7 +136,7 @@ impl Shift {
         })
     }
 
-    /// Claims what is to be sent, if there is anything to send.
+    /// Claims a record, if there is anything to send.
     async fn take_up(
         &mut self,
         transaction: &mut WriteTransaction,
@@ -186,7 +186,7 @@ impl Shift {
             self.finished.entry(None).or_default().push((record, owed));
             return Ok(());
         }
-        // An older claim of a first publication is settled before anything else is claimed.
+        // An older claim of a first publication is resolved before anything else is claimed.
         let settles = ours.published.is_none() && ours.claimed.is_some_and(|old| old != wanted);
         let claimed = ours.claiming(wanted);
         if !settles && claimed != ours {

@@ -1,4 +1,4 @@
-//! The rows of the outbox: written in the change's own transaction, taken up by the workers.
+//! The rows of the outbox: written in the transaction of the change, read by the workers.
 
 use serde::{Deserialize, Serialize};
 use silo_shared::silo::{Hostname, SiloId};
@@ -14,27 +14,27 @@ use crate::store::{
     padded_chunks, silo_id, statement_chunks, time,
 };
 
-/// What a delivery tells.
+/// What a delivery reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryKind {
     /// Addresses changed.
     Change,
-    /// What was published differs from the silo.
+    /// A publication differs from the silo.
     Reconcile,
-    /// What was published is to be removed.
+    /// A publication is to be removed.
     Clean,
-    /// A record was not seen for long.
+    /// A record was not seen for too long.
     Unseen,
-    /// And then it was.
+    /// The record was seen again.
     Back,
-    /// Another sink is refused at its receiver.
+    /// Another sink is refused by its receiver.
     Failing,
-    /// And then it was not any more.
+    /// The other sink has recovered.
     Recovered,
 }
 
 impl DeliveryKind {
-    /// As it is stored and shown.
+    /// The stored and displayed form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Change => "change",
@@ -62,53 +62,53 @@ impl DeliveryKind {
     }
 }
 
-/// One delivery that is to be written down.
+/// A delivery to enqueue.
 #[derive(Clone, Copy, Debug)]
 pub struct OwedEvent<'a> {
-    /// To whom.
+    /// The sink.
     pub sink: &'a SinkName,
-    /// What it tells.
+    /// What it reports.
     pub happening: DeliveryKind,
-    /// Of which silo.
+    /// The silo.
     pub silo: &'a SiloId,
-    /// The revision that it names.
+    /// Its revision.
     pub revision: i64,
-    /// When.
+    /// The time.
     pub at: Time,
-    /// When the record was last seen, where that is what is told.
+    /// When the record was last seen, for events about that.
     pub last_seen: Option<Time>,
-    /// What another sink fails with, where that is what is told.
+    /// The failure of another sink, for events about that.
     pub failure: Option<&'a SinkFailure>,
 }
 
-/// A delivery that an event sink is still owed.
+/// A pending delivery of an event sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingEvent {
     /// Its id.
     pub id: i64,
-    /// What it tells.
+    /// What it reports.
     pub happening: DeliveryKind,
-    /// Of which silo.
+    /// The silo.
     pub silo: SiloId,
-    /// The revision that it names.
+    /// Its revision.
     pub revision: i64,
-    /// Since when it is owed.
+    /// Since when it is pending.
     pub created_at: Time,
-    /// Before when it is not tried.
+    /// Not tried before this time, in milliseconds since the epoch.
     pub next_at: i64,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: i64,
-    /// When the record was last seen, where that is what is told.
+    /// When the record was last seen, for events about that.
     pub last_seen: Option<Time>,
-    /// What another sink fails with, where that is what is told.
+    /// The failure of another sink, for events about that.
     pub failure: Option<SinkFailure>,
-    /// Whom the sink has told already.
+    /// Receivers already notified.
     pub told: Vec<String>,
-    /// Which hostnames, each with the record's own mail address.
+    /// The hostnames, each with the record's own mail address.
     pub names: Vec<(Hostname, Option<String>)>,
 }
 
-/// A failure as it is stored.
+/// The stored form of a failure.
 #[derive(Serialize, Deserialize)]
 struct StoredFailure {
     sink: String,
@@ -136,17 +136,17 @@ fn stored_failure(failure: &SinkFailure) -> Result<String, StoreError> {
     serde_json::to_string(&stored).map_err(|_| StoreError::Corrupt("delivery"))
 }
 
-/// When the turn of an event comes again.
+/// When an event is due again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// When, in milliseconds since the epoch.
+    /// The time, in milliseconds since the epoch.
     pub next_at: i64,
-    /// Before when the receiver asked not to be sent it, if it did.
+    /// The earliest time that the receiver asked for, if it did.
     pub not_before: Option<i64>,
 }
 
 impl Store {
-    /// The oldest deliveries that an event sink is still owed, after one.
+    /// The oldest pending deliveries of an event sink after one.
     pub async fn pending_events(
         &self,
         sink: &SinkName,
@@ -208,8 +208,8 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Writes down that a sink is owed news of these hostnames, each with the mail address that the
-    /// record names; answers the delivery's id.
+    /// Enqueues an event about these hostnames, each with the mail address that the record names;
+    /// returns the delivery's id.
     pub async fn owe(
         &mut self,
         owed: &OwedEvent<'_>,
@@ -256,8 +256,8 @@ impl WriteTransaction {
         Ok(id)
     }
 
-    /// The records that deliveries of changes are about, each with its delivery. What is told of failures of other
-    /// sinks is left out.
+    /// The records of these deliveries, each with its delivery. Reports of other sinks' failures
+    /// are left out.
     pub async fn records_of_events(
         &mut self,
         ids: &[i64],
@@ -280,8 +280,8 @@ impl WriteTransaction {
             .collect()
     }
 
-    /// Lets the events that wait for another try be told at once, or when the receiver asked for them, since it has
-    /// taken what it did not take before.
+    /// Makes events that wait for another attempt due now, or at the time that the receiver asked
+    /// for, since it accepts messages again.
     pub async fn hurry_events(&mut self, sink: &SinkName, now: Time) -> Result<(), StoreError> {
         self.must_commit = true;
         let now = now.as_millis();
@@ -300,7 +300,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Writes that an event sink was told, or why it could not be. `state`: what it comes to.
+    /// Writes the result of an event. `state`: its new state.
     #[expect(clippy::too_many_arguments, reason = "one row's columns")]
     pub async fn end_event(
         &mut self,

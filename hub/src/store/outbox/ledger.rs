@@ -1,4 +1,4 @@
-//! The ledger: what is ours at a receiver, claimed before it is sent.
+//! The ledger: what is ours at a receiver. Addresses are recorded as claimed before they are sent.
 
 use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
 use sqlx::Row;
@@ -14,16 +14,16 @@ use crate::store::{
 /// What is ours under one name at a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerState {
-    /// What may have been sent, its outcome unknown; empty: a deletion.
+    /// Addresses that may have been sent, with unknown result; empty: a deletion.
     pub claimed: Option<Addresses>,
-    /// What the receiver surely took.
+    /// Addresses that the receiver certainly accepted.
     pub published: Option<Addresses>,
-    /// In which families unfinished sends may have changed that.
+    /// Families in which unfinished sends may have changed that.
     pub unsure: UncertainFamilies,
 }
 
 impl LedgerState {
-    /// As a sink is told of it.
+    /// The form in which sinks receive it.
     pub fn standing(&self) -> ReceiverState {
         match (self.published, self.claimed) {
             (None, None) => ReceiverState::Nothing,
@@ -50,7 +50,7 @@ impl LedgerState {
         }
     }
 
-    /// Whether the receiver surely holds this and nothing else is under way.
+    /// Whether the receiver certainly has exactly this, with no send in progress.
     pub fn is_surely(&self, wanted: &Addresses) -> bool {
         self.claimed.is_none() && self.published.unwrap_or_default() == *wanted
     }
@@ -122,7 +122,7 @@ impl Store {
             .collect()
     }
 
-    /// The silos that a sink has published something of.
+    /// The silos of which a sink has published something.
     pub async fn ledger_silos(&self, sink: &SinkName) -> Result<Vec<SiloId>, StoreError> {
         self.dialect
             .query(SILOS)
@@ -136,7 +136,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// The silos that a sink has published something of.
+    /// The silos of which a sink has published something.
     pub async fn ledger_silos(&mut self, sink: &SinkName) -> Result<Vec<SiloId>, StoreError> {
         self.dialect
             .query(SILOS)
@@ -165,8 +165,8 @@ impl WriteTransaction {
             .collect()
     }
 
-    /// Another receiver, or another way to it, may stand behind a sink from now on: nothing is sure to
-    /// be there, and what is there is taken over only where it holds what we published.
+    /// Called when a sink's receiver, or the path to it, may have changed: nothing is certain to be
+    /// there, and existing addresses are taken over only if they are those that we published.
     pub async fn release_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -180,7 +180,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// The same for one record, whose login changed.
+    /// The same for one record, after its login changed.
     pub async fn release_ledger_of(
         &mut self,
         sink: &SinkName,
@@ -201,7 +201,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Forgets what a sink published, since another kind of receiver has its name now.
+    /// Deletes a sink's ledger, since the name now belongs to another kind of receiver.
     pub async fn drop_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -232,7 +232,7 @@ impl WriteTransaction {
         answers.iter().flatten().map(ledger_row).collect()
     }
 
-    /// Writes what is ours under names, each of them once; a row that says nothing goes.
+    /// Writes the ledger entries of names, each once; an empty entry is deleted.
     pub async fn put_ledger(
         &mut self,
         sink: &SinkName,

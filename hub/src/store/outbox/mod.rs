@@ -1,5 +1,4 @@
-//! The outbox: what is owed to whom, the sinks as the database knows them, and the ledger of what is ours
-//! at each receiver.
+//! The outbox: pending deliveries, the registered sinks, and the ledger of what is ours at each receiver.
 
 mod deliveries;
 mod ledger;
@@ -18,12 +17,12 @@ pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow}
 pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
 pub use unseen::QuietRecord;
 
-/// A delivery or name that is owed.
+/// A pending delivery or name.
 pub(super) const PENDING: i16 = 0;
-/// One that is over.
+/// A finished one.
 pub(super) const DONE: i16 = 1;
 /// One that was refused, or given up.
 pub(super) const FAILED: i16 = 2;
 
-/// The `next_at` of what is not tried again by itself.
+/// The `next_at` of entries that are not retried automatically.
 pub const NEVER: i64 = i64::MAX;

@@ -1,4 +1,4 @@
-//! How far a state sink has come with each hostname.
+//! The progress of a state sink with each hostname.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::store::{
     Statements, Store, StoreError, WriteTransaction, hostname, padded_chunks, silo_id,
 };
 
-/// A record that a state sink is to be brought up to date with.
+/// A record that is pending for a state sink.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DueName {
     /// Its silo.
@@ -23,21 +23,21 @@ pub struct DueName {
     pub hostname: Hostname,
 }
 
-/// When a record's turn comes again.
+/// When a record is due again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Later {
     /// Shown as failed until then.
     pub failed: bool,
-    /// How often it was tried in vain.
+    /// Number of failed attempts.
     pub attempts: i64,
-    /// When, in milliseconds since the epoch.
+    /// The time, in milliseconds since the epoch.
     pub next_at: i64,
-    /// Why; `None`: nothing is wrong.
+    /// The reason; `None`: no failure.
     pub why: Option<String>,
 }
 
 impl Later {
-    /// At a time, with nothing wrong.
+    /// Due at a time, without a failure.
     pub fn soon(attempts: i64, next_at: i64) -> Self {
         Self {
             failed: false,
@@ -48,19 +48,19 @@ impl Later {
     }
 }
 
-/// What a sink is owed of one record.
+/// What is pending of one record for a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owed {
-    /// How often that was tried in vain.
+    /// Number of failed attempts.
     pub attempts: i64,
-    /// Whether it failed, and did not succeed since.
+    /// Whether it failed and has not succeeded since.
     pub is_failing: bool,
-    /// The deliveries that it is in.
+    /// Its deliveries.
     deliveries: Vec<i64>,
 }
 
-/// The condition that a row is of one of so many records of a sink, whose values [`bind_names`] binds.
-/// `table`: how its columns are called, such as `n.`.
+/// The condition that a row belongs to one of `names` records of a sink, with values bound by
+/// [`bind_names`]. `table`: the prefix of its columns, such as `n.`.
 pub(super) fn any_of(table: &str, names: usize) -> String {
     let one = format!("({table}sink = ? AND {table}silo = ? AND {table}hostname = ?)");
     vec![one; names].join(" OR ")
@@ -76,7 +76,7 @@ pub(super) fn bind_names(statements: &mut Statements, sink: &SinkName, names: &[
     }
 }
 
-/// The record whose silo and hostname stand in a column and the next one.
+/// The record whose silo and hostname are in a column and the next one.
 pub(super) fn due_name(row: &AnyRow, column: usize) -> Result<DueName, StoreError> {
     Ok(DueName {
         silo: silo_id(row, column)?,
@@ -85,7 +85,7 @@ pub(super) fn due_name(row: &AnyRow, column: usize) -> Result<DueName, StoreErro
 }
 
 impl Store {
-    /// Records whose turn it is, each once, those first that wait longest; at most about `limit`.
+    /// Due records, each once, longest wait first; at most about `limit`.
     pub async fn due_names(
         &self,
         sink: &SinkName,
@@ -93,10 +93,9 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<DueName>, StoreError> {
         let mut due: Vec<DueName> = Vec::new();
-        // One state after the other, so that an index gives the order. A record that changes often
-        // has many rows.
+        // One state at a time, so that an index gives the order. A record that changes often has many rows.
         let past = (i64::MIN, now.as_millis());
-        // Waits that a clock began which was ahead.
+        // Waits set by a clock that was ahead.
         let far = (now.as_millis().saturating_add(LONGEST_MS + 1), NEVER - 1);
         let turns = [past, far].map(|span| [PENDING, FAILED].map(|state| (state, span)));
         for (state, (from, to)) in turns.into_iter().flatten() {
@@ -126,10 +125,10 @@ impl Store {
         Ok(due)
     }
 
-    /// When the next record's turn comes; `None`: nothing is owed.
+    /// When the next record is due; `None`: nothing is pending.
     pub async fn next_name(&self, sink: &SinkName) -> Result<Option<i64>, StoreError> {
         let mut earliest: Option<i64> = None;
-        // One state after the other, so that an index gives the first of each.
+        // One state at a time, so that an index gives the first row of each.
         for state in [PENDING, FAILED] {
             let row = self
                 .dialect
@@ -150,7 +149,7 @@ impl Store {
         Ok(earliest)
     }
 
-    /// Why the receiver refuses a record for good, as long as it does and nothing newer is to be sent.
+    /// Why the receiver permanently refuses a record, unless something newer is pending.
     pub async fn refusal(
         &self,
         sink: &SinkName,
@@ -177,7 +176,7 @@ impl Store {
         Ok(is_refused.then(|| why.unwrap_or_default()))
     }
 
-    /// The hostnames of a silo that a sink is owed something of, refused ones too.
+    /// The hostnames of a silo that are pending for a sink, including refused ones.
     pub async fn owed_names(
         &self,
         sink: &SinkName,
@@ -201,7 +200,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// What is owed of these records up to a delivery; a record of which nothing is has no entry.
+    /// What is pending of these records up to a delivery; a record with nothing pending has no entry.
     pub async fn owed(
         &mut self,
         sink: &SinkName,
@@ -229,7 +228,7 @@ impl WriteTransaction {
         Ok(owed)
     }
 
-    /// Writes that everything owed of these records up to a delivery is done, and what is to be said of it.
+    /// Marks everything pending of these records up to a delivery as done, with a remark.
     pub async fn finish_names(
         &mut self,
         sink: &SinkName,
@@ -251,7 +250,7 @@ impl WriteTransaction {
         .await
     }
 
-    /// Writes when the turn of these records comes again.
+    /// Sets when these records are due again.
     pub async fn postpone_names(
         &mut self,
         sink: &SinkName,
@@ -280,8 +279,8 @@ impl WriteTransaction {
         .await
     }
 
-    /// Lets the records that failed and wait for another try be tried at once, since the receiver has taken what it
-    /// did not take before.
+    /// Makes records that failed and wait for another attempt due now, since the receiver accepts
+    /// updates again.
     pub async fn hurry_names(&mut self, sink: &SinkName, now: Time) -> Result<(), StoreError> {
         self.must_commit = true;
         for state in [PENDING, FAILED] {
@@ -301,7 +300,8 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Changes what is owed of these records up to a delivery, and notes the deliveries whose state follows.
+    /// Updates the pending rows of these records up to a delivery, and notes the deliveries whose
+    /// state depends on them.
     async fn update_names(
         &mut self,
         sink: &SinkName,
@@ -332,8 +332,7 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// Brings deliveries to the state that their hostnames come to: done when all are, failed when
-    /// what is not done has failed.
+    /// Updates deliveries according to their hostnames: done when all are, failed when the rest has failed.
     pub(in crate::store) async fn settle_deliveries(
         &mut self,
         ids: impl IntoIterator<Item = (i64, Time)>,
@@ -368,7 +367,7 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// Lets everything that a state sink refused or failed with be tried again at once.
+    /// Makes everything that a state sink refused or failed due again.
     pub async fn revive_names(&mut self, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;
         for table in ["delivery_names", "deliveries"] {
@@ -387,8 +386,8 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Gives up what a sink is owed, since nobody works for it any more; answers how many deliveries were
-    /// pending. What had failed before keeps saying why.
+    /// Gives up a sink's pending deliveries, since no hub serves it any more; returns how many were
+    /// pending. Deliveries that failed before keep their reason.
     pub async fn give_up(&mut self, sink: &SinkName, why: &str) -> Result<u64, StoreError> {
         self.must_commit = true;
         let mut given_up = 0;

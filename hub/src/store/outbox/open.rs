@@ -1,9 +1,9 @@
-//! What state sinks are owed: one open delivery for each sink, silo and hostname, however often that
-//! changed. A newer change takes its place under an id of its own, so that a worker that is sending the
-//! older one does not take it for done.
+//! The pending deliveries of state sinks: one open delivery per sink, silo and hostname, regardless
+//! of the number of changes. A newer change replaces it under a new id, so that a worker that is
+//! sending the older one does not mark the newer one as done.
 //!
-//! Version 0.1.0 wrote one delivery for each change, with all of its hostnames, and may still do so beside
-//! this one. Such rows are merged, some at a time.
+//! Version 0.1.0 wrote one delivery per change, with all its hostnames, and may still do so
+//! alongside this version. Such rows are merged step by step.
 
 use std::collections::BTreeMap;
 
@@ -17,34 +17,34 @@ use crate::store::{
     Statements, Store, StoreError, WriteTransaction, insert_rows, padded_chunks, statement_chunks,
 };
 
-/// How many open rows of up to 64 names are read at once: more than there are names, so that of more
-/// rows than this some name has two.
+/// Maximum number of open rows of up to 64 names read at once: more than there are names, so that
+/// if the limit is reached, some name has two rows.
 const ROWS_READ: i64 = 200;
-/// How many deliveries are looked through at once for what is to be merged.
+/// Number of deliveries checked at once for merging.
 const PAGE: i64 = 200;
-/// After how many of their hostnames the look ends early.
+/// Number of hostnames after which the check ends early.
 const PAGE_NAMES: usize = 2000;
 
-/// What a state sink is owed of some records.
+/// Records to enqueue for a state sink.
 #[derive(Clone, Copy, Debug)]
 pub struct OwedNames<'a> {
     /// The sink.
     pub sink: &'a SinkName,
     /// What happened to the records.
     pub happening: DeliveryKind,
-    /// The revision of that.
+    /// The revision of the change.
     pub revision: i64,
-    /// When.
+    /// The time of the change.
     pub at: Time,
 }
 
-/// Some of what a state sink is owed, looked through for what is to be merged.
+/// A page of a state sink's pending deliveries, checked for merging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwedPage {
-    /// The last delivery that was looked at.
+    /// The last delivery checked.
     pub last: i64,
-    /// Records with more than one open delivery, or with one that is not theirs alone. None: the page has
-    /// nothing to merge.
+    /// Records with more than one open delivery, or with one shared with other records. Empty:
+    /// nothing to merge in this page.
     pub unmerged: Vec<DueName>,
 }
 
@@ -66,7 +66,7 @@ struct OpenRow {
 }
 
 impl OpenRow {
-    /// Keeps what an older row of the same record says of failures.
+    /// Keeps the failure data of an older row of the same record.
     fn take_over(&mut self, older: &Self) {
         self.attempts = self.attempts.max(older.attempts);
         self.failing_since = match (self.failing_since, older.failing_since) {
@@ -78,7 +78,7 @@ impl OpenRow {
         }
     }
 
-    /// One row for several of a record, the newest first, under an id.
+    /// Merges several rows of a record, newest first, into one with this id.
     fn merged(rows: &[&Self], id: i64) -> Option<Self> {
         let content = rows.iter().max_by_key(|row| (row.revision, row.delivery))?;
         let is_pending = rows.iter().any(|row| row.state == PENDING);
@@ -105,7 +105,7 @@ impl OpenRow {
 }
 
 impl Store {
-    /// Looks through what a state sink is owed after a delivery; `None`: there is no more.
+    /// Checks a state sink's pending deliveries after one; `None`: there are no more.
     pub async fn owed_page(
         &self,
         sink: &SinkName,
@@ -172,8 +172,8 @@ impl Store {
         Ok(Some(OwedPage { last, unmerged }))
     }
 
-    /// Which of these records have more than one open row; if many rows have to be read for that, some of
-    /// them.
+    /// Those of these records that have more than one open row; only some of them if many rows have
+    /// to be read for that.
     async fn names_with_several(
         &self,
         sink: &SinkName,
@@ -200,8 +200,8 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Writes down that a state sink is owed these records, each named once: each has one delivery that is
-    /// open then, of this change, to be sent at once.
+    /// Enqueues these records for a state sink, each named once: each then has one open delivery,
+    /// of this change, due immediately.
     pub async fn owe_names(
         &mut self,
         owed: &OwedNames<'_>,
@@ -238,7 +238,7 @@ impl WriteTransaction {
             .await
     }
 
-    /// Merges what is open of these records, at most 64, into one delivery each; `true`: there may be more.
+    /// Merges the open deliveries of these records, at most 64, into one each; `true`: there may be more.
     pub async fn merge_names(
         &mut self,
         sink: &SinkName,
@@ -255,7 +255,7 @@ impl WriteTransaction {
             rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.delivery));
             let id = match rows.as_slice() {
                 [only] if only.is_alone => continue,
-                // Whoever is sending it now may write down that it is done.
+                // Keeps the id: a worker that is sending it may mark it as done.
                 [last, ..] if last.is_alone => last.delivery,
                 _ => self.take_delivery().await?,
             };
@@ -269,7 +269,8 @@ impl WriteTransaction {
         Ok(i64::try_from(open.len()).unwrap_or(i64::MAX) >= ROWS_READ)
     }
 
-    /// The open rows of these records: of each 64 at most so many that one of them has more than one.
+    /// The open rows of these records: per 64 records limited, but so that some record has more
+    /// than one if the limit is reached.
     async fn open_rows(
         &mut self,
         sink: &SinkName,
@@ -310,7 +311,8 @@ impl WriteTransaction {
         Ok(open)
     }
 
-    /// Removes open rows, with their deliveries unless these have other hostnames, and writes others.
+    /// Replaces open rows by others. Deletes the deliveries of the old rows unless they have other
+    /// hostnames.
     async fn replace(
         &mut self,
         sink: &SinkName,

@@ -1,4 +1,4 @@
-//! Deliveries as people look at them, and the way to have one tried again.
+//! Deliveries as shown to operators, and manual retries.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,19 +11,19 @@ use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{Store, StoreError, WriteTransaction, hostname, optional_time, silo_id, time};
 
-/// What has become of a delivery, or of one of its hostnames.
+/// The state of a delivery, or of one of its hostnames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// Still owed.
+    /// Still pending.
     Pending,
-    /// The receiver has it.
+    /// Delivered.
     Done,
-    /// Refused, given up, or in need of somebody's hand.
+    /// Refused, given up, or waiting for manual action.
     Failed,
 }
 
 impl DeliveryState {
-    /// As it is shown and asked for.
+    /// The displayed form, also used in queries.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -65,29 +65,29 @@ impl std::str::FromStr for DeliveryState {
 pub struct DeliveryRow {
     /// Its id.
     pub id: i64,
-    /// To whom.
+    /// The sink.
     pub sink: SinkName,
-    /// What it tells.
+    /// What it reports.
     pub event: String,
-    /// Of which silo.
+    /// The silo.
     pub silo: SiloId,
-    /// The revision that it names.
+    /// Its revision.
     pub revision: i64,
-    /// Since when it is owed.
+    /// Since when it is pending.
     pub at: Time,
-    /// What has become of it.
+    /// Its state.
     pub state: DeliveryState,
     /// When it was done.
     pub done_at: Option<Time>,
-    /// How often the message was tried (event sinks).
+    /// Number of attempts (event sinks).
     pub attempts: i64,
-    /// When it is tried next (event sinks).
+    /// When it is tried next, in milliseconds since the epoch (event sinks).
     pub next_at: i64,
     /// Since when it has been failing (event sinks).
     pub failing_since: Option<Time>,
-    /// Why (event sinks).
+    /// The reason (event sinks).
     pub why: Option<String>,
-    /// What it is about.
+    /// Its hostnames.
     pub names: Vec<NameRow>,
 }
 
@@ -96,40 +96,40 @@ pub struct DeliveryRow {
 pub struct NameRow {
     /// The hostname.
     pub hostname: Hostname,
-    /// What has become of it.
+    /// Its state.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: i64,
-    /// When it is tried next.
+    /// When it is tried next, in milliseconds since the epoch.
     pub next_at: i64,
     /// Since when it has been failing.
     pub failing_since: Option<Time>,
-    /// Why, or why there was nothing to do.
+    /// The reason of the failure, or why there was nothing to do.
     pub why: Option<String>,
 }
 
-/// How many deliveries of a sink are in one state.
+/// Number of deliveries of a sink in one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryCount {
     /// The sink.
     pub sink: SinkName,
     /// Pending or failed.
     pub state: DeliveryState,
-    /// How many.
+    /// Their number.
     pub deliveries: i64,
 }
 
-/// A place in the list, from which older deliveries follow.
+/// A position in the list; older deliveries follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdCursor(pub i64);
 
 impl IdCursor {
-    /// As an opaque text.
+    /// An opaque text form.
     pub fn encode(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.to_string())
     }
 
-    /// From the text that [`IdCursor::encode`] gave.
+    /// Parses the text from [`IdCursor::encode`].
     pub fn decode(text: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         text.parse().ok().map(Self)
@@ -170,7 +170,7 @@ impl Store {
         Ok(deliveries)
     }
 
-    /// How many deliveries are pending or failed, by sink.
+    /// Number of pending and failed deliveries, by sink.
     pub async fn open_deliveries(&self) -> Result<Vec<DeliveryCount>, StoreError> {
         self.dialect
             .query(
@@ -247,7 +247,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// The sink of a delivery; `None`: there is no such delivery.
+    /// The sink of a delivery; `None`: the delivery does not exist.
     pub async fn delivery_sink(&mut self, id: i64) -> Result<Option<SinkName>, StoreError> {
         self.dialect
             .query("SELECT sink FROM deliveries WHERE id = ?")
@@ -258,7 +258,7 @@ impl WriteTransaction {
             .transpose()
     }
 
-    /// Lets a delivery that is not done be tried again at once, and lifts what holds back its sink.
+    /// Makes an unfinished delivery due now, and releases its sink if it is on hold.
     pub async fn retry_delivery(&mut self, id: i64, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;
         for statement in [
@@ -276,7 +276,7 @@ impl WriteTransaction {
                 .execute(&mut *self.inner)
                 .await?;
         }
-        // What was refused as a whole is asked for once more as well.
+        // Also retries a sink that was refused as a whole.
         self.set_sink_trouble(sink, &super::SinkTrouble::default())
             .await
     }

@@ -1,4 +1,4 @@
-//! Sinks as the database knows them: who takes what, who works for them, how they fare.
+//! The registered sinks: their filters, the hubs that serve them, and their state.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::store::{
     Statements, Store, StoreError, WriteTransaction, optional, optional_time, time,
 };
 
-/// Whether changes are written down for a sink.
+/// Whether changes are enqueued for a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// No hub has it any more.
     Gone,
-    /// It is told of changes.
+    /// It receives changes.
     Active,
     /// What it published is being removed.
     Cleaning,
-    /// What it published was removed; it begins anew with the next start of a hub that has it.
+    /// What it published was removed; it starts over when a hub that has it starts.
     Cleaned,
 }
 
@@ -38,71 +38,71 @@ impl Activity {
     }
 }
 
-/// A sink as the database knows it.
+/// A registered sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownSink {
-    /// What it is called.
+    /// Its name.
     pub name: SinkName,
-    /// What it is, as in the configuration.
+    /// Its kind, as in the configuration.
     pub kind: String,
-    /// What it wants to hear of.
+    /// The changes it receives.
     pub takes: SinkFilter,
-    /// Differs as soon as its settings differ.
+    /// Changes with its settings.
     pub fingerprint: String,
-    /// Whether changes are written down for it.
+    /// Whether changes are enqueued for it.
     pub active: Activity,
-    /// Until when some hub has promised to work for it.
+    /// Until when some hub is registered to serve it.
     pub served_until: Time,
-    /// When ledger and silos were last compared; the epoch: they are to be.
+    /// When ledger and silos were last compared; the epoch: a comparison is due.
     pub reconciled_at: Time,
-    /// Who works for it; empty: nobody.
+    /// The worker that holds the lease; empty: none.
     pub lease_owner: String,
-    /// Until when.
+    /// The end of the lease.
     pub lease_until: Time,
-    /// Failed attempts in a row that concern the whole sink.
+    /// Consecutive failed attempts that affect the whole sink.
     pub attempts: i64,
-    /// Before when nothing is sent to it.
+    /// Nothing is sent before this time, in milliseconds since the epoch.
     pub next_at: i64,
-    /// When a change has it tried all the same; see [`crate::domain::backoff::is_hurried`].
+    /// When it is tried nevertheless because of a change; see [`crate::domain::backoff::is_hurried`].
     pub hurry_at: Option<i64>,
     /// Since when it has been failing.
     pub failing_since: Option<Time>,
-    /// Why.
+    /// The reason.
     pub why: Option<String>,
-    /// The sink that hears of its failures.
+    /// The sink that receives its failures.
     pub tell_failures: Option<SinkName>,
 }
 
-/// What a sink as a whole fares with.
+/// The failure state of a sink as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkTrouble {
-    /// Failed attempts in a row.
+    /// Consecutive failed attempts.
     pub attempts: i64,
-    /// Before when nothing is sent.
+    /// Nothing is sent before this time, in milliseconds since the epoch.
     pub next_at: i64,
-    /// Whether a change shortens that.
+    /// Whether a change shortens the wait.
     pub can_be_hurried: bool,
-    /// Since when.
+    /// Since when it has been failing.
     pub failing_since: Option<Time>,
-    /// Why.
+    /// The reason.
     pub why: Option<String>,
 }
 
-/// A sink that wants to hear of changes.
+/// A sink that receives changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
-    /// What it is called.
+    /// Its name.
     pub name: SinkName,
-    /// What it wants to hear of.
+    /// The changes it receives.
     pub takes: SinkFilter,
-    /// Whether it is brought to what is true now, rather than told of each change.
+    /// Whether it is a state sink rather than an event sink.
     pub is_state: bool,
-    /// Whether the records' own mail addresses are to be kept with what it is owed.
+    /// Whether deliveries store the records' own mail addresses.
     pub wants_notify: bool,
 }
 
 impl Interest {
-    /// Whether changes of a silo concern it at all.
+    /// Whether it receives any changes of a silo.
     pub fn takes_silo(&self, silo: &SiloId) -> bool {
         self.takes.takes_silo(silo)
     }
@@ -194,7 +194,7 @@ impl WriteTransaction {
             .transpose()
     }
 
-    /// The sinks that changes are written down for. Read anew only when they changed.
+    /// The sinks for which changes are enqueued. Read again only when they changed.
     pub async fn interests(&mut self) -> Result<Arc<[Interest]>, StoreError> {
         if !self.sinks_changed
             && let Some(known) = self.interests.get(self.sinks_version)
@@ -214,13 +214,13 @@ impl WriteTransaction {
             })
             .collect();
         if self.sinks_changed {
-            // This transaction may yet fail, and another take the same version.
+            // This transaction may still fail, and another one may then use the same version.
             return Ok(interests.into());
         }
         Ok(self.interests.put(self.sinks_version, interests))
     }
 
-    /// Writes a sink's row, but for `hurry_at`. `known`: it has one.
+    /// Writes a sink's row, except for `hurry_at`. `known`: the row exists.
     pub async fn put_sink(&mut self, sink: &KnownSink, known: bool) -> Result<(), StoreError> {
         let statement = if known {
             "UPDATE sinks SET kind = ?, takes = ?, fingerprint = ?, active = ?, served_until = ?, \
@@ -255,7 +255,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Tells every hub that what sinks want to hear of has changed.
+    /// Notifies all hubs that the sinks' filters have changed.
     pub async fn note_sinks_changed(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.sinks_changed = true;
@@ -267,7 +267,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Takes or gives back the lease of a sink.
+    /// Takes or releases the lease of a sink.
     pub async fn set_lease(
         &mut self,
         sink: &SinkName,
@@ -285,7 +285,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Writes how a sink as a whole fares.
+    /// Writes the failure state of a sink as a whole.
     pub async fn set_sink_trouble(
         &mut self,
         sink: &SinkName,
@@ -302,7 +302,7 @@ impl WriteTransaction {
             .bind(trouble.next_at)
             .bind(trouble.failing_since.map(Time::as_millis))
             .bind(trouble.why.as_deref())
-            // What a change asked for while the sink was tried stays.
+            // Keeps a time set by a change while the sink was being tried.
             .bind(i64::from(trouble.can_be_hurried))
             .bind(NEVER)
             .bind(sink.as_str())
@@ -311,8 +311,8 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Adds the statements by which sinks that are held back are tried soon, since they are owed something new.
-    /// They match no row of a sink that does not fail.
+    /// Adds the statements that let sinks on hold be tried soon, since something new is pending for
+    /// them. They match no row of a sink that is not failing.
     pub(in crate::store) fn hurry_sinks(&self, statements: &mut Statements, now: Time) {
         let soon = now.plus_seconds(AFTER_CHANGE).as_millis();
         for sink in &self.owed_to {
@@ -324,7 +324,7 @@ impl WriteTransaction {
         }
     }
 
-    /// Notes that a sink is tried now: what changes asked for so far is done by that.
+    /// Records that a sink is being tried now, which serves all requests by changes so far.
     pub async fn end_hurry(&mut self, sink: &SinkName) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -336,7 +336,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Writes when ledger and silos were last compared. `after`: only if this stands there now.
+    /// Sets when ledger and silos were last compared. `after`: only if the present value is this.
     pub async fn set_reconciled(
         &mut self,
         sink: &SinkName,
@@ -359,8 +359,8 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Removes the sinks that are gone or cleaned and that no hub has promised to work for since a time, with
-    /// what is known of their receivers; answers how many.
+    /// Removes inactive or cleaned sinks that no hub has served since a time, with their ledger and
+    /// reports; returns the number of sinks.
     pub async fn purge_sinks(&mut self, before: Time) -> Result<u64, StoreError> {
         let over = self.sinks().await?.into_iter().filter(|sink| {
             matches!(sink.active, Activity::Gone | Activity::Cleaned) && sink.served_until < before
@@ -385,8 +385,8 @@ impl WriteTransaction {
         Ok(purged)
     }
 
-    /// What every receiver holds is doubtful, since this database was put back or read in: ledger and
-    /// silos are to be compared, and all that is ours to be sent again.
+    /// Marks what every receiver holds as uncertain, since this database was restored: ledger and
+    /// silos are compared, and everything of ours is sent again.
     pub async fn doubt_ledger(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
@@ -396,7 +396,7 @@ impl WriteTransaction {
         self.reconcile_sinks().await
     }
 
-    /// Has ledger and silos compared for every sink.
+    /// Schedules a comparison of ledger and silos for every sink.
     pub async fn reconcile_sinks(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect

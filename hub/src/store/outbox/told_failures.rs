@@ -1,4 +1,4 @@
-//! Which failures of a sink were told to the sink that it names, so that each is told once.
+//! The failures of a sink already reported to its `tell_failures` sink, so that each is reported once.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use crate::store::{
 };
 
 impl WriteTransaction {
-    /// Which of these records were told as failing, and all that were told for the sink as a whole; `true` for those.
+    /// Which of these records were reported as failing, and all that were reported for the sink as
+    /// a whole; `true` for those.
     pub async fn told_failures(
         &mut self,
         sink: &SinkName,
@@ -36,7 +37,7 @@ impl WriteTransaction {
         Ok(told)
     }
 
-    /// Notes that these records were told as failing. `of_all`: for the sink as a whole.
+    /// Records that these records were reported as failing. `of_all`: for the sink as a whole.
     pub async fn put_told_failures(
         &mut self,
         sink: &SinkName,
@@ -62,7 +63,7 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// Forgets that these records were told as failing.
+    /// Deletes the entries of these records.
     pub async fn remove_told_failures(
         &mut self,
         sink: &SinkName,

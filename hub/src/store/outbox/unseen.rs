@@ -1,4 +1,4 @@
-//! Records that no write has named for longer than a sink asks for.
+//! Records without a write for longer than a sink's limit.
 
 use silo_shared::silo::{Hostname, SiloId};
 
@@ -6,20 +6,20 @@ use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{Store, StoreError, WriteTransaction, hostname, optional_time, silo_id, time};
 
-/// A record that was not seen, or is seen again.
+/// A record that is no longer seen, or is seen again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuietRecord {
     /// Its silo.
     pub silo: SiloId,
     /// Its hostname.
     pub hostname: Hostname,
-    /// When a write last named it; `None`: the record is gone.
+    /// When a write last named it; `None`: the record was removed.
     pub last_seen: Option<Time>,
 }
 
 impl Store {
-    /// Records that were last seen before `before`, or later than `latest`, which is not possible, and that the
-    /// sink was not told of, after a place in the order of silo and hostname.
+    /// Records last seen before `before`, or later than `latest`, which is impossible, and not yet
+    /// reported to the sink; after a position in the order of silo and hostname.
     pub async fn quiet_records(
         &self,
         sink: &SinkName,
@@ -56,7 +56,7 @@ impl Store {
             .collect()
     }
 
-    /// Records that the sink was told are not seen, and that were seen since or are gone.
+    /// Records reported to the sink as not seen, and since then seen or removed.
     pub async fn heard_records(
         &self,
         sink: &SinkName,
@@ -85,7 +85,7 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// When a record was last seen by what a sink was told; `None`: it was not told.
+    /// The last-seen time in the report of a record to a sink; `None`: not reported.
     pub async fn unseen(
         &mut self,
         sink: &SinkName,
@@ -103,7 +103,7 @@ impl WriteTransaction {
         row.map(|row| time(&row, 0)).transpose()
     }
 
-    /// Notes that a sink is told of a record that is not seen.
+    /// Records that a record was reported to a sink as not seen.
     pub async fn put_unseen(
         &mut self,
         sink: &SinkName,
@@ -123,7 +123,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Forgets that a sink was told of a record.
+    /// Deletes the entry of a record.
     pub async fn remove_unseen(
         &mut self,
         sink: &SinkName,

@@ -1,7 +1,8 @@
-//! Runs `plesk bin dns …`: by argument vector, in a cleared environment, with a deadline, never by a shell.
+//! Runs `plesk bin dns …` with an argument vector, a cleared environment and a deadline; never
+//! through a shell.
 //!
-//! Exit codes (Plesk's reference for the Linux command line, "dns: DNS Zones on Domains"): 0 done; `--add`
-//! of a record that is there already ends with 2.
+//! Exit codes (Plesk's reference for the Linux command line, "dns: DNS Zones on Domains"): 0 is
+//! success; `--add` of an existing record exits with 2.
 
 use std::io;
 use std::net::IpAddr;
@@ -21,43 +22,43 @@ use super::super::job::printable;
 use super::super::zone_name::ZoneName;
 use super::listing::{Listing, ShownAddress};
 
-/// Where programs are looked for, by us and by Plesk's own scripts.
+/// The `PATH` used by us and by Plesk's own scripts.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The most output that is kept, in bytes.
+/// Maximum output kept, in bytes.
 const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
-/// How long the output may go on once the program has ended: a child of its own may hold it open.
+/// How long to read output after the program ended: a child process may keep it open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(5);
-/// How many characters of what Plesk says are told.
+/// Maximum number of characters reported of Plesk's output.
 const MAX_WORDS: usize = 200;
 
 /// Plesk's command line.
 #[derive(Clone, Debug)]
 pub(super) struct Plesk {
-    /// The program: a path, or a name that is looked for.
+    /// The program: a path, or a name searched in `PATH`.
     pub(super) program: PathBuf,
-    /// How long one run may take.
+    /// Time limit of one run.
     pub(super) deadline: Duration,
 }
 
-/// Why a command of Plesk's did not do its work.
+/// Why a Plesk command failed.
 #[derive(Debug, Error)]
 pub(super) enum PleskError {
-    /// It can't be run at all.
+    /// It can't be started.
     #[error("cannot run {program}: {cause}", program = .0.display(), cause = .1)]
     Start(PathBuf, #[source] io::Error),
-    /// It took too long, and was killed.
+    /// It exceeded the deadline and was killed.
     #[error("plesk {0} did not end within {1} s and was killed")]
     Deadline(&'static str, u64),
-    /// It ended badly.
+    /// It exited with an error.
     #[error("plesk {0} ended with {1}: {2}")]
     Ended(&'static str, String, String),
-    /// What it prints is not to be used.
+    /// Its output is unusable.
     #[error("plesk {0}: its output is too large or does not end")]
     Output(&'static str),
 }
 
 impl PleskError {
-    /// Whether it is of Plesk or the zone as a whole rather than of one record.
+    /// Whether the error affects Plesk or the whole zone rather than one record.
     pub(super) fn concerns_all(&self) -> bool {
         match self {
             Self::Start(..) | Self::Deadline(..) => true,
@@ -70,7 +71,7 @@ const INFO: &str = "--info";
 const ADD: &str = "--add";
 const DEL: &str = "--del";
 
-/// How a run ended.
+/// The result of a run.
 struct Ran {
     /// The exit code; `None`: a signal ended it.
     code: Option<i32>,
@@ -79,7 +80,7 @@ struct Ran {
 }
 
 impl Plesk {
-    /// What stands in a zone.
+    /// Lists the records of a zone.
     pub(super) async fn list(&self, zone: &Hostname) -> Result<Listing, PleskError> {
         let ran = self.run(INFO, &[zone.as_str()]).await?;
         match (ran.code, &ran.stdout) {
@@ -89,7 +90,7 @@ impl Plesk {
         }
     }
 
-    /// Takes an address away, as Plesk writes it.
+    /// Removes an address, in Plesk's notation.
     pub(super) async fn del(
         &self,
         zone_name: &ZoneName,
@@ -102,7 +103,7 @@ impl Plesk {
         }
     }
 
-    /// Puts an address there; that it is there already is fine.
+    /// Adds an address. An existing address is not an error.
     pub(super) async fn add(&self, zone_name: &ZoneName, new: IpAddr) -> Result<(), PleskError> {
         let ran = self.change(ADD, zone_name, new, &new.to_string()).await?;
         match ran.code {
@@ -143,7 +144,7 @@ impl Plesk {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // So that it can be killed with all that it started.
+            // Its own process group, so that it can be killed with its children.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -186,14 +187,14 @@ async fn kill(child: &mut Child) {
         .id()
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
-    // Either may find it gone, which is what is wanted.
+    // Either may have exited already, which is fine.
     if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);
     }
     let _ = child.kill().await;
 }
 
-/// Reads to the end; `None`: it could not be read, or is too large.
+/// Reads to the end; `None`: unreadable or too large.
 fn collect(output: Option<impl AsyncRead + Send + Unpin + 'static>) -> JoinHandle<Option<Vec<u8>>> {
     tokio::spawn(async move {
         let mut output = output?.take(MAX_OUTPUT + 1);
@@ -202,7 +203,7 @@ fn collect(output: Option<impl AsyncRead + Send + Unpin + 'static>) -> JoinHandl
         if bytes.len() as u64 <= MAX_OUTPUT {
             return Some(bytes);
         }
-        // Else the program would wait for somebody to read on.
+        // Keeps reading, as the program would block otherwise.
         let mut rest = output.into_inner();
         let mut waste = vec![0; 64 * 1024];
         while rest.read(&mut waste).await.is_ok_and(|read| read > 0) {}

@@ -1,4 +1,4 @@
-//! Folders that are looked into by descriptor, so that nobody can put another one in their place.
+//! Folders accessed by descriptor, so that they can't be swapped for other folders.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::Uid;
 use thiserror::Error;
 
-/// The bits of a mode that let group and others write.
+/// The mode bits that allow group and others to write.
 const OTHERS_WRITE: Mode = Mode::WGRP.union(Mode::WOTH);
 
 /// Why a folder is not used.
@@ -20,20 +20,20 @@ pub(super) enum FolderError {
     /// It can't be opened.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is somebody else's.
+    /// Another user owns it.
     #[error(
         "{path}: is owned by the user {owner}, must be owned by {wanted}",
         path = .path.display()
     )]
     Owner {
-        /// Which folder.
+        /// The folder.
         path: PathBuf,
-        /// The number of its owner.
+        /// The numeric id of its owner.
         owner: u32,
-        /// Who should own it.
+        /// The required owner.
         wanted: String,
     },
-    /// Others can put something else in there.
+    /// Other users can write to it.
     #[error("{path}: group or others may write there (mode {mode:04o}): run `chmod go-w` on it", path = .0.display(), mode = .1.bits())]
     Open(PathBuf, Mode),
 }
@@ -45,22 +45,22 @@ pub(super) struct Folder {
     path: PathBuf,
 }
 
-/// Why a file of a folder is not read.
+/// Why a file in a folder is not read.
 #[derive(Debug, Error)]
 pub(super) enum FileError {
-    /// It is a link.
+    /// It is a symbolic link.
     #[error("a symbolic link")]
     Link,
     /// It is a folder, a pipe, a device or a socket.
     #[error("not a regular file")]
     Kind,
-    /// It is somebody else's.
+    /// Another user owns it.
     #[error("owned by the user {0}")]
     Owner(u32),
-    /// It has other names, perhaps elsewhere.
+    /// It has further hard links, perhaps elsewhere.
     #[error("has other names too (hard links)")]
     Linked,
-    /// Others may write it.
+    /// Other users can write to it.
     #[error("group or others may write it (mode {mode:04o})", mode = .0.bits())]
     Open(Mode),
     /// It is too large.
@@ -72,9 +72,9 @@ pub(super) enum FileError {
 }
 
 impl Folder {
-    /// Opens a folder which only root and `me` may change, as well as what it lies in up to the root.
+    /// Opens a folder that only root and `me` may change, and checks the same for all its ancestors.
     ///
-    /// A folder above it in which everyone may write but not rename what is another's (`/tmp`) will do.
+    /// An ancestor with the sticky bit (`/tmp`) may be writable by all users.
     pub(super) fn open(path: &Path, me: Uid) -> Result<Self, FolderError> {
         let unreadable =
             |path: &Path, error: io::Error| FolderError::Unreadable(path.to_owned(), error);
@@ -100,7 +100,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Opens a folder in this one, which must be owned by `owner` and writable for nobody else.
+    /// Opens a subfolder, which must be owned by `owner` and writable only by its owner.
     pub(super) fn child(&self, name: &str, owner: Uid) -> Result<Self, FolderError> {
         let path = self.path.join(name);
         let opened = rustix::fs::openat(&self.fd, name, folder_flags(), Mode::empty());
@@ -114,7 +114,7 @@ impl Folder {
         Ok(child)
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -174,7 +174,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Whether there is something of this name, be it only a link.
+    /// Whether an entry of this name exists, including a symbolic link.
     pub(super) fn has(&self, name: &str) -> io::Result<bool> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
@@ -183,14 +183,15 @@ impl Folder {
         }
     }
 
-    /// Reads a regular file of one name, owned by `owner`, of at most `limit` bytes; `None`: it is not there.
+    /// Reads a regular file with a single link, owned by `owner`, of at most `limit` bytes; `None`:
+    /// not found.
     pub(super) fn read(
         &self,
         name: &CStr,
         owner: Uid,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, FileError> {
-        // NONBLOCK: a pipe must not keep us waiting for its other end.
+        // NONBLOCK: opening a pipe must not wait for its other end.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
@@ -208,7 +209,7 @@ impl Folder {
         if stat.st_uid != owner.as_raw() {
             return Err(FileError::Owner(stat.st_uid));
         }
-        // It was removed meanwhile, and its content no longer counts.
+        // Removed in the meantime; its content no longer counts.
         if stat.st_nlink == 0 {
             return Ok(None);
         }
@@ -227,14 +228,14 @@ impl Folder {
         }
     }
 
-    /// Puts a file in place of what has this name, whole or not at all, and on the disk.
+    /// Replaces a file atomically and durably.
     pub(super) fn replace(&self, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
         let draft = format!(".{name}.tmp");
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
         let mut file = File::from(rustix::fs::openat(&self.fd, &draft, flags, mode)?);
-        // Whatever the umask is.
+        // Independent of the umask.
         rustix::fs::fchmod(&file, mode)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -243,7 +244,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes a file that may be gone already.
+    /// Removes a file if it exists.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -251,7 +252,7 @@ impl Folder {
         }
     }
 
-    /// Opens, or makes, the file that is locked while a worker is at work.
+    /// Opens or creates the file that a running worker locks.
     pub(super) fn lock_file(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;

@@ -1,12 +1,12 @@
-//! What `plesk bin dns --info ZONE` prints.
+//! Parses the output of `plesk bin dns --info ZONE`.
 //!
-//! One record a line, the name with its dot, the type, the value, and no TTL:
-//! `db.example.com. A 10.0.0.5`, `example.com. MX 10 mail.example.com.`; more blanks may stand between type
-//! and value. Empty lines and words such as `SUCCESS: Getting information for Domain '…' completed` stand
-//! around them. The commands are those of Plesk's reference (command line for Linux, "dns: DNS Zones on
-//! Domains"); the form of the lines is the one that published scripts which read them expect and quote. To be on
-//! the safe side a TTL, a class, and a name without its dot or relative to the zone are read too; a line that is
-//! no record is passed over.
+//! One record per line: the name with its trailing dot, the type and the value, without a TTL:
+//! `db.example.com. A 10.0.0.5`, `example.com. MX 10 mail.example.com.`; several blanks may
+//! separate type and value. Empty lines and messages such as `SUCCESS: Getting information for
+//! Domain '…' completed` surround them. The commands are those of Plesk's reference (command line
+//! for Linux, "dns: DNS Zones on Domains"); the line format is the one that published scripts
+//! expect and quote. To be safe, a TTL, a class, and a name without trailing dot or relative to the
+//! zone are accepted too; other lines are skipped.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use silo_shared::silo::{Family, Hostname};
 use super::super::job::printable;
 use super::super::zone_name::ZoneName;
 
-/// The records that make a line a record; a name that has one of them exists at Plesk.
+/// The types that identify a line as a record; a name with one of them exists at Plesk.
 const TYPES: [&str; 22] = [
     "A", "AAAA", "AFSDB", "CAA", "CNAME", "DNAME", "DNSKEY", "DS", "HINFO", "HTTPS", "MX", "NAPTR",
     "NS", "PTR", "RP", "SOA", "SPF", "SRV", "SSHFP", "SVCB", "TLSA", "TXT",
@@ -26,28 +26,28 @@ const TYPES: [&str; 22] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing(HashMap<String, Shown>);
 
-/// What stands under one name.
+/// The records of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     /// The addresses.
     pub(super) addresses: Vec<ShownAddress>,
-    /// Whether it is an alias, beside which no address may stand.
+    /// Whether it is a CNAME, which excludes addresses.
     pub(super) is_alias: bool,
-    /// A line about an address that could not be read.
+    /// An address line that could not be parsed.
     pub(super) unreadable: Option<String>,
 }
 
-/// An address, and how Plesk writes it, which is what `--del` is told.
+/// An address, and its notation at Plesk, which `--del` requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ShownAddress {
     /// The address.
     pub(super) ip: IpAddr,
-    /// As it was printed.
+    /// As printed.
     pub(super) text: String,
 }
 
 impl Listing {
-    /// Reads what was printed of a zone.
+    /// Parses the output for a zone.
     pub(super) fn parse(zone: &Hostname, printed: &str) -> Self {
         let mut names: HashMap<String, Shown> = HashMap::new();
         for line in printed.lines() {
@@ -65,7 +65,7 @@ impl Listing {
         Self(names)
     }
 
-    /// What stands at a place; `None`: Plesk does not have the name.
+    /// The records of a name; `None`: Plesk does not have the name.
     pub(super) fn at(&self, zone_name: &ZoneName) -> Option<&Shown> {
         self.0.get(zone_name.name().as_str())
     }
@@ -79,7 +79,7 @@ impl Shown {
         }
     }
 
-    /// Whether an address stands there.
+    /// Whether the name has an address.
     pub(super) fn has(&self, ip: IpAddr) -> bool {
         self.addresses.iter().any(|address| address.ip == ip)
     }

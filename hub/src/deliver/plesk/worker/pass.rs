@@ -1,4 +1,4 @@
-//! One look at the spool: finishes what was begun, then does what is asked, and answers.
+//! One pass over the spool folder: finishes started changes, then executes jobs and writes results.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -18,10 +18,10 @@ use super::plan::Plan;
 use super::queue::Queue;
 use super::state::{Entry, State};
 
-/// The longest pause before an unfinished change is tried again.
+/// Maximum pause before an unfinished change is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// What the worker may do, and with what.
+/// What the worker uses, and what it may change.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) queue: Queue,
@@ -29,7 +29,7 @@ pub(super) struct Work {
     pub(super) plesk: Plesk,
     pub(super) domains: Vec<Hostname>,
     pub(super) must_exist: bool,
-    /// What was begun and not seen to the end, and when it is tried again.
+    /// Changes started but not finished, and when each is tried again.
     unfinished: HashMap<JobId, Pause>,
 }
 
@@ -64,7 +64,7 @@ impl From<PleskError> for Trouble {
     }
 }
 
-/// What ends a task badly: a trouble that is told to the hub, or one of our own folders.
+/// Why a task failed: a problem to report to the hub, or an error in the worker's own folders.
 enum Failure {
     DeliveryResult(Trouble),
     Own(io::Error),
@@ -88,12 +88,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What Plesk showed of each zone in this pass, until we change it.
+/// The listing of each zone in this pass, until we change the zone.
 #[derive(Default)]
 struct Seen(HashMap<Hostname, Result<Listing, String>>);
 
 impl Seen {
-    /// A zone that could not be listed is not asked again in the same pass: each try may take its whole deadline.
+    /// A zone that could not be listed is not listed again in the same pass: each try may take the
+    /// full deadline.
     async fn list(&mut self, plesk: &Plesk, zone: &Hostname) -> Result<&Listing, Trouble> {
         let listed = match self.0.entry(zone.clone()) {
             Slot::Occupied(slot) => slot.into_mut(),
@@ -112,7 +113,7 @@ impl Seen {
 }
 
 impl Work {
-    /// Takes up what an earlier worker left.
+    /// Resumes what an earlier worker left unfinished.
     pub(super) fn new(
         queue: Queue,
         state: State,
@@ -135,7 +136,7 @@ impl Work {
         })
     }
 
-    /// One look. Answers whether all went well: false where a later try may succeed.
+    /// One pass. Returns false if something failed that a retry may fix.
     pub(super) async fn pass(&mut self, ends: impl Fn() -> bool) -> io::Result<bool> {
         let mut seen = Seen::default();
         self.finish(&mut seen, &ends).await?;
@@ -144,7 +145,7 @@ impl Work {
             if ends() {
                 break;
             }
-            // The pass may be long, and the hub may want something else by now.
+            // A pass may be long, and the hub may have replaced the job.
             if !self.queue.still_asks(&id, &job) {
                 continue;
             }
@@ -171,7 +172,7 @@ impl Work {
         Ok(is_well && self.unfinished.is_empty())
     }
 
-    /// Finishes what was begun, perhaps by a worker that was killed.
+    /// Finishes started changes, including those of a killed worker.
     async fn finish(&mut self, seen: &mut Seen, ends: &impl Fn() -> bool) -> io::Result<()> {
         let now = Instant::now();
         let due: Vec<JobId> = self
@@ -223,7 +224,8 @@ impl Work {
         self.make_true(task, entry.as_ref(), ours, seen).await
     }
 
-    /// Makes a name at Plesk what it shall be. Of a family that is not wanted, only what is in `ours` goes.
+    /// Brings a name at Plesk to the wanted state. Of a family that is not wanted, removes only
+    /// addresses in `ours`.
     async fn make_true(
         &mut self,
         task: &Task,
@@ -257,7 +259,7 @@ impl Work {
         if change.is_empty() {
             return Ok(self.settle(goal.finish(), entry)?);
         }
-        // From here on the name may be found with nothing under it; whoever comes next must know why.
+        // From here on the name may exist without records; the next worker must know why.
         self.state.write(&goal)?;
         let id = JobId::of(zone_name);
         let first_pause = Pause {
@@ -278,7 +280,7 @@ impl Work {
         Ok(())
     }
 
-    /// Writes down that a name is as it shall be, though nothing had to be done.
+    /// Records that a name is in the wanted state, though nothing had to be done.
     fn settle(&mut self, goal: Entry, entry: Option<&Entry>) -> io::Result<()> {
         let id = JobId::of(&goal.zone_name);
         let explains_absence = entry.is_some_and(Entry::explains_absence);
@@ -288,14 +290,14 @@ impl Work {
                 self.state.write(&goal)?;
             }
         } else if entry.is_some() {
-            // Somebody else took it away at Plesk: that must not count as ours.
+            // Someone else removed the name at Plesk; its absence is not ours.
             self.state.forget(&id)?;
         }
         self.unfinished.remove(&id);
         Ok(())
     }
 
-    /// Takes the old away, then puts the new there.
+    /// Removes the old addresses, then adds the new ones.
     async fn apply(
         &self,
         zone_name: &ZoneName,
@@ -306,7 +308,7 @@ impl Work {
             let Err(error) = self.plesk.del(zone_name, old).await else {
                 continue;
             };
-            // Somebody may have been faster.
+            // Someone else may have removed it already.
             let listing = seen.list(&self.plesk, zone_name.zone()).await?;
             if listing.at(zone_name).is_some_and(|shown| shown.has(old.ip)) {
                 return Err(error.into());
@@ -320,7 +322,7 @@ impl Work {
     }
 }
 
-/// What was done, in words.
+/// Describes what was done.
 fn said(change: &Plan) -> String {
     let old: Vec<String> = change.del.iter().map(|old| old.ip.to_string()).collect();
     let new: Vec<String> = change.add.iter().map(IpAddr::to_string).collect();

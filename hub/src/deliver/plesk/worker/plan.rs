@@ -1,4 +1,4 @@
-//! What has to be taken away and put there at Plesk: pure.
+//! Computes which addresses to remove from and add to Plesk. Pure.
 
 use std::net::IpAddr;
 
@@ -7,36 +7,36 @@ use thiserror::Error;
 
 use super::listing::{Shown, ShownAddress};
 
-/// The changes that make a name what it shall be. First the old is taken away, then the new is put
-/// there, as Plesk keeps several addresses under a name.
+/// The changes that bring a name to the wanted state. Removal comes first, as Plesk keeps several
+/// addresses per name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// What goes.
+    /// Addresses to remove.
     pub(super) del: Vec<ShownAddress>,
-    /// What comes.
+    /// Addresses to add.
     pub(super) add: Vec<IpAddr>,
 }
 
-/// Why a name can't be made what it shall be without somebody's hand.
+/// Why a name requires manual action.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Refusal {
-    /// Plesk does not have the name, and it must be there.
+    /// Plesk does not have the name, but it must exist.
     #[error(
         "Plesk does not have this name, and --must-exist asks for it: add it there, with any address"
     )]
     Missing,
-    /// An alias stands there.
+    /// The name is an alias.
     #[error("the name holds a CNAME, beside which no address may stand")]
     Alias,
-    /// A line of the listing is not understood, so nobody knows what `--del` should be told.
+    /// A line of the listing could not be parsed, so the argument for `--del` is unknown.
     #[error("Plesk shows an address that is not understood: {0}")]
     Unreadable(String),
 }
 
 impl Plan {
-    /// Compares what stands at a name (`None`: it is not there) with what is wanted.
+    /// Compares the records of a name (`None`: it does not exist) with the wanted addresses.
     ///
-    /// Of a family that is wanted every other address goes; of one that is not, only what is in `ours`.
+    /// Of a wanted family, all other addresses are removed; of an unwanted one, only those in `ours`.
     pub(super) fn make(
         shown: Option<&Shown>,
         wanted: &Addresses,
@@ -115,7 +115,7 @@ mod tests {
                 "10.0.0.5",
                 "10.0.0.6 fd00::6",
             ),
-            // A family that is not wanted goes only where it is ours.
+            // Addresses of an unwanted family are removed only if they are ours.
             ("10.0.0.5 fd00::5", "10.0.0.6", "", "10.0.0.5", "10.0.0.6"),
             (
                 "10.0.0.5 fd00::5",

@@ -1,4 +1,4 @@
-//! The spool folder as the worker sees it: jobs of a user who is not trusted, results of its own.
+//! The worker's side of the spool folder: jobs of an untrusted user, and the worker's own results.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -11,14 +11,14 @@ use tracing::warn;
 use super::super::job::{Job, JobId, JobResult, MAX_BYTES, printable};
 use super::folder::{Folder, FolderError};
 
-/// The most names of a folder that are looked at in one pass.
+/// Maximum number of names read from a folder in one pass.
 const MAX_NAMES: usize = 100_000;
-/// The most refusals that are told in one pass.
+/// Maximum number of refusals logged in one pass.
 const MAX_TOLD: usize = 20;
-/// The most refusals that are kept in mind, so that each is told once.
+/// Maximum number of refusals remembered, so that each is logged once.
 const MAX_KEPT: usize = 10_000;
 
-/// The spool folder's two parts. In the jobs' folder nothing is ever written, linked or opened for writing.
+/// The two parts of the spool folder. Nothing in the jobs folder is written, linked or opened for writing.
 #[derive(Debug)]
 pub(super) struct Queue {
     jobs: Folder,
@@ -29,7 +29,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Opens SPOOL, SPOOL/jobs and SPOOL/results, and checks whose they are.
+    /// Opens SPOOL, SPOOL/jobs and SPOOL/results, and checks their owners.
     pub(super) fn open(spool: &Path, owner: Uid, me: Uid) -> Result<Self, FolderError> {
         let spool = Folder::open(spool, me)?;
         Ok(Self {
@@ -41,12 +41,12 @@ impl Queue {
         })
     }
 
-    /// The jobs that are there and have no result yet. What is no job is told, once, and left alone.
+    /// Jobs without a result. Other files are logged once and ignored.
     pub(super) fn open_jobs(&mut self) -> io::Result<Vec<(JobId, Job)>> {
         let mut jobs = Vec::new();
         let mut told = 0_usize;
         for name in self.jobs.names(MAX_NAMES)? {
-            // What the hub is about to rename.
+            // The hub's temporary files.
             if name.to_bytes().starts_with(b".") {
                 continue;
             }
@@ -84,14 +84,14 @@ impl Queue {
         Ok((!is_answered).then_some((id, job)))
     }
 
-    /// Whether the job is still the one that is wanted: the hub may have replaced or withdrawn it.
+    /// Whether the job is still current: the hub may have replaced or withdrawn it.
     pub(super) fn still_asks(&self, id: &JobId, job: &Job) -> bool {
         let name = CString::new(id.job_file()).ok();
         let now = name.and_then(|name| self.read_job(&name).ok().flatten());
         now.is_some_and(|(_, now)| now == *job)
     }
 
-    /// Tells a refusal unless it was told before; answers whether it is a new one.
+    /// Logs a refusal unless logged before; returns whether it is new.
     fn tell(&mut self, name: CString, why: String, aloud: bool) -> bool {
         if self.told.len() >= MAX_KEPT {
             self.told.clear();
@@ -107,20 +107,20 @@ impl Queue {
         self.told.insert((name, why))
     }
 
-    /// What was said of a job; what can't be read counts as nothing and is written anew.
+    /// The result written for a job; an unreadable one counts as none and is replaced.
     fn result_of(&self, id: &JobId) -> Option<JobResult> {
         let name = CString::new(id.result_file()).ok()?;
         let bytes = self.results.read(&name, self.me, MAX_BYTES).ok()??;
         JobResult::parse(&bytes).ok()
     }
 
-    /// Says how a job ended. The file is readable for all whom the folder lets in.
+    /// Writes the result of a job. The file is readable by all users with access to the folder.
     pub(super) fn answer(&self, id: &JobId, result: &JobResult) -> io::Result<()> {
         self.results
             .replace(&id.result_file(), 0o644, &result.to_bytes())
     }
 
-    /// Removes the results of jobs that are gone: the hub has read them.
+    /// Removes results whose job no longer exists: the hub has read them.
     pub(super) fn clean_results(&self) -> io::Result<()> {
         for name in self.results.names(MAX_NAMES)? {
             let id = name.to_str().ok().and_then(JobId::of_result_file);

@@ -1,4 +1,4 @@
-//! What the worker must not forget: what it made of each name, and what it was about to make of it.
+//! The worker's persistent state: the finished and the started changes of each name.
 
 use std::fs::TryLockError;
 use std::io;
@@ -14,37 +14,37 @@ use super::super::job::{JobId, MAX_BYTES, stored_address, texts};
 use super::super::zone_name::ZoneName;
 use super::folder::{Folder, FolderError};
 
-/// How the file of a name ends.
+/// File extension of a name's file.
 const NAME: &str = ".name";
-/// The file that is locked while a worker is at work.
+/// The file that a running worker locks.
 const LOCK: &str = "lock";
-/// The most names of the state folder that are looked at.
+/// Maximum number of names read from the state folder.
 const MAX_NAMES: usize = 1_000_000;
-/// The form of the files.
+/// Format version of the files.
 const VERSION: u32 = 1;
 
-/// What was made of a name, or begun.
+/// A change of a name, finished or started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Which name.
+    /// The name.
     pub(super) zone_name: ZoneName,
-    /// What goes; for whoever has to look after it by hand.
+    /// The addresses to remove; informational, for manual repair.
     pub(super) old: Vec<IpAddr>,
-    /// What shall stand there, by our hand.
+    /// The addresses that we want there.
     pub(super) new: Addresses,
-    /// What else may stand there by our hand as long as this is not finished.
+    /// Other addresses of ours that may be there until the change is finished.
     pub(super) earlier: Vec<IpAddr>,
-    /// Whether it was seen to the end.
+    /// Whether the change is finished.
     pub(super) finished: bool,
 }
 
 impl Entry {
-    /// What may stand there by our hand.
+    /// The addresses there that may be ours.
     pub(super) fn ours(&self) -> impl Iterator<Item = IpAddr> {
         self.new.iter().chain(self.earlier.iter().copied())
     }
 
-    /// The same, seen to the end.
+    /// The same entry, finished.
     pub(super) fn finish(self) -> Self {
         Self {
             old: Vec::new(),
@@ -54,7 +54,7 @@ impl Entry {
         }
     }
 
-    /// Whether the name may be missing at Plesk because we took it away, for good or for a moment.
+    /// Whether the name may be missing at Plesk because we removed it, permanently or temporarily.
     pub(super) fn explains_absence(&self) -> bool {
         !self.finished || self.new.is_empty()
     }
@@ -72,14 +72,14 @@ struct EntryFile {
     finished: bool,
 }
 
-/// The folder with an entry a name.
+/// The folder with one entry per name.
 #[derive(Debug)]
 pub(super) struct State {
     folder: Folder,
     me: Uid,
 }
 
-/// Held while a worker is at work; the end of the program ends it.
+/// Held by a running worker, until the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] std::fs::File);
 
@@ -92,7 +92,7 @@ impl State {
         })
     }
 
-    /// Locks the folder; `None`: another worker has it.
+    /// Locks the folder; `None`: another worker holds the lock.
     pub(super) fn lock(&self) -> io::Result<Option<Lock>> {
         let file = self.folder.lock_file(LOCK)?;
         match file.try_lock() {
@@ -102,12 +102,12 @@ impl State {
         }
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What is known of a name. A broken file is told and counts as none.
+    /// The entry of a name. A broken file is logged and counts as none.
     pub(super) fn read(&self, id: &JobId) -> Option<Entry> {
         let name = format!("{id}{NAME}");
         let c_name = std::ffi::CString::new(name.as_str()).ok()?;
@@ -123,7 +123,7 @@ impl State {
         None
     }
 
-    /// Writes down what is known of a name, on the disk.
+    /// Writes the entry of a name, durably.
     pub(super) fn write(&self, entry: &Entry) -> io::Result<()> {
         let file = EntryFile {
             version: VERSION,
@@ -139,12 +139,12 @@ impl State {
         self.folder.replace(&name, 0o600, &bytes)
     }
 
-    /// Forgets a name.
+    /// Removes the entry of a name.
     pub(super) fn forget(&self, id: &JobId) -> io::Result<()> {
         self.folder.remove(&format!("{id}{NAME}"))
     }
 
-    /// The names of which something was begun and not seen to the end.
+    /// The names with a started but unfinished change.
     pub(super) fn unfinished(&self) -> io::Result<Vec<JobId>> {
         let mut ids = Vec::new();
         for name in self.folder.names(MAX_NAMES)? {
@@ -171,7 +171,7 @@ fn parse(id: &JobId, bytes: &[u8]) -> Result<Entry, String> {
     if JobId::of(&zone_name) != *id {
         return Err(format!("is not of {zone_name}"));
     }
-    // What Plesk showed need not be an address that a record of ours can hold.
+    // Plesk may show addresses that a record can't hold.
     let list = |texts: &[String]| {
         let ips = texts.iter().map(|text| text.parse::<IpAddr>());
         ips.collect::<Result<Vec<_>, _>>()
