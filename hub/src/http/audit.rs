@@ -1,4 +1,4 @@
-//! `/audit`, for admins: what was done to tokens, and how often credentials were refused, to whom.
+//! `/audit`, for admins: the actions on tokens, and the counts of refused credentials by address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct Row {
     count: i64,
 }
 
-/// `GET /audit`: newest first.
+/// `GET /audit`: newest entries first.
 pub(super) async fn list(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -37,7 +37,7 @@ pub(super) async fn list(
     caller.require_admin()?;
     let limit = query.limit(100)?;
     let before = query.id_cursor()?;
-    // One row more than asked for tells whether there is a next page.
+    // One row more than requested shows whether there is a next page.
     let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut rows = hub.store.audit(before, rows_asked).await?;
     let more = rows.len() > limit;

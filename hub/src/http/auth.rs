@@ -1,4 +1,4 @@
-//! Who calls: the credential, and the rights that follow from its token. Foreign protocols ask here too.
+//! Authenticates callers by their credential and checks the rights of its token. The foreign protocols use it too.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,19 +39,18 @@ pub(crate) struct Caller {
 const NO_SILO: ApiError = ApiError::NotFound("there is no such silo");
 
 impl Caller {
-    /// The token that was shown.
+    /// The token that authenticated the request.
     pub(crate) fn token(&self) -> &Token {
         &self.cached.known.token
     }
 
-    /// Where the request came from.
+    /// The client's address.
     pub(crate) fn ip(&self) -> IpAddr {
         self.client.ip
     }
 
-    /// Where the request came from, if that may stand for an address that it leaves out: see
-    /// [`ClientIp::implied`], and not in a signed request, since whoever relays the connection could so have an
-    /// address of theirs set.
+    /// The client's address, if it may be used as the address that the request omits: see [`ClientIp::implied`].
+    /// Refused for a signed request, since a relay could then have its own address set.
     pub(super) fn implied_ip(&self, hub: &Hub) -> Result<IpAddr, ApiError> {
         if self.signature.is_some() {
             let detail =
@@ -62,14 +61,14 @@ impl Caller {
             .map_err(|why| ApiError::invalid("/ip", why.to_string()))
     }
 
-    /// The same for protocols that know no signatures; what is wrong is logged.
+    /// Like [`Self::implied_ip`], for protocols without signatures; logs the reason of a refusal.
     pub(crate) fn implied_address(&self, hub: &Hub) -> Result<IpAddr, NoCallerAddress> {
         self.client
             .implied()
             .inspect_err(|why| hub.trusted_proxies.report(why, &hub.clock))
     }
 
-    /// The token itself with its present secret, or an admin.
+    /// Allows the token itself, authenticated with its current secret, and admins.
     pub(super) fn require_revoke(&self, id: Option<TokenId>) -> Result<(), ApiError> {
         match id == Some(self.token().id) && !self.by_former {
             true => Ok(()),
@@ -77,9 +76,9 @@ impl Caller {
         }
     }
 
-    /// The token itself, or an admin. Answers the former secret that was shown: it may rotate again as long as the
-    /// new one was not used, since the answer that told it may be lost; later anyone who has found an old secret
-    /// could lock the owner out.
+    /// Allows the token itself and admins. Returns the former secret if it authenticated the request: it may rotate
+    /// again until the new secret is used, since the response that contained the new secret may be lost. After that, a
+    /// leaked former secret could lock the owner out.
     pub(super) fn require_rotate(&self, id: TokenId) -> Result<Option<CredentialHash>, ApiError> {
         if self.token().id != id {
             return self.require_admin().map(|()| None);
@@ -93,8 +92,8 @@ impl Caller {
         }
     }
 
-    /// Refuses a token, or the secret of it that was shown, that has ended since: a body may take its time
-    /// to come, and a read to wait.
+    /// Refuses a token that was revoked or expired since, or whose secret ended: receiving a body and waiting in a read
+    /// take time.
     pub(crate) async fn require_still(&self, hub: &Hub) -> Result<(), ApiError> {
         let now = hub.clock.now();
         let then = &self.cached.known;
@@ -113,7 +112,7 @@ impl Caller {
         ))
     }
 
-    /// Runs a command; one that came signed at most once, and not after a newer one to the same place.
+    /// Runs a command. A signed command runs at most once, and not after a newer one in the same scope.
     pub(super) async fn apply<C: Command>(
         &self,
         hub: &Hub,
@@ -138,7 +137,7 @@ impl Caller {
         }
     }
 
-    /// Spends the nonce of a signed request for a stream, durably, before the stream begins.
+    /// Spends the nonce of a signed request for a stream, durably, before the stream starts.
     pub(super) async fn spend_nonce(&self, hub: &Hub) -> Result<(), ApiError> {
         let write = self
             .signature
@@ -153,12 +152,12 @@ impl Caller {
         apply(hub, self.ip(), nothing).await
     }
 
-    /// Who asks for a change by REST, for the history.
+    /// The actor to record in the history for a change by REST.
     pub(super) fn actor(&self) -> Actor {
         self.actor_via(Via::Rest)
     }
 
-    /// Who asks for a change, and by which way.
+    /// The actor to record for a change through this interface.
     pub(crate) fn actor_via(&self, via: Via) -> Actor {
         Actor {
             via,
@@ -175,12 +174,12 @@ impl Caller {
             .ok_or(ApiError::Forbidden("this needs an admin token"))
     }
 
-    /// A silo that the token may not read is as good as none.
+    /// Checks read access. A silo that the token may not read is reported as missing.
     pub(super) fn require_read(&self, id: &SiloId) -> Result<(), ApiError> {
         self.token().may_read(id).then_some(()).ok_or(NO_SILO)
     }
 
-    /// Replacing or deleting a whole silo.
+    /// Checks the right to replace or delete a whole silo.
     pub(super) fn require_replace(&self, id: &SiloId) -> Result<(), ApiError> {
         let right = self.token().may_replace(id);
         right.then_some(()).ok_or(ApiError::Forbidden(
@@ -188,7 +187,7 @@ impl Caller {
         ))
     }
 
-    /// Writing one record.
+    /// Checks the right to write one record.
     pub(super) fn require_write(&self, id: &SiloId, hostname: &Hostname) -> Result<(), ApiError> {
         let right = self.token().may_write_record(id, hostname);
         right
@@ -262,7 +261,7 @@ impl Caller {
     }
 }
 
-/// Writes down the first use of a token's present secret while its former one counts: once a rotation.
+/// Stores the first use of a token's current secret while its former one is valid: once per rotation.
 async fn note_new_secret(hub: &Hub, cached: &CachedToken, now: Time) {
     let known = &cached.known;
     let is_first = known
@@ -279,7 +278,7 @@ async fn note_new_secret(hub: &Hub, cached: &CachedToken, now: Time) {
     }
 }
 
-/// Whether a credential shows the token's former secret, or its present one; `None`: neither.
+/// Whether a credential matches the token's former secret (`true`) or its current one (`false`); `None`: neither.
 fn shown_secret(credential: &Credential, known: &KnownToken, now: Time) -> Option<bool> {
     if is_credential_of(credential, &known.credential_hash) {
         return Some(false);
@@ -288,8 +287,8 @@ fn shown_secret(credential: &Credential, known: &KnownToken, now: Time) -> Optio
     is_credential_of(credential, &former.credential_hash).then_some(true)
 }
 
-/// The token of an id that a caller names. An address that has shown too many wrong credentials waits for
-/// the others.
+/// Looks up a token by the id in a credential. Lookups from an address with too many wrong credentials have lower
+/// priority.
 pub(super) async fn known_token(
     hub: &Hub,
     id: TokenId,
@@ -306,7 +305,7 @@ pub(super) async fn known_token(
     Ok(hub.tokens.look_up(id, turn).await?)
 }
 
-/// Counts a wrong credential; after too many of them the answer is another one.
+/// Counts a wrong credential. Returns `refusal`, or [`ApiError::TooManyFailures`] after too many of them.
 pub(super) fn wrong_credential(hub: &Hub, ip: IpAddr, now: Time, refusal: ApiError) -> ApiError {
     match hub.failures.count(ip, now) {
         Ok(()) => refusal,
@@ -314,13 +313,13 @@ pub(super) fn wrong_credential(hub: &Hub, ip: IpAddr, now: Time, refusal: ApiErr
     }
 }
 
-/// Refuses a token that has made all its requests of this minute, where they are limited.
+/// Refuses a token that has used up its requests of this minute, if there is a limit.
 fn require_rate(hub: &Hub, token: &CachedToken) -> Result<(), ApiError> {
     let counted = hub.rate.count(token.known.token.id);
     counted.map_err(|retry_after| ApiError::TooManyRequests { retry_after })
 }
 
-/// Refuses every token when the database has been away for too long: nobody could have told this hub of a
+/// Refuses every token if the database has been unavailable for too long: this hub could not have learned of a
 /// revocation since.
 pub(super) fn require_recent(hub: &Hub) -> Result<(), ApiError> {
     let stale = hub.database_health.stale_for(hub.clock.monotonic());
@@ -330,7 +329,7 @@ pub(super) fn require_recent(hub: &Hub) -> Result<(), ApiError> {
     }
 }
 
-/// Runs a command that came signed; a replay counts as a wrong credential.
+/// Runs a signed command; a replay counts as a wrong credential.
 pub(super) async fn apply<C: Command>(
     hub: &Hub,
     ip: IpAddr,
@@ -344,7 +343,7 @@ pub(super) async fn apply<C: Command>(
     }
 }
 
-/// The credential of an `Authorization` header: Bearer, or Basic with it as password.
+/// The credential of an `Authorization` header: Bearer, or the password of Basic.
 fn credential(authorization: &[u8]) -> Option<Credential> {
     let (scheme, rest) = std::str::from_utf8(authorization).ok()?.split_once(' ')?;
     let rest = rest.trim();
@@ -358,8 +357,8 @@ fn credential(authorization: &[u8]) -> Option<Credential> {
     None
 }
 
-/// User name and password of Basic. The user name may be in any character set (RFC 7617 section 2),
-/// but holds no colon.
+/// User name and password of Basic. The user name may be in any character set (RFC 7617 section 2), but contains no
+/// colon.
 fn user_and_password(encoded: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut user = STANDARD.decode(encoded).ok()?;
     let colon = user.iter().position(|byte| *byte == b':')?;
@@ -368,7 +367,7 @@ fn user_and_password(encoded: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((user, password))
 }
 
-/// The user name of Basic, which means nothing to REST; `None` also where it is not UTF-8.
+/// The user name of Basic, which REST ignores; `None` also if it is not UTF-8.
 pub(crate) fn basic_user(headers: &HeaderMap) -> Option<String> {
     let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = authorization.split_once(' ')?;

@@ -1,4 +1,4 @@
-//! From JSON bodies to commands' parts, with a pointer to every place that is wrong.
+//! Parses JSON bodies into the parts of commands, with a JSON pointer to each wrong value.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,10 +16,10 @@ use crate::domain::time::Time;
 use crate::domain::token::{SpecError, TokenSpec};
 use crate::registry::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP};
 
-/// How many wrong places are named at most.
+/// The maximum number of reported errors.
 const MAX_ERRORS: usize = 100;
 
-/// Gathers wrong places; the object is refused when there is one.
+/// Collects errors; the body is refused if there are any.
 #[derive(Debug, Default)]
 struct Errors(Vec<FieldError>);
 
@@ -61,10 +61,10 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Members of documents that the hub makes and that count for nothing in a body: what was read can be sent back.
+/// Members that the hub sets in documents and ignores in bodies, so that a document that was read can be sent back.
 const MADE_BY_THE_HUB: [&str; 3] = ["revision", "updated_at", "last_seen"];
 
-/// Refuses members that are not known: a mistyped one would be lost without a word.
+/// Refuses unknown members: a mistyped one would otherwise be ignored silently.
 fn only(object: &Map<String, Value>, at: &str, known: &[&str], errors: &mut Errors) {
     for name in object.keys() {
         if !known.contains(&name.as_str()) && !MADE_BY_THE_HUB.contains(&name.as_str()) {
@@ -160,22 +160,22 @@ pub(super) fn silo(body: &[u8], id: &SiloId) -> Result<(Records, Option<i64>), A
     errors.refuse_or((records, revision))
 }
 
-/// What a record's body asks for.
+/// The change that a record's body requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecordPatch {
     /// The families to set.
     pub(super) addresses: Addresses,
     /// The family to remove.
     pub(super) cleared: Option<Family>,
-    /// What to change beside the addresses.
+    /// The attributes to change.
     pub(super) attributes: AttributePatch,
 }
 
-/// The word that stands for the caller's address.
+/// The value of `ip` that means the caller's address.
 const CALLER: &str = "caller";
 
-/// The body of `PUT /silos/{id}/records/{hostname}`. No body at all (`None`) and `{"ip":"caller"}` stand for the
-/// caller's address, where that may be taken; an empty one is an error, since a script may have lost it.
+/// Parses the body of `PUT /silos/{id}/records/{hostname}`. No body at all (`None`) and `{"ip":"caller"}` mean the
+/// caller's address, if it may be used; an empty body is an error, since a script may have failed to fill it.
 pub(super) fn record(
     body: Option<&[u8]>,
     hostname: &Hostname,
@@ -293,7 +293,7 @@ pub(super) fn record(
     })
 }
 
-/// What a record's body may say.
+/// The members that a record's body may have.
 const RECORD_MEMBERS: [&str; 9] = [
     "hostname",
     "ip",
@@ -320,7 +320,7 @@ fn attributes(object: &Map<String, Value>, errors: &mut Errors) -> AttributePatc
             let text = value
                 .as_str()
                 .ok_or("must be a string such as \"::5\", or null")?;
-            // What is no address at all is no host part either.
+            // Text that is not an address is not a host part either: `::` is refused below.
             let suffix = text.parse().unwrap_or(Ipv6Addr::UNSPECIFIED);
             check_ipv6_suffix(suffix).map(|()| suffix)
         }),
@@ -351,7 +351,7 @@ fn patch<T>(
     }
 }
 
-/// The body of `POST /tokens/{id}/rotate`: for how many seconds the old secret counts.
+/// Parses the body of `POST /tokens/{id}/rotate`: for how many seconds the old secret stays valid.
 pub(super) fn overlap(body: &[u8]) -> Result<u32, ApiError> {
     let object = json_object(body)?;
     let mut errors = Errors::default();
@@ -370,7 +370,7 @@ pub(super) fn overlap(body: &[u8]) -> Result<u32, ApiError> {
     }
 }
 
-/// The body of `POST /tokens`.
+/// Parses the body of `POST /tokens`.
 pub(super) fn token(body: &[u8], now: Time) -> Result<TokenSpec, ApiError> {
     let object = json_object(body)?;
     let mut errors = Errors::default();

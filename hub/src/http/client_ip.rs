@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer, or what trusted proxies say of it.
+//! Determines the client's address: the peer, or the address that trusted proxies report.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -19,17 +19,17 @@ use crate::domain::time::Clock;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Which peers are proxies whose word counts.
+/// The networks of proxies whose forwarding headers are trusted.
 #[derive(Debug)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     warned: AtomicBool,
-    /// When [`Self::report`] last said something, by the monotonic clock.
+    /// Limits how often [`Self::report`] logs, by the monotonic clock.
     reports: OnceAMinute,
 }
 
 impl TrustedProxies {
-    /// Trusts the peers within these networks.
+    /// Trusts peers within these networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self {
             networks,
@@ -42,10 +42,10 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&ip))
     }
 
-    /// The address of the client behind `peer`. The hops are walked from the nearest one back for as
-    /// long as each was named by a trusted proxy; what a client wrote itself is never reached. A proxy
-    /// writes one of the two headers and most pass the other on as the client wrote it: where they
-    /// contradict each other nobody can tell which is the proxy's, and neither counts.
+    /// Determines the client's address behind `peer`. Walks the hops backwards from the nearest one, as long as a
+    /// trusted proxy reported the hop, so that it never reaches hops that a client wrote itself. A proxy writes one of
+    /// the two headers, and most proxies pass the other one on as the client wrote it. If they contradict each other,
+    /// it is unknown which one the proxy wrote, and both are ignored.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientIp {
         let is_forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
         if !self.trusts(peer) {
@@ -82,7 +82,7 @@ impl TrustedProxies {
         };
         for hop in hops.into_iter().rev() {
             let Some(ip) = hop else {
-                // Who speaks for the last one is a proxy itself, and says nothing that could be read.
+                // The last address is a proxy, which reports no readable address for its client.
                 client.is_named = false;
                 break;
             };
@@ -94,7 +94,7 @@ impl TrustedProxies {
         client
     }
 
-    /// Says in the log why no address could be taken, at most once a minute.
+    /// Logs why an address could not be used, at most once a minute.
     pub(crate) fn report(&self, why: &NoCallerAddress, clock: &Clock) {
         if self.reports.is_due(clock.monotonic()) {
             tracing::warn!(
@@ -104,7 +104,7 @@ impl TrustedProxies {
     }
 }
 
-/// The lines of a header; `None` when it is not there.
+/// The values of a header's lines; `None` if it is absent.
 fn lines(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &str>> {
     let values = headers.get_all(&name).into_iter();
     headers
@@ -112,13 +112,13 @@ fn lines(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &
         .then(|| values.map(|value| value.to_str().unwrap_or("unreadable")))
 }
 
-/// The hops of `X-Forwarded-For`, the farthest first; `None` where a hop is no address.
+/// The hops of `X-Forwarded-For`, the farthest first; `None` for a hop that is not an address.
 fn forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let hops = lines(headers, X_FORWARDED_FOR)?.flat_map(|line| line.split(','));
     Some(hops.map(node).collect())
 }
 
-/// The hops of `Forwarded` (RFC 7239 section 4), likewise.
+/// The hops of `Forwarded` (RFC 7239 section 4), in the same form.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let hops = lines(headers, FORWARDED)?.flat_map(|line| match split_unquoted(line, ',') {
         Some(elements) => elements.into_iter().map(hop).collect(),
@@ -127,7 +127,7 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     Some(hops.collect())
 }
 
-/// The one `for` of an element of `Forwarded`.
+/// The only `for` of an element of `Forwarded`.
 fn hop(element: &str) -> Option<IpAddr> {
     let pairs = split_unquoted(element, ';')?.into_iter();
     let mut named = pairs
@@ -138,15 +138,14 @@ fn hop(element: &str) -> Option<IpAddr> {
     if named.next().is_some() {
         return None;
     }
-    // No address has anything in it that is escaped.
+    // Addresses contain no characters that need escaping.
     let inner = value
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'));
     node(inner.unwrap_or(value))
 }
 
-/// Splits where a separator stands outside of quoted strings (RFC 9110 section 5.6.4); `None` when one of them
-/// does not end.
+/// Splits at a separator outside of quoted strings (RFC 9110 section 5.6.4); `None` for an unterminated quoted string.
 fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(|character| {
@@ -162,7 +161,7 @@ fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// An address, with or without port, an IPv6 one perhaps in brackets.
+/// Parses an address with or without a port; an IPv6 address may be in brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text
@@ -176,24 +175,24 @@ fn node(text: &str) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// The caller's address; an IPv4-mapped one as IPv4.
+/// The caller's address; an IPv4-mapped one is converted to IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientIp {
-    /// The address; a trusted proxy's own where it names no other.
+    /// The address; the trusted proxy's own if the proxy reports no other.
     pub(crate) ip: IpAddr,
-    /// Whether it is known to be the client's: the peer is no trusted proxy, or one that names the client.
+    /// Whether it is known to be the client's: the peer is not a trusted proxy, or it is one that reports the client.
     is_named: bool,
 }
 
-/// Why a caller's address can't stand for the address that a request leaves out.
+/// Why the caller's address can't be used as the address that a request omits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NoCallerAddress {
-    /// A trusted proxy names no client.
+    /// A trusted proxy reports no client.
     #[error(
         "the trusted proxy {0} names no client that could be read: have it set X-Forwarded-For (or Forwarded) to the address of its peer, or take it out of trusted_proxies"
     )]
     Unnamed(IpAddr),
-    /// The address is no address for others.
+    /// The address is of no use to other machines.
     #[error(
         "{0} is {1}, which other machines can't reach: send the address itself, or, if this request comes from a proxy, add the proxy to trusted_proxies"
     )]
@@ -201,7 +200,7 @@ pub(crate) enum NoCallerAddress {
 }
 
 impl ClientIp {
-    /// The address, where it is known to be the client's.
+    /// The address, if it is known to be the client's.
     pub(crate) fn named(self) -> Result<IpAddr, NoCallerAddress> {
         match self.is_named {
             true => Ok(self.ip),
@@ -209,7 +208,7 @@ impl ClientIp {
         }
     }
 
-    /// The address, where it may be published although nobody said it explicitly.
+    /// The address, if it may be published although the request does not contain it.
     pub(crate) fn implied(self) -> Result<IpAddr, NoCallerAddress> {
         let ip = self.named()?;
         match not_another_machine(ip) {
@@ -291,7 +290,7 @@ mod tests {
                 "198.51.100.1",
             ),
             ("10.0.0.1", "forwarded", "for=_hidden", "10.0.0.1"),
-            // What a client can have a proxy repeat, such as its Host, is in quotes.
+            // Values that a client can make a proxy repeat, such as its Host, are quoted.
             (
                 "10.0.0.1",
                 "forwarded",
@@ -384,7 +383,7 @@ mod tests {
                     "an IPv6 form of an IPv4 address that is not another machine's",
                 ),
             ),
-            // Trusted proxies that name nobody.
+            // Trusted proxies that report no client.
             (PROXY, &[], unnamed(PROXY)),
             (PROXY, &[("x-real-ip", "198.51.100.1")], unnamed(PROXY)),
             (PROXY, &[("x-forwarded-for", "")], unnamed(PROXY)),
@@ -421,7 +420,7 @@ mod tests {
                 &[("x-forwarded-for", "garbage, 10.0.0.2")],
                 unnamed("10.0.0.2"),
             ),
-            // Those that do.
+            // Trusted proxies that report the client.
             (
                 PROXY,
                 &[("x-forwarded-for", "198.51.100.1")],
@@ -439,7 +438,7 @@ mod tests {
                 &[("forwarded", "for=\"[2001:db8::1]:80\"")],
                 ok("2001:db8::1"),
             ),
-            // A proxy that sits on the client's machine, or before another one that it does not know.
+            // A proxy on the client's machine, or in front of another proxy that it does not know.
             (
                 PROXY,
                 &[("x-forwarded-for", "127.0.0.1")],

@@ -1,7 +1,7 @@
-//! `If-Match` on reads (RFC 9110 section 13.1.1), for all routes alike: a layer looks at the answer that the
-//! route made. So the condition is judged only where the answer would be a success without it (section
-//! 13.2.1), and before `If-None-Match` (section 13.2.2), since a 304 becomes a 412 too. Writes judge their
-//! preconditions inside the transaction.
+//! `If-Match` on reads (RFC 9110 section 13.1.1), for all routes: a layer inspects the route's response. So the
+//! condition is evaluated only where the response would otherwise be a success (section 13.2.1), and before
+//! `If-None-Match` (section 13.2.2), since a 304 becomes a 412 too. Writes evaluate their preconditions inside the
+//! transaction.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use super::request::tag_list;
 use super::signing::is_foreign;
 use crate::domain::precondition::TagList;
 
-/// Judges `If-Match` of `GET` and `HEAD`.
+/// Evaluates `If-Match` of `GET` and `HEAD`.
 #[derive(Clone)]
 pub(super) struct IfMatchLayer;
 
@@ -62,14 +62,14 @@ where
     }
 }
 
-/// Whether a request changes nothing: foreign protocols write on `GET`.
+/// Whether a request only reads: foreign protocols write on `GET`.
 fn only_reads(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>();
     matches!(*request.method(), Method::GET | Method::HEAD)
         && route.is_some_and(|route| !is_foreign(route.as_str()))
 }
 
-/// The answer, if the condition holds.
+/// The response if the condition holds, else a 412.
 fn judge(wanted: Result<Option<TagList>, ApiError>, answer: Response) -> Response {
     if !matches!(answer.status(), StatusCode::OK | StatusCode::NOT_MODIFIED) {
         return answer;

@@ -1,7 +1,7 @@
-//! The `Date` of answers after the wall clock was stepped back.
+//! The `Date` header after the wall clock was stepped back.
 //!
-//! hyper takes it from a cache that is renewed once its second is over: after a step back it would stay in the
-//! future for as long as the clock was stepped. The agents find out by `Date` how far their clock is off.
+//! hyper takes it from a cache that it updates once the cached second is over: after a step back, the cache would stay
+//! in the future for as long as the step. The agents use `Date` to measure the offset of their clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,14 +10,14 @@ use axum::http::HeaderValue;
 use super::error::http_date;
 use crate::domain::time::Clock;
 
-/// By how much the clock may be behind what it showed before, in milliseconds: a `Date` has whole seconds.
+/// How far the clock may be behind its latest time, in milliseconds: a `Date` has whole seconds.
 const TOLERATED_MS: i64 = 1000;
 
-/// Knows whether hyper's cache is ahead of the clock.
+/// Detects whether hyper's cache is ahead of the clock.
 #[derive(Debug)]
 pub struct DateGuard {
     clock: Clock,
-    /// The latest time that the clock has shown, in milliseconds since the Unix epoch.
+    /// The latest time of the clock, in milliseconds since the Unix epoch.
     latest: AtomicI64,
 }
 
@@ -30,7 +30,7 @@ impl DateGuard {
         }
     }
 
-    /// The present `Date`.
+    /// The current `Date`.
     pub(super) fn date(&self) -> HeaderValue {
         http_date(self.clock.now())
     }
@@ -40,7 +40,7 @@ impl DateGuard {
         let now = self.clock.now();
         let latest = self.latest.load(Ordering::Relaxed);
         if now.as_millis() >= latest {
-            // Stored once a second, so that the threads do not compete for it.
+            // Stored once a second, to avoid contention between threads.
             if now.as_millis() >= latest + TOLERATED_MS {
                 self.latest.fetch_max(now.as_millis(), Ordering::Relaxed);
             }

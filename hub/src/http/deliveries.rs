@@ -1,4 +1,4 @@
-//! `/deliveries`, for admins: who was told of what, who was not, and why.
+//! `/deliveries`, for admins: which deliveries to which receivers succeeded or failed, and why.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(super) async fn list(
     let state = query.parse::<DeliveryState>("state")?;
     let sink = query.parse::<SinkName>("sink")?;
     let before = query.id_cursor()?;
-    // One row more than asked for tells whether there is a next page.
+    // One row more than requested shows whether there is a next page.
     let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut rows = hub
         .store
@@ -82,7 +82,7 @@ pub(super) async fn list(
     Ok(response)
 }
 
-/// `POST /deliveries/{id}/retry`: tried again at once, also when it was refused; one that is done stays so.
+/// `POST /deliveries/{id}/retry`: retries at once, also after a refusal; has no effect on a finished delivery.
 pub(super) async fn retry(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -106,7 +106,7 @@ async fn known_sinks(hub: &Hub) -> Result<HashMap<SinkName, KnownSink>, ApiError
         .collect())
 }
 
-/// What is not done waits also for its sink, when that as a whole is in trouble.
+/// A pending delivery also waits for its sink if the whole sink has failed.
 fn document(row: DeliveryRow, sinks: &HashMap<SinkName, KnownSink>) -> Document {
     let trouble = sinks
         .get(&row.sink)

@@ -1,7 +1,6 @@
-//! The one place where errors become statuses: `application/problem+json` (RFC 9457).
+//! The only place that maps errors to statuses: `application/problem+json` (RFC 9457).
 //!
-//! `problems.rs` has the kinds with their slugs, and the pages about them. A 5xx hides its cause and logs it once,
-//! here.
+//! `problems.rs` has the problem types with their slugs and pages. A 5xx hides its cause, which is logged once, here.
 
 use std::sync::Arc;
 
@@ -21,72 +20,73 @@ use crate::store::StoreError;
 /// Every way in which a request can fail.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The request is no HTTP or JSON that can be read: 400.
+    /// The request is not readable HTTP or JSON: 400.
     Malformed(String),
-    /// The body is no JSON, or broke off: 400.
+    /// The body is not JSON, or is incomplete: 400.
     MalformedBody(String),
-    /// Values are wrong; each place is named: 422.
+    /// Invalid values, each with its place: 422.
     Invalid(Vec<FieldError>),
     /// No credential, or a wrong one: 401.
     Unauthorized(&'static str),
-    /// The signature does not count: 401.
+    /// The signature is not accepted: 401.
     Signature(SignatureProblem),
     /// The credential does not permit this: 403.
     Forbidden(&'static str),
-    /// What is asked for is not there: 404.
+    /// The requested resource does not exist: 404.
     NotFound(&'static str),
     /// The route exists, but not with this method: 405.
     MethodNotAllowed,
-    /// The body came too slowly: 408.
+    /// The body arrived too slowly: 408.
     Timeout,
     /// `If-Match`, `If-None-Match` or the body's `revision` does not hold: 412.
     Precondition {
-        /// The present entity tag without its quotes; `None`: there is nothing, or the layer that knows adds it.
+        /// The current entity tag without its quotes; `None`: there is no resource, or the layer that knows the tag
+        /// adds it.
         tag: Option<String>,
-        /// Whether `If-Match` names it as a proxy has changed it.
+        /// Whether `If-Match` contains it in a form that a proxy has changed.
         is_weakened: bool,
     },
     /// The body is too large: 413.
     TooLarge {
-        /// How many bytes it may have.
+        /// The maximum size in bytes.
         limit: usize,
     },
-    /// The body is not JSON by its own account: 415.
+    /// The body's `Content-Type` is not JSON: 415.
     MediaType,
-    /// The body is compressed, or coded in another way: 415.
+    /// The body is compressed or has another content coding: 415.
     ContentEncoding,
     /// Too many wrong credentials from this address: 429.
     TooManyFailures {
         /// When to try again, in seconds.
         retry_after: u64,
     },
-    /// Too many requests of this token: 429.
+    /// Too many requests by this token: 429.
     TooManyRequests {
         /// When to try again, in seconds.
         retry_after: u64,
     },
-    /// Without TLS, on a listener for signed requests: 403.
+    /// Sent without TLS to a listener for signed requests: 403.
     Unencrypted,
-    /// The database is away or takes no writes, or the hub is stopping: 503.
+    /// The database is unavailable or read-only, or the hub is stopping: 503.
     Unavailable,
     /// Too many bodies are being received: 503.
     Busy,
-    /// The write may have been carried out: the database did not say: 503.
+    /// The write may have been committed: the database did not confirm: 503.
     OutcomeUnknown,
-    /// A trusted proxy does not name the caller: 503. Why, in words.
+    /// A trusted proxy does not report the caller's address: 503. The text is the reason.
     CallerUnknown(String),
     /// Anything else: 500.
     Internal,
 }
 
-/// Why a signature does not count.
+/// Why a signature is not accepted.
 #[derive(Clone, Debug)]
 pub enum SignatureProblem {
     /// It is incomplete or wrong.
     Wrong(String),
-    /// It was made too long ago, or is of the future.
+    /// It was made too long ago, or in the future.
     Clock {
-        /// By how much the signer's clock is behind this hub's, in milliseconds; negative: ahead.
+        /// How far the signer's clock is behind this hub's, in milliseconds; negative: ahead.
         offset_ms: i64,
         /// This hub's time.
         now: Time,
@@ -95,7 +95,7 @@ pub enum SignatureProblem {
     Replay,
     /// A newer write was accepted before.
     Order,
-    /// The database was put back from a copy since it was made.
+    /// It was made before the database was restored from a copy.
     BeforeRestore,
 }
 
@@ -130,11 +130,11 @@ impl SignatureProblem {
 pub(crate) const CHALLENGE_BASIC: &str = "Basic realm=\"silo\", charset=\"UTF-8\"";
 pub(crate) const CHALLENGE_BEARER: &str = "Bearer realm=\"silo\"";
 
-/// How long a client should wait before it tries again after a 503, in seconds.
+/// When a client should try again after a 503, in seconds.
 pub(crate) const UNAVAILABLE_RETRY_AFTER: u64 = 5;
 
 impl ApiError {
-    /// One wrong value.
+    /// An error for one wrong value.
     pub fn invalid(pointer: impl Into<String>, detail: impl ToString) -> Self {
         Self::Invalid(vec![FieldError {
             pointer: pointer.into(),
@@ -142,7 +142,7 @@ impl ApiError {
         }])
     }
 
-    /// The same of a record, whose tag names its hostname too.
+    /// The same error for a record, whose tag contains its hostname too.
     pub(super) fn of_record(self, hostname: &Hostname) -> Self {
         match self {
             Self::Precondition {
@@ -185,11 +185,11 @@ impl ApiError {
         }
     }
 
-    /// Adds the headers that belong to an error, in whichever words it is said.
+    /// Adds the headers that belong to an error, whatever the body's format.
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         match self {
             Self::Unauthorized(_) | Self::Signature(_) => {
-                // Two fields in this order: what the most clients understand.
+                // Two header fields in this order: most clients understand that.
                 for challenge in [CHALLENGE_BASIC, CHALLENGE_BEARER] {
                     let challenge = HeaderValue::from_static(challenge);
                     headers.append(header::WWW_AUTHENTICATE, challenge);
@@ -213,12 +213,12 @@ impl ApiError {
             _ => {}
         }
         if let Self::Signature(SignatureProblem::Clock { now, .. }) = self {
-            // By which the sender can tell how far its clock is off.
+            // The sender uses it to measure its clock's offset.
             headers.insert(header::DATE, http_date(*now));
         }
     }
 
-    /// What is wrong, in words.
+    /// A description of the error.
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Malformed(detail) | Self::MalformedBody(detail) | Self::CallerUnknown(detail) => {
@@ -265,7 +265,7 @@ impl ApiError {
     }
 }
 
-/// What is wrong where; the empty pointer means the whole document and is not printed.
+/// Formats one error; the empty pointer means the whole document and is not printed.
 fn place(error: &FieldError) -> String {
     if error.pointer.is_empty() {
         error.detail.clone()
@@ -274,7 +274,7 @@ fn place(error: &FieldError) -> String {
     }
 }
 
-/// A time as HTTP writes it (RFC 9110 section 5.6.7).
+/// A time in the format of HTTP (RFC 9110 section 5.6.7).
 pub(super) fn http_date(time: Time) -> HeaderValue {
     let time = jiff::Timestamp::from_millisecond(time.as_millis()).unwrap_or_default();
     jiff::fmt::rfc2822::DateTimePrinter::new()
@@ -353,7 +353,7 @@ impl From<ApplyError> for ApiError {
                 tracing::error!("the database did not say in time whether a write was committed");
                 Self::OutcomeUnknown
             }
-            // Its place was logged when it happened.
+            // Its location was logged when it happened.
             ApplyError::Panicked => Self::Internal,
         }
     }
@@ -392,7 +392,7 @@ impl From<Refusal> for ApiError {
                 tracing::error!("{refusal}");
                 Self::Internal
             }
-            // The body may have said `ip`, `ips` or nothing at all.
+            // The body may contain `ip`, `ips` or nothing at all.
             Refusal::TooManyRecords => Self::invalid("", refusal),
             Refusal::NoAddress => Self::invalid("/ip", refusal),
         }

@@ -1,12 +1,11 @@
-//! `/events` and `/silos/{id}/events`: what changes, as it changes (server-sent events: HTML Living Standard
-//! section 9.2).
+//! `/events` and `/silos/{id}/events`: streams of changes (server-sent events: HTML Living Standard section 9.2).
 //!
-//! A stream says the state first, or what is newer than `Last-Event-ID`. The id of an event is a revision up to
-//! which everything was said, so that nothing is missed by who comes back with it.
+//! A stream sends the state first, or the changes since `Last-Event-ID`. The id of an event is a revision up to which
+//! everything was sent, so that a client that reconnects with it misses nothing.
 //!
-//! `reset` has no id: a stream that breaks before the state was told begins with `reset` again. The last event of
-//! the state after it has an id that is not below the feed floor, else each resumed stream would begin with `reset`
-//! until something changes.
+//! `reset` has no id: if a stream breaks before the state is complete, the next one begins with `reset` again. The last
+//! event of the state after it has an id that is not below the feed floor; otherwise each resumed stream would begin
+//! with `reset` until something changes.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -35,7 +34,7 @@ use crate::read::view::Rendered;
 use crate::registry::Refusal;
 use crate::store::{ChangedSilo, Position, StoreError};
 
-/// How often a stream without news says that it is there.
+/// How often an idle stream sends a keep-alive.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// How many changes are read from the database at once.
@@ -43,7 +42,7 @@ const READ_AT_ONCE: i64 = 100;
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// nginx must pass events on as they come.
+/// nginx must not buffer events.
 const NO_BUFFERING: (HeaderName, HeaderValue) = (
     HeaderName::from_static("x-accel-buffering"),
     HeaderValue::from_static("no"),
@@ -60,7 +59,7 @@ pub(super) async fn of_silo(
     let Some(head) = hub.store.silo_head(&id).await? else {
         return Err(Refusal::NoSilo.into());
     };
-    // Who knows it comes back to hear that it was deleted.
+    // A client that knows the silo reconnects and must receive its deletion.
     if head.deleted && !headers.contains_key(LAST_EVENT_ID) {
         return Err(Refusal::NoSilo.into());
     }
@@ -68,7 +67,7 @@ pub(super) async fn of_silo(
     begin(hub, caller, scope, &headers).await
 }
 
-/// `GET /events`: of all silos that the token may read; with `?full=1` as they are now, else only their names.
+/// `GET /events`: all silos that the token may read; with `?full=1` their current content, else only their names.
 pub(super) async fn of_all(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -124,7 +123,7 @@ async fn begin(
     Ok((headers, Body::from_stream(parts)).into_response())
 }
 
-/// What a stream tells of.
+/// What a stream covers.
 #[derive(Debug)]
 enum Scope {
     Silo(Interest<SiloId>),
@@ -147,7 +146,7 @@ impl Scope {
     }
 }
 
-/// An event: its name and id, and its data, one line that all streams share.
+/// An event: its name, its id, and its data, one line that all streams share.
 #[derive(Debug)]
 struct Event {
     kind: &'static str,
@@ -164,7 +163,7 @@ impl Event {
         }
     }
 
-    /// The same event, with an id that is at least this.
+    /// The same event, with an id that is at least `least`.
     fn with_id_from(self, least: i64) -> Self {
         let id = self.id.max(Some(least));
         Self { id, ..self }
@@ -184,19 +183,19 @@ struct EventStream {
     caller: Caller,
     scope: Scope,
     token: Interest<TokenId>,
-    /// How many gaps in the changes there had been when the state was told.
+    /// The number of gaps in the changes when the state was sent.
     gaps: u64,
-    /// The revision up to which everything was told.
+    /// The revision up to which everything was sent.
     told: i64,
-    /// Before, there is nothing to say of what is deleted.
+    /// Whether the state was sent. Until then, deletions need no event.
     is_state_told: bool,
-    /// That an earlier stream's end is not known any more, if it is to be told.
+    /// The `reset` event to send, if the history since an earlier stream's end is no longer known.
     reset: Option<Event>,
-    /// The feed floor when `reset` was last told, else 0: what the id must reach with the state.
+    /// The feed floor when `reset` was last sent, else 0: the id must reach it with the state.
     floor: i64,
-    /// An event of the state of all silos after `reset`, until it is known whether it is the last one.
+    /// An event of the state of all silos after `reset`, held until it is known whether it is the last one.
     held_back: Option<Event>,
-    /// What has changed and is told next.
+    /// Changes to send next.
     changes: VecDeque<Arc<ChangedSilo>>,
     last_sent: Instant,
     /// The rest of the event that is being sent.
@@ -204,10 +203,10 @@ struct EventStream {
 }
 
 impl EventStream {
-    /// Goes on where an earlier stream ended, if what was deleted since is still known.
+    /// Resumes where an earlier stream ended, if the deletions since then are still known.
     async fn resume(&mut self, known: &HeaderValue) -> Result<(), ApiError> {
         let known = known.to_str().ok().and_then(|id| id.parse::<i64>().ok());
-        // This hub may lag behind the one that the stream was at: the database knows.
+        // This hub may lag behind the one that served the earlier stream; the database is authoritative.
         let position = self.hub.store.position().await?;
         match known.filter(|known| (position.feed_floor..=position.revision).contains(known)) {
             Some(known) => {
@@ -219,7 +218,7 @@ impl EventStream {
         Ok(())
     }
 
-    /// Tells `reset` and the state next.
+    /// Sends `reset` and the state next.
     fn begin_again(&mut self, position: Position) {
         self.told = 0;
         self.is_state_told = false;
@@ -229,8 +228,8 @@ impl EventStream {
         self.changes.clear();
     }
 
-    /// The next part of the stream; `None` when it ends: the hub stops, the token does, or the database is away.
-    /// Clients come back by themselves.
+    /// The next part of the stream; `None` at its end: the hub stops, the token becomes invalid, or the database is
+    /// unavailable. Clients reconnect.
     async fn next(&mut self) -> Option<Bytes> {
         if self.unsent.is_empty() {
             match self.next_event().await? {
@@ -242,7 +241,7 @@ impl EventStream {
         self.unsent.pop_front()
     }
 
-    /// The next event; `Some(None)` when there was none for so long that a sign of life is due.
+    /// The next event; `Some(None)` when a keep-alive is due.
     async fn next_event(&mut self) -> Option<Option<Event>> {
         loop {
             self.scope.mark_known();
@@ -274,7 +273,7 @@ impl EventStream {
         if self.gaps != gaps {
             let position = self.hub.store.position().await?;
             self.gaps = gaps;
-            // A stream that began after the gap may have told everything up to the new floor, before this hub noticed
+            // A stream that began after the gap may have sent everything up to the new floor before this hub noticed
             // the gap.
             if self.told < position.feed_floor {
                 self.begin_again(position);
@@ -296,8 +295,8 @@ impl EventStream {
         if self.told < self.floor
             && let Some(head) = self.hub.store.silo_head(id).await?
         {
-            // What is told now counts as the state up to the floor, which the database has reached. The news of
-            // it may not have come here yet.
+            // What is sent now counts as the state up to the floor, which the database has reached. This hub may not
+            // have received the changes up to it yet.
             self.hub.view.forget_older(id, head.revision);
         }
         if let Some(silo) = self.hub.view.get(id.clone(), Format::Json).await? {
@@ -340,7 +339,7 @@ impl EventStream {
                 continue;
             }
             if since.up_to < self.floor {
-                // The database has reached the floor, but not all news of it may have come here.
+                // The database has reached the floor, but this hub may not have received all changes up to it.
                 let more = self.hub.store.changed_since(self.told, READ_AT_ONCE);
                 self.changes.extend(more.await?.into_iter().map(Arc::new));
                 if !self.changes.is_empty() {
@@ -363,7 +362,7 @@ impl EventStream {
         if !full {
             return Ok(Some(name("silo", id, *revision)));
         }
-        // The news of it may not have come here yet. If it is gone already, that is told next.
+        // This hub may not have received the change yet. If the silo is deleted already, that is sent next.
         self.hub.view.forget_older(id, *revision);
         let silo = self.hub.view.get(id.clone(), Format::Json).await?;
         Ok(silo.map(|silo| whole(&silo, *revision)))
@@ -375,7 +374,7 @@ fn reset(revision: i64) -> Event {
     Event::new("reset", None, data.to_string())
 }
 
-/// A silo as it is, one line of JSON.
+/// A silo's current content, as one line of JSON.
 fn whole(silo: &Rendered, told: i64) -> Event {
     Event::new("silo", Some(told), silo.body.clone())
 }

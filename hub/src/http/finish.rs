@@ -1,7 +1,6 @@
-//! What every answer gets on its way out, whichever route or layer made it: `X-Content-Type-Options`, a `Date` where
-//! hyper's would be wrong, for a
-//! browser's fetch no challenge that would show a password prompt, and a 500 where there was a panic. One
-//! layer of our own for all of it, since tower-http's for panics boxes every body twice.
+//! Adds to every response, whichever route or layer made it: `X-Content-Type-Options`, a correct `Date` where hyper's
+//! is wrong, for a browser's fetch no challenge that would open a password prompt, and a 500 after a panic. One layer
+//! for all of it, since tower-http's layer for panics boxes every body twice.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +31,7 @@ pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Finishes answers.
 #[derive(Clone)]
 pub(super) struct FinishLayer {
-    /// Whether hyper's `Date` is right.
+    /// Detects whether hyper's `Date` is right.
     pub(super) dates: Arc<DateGuard>,
 }
 
@@ -55,7 +54,7 @@ pub struct Finish<S> {
 }
 
 impl<S> Finish<S> {
-    /// Changes what is behind the layer.
+    /// Maps the inner service.
     pub(super) fn map_inner(self, change: impl FnOnce(S) -> S) -> Self {
         Self {
             inner: change(self.inner),
@@ -94,9 +93,9 @@ where
 }
 
 pin_project! {
-    /// An answer in the making.
+    /// The future of a response.
     pub struct Finishing<F> {
-        // `None`: there was a panic before it began.
+        // `None`: the inner service panicked in `call`.
         #[pin]
         answer: Option<CatchUnwind<AssertUnwindSafe<F>>>,
         is_fetch: bool,
@@ -120,7 +119,7 @@ where
         };
         let mut answer = match answer {
             Some(Ok(answer)) => answer,
-            // The panic's message is in the log.
+            // The log has the panic's message.
             None => {
                 let answer = ApiError::Internal.into_response();
                 match *this.is_head {
@@ -142,10 +141,10 @@ where
     }
 }
 
-/// Whether a script or a page's content is what a browser asks for, rather than a page that the user goes to
-/// (Fetch Metadata Request Headers, sections 2.1 and 2.2).
+/// Whether the request is a fetch by a script or for a part of a page, rather than a navigation (Fetch Metadata Request
+/// Headers, sections 2.1 and 2.2).
 fn is_fetch(headers: &HeaderMap) -> bool {
-    // Most callers are no browsers, and a look-up would hash each name.
+    // Most callers are not browsers, and a lookup would hash each name.
     let mut names = headers.keys();
     if !names.any(|name| name.as_str().starts_with("sec-fetch-")) {
         return false;
@@ -158,7 +157,7 @@ fn is_fetch(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Drops the other challenges where there is one for a Bearer token: foreign protocols ask for Basic alone.
+/// Keeps only the Bearer challenge if there is one: foreign protocols send only Basic.
 fn leave_bearer_alone(headers: &mut HeaderMap) {
     let challenges = headers.get_all(WWW_AUTHENTICATE).iter();
     if challenges

@@ -1,5 +1,5 @@
-//! A fuzz target: takes bytes and panics when something does not hold. The package `silo-fuzz` gives it to
-//! libFuzzer, the test below runs it for a moment.
+//! A fuzz target: takes bytes and panics if an invariant is violated. The package `silo-fuzz` runs it under libFuzzer;
+//! the test below runs it briefly.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,7 +10,7 @@ use super::bodies::{self, RecordPatch};
 use super::error::ApiError;
 use crate::domain::time::Time;
 
-/// A body is read, or refused with places that are in it; what was read is read again from what it prints.
+/// A body is parsed, or refused with pointers into it. A parsed body survives printing and parsing again.
 pub fn bodies(data: &[u8]) {
     let id = SiloId::parse("office").expect("it is the id of a silo");
     let caller = IpAddr::from(Ipv4Addr::new(192, 0, 2, 1));
@@ -57,7 +57,7 @@ pub fn bodies(data: &[u8]) {
     }
 }
 
-/// A refusal says why, and where: the object or array that a pointer leads into is in the body.
+/// A refusal has a reason and a place: the object or array that a pointer leads into exists in the body.
 fn check(data: &[u8], error: &ApiError) {
     let plain = data.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(data);
     match error {

@@ -31,7 +31,7 @@ struct Row {
     origin: Option<Origin>,
 }
 
-/// Who made a change, for admins alone.
+/// The author of a change, for admins only.
 #[derive(Debug, Serialize)]
 struct Origin {
     token: Option<String>,
@@ -54,7 +54,7 @@ pub(super) async fn list(
             ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
         })?),
     };
-    // One row more than asked for tells whether there is a next page.
+    // One row more than requested shows whether there is a next page.
     let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut rows = hub
         .store

@@ -1,5 +1,4 @@
-//! The layer that refuses requests without one valid host: behind a proxy they could mean another hub to it
-//! than to this one.
+//! A layer that refuses requests without exactly one valid host: a proxy could route them to another hub than this one.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -14,8 +13,8 @@ use tower::Service;
 
 use super::error::ApiError;
 
-/// Answers 400 to a request over HTTP/1.1 without `Host`, and to every request with two or with one that
-/// cannot be a host (RFC 9112 section 3.2). HTTP/2 names the host in the target.
+/// Responds 400 to a request over HTTP/1.1 without `Host`, and to every request with two, or with an invalid one (RFC
+/// 9112 section 3.2). HTTP/2 has the host in the target.
 #[derive(Clone, Debug)]
 pub(super) struct RequireHost<S> {
     inner: S,
@@ -50,7 +49,7 @@ where
     }
 }
 
-/// What is wrong with the host that a request names.
+/// What is wrong with the host of a request.
 pub(super) fn problem(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -62,7 +61,7 @@ pub(super) fn problem(version: Version, headers: &HeaderMap) -> Option<&'static 
     }
 }
 
-/// Whether it is `uri-host [ ":" port ]` (RFC 3986 section 3.2.2) and names a host, as `http` wants it (RFC 9110
+/// Whether it is `uri-host [ ":" port ]` (RFC 3986 section 3.2.2) with a non-empty host, as `http` requires (RFC 9110
 /// section 4.2.1).
 fn is_host(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
@@ -80,7 +79,7 @@ fn is_host(text: &[u8]) -> bool {
     }
 }
 
-/// Digits, or nothing at all.
+/// Digits, or empty.
 fn is_port(text: &str) -> bool {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number && (text.is_empty() || text.parse::<u16>().is_ok())

@@ -1,7 +1,7 @@
-//! How request bodies come in: at most so many bytes at once over all connections, within a deadline.
+//! Receives request bodies: limits the total size over all connections, and sets a deadline.
 //!
-//! A body gets the room for all of it before any of it is read, so that no two wait for each other's. Small bodies and
-//! those of strangers have room of their own: whoever sends large ones keeps no other from it.
+//! A body reserves memory for all of it before any of it is read, so that bodies do not deadlock. Small bodies and
+//! bodies of unknown senders have separate budgets, so that large ones do not block them.
 
 use std::ops::Deref;
 use std::pin::pin;
@@ -17,20 +17,20 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::ApiError;
 
-/// How long a body may take to arrive.
+/// The deadline for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a body waits for room.
+/// How long a body waits for memory.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body for whose room others wait must bring [`LEAST_BROUGHT`] within this, again and again.
+/// A body that blocks others must deliver [`LEAST_BROUGHT`] in each such interval.
 const BRING_TIMEOUT: Duration = Duration::from_secs(3);
 /// In bytes.
 const LEAST_BROUGHT: usize = 16 * 1024;
-/// The largest body that counts as small, in bytes.
+/// The maximum size of a small body, in bytes.
 const SMALL: usize = 16 * 1024;
-/// Room is counted in units of so many bytes.
+/// Memory is counted in units of this many bytes.
 const UNIT: usize = 1024;
 
-/// The room for bodies.
+/// The memory for bodies.
 #[derive(Debug)]
 pub struct Intake {
     large: Room,
@@ -38,12 +38,12 @@ pub struct Intake {
     strangers: Room,
 }
 
-/// Who sends a body.
+/// The sender of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
-    /// A token was shown.
+    /// Authenticated by a token.
     Known,
-    /// Nobody knows yet.
+    /// Not authenticated yet.
     Stranger,
 }
 
@@ -54,8 +54,8 @@ struct Room {
     waiting: AtomicUsize,
 }
 
-/// A body that has come whole; its room is given back when it is dropped. So a handler keeps it until what was made
-/// of it is gone too.
+/// A received body; dropping it releases its memory. A handler therefore keeps it until the values parsed from it are
+/// dropped too.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     bytes: Vec<u8>,
@@ -71,7 +71,7 @@ impl Deref for Content {
 }
 
 impl Intake {
-    /// Room for this many bytes.
+    /// Creates budgets of this many bytes in total.
     pub fn new(bytes: usize) -> Self {
         let part = bytes / 8;
         Self {
@@ -81,8 +81,8 @@ impl Intake {
         }
     }
 
-    /// A body of at most `limit` bytes: refused if it is larger, if there is no room for it in time, or if it does not
-    /// arrive in time.
+    /// Receives a body of at most `limit` bytes: refused if it is larger, if no memory becomes free in time, or if it
+    /// does not arrive in time.
     pub(crate) async fn receive(
         &self,
         headers: &HeaderMap,
@@ -108,7 +108,7 @@ impl Intake {
         let mut taken = room.take(most).await?;
         let mut bytes = Vec::with_capacity(most);
         room.fill(&mut bytes, body, limit).await?;
-        // Of a body whose length nobody knew.
+        // For a body of unknown length.
         bytes.shrink_to_fit();
         let surplus = taken.num_permits().saturating_sub(units(bytes.len()));
         drop(taken.split(surplus));
@@ -133,7 +133,7 @@ impl Room {
         }
     }
 
-    /// Takes room for so many bytes, in turn.
+    /// Reserves memory for this many bytes, first come, first served.
     async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let wanted = u32::try_from(units(bytes).min(self.total)).map_err(|_| ApiError::Internal)?;
         if let Ok(taken) = Arc::clone(&self.units).try_acquire_many_owned(wanted) {
@@ -148,7 +148,7 @@ impl Room {
         }
     }
 
-    /// Reads a body of at most `limit` bytes. What a frame holds is copied, since it may hold on to a far larger
+    /// Reads a body of at most `limit` bytes. Copies each frame's data, since a frame may reference a far larger
     /// buffer.
     async fn fill(&self, bytes: &mut Vec<u8>, body: Body, limit: usize) -> Result<(), ApiError> {
         let mut body = pin!(body);
@@ -180,7 +180,7 @@ impl Room {
     }
 }
 
-/// Counts one who waits, until it is dropped.
+/// Counts a waiting body until dropped.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
@@ -219,7 +219,7 @@ mod tests {
         content.await
     }
 
-    /// A body of a mebibyte that comes in pieces, one a second.
+    /// A body of one MiB that arrives in pieces, one per second.
     fn slow(piece: usize) -> Body {
         let pieces = stream::unfold(0, move |sent| async move {
             if sent >= MIB {
@@ -243,7 +243,7 @@ mod tests {
         let refused = whole(&intake, MIB).await.unwrap_err();
         assert!(matches!(refused, ApiError::Busy), "{refused:?}");
         assert_eq!(began.elapsed(), ROOM_TIMEOUT);
-        // Others have room of their own.
+        // Other bodies have budgets of their own.
         assert_eq!(whole(&intake, SMALL).await.unwrap().len(), SMALL);
         let form = Body::from("host=nas");
         let headers = HeaderMap::new();
@@ -289,7 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_gives_way_to_those_who_wait_and_only_to_them() {
-        // Of three mebibytes in the room for large ones, two are taken.
+        // Two of the three MiB for large bodies are reserved.
         let intake = Intake::new(4 * MIB);
         let held = [
             whole(&intake, MIB).await.unwrap(),
@@ -310,7 +310,7 @@ mod tests {
             };
             let waiting = async {
                 while others_wait && began.elapsed().as_secs() < 20 {
-                    // Those who wait in vain come again.
+                    // Bodies that time out try again.
                     let room = timeout(Duration::from_secs(9), whole(&intake, MIB)).await;
                     if matches!(room, Ok(Ok(_))) {
                         break;

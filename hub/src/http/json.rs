@@ -1,5 +1,5 @@
-//! JSON bodies: parsed strictly, and where that fails, what the body is instead. People meet the same few causes
-//! over and over: a form, a file in UTF-16, quotes that a shell has taken away.
+//! JSON bodies: parsed strictly. If that fails, the error names the format that the body seems to have: common mistakes
+//! are a form, a file in UTF-16, and quotes that a shell removed.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use super::error::ApiError;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// Parses a body that must be a JSON object, perhaps after a byte order mark. A member that is given twice is an
-/// error: which of the two counts, programs do not agree on (RFC 8259 section 4).
+/// Parses a body that must be a JSON object, optionally after a byte order mark. A duplicate member is an error, since
+/// parsers disagree on which one to use (RFC 8259 section 4).
 pub(super) fn json_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let text = body.strip_prefix(BOM).unwrap_or(body);
     if text.iter().all(u8::is_ascii_whitespace) {
@@ -31,7 +31,7 @@ pub(super) fn json_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// What a body is that is not JSON, and what to do; `None`: nothing that is known.
+/// The format of a body that is not JSON, and what to do; `None`: unknown.
 fn other_format(body: &[u8]) -> Option<&'static str> {
     const UTF_16: &str =
         "it is UTF-16; send UTF-8 (PowerShell: -Encoding utf8, or [Text.Encoding]::UTF8.GetBytes)";
@@ -58,7 +58,7 @@ fn other_format(body: &[u8]) -> Option<&'static str> {
     if let Some(inner) = text.strip_prefix('{') {
         let mut rest = inner.trim_start().chars();
         let first = rest.next()?;
-        // `{\"ip\"` is what another shell's escapes leave.
+        // `{\"ip\"` results from another shell's escapes.
         return match first {
             '\\' => Some("it has a backslash before a quote, which the shell has left there"),
             '\'' => Some("its strings are in single quotes; JSON has double quotes"),
@@ -82,7 +82,7 @@ fn other_format(body: &[u8]) -> Option<&'static str> {
     is_form.then_some("it is a form; send JSON such as {\"ip\":\"10.0.0.7\"}")
 }
 
-/// Any JSON, but no member twice.
+/// Any JSON without duplicate members.
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {

@@ -1,5 +1,5 @@
-//! The REST interface: the router with its layers, and what handlers share. One file a resource. What
-//! foreign protocols need of it too, such as who calls and from where, is `pub(crate)`.
+//! The REST interface: the router with its layers, and what handlers share. One file per resource. What foreign
+//! protocols need too, such as the caller and its address, is `pub(crate)`.
 
 mod audit;
 pub(crate) mod auth;
@@ -66,10 +66,10 @@ use host::RequireHost;
 use signing::SigningLayer;
 use ways::Ways;
 
-/// What every handler can reach.
+/// The state of all handlers.
 #[derive(Debug)]
 pub struct Hub {
-    /// For reads that the view does not hold.
+    /// For reads that the view does not serve.
     pub store: Store,
     /// For writes.
     pub registry: Registry,
@@ -79,45 +79,45 @@ pub struct Hub {
     pub tokens: TokenCache,
     /// Announces committed revisions.
     pub revision: Revision,
-    /// What changed lately, for those who follow every silo.
+    /// Recent changes, for streams of all silos.
     pub changes: Changes,
     /// Seals the signing keys of new tokens.
     pub key: HubKey,
-    /// Whether the database answers.
+    /// Whether the database is available.
     pub database_health: DatabaseHealth,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Whether hyper's `Date` is right.
+    /// Detects whether hyper's `Date` is right.
     pub dates: Arc<DateGuard>,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
-    /// What signed reads have spent.
+    /// The nonces that signed reads have spent.
     pub nonces: ReadNonces,
     /// Logs signatures that do not match.
     pub mismatches: Mismatches,
-    /// Since when signatures count.
+    /// Signatures made before this time are refused.
     pub signed_not_before: KnownSignedNotBefore,
     /// Counts the requests of tokens.
     pub rate: TokenRate,
-    /// The room for request bodies.
+    /// The memory for request bodies.
     pub intake: Intake,
-    /// Whose word on the client's address counts.
+    /// The proxies that may report a client's address.
     pub trusted_proxies: TrustedProxies,
 }
 
-/// Routes that are not this interface's own.
+/// Routes of foreign protocols.
 #[derive(Debug, Default)]
 pub struct Foreign {
     /// The routes.
     pub routes: Router<Arc<Hub>>,
-    /// Whether `/`, and what no route takes, are among them.
+    /// Whether they include `/` and a fallback.
     pub has_root: bool,
 }
 
-/// All routes with what is around them.
+/// All routes with the layers around them.
 pub type Front = Finish<Ways>;
 
-/// Every route of REST and `foreign` ones, which share its layers.
+/// All routes of REST and the `foreign` ones, which share its layers.
 pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
     let routes = Router::new()
         .route("/ping", get(open::ping).post(open::ping).put(open::ping))
@@ -153,7 +153,7 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
             .fallback(|| async { ApiError::NotFound("there is no such route") }),
     };
     let direct = routes.method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed });
-    // In one piece: each layer of a router costs an allocation a request.
+    // As one layer: each layer of a router costs an allocation per request.
     let layered = direct.clone().layer(
         ServiceBuilder::new()
             .layer(layer_fn(RequireHost::new))
@@ -161,18 +161,18 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
                 hub: Arc::clone(&hub),
                 has_fallback: !has_root,
             })
-            // Inside of the signing: what it answers is signed, too.
+            // Inside of the signing layer: its response is signed, too.
             .layer(IfMatchLayer),
     );
     let dates = Arc::clone(&hub.dates);
     let direct = direct.with_state(Arc::clone(&hub));
     let ways = Ways::new(Arc::clone(&hub), direct, layered.with_state(hub));
-    // Requests are traced at debug level: without it nobody pays for it.
+    // Requests are traced at debug level only: otherwise the layer is left out.
     let ways = match tracing::enabled!(tracing::Level::DEBUG) {
         true => ways.map(|routes| {
             routes.layer(
                 TraceLayer::new_for_http()
-                    // A 5xx is logged with its cause where it is made.
+                    // A 5xx is logged with its cause where it occurs.
                     .on_failure(())
                     .make_span_with(span),
             )
@@ -182,7 +182,7 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
     FinishLayer { dates }.layer(ways)
 }
 
-/// Names the route and never the target, which may hold a secret.
+/// Contains the route and never the target, which may contain a secret.
 fn span(request: &Request) -> tracing::Span {
     let route = request
         .extensions()

@@ -1,4 +1,4 @@
-//! The routes that need no credential, and `/metrics`, which does.
+//! The routes without a credential, and `/metrics`, which requires one.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::auth::Caller;
 use super::client_ip::ClientIp;
 use super::error::ApiError;
 
-/// `GET /`; 400 where it is an update meant for another route, which else would be lost.
+/// `GET /`; 400 for an update meant for another route, which would otherwise be lost.
 pub(crate) async fn root(uri: Uri) -> Result<Json<Value>, ApiError> {
     let query = uri.query().unwrap_or("").as_bytes();
     let is_update = form_urlencoded::parse(query).any(|(name, _)| {
@@ -34,7 +34,7 @@ pub(crate) async fn root(uri: Uri) -> Result<Json<Value>, ApiError> {
     ))
 }
 
-/// Parameters of updates, as dyndns.py and similar clients send them to `/`.
+/// Parameters of updates that dyndns.py and similar clients send to `/`.
 const UPDATES: [&str; 5] = ["host", "hostname", "myip", "ip", "ipaddr"];
 
 /// `GET`, `POST`, `PUT /ping`
@@ -42,7 +42,7 @@ pub(super) async fn ping() -> Json<Value> {
     Json(json!({ "message": "PONG" }))
 }
 
-/// `GET /ip`: the caller's address; 503 where a trusted proxy does not name the caller.
+/// `GET /ip`: the caller's address; 503 if a trusted proxy does not report it.
 pub(super) async fn ip(
     client: ClientIp,
     State(hub): State<Arc<Hub>>,
@@ -64,12 +64,12 @@ pub(super) async fn ip(
     }
 }
 
-/// `GET /healthz`: this process answers.
+/// `GET /healthz`: this process responds.
 pub(super) async fn healthz() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: the database answers and takes writes, too.
+/// `GET /readyz`: the database also responds and accepts writes.
 pub(super) async fn readyz(State(hub): State<Arc<Hub>>) -> Result<Json<Value>, ApiError> {
     hub.store.ping().await.map_err(|_| ApiError::Unavailable)?;
     if !hub.registry.is_writable().await {
@@ -104,8 +104,8 @@ pub(super) async fn metrics(
     Ok((StatusCode::OK, kind, text).into_response())
 }
 
-/// Whether `Accept` asks for plain text rather than JSON (RFC 9110 section 12.5.1): text is named,
-/// and JSON is not named with as high a weight, nor anything at all with a higher one.
+/// Whether `Accept` prefers plain text to JSON (RFC 9110 section 12.5.1): it lists text, and does not list JSON with
+/// the same or a higher weight, or any other type with a higher weight.
 pub(super) fn prefers_text(headers: &HeaderMap) -> bool {
     let (mut text, mut json, mut any) = (0.0, 0.0, 0.0);
     for value in headers.get_all(ACCEPT) {

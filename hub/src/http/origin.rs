@@ -1,4 +1,4 @@
-//! Writes that a page of another site makes a browser send are refused.
+//! Refuses writes that a page of another site makes a browser send.
 
 use axum::http::request::Parts;
 use axum::http::{Method, header};
@@ -15,7 +15,7 @@ pub(super) fn refuse_foreign_write(request: &Parts) -> Result<(), ApiError> {
     }
 }
 
-/// The same whatever the method, for routes that change something on `GET`.
+/// The same for any method, for routes that change something on `GET`.
 pub(crate) fn refuse_foreign(request: &Parts) -> Result<(), ApiError> {
     let foreign = is_foreign(request);
     (!foreign).then_some(()).ok_or(ApiError::Forbidden(
@@ -23,8 +23,8 @@ pub(crate) fn refuse_foreign(request: &Parts) -> Result<(), ApiError> {
     ))
 }
 
-/// The same for routes that change something on `GET` by a credential that a browser keeps and sends by itself.
-/// Over plain HTTP it does not say whose page has a link that it follows, so it may follow none here.
+/// The same for routes that change something on `GET` with a credential that browsers store and send by themselves.
+/// Over plain HTTP, browsers do not send which page a followed link is on, so all followed links are refused there.
 pub(crate) fn refuse_followed_link(request: &Parts) -> Result<(), ApiError> {
     refuse_foreign(request)?;
     let headers = &request.headers;

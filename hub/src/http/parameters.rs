@@ -1,4 +1,5 @@
-//! Which parameters a query may have: an unknown one is refused, since a mistyped one would be lost without a word.
+//! The parameters that a query may have. Unknown ones are refused, since a mistyped one would otherwise be ignored
+//! silently.
 
 use axum::extract::MatchedPath;
 use axum::http::request::Parts;
@@ -6,7 +7,7 @@ use url::form_urlencoded;
 
 use super::error::ApiError;
 
-/// The parameters of each route that takes any, whatever the method. Routes that are not listed take none.
+/// The parameters of each route that takes any, for all methods. Other routes take none.
 const PARAMETERS: [(&str, &[&str]); 9] = [
     ("/silos", &["limit", "after"]),
     ("/silos/{id}", &["format"]),
@@ -18,8 +19,8 @@ const PARAMETERS: [(&str, &[&str]); 9] = [
     ("/audit", &["limit", "cursor"]),
     ("/deliveries", &["state", "sink", "limit", "cursor"]),
 ];
-/// Routes below these are this interface's own: others may have parameters that are not known here, such as the ones
-/// of foreign protocols, or those by which monitors keep caches out.
+/// Routes below these belong to this interface. Other routes may have parameters that are not listed here, such as
+/// those of foreign protocols, or those that monitors add to bypass caches.
 const OWN: [&str; 6] = [
     "/silos",
     "/events",
@@ -29,7 +30,7 @@ const OWN: [&str; 6] = [
     "/metrics",
 ];
 
-/// Refuses unknown parameters of a request, once its caller is known.
+/// Refuses unknown parameters of a request, once its caller is authenticated.
 pub(super) fn check(parts: &Parts) -> Result<(), ApiError> {
     match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
         (Some(query), Some(route)) => check_query(route.as_str(), query),
@@ -37,7 +38,7 @@ pub(super) fn check(parts: &Parts) -> Result<(), ApiError> {
     }
 }
 
-/// The same of a route that is known.
+/// The same for a known route.
 pub(super) fn check_query(route: &str, query: &str) -> Result<(), ApiError> {
     let is_own = OWN.iter().any(|own| {
         route

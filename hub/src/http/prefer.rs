@@ -3,24 +3,24 @@
 use axum::http::{HeaderMap, HeaderName};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// The longest that a read waits for a change.
+/// The longest time that a read waits for a change.
 const MAX_WAIT_SECONDS: u64 = 300;
 
 /// The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most [`MAX_WAIT_SECONDS`]. `None`: there is no such
-/// preference, or its value is no number of seconds.
+/// preference, or its value is not a number of seconds.
 pub(super) fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
-    // Most requests have no such header, and a look-up would hash its name.
+    // Most requests have no such header, and a lookup would hash its name.
     if !headers.keys().any(|name| *name == PREFER) {
         return None;
     }
     let seconds = preference(headers, "wait")?;
     let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
-    // A number that does not fit is a long time too.
+    // A number that overflows is a long time too.
     is_number.then(|| seconds.parse().unwrap_or(u64::MAX).min(MAX_WAIT_SECONDS))
 }
 
-/// The value of a preference, empty where it has none. Only the first of the same name counts, and what is
-/// malformed is ignored (RFC 7240 section 2).
+/// The value of a preference, empty if it has none. Only the first of the same name counts; malformed ones are ignored
+/// (RFC 7240 section 2).
 fn preference(headers: &HeaderMap, name: &str) -> Option<String> {
     let fields = headers.get_all(PREFER).into_iter();
     fields
@@ -31,7 +31,7 @@ fn preference(headers: &HeaderMap, name: &str) -> Option<String> {
         .map(|(_, value)| value)
 }
 
-/// The elements of a list: split at the commas outside of quoted strings. An unclosed string takes the rest.
+/// The elements of a list, split at commas outside of quoted strings. An unterminated string extends to the end.
 fn elements(field: &str) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     field.split(move |character| {
@@ -45,8 +45,8 @@ fn elements(field: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Name and value of `token [ BWS "=" BWS word ] *( OWS ";" [ OWS parameter ] )`, where a parameter has the
-/// form of a preference; `None` where it is something else.
+/// Name and value of `token [ BWS "=" BWS word ] *( OWS ";" [ OWS parameter ] )`, where a parameter has the form of a
+/// preference; `None` for anything else.
 fn parse(element: &str) -> Option<(&str, String)> {
     let (name, value, mut rest) = pair(skip_blanks(element))?;
     loop {
@@ -60,7 +60,7 @@ fn parse(element: &str) -> Option<(&str, String)> {
     }
 }
 
-/// `token [ BWS "=" BWS word ]`, and what follows after the blanks behind it.
+/// Parses `token [ BWS "=" BWS word ]`; returns also the rest after the following whitespace.
 fn pair(text: &str) -> Option<(&str, String, &str)> {
     let (name, rest) = token(text)?;
     let rest = skip_blanks(rest);
@@ -78,14 +78,14 @@ fn pair(text: &str) -> Option<(&str, String, &str)> {
     Some((name, value, skip_blanks(rest)))
 }
 
-/// A token (RFC 9110 section 5.6.2), and what follows.
+/// Parses a token (RFC 9110 section 5.6.2); returns also the rest.
 fn token(text: &str) -> Option<(&str, &str)> {
     let is_inside = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !is_inside(c)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
-/// The content of a quoted string (RFC 9110 section 5.6.4) whose first quote was read, and what follows.
+/// Parses a quoted string (RFC 9110 section 5.6.4) after its opening quote; returns the content and the rest.
 fn quoted_string(text: &str) -> Option<(String, &str)> {
     let mut content = String::new();
     let mut characters = text.chars();
@@ -136,14 +136,14 @@ mod tests {
             (&["foo=\"\\\", wait=3\", wait=4"], Some(4)),
             (&["foo=\"\\\\\", wait=4"], Some(4)),
             (&["foo; bar=\"a, wait=3\"; baz, wait=4"], Some(4)),
-            // The first one counts, in whichever field.
+            // The first one counts, in any field line.
             (&["wait=10, wait=20"], Some(10)),
             (&["wait=10", "wait=20"], Some(10)),
             (&["wait=20, wait=10"], Some(20)),
             (&["wait, wait=10"], None),
             (&["wait=\"\", wait=10"], None),
             (&["wait=soon, wait=10"], None),
-            // Values that are no number of seconds.
+            // Values that are not a number of seconds.
             (&["wait"], None),
             (&["wait=\"\""], None),
             (&["wait=soon"], None),
@@ -153,7 +153,7 @@ mod tests {
             (&["wait=3s"], None),
             (&["wait=0x10"], None),
             (&["wait=\" 5\""], None),
-            // What is malformed is ignored, but nothing else.
+            // Only the malformed element is ignored.
             (&["wait="], None),
             (&["wait=, wait=10"], Some(10)),
             (&["wait=10 20"], None),

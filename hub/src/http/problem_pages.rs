@@ -1,4 +1,4 @@
-//! The page behind each problem's `type`: `GET /problems/{slug}`.
+//! The page at each problem's `type`: `GET /problems/{slug}`.
 
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Uri};
@@ -9,7 +9,7 @@ use super::problems::ALL;
 
 /// `GET /problems/{slug}`: HTML for browsers, else text.
 pub(super) async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
-    // No slug has a character that would be percent-encoded.
+    // Slugs contain no character that would be percent-encoded.
     let slug = uri.path().strip_prefix("/problems/");
     let kind = ALL
         .iter()
@@ -34,7 +34,7 @@ pub(super) async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiEr
     })
 }
 
-/// Whether a browser asks.
+/// Whether the client accepts HTML, as browsers do.
 fn accepts_html(headers: &HeaderMap) -> bool {
     let names_html =
         |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("text/html"));

@@ -45,7 +45,7 @@ pub(super) async fn read(
     answer(&caller, &id, record)
 }
 
-/// `PUT /silos/{id}/records/{hostname}`: sets this hostname alone.
+/// `PUT /silos/{id}/records/{hostname}`: sets this hostname only.
 pub(super) async fn set(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -113,7 +113,7 @@ pub(super) async fn remove(
     Ok((StatusCode::NO_CONTENT, headers).into_response())
 }
 
-/// The record; its mail address only for those who may write the silo.
+/// The response with a record; it includes the mail address only if the caller may write the silo.
 fn answer(caller: &Caller, id: &SiloId, record: StoredRecord) -> Result<Response, ApiError> {
     let etag = header_value(&format!(
         "\"{}\"",

@@ -1,4 +1,4 @@
-//! What handlers take out of a request, each with an error that names the place.
+//! Extractors for handlers, each with an error that names the place.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ pub(super) struct SiloPath(pub SiloId);
 #[derive(Debug)]
 pub(super) struct RecordPath(pub SiloId, pub Hostname);
 
-/// `{token}` of the path; `None` when it is the id of no token.
+/// `{token}` of the path; `None` if it is not a token id.
 #[derive(Debug)]
 pub(super) struct TokenPath(pub Option<TokenId>);
 
-/// `{delivery}` of the path; `None` when it is the id of no delivery.
+/// `{delivery}` of the path; `None` if it is not a delivery id.
 #[derive(Debug)]
 pub(super) struct DeliveryPath(pub Option<i64>);
 
@@ -40,7 +40,7 @@ async fn path_params(parts: &mut Parts, hub: &Arc<Hub>) -> Result<RawPathParams,
         .map_err(|_| ApiError::Malformed("the path is not UTF-8".to_owned()))
 }
 
-/// One parameter of the path.
+/// Parses one parameter of the path.
 pub(super) fn path_param<T>(params: &RawPathParams, name: &'static str) -> Result<T, ApiError>
 where
     T: std::str::FromStr<Err: ToString>,
@@ -53,7 +53,7 @@ where
         .map_err(|error: T::Err| path_error(name, error))
 }
 
-/// That a parameter of the path is not what it must be.
+/// The error for an invalid parameter of the path.
 pub(super) fn path_error(name: &'static str, error: impl ToString) -> ApiError {
     ApiError::invalid(format!("/{name}"), error)
 }
@@ -127,7 +127,7 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A parameter as what it stands for.
+    /// Parses the value of a parameter.
     pub(super) fn parse<T>(&self, name: &'static str) -> Result<Option<T>, ApiError>
     where
         T: std::str::FromStr<Err: ToString>,
@@ -151,7 +151,7 @@ impl Query {
         }
     }
 
-    /// `cursor` of lists that count down ids; without it, the beginning.
+    /// `cursor` of lists in descending order of ids; without it, the list starts at the beginning.
     pub(super) fn id_cursor(&self) -> Result<IdCursor, ApiError> {
         match self.get("cursor") {
             None => Ok(IdCursor(i64::MAX)),
@@ -184,7 +184,7 @@ impl FromRequestParts<Arc<Hub>> for Precondition {
     }
 }
 
-/// The entity tags of a header, which may stand there more than once.
+/// The entity tags of a header, over all its lines.
 pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<TagList>, ApiError> {
     let mut values = headers.get_all(&name).iter();
     let Some(first) = values.next() else {
@@ -204,7 +204,7 @@ pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<T
         .map_err(|error| ApiError::Malformed(format!("{name}: {error}")))
 }
 
-/// A body that is read as JSON, unless its type says that it is something else.
+/// A body parsed as JSON, unless its type declares something else.
 #[derive(Debug)]
 pub(super) struct JsonBody(pub Unread);
 
@@ -220,7 +220,7 @@ impl FromRequest<Arc<Hub>> for JsonBody {
     }
 }
 
-/// What programs call a body whose type they were not told: curl; `fetch`, aiohttp and .NET; older browsers; others.
+/// The default types of programs that set none: curl; `fetch`, aiohttp and .NET; older browsers; others.
 const DEFAULT_TYPES: [&str; 4] = [
     "application/x-www-form-urlencoded",
     "text/plain",
@@ -247,12 +247,12 @@ fn is_json(kind: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A body that is not read yet: first the caller's right to send it is judged.
+/// A body that is not read yet: the caller's right to send it is checked first.
 #[derive(Debug)]
 pub(super) struct Unread(Request);
 
 impl Unread {
-    /// Whether the request has no body at all: neither content nor a field that speaks of it.
+    /// Whether the request has no body at all: no content and no header that announces it.
     pub(super) fn is_absent(&self) -> bool {
         let fields = [
             header::CONTENT_TYPE,
@@ -263,13 +263,14 @@ impl Unread {
         self.0.body().is_end_stream() && !fields.iter().any(|field| headers.contains_key(field))
     }
 
-    /// Reads it, of at most [`MAX_BODY_BYTES`].
+    /// Reads it, up to [`MAX_BODY_BYTES`].
     pub(super) async fn read(self, hub: &Hub) -> Result<Content, ApiError> {
         read(hub, self.0, MAX_BODY_BYTES, Sender::Known).await
     }
 }
 
-/// A request's body of at most `limit` bytes, within a deadline; of a signed request it is what was signed.
+/// Reads a request's body of at most `limit` bytes, within a deadline; checks the content of a signed request against
+/// its signature.
 pub(crate) async fn read(
     hub: &Hub,
     request: Request,
@@ -290,7 +291,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Refuses content in any coding but `identity`, which is none (RFC 9110 section 8.4).
+/// Refuses content in any coding but `identity`, which means no coding (RFC 9110 section 8.4).
 fn refuse_coded(headers: &HeaderMap) -> Result<(), ApiError> {
     let is_identity = |coding: &str| {
         let coding = coding.trim_matches([' ', '\t']);

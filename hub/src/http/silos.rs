@@ -31,22 +31,22 @@ use crate::read::view::Rendered;
 use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
 use crate::store::WriteScope;
 
-/// The most that a page of the list holds, in bytes, unless its only silo is larger.
+/// The maximum size of a page of the list, in bytes, unless its only silo is larger.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Stored by nobody but the reader, and asked about each time.
+/// Only the client may store it, and must revalidate it each time.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// What paths of silos begin with.
+/// The prefix of the paths of silos.
 pub(super) const PATH: &str = "/silos/";
-/// The headers of the answer to a read, by format. The tag and `nosniff` are set later and have their places here.
+/// The headers of a read's response, by format. The tag and `nosniff` are set later; their places are reserved here.
 static HEADERS: LazyLock<[HeaderMap; 3]> = LazyLock::new(|| Format::ALL.map(headers_of));
-/// The headers of a 304, likewise.
+/// The headers of a 304, in the same way.
 static HEADERS_OF_KNOWN: LazyLock<HeaderMap> = LazyLock::new(|| {
     let mut headers = headers_of(Format::Json);
     headers.remove(CONTENT_TYPE);
     headers
 });
-/// For how many seconds the database was not heard of, on reads that go on without it.
+/// For how many seconds the database has been silent, on reads that continue without it.
 const SILO_STALE: HeaderName = HeaderName::from_static("silo-stale");
 
 /// `GET /silos`: the silos that the token may read, in byte order of their ids.
@@ -67,7 +67,7 @@ pub(super) async fn list(
     let token = caller.token();
     'spans: for span in token.readable_spans() {
         loop {
-            // One more than the page takes tells whether there is a next one.
+            // One more than the page holds shows whether there is a next one.
             let wanted = limit - silos + 1;
             let ids = hub.store.silo_ids_in(&span, &after, wanted).await?;
             let is_end = ids.len() < wanted;
@@ -76,11 +76,11 @@ pub(super) async fn list(
                 if !token.may_read(&id) {
                     continue;
                 }
-                // A silo deleted since its id was read is passed over.
+                // Skips a silo that was deleted since its id was read.
                 let Some(silo) = hub.view.get(id.clone(), Format::Json).await? else {
                     continue;
                 };
-                // A first silo is sent whatever its size, or the list would never go on.
+                // The first silo is sent regardless of its size; otherwise the list could not continue.
                 let is_full = silos > 0 && body.len() + silo.body.len() + 2 > PAGE_BYTES;
                 if silos == limit || is_full {
                     more = true;
@@ -114,7 +114,7 @@ pub(super) async fn list(
     Ok(response)
 }
 
-/// `GET /silos/{id}`, in the format that is asked for; with `Prefer: wait` once it differs.
+/// `GET /silos/{id}`, in the requested format; with `Prefer: wait`, responds once it differs.
 pub(super) async fn read(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     match begin_read(hub, parts).await {
@@ -123,15 +123,15 @@ pub(super) async fn read(State(hub): State<Arc<Hub>>, request: Request) -> Respo
     }
 }
 
-/// What a read has come to when its request is taken apart.
+/// The state of a read after its request is parsed.
 pub(super) enum Begun {
-    /// Its answer.
+    /// It has a response.
     Answer(Response),
-    /// It waits, and needs nothing of its request for that.
+    /// It waits, and needs no part of its request for that.
     Wait(Wait),
 }
 
-/// Begins a read, also one whose request has not passed the router.
+/// Begins a read, also for a request that did not pass through the router.
 pub(super) async fn begin_read(hub: Arc<Hub>, parts: Parts) -> Begun {
     let begun = read_for_caller(hub, parts).await;
     begun.unwrap_or_else(|error| Begun::Answer(error.into_response()))
@@ -140,7 +140,7 @@ pub(super) async fn begin_read(hub: Arc<Hub>, parts: Parts) -> Begun {
 async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiError> {
     let hub = &hub;
     let caller = Caller::from_request_parts(&mut parts, hub).await?;
-    // The caller's check knows no route where the request has not passed the router.
+    // The caller's check does not know the route if the request did not pass through the router.
     parameters::check_query("/silos/{id}", parts.uri.query().unwrap_or(""))?;
     let id = match parts.uri.path().strip_prefix(PATH) {
         Some(id) if !id.contains('%') => {
@@ -169,7 +169,7 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiEr
         let silo = known_silo(hub, &id, format, &wanted).await?;
         let silo = silo.ok_or(Refusal::NoSilo)?;
         if !wanted.matches_strongly(Some(&silo.tag)) {
-            // The answer is a 412 (`conditional.rs`), which has nothing to wait for.
+            // The response is a 412 (`conditional.rs`), so that waiting is pointless.
             wait = None;
         }
     }
@@ -204,7 +204,7 @@ fn headers_of(format: Format) -> HeaderMap {
     ])
 }
 
-/// A silo for one who knows it, or not, and has waited for it for at most so many seconds.
+/// The response with a silo: 304 if the caller knows it. `wait`: the seconds that the caller asked to wait.
 fn answer(
     hub: &Hub,
     silo: &Rendered,
@@ -218,7 +218,7 @@ fn answer(
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    // A copy costs less than to enter one header after the other.
+    // A copy costs less than inserting the headers one by one.
     *response.headers_mut() = match is_known {
         true => HEADERS_OF_KNOWN.clone(),
         false => HEADERS[format as usize].clone(),
@@ -237,8 +237,8 @@ fn answer(
     Ok(response)
 }
 
-/// The silo, read anew if it is held at an older revision than the caller knows: that one was then
-/// committed by another program, and its news has not come here yet.
+/// The silo; read again if the held revision is older than the one that the caller knows. Another program then
+/// committed that one, and this hub has not received the change yet.
 async fn known_silo(
     hub: &Hub,
     id: &SiloId,
@@ -258,7 +258,7 @@ async fn known_silo(
     }
 }
 
-/// A read that waits until a silo has another tag than those that its caller knows.
+/// A read that waits until a silo's tag differs from those that its caller knows.
 pub(super) struct Wait {
     hub: Arc<Hub>,
     caller: Caller,
@@ -266,14 +266,14 @@ pub(super) struct Wait {
     format: Format,
     known: TagList,
     seconds: u64,
-    /// The connection that it came by.
+    /// The connection of the request.
     connection: Option<ConnectionHandle>,
 }
 
 impl Wait {
-    /// Waits, and answers with the silo as it is then, if the caller's token still counts.
+    /// Waits, and responds with the current silo, if the caller's token is still valid.
     pub(super) async fn answer(self) -> Response {
-        // By reference, so that it is not part of two futures.
+        // By reference, so that it is not stored in two futures.
         let waited = self.wait().await;
         waited.unwrap_or_else(IntoResponse::into_response)
     }
@@ -283,7 +283,7 @@ impl Wait {
             hub, format, known, ..
         } = self;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(self.seconds);
-        // Before the first read, so that no change comes between the two.
+        // Before the first read, so that no change is missed between the two.
         let mut interest = hub.revision.watch_silo(self.id.clone());
         let mut is_over = false;
         let mut ended = pin!(async {
@@ -306,12 +306,12 @@ impl Wait {
                 }
             };
             match tokio::time::timeout_at(deadline, changed).await {
-                // The client says no more, and may be gone: it gets what is known.
+                // The client sends nothing more and may be disconnected: respond with what is known.
                 Ok(None) => break silo,
                 Ok(Some(true)) => {}
-                // The hub stops: the answer is what is known.
+                // The hub stops: respond with what is known.
                 Ok(Some(false)) => break silo,
-                // A wake-up is a hint alone, so the silo is read once more.
+                // A wake-up is only a hint, so the silo is read once more.
                 Err(_) => is_over = true,
             }
         };
@@ -392,7 +392,7 @@ pub(super) fn changed(changed: bool) -> HeaderValue {
     })
 }
 
-/// A header value of texts that were parsed before, and so hold no control characters.
+/// A header value of texts that were parsed before, and so contain no control characters.
 pub(super) fn header_value(text: &str) -> Result<HeaderValue, ApiError> {
     HeaderValue::from_str(text).map_err(|_| ApiError::Internal)
 }

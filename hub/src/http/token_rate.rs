@@ -1,5 +1,4 @@
-//! How many requests a token may make a minute, where that is limited: evenly spread, or as many at once as
-//! a minute has.
+//! Limits the requests of a token per minute, if configured: evenly spread, or in a burst of up to a minute's requests.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,10 +12,10 @@ use silo_shared::credential::TokenId;
 
 use crate::domain::time::Clock;
 
-/// After so many requests the tokens that are not near their limit are forgotten.
+/// The interval, in requests, after which tokens far from their limit are forgotten.
 const SWEEP: u32 = 10_000;
 
-/// Counts requests a token.
+/// Counts requests per token.
 #[derive(Debug, Default)]
 pub struct TokenRate(Option<Counts>);
 
@@ -29,12 +28,12 @@ struct Counts {
 
 type Limiter = RateLimiter<TokenId, HashMapStateStore<TokenId>, HubClock, NoOpMiddleware<Nanos>>;
 
-/// The hub's clock, as the library asks it.
+/// The hub's clock for the rate limiter library.
 #[derive(Clone, Debug)]
 struct HubClock(Clock);
 
 impl GovernorClock for HubClock {
-    /// By the monotonic clock: a step of the wall clock neither locks a token out nor frees it.
+    /// By the monotonic clock: a step of the wall clock neither blocks a token nor lifts its limit.
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -43,7 +42,7 @@ impl GovernorClock for HubClock {
 }
 
 impl TokenRate {
-    /// At most so many requests a minute; `None`: no limit, and nothing is counted.
+    /// Allows this many requests per minute; `None`: no limit, and nothing is counted.
     pub fn new(requests_per_minute: Option<NonZeroU32>, clock: Clock) -> Self {
         Self(requests_per_minute.map(|requests| {
             let clock = HubClock(clock);
@@ -59,7 +58,7 @@ impl TokenRate {
         }))
     }
 
-    /// Counts a request of a valid token. `Err` when there were too many: the seconds until one fits.
+    /// Counts a request of a valid token. `Err` if there were too many: the seconds until the next one is allowed.
     pub fn count(&self, token: TokenId) -> Result<(), u64> {
         let Some(counts) = &self.0 else { return Ok(()) };
         if counts.requests.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {

@@ -35,7 +35,7 @@ struct Document<'a> {
     last_used_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
-    /// Until when the secret from before a rotation counts.
+    /// Until when the secret from before a rotation is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_secret_ends_at: Option<Time>,
 }
@@ -57,10 +57,10 @@ fn document<'a>(token: &'a Token, secret: Option<&'a str>) -> Document<'a> {
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// How many tokens a page holds unless told otherwise.
+/// The default number of tokens on a page.
 const PAGE: usize = 1000;
 
-/// `GET /tokens`: the tokens that were not revoked, in byte order of their ids, without secrets.
+/// `GET /tokens`: the tokens that are not revoked, in byte order of their ids, without secrets.
 pub(super) async fn list(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -77,7 +77,7 @@ pub(super) async fn list(
             )
         })?;
     }
-    // One more than the page takes tells whether there is a next one.
+    // One more than the page holds shows whether there is a next one.
     let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut tokens = hub.store.tokens(after, wanted).await?;
     let more = tokens.len() > limit;
@@ -94,7 +94,7 @@ pub(super) async fn list(
     Ok(response)
 }
 
-/// `POST /tokens`: answers the credential, this once.
+/// `POST /tokens`: responds with the credential, this once.
 pub(super) async fn create(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -134,7 +134,7 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /tokens/{id}/rotate`: answers the new credential, this once; the old one ends after `overlap` seconds.
+/// `POST /tokens/{id}/rotate`: responds with the new credential, this once; the old one ends after `overlap` seconds.
 pub(super) async fn rotate(
     caller: Caller,
     State(hub): State<Arc<Hub>>,

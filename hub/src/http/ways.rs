@@ -1,7 +1,7 @@
-//! The ways to the routes: through the layers that look at a request's host, signature and `If-Match`; past them for a
-//! request that has nothing for them to do, as most have; and for the read of a silo, which is most of what a hub is
-//! asked, past the router too. axum clones what is behind a router or a layer for each request, puts its future into a
-//! box of its own, and notes the matched path and its parameters in a map.
+//! The paths of requests to the routes. Requests with something to do for the layers (host, signature, `If-Match`) go
+//! through them; most requests go past them; reads of a silo, which are most of a hub's requests, also go past the
+//! router. For each request, axum clones what is behind a router or a layer, boxes its future, and stores the matched
+//! path and its parameters in a map.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,17 +22,17 @@ use super::signing::is_of_signature;
 use super::silos::Begun;
 use super::{Hub, host, silos};
 
-/// The ways to the routes.
+/// Dispatches requests to the routes.
 #[derive(Clone, Debug)]
 pub struct Ways {
-    /// For reads of silos without the router; `None`: all go through it.
+    /// For reads of silos without the router; `None`: all requests go through it.
     hub: Option<Arc<Hub>>,
     direct: Router,
     layered: Router,
 }
 
 impl Ways {
-    /// `direct` must answer like `layered` to requests that need no layers.
+    /// `direct` must respond like `layered` to requests that need no layers.
     pub(super) fn new(hub: Arc<Hub>, direct: Router, layered: Router) -> Self {
         Self {
             hub: Some(hub),
@@ -41,7 +41,7 @@ impl Ways {
         }
     }
 
-    /// Changes what every request goes through.
+    /// Wraps both routers, for all requests.
     pub(super) fn map(self, change: impl Fn(Router) -> Router) -> Self {
         Self {
             hub: None,
@@ -52,7 +52,7 @@ impl Ways {
 }
 
 impl Finish<Ways> {
-    /// Changes the routes.
+    /// Maps the routers.
     pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
         self.map_inner(|ways| ways.map(change))
     }
@@ -60,10 +60,10 @@ impl Finish<Ways> {
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The read of a silo past the router.
+/// The future of a silo's read without the router.
 pub struct ReadSilo(Read);
 
-/// What begins a read is freed before it waits.
+/// The future of the beginning is freed before the read waits.
 enum Read {
     Begins(Boxed<Begun>),
     Waits(Boxed<Response>),
@@ -91,7 +91,7 @@ impl Service<Request> for Ways {
     type Future = Either<ReadSilo, RouteFuture<Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Routers always are.
+        // Routers are always ready.
         Poll::Ready(Ok(()))
     }
 
@@ -110,16 +110,16 @@ impl Service<Request> for Ways {
     }
 }
 
-/// Whether a layer would do something about a request.
+/// Whether a layer has something to do for a request.
 fn needs_layers(request: &Request) -> bool {
     let headers = request.headers();
-    // A look at each name costs less than look-ups, which hash theirs.
+    // Comparing each name costs less than lookups, which hash theirs.
     let mut names = headers.keys();
     names.any(|name| *name == IF_MATCH || is_of_signature(name))
         || host::problem(request.version(), headers).is_some()
 }
 
-/// Whether a request is for the route `GET /silos/{id}` without a doubt, as the router would see it.
+/// Whether the router would certainly route a request to `GET /silos/{id}`.
 fn reads_silo(request: &Request) -> bool {
     let id = request.uri().path().strip_prefix(silos::PATH);
     let is_plain = |id: &str| !id.is_empty() && !id.bytes().any(|byte| matches!(byte, b'/' | b'%'));

@@ -1,4 +1,4 @@
-//! The layer around all routes. A request without a signature passes at no cost.
+//! The layer around all routes. Requests without a signature pass at no cost.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -22,7 +22,7 @@ use crate::http::error::ApiError;
 use crate::registry::{Signed, SpendNonceOnly};
 use crate::store::WriteScope;
 
-/// The routes where credentials mean nothing.
+/// The routes that ignore credentials.
 const OPEN: [&str; 6] = [
     "/ping",
     "/healthz",
@@ -31,27 +31,27 @@ const OPEN: [&str; 6] = [
     "/problems/{slug}",
     "/",
 ];
-/// The routes that answer a stream.
+/// The routes that respond with a stream.
 const STREAMS: [&str; 2] = ["/events", "/silos/{id}/events"];
-/// The beginnings of routes that speak foreign protocols, which know no signatures.
+/// The prefixes of routes of foreign protocols, which have no signatures.
 const FOREIGN: [&str; 7] = ["/nic/", "//nic/", "/v3/", "//v3/", "/u/", "/update", "/log"];
 
-/// Whether credentials mean nothing at a route.
+/// Whether a route ignores credentials.
 pub(crate) fn is_open(route: &str) -> bool {
     OPEN.contains(&route)
 }
 
-/// Whether a route speaks a foreign protocol.
+/// Whether a route belongs to a foreign protocol.
 pub(in crate::http) fn is_foreign(route: &str) -> bool {
     FOREIGN.iter().any(|start| route.starts_with(start))
 }
 
-/// Verifies signed requests and signs their answers.
+/// Verifies signed requests and signs their responses.
 #[derive(Clone)]
 pub(in crate::http) struct SigningLayer {
-    /// What is asked for tokens and nonces.
+    /// For tokens and nonces.
     pub(in crate::http) hub: Arc<Hub>,
-    /// Whether what no route takes is this interface's own, rather than a foreign protocol's.
+    /// Whether the fallback belongs to this interface, rather than to a foreign protocol.
     pub(in crate::http) has_fallback: bool,
 }
 
@@ -93,7 +93,7 @@ where
             return Either::Left(self.inner.call(request));
         }
         let hub = Arc::clone(&self.layer.hub);
-        // The one that was polled until it was ready serves this request.
+        // The service that was polled until ready must serve this request.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         Either::Right(Box::pin(
@@ -103,7 +103,7 @@ where
 }
 
 impl SigningLayer {
-    /// Whether signatures mean something at this request's route.
+    /// Whether signatures are verified at this request's route.
     fn minds(&self, request: &Request) -> bool {
         match request.extensions().get::<MatchedPath>() {
             None => self.has_fallback,
@@ -132,14 +132,14 @@ where
     let response = match admit(hub, &signer, has_content, is_stream, ip, now).await {
         Err(error) => error.into_response(),
         Ok(verified) => {
-            // Not signed, so that anybody on the way could choose the format by it.
+            // Not signed, so that a relay could choose the format with it.
             parts.headers.remove(header::ACCEPT);
             let write = verified.write.clone();
             parts.extensions.insert(verified);
             let response = call(inner, Request::from_parts(parts, body)).await;
             match write.and_then(|write| write.rest()) {
                 None => response,
-                // Refused before there was a command: a replay must fail all the same.
+                // Refused before a command ran: a replay must fail all the same.
                 Some(write) => {
                     debug_assert!(
                         !response.status().is_success(),
@@ -161,7 +161,7 @@ where
     sign(hub, &signer, response, is_stream).await
 }
 
-/// Calls the route; a panic becomes an answer, which can be signed.
+/// Calls the route; a panic becomes a response, which can be signed.
 async fn call<S>(mut inner: S, request: Request) -> Response
 where
     S: Service<Request, Response = Response, Error = Infallible>,
@@ -173,7 +173,7 @@ where
     }
 }
 
-/// Signs an answer. A stream has no end that could be waited for.
+/// Signs a response. A stream is not signed: it has no end to wait for.
 async fn sign(hub: &Hub, signer: &Signer, response: Response, may_stream: bool) -> Response {
     let (mut parts, body) = response.into_parts();
     let is_stream = parts
@@ -188,12 +188,12 @@ async fn sign(hub: &Hub, signer: &Signer, response: Response, may_stream: bool) 
         tracing::error!("an answer could not be signed: {error}");
         ApiError::Internal.into_response()
     };
-    // Every answer but a stream is whole in memory already.
+    // Every response but a stream is in memory already.
     let content = match axum::body::to_bytes(body, usize::MAX).await {
         Ok(content) => content,
         Err(error) => return failed(&error),
     };
-    // The content of an answer to HEAD is dropped further out.
+    // An outer layer drops the content of a response to HEAD.
     let sent = match signer.head.method {
         Method::HEAD => &[],
         _ => &content[..],

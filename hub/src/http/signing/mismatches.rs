@@ -1,4 +1,4 @@
-//! Logs signatures of known tokens that do not match their request: usually a proxy has changed it.
+//! Logs signatures of known tokens that do not match their request, usually because a proxy changed it.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use silo_shared::credential::TokenId;
 
 use crate::domain::once_a_minute::OnceAMinute;
 
-/// How much of a host is shown, in bytes: the longest name with a port.
+/// The maximum length of a logged host, in bytes: the longest name with a port.
 const SHOWN: usize = 260;
 
-/// Which of them were logged.
+/// Limits how often mismatches are logged.
 #[derive(Debug, Default)]
 pub struct Mismatches(OnceAMinute);
 
 impl Mismatches {
-    /// Logs a signature of a known token that does not match, with the request's host, at most once a minute.
-    /// `now`: by the monotonic clock.
+    /// Logs a signature of a known token that does not match, with the request's host, at most once a minute. `now` is
+    /// a reading of the monotonic clock.
     pub(super) fn report(&self, token: TokenId, host: &str, now: Duration) {
         if !self.0.is_due(now) {
             return;

@@ -1,8 +1,8 @@
-//! Signed requests (RFC 9421): verified before a handler sees them, and every answer to a verified one is
-//! signed. The layer stands around all routes; [`super::auth::Caller`] takes from it who calls.
+//! Signed requests (RFC 9421), which are verified before a handler sees them. Every response to a verified one is
+//! signed. The layer is around all routes; [`super::auth::Caller`] takes the caller from it.
 //!
-//! Open routes and foreign protocols know no signatures, but for `/ip`: an address that somebody forged on
-//! the way would be reported.
+//! Open routes and foreign protocols do not use signatures, except for `/ip`: otherwise an agent would report an
+//! address that a relay forged.
 
 mod layer;
 mod mismatches;
@@ -26,19 +26,19 @@ pub use mismatches::Mismatches;
 pub use nonces::ReadNonces;
 pub(super) use verify::is_of_signature;
 
-/// A request whose signature was verified, as handlers find it among the request's extensions.
+/// A request whose signature was verified, stored in the request's extensions for handlers.
 #[derive(Clone, Debug)]
 pub(super) struct Verified {
     /// The token whose key signed it.
     pub(super) token: Arc<CachedToken>,
-    /// Whether it was the key of the token's former secret.
+    /// Whether the key belonged to the token's former secret.
     pub(super) by_former: bool,
-    /// What the registry must know of a write, or of a request for a stream; `None`: it only reads.
+    /// What the registry needs for a write, or for a request for a stream; `None`: it only reads.
     pub(super) write: Option<Arc<OnceWrite>>,
     content: SignedContent,
 }
 
-/// What tells whether a request's content is the one that was signed.
+/// What is needed to verify a request's content against its signature.
 #[derive(Clone)]
 struct SignedContent {
     head: Arc<RequestHead>,
@@ -54,7 +54,7 @@ impl fmt::Debug for SignedContent {
     }
 }
 
-/// A signed write, or a request for a stream, and whether a command has taken charge of its nonce.
+/// A signed write, or a request for a stream, and whether a command has taken its nonce.
 #[derive(Debug)]
 pub(super) struct OnceWrite {
     write: SignedWrite,
@@ -75,12 +75,12 @@ impl OnceWrite {
         self.write.clone()
     }
 
-    /// Sees to it that nothing spends the nonce: the request was not received as it was signed.
+    /// Leaves the nonce unspent: the request was not received as it was signed.
     fn leave_unspent(&self) {
         self.taken.store(true, Ordering::Release);
     }
 
-    /// The write, if its nonce is to be spent and no command has taken it.
+    /// The write, if its nonce must be spent and no command has taken it.
     fn rest(&self) -> Option<SignedWrite> {
         (!self.taken.load(Ordering::Acquire)).then(|| self.write.clone())
     }

@@ -1,5 +1,5 @@
-//! The nonces of signed reads, in memory: a replayed read tells nobody anything new, so that it is enough
-//! to refuse it at this hub and since its start.
+//! The nonces of signed reads, in memory. A replayed read reveals nothing new, so it is enough to refuse it at this
+//! hub, and only until it restarts.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -9,12 +9,12 @@ use ring::digest;
 use silo_shared::credential::TokenId;
 use silo_shared::signing::MAX_CLOCK_OFFSET;
 
-/// For how long a signature may be shown: from as early as it may be received, to as late.
+/// How long a signature may be received: from the earliest to the latest accepted time.
 const WINDOW: Duration = Duration::from_secs(2 * MAX_CLOCK_OFFSET.unsigned_abs());
-/// How many nonces a generation holds at most; two generations are held.
+/// The maximum number of nonces in a generation; there are two generations.
 const CAPACITY: usize = 200_000;
 
-/// A nonce of a token, cut to what tells it from all others.
+/// A hash of a token's nonce, truncated to what makes it unique.
 type Mark = [u8; 16];
 
 /// The nonces of signed reads.
@@ -30,8 +30,8 @@ struct Generations {
 }
 
 impl ReadNonces {
-    /// Spends a nonce; false: it was spent before. Only those with a valid token can fill the memory, and
-    /// then the oldest are forgotten. `now`: by the monotonic clock.
+    /// Spends a nonce; false: it was spent before. Only callers with a valid token can fill the memory; then the oldest
+    /// nonces are forgotten. `now` is a reading of the monotonic clock.
     pub(super) fn spend(&self, token: TokenId, nonce: &str, now: Duration) -> bool {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(token.as_str().as_bytes());
@@ -64,7 +64,7 @@ mod tests {
         assert!(nonces.spend(b, "n", at(1)));
         assert!(!nonces.spend(a, "n", at(2)));
         assert!(nonces.spend(a, "o", at(window)));
-        // Each generation lasts a window, so that every nonce outlives its own.
+        // Each generation lasts a window, so that every nonce is kept for at least a window.
         assert!(!nonces.spend(a, "o", at(2 * window)));
         assert!(!nonces.spend(a, "n", at(window)));
     }

@@ -1,4 +1,4 @@
-//! Whose signature a request has, and whether it counts.
+//! Identifies the signer of a request, and decides whether the request is accepted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::http::intake::Content;
 use crate::registry::SignedWrite;
 use crate::store::{KnownToken, SealedKey};
 
-/// Who signed a request; from here on its answer is signed too.
+/// The signer of a request; from here on its response is signed too.
 pub(super) struct Signer {
     pub(super) head: Arc<RequestHead>,
     pub(super) key: SigningKey,
@@ -36,8 +36,8 @@ impl Signer {
     }
 }
 
-/// Whose signature it is: what must be signed is, and the key of a valid token made it.
-/// `has_content`: whether content follows, or may.
+/// Identifies the signer: all required parts are signed, and the signature was made with a valid token's key.
+/// `has_content`: whether content follows, or may follow.
 pub(super) async fn signer(
     hub: &Hub,
     parts: &Parts,
@@ -108,7 +108,7 @@ fn read(
     Ok((head, signature.ok_or(missing)?))
 }
 
-/// The host as the client named it, in lower case.
+/// The host in the request, in lower case.
 fn authority(parts: &Parts) -> Result<String, SignatureError> {
     let malformed = |why| SignatureError::Malformed { field: "Host", why };
     let mut hosts = parts.headers.get_all(header::HOST).iter();
@@ -130,9 +130,10 @@ fn authority(parts: &Parts) -> Result<String, SignatureError> {
     Ok(named.to_ascii_lowercase())
 }
 
-/// Admits a signed request: its time, and that it was not seen before. Answers what handlers are told. Content that
-/// is to come is checked where it is read, once its sender's right is judged; what nobody reads has no effect.
-/// `is_stream`: it asks for a stream, which goes on telling what is new, so that its nonce is spent as a write's is.
+/// Admits a signed request: checks its time, and that it was not received before. Returns what handlers need. Content
+/// that follows is checked when it is read, after the sender's right is checked; content that is not read has no
+/// effect. `is_stream`: the request is for a stream, which keeps sending new data, so that its nonce is spent like that
+/// of a write.
 pub(super) async fn admit(
     hub: &Hub,
     signer: &Signer,
@@ -155,7 +156,7 @@ pub(super) async fn admit(
     }
     signature.check_end(now.as_millis()).map_err(refuse)?;
     let created = Time::from_millis(signature.created.saturating_mul(1000));
-    // Of what is written the transaction judges again: this hub may not know it yet.
+    // For writes, the transaction checks this again: this hub may not know the latest value yet.
     if hub.signed_not_before.get().refuses(created, now) {
         return Err(ApiError::Signature(SignatureProblem::BeforeRestore));
     }
@@ -166,7 +167,7 @@ pub(super) async fn admit(
         let replay = ApiError::Signature(SignatureProblem::Replay);
         wrong_credential(hub, ip, now, replay)
     };
-    // Else whoever has seen a request could have the hub wait for the content of many more.
+    // Otherwise a replayed request could make the hub wait for its content many times.
     let waits = !reads && has_content;
     if waits && hub.store.nonce_is_spent(signer.keyid(), nonce).await? {
         return Err(replay());
@@ -204,8 +205,8 @@ pub(super) async fn admit(
 }
 
 impl Verified {
-    /// Checks the content that came with the request. Where it could not be read, or is another than was signed, the
-    /// request stays unspent: whoever relays it could have seen to that.
+    /// Checks the content that came with the request. If it could not be read, or differs from what was signed, the
+    /// nonce stays unspent: a relay could have caused that.
     pub(in crate::http) fn check_content(
         &self,
         hub: &Hub,
@@ -232,14 +233,13 @@ impl Verified {
     }
 }
 
-/// A signature that does not count is as good as a wrong credential.
+/// A signature that is not accepted counts as a wrong credential.
 fn wrong_signature(hub: &Hub, ip: IpAddr, now: Time, detail: String) -> ApiError {
     let problem = ApiError::Signature(SignatureProblem::Wrong(detail));
     wrong_credential(hub, ip, now, problem)
 }
 
-/// Whether a message has something of a signature. A look at each name costs less than two look-ups, which hash
-/// theirs.
+/// Whether a message has any part of a signature. Comparing each name costs less than two lookups, which hash theirs.
 pub(super) fn is_signed(headers: &HeaderMap) -> bool {
     headers.keys().any(is_of_signature)
 }
