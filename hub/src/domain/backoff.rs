@@ -1,31 +1,31 @@
-//! When to try again what failed.
+//! When to retry.
 
 use super::elapsed::lies_ahead;
 use super::time::Time;
 
-/// The longest wait between two attempts, in seconds.
+/// The longest delay between two attempts, in seconds.
 pub const LONGEST: i64 = 3600;
 /// The same in milliseconds.
 pub const LONGEST_MS: i64 = LONGEST * 1000;
 
-/// How long after a new change a sink that is held back is tried, in seconds. So changes cause one try in this time
-/// at most.
+/// The delay until a sink in backoff is tried after a new change, in seconds. So changes cause at most one attempt in
+/// this time.
 pub const AFTER_CHANGE: i64 = 5;
 
-/// Whether a try that a change asked for at `hurry_at` (milliseconds since the Unix epoch) is due; `i64::MAX`: no
-/// change asked for one.
+/// Whether an attempt that a change requested for `hurry_at` (milliseconds since the Unix epoch) is due; `i64::MAX`: no
+/// change requested one.
 pub fn is_hurried(hurry_at: Option<i64>, now: Time) -> bool {
     hurry_at.is_some_and(|at| at != i64::MAX && !lies_ahead(at, AFTER_CHANGE * 1000, now))
 }
 
-/// Whether a wait for `next_at` (milliseconds since the Unix epoch) is over. One that would last longer than
-/// [`LONGEST`] was begun by a clock that was wrong. `i64::MAX` stands for ever.
+/// Whether a wait until `next_at` (milliseconds since the Unix epoch) is over. One that would last longer than
+/// [`LONGEST`] was set by a wrong clock. `i64::MAX` means never.
 pub fn has_passed(next_at: i64, now: Time) -> bool {
     next_at != i64::MAX && !lies_ahead(next_at, LONGEST_MS, now)
 }
 
-/// How long to wait after so many failed attempts in a row, in milliseconds: 1 s, 2 s, 4 s … 1 h, of
-/// which `jitter` (any number) takes up to a quarter away, so that many do not come back at once.
+/// The delay after this many failed attempts in a row, in milliseconds: 1 s, 2 s, 4 s … 1 h, reduced by up to a quarter
+/// depending on `jitter` (any number), so that retries spread out.
 pub fn wait_ms(attempts: i64, jitter: u64) -> i64 {
     let doublings = attempts.clamp(1, 13) - 1;
     let whole = (1_i64 << doublings).min(LONGEST) * 1000;

@@ -1,5 +1,5 @@
-//! What a command changes: old state and wish in, the changes out. An empty answer means that the
-//! state is as wished already, and then nothing is written and no revision is taken.
+//! What a command changes: takes the old and the desired state, returns the changes. No changes means that the state is
+//! already as desired; then nothing is written and no revision is assigned.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,11 +10,11 @@ use silo_shared::silo::{Addresses, Family, Hostname, Records};
 pub struct AddressChange {
     /// The hostname.
     pub hostname: Hostname,
-    /// Which of its addresses.
+    /// The address family.
     pub family: Family,
-    /// What stood there before.
+    /// The address before.
     pub old: Option<IpAddr>,
-    /// What stands there now.
+    /// The address after.
     pub new: Option<IpAddr>,
 }
 
@@ -37,8 +37,8 @@ pub fn address_changes(
         })
 }
 
-/// The hostnames whose addresses differ between two states of a silo, in byte order, each with what
-/// it has before and after (empty: it is not there).
+/// The hostnames whose addresses differ between two states of a silo, in byte order, each with its addresses before and
+/// after (empty: the record does not exist).
 pub fn differing(old: &Records, new: &Records) -> Vec<(Hostname, Addresses, Addresses)> {
     let none = Addresses::default();
     let gone = old
@@ -54,23 +54,23 @@ pub fn differing(old: &Records, new: &Records) -> Vec<(Hostname, Addresses, Addr
     rows
 }
 
-/// What a record carries beside its addresses.
+/// A record's data besides its addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// A note of the users.
+    /// A free-form comment.
     pub comment: Option<String>,
-    /// Who is told by mail when the address changes.
+    /// The mail address to notify when the address changes.
     pub notify: Option<String>,
-    /// The host part that is put behind an IPv6 prefix.
+    /// The host part to combine with an IPv6 prefix.
     pub ipv6_suffix: Option<Ipv6Addr>,
-    /// Seconds without a write after which the record is removed.
+    /// Seconds without a write after which the record is deleted.
     pub expires_after: Option<i64>,
 }
 
-/// What a write says of the attributes: absent = kept, `Some(None)` = cleared.
+/// A write's changes of the attributes: `None` = keep, `Some(None)` = clear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttributePatch {
-    /// The note.
+    /// The comment.
     pub comment: Option<Option<String>>,
     /// The mail address.
     pub notify: Option<Option<String>>,
@@ -81,7 +81,7 @@ pub struct AttributePatch {
 }
 
 impl AttributePatch {
-    /// Whether nothing is said.
+    /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -94,13 +94,13 @@ const MAX_NOTIFY: usize = 254;
 /// The shortest and the longest expiry, in seconds: half an hour, a hundred years.
 const EXPIRES_AFTER: std::ops::RangeInclusive<i64> = 1800..=100 * 366 * 86_400;
 
-/// Checks a comment; the error follows its name in a sentence, as in the functions below.
+/// Checks a comment. The error text follows the member's name in a sentence, as in the functions below.
 pub fn check_comment(text: &str) -> Result<(), &'static str> {
     let fits = text.chars().count() <= MAX_COMMENT && !text.contains('\0');
     fits.then_some(()).ok_or("has at most 1000 characters")
 }
 
-/// Checks the form of a mail address, enough to keep mistakes and header injections out.
+/// Checks the form of a mail address, enough to reject mistakes and header injections.
 pub fn check_notify(text: &str) -> Result<(), &'static str> {
     let printable = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
     let parts = text.rsplit_once('@');
@@ -129,7 +129,7 @@ pub fn check_expires_after(seconds: i64) -> Result<(), &'static str> {
 }
 
 impl Attributes {
-    /// Checks attributes that come from elsewhere than a request; the error names the wrong one.
+    /// Checks attributes that do not come from a request; the error names the wrong one.
     pub fn check(&self) -> Result<(), String> {
         let checks = [
             ("comment", self.comment.as_deref().map(check_comment)),

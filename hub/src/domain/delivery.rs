@@ -1,4 +1,4 @@
-//! What passes between the outbox and the sinks: what shall be made true, what is told, how it ended.
+//! The types that the outbox and the sinks exchange: publications, events and outcomes.
 
 use std::time::Duration;
 
@@ -9,30 +9,29 @@ use super::dynahost::SealedLogin;
 use super::sink::SinkName;
 use super::time::Time;
 
-/// What is known of a name at the receiver: the ledger.
+/// The known state of a name at the receiver: the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReceiverState {
-    /// Nothing of ours.
+    /// Nothing published by this hub.
     #[default]
     Nothing,
-    /// These addresses may have been sent before, but nobody knows how that ended: a crash or a
-    /// lost answer lies between.
+    /// These addresses may have been sent, but the outcome is unknown because of a crash or a lost response.
     Claimed(Addresses),
-    /// The receiver has taken these from us.
+    /// The receiver accepted these from us.
     Published(Addresses),
-    /// The receiver has taken `published` from us; later `sent` (empty: a deletion), and perhaps
-    /// others before it, may have been sent too, but nobody knows how that ended.
+    /// The receiver accepted `published` from us. Later `sent` (empty: a deletion), and perhaps others before it, may
+    /// have been sent too, with unknown outcome.
     Replacing {
-        /// What it surely took.
+        /// What it certainly accepted.
         published: Addresses,
-        /// What it may have been sent last.
+        /// What it may have received last.
         sent: Addresses,
-        /// Which families may stand otherwise than published.
+        /// The families that may differ from `published`.
         unsure: UncertainFamilies,
     },
 }
 
-/// The families of which nobody knows what stands at the receiver.
+/// The families whose state at the receiver is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UncertainFamilies {
     /// IPv4.
@@ -53,7 +52,7 @@ impl UncertainFamilies {
         }
     }
 
-    /// The families of either.
+    /// The union of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -71,74 +70,73 @@ impl UncertainFamilies {
     }
 }
 
-/// One name that a state sink shall bring to the state of its record.
+/// One name that a state sink must bring to the state of its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     /// The silo of the record.
     pub silo: SiloId,
     /// The record.
     pub hostname: Hostname,
-    /// What it is called at the receiver, as the sink said.
+    /// The record's name at the receiver, as the sink returned it.
     pub name: String,
-    /// What shall stand there now. Empty: the record is gone, and so shall be what we published.
+    /// The desired addresses. Empty: the record was deleted, and what we published must be deleted too.
     pub wanted: Addresses,
-    /// What is known to stand there. `Claimed(x)` with `x == wanted` also stands for a first
-    /// attempt: the claim is always committed before the sink is asked.
+    /// The known state at the receiver. `Claimed(x)` with `x == wanted` also means a first attempt: the claim is always
+    /// committed before the sink is called.
     pub standing: ReceiverState,
-    /// The login that was given for the record, where the sink wants one.
+    /// The login given for the record, if the sink uses one.
     pub login: Option<SealedLogin>,
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The receiver holds what was wanted, or was told.
+    /// The receiver has the desired state, or received the event.
     Done,
-    /// Something else than what was believed stands at the receiver; nothing was changed. The
-    /// ledger takes it over and the name is published again at once. Must differ from what the
-    /// publication said, or it would go round for ever.
+    /// The state at the receiver is not the expected one; nothing was changed. The ledger takes it over and the name is
+    /// published again at once. Must differ from the state in the publication, otherwise this would loop.
     Found(ReceiverState),
-    /// Handed over; whether it worked shows later. The same publication is asked for again soon.
+    /// Handed over; the result will be known later. The same publication is requested again soon.
     Waiting,
-    /// It did not work this time: pending, tried again with backoff (1 s … 1 h), for ever by state
-    /// sinks, at most `max_attempts` times by event sinks.
+    /// It failed this time: pending, retried with backoff (1 s … 1 h), without limit by state sinks, at most
+    /// `max_attempts` times by event sinks.
     Retry(Trouble),
-    /// It needs somebody's hand, but may heal: shown as failed, and tried again hourly by state
-    /// sinks. For an event sink this is the end of it.
+    /// It needs manual action, but may recover: shown as failed, and retried hourly by state sinks. Final for an event
+    /// sink.
     Failed(Trouble),
-    /// Refused for good: shown as failed, and not sent again but by hand, after changed settings or,
-    /// where a single name is refused, at the record's next change.
+    /// Refused permanently: shown as failed, and not sent again except manually, after a change of the settings or, if
+    /// a single name is refused, at the record's next change.
     Refused(Trouble),
 }
 
-/// What went wrong.
+/// A failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Whom it concerns.
+    /// What it affects.
     pub reach: Reach,
-    /// In words for the operator, without any secret and without the receiver's own unchecked
-    /// text beyond a short, printable excerpt.
+    /// A message for the operator, without secrets, and with at most a short, printable excerpt of the receiver's own
+    /// text.
     pub why: String,
-    /// Not to be tried again before this has passed.
+    /// The minimum delay before the next attempt.
     pub not_before: Option<Duration>,
 }
 
-/// Whom a trouble concerns.
+/// What a failure affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Everything that this sink has to send: the receiver is away, or refuses who we are.
+    /// Everything that this sink has to send: the receiver is unavailable, or refuses our credentials.
     Sink,
-    /// This name, or this message, alone.
+    /// Only this name, or this message.
     Name,
 }
 
 impl Trouble {
-    /// A trouble of the receiver as a whole.
+    /// A failure of the receiver as a whole.
     pub fn of_sink(why: impl Into<String>) -> Self {
         Self::new(Reach::Sink, why)
     }
 
-    /// A trouble of one name or message.
+    /// A failure of one name or message.
     pub fn of_name(why: impl Into<String>) -> Self {
         Self::new(Reach::Name, why)
     }
@@ -151,7 +149,7 @@ impl Trouble {
         }
     }
 
-    /// The same, not to be tried again before a while.
+    /// The same, with a minimum delay before the next attempt.
     #[must_use]
     pub fn not_before(self, wait: Duration) -> Self {
         Self {
@@ -161,65 +159,65 @@ impl Trouble {
     }
 }
 
-/// What an event sink is told.
+/// An event for an event sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Stays the same however often it is sent.
+    /// Stays the same when the event is sent again.
     pub id: i64,
     /// What happened.
     pub kind: EventKind,
-    /// Where.
+    /// The silo.
     pub silo: SiloId,
-    /// The revision that it made, or found.
+    /// The revision that the event created, or that was current.
     pub revision: i64,
-    /// When.
+    /// When it happened.
     pub at: Time,
-    /// By which way, such as `rest`; see the history.
+    /// The interface of the change, such as `rest`; see the history.
     pub via: String,
-    /// The addresses that changed, in the history's order. For the other kinds one entry a family of the
-    /// record, with `old` and `new` alike.
+    /// The addresses that changed, in the history's order. For the other kinds, one entry per family of the record,
+    /// with the same `old` and `new`.
     pub changes: Vec<AddressChange>,
     /// The `notify` addresses of the records concerned.
     pub notify: Vec<(Hostname, String)>,
     /// When the record was last seen, for `Unseen` and `Back`.
     pub last_seen: Option<Time>,
-    /// Whom of its receivers the sink has told already, in an earlier attempt, in the sink's words.
+    /// The receivers that the sink has reached already, in an earlier attempt, in the sink's own format.
     pub told: Vec<String>,
-    /// What another sink fails with, and for which hostnames, for `Failing` and `Recovered`.
+    /// The failure of another sink, and the hostnames that it affects, for `Failing` and `Recovered`.
     pub failure: Option<(SinkFailure, Vec<Hostname>)>,
 }
 
-/// What is told of the failures of another sink.
+/// The reported failure of another sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkFailure {
-    /// The sink that fails, or that no longer does.
+    /// The sink that fails, or that has recovered.
     pub sink: SinkName,
-    /// Why, in words for the operator; `None`: it is over.
+    /// The reason, as a message for the operator; `None`: it has recovered.
     pub why: Option<String>,
-    /// Whether it concerns all that the sink has to send; the hostname is the one that showed it.
+    /// Whether it affects everything that the sink has to send; the hostname is then the one that revealed it.
     pub of_all: bool,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// Addresses changed.
     Change,
-    /// A record was not named by any write for longer than the sink asks for.
+    /// No write has included a record for longer than the sink's limit.
     Unseen,
-    /// And then it was.
+    /// A write has included it again.
     Back,
-    /// Another sink, which names this one, is refused at its receiver. `changes` is as for `Unseen`.
+    /// The receiver refuses another sink, whose settings name this one. `changes` is as for `Unseen`.
     Failing,
-    /// And then it was not any more.
+    /// It no longer does.
     Recovered,
 }
 
-/// How telling one event ended.
+/// The result of sending one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryResult {
-    /// All who were told by now, `Event::told` included.
+    /// All receivers reached by now, including `Event::told`.
     pub told: Vec<String>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
 }

@@ -1,4 +1,4 @@
-//! dynahost's credentials: a secid, which its caller chose, and a login at a DDNS provider.
+//! dynahost's credentials: a secid, which the client chose, and a login at a DDNS provider.
 
 use std::fmt;
 
@@ -9,49 +9,49 @@ use thiserror::Error;
 use super::sink::SinkName;
 use super::time::Time;
 
-/// How many hostnames may be bound by a first use alone, so that strangers can't fill the database.
+/// How many hostnames may be bound by first use only, so that strangers can't fill the database.
 pub const MAX_UNCONFIRMED: i64 = 100;
 
-/// What a secid hashes to: a PHC string with its own salt.
+/// The hash of a secid: a PHC string with its own salt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecidHash(pub String);
 
 impl fmt::Debug for SecidHash {
-    /// Without the hash: what people choose can be found by trying.
+    /// Without the hash: secrets that people choose can be found by brute force.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<secid hash>")
     }
 }
 
-/// Who may set a hostname.
+/// A credential that may set a hostname.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// Its id, by which it is listed and revoked.
+    /// Its id, for listing and revoking it.
     pub id: TokenId,
     /// The silo that it writes to.
     pub silo: SiloId,
-    /// The one record that it sets.
+    /// The only record that it sets.
     pub hostname: Hostname,
-    /// Whose; `None`: whoever comes first.
+    /// The secid; `None`: the first one to be used.
     pub secid: Option<SecidHash>,
-    /// Whether an admin has agreed, before or after the first use.
+    /// Whether an admin has confirmed it, before or after the first use.
     pub is_confirmed: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Time,
-    /// The provider's login that the caller gave.
+    /// The provider's login that the client sent.
     pub login: Option<KnownLogin>,
 }
 
-/// Which login is stored, without the login.
+/// Identifies the stored login without containing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownLogin {
     /// The sink that it is for.
     pub sink: SinkName,
-    /// What it hashes to under the hub's key.
+    /// Its hash under the hub's key.
     pub hash: String,
 }
 
-/// A login that only the hub's key opens, in base64.
+/// A login that only the hub's key can decrypt, in base64.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedLogin(pub String);
 
@@ -61,14 +61,14 @@ impl fmt::Debug for SealedLogin {
     }
 }
 
-/// Who updates, at a provider (RFC 7617).
+/// The credentials for updates at a provider (RFC 7617).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderLogin {
     username: Secret,
     password: Secret,
 }
 
-/// A text that can't be sent as part of a login.
+/// The text can't be sent as part of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidLogin {
     /// The user name.
@@ -80,7 +80,7 @@ pub enum InvalidLogin {
 }
 
 impl ProviderLogin {
-    /// Checks both parts against what HTTP's Basic can carry.
+    /// Checks both parts against the limits of HTTP's Basic scheme.
     pub fn new(username: Secret, password: Secret) -> Result<Self, InvalidLogin> {
         let name = username.expose();
         if name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {

@@ -1,7 +1,7 @@
-//! What can be said of stored times although the wall clock may be stepped.
+//! Rules for stored times that hold even if the wall clock is stepped.
 //!
-//! A stored time says when something happened by the wall clock of that moment. Whether it is long ago can't be
-//! told from the present wall clock alone, so each rule here holds the wall clock against the monotonic one.
+//! A stored time is what the wall clock showed at that moment. The current wall clock alone can't show whether that was
+//! long ago, so each rule here compares the wall clock with the monotonic one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,46 +10,46 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use super::time::{Reading, Time};
 
-/// From so many milliseconds on, a difference between the clocks is a step; what is less is neither noticed nor
-/// harmful to waits of half an hour and more.
+/// A difference between the clocks of this many milliseconds or more is a step; a smaller one is not detected, and does
+/// not matter to waits of half an hour and more.
 const STEP_MS: i64 = 60_000;
 
-/// Whether a stored time is further ahead of `now` than clocks of several hubs may differ: it was written by a
-/// clock that was wrong, and says nothing.
+/// Whether a stored time is further ahead of `now` than the clocks of several hubs may differ: it was stored by a wrong
+/// clock, and carries no information.
 pub fn is_ahead(stored: Time, now: Time) -> bool {
     stored > now.plus_seconds(MAX_CLOCK_OFFSET)
 }
 
-/// Whether a stored deadline still lies ahead. One that is further ahead than `longest_ms`, the longest that it is
-/// ever set, was stored by a clock that was wrong, and does not bind. All in milliseconds since the Unix epoch.
+/// Whether a stored deadline is still in the future. One that is further ahead than `longest_ms`, the longest deadline
+/// in use, was stored by a wrong clock, and is ignored. All in milliseconds since the Unix epoch.
 pub fn lies_ahead(until: i64, longest_ms: i64, now: Time) -> bool {
     let now = now.as_millis();
     until > now && until <= now.saturating_add(longest_ms)
 }
 
-/// The same for what several hubs set, whose clocks may differ.
+/// The same for deadlines set by several hubs, whose clocks may differ.
 pub fn lies_ahead_anywhere(until: Time, longest_seconds: i64, now: Time) -> bool {
     let longest_ms = (longest_seconds + MAX_CLOCK_OFFSET).saturating_mul(1000);
     lies_ahead(until.as_millis(), longest_ms, now)
 }
 
-/// Since when silence counts: from the last step of the wall clock, or from when writes were last taken again.
+/// The start of silence periods: the last step of the wall clock, or the time when writes were last accepted again.
 #[derive(Debug, Default)]
 pub struct Listening {
-    /// The wall clock less the monotonic one, in milliseconds, when both were last read.
+    /// The wall clock minus the monotonic one, in milliseconds, when both were last read.
     offset: Option<i64>,
-    /// What silence counts from, if not from the start.
+    /// The start of silence periods, if later than the hub's start.
     since: Option<Time>,
 }
 
 impl Listening {
-    /// Silence counts from now on.
+    /// Silence periods start now.
     pub fn begin_again(&mut self, now: Time) {
         self.since = Some(now);
     }
 
-    /// Reads the clocks; `start` is when the hub began to listen. After a step the time before does not count:
-    /// how much of it has passed can't be told from the stored times.
+    /// Reads the clocks; `start` is when the hub began to listen. After a step, the time before it does not count: the
+    /// stored times do not show how much of it has passed.
     pub fn since(&mut self, start: Time, at: Reading) -> Time {
         let monotonic = i64::try_from(at.monotonic.as_millis()).unwrap_or(i64::MAX);
         let offset = at.now.as_millis().saturating_sub(monotonic);
@@ -61,8 +61,8 @@ impl Listening {
     }
 }
 
-/// Whether something that was last seen at a stored time has been silent for `seconds`, where silence counts from
-/// `since`. A time that is ahead of the clock says nothing.
+/// Whether something that was last seen at a stored time has been silent for `seconds`, where silence periods start at
+/// `since`. A time that is ahead of the clock is ignored.
 pub fn is_silent(last_seen: Time, since: Time, seconds: i64, now: Time) -> bool {
     let counts_from = match is_ahead(last_seen, now) {
         true => since,
@@ -73,8 +73,8 @@ pub fn is_silent(last_seen: Time, since: Time, seconds: i64, now: Time) -> bool 
 
 /// The earliest time that the wall clock has shown within a window of monotonic time.
 ///
-/// Rows that were stored within the window have at least that time, however the wall clock was stepped. So what is
-/// older was stored before the window began, in this process or earlier.
+/// Rows stored within the window have at least that time, even if the wall clock was stepped. So an older row was
+/// stored before the window began, in this process or earlier.
 #[derive(Debug)]
 pub struct EarliestReading {
     window: Duration,
@@ -84,7 +84,7 @@ pub struct EarliestReading {
 }
 
 impl EarliestReading {
-    /// The window begins to fill.
+    /// Starts to fill the window.
     pub fn new(window: Duration, at: Reading) -> Self {
         Self {
             window,
@@ -93,13 +93,13 @@ impl EarliestReading {
         }
     }
 
-    /// Adds a reading; to be called several times a window.
+    /// Adds a reading; call it several times per window.
     pub fn note(&mut self, at: Reading) {
         while self.readings.back().is_some_and(|last| last.now >= at.now) {
             self.readings.pop_back();
         }
         self.readings.push_back(at);
-        // The last reading before the window stays, since what was stored right after it counts.
+        // Keeps the last reading before the window, since rows stored right after it count.
         while let Some(second) = self.readings.get(1)
             && at.monotonic.saturating_sub(second.monotonic) >= self.window
         {
@@ -107,7 +107,7 @@ impl EarliestReading {
         }
     }
 
-    /// The earliest time of the window; `None`: it has not lasted that long since the start.
+    /// The earliest time of the window; `None`: less than a window has passed since the start.
     pub fn get(&self, at: Reading) -> Option<Time> {
         let is_whole = at.monotonic.saturating_sub(self.began) >= self.window;
         let earliest = self.readings.front().filter(|_| is_whole)?;
@@ -115,18 +115,18 @@ impl EarliestReading {
     }
 }
 
-/// A bound for the present time: at most this much time has passed since the newest row was stored that was there
-/// before the start, and the monotonic clock counts from then on.
+/// An upper bound for the current time: the newest row stored before the start is at most this much older, and the
+/// monotonic clock counts from then on.
 #[derive(Clone, Copy, Debug)]
 pub struct LatestNow {
-    /// The clocks at the start.
+    /// Both clocks at the start.
     pub start: Reading,
-    /// The newest stored time of then.
+    /// The newest stored time at the start.
     pub newest_stored: Option<Time>,
 }
 
 impl LatestNow {
-    /// The present time as far as it can be believed: the bound where it is earlier than the wall clock.
+    /// The best estimate of the current time: the bound if it is earlier than the wall clock.
     pub fn get(&self, at: Reading) -> Time {
         let passed = at
             .monotonic
@@ -144,7 +144,7 @@ mod tests {
 
     const START: Time = Time::from_millis(1_767_323_045_000);
 
-    /// The clocks after so many seconds, when the wall clock was stepped by so many.
+    /// The clocks after this many seconds, with the wall clock stepped by this many.
     fn at(passed: i64, stepped: i64) -> Reading {
         Reading {
             now: START.plus_seconds(passed + stepped),
@@ -169,13 +169,13 @@ mod tests {
             let mut listening = Listening::default();
             assert_eq!(listening.since(START, at(0, 0)), START);
             assert_eq!(listening.since(START, at(15, 0)), START);
-            // Less than a minute: the clock was put right a little.
+            // Less than a minute: a small correction.
             assert_eq!(listening.since(START, at(30, 59)), START);
             assert_eq!(listening.since(START, at(45, 0)), START);
             let stepped = at(60, step);
             assert_eq!(listening.since(START, stepped), stepped.now, "{step}");
             assert_eq!(listening.since(START, at(75, step)), stepped.now, "{step}");
-            // And back.
+            // Stepped back.
             let back = at(90, 0);
             assert_eq!(listening.since(START, back), back.now, "{step}");
             listening.begin_again(START.plus_seconds(95));
@@ -197,7 +197,7 @@ mod tests {
             (0, 5_000, 5_000, true),
             // Another hub's clock may be ahead.
             (10_300, 0, 1_800, false),
-            // Stored by a clock that was wrong.
+            // Stored by a wrong clock.
             (10_301, 8_200, 1_800, true),
             (10_301, 8_201, 1_800, false),
             (43_200_000, 0, 1_800, true),
@@ -251,7 +251,7 @@ mod tests {
                     stored.min().is_some_and(|least| found <= least),
                     "{step} {second}"
                 );
-                // It does not lag behind for ever.
+                // The lag is limited.
                 if !(1200..=1275 + 2 * WINDOW).contains(&second) {
                     assert!(found >= at(second - WINDOW - 60, 0).now, "{step} {second}");
                 }
@@ -268,7 +268,7 @@ mod tests {
             (Some(-day), 500 * day, 600, -day + 600),
             (Some(-day), 500 * day, 30 * day, 29 * day),
             (Some(-day), -2 * day, 600, -2 * day + 600),
-            // What was stored is ahead itself: the clock is put right by now.
+            // The stored time is ahead; the clock has been corrected since.
             (Some(500 * day), 0, 600, 600),
             (None, 0, 600, 600),
         ];
@@ -284,7 +284,7 @@ mod tests {
                 "{stored:?} {step} {passed}"
             );
         }
-        // Stepped while it runs.
+        // Stepped at run time.
         let bound = LatestNow {
             start: at(0, 0),
             newest_stored: None,

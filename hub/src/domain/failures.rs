@@ -1,4 +1,4 @@
-//! Wrong credentials of an address within a minute that begins with the first: several hubs count them together.
+//! Wrong credentials of an address within a minute that begins with the first one, counted over several hubs.
 
 use std::net::IpAddr;
 
@@ -7,19 +7,19 @@ use super::time::Time;
 /// The length of a window.
 pub const WINDOW_MS: i64 = 60_000;
 
-/// How many wrong credentials came from an address.
+/// The number of wrong credentials from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressFailures {
     /// The address, IPv6 by /64.
     pub ip: IpAddr,
-    /// When the first one came.
+    /// When the first one was received.
     pub began: Time,
-    /// How many.
+    /// How many were received.
     pub times: u32,
 }
 
 impl AddressFailures {
-    /// What all hubs have counted once these are added. A window that has ended counts no more.
+    /// The total over all hubs after adding these. A window that has ended does not count.
     pub fn added_to(self, counted: Option<Self>, now: Time) -> Self {
         match counted {
             Some(counted) if now.as_millis() - counted.began.as_millis() < WINDOW_MS => Self {

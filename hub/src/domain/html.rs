@@ -1,6 +1,6 @@
-//! HTML, as far as mails and pages both need it.
+//! HTML escaping for mails and pages.
 
-/// A text as it may stand between the tags of HTML or in a quoted attribute.
+/// Escapes a text for use between HTML tags or in a quoted attribute.
 pub(crate) fn html_escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

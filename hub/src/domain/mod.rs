@@ -1,5 +1,5 @@
-//! The rules, without I/O: what a command changes, whether a precondition holds, who may do what, whom
-//! a change concerns.
+//! The rules, without I/O: what a command changes, whether a precondition holds, what a token permits, which changes a
+//! sink receives.
 
 pub mod backoff;
 pub mod change;

@@ -1,16 +1,16 @@
-//! Limits a log line to one a minute, where clients decide how often its cause occurs.
+//! Limits a log message to one per minute, where clients decide how often its cause occurs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// When something was last logged, by a monotonic clock that begins anywhere.
+/// When something was last logged, by a monotonic clock with any origin.
 #[derive(Debug, Default)]
 pub struct OnceAMinute(Mutex<Option<Duration>>);
 
 impl OnceAMinute {
-    /// Whether a minute has passed since this last answered yes, or it never has.
+    /// Whether this has never returned true, or a minute has passed since.
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| now.saturating_sub(last) >= MINUTE);

@@ -1,29 +1,29 @@
-//! Names or globs of silos and hostnames, as tokens and sinks are limited by them.
+//! Names or globs of silos and hostnames, which limit tokens and sinks.
 
 use silo_shared::silo::{Hostname, SiloId};
 
-/// A silo's id in its stored form, or a glob in lower case; `None`: it can match nothing.
+/// Normalizes a silo's id, or a glob to lower case; `None`: it can't match anything.
 pub fn silo_pattern(text: &str) -> Option<String> {
     pattern(text, |name| {
         SiloId::parse(name).ok().map(|id| id.to_string())
     })
 }
 
-/// A run of silo ids in byte order that patterns name. An id of it still has to match one of them.
+/// A range of silo ids, in byte order, that patterns can match. Its ids must still be matched against the patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Span {
     /// These ids, in byte order.
     Names(Vec<String>),
-    /// The ids that begin with a prefix.
+    /// The ids with a prefix.
     Prefix {
-        /// What they begin with; empty: all ids.
+        /// The prefix; empty: all ids.
         prefix: String,
-        /// The patterns of which an id matches one; `None`: each id with this prefix does.
+        /// The patterns, one of which an id must match; `None`: every id with this prefix matches.
         patterns: Option<Vec<String>>,
     },
 }
 
-/// The silo ids that names and globs can match, as runs that do not overlap, in byte order.
+/// The silo ids that names and globs can match, as ranges that do not overlap, in byte order.
 pub fn spans(patterns: &[String]) -> Vec<Span> {
     let mut starts: Vec<(&str, bool, &str)> = patterns
         .iter()
@@ -32,8 +32,7 @@ pub fn spans(patterns: &[String]) -> Vec<Span> {
             None => (pattern.as_str(), true, pattern.as_str()),
         })
         .collect();
-    // Prefixes either hold one another or have no id in common, and whatever begins with one follows it
-    // at once.
+    // Two prefixes are either nested or disjoint, and in sorted order, everything with a prefix follows it directly.
     starts.sort_unstable();
     starts.dedup();
     let mut spans: Vec<Span> = Vec::new();
@@ -58,7 +57,7 @@ pub fn spans(patterns: &[String]) -> Vec<Span> {
     spans
 }
 
-/// A hostname in its stored form, or a glob in lower case; `None`: it can match nothing.
+/// Normalizes a hostname, or a glob to lower case; `None`: it can't match anything.
 pub fn hostname_pattern(text: &str) -> Option<String> {
     pattern(text, |name| {
         Hostname::parse(name).ok().map(|name| name.to_string())

@@ -1,4 +1,4 @@
-//! `If-Match` and `If-None-Match` (RFC 9110 section 13.1), judged inside the write transaction.
+//! `If-Match` and `If-None-Match` (RFC 9110 section 13.1), evaluated inside the write transaction.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub fn record_tag(revision: i64, hostname: &Hostname) -> String {
 /// A list of entity tags, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagList {
-    /// `*`: anything that exists.
+    /// `*`: any existing resource.
     Any,
     /// These tags.
     Tags(Vec<EntityTag>),
@@ -34,7 +34,7 @@ pub struct EntityTag {
     pub opaque: Box<str>,
 }
 
-/// A header that is no list of entity tags.
+/// The header is not a list of entity tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("an entity tag stands in double quotes, such as \"41\"; several are separated by commas")]
 pub struct InvalidTagList;
@@ -47,10 +47,10 @@ impl FromStr for TagList {
         if rest == "*" {
             return Ok(Self::Any);
         }
-        // Most lists have one.
+        // Most lists have one tag.
         let mut tags = Vec::with_capacity(1);
         loop {
-            // Empty elements of a list are passed over (RFC 9110 section 5.6.1.2).
+            // Empty elements of a list are ignored (RFC 9110 section 5.6.1.2).
             rest = rest.trim_start_matches([',', ' ', '\t']);
             if rest.is_empty() && !tags.is_empty() {
                 return Ok(Self::Tags(tags));
@@ -74,22 +74,22 @@ impl FromStr for TagList {
 }
 
 impl TagList {
-    /// Whether one of the tags equals `current` strongly: neither is weak (RFC 9110 section 8.8.3.2).
+    /// Whether one of the tags matches `current` by strong comparison: neither is weak (RFC 9110 section 8.8.3.2).
     pub fn matches_strongly(&self, current: Option<&str>) -> bool {
         self.matches(current, |tag| !tag.weak)
     }
 
-    /// Whether one of the tags equals `current`, weak or not.
+    /// Whether one of the tags matches `current` by weak comparison.
     pub fn matches_weakly(&self, current: Option<&str>) -> bool {
         self.matches(current, |_| true)
     }
 
-    /// Whether it is a list of this tag alone.
+    /// Whether it is a list of only this tag.
     pub fn is_only(&self, tag: &str) -> bool {
         matches!(self, Self::Tags(tags) if matches!(&tags[..], [only] if *only.opaque == *tag))
     }
 
-    /// The newest revision that one of the tags names.
+    /// The newest revision among the tags.
     pub fn newest_revision(&self) -> Option<i64> {
         let Self::Tags(tags) = self else { return None };
         let revision = |tag: &EntityTag| tag.opaque.split('-').next()?.parse().ok();
@@ -118,19 +118,19 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// What a writer demands of the state that it replaces.
+/// A writer's preconditions on the state that it replaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Precondition {
     /// `If-Match`.
     pub if_match: Option<TagList>,
     /// `If-None-Match`.
     pub if_none_match: Option<TagList>,
-    /// The revision that the body of a silo was read at, as Kubernetes' `resourceVersion`.
+    /// The revision at which the body of a silo was read, like Kubernetes' `resourceVersion`.
     pub revision: Option<i64>,
 }
 
 impl Precondition {
-    /// Whether the demand is met by a target whose tag is `current` (`None`: there is no target).
+    /// Whether a target whose tag is `current` (`None`: there is no target) meets the preconditions.
     pub fn holds(&self, current: Option<&str>) -> bool {
         self.if_match
             .as_ref()
@@ -144,8 +144,8 @@ impl Precondition {
                 .is_none_or(|revision| current == Some(&*silo_tag(revision)))
     }
 
-    /// Whether the demand fails on a target of this revision and tag only because it names an older one. A write that
-    /// would change nothing is then one that is repeated since its answer was lost (RFC 9110 section 13.1.1).
+    /// Whether the preconditions fail on a target of this revision and tag only because they name an older one. A write
+    /// that would change nothing is then the repetition of one whose response was lost (RFC 9110 section 13.1.1).
     pub fn is_older_than(&self, revision: i64, tag: &str) -> bool {
         let of_tags = self.if_match.as_ref().and_then(TagList::newest_revision);
         let newest = of_tags.max(self.revision);
@@ -156,8 +156,8 @@ impl Precondition {
                 .is_none_or(|tags| !tags.matches_weakly(Some(tag)))
     }
 
-    /// Whether `If-Match` names this tag, but in a way in which proxies change it: marked weak, or with the name of
-    /// a content coding behind it.
+    /// Whether `If-Match` contains this tag in a form that proxies produce: marked weak, or with the name of a content
+    /// coding appended.
     pub fn is_weakened(&self, current: &str) -> bool {
         const CODINGS: [&str; 7] = [
             "-gzip", "-br", "-zstd", "-deflate", ";gzip", ":gzip", "--gzip",

@@ -1,4 +1,4 @@
-//! Replays a silo's history from a revision to the present, to find out what the silo held at that revision.
+//! Replays a silo's history from a revision to the present, to find the silo's content at that revision.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use silo_shared::silo::{Family, Hostname, Records};
 use thiserror::Error;
 
-/// An address of a record: a hostname holds at most one of each family.
+/// One address of a record: a hostname has at most one of each family.
 pub type Slot = (Hostname, Family);
 
-/// A row of the history, as far as a replay needs it.
+/// A row of the history, with the columns that a replay needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayRow {
-    /// The revision of the changing command.
+    /// The revision of the command that made the change.
     pub revision: i64,
     /// Which address changed.
     pub slot: Slot,
@@ -22,10 +22,10 @@ pub struct ReplayRow {
     pub new: Option<IpAddr>,
 }
 
-/// Why a history can't be replayed: rows are missing, or are of another silo's past.
+/// Why a history can't be replayed: rows are missing, or belong to another silo's past.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unfitting {
-    /// The first row whose `old_ip` is not what the rows before it lead to.
+    /// The first row whose `old_ip` differs from the result of the rows before it.
     #[error(
         "the row of revision {} for {} has old_ip {}, but the rows before it lead to {}",
         row.revision, row.slot.0, in_words(row.old), in_words(*held)
@@ -33,20 +33,20 @@ pub enum Unfitting {
     Row {
         /// The row.
         row: ReplayRow,
-        /// What the rows before it lead to.
+        /// The result of the rows before it.
         held: Option<IpAddr>,
     },
-    /// The rows lead to another address than the silo holds now.
+    /// The result of the rows differs from the silo's current address.
     #[error(
         "the rows lead to {} for {}, but the silo holds {}",
         in_words(*held), slot.0, in_words(*present)
     )]
     Present {
-        /// Which address.
+        /// The address.
         slot: Slot,
-        /// What the rows lead to.
+        /// The result of the rows.
         held: Option<IpAddr>,
-        /// What the silo holds.
+        /// The silo's current address.
         present: Option<IpAddr>,
     },
 }
@@ -55,17 +55,17 @@ fn in_words(address: Option<IpAddr>) -> String {
     address.map_or_else(|| "null".to_owned(), |ip| ip.to_string())
 }
 
-/// A replay under way. Addresses that no row names are what they are at present.
+/// A replay in progress. Addresses without rows have their current value.
 #[derive(Debug)]
 pub struct Replay {
-    /// What the addresses were at the revision where the replay begins.
+    /// The addresses at the revision where the replay begins.
     at: BTreeMap<Slot, Option<IpAddr>>,
-    /// What the rows lead to so far.
+    /// The result of the rows so far.
     held: BTreeMap<Slot, Option<IpAddr>>,
 }
 
 impl Replay {
-    /// Begins with what the last rows up to the revision say.
+    /// Begins with the addresses of the last rows up to the revision.
     pub fn begin(at: BTreeMap<Slot, Option<IpAddr>>) -> Self {
         Self {
             held: at.clone(),
@@ -73,7 +73,7 @@ impl Replay {
         }
     }
 
-    /// Follows the next row after the revision.
+    /// Applies the next row after the revision.
     pub fn follow(&mut self, row: &ReplayRow) -> Result<(), Unfitting> {
         match self.held.insert(row.slot.clone(), row.new) {
             Some(held) if held != row.old => Err(Unfitting::Row {
@@ -81,7 +81,7 @@ impl Replay {
                 held,
             }),
             Some(_) => Ok(()),
-            // Its earlier rows have outlived their retention, or there were none.
+            // Its earlier rows were purged after their retention, or there were none.
             None => {
                 self.at.insert(row.slot.clone(), row.old);
                 Ok(())
@@ -89,7 +89,7 @@ impl Replay {
         }
     }
 
-    /// Ends at the present records; answers what the silo held at the revision.
+    /// Ends at the current records; returns the silo's content at the revision.
     pub fn end(self, mut records: Records) -> Result<Records, Unfitting> {
         for ((hostname, family), held) in self.held {
             let present = records
@@ -139,7 +139,7 @@ mod tests {
         records
     }
 
-    /// Hostname, old, new: one revision a row, from 1.
+    /// Hostname, old, new: one revision per row, from 1.
     type Rows<'a> = &'a [(&'a str, &'a str, &'a str)];
 
     fn replay(
@@ -181,14 +181,14 @@ mod tests {
                 &[("a", "10.0.0.3")],
                 &[("a", "10.0.0.1")],
             ),
-            // The families of a hostname are apart.
+            // The families of a hostname are independent.
             (
                 &[("a", "", Family::V4)],
                 &[("a", "fd00::1", "fd00::2"), ("a", "", "10.0.0.1")],
                 &[("a", "fd00::2"), ("a", "10.0.0.1")],
                 &[("a", "fd00::1")],
             ),
-            // What was removed before, and is gone still.
+            // Removed before, and still absent.
             (
                 &[("a", "", Family::V4)],
                 &[],

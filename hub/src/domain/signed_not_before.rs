@@ -1,5 +1,5 @@
-//! Which signatures are too old because the database was put back from a copy since they were made: the nonces
-//! that were spent after the copy are unknown, so that a recorded message could count a second time.
+//! Refuses signatures made before the database was restored from a copy: nonces spent after the copy are unknown, so
+//! that a recorded message could be accepted a second time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,18 +8,18 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use super::time::Time;
 
-/// The time from which on signatures count, in Unix milliseconds; 0: all do.
+/// The time before which signatures are refused, in Unix milliseconds; 0: all are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SignedNotBefore(pub Time);
 
 impl SignedNotBefore {
-    /// Whether a signature made at `created` is refused. A time that is further ahead of `now` than clocks may
-    /// differ comes from a clock that was wrong, and would refuse every signature: it does not bind.
+    /// Whether a signature made at `created` is refused. A limit that is further ahead of `now` than clocks may differ
+    /// comes from a wrong clock, and would refuse every signature: it is ignored.
     pub fn refuses(self, created: Time, now: Time) -> bool {
         created < self.0 && self.0 <= now.plus_seconds(MAX_CLOCK_OFFSET)
     }
 
-    /// What holds after the database was put back at `now`: never an earlier time than one that binds.
+    /// The limit after the database was restored at `now`: never earlier than a limit in force.
     #[must_use]
     pub fn moved_to(self, now: Time) -> Self {
         match self.0 <= now.plus_seconds(MAX_CLOCK_OFFSET) {
@@ -29,17 +29,17 @@ impl SignedNotBefore {
     }
 }
 
-/// The [`SignedNotBefore`] that this hub knows of, shared by the feed, which learns of it, and the requests.
+/// The [`SignedNotBefore`] that this hub knows of. The feed updates it; the requests read it.
 #[derive(Clone, Debug, Default)]
 pub struct KnownSignedNotBefore(Arc<AtomicI64>);
 
 impl KnownSignedNotBefore {
-    /// Notes what the database says.
+    /// Stores the value from the database.
     pub fn set(&self, value: SignedNotBefore) {
         self.0.store(value.0.as_millis(), Ordering::Release);
     }
 
-    /// What the database said last.
+    /// The latest value from the database.
     pub fn get(&self) -> SignedNotBefore {
         SignedNotBefore(Time::from_millis(self.0.load(Ordering::Acquire)))
     }

@@ -1,4 +1,4 @@
-//! Receivers of changes: their names, and which changes concern them.
+//! Sinks: their names, and which changes each one receives.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use super::pattern::{hostname_pattern, silo_pattern};
 
-/// What an operator calls a sink: 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or digit.
+/// An operator's name for a sink: 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SinkName(Box<str>);
 
-/// A text is no sink name.
+/// The text is not a sink name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "a sink's name has 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit"
@@ -19,7 +19,7 @@ pub struct SinkName(Box<str>);
 pub struct InvalidSinkName;
 
 impl SinkName {
-    /// Parses a name, which is not lower-cased for anyone.
+    /// Parses a name. Does not convert it to lower case.
     pub fn parse(text: &str) -> Result<Self, InvalidSinkName> {
         let first = text
             .bytes()
@@ -55,20 +55,20 @@ impl std::str::FromStr for SinkName {
     }
 }
 
-/// What a sink wants to hear of: globs over silos and hostnames; an empty list is everything.
+/// Which changes a sink receives: globs over silos and hostnames; an empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SinkFilter {
     /// Names or globs of silos.
     pub silos: Vec<String>,
     /// Names or globs of hostnames.
     pub hostnames: Vec<String>,
-    /// Of these only the hostnames that a login was given for: see [`crate::domain::dynahost`].
+    /// Of these, only the hostnames with a login: see [`crate::domain::dynahost`].
     #[serde(default)]
     pub with_login: bool,
 }
 
 impl SinkFilter {
-    /// Checks both lists and brings names to their stored form; the error is the offending text.
+    /// Checks both lists and normalizes names; the error is the invalid text.
     pub fn checked(self) -> Result<Self, String> {
         let each = |list: Vec<String>, form: fn(&str) -> Option<String>| {
             list.into_iter()
@@ -82,24 +82,23 @@ impl SinkFilter {
         })
     }
 
-    /// Whether changes of a silo concern it at all.
+    /// Whether the sink receives any changes of a silo.
     pub fn takes_silo(&self, silo: &SiloId) -> bool {
         matches_any(&self.silos, silo.as_str())
     }
 
-    /// Whether changes of a hostname concern it, leaving out of account what logins there are.
+    /// Whether the sink receives changes of a hostname, regardless of existing logins.
     pub fn takes(&self, silo: &SiloId, hostname: &Hostname) -> bool {
         self.takes_silo(silo) && matches_any(&self.hostnames, hostname.as_str())
     }
 }
 
-/// Whether sinks of a kind, as the configuration calls it, are brought to what is true now rather than told
-/// of each change.
+/// Whether sinks of this kind, by its name in the configuration, publish the current state rather than each change.
 pub fn is_state_kind(kind: &str) -> bool {
     matches!(kind, "rfc2136" | "dyndns2" | "plesk")
 }
 
-/// Whether sinks of a kind send to the address that a record names (`notify`).
+/// Whether sinks of this kind send to the address in a record's `notify`.
 pub(crate) fn uses_notify_address(kind: &str) -> bool {
     kind == "email"
 }

@@ -1,4 +1,4 @@
-//! Points in time, and the clock that everything asks, so that tests can set it.
+//! Points in time, and the clock that all code uses, so that tests can set it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,7 @@ impl Time {
         self.0
     }
 
-    /// Microseconds since the Unix epoch, at which a new database's revisions begin.
+    /// Microseconds since the Unix epoch; a new database's revisions start there.
     pub fn as_micros(self) -> i64 {
         self.0.saturating_mul(1000)
     }
@@ -61,31 +61,30 @@ impl<'de> serde::Deserialize<'de> for Time {
     }
 }
 
-/// What tells the time.
+/// The source of the current time.
 ///
-/// The wall clock may be wrong and may be stepped by any amount, both ways: a board without a battery starts
-/// with an old time, a laptop sleeps, a virtual machine is restored. Durations are measured by
-/// [`Clock::monotonic`].
+/// The wall clock may be wrong and may be stepped by any amount in both directions: a board without a battery starts
+/// with an old time, a laptop sleeps, a virtual machine is restored. Durations are measured with [`Clock::monotonic`].
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The machine's clocks.
     System,
-    /// A clock that a test sets, in milliseconds since the Unix epoch; time passes by setting it.
+    /// A clock set by a test, in milliseconds since the Unix epoch; time passes when the test sets it.
     Set(Arc<AtomicI64>),
     /// A clock that a test sets and steps.
     Stepped {
-        /// The time that has passed, in milliseconds; the wall clock without steps.
+        /// The elapsed time in milliseconds: the wall clock without steps.
         passed: Arc<AtomicI64>,
-        /// How far the wall clock was stepped, in milliseconds; negative: back.
+        /// The sum of the wall clock's steps, in milliseconds; negative: back.
         stepped: Arc<AtomicI64>,
     },
 }
 
-/// What [`Clock::monotonic`] counts from.
+/// The origin of [`Clock::monotonic`].
 static PROCESS_START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Clock {
-    /// The present time.
+    /// The current time.
     pub fn now(&self) -> Time {
         match self {
             #[expect(
@@ -100,8 +99,8 @@ impl Clock {
         }
     }
 
-    /// The time since some fixed point before. It never goes back and takes no part in steps of the wall clock;
-    /// the time for which the machine was suspended does not count (`CLOCK_MONOTONIC`, clock_gettime(2)).
+    /// The time since a fixed point in the past. It never goes back and ignores steps of the wall clock; time while the
+    /// machine is suspended does not count (`CLOCK_MONOTONIC`, clock_gettime(2)).
     pub fn monotonic(&self) -> Duration {
         match self {
             Self::System => PROCESS_START.elapsed(),

@@ -1,4 +1,4 @@
-//! Tokens: what one is, and what it gives the right to.
+//! Tokens and their rights.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::pattern::{Span, hostname_pattern, silo_pattern, spans};
 use super::time::Time;
 
-/// What a token may do at all.
+/// A token's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Read its silos.
@@ -22,7 +22,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role's name in the contract.
+    /// The role's name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -51,28 +51,28 @@ impl FromStr for Role {
     }
 }
 
-/// What a new token is to be; checked by [`TokenSpec::check`].
+/// The properties of a new token; checked by [`TokenSpec::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSpec {
-    /// What people call it.
+    /// A name for people.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// The silos it is for: names or globs; empty only for admins.
+    /// Names or globs of its silos; empty only for admins.
     pub silos: Vec<String>,
-    /// The hostnames that it may write: names or globs; `None`: all.
+    /// Names or globs of the hostnames that it may write; `None`: all.
     pub hostnames: Option<Vec<String>>,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<Time>,
 }
 
-/// Why a token can't be made so.
+/// Why a token can't be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidToken {
     /// The name is empty, too long, or has control characters.
     #[error("a token's name has 1 to 100 characters, none of them a control character")]
     Name,
-    /// No such role.
+    /// Unknown role.
     #[error("the role is read, write or admin")]
     Role,
     /// A read or write token without silos.
@@ -84,18 +84,18 @@ pub enum InvalidToken {
     /// An empty list of hostnames.
     #[error("an empty list would allow nothing: leave it out, or name hostnames")]
     NoHostnames,
-    /// More patterns than a token holds.
+    /// Too many patterns.
     #[error("a token has at most 100 names or globs")]
     TooMany,
-    /// A pattern that can match nothing.
+    /// A pattern that can't match anything.
     #[error("neither a name nor a glob: letters, digits, '.', '_', '-', and '*' for any run")]
     Pattern,
-    /// An end that has passed.
+    /// An expiry in the past.
     #[error("this time has passed")]
     Expired,
 }
 
-/// A wrong part of a [`TokenSpec`]: which member (and which entry of it), and what is wrong.
+/// An invalid part of a [`TokenSpec`]: the member (and its entry), and what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The member's name.
@@ -115,7 +115,7 @@ impl fmt::Display for SpecError {
 const MAX_PATTERNS: usize = 100;
 
 impl TokenSpec {
-    /// Checks and lower-cases every part; answers all that is wrong.
+    /// Checks every part and converts it to lower case; returns all errors.
     pub fn check(mut self, now: Time) -> Result<Self, Vec<SpecError>> {
         let mut errors = Vec::new();
         let mut refuse = |member, index, error| {
@@ -143,7 +143,7 @@ impl TokenSpec {
             (Some(list), Role::Read | Role::Write) if list.is_empty() => {
                 refuse("hostnames", None, InvalidToken::NoHostnames);
             }
-            // Hostnames limit writing alone: on a token that only reads they mean nothing.
+            // Hostnames limit only writes: they have no effect on a read token.
             (Some(_), Role::Read | Role::Write) => {}
         }
         let mut check_list =
@@ -173,7 +173,7 @@ impl TokenSpec {
     }
 }
 
-/// SHA-256 of a whole credential: all that the hub keeps to recognise it.
+/// SHA-256 of a whole credential: all that the hub stores to verify it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CredentialHash(pub [u8; 32]);
 
@@ -208,18 +208,18 @@ impl fmt::Debug for CredentialHash {
 pub struct Token {
     /// Its id, the middle part of the credential.
     pub id: TokenId,
-    /// What it is for.
+    /// Its properties.
     pub spec: TokenSpec,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Time,
     /// When it was revoked.
     pub revoked_at: Option<Time>,
-    /// When it was last shown, as far as was written down.
+    /// When it was last used, as far as this is stored.
     pub last_used_at: Option<Time>,
 }
 
 impl Token {
-    /// Whether the token counts at this time.
+    /// Whether the token is valid at this time.
     pub fn is_valid_at(&self, now: Time) -> bool {
         self.revoked_at.is_none() && self.spec.expires_at.is_none_or(|end| now < end)
     }
@@ -239,7 +239,7 @@ impl Token {
                 .any(|glob| glob_matches(glob, silo.as_str()))
     }
 
-    /// The runs of silo ids in which the token may read something, in byte order.
+    /// The ranges of silo ids that the token may read, in byte order.
     pub fn readable_spans(&self) -> Vec<Span> {
         match self.is_admin() {
             true => spans(&["*".to_owned()]),
@@ -247,7 +247,7 @@ impl Token {
         }
     }
 
-    /// Whether the token may write anything at all in this silo.
+    /// Whether the token may write anything in this silo.
     pub fn may_write(&self, silo: &SiloId) -> bool {
         self.spec.role != Role::Read && self.may_read(silo)
     }

@@ -1,4 +1,4 @@
-//! Update keys: what sftdyn puts behind the slash of a URL, path and query as they are.
+//! Update keys: what sftdyn clients put after the slash of a URL, with path and query unchanged.
 
 use std::fmt::Write;
 
@@ -8,13 +8,13 @@ use thiserror::Error;
 
 use super::time::Time;
 
-/// From how many characters on a key that people chose is taken without asking.
+/// The minimum length of a key that is accepted without confirmation, in characters.
 pub const STRONG: usize = 16;
-/// The longest key, in bytes as it travels: what a request's head has room for, with the rest of it.
+/// The maximum length of a key, in bytes as sent: it must fit into a request's head with the rest of it.
 const LONGEST: usize = 32 * 1024;
 
-/// The first segments of the hub's own routes, and what browsers ask for by themselves. With `compat.sftdyn` a key
-/// stands right behind the root's slash, where these would be taken for the route.
+/// The first path segments of the hub's own routes, and of what browsers request by themselves. With `compat.sftdyn`,
+/// keys directly follow the root's slash, where these would be taken for the route.
 pub const TAKEN: [&str; 23] = [
     "audit",
     "deliveries",
@@ -41,28 +41,28 @@ pub const TAKEN: [&str; 23] = [
     "version",
 ];
 
-/// A key as it travels: printable ASCII without blanks, everything else percent-encoded. Secret.
+/// A key as sent: printable ASCII without spaces, everything else percent-encoded. Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawKey(Secret);
 
-/// A text can't be an update key.
+/// The text can't be an update key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidKey {
-    /// Nothing at all.
+    /// Empty.
     #[error("an update key has at least one character")]
     Empty,
-    /// Too much.
+    /// Too long.
     #[error("an update key has at most {LONGEST} bytes")]
     TooLong,
-    /// What a client never sends.
+    /// Contains a character that clients never send.
     #[error("'#' begins a fragment, which clients do not send: write %23")]
     Fragment,
 }
 
 impl RawKey {
-    /// Takes the bytes of a target, or of a command line. What is not printable ASCII is
-    /// percent-encoded (RFC 3986 section 2.1, upper-case digits); nothing is decoded. Where a client has
-    /// encoded such a byte itself, its digits count in either case: curl writes `ü` as `%c3%bc`.
+    /// Takes the bytes of a request target or a command line. Bytes outside of printable ASCII are percent-encoded (RFC
+    /// 3986 section 2.1, upper-case digits); nothing is decoded. If a client has encoded such a byte itself, the case
+    /// of its digits does not matter: curl writes `ü` as `%c3%bc`.
     pub fn of(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let mut text = String::with_capacity(bytes.len());
         for (at, byte) in bytes.iter().enumerate() {
@@ -82,32 +82,32 @@ impl RawKey {
         }
     }
 
-    /// The key, for the one place that hashes or shows it.
+    /// The key, for the only place that hashes or shows it.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// Whether the key begins with the name of a route of the hub, so that it could not be called at the root.
+    /// Whether the key begins with the name of one of the hub's routes, so that it could not be used at the root.
     pub fn is_taken(&self) -> bool {
         let key = self.expose();
         let first = key.split(['/', '?']).next().unwrap_or(key);
         TAKEN.contains(&first)
     }
 
-    /// What is left without a slash or question mark at the end, which clients and people add; `None`: there is none.
+    /// The key without a final slash or question mark, which clients and people add; `None`: it ends in neither.
     pub fn without_end(&self) -> Option<Self> {
         let key = self.expose();
         let bare = key.strip_suffix(['/', '?'])?;
         (!bare.is_empty()).then(|| Self(Secret::new(bare)))
     }
 
-    /// Whether it is long enough not to be guessed.
+    /// Whether it is too long to be guessed.
     pub fn is_strong(&self) -> bool {
         self.expose().len() >= STRONG
     }
 }
 
-/// Whether the byte here is a digit of a percent-encoding that stands for no printable ASCII.
+/// Whether the byte is a digit of a percent-encoding of a byte outside of printable ASCII.
 fn is_digit_of_encoded(bytes: &[u8], at: usize) -> bool {
     let encoded = |at: usize| {
         let digits = bytes.get(at..)?.strip_prefix(b"%")?.get(..2)?;
@@ -120,25 +120,25 @@ fn is_digit_of_encoded(bytes: &[u8], at: usize) -> bool {
         .any(|byte| !(0x21..=0x7e).contains(&byte))
 }
 
-/// What an update key is for.
+/// An update key's properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateKey {
-    /// Its id, by which it is listed and revoked.
+    /// Its id, for listing and revoking it.
     pub id: TokenId,
     /// The silo that it writes to.
     pub silo: SiloId,
-    /// The one record that it sets.
+    /// The only record that it sets.
     pub hostname: Hostname,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Time,
 }
 
-/// What an update key hashes to under the hub's key: 64 hexadecimal digits.
+/// The hash of an update key under the hub's key: 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHash(pub String);
 
 impl KeyHash {
-    /// Takes 64 lower-case hexadecimal digits, as they are stored and compared.
+    /// Accepts 64 lower-case hexadecimal digits, as stored and compared.
     pub fn parse(hex: &str) -> Option<Self> {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (hex.len() == 64 && hex.bytes().all(is_digit)).then(|| Self(hex.to_owned()))
