@@ -1,4 +1,4 @@
-//! Copies of an embedded database: made beside a running hub, put back while none runs.
+//! Copies of an embedded database: made while a hub runs, restored while none does.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -16,13 +16,13 @@ use crate::runtime::data_dir::{
 use crate::runtime::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
 use crate::store::StoreError;
 
-/// What an SQLite file begins with.
+/// The header of an SQLite file.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// Why a copy was not made or not put back. Nothing has changed then.
+/// Why a copy was not made or not restored. Nothing has changed then.
 #[derive(Debug, Error)]
 pub enum BackupError {
-    /// The database is on a server, which has its own tools.
+    /// The database is on a server, which has its own backup tools.
     #[error(
         "{0} is a server's database: copy it with pg_dump or mariadb-dump, put it back with pg_restore or mariadb while no hub serves, and then run `silo-hub restored`"
     )]
@@ -30,29 +30,29 @@ pub enum BackupError {
     /// There is no database to copy.
     #[error("{}: there is no hub's database here: is this the right --data-dir?", .0.display())]
     NoDatabase(PathBuf),
-    /// A file can't be made, read or written.
+    /// A file can't be created, read or written.
     #[error("{}: {cause}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: std::io::Error,
     },
-    /// The copy would replace something.
+    /// The copy would overwrite a file.
     #[error("{}: there is such a file already", .0.display())]
     Exists(PathBuf),
-    /// What is to be put back is not a copy of a hub's database.
+    /// The file to restore is not a copy of a hub's database.
     #[error("{}: {why}", path.display())]
     NoBackup {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// Something else than a hub has the database open.
+    /// A program other than a hub has the database open.
     #[error("{}: another program uses this database: try again when it has ended", .0.display())]
     InUse(PathBuf),
-    /// The data directory, or the database in the copy or beside it, can't be used.
+    /// The data directory, or the database in the copy or next to it, can't be used.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
@@ -69,14 +69,14 @@ impl From<StoreError> for BackupError {
     }
 }
 
-/// What was put back.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Restored {
-    /// The database's file.
+    /// The database file.
     pub file: PathBuf,
-    /// Where the database lies that was there before.
+    /// The path of the previous database, if there was one.
     pub old: Option<PathBuf>,
-    /// Why a hub can't start on it, if so: its key is another.
+    /// Why a hub can't start on it, if so: it belongs to another key.
     pub key: Result<(), DataDirError>,
 }
 
@@ -85,7 +85,7 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
     move |cause| BackupError::File { path, cause }
 }
 
-/// A path with something behind its last name.
+/// A path with a suffix appended to its file name.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -116,8 +116,8 @@ fn sync_folder(path: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Writes a copy of the database as of now into a new file of mode 0600, beside whoever writes.
-/// The file is there whole or not at all.
+/// Writes a copy of the current database into a new file of mode 0600, while a hub may be writing to it. The file is
+/// complete or absent.
 pub async fn backup(settings: &HubSettings, file: &Path) -> Result<(), BackupError> {
     let url = database_url(settings);
     let Some(database) = url.file() else {
@@ -142,28 +142,28 @@ pub async fn backup(settings: &HubSettings, file: &Path) -> Result<(), BackupErr
         sync_folder(&file)
     };
     let copied = copied.await;
-    // Gone already where it was renamed.
+    // It is absent if it was renamed.
     let removed = remove_if_there(&part);
     copied.and(removed)
 }
 
-/// Gives a file a name that nothing has yet.
+/// Renames a file without overwriting another one.
 fn put_new(from: &Path, to: &Path) -> Result<(), BackupError> {
     match std::fs::hard_link(from, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(BackupError::Exists(to.to_owned()))
         }
-        // A file system without hard links.
+        // The file system has no hard links.
         Err(_) if to.symlink_metadata().is_ok() => Err(BackupError::Exists(to.to_owned())),
         Err(_) => std::fs::rename(from, to).map_err(failed(to)),
     }
 }
 
-/// Puts a copy in place of the database, while no hub serves it; what was there stays beside it.
+/// Replaces the database with a copy, while no hub serves it; the previous database is kept next to it.
 ///
-/// The copy's counter is raised before it takes the place: no revision that either database handed
-/// out stands for something else afterwards, wherever this ends.
+/// The copy's revision counter is raised before it takes effect: even if this is interrupted, no revision that either
+/// database assigned gets a second meaning.
 pub async fn restore(
     settings: &HubSettings,
     clock: Clock,
@@ -175,13 +175,13 @@ pub async fn restore(
     };
     let data_dir = DataDir::open(&settings.data_dir)?;
     let _lock = lock_database_file(&database)?;
-    // Where it really lies, so that a symbolic link to it stays one.
+    // The real path, so that a symbolic link to it is kept.
     let database = match database.canonicalize() {
         Ok(database) => database,
         Err(_) => std::path::absolute(&database).map_err(failed(&database))?,
     };
     let new = beside(&database, ".restoring");
-    // What a killed run left.
+    // Left over from a killed run.
     remove_copy(&new)?;
     let prepared = prepare(settings, &data_dir, &clock, &url, file, &new).await;
     let placed = match prepared {
@@ -205,8 +205,8 @@ fn remove_copy(new: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Makes of the copy a database that can take the place; tells whether its key is the hub's, and
-/// whether the present database could be read.
+/// Turns the copy into a database that can replace the present one; returns whether its key is the hub's, and whether
+/// the present database could be read.
 async fn prepare(
     settings: &HubSettings,
     data_dir: &DataDir,
@@ -251,7 +251,7 @@ async fn prepare(
     let raised = raised.await;
     hub.close().await;
     let key = raised?;
-    // Else a part of it is still in its log.
+    // Otherwise a part of it is still in its log.
     for end in ["-wal", "-shm"] {
         if beside(new, end).exists() {
             return Err(BackupError::InUse(new.to_owned()));
@@ -261,7 +261,7 @@ async fn prepare(
     Ok((key, past.is_some()))
 }
 
-/// Copies a backup's bytes into a new file of mode 0600.
+/// Copies a backup into a new file of mode 0600.
 fn copy_backup(file: &Path, new: &Path) -> Result<(), BackupError> {
     let no_backup = |why| BackupError::NoBackup {
         path: file.to_owned(),
@@ -291,7 +291,7 @@ fn copy_backup(file: &Path, new: &Path) -> Result<(), BackupError> {
     copy().map_err(failed(new))
 }
 
-/// Puts the new database in place of the present one, which keeps a name beside it.
+/// Replaces the present database with the new one, and keeps it under another name next to it.
 fn place(
     new: &Path,
     database: &Path,
@@ -311,7 +311,7 @@ fn place(
         old = Some(name);
     }
     for end in logs {
-        // The log of a database that can't be read must not be taken for the new one's.
+        // The log of an unreadable database must not be applied to the new one.
         let log = beside(database, end);
         let Some(old) = &old else {
             remove_if_there(&log)?;
@@ -328,14 +328,14 @@ fn place(
     Ok(old)
 }
 
-/// Gives the present database a second name, so that there is one under its first at any moment.
+/// Gives the present database a second name, so that its own name always exists.
 fn put_aside(database: &Path, name: &Path) -> Result<(), BackupError> {
     match std::fs::hard_link(database, name) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(BackupError::Exists(name.to_owned()))
         }
-        // A file system without hard links.
+        // The file system has no hard links.
         Err(_) => {
             make_private_file(name)?;
             std::fs::copy(database, name).map_err(failed(name))?;

@@ -1,4 +1,4 @@
-//! A copy of an embedded database before its schema is changed: the way back to the version that made it.
+//! Copies an embedded database before a schema migration, so that the previous version can be restored.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -13,44 +13,44 @@ use crate::runtime::data_dir::{
 };
 use crate::store::StoreError;
 
-/// How many copies are kept.
+/// The number of copies to keep.
 const KEPT: usize = 3;
-/// How long another program may take to migrate the same file.
+/// How long to wait for another program that migrates the same file.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often to look whether it has ended.
+/// The interval for checking whether it has finished.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Why a database can't be made ready to be migrated.
+/// Why a database can't be prepared for a migration.
 #[derive(Debug, Error)]
 pub enum CopyError {
-    /// The lock can't be had.
+    /// The lock can't be taken.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The database can't be read, or another program takes too long to migrate it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No copy of the database can be made, without which its schema is not changed.
+    /// The database can't be copied, so its schema is not changed.
     #[error(
         "{}: the database can't be copied before its schema is changed: {cause}. Nothing was changed: make room in that folder and start again", file.display()
     )]
     Copy {
         /// The copy.
         file: PathBuf,
-        /// Why not.
+        /// The reason.
         cause: String,
     },
 }
 
-/// Copies the database into `<file>.before-<version>`, the first version that it lacks, if it lacks one and
-/// is not new. Answers a lock that is to be held until the schema is changed, so that no other program
-/// changes it meanwhile.
+/// Copies the database into `<file>.before-<version>`, where the version is the first one that it lacks, unless the
+/// schema is up to date or the database is new. Returns a lock to hold until the migration is done, so that no other
+/// program migrates meanwhile.
 pub(crate) async fn copy(url: &DatabaseUrl, file: &Path) -> Result<Option<File>, CopyError> {
     if url.next_migration().await?.is_none() {
         return Ok(None);
     }
     let real = real_file(file)?;
     let lock = wait_for_lock(&beside(&real, ".migrating")).await?;
-    // Looked at once more: another program may have done it meanwhile.
+    // Checked again: another program may have migrated meanwhile.
     let Some(version) = url.next_migration().await? else {
         return Ok(Some(lock));
     };
@@ -86,11 +86,11 @@ async fn wait_for_lock(path: &Path) -> Result<File, CopyError> {
     }
 }
 
-/// Writes the copy, which has its name once it is whole.
+/// Writes the copy; it gets its name only when complete.
 async fn copy_into(url: &DatabaseUrl, copy: &Path) -> Result<(), String> {
     let part = beside(copy, ".part");
     let failed = |error: std::io::Error| error.to_string();
-    // What a killed start left; whoever writes one has the lock.
+    // Left over from a killed start; the lock prevents concurrent writers.
     remove_if_there(&part).map_err(failed)?;
     make_private_file(&part).map_err(|error| error.to_string())?;
     let copied = async {
@@ -105,7 +105,7 @@ async fn copy_into(url: &DatabaseUrl, copy: &Path) -> Result<(), String> {
         put().map_err(failed)
     };
     let copied = copied.await;
-    // Gone already where it was renamed.
+    // It is absent if it was renamed.
     let removed = remove_if_there(&part).map_err(failed);
     copied.and(removed)
 }
@@ -117,7 +117,7 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Removes all but the copies of the highest versions.
+/// Deletes all but the copies with the highest versions.
 fn remove_old(real: &Path) -> std::io::Result<()> {
     let mut copies: Vec<(u64, PathBuf)> = Vec::new();
     let prefix = beside(real, ".before-");
@@ -125,7 +125,7 @@ fn remove_old(real: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(real.parent().unwrap_or(Path::new("/")))? {
         let path = entry?.path();
         let version = path.as_os_str().as_encoded_bytes().strip_prefix(prefix);
-        // What `restore` puts aside has a time there.
+        // Databases that `restore` put aside have a time there.
         let version = version
             .filter(|digits| digits.len() >= 4 && digits.iter().all(u8::is_ascii_digit))
             .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());

@@ -1,5 +1,5 @@
-//! The data directory: the embedded database's file and the lock that only one `serve` holds, the
-//! first admin token. The hub's key, which may lie elsewhere, is in `key_file`.
+//! The data directory: the embedded database's file, the lock that only one `serve` may hold, and the first admin
+//! token. The hub's key, which may be elsewhere, is in `key_file`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -13,29 +13,29 @@ use crate::auth::secrets::NoRandomness;
 
 /// The embedded database's file in the data directory.
 pub(crate) const DATABASE_FILE: &str = "hub.db";
-/// The most symbolic links that lead to a file.
+/// The maximum number of symbolic links to follow.
 const MAX_LINKS: usize = 40;
 
 /// Why the data directory can't be used.
 #[derive(Debug, Error)]
 pub enum DataDirError {
-    /// A file or folder can't be made, read or written.
+    /// A file or folder can't be created, read or written.
     #[error("{}: {cause}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: std::io::Error,
     },
     /// The data directory is a file.
     #[error("{}: the data directory is not a folder", .0.display())]
     NotAFolder(PathBuf),
-    /// Others could put a key, a token or a database into the data directory.
+    /// Other users could put a key, a token or a database into the data directory.
     #[error("{}: the data directory {why}, so that others could put files into it: make it private with `chown` and `chmod 700`, or choose another", path.display())]
     Open {
         /// The data directory.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
     /// Another hub serves this database.
@@ -51,20 +51,20 @@ pub enum DataDirError {
         path.display()
     )]
     OfOther {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Whose it is, by number.
+        /// The user id of its owner.
         owner: u32,
-        /// Who this process is.
+        /// The user id of this process.
         me: u32,
     },
-    /// The file has names in other folders, by which another hub could serve it.
+    /// The file has hard links in other folders, through which another hub could serve it.
     #[error(
         "{}: this file has other names too (hard links), and a hub on one of them would not share its log: remove them",
         .0.display()
     )]
     SeveralNames(PathBuf),
-    /// The key file is there, but holds no key, or not the one that the database knows.
+    /// The key file exists, but contains no key, or not the one that belongs to the database.
     #[error(
         "{}: {why}. Put the right file there, or name it with `key_file` (--key-file). If it is lost, `silo-hub key reset` makes a new one and forgets what the old one sealed: Bearer and Basic go on, signing must be set up anew",
         path.display()
@@ -72,10 +72,10 @@ pub enum DataDirError {
     Key {
         /// The key file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
     },
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
@@ -87,14 +87,14 @@ impl DataDirError {
     }
 }
 
-/// What stands in the first admin token's file.
+/// The content of the first admin token's file.
 #[derive(Debug)]
 pub enum TokenFile {
     /// No file.
     Absent,
-    /// A whole credential.
+    /// A complete credential.
     Whole(Credential),
-    /// Something else, such as what a killed start left.
+    /// Anything else, such as a leftover of a killed start.
     Broken,
 }
 
@@ -105,8 +105,8 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory (mode 0700) when there is none. One that somebody else may write in is refused:
-    /// the files in it are believed. That others can list it is harmless, since each file is private.
+    /// Creates the directory (mode 0700) if it does not exist. One that other users may write to is refused, since its
+    /// files are trusted. One that others may list is accepted, since each file is private.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -126,12 +126,12 @@ impl DataDir {
         })
     }
 
-    /// Where the first admin token lies.
+    /// The path of the first admin token's file.
     pub fn admin_token_file(&self) -> PathBuf {
         self.path.join("admin.token")
     }
 
-    /// Where the hub's key lies unless `key_file` names another place.
+    /// The path of the hub's key, unless `key_file` names another one.
     pub fn key_file(&self) -> PathBuf {
         self.path.join("hub.key")
     }
@@ -148,7 +148,7 @@ impl DataDir {
         })
     }
 
-    /// Writes the first admin token's file, which must not be there.
+    /// Writes the first admin token's file, which must not exist.
     pub fn write_admin_token(&self, credential: &Credential) -> Result<(), DataDirError> {
         write_private(
             &self.admin_token_file(),
@@ -168,8 +168,7 @@ impl DataDir {
     }
 }
 
-/// Makes an embedded database's file readable by its owner alone before SQLite opens it; its log
-/// files take over the mode.
+/// Makes an embedded database's file readable only by its owner before SQLite opens it; its log files inherit the mode.
 pub(crate) fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
     match write_private(file, "") {
         Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -177,8 +176,8 @@ pub(crate) fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
     }
 }
 
-/// Refuses database files that belong to another user, which SQLite would call by a mere number: the command line
-/// of root makes such files where it runs before the service's first start.
+/// Refuses database files that belong to another user, for which SQLite would return only an error number. Commands run
+/// as root create such files if they run before the service's first start.
 #[cfg(unix)]
 pub(crate) fn refuse_files_of_others(file: &Path) -> Result<(), DataDirError> {
     use std::os::unix::fs::MetadataExt;
@@ -188,7 +187,7 @@ pub(crate) fn refuse_files_of_others(file: &Path) -> Result<(), DataDirError> {
         let Ok(metadata) = std::fs::metadata(&path) else {
             continue;
         };
-        // Where a group or others may write, more than the owner decides.
+        // If a group or others may write, the owner alone is not decisive.
         if ![0, metadata.uid()].contains(&me) && metadata.mode() & 0o022 == 0 {
             let owner = metadata.uid();
             return Err(DataDirError::OfOther { path, owner, me });
@@ -197,24 +196,24 @@ pub(crate) fn refuse_files_of_others(file: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// Makes a new, empty file readable by its owner alone.
+/// Creates a new, empty file readable only by its owner.
 pub(crate) fn make_private_file(file: &Path) -> Result<(), DataDirError> {
     write_private(file, "")
 }
 
-/// A path with something behind its last name.
+/// A path with a suffix appended to its file name.
 pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// Where a file really lies, or will lie once it is made: whoever opens it follows symbolic links, and so
-/// must what goes by its name.
+/// The real path of a file that may not exist yet. Opening the file follows symbolic links, so paths derived from its
+/// name must do so too.
 pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
     let failed = |cause| DataDirError::file(file)(cause);
     let mut path = std::path::absolute(file).map_err(failed)?;
-    // As many as the system itself follows.
+    // As many as the system follows.
     for _ in 0..MAX_LINKS {
         match path.canonicalize() {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -223,7 +222,7 @@ pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         match std::fs::read_link(&path) {
             Ok(target) => path = folder.join(target),
-            // Neither a file nor a link: the folder alone is there.
+            // Neither a file nor a link: only the folder exists.
             Err(_) => {
                 let name = path.file_name().ok_or(ErrorKind::InvalidInput);
                 let name = name.map_err(|kind| failed(kind.into()))?;
@@ -234,9 +233,9 @@ pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
     Err(failed(std::io::Error::other("too many symbolic links")))
 }
 
-/// Takes the lock that only one serving hub may hold on an embedded database, whatever the name by which it
-/// gets there; it ends with the file handle. The lock is on a file beside the database's own, which
-/// nothing but SQLite may open: closing any handle of it ends the locks that SQLite has on it in this process.
+/// Takes the lock that only one serving hub may hold on an embedded database, whichever path it uses; closing the
+/// returned handle releases it. The lock is on a file next to the database's own. Only SQLite may open the database's
+/// file: closing any handle of it releases SQLite's locks on it in this process.
 pub(crate) fn lock_database_file(file: &Path) -> Result<File, DataDirError> {
     let real = real_file(file)?;
     let lock = try_lock_file(&beside(&real, ".lock"))?;
@@ -246,7 +245,7 @@ pub(crate) fn lock_database_file(file: &Path) -> Result<File, DataDirError> {
     Ok(lock)
 }
 
-/// Takes a lock if nobody has it.
+/// Takes a lock if it is free.
 pub(crate) fn try_lock_file(path: &Path) -> Result<Option<File>, DataDirError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
@@ -259,8 +258,8 @@ pub(crate) fn try_lock_file(path: &Path) -> Result<Option<File>, DataDirError> {
     }
 }
 
-/// Refuses a file with further hard links: SQLite's log and the hub's lock go by the name. What a killed
-/// restore left beside it (`.before-…`) is no hub's.
+/// Refuses a file with additional hard links: SQLite's log and the hub's lock depend on the name. The file that a
+/// killed restore leaves next to it (`.before-…`) is not used by a hub.
 #[cfg(unix)]
 fn refuse_other_names(file: &Path, real: &Path) -> Result<(), DataDirError> {
     use std::os::unix::fs::MetadataExt;
@@ -299,14 +298,14 @@ fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
     if metadata.mode() & 0o022 != 0 {
         return refuse(format!("has mode {:04o}", metadata.mode() & 0o7777));
     }
-    // Root runs the command line beside a hub that runs as another user.
+    // Root may run commands next to a hub that runs as another user.
     if ![me, 0].contains(&metadata.uid()) && me != 0 {
         return refuse(format!("belongs to user {}", metadata.uid()));
     }
     Ok(())
 }
 
-/// Reads a file that holds a secret; says so when others can read it as well.
+/// Reads a file that contains a secret; warns if others can read it.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
     match std::fs::read(path) {
         Ok(text) => {
@@ -330,7 +329,7 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, DataDirError
     }
 }
 
-/// New files get mode 0600.
+/// Creates files with mode 0600.
 pub(crate) fn owner_only(options: &mut OpenOptions) {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
@@ -338,7 +337,7 @@ pub(crate) fn owner_only(options: &mut OpenOptions) {
     let _ = options;
 }
 
-/// Writes a new file of mode 0600, synced with its folder before anyone relies on it.
+/// Writes a new file of mode 0600, and syncs it and its folder.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DataDirError> {
     let write = || -> std::io::Result<()> {
         let mut file = private_file::create_new(path)?;
@@ -349,7 +348,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DataDirError>
     write().map_err(DataDirError::file(path))
 }
 
-/// Makes a new file's name last.
+/// Makes a new file's name durable.
 pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     if let Some(folder) = path.parent() {

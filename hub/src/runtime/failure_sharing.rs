@@ -1,5 +1,5 @@
-//! Tells the other hubs of this database of wrong credentials, so that an address has ten a minute at all of
-//! them together. The feed reads what the others told.
+//! Shares wrong credentials with the other hubs of this database, so that the limit of ten a minute per address applies
+//! to all of them together. The feed reads what other hubs shared.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use crate::auth::failure_limit::FailureLimit;
 use crate::domain::time::Clock;
 use crate::registry::{Registry, ShareFailures};
 
-/// How long to wait after each telling at least.
+/// The minimum pause after each write.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many times as long as the telling took, in case the database is slow: strangers decide how much there
-/// is to tell, and must not keep others from writing.
+/// The pause as a multiple of the write's duration, in case the database is slow: strangers decide how much there is to
+/// share, and must not block other writers.
 const PAUSES: u32 = 5;
-/// How many addresses are told at once.
+/// The maximum number of addresses per write.
 const ADDRESSES: usize = 100;
 
-/// Tells for ever; stop it by dropping the future.
+/// Runs forever; stop it by dropping the future.
 pub(super) async fn share(failures: FailureLimit, registry: Registry, clock: Clock) {
     let mut failing = false;
     loop {
@@ -27,7 +27,8 @@ pub(super) async fn share(failures: FailureLimit, registry: Registry, clock: Clo
         let began = Instant::now();
         match registry.apply(ShareFailures(unshared)).await {
             Ok(()) => failing = false,
-            // Told once more, what was written after all would count twice: this hub counts them in any case.
+            // Not repeated: if it was committed after all, it would count twice. This hub counts these failures in any
+            // case.
             Err(error) if !std::mem::replace(&mut failing, true) => {
                 tracing::warn!("the other hubs could not be told of wrong credentials: {error}");
             }

@@ -1,5 +1,5 @@
-//! Watches that an embedded database's file stays where it was opened. SQLite goes on with a file that was renamed or
-//! removed, and what it writes is lost with it.
+//! Watches that an embedded database's file stays where it was opened. SQLite continues with a file that was renamed or
+//! deleted, and its writes are lost with the file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::registry::Registry;
 
-/// How often the file is looked at.
+/// The interval of the checks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Looks for ever; stop it by dropping the future. While the file is gone, the registry takes no writes.
+/// Runs forever; stop it by dropping the future. While the file is missing, the registry accepts no writes.
 pub(crate) async fn watch(file: Option<PathBuf>, registry: Registry) {
     let Some((file, opened)) = file.and_then(|file| Some((file.clone(), identity(&file)?))) else {
         return std::future::pending().await;
@@ -37,7 +37,7 @@ pub(crate) async fn watch(file: Option<PathBuf>, registry: Registry) {
     }
 }
 
-/// What tells a file from others; `None`: there is none, or the system does not say.
+/// Identifies a file; `None`: it does not exist, or the system has no such identifier.
 #[cfg(unix)]
 fn identity(file: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
@@ -45,7 +45,7 @@ fn identity(file: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Windows keeps a file in its place while it is open.
+/// Windows does not allow moving or deleting an open file.
 #[cfg(not(unix))]
 fn identity(_file: &Path) -> Option<(u64, u64)> {
     None

@@ -1,5 +1,5 @@
-//! The hub's key in its file. The file is there whole or not at all, whatever is killed or loses power,
-//! and no key is ever overwritten.
+//! The file with the hub's key. The file is complete or absent, even after a kill or a power failure, and a key is
+//! never overwritten.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -10,18 +10,18 @@ use crate::runtime::data_dir::{
     DataDirError, beside, read_optional, real_file, sync_folder_of, write_private,
 };
 
-/// The most characters of a key's file: 32 bytes in base64 and a newline.
+/// The maximum length of a key's file: 32 bytes in base64 and a newline.
 const WHOLE: usize = 45;
 
-/// What a key's file holds.
+/// The content of a key's file.
 enum Content {
     /// No file.
     Absent,
     /// A key.
     Key(HubKey),
-    /// The beginning of a key, or nothing, as a power cut leaves it.
+    /// The beginning of a key, or nothing, as after a power failure.
     CutShort,
-    /// Something else, such as a file that `key_file` names by mistake.
+    /// Something else, such as a file that `key_file` specifies by mistake.
     Foreign,
 }
 
@@ -41,7 +41,7 @@ fn read(path: &Path) -> Result<Content, DataDirError> {
     {
         return Ok(Content::Key(key));
     }
-    // File systems fill what was not written yet with zeros.
+    // File systems fill parts that are not written yet with zeros.
     let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
     let written = bytes[..bytes.len() - zeros].trim_ascii_end();
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
@@ -61,7 +61,7 @@ fn broken(path: &Path, why: &'static str) -> DataDirError {
 }
 
 impl Content {
-    /// The key; `None` when there is no file.
+    /// The key; `None` if there is no file.
     fn key(self, path: &Path) -> Result<Option<HubKey>, DataDirError> {
         match self {
             Self::Absent => Ok(None),
@@ -75,14 +75,13 @@ impl Content {
     }
 }
 
-/// Reads the hub's key; `None` when there is no file.
+/// Reads the hub's key; `None` if there is no file.
 pub fn read_key(path: &Path) -> Result<Option<HubKey>, DataDirError> {
     read(path)?.key(path)
 }
 
-/// The key of a database that knows none yet: the one that lies there, else a new one. Hubs that begin
-/// at once get the same. A file that was cut short held a key that nothing was sealed with: it is put
-/// aside and replaced.
+/// Returns the key for a database without one: the existing key, else a new one. Hubs that start at the same time get
+/// the same key. Nothing was sealed with the key of a truncated file, so this puts it aside and replaces it.
 pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
     match read(path)? {
         Content::Absent => {}
@@ -91,13 +90,13 @@ pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
     }
     let path = &real_file(path)?;
     let new = NewKey::write(path)?;
-    // Unlike a rename, this replaces no key that another hub has put there meanwhile.
+    // Unlike a rename, this does not overwrite a key that another hub has put there meanwhile.
     match std::fs::hard_link(&new.file, path) {
         Ok(()) => new.settle(path),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             read_key(path)?.ok_or_else(|| DataDirError::file(path)(error))
         }
-        // A file system without hard links.
+        // The file system has no hard links.
         Err(_) => {
             write_private(path, &new.text())?;
             new.settle(path)
@@ -105,12 +104,11 @@ pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
     }
 }
 
-/// Replaces a file that was cut short. Of several that find it, one does so at a time, and the others
-/// find its key.
+/// Replaces a truncated file. If several hubs find it, one at a time does so, and the others find its key.
 fn replace_cut_short(path: &Path) -> Result<HubKey, DataDirError> {
     let failed = |cause| DataDirError::file(path)(cause);
     let file = File::open(path).map_err(failed)?;
-    // It ends with the file handle.
+    // Closing the file handle releases the lock.
     file.lock().map_err(failed)?;
     match read(path)? {
         Content::CutShort => {
@@ -126,7 +124,7 @@ fn replace_cut_short(path: &Path) -> Result<HubKey, DataDirError> {
     }
 }
 
-/// Puts a new key in place of whatever is there, which is kept beside it under a name of its own.
+/// Replaces the present file, if any, with a new key, and keeps it next to it under a new name.
 pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
     let path = &real_file(path)?;
     let new = NewKey::write(path)?;
@@ -135,7 +133,7 @@ pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
     new.settle(path)
 }
 
-/// Gives the present file a second name that nothing has yet: `.old`, `.old.2`, `.old.3` and so on.
+/// Gives the present file a second, unused name: `.old`, `.old.2`, `.old.3` and so on.
 fn put_aside(path: &Path) -> Result<(), DataDirError> {
     let failed = |cause| DataDirError::file(path)(cause);
     for number in 1_u32.. {
@@ -147,7 +145,7 @@ fn put_aside(path: &Path) -> Result<(), DataDirError> {
             Ok(()) => break,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(_) if old.symlink_metadata().is_ok() => {}
-            // A file system without hard links.
+            // The file system has no hard links.
             Err(_) => {
                 std::fs::rename(path, &old).map_err(failed)?;
                 break;
@@ -157,14 +155,14 @@ fn put_aside(path: &Path) -> Result<(), DataDirError> {
     sync_folder_of(path).map_err(failed)
 }
 
-/// A new key in a file of its own, which is gone when this is dropped.
+/// A new key in a temporary file, which is deleted on drop.
 struct NewKey {
     key: HubKey,
     file: PathBuf,
 }
 
 impl NewKey {
-    /// Makes one beside the key's file, synced.
+    /// Creates one next to the key's file, synced.
     fn write(path: &Path) -> Result<Self, DataDirError> {
         let file = beside(path, &format!(".new-{}", random_name()?));
         let new = Self {
@@ -179,7 +177,7 @@ impl NewKey {
         format!("{}\n", self.key.encode())
     }
 
-    /// Makes the key's own name last.
+    /// Makes the key's final name durable.
     fn settle(self, path: &Path) -> Result<HubKey, DataDirError> {
         sync_folder_of(path).map_err(DataDirError::file(path))?;
         Ok(self.key.clone())
@@ -188,7 +186,7 @@ impl NewKey {
 
 impl Drop for NewKey {
     fn drop(&mut self) {
-        // It is gone already where it was renamed; one that stays was never used, or has the key's name too.
+        // It is absent if it was renamed; otherwise it was never used, or is a second name of the key's file.
         let _ = std::fs::remove_file(&self.file);
     }
 }

@@ -1,8 +1,9 @@
-//! Links the history that older versions and imports wrote, after start and then now and then: see
-//! [`crate::registry::EndLinking`]. A few hundred rows a transaction, so that other writers get their turn in between.
+//! Links the history that older versions and imports wrote, after start and then periodically: see
+//! [`crate::registry::EndLinking`]. Each transaction handles a few hundred rows, so that other writers get their turn
+//! in between.
 //!
-//! Until a silo is linked, the history of its hostnames is found by looking through all of the silo's. A hub of version
-//! 0.1.0 on the same database makes a silo be linked again with each change.
+//! Until a silo is linked, finding the history of one hostname requires a search of the silo's whole history. If a hub
+//! of version 0.1.0 uses the same database, a silo needs linking again after each of its changes.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,28 +21,28 @@ use crate::store::Store;
 const SILOS: i64 = 50;
 /// How many rows are read at once.
 const ROWS: i64 = 1000;
-/// How many rows or hostnames one transaction changes.
+/// The maximum number of rows or hostnames that one transaction changes.
 const CHUNK: usize = 500;
-/// How many hostnames of a silo are kept in memory. A silo whose past has more stays as it is.
+/// The maximum number of a silo's hostnames held in memory. A silo with more in its history is not linked.
 const MAX_NAMES: usize = 100_000;
-/// How often a silo is followed to its end while others go on changing it.
+/// How often a silo is followed to its end while others keep changing it.
 const ATTEMPTS: usize = 20;
 
-/// Finds and links what is not linked.
+/// Finds silos that are not linked, and links them.
 #[derive(Debug)]
 pub struct HistoryLinks {
     store: Store,
     registry: Registry,
-    /// Up to this revision all silos were looked at.
+    /// All silos up to this revision were checked.
     seen: i64,
-    /// The feed floor then: imports and copies that were put back raise it, and change silos below `seen`.
+    /// The feed floor at that time: imports and restores raise it, and change silos below `seen`.
     feed_floor: i64,
-    /// Silos that are left as they are.
+    /// Silos that are not linked.
     too_many_names: BTreeSet<SiloId>,
 }
 
 impl HistoryLinks {
-    /// Nothing was looked at yet.
+    /// No silo is checked yet.
     pub fn new(store: Store, registry: Registry) -> Self {
         Self {
             store,
@@ -79,7 +80,7 @@ impl HistoryLinks {
                         break;
                     };
                     let is_over = match ending {
-                        // The latter: it is not there any more.
+                        // `Disturbed`: it does not exist any more.
                         Linking::Done | Linking::Disturbed => true,
                         Linking::Behind => self.link_large(&id).await?,
                     };
@@ -98,7 +99,7 @@ impl HistoryLinks {
         Ok(())
     }
 
-    /// Links a silo with much history; false: it is to be tried again.
+    /// Links a silo with much history; false: try again later.
     async fn link_large(&mut self, id: &SiloId) -> Result<bool, ApplyError> {
         let mark = -1 - i64::try_from(random_number() >> 2).unwrap_or(0);
         let begin = BeginLinking {
@@ -129,7 +130,7 @@ impl HistoryLinks {
         Ok(false)
     }
 
-    /// Links the rows that there are; false: they are of too many hostnames.
+    /// Links the existing rows; false: they have too many hostnames.
     async fn follow_rows(&self, followed: &mut Followed) -> Result<bool, ApplyError> {
         let silo = followed.silo.clone();
         loop {

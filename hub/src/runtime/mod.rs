@@ -1,4 +1,4 @@
-//! The hub as a running program: what it opens, the tasks that never end, and how it stops.
+//! The hub as a running program: opening its parts, background tasks, and shutdown.
 
 pub mod backup;
 mod before_migrating;

@@ -1,4 +1,4 @@
-//! Opens what `serve` and the command line both work on: data directory, database, registry, key.
+//! Opens what both `serve` and the other commands use: data directory, database, registry, key.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -49,25 +49,25 @@ pub enum OpenError {
     /// A first write failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// There is no database.
     #[error("{}: there is no hub's database here: is this the right --data-dir? --init makes a new hub", .0.display())]
     NoHub(PathBuf),
-    /// There is a hub's key, but its database is gone.
+    /// The hub's key exists, but its database is missing.
     #[error(
         "{}: the database is missing or empty, and {} shows that there was one: put it back (`silo-hub restore`), or begin a new hub with `silo-hub serve --init`, which knows no token of the old one",
         file.display(),
         key.display()
     )]
     Lost {
-        /// The database's file.
+        /// The database file.
         file: PathBuf,
         /// The hub's key.
         key: PathBuf,
     },
-    /// It can't be made ready to be migrated.
+    /// It can't be prepared for a migration.
     #[error(transparent)]
     Copy(CopyError),
 }
@@ -82,11 +82,11 @@ impl From<CopyError> for OpenError {
     }
 }
 
-/// Whether the database is copied before its schema is changed.
+/// Whether to copy the database before its schema is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copied {
     Before,
-    /// It is a copy itself.
+    /// It is a copy already.
     Already,
 }
 
@@ -97,35 +97,35 @@ pub struct OpenHub {
     pub data_dir: DataDir,
     /// The database.
     pub store: Store,
-    /// The door for writes.
+    /// Executes writes.
     pub registry: Registry,
     /// The read path.
     pub view: View,
     /// The known tokens.
     pub tokens: TokenCache,
-    /// The bus.
+    /// The notification bus.
     pub revision: Revision,
-    /// How far the database was when it was opened.
+    /// The database's position when it was opened.
     pub position: Position,
-    /// Whether the database answers.
+    /// Whether the database is available.
     pub database_health: DatabaseHealth,
-    /// The refused credentials that are to be written down.
+    /// The refused credentials that are not stored yet.
     pub refused: RefusedLog,
     /// Counts wrong credentials.
     pub failures: FailureLimit,
-    /// Since when signatures count.
+    /// Signatures made before this time are refused.
     pub signed_not_before: KnownSignedNotBefore,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
     key_file: PathBuf,
     writer: JoinHandle<()>,
-    /// Wakes those who wait on the bus, once it runs. Where nothing is served, no one waits.
+    /// Wakes subscribers of the bus, once it runs. Commands that do not serve have no subscribers.
     notifier: Mutex<Option<Notifier>>,
     lock: Option<File>,
 }
 
 impl OpenHub {
-    /// Opens everything but the key, beside a serving hub or without one. A database that is not there is made.
+    /// Opens everything but the key, with or without a hub that serves. Creates a missing database.
     pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
         let schema = match settings.migrate {
             true => Schema::Make,
@@ -134,14 +134,14 @@ impl OpenHub {
         Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
     }
 
-    /// Like [`OpenHub::open`], but a hub whose database is not there is made only with `init`: what is made in a
-    /// mistyped place is valid nowhere.
+    /// Like [`OpenHub::open`], but creates a missing database only with `init`: tokens created in a mistyped directory
+    /// would not be valid anywhere.
     pub async fn open_existing(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
         if settings.init {
             return Self::open(settings, clock).await;
         }
         let url = database_url(settings);
-        // Before the data directory is made.
+        // Before the data directory is created.
         if let Some(file) = url.file().filter(|file| is_missing(file)) {
             return Err(OpenError::NoHub(file));
         }
@@ -152,7 +152,7 @@ impl OpenHub {
         Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
     }
 
-    /// Like [`OpenHub::open`], a database of which there is another copy: no further one is made of it.
+    /// Like [`OpenHub::open`], for a database that is a copy itself: it is not copied again.
     pub async fn open_copy(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
         let schema = match settings.migrate {
             true => Schema::Make,
@@ -161,7 +161,7 @@ impl OpenHub {
         Self::open_with(settings, clock, schema, Copied::Already, |_| Ok(None)).await
     }
 
-    /// What delivery workers work with.
+    /// The context of delivery workers.
     pub(crate) fn worker_context(&self) -> WorkerContext {
         WorkerContext {
             store: self.store.clone(),
@@ -172,7 +172,7 @@ impl OpenHub {
         }
     }
 
-    /// Opens everything but the key as the one hub that serves an embedded database.
+    /// Opens everything but the key, as the only hub that serves an embedded database.
     pub async fn open_to_serve(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
         let data_dir = DataDir::open(&settings.data_dir)?;
         if let Some(file) = database_url(settings).file()
@@ -203,7 +203,7 @@ impl OpenHub {
     ) -> Result<Self, OpenError> {
         let data_dir = DataDir::open(&settings.data_dir)?;
         let url = database_url(settings);
-        // Before the schema is touched, which another hub may be using.
+        // Before any change of the schema, which another hub may be using.
         let (mut served, mut migrated) = (None, None);
         if let Some(file) = url.file() {
             #[cfg(unix)]
@@ -250,7 +250,7 @@ impl OpenHub {
         })
     }
 
-    /// The hub's key. It is made only while the database knows none.
+    /// The hub's key. It is created only if the database has none.
     pub async fn key(&self) -> Result<HubKey, OpenError> {
         let known = self.store.fact(KEY_FINGERPRINT).await?;
         let key = match known.as_deref() {
@@ -259,14 +259,14 @@ impl OpenHub {
         };
         let fingerprint = key.fingerprint();
         if known.is_none() {
-            // Another hub may have been faster with another key.
+            // Another hub may have stored another key first.
             let known = self.registry.apply(AdoptKey { fingerprint }).await?;
             check_key(&self.key_file, Some(&known))?;
         }
         Ok(key)
     }
 
-    /// Makes a new key; what the old one sealed is forgotten.
+    /// Creates a new key; everything sealed with the old one is discarded.
     pub async fn reset_key(&self) -> Result<&Path, OpenError> {
         let key = replace_key(&self.key_file)?;
         self.registry
@@ -277,10 +277,10 @@ impl OpenHub {
         Ok(&self.key_file)
     }
 
-    /// Makes the first admin token when no token was ever made, and says where it lies.
+    /// Creates the first admin token if there was never a token, and logs its path.
     pub async fn first_admin_token(&self, key: &HubKey) -> Result<(), OpenError> {
         let path = self.data_dir.admin_token_file();
-        // Decided again inside the transaction; this only spares later starts the file.
+        // The transaction checks this again; here it only avoids writing the file at later starts.
         if !self.store.any_token().await? {
             self.make_first_admin_token(key).await?;
         } else if !self.store.is_token_noted().await? {
@@ -322,7 +322,7 @@ impl OpenHub {
             expires_at: None,
         };
         let now = self.clock.now();
-        // The file is written first: a token that nobody can learn must not exist.
+        // The file is written first: there must be no token whose credential is lost.
         let (new, ours) = match self.data_dir.read_admin_token()? {
             TokenFile::Whole(credential) => (
                 NewToken::with_credential(credential, spec, key, now)?,
@@ -337,7 +337,7 @@ impl OpenHub {
         };
         let made = self.registry.apply(CreateFirstToken(new.command)).await?;
         if !made && ours {
-            // Another hub was faster: its file tells the token.
+            // Another hub was faster: its file has the token.
             self.data_dir.remove_admin_token()?;
         }
         Ok(())
@@ -348,13 +348,13 @@ impl OpenHub {
         self.lock.is_some()
     }
 
-    /// Wakes those who wait on the bus, for ever; `None` after the first call.
+    /// Wakes subscribers of the bus, forever; `None` after the first call.
     pub fn wake_ups(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
         notifier.take().map(Notifier::run)
     }
 
-    /// Lets the writer finish and closes the database.
+    /// Waits for the writer to finish and closes the database.
     pub async fn close(self) {
         self.registry.stop().await;
         if let Err(error) = self.writer.await {
@@ -364,7 +364,7 @@ impl OpenHub {
     }
 }
 
-/// Whether the database's file is not there, or has nothing in it.
+/// Whether the database's file is missing or empty.
 fn is_missing(file: &Path) -> bool {
     std::fs::metadata(file).map_or_else(
         |error| error.kind() == std::io::ErrorKind::NotFound,
@@ -372,13 +372,13 @@ fn is_missing(file: &Path) -> bool {
     )
 }
 
-/// The database that the settings name, else the SQLite file in the data directory.
+/// The database from the settings, else the SQLite file in the data directory.
 pub fn database_url(settings: &HubSettings) -> DatabaseUrl {
     let default = || DatabaseUrl::sqlite_file(&settings.data_dir.join(DATABASE_FILE));
     settings.database.clone().unwrap_or_else(default)
 }
 
-/// Where the hub's key lies.
+/// The path of the hub's key.
 pub fn key_file(settings: &HubSettings, data_dir: &DataDir) -> PathBuf {
     settings
         .key_file
@@ -386,8 +386,7 @@ pub fn key_file(settings: &HubSettings, data_dir: &DataDir) -> PathBuf {
         .unwrap_or_else(|| data_dir.key_file())
 }
 
-/// Reads the key and holds it against the fingerprint that the database knows; `None` when there is
-/// neither.
+/// Reads the key and compares it with the fingerprint stored in the database; `None` if neither exists.
 pub fn check_key(path: &Path, known: Option<&str>) -> Result<Option<HubKey>, DataDirError> {
     let wrong = |why| DataDirError::Key {
         path: path.to_owned(),
@@ -402,9 +401,9 @@ pub fn check_key(path: &Path, known: Option<&str>) -> Result<Option<HubKey>, Dat
     }
 }
 
-/// The parts of an opened hub that its HTTP handlers share.
+/// The parts of an open hub that its HTTP handlers share.
 impl OpenHub {
-    /// Puts together what the handlers reach.
+    /// Creates the state of the handlers.
     pub fn http(&self, settings: &HubSettings, key: HubKey) -> Arc<crate::http::Hub> {
         Arc::new(crate::http::Hub {
             store: self.store.clone(),

@@ -1,4 +1,4 @@
-//! Runs the hub: opens everything, starts the endless tasks, serves, and ends in order.
+//! Runs the hub: opens everything, starts the background tasks, serves, and shuts down in order.
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -28,13 +28,13 @@ use crate::follow::feed::Feed;
 use crate::follow::invalidation::Invalidation;
 use crate::serve::{Listeners, ServeError};
 
-/// How long after the signal to stop the delivery workers may take to end, and use to be written down. The
-/// listeners take most of it.
+/// The deadline after the stop signal for the delivery workers to end and for usage to be stored. The listeners take
+/// most of it.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_millis(8500);
-/// How long after that signal the database may take to be closed.
+/// The deadline after that signal for closing the database.
 const STOP_TIMEOUT: Duration = Duration::from_millis(9300);
 
-/// Why the hub ended without being asked to.
+/// Why the hub ended without a request to stop.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// It can't be opened.
@@ -46,13 +46,12 @@ pub enum RunError {
     /// It can't listen.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A task that never ends has ended.
+    /// A background task ended, although none should.
     #[error("the task {0:?} ended, which is a bug: the log says why if it panicked")]
     Ended(&'static str),
 }
 
-/// Serves on a bound listener until `shutdown` completes; then finishes what runs. Stops as well while it
-/// still starts.
+/// Serves on a bound listener until `shutdown` completes; then finishes running requests. Stops also during startup.
 pub async fn run(
     listener: TcpListener,
     settings: HubSettings,
@@ -81,7 +80,7 @@ fn stopped_early() -> Result<(), RunError> {
     Ok(())
 }
 
-/// Reads the keys of every sink and the files that they name.
+/// Reads the keys of every sink and the files that they refer to.
 pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> {
     let sinks: Vec<OpenSink> = settings
         .sinks
@@ -112,7 +111,7 @@ pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> 
     }
 }
 
-/// What is made before the hub listens.
+/// What is created before the hub listens.
 struct Started {
     key: HubKey,
     held: Arc<HeldTimes>,
@@ -133,7 +132,7 @@ async fn start(hub: &OpenHub, sinks: Vec<OpenSink>) -> Result<Started, OpenError
     })
 }
 
-/// Starts the tasks that never end by themselves.
+/// Starts the background tasks.
 fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep) -> Tasks {
     let feed = Feed {
         store: hub.store.clone(),
@@ -229,7 +228,7 @@ async fn serve(
         tokio::select! {
             served = &mut listening => break served.map_err(RunError::from),
             name = tasks.ended() => break Err(RunError::Ended(name)),
-            // They end when the hub stops, which the listeners may still do.
+            // They end when the hub stops, while the listeners may still be stopping.
             done = &mut deliveries, if delivered.is_none() => {
                 delivered = Some(done);
                 if !hub.revision.is_stopping() {

@@ -1,5 +1,5 @@
-//! Tells systemd how the hub is (sd_notify(3)), where it asks to be told: that it listens, that it stops,
-//! and as long as it really works, that it is alive. Without `NOTIFY_SOCKET` nothing is told.
+//! Notifies systemd (sd_notify(3)), if configured, that the hub listens, that it stops, and, while it works, that it is
+//! alive. Without `NOTIFY_SOCKET`, sends nothing.
 
 use std::time::Duration;
 
@@ -12,14 +12,13 @@ pub(crate) fn ready() {
     tell(Word::Ready);
 }
 
-/// The hub ends what runs.
+/// The hub is stopping.
 pub(crate) fn stopping() {
     tell(Word::Stopping);
 }
 
-/// Tells for ever that the hub is alive, four times in the time that the service manager waits, but only
-/// while either the database answers or the hub has noticed that it does not: reads go on then, and a new
-/// start would change nothing. A hub that hangs is silent.
+/// Sends keep-alives forever, four in each watchdog timeout, but only while the database responds or the hub has
+/// detected that it does not: then reads continue, and a restart would not help. A hub that hangs sends none.
 pub(crate) async fn stay_alive(store: Store, database_health: DatabaseHealth, clock: Clock) {
     let Some(patience) = watchdog() else {
         return std::future::pending().await;
@@ -56,7 +55,7 @@ fn tell(word: Word) {
     }
 }
 
-/// How long the service manager waits for a sign of life, if it does.
+/// The watchdog timeout of the service manager, if it has one.
 #[cfg(unix)]
 fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()

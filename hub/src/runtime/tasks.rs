@@ -1,12 +1,12 @@
-//! The hub's endless tasks, each under its name. None of them ends by itself: when one does, the hub must not
-//! go on as if it still worked.
+//! The hub's background tasks, each with a name. None ends by itself: if one does, the hub must not continue as if it
+//! still ran.
 
 use std::collections::HashMap;
 use std::future::Future;
 
 use tokio::task::{Id, JoinSet};
 
-/// Tasks by their names. Dropped, it ends them all.
+/// Tasks by name. Dropping it aborts them all.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     running: JoinSet<()>,
@@ -24,7 +24,7 @@ impl Tasks {
         self.names.insert(task.id(), name);
     }
 
-    /// Waits until one of them ends, by a panic or otherwise; answers its name.
+    /// Waits until one of them ends, by a panic or otherwise; returns its name.
     pub(crate) async fn ended(&mut self) -> &'static str {
         let id = match self.running.join_next_with_id().await {
             Some(Ok((id, ()))) => id,

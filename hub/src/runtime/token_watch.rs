@@ -1,7 +1,7 @@
-//! Ends streams whose token has ended: one ticker for all of them.
+//! Ends streams whose token has become invalid: one ticker for all of them.
 //!
-//! A stream that has nothing to tell looks at nothing. The ticker looks at each watched token and wakes the
-//! streams of one that changed, which then judge for themselves.
+//! An idle stream does not check its token. The ticker checks each watched token and wakes the streams of a token that
+//! changed, which then check it themselves.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::domain::token::CredentialHash;
 use crate::follow::revision::Revision;
 use crate::store::KnownToken;
 
-/// How often the ticker looks.
+/// The interval of the ticker.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Which secrets of a token count: the present one and the former one; `None`: it has ended.
+/// The valid secrets of a token: the current one and the former one; `None`: the token is invalid.
 type ReceiverState = Option<(CredentialHash, Option<CredentialHash>)>;
 
-/// Looks at the watched tokens for ever; stop it by dropping the future.
+/// Checks the watched tokens forever; stop it by dropping the future.
 pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: Clock) {
     let mut known: HashMap<TokenId, ReceiverState> = HashMap::new();
     let mut ticks = tokio::time::interval(TICK);
@@ -31,7 +31,7 @@ pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: 
         let mut looked = HashMap::new();
         for id in revision.watched_tokens() {
             let before = known.remove(&id);
-            // While the database is away, nobody can say that a token has ended.
+            // While the database is unavailable, no token can be found invalid.
             let now = match tokens.get(id).await {
                 Ok(token) => token.and_then(|token| standing(&token.known, clock.now())),
                 Err(_) => {
@@ -39,7 +39,7 @@ pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: 
                     continue;
                 }
             };
-            // A stream that began since the last tick may have looked before its token ended.
+            // A stream that began since the last tick may have checked its token before it became invalid.
             if before != Some(now) {
                 revision.token_changed(&id);
             }

@@ -1,4 +1,4 @@
-//! What the hub does by itself: writes down use, and removes records that nobody names any more.
+//! The hub's periodic maintenance: stores usage, and deletes expired records and old rows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,28 +20,28 @@ use crate::store::{OldRows, Store, Via};
 
 /// A day, in seconds.
 const DAY: i64 = 86_400;
-/// For how long signed writes are remembered after they were signed, in seconds: twice as long as they are
-/// accepted, so that the clocks of several hubs may differ. Wrong credentials are as well.
+/// How long signed writes are remembered after their signature's time, in seconds: twice as long as they are accepted,
+/// since the clocks of several hubs may differ. The same applies to wrong credentials.
 const KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
-/// How many overdue or old rows are read at once, and old ones removed by one transaction.
+/// The maximum number of expired or old rows read at once, and of old rows deleted by one transaction.
 const PAGE: i64 = 500;
-/// How many records or tokens are written down in one transaction.
+/// How many records or tokens one transaction updates.
 const CHUNK: usize = 1000;
 
-/// How often each part of the upkeep is done.
+/// The periods of the maintenance tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct Periods {
-    /// Use is written down.
+    /// Storing usage.
     pub write_down: Duration,
-    /// Overdue records are removed.
+    /// Deleting expired records.
     pub expire: Duration,
-    /// Old rows are removed.
+    /// Deleting old rows.
     pub purge: Duration,
-    /// How long after the start they are removed first, so that a clock that is wrong at first can be put right.
+    /// The delay of the first deletion after the start, so that a wrong clock can be corrected first.
     pub first_purge: Duration,
-    /// Signed writes and wrong credentials are forgotten.
+    /// Forgetting signed writes and wrong credentials.
     pub forget: Duration,
-    /// History that others wrote is linked.
+    /// Linking history that others wrote.
     pub link: Duration,
 }
 
@@ -58,30 +58,30 @@ impl Default for Periods {
     }
 }
 
-/// The hub's own tasks.
+/// The hub's maintenance tasks.
 #[derive(Clone, Debug)]
 pub struct Upkeep {
-    /// Where overdue records are looked up.
+    /// For looking up expired records.
     pub store: Store,
-    /// Where everything is written.
+    /// For all writes.
     pub registry: Registry,
-    /// Whose uses are written down.
+    /// The tokens whose usage is stored.
     pub tokens: TokenCache,
-    /// The refused credentials that are to be written down.
+    /// The refused credentials that are not stored yet.
     pub refused: RefusedLog,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// When this hub began to hear writes: silence before does not count, nor silence while the
-    /// database took none, nor time by which the clock was stepped.
+    /// When this hub began to receive writes: silence before does not count, nor silence while the database accepted no
+    /// writes, nor time skipped by a step of the clock.
     pub since: Time,
-    /// What can be said of stored times whatever the wall clock shows.
+    /// Bounds for stored times that hold regardless of the wall clock.
     pub held: Arc<HeldTimes>,
-    /// For how many days history, tombstones, and rights and sinks that are over are kept.
+    /// How many days to keep history, tombstones, and rights and sinks that have ended.
     pub retention_days: u32,
 }
 
-/// For how long this process has held what is stored. Only what is old by the wall clock and by this is removed,
-/// so that a clock that was ahead for a while costs nothing.
+/// How long this process has seen the stored rows. A row is deleted only if it is old both by the wall clock and by
+/// this, so that a clock that is ahead for a while does no harm.
 #[derive(Debug)]
 pub struct HeldTimes {
     present: LatestNow,
@@ -90,7 +90,7 @@ pub struct HeldTimes {
 }
 
 impl HeldTimes {
-    /// From the start of this process on; `newest_stored`: the newest time that was stored before.
+    /// Begins at the start of this process; `newest_stored`: the newest time stored before.
     pub fn begin(at: Reading, newest_stored: Option<Time>) -> Self {
         let earliest = |seconds: i64| {
             let window = Duration::from_secs(seconds.unsigned_abs());
@@ -118,13 +118,13 @@ fn lock(earliest: &Mutex<EarliestReading>) -> MutexGuard<'_, EarliestReading> {
 }
 
 impl Upkeep {
-    /// Works for ever; stop it by dropping the future.
+    /// Runs forever; stop it by dropping the future.
     pub async fn work(self) {
         self.work_at(Periods::default()).await;
     }
 
-    /// Works for ever, with other periods. Each part keeps its own time: a purge that takes long holds up
-    /// neither expiry nor what is written down.
+    /// Runs forever, with other periods. Each part has its own timer: a long purge delays neither expiry nor storing
+    /// usage.
     pub async fn work_at(self, periods: Periods) {
         let write_down = async {
             let mut due = ticks(periods.write_down);
@@ -169,13 +169,13 @@ impl Upkeep {
         tokio::join!(write_down, expire, purge, forget, link);
     }
 
-    /// Writes down everything, before the hub ends.
+    /// Stores everything before the hub ends.
     pub async fn write_all_down(&self) -> Result<(), ApplyError> {
         self.write_refused(true).await?;
         self.write_down().await
     }
 
-    /// Writes down refused credentials, of whole minutes unless the hub ends.
+    /// Stores refused credentials, only those of complete minutes unless the hub ends.
     async fn write_refused(&self, unended_too: bool) -> Result<(), ApplyError> {
         for chunk in self
             .refused
@@ -191,7 +191,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Writes down when records were named and tokens shown, and which credentials were refused.
+    /// Stores when records and tokens were last used, and which credentials were refused.
     pub async fn write_down(&self) -> Result<(), ApplyError> {
         self.write_refused(false).await?;
         for chunk in self.tokens.pending_uses().chunks(CHUNK) {
@@ -213,11 +213,12 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes what has outlived its retention: history, tombstones, deliveries that are over, audit, and what ended.
-    /// A few hundred rows a transaction, so that other writers get their turn in between.
+    /// Deletes what has exceeded its retention: history, tombstones, finished deliveries, audit entries, and ended
+    /// tokens, update keys and sinks. Each transaction deletes a few hundred rows, so that other writers get their turn
+    /// in between.
     ///
-    /// Their age is counted from the newest row that was there before the start, where that and the time since come
-    /// to less than the wall clock says: a clock that is years ahead would else remove everything at once.
+    /// The current time for this is the newest time stored before the start plus the time since, if that is earlier
+    /// than the wall clock. Otherwise a clock that is years ahead would delete everything at once.
     pub async fn purge(&self) -> Result<(), ApplyError> {
         let days = i64::from(self.retention_days);
         let at = self.clock.reading();
@@ -226,7 +227,7 @@ impl Upkeep {
         let earliest = lock(&self.held.day).get(at);
         let mut purged = 0;
         if let Some(earliest) = earliest {
-            // A day later than they end, so that the clocks of several hubs may differ.
+            // A day after their end, since the clocks of several hubs may differ.
             let before = earliest.plus_seconds(-DAY);
             purged += self.registry.apply(PurgeFormerSecrets { before }).await?;
             purged += self.registry.apply(PurgeMarks { before }).await?;
@@ -251,11 +252,11 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes tokens, update keys and sinks that have been over for the retention; answers how many.
+    /// Deletes tokens, update keys and sinks that ended longer ago than the retention; returns how many.
     async fn purge_ended(&self, before: Time) -> Result<u64, ApplyError> {
         let mut purged = 0;
         loop {
-            // Found without holding up writers: no index leads to them.
+            // Searched outside of a write transaction, since no index supports it.
             let ids = self.store.ended_tokens(before, PAGE).await?;
             if ids.is_empty() {
                 break;
@@ -273,9 +274,8 @@ impl Upkeep {
         }
     }
 
-    /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that
-    /// are over by every hub's clock.
-    /// Only those go that this process has held for as long, by the monotonic clock.
+    /// Forgets signed writes that would be refused because of their age, and wrong credentials of minutes that are over
+    /// by every hub's clock. Deletes only those that this process has seen for that long, by the monotonic clock.
     pub async fn forget(&self) -> Result<(), ApplyError> {
         let at = self.clock.reading();
         self.held.note(at);
@@ -292,11 +292,10 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes every record that is overdue. What is only noted is written down first, since the
-    /// decision is made on what is stored.
+    /// Deletes every expired record. Stores pending usage first, since the decision depends on stored values.
     pub async fn expire(&self) -> Result<(), ApplyError> {
         if self.registry.write_health().is_lost() {
-            // Once writes are taken again, silence counts from that moment.
+            // After writes are accepted again, silence counts from that moment.
             self.registry.apply(ProveWritable).await?;
         }
         let at = self.clock.reading();
@@ -334,7 +333,7 @@ impl Upkeep {
     }
 }
 
-/// Now and then once a period; what took longer than that is not caught up with.
+/// Ticks immediately, then once per period; does not make up for missed ticks.
 fn ticks(period: Duration) -> Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
