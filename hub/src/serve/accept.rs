@@ -1,4 +1,4 @@
-//! Lets connections in, or not.
+//! Accepts or refuses connections.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -13,7 +13,7 @@ use super::service::CountingService;
 use super::socket::Socket;
 use super::stream::StallGuard;
 
-/// Lets connections in, or not.
+/// Accepts or refuses connections.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
     connections: Connections,

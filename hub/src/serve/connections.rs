@@ -1,6 +1,6 @@
-//! How many connections there may be, and which give way when there are too many: those whose client is
-//! waited for, the one that has been silent longest first. So a client that opens thousands and sends nothing
-//! displaces only its own. A request notes its beginning and its end at its connection alone.
+//! Limits the number of connections, and decides which one to close when there are too many: one whose client the hub
+//! is waiting for, the longest silent one first. So a client that opens thousands and sends nothing displaces only its
+//! own. A request records its start and end only at its connection.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::config::limits::Limits;
 use crate::domain::once_a_minute::OnceAMinute;
 use crate::http::connection::ConnectionControl;
 
-/// How often connections are looked for that are too slow.
+/// The interval of the search for slow connections.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The connections of all listeners.
@@ -47,7 +47,7 @@ impl Connections {
         }))
     }
 
-    /// Takes a connection in; `None` when there are too many and all are busy.
+    /// Admits a connection; `None` if there are too many and all are busy.
     pub(super) fn admit(&self) -> Option<Arc<Connection>> {
         let now = Instant::now();
         let mut places = self.places();
@@ -67,7 +67,7 @@ impl Connections {
         self.0.turns.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Cuts off, for ever, connections whose client does not move.
+    /// Closes connections whose client is too slow, forever.
     pub(super) async fn cut_off_the_slow(&self) {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -85,8 +85,8 @@ impl Connections {
         lock(&self.0.places)
     }
 
-    /// Says that a request was refused that is no HTTP, once a minute; nothing of the request is told, which may hold a
-    /// secret.
+    /// Logs that a request was refused because it is not HTTP, at most once a minute, without its content, which may
+    /// contain a secret.
     pub(super) fn report_no_http(&self, peer: Option<SocketAddr>, status: &str) {
         if self.0.reports.is_due(self.0.begun.elapsed()) {
             let peer = peer.map_or_else(
@@ -109,17 +109,17 @@ impl Connections {
     }
 }
 
-/// One connection, held by its stream and its service.
+/// One connection, shared by its stream and its service.
 #[derive(Debug)]
 pub(super) struct Connection {
     connections: Connections,
     switch: Arc<KillSwitch>,
-    /// Once it is known: tests have connections without.
+    /// Set once it is known: tests have connections without one.
     socket: OnceLock<Socket>,
 }
 
 impl Connection {
-    /// A new one, whose client is waited for until then; it counts among the places.
+    /// A new connection, which waits for its client until `until`; it counts among the places.
     pub(super) fn new(connections: Connections, places: &mut Places, until: Instant) -> Self {
         let switch = Arc::<KillSwitch>::default();
         lock(&switch.state).idle = Some(Idle {
@@ -137,18 +137,18 @@ impl Connection {
         }
     }
 
-    /// Notes what the connection's bytes come by.
+    /// Sets the socket of the connection.
     pub(super) fn set_socket(&self, socket: Socket) {
         // It is set once, before the connection is used.
         let _ = self.socket.set(socket);
     }
 
-    /// Whether a request runs.
+    /// Whether a request is running.
     pub(super) fn has_requests(&self) -> bool {
         lock(&self.switch.state).requests > 0
     }
 
-    /// Says that a request was refused that is no HTTP.
+    /// Logs that a request was refused because it is not HTTP.
     pub(super) fn report_no_http(&self, status: &str) {
         let peer = self.socket.get().and_then(Socket::peer);
         self.connections.report_no_http(peer, status);
@@ -158,7 +158,7 @@ impl Connection {
         &self.switch
     }
 
-    /// Notes that a request begins.
+    /// Records the start of a request.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.change(|state| state.requests += 1);
         Running {
@@ -167,14 +167,14 @@ impl Connection {
         }
     }
 
-    /// Lets the connection give way to others until this is dropped: content is waited for, under a deadline, for
-    /// whose sender nobody answers.
+    /// Lets the connection be closed in favor of new ones until the returned value is dropped: the hub is waiting,
+    /// under a deadline, for content of an unauthenticated sender.
     pub(super) fn read_for_nobody(self: &Arc<Self>) -> Reading {
         self.change(|state| state.reading += 1);
         Reading(Arc::clone(self))
     }
 
-    /// Notes what has happened, and with it whether the connection may give way: then it is the last to.
+    /// Applies a state change, and updates whether the connection may be closed; if so, it is the last in the order.
     fn change(&self, happen: impl FnOnce(&mut State)) {
         let mut state = lock(&self.switch.state);
         happen(&mut state);
@@ -189,7 +189,7 @@ impl Connection {
             since: now,
             until: match *state {
                 State { sending: 1.., .. } => Some(now + limits.stall),
-                // Who reads it has a deadline.
+                // The reader has a deadline.
                 State { reading: 1.., .. } => None,
                 _ => Some(now + limits.idle),
             },
@@ -209,7 +209,7 @@ impl Drop for Connection {
     }
 }
 
-/// A request that runs on a connection, until its answer is handed over whole.
+/// A running request on a connection, until its whole response is handed over.
 #[derive(Debug)]
 pub(super) struct Running {
     connection: Arc<Connection>,
@@ -217,14 +217,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Notes that the client has taken all of the answer but what it is handed now.
+    /// Records that the client has taken all of the response except the part handed over now.
     pub(super) fn hands_over(&mut self) {
         let begins = u32::from(!self.is_sending);
         self.is_sending = true;
         self.connection.change(|state| state.sending += begins);
     }
 
-    /// Notes that the client has taken all of the answer that there is so far.
+    /// Records that the client has taken all of the response available so far.
     pub(super) fn waits_for_more(&mut self) {
         if self.is_sending {
             self.is_sending = false;
@@ -243,7 +243,7 @@ impl Drop for Running {
     }
 }
 
-/// That a stranger's content is waited for.
+/// The hub is waiting for an unauthenticated sender's content.
 #[derive(Debug)]
 pub(super) struct Reading(Arc<Connection>);
 

@@ -1,6 +1,6 @@
-//! The content of a request, of which no handler need read all. What is left is discarded behind the answer: else the
-//! connection would end with a reset (HTTP/1.1), or its stream (HTTP/2), and that hides the answer from clients that send
-//! everything before they read (Python's `http.client`) or take it for an error of the connection (curl: 92).
+//! The content of a request, which handlers need not read to the end. The rest is discarded after the response.
+//! Otherwise the connection (HTTP/1.1) or its stream (HTTP/2) would be reset, which hides the response from clients
+//! that send everything before they read (Python's `http.client`) or treat the reset as a connection error (curl: 92).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -16,9 +16,9 @@ use tokio::runtime::Handle;
 use super::connections::{Connection, Reading, Running};
 use super::kill_switch::lock;
 
-/// How long discarding may take. Slower connections are cut off, over HTTP/2 streams.
+/// The maximum duration of discarding. Slower connections are closed; over HTTP/2, streams are.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many bytes are discarded at most.
+/// The maximum number of bytes to discard.
 const MOST_DISCARDED: usize = 16 * 1024 * 1024;
 
 /// The content of a request.
@@ -29,7 +29,7 @@ where
     B::Error: Send,
 {
     pub(super) inner: Option<B>,
-    /// Where to leave what nobody has read.
+    /// Takes the part that the handler does not read.
     pub(super) rest: Arc<Rest<B>>,
 }
 
@@ -83,22 +83,22 @@ where
     }
 }
 
-/// What a handler has left of a request's content.
+/// The part of a request's content that the handler did not read.
 #[derive(Debug)]
 pub(super) struct Rest<B> {
     connection: Arc<Connection>,
-    /// Over HTTP/1.1 the client waits to be asked for its content.
+    /// Over HTTP/1.1, the client waits for a request for its content.
     expects: bool,
     holder: Mutex<Holder<B>>,
 }
 
 #[derive(Debug)]
 enum Holder<B> {
-    /// The handler has it, or has read it all.
+    /// The handler has it, or has read all of it.
     Handler,
-    /// It waits for the answer: to read it sooner would ask for it (`Expect: 100-continue`).
+    /// It is held until the response: reading it sooner would request it (`Expect: 100-continue`).
     Here(B),
-    /// The answer is on its way.
+    /// The response is being sent.
     Answered,
 }
 
@@ -122,7 +122,7 @@ where
     B::Data: Send,
     B::Error: Send,
 {
-    /// Takes what a handler does not read.
+    /// Takes the content that a handler does not read.
     fn leave(&self, body: B) {
         let mut holder = lock(&self.holder);
         match *holder {
@@ -131,19 +131,19 @@ where
         }
     }
 
-    /// Notes that the answer with these headers is handed over, before which nothing is discarded.
+    /// Records that the response with these headers is handed over; nothing is discarded before.
     pub(super) fn answered(&self, headers: &mut HeaderMap) {
         let mut holder = lock(&self.holder);
         if let Holder::Here(body) = std::mem::replace(&mut *holder, Holder::Answered) {
             if self.expects {
-                // Whether the content still comes is up to the client (RFC 9110 section 10.1.1).
+                // The client decides whether the content still follows (RFC 9110 section 10.1.1).
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             self.discard(body);
         }
     }
 
-    /// Discards it beside everything else; meanwhile the connection may give way.
+    /// Discards it in the background; meanwhile the connection may be closed in favor of new ones.
     fn discard(&self, body: B) {
         if let Ok(runtime) = Handle::try_current() {
             let running = self.connection.begin();
@@ -153,7 +153,7 @@ where
     }
 }
 
-/// Reads content until its end, as far as it may be: beyond, hyper ends the connection or resets the stream.
+/// Reads content to its end, up to the limits: beyond them, hyper closes the connection or resets the stream.
 async fn discard<B: Body + Unpin>(mut body: B, counted: (Reading, Running)) {
     let all = async {
         let mut left = MOST_DISCARDED;

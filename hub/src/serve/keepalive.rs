@@ -1,5 +1,5 @@
-//! Has the kernel look whether a client is still there: one that went away without a word (a laptop that sleeps, a
-//! network that is gone) would keep its event stream for ever.
+//! Configures TCP keepalive. Otherwise a client that disappeared silently (a sleeping laptop, a lost network) would
+//! keep its event stream open forever.
 
 use std::io;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// After so long without a segment the client's kernel is asked.
+/// The idle time before the first probe.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long one question waits for its answer.
+/// The interval between probes.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How many questions go unanswered.
+/// The number of unanswered probes before the connection is closed.
 #[cfg(unix)]
 const PROBES: u32 = 3;
-/// How long what was sent may go without acknowledgement, at least.
+/// The minimum time that sent data may stay unacknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
-/// Sets a connection up. A client may leave its answer untouched for `stall`, which the hub sees to by itself.
+/// Configures a connection. A client may leave its response unread for `stall`, which the hub enforces itself.
 pub(super) fn set(stream: &TcpStream, stall: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(INTERVAL);
     #[cfg(unix)]
     let keepalive = keepalive.with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
-    // While something is unacknowledged nothing is asked; a closed window counts too (tcp(7)).
+    // While data is unacknowledged, no probes are sent; a closed window counts too (tcp(7)).
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED.max(2 * stall)))?;
     #[cfg(not(target_os = "linux"))]

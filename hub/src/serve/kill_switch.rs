@@ -1,5 +1,5 @@
-//! What is known of a connection, and the switch that cuts it off. Its requests write here (`connections.rs`); who
-//! looks for a connection that gives way reads it (`places.rs`).
+//! The shared state of a connection, and the switch that closes it. Requests write it (`connections.rs`); the search
+//! for a connection to close reads it (`places.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,13 +7,13 @@ use std::task::{Context, Waker};
 
 use tokio::time::Instant;
 
-/// What others know of a connection, and tell it.
+/// The shared state of a connection.
 #[derive(Debug, Default)]
 pub(super) struct KillSwitch {
     /// Lock it after the places.
     pub(super) state: Mutex<State>,
     cut: Mutex<Cut>,
-    /// The client takes what it is sent more slowly than that comes: silence is not its fault then.
+    /// The client receives more slowly than the hub sends: then it is not at fault for silence.
     writing: AtomicBool,
 }
 
@@ -23,65 +23,65 @@ struct Cut {
     waker: Option<Waker>,
 }
 
-/// The requests on a connection, and what follows from them.
+/// The requests on a connection, and the state derived from them.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Requests whose answers are not handed over whole.
+    /// Requests whose responses are not handed over completely.
     pub(super) requests: u32,
-    /// Those of them whose answers wait to be taken.
+    /// Those whose responses wait for the client to receive them.
     pub(super) sending: u32,
-    /// Those of them whose content is waited for, and nobody knows yet who sends it.
+    /// Those that wait for the content of a sender who is not authenticated yet.
     pub(super) reading: u32,
-    /// `None`: a request runs.
+    /// `None`: a request is running.
     pub(super) idle: Option<Idle>,
     pub(super) place: QueueEntry,
 }
 
-/// That a client is waited for, so that its connection may give way.
+/// The hub is waiting for the client, so the connection may be closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Idle {
-    /// The higher, the later it began.
+    /// Increases with the time when it began.
     pub(super) turn: u64,
-    /// Since when.
+    /// When it began.
     pub(super) since: Instant,
-    /// When the client must have moved; `None`: somebody else sees to that.
+    /// The deadline for the client; `None`: there is a deadline elsewhere.
     pub(super) until: Option<Instant>,
-    /// An answer waits to be taken.
+    /// A response waits for the client to receive it.
     pub(super) is_sending: bool,
 }
 
-/// Where a connection is entered among those that may give way.
+/// The position of a connection in the queue of those that may be closed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum QueueEntry {
-    /// Under the turn of this silence or of one before it.
+    /// Under the turn of this silence or of an earlier one.
     At(u64),
-    /// Nowhere, since it was looked at while a request ran: its next silence enters it.
+    /// Not in the queue: it was visited while a request was running. Its next silence adds it.
     #[default]
     Nowhere,
-    /// It was cut off, and does not count any more.
+    /// It was closed, and does not count any more.
     Out,
 }
 
 impl KillSwitch {
-    /// What its client is waited for since, if it is.
+    /// The client's silence, if the hub is waiting for it.
     pub(super) fn idle(&self) -> Option<Idle> {
         lock(&self.state).idle
     }
 
-    /// Where it is entered.
+    /// Its position in the queue.
     pub(super) fn place(&self) -> QueueEntry {
         lock(&self.state).place
     }
 
-    /// Notes where it is entered from now on, which may depend on whether its client is waited for. Call it under the
-    /// lock of the places.
+    /// Sets its position, which may depend on whether the hub is waiting for its client. Call it under the lock of the
+    /// places.
     pub(super) fn put(&self, place: impl FnOnce(Option<Idle>) -> QueueEntry) -> QueueEntry {
         let mut state = lock(&self.state);
         state.place = place(state.idle);
         state.place
     }
 
-    /// Cuts the connection off.
+    /// Closes the connection.
     pub(super) fn cut(&self) {
         let mut cut = lock(&self.cut);
         cut.is_cut = true;
@@ -90,7 +90,7 @@ impl KillSwitch {
         }
     }
 
-    /// Whether the connection was cut off; else the task is woken when it is.
+    /// Whether the connection was closed; if not, the task is woken when it is.
     pub(super) fn is_cut(&self, context: &Context<'_>) -> bool {
         let mut cut = lock(&self.cut);
         match &mut cut.waker {
@@ -100,7 +100,7 @@ impl KillSwitch {
         cut.is_cut
     }
 
-    /// Whether what was sent last waits to be taken.
+    /// Records whether the data sent last waits for the client to receive it.
     pub(super) fn set_writing(&self, writing: bool) {
         self.writing.store(writing, Ordering::Relaxed);
     }
@@ -110,7 +110,7 @@ impl KillSwitch {
     }
 }
 
-/// Locks; a panic under the lock leaves what it protects usable.
+/// Locks a mutex; the data stays usable after a panic under the lock.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The hub's listeners: TLS or not, how many connections there may be, and what cuts off who is too slow.
+//! The hub's listeners: TLS or not, the limit of connections, and the deadlines for slow clients.
 
 mod accept;
 mod connections;
@@ -41,23 +41,23 @@ use accept::Admission;
 use connections::Connections;
 pub(crate) use open_files::raise_limit as raise_open_files;
 
-/// How many connections may wait to be accepted.
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How long running requests may take to end once the hub is asked to stop.
+/// How long running requests may take after the hub is asked to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
-/// The largest head of a request that is read, in bytes, over HTTP/1.1 and HTTP/2 alike. Of HTTP/1.1's
-/// bodies no more than this is read ahead. Each connection may hold so much before anybody knows who it is.
+/// The maximum size of a request's head, in bytes, over HTTP/1.1 and HTTP/2. For HTTP/1.1, also the maximum read-ahead
+/// of bodies. Each connection may use this much before it is authenticated.
 const MAX_HEAD_BYTES: u32 = 40 * 1024;
-/// How much of all bodies on an HTTP/2 connection, and of each, a client may send before a handler reads it.
+/// How many bytes of all bodies on an HTTP/2 connection, and of each, a client may send before a handler reads them.
 const HTTP_2_WINDOW_BYTES: u32 = 64 * 1024;
-/// How often an HTTP/2 client is asked whether it is there, also while it waits for events.
+/// The interval of HTTP/2 pings, also while the client waits for events.
 const HTTP_2_PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How long it may take to say so.
+/// The timeout for the response to a ping.
 const HTTP_2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many requests may run on one HTTP/2 connection.
+/// The maximum number of concurrent requests on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
 
-/// Why the listeners can't be opened, or do not go on.
+/// Why the listeners can't be opened or stopped working.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The certificate or its key can't be used.
@@ -66,9 +66,9 @@ pub enum ServeError {
     /// The listener without TLS can't be bound.
     #[error("cannot listen on {address}: {cause}")]
     Bind {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         cause: std::io::Error,
     },
     /// A listener failed.
@@ -85,7 +85,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Reads the certificate and binds what is configured beside the main listener.
+    /// Reads the certificate and binds the configured additional listener.
     pub(crate) fn open(main: TcpListener, settings: &HubSettings) -> Result<Self, ServeError> {
         let tls = settings.tls.clone().map(Reloader::open).transpose()?;
         let plain = settings.tls.as_ref().and_then(|tls| tls.plain_listen);
@@ -106,8 +106,8 @@ impl Listeners {
         })
     }
 
-    /// Serves until `stop` completes; then finishes what runs. Calls `ready` once it listens, and `stopping` when
-    /// the hub shall end what it holds open.
+    /// Serves until `stop` completes; then finishes running requests. Calls `ready` once it listens, and `stopping`
+    /// when the hub must end long-lived responses.
     pub(crate) async fn serve(
         self,
         settings: &HubSettings,
@@ -132,7 +132,7 @@ impl Listeners {
                 (Either::Tls(main), Some(tls.follow()))
             }
             None => {
-                // Without TLS nobody could say which version he speaks but by guessing.
+                // Without TLS, there is no negotiation of the HTTP version.
                 let main = set_up(main.acceptor(admission.clone())).http1_only();
                 tracing::info!("listening on http://{address}");
                 (Either::Plain(main), None)
@@ -205,8 +205,9 @@ fn server(
     handle: &Handle<SocketAddr>,
 ) -> std::io::Result<Server<SocketAddr>> {
     listener.set_nonblocking(true)?;
-    // std's listeners hold 128. Thousands that wait for silos come back together when a hub was away, and each for
-    // which there is no room tries again after a second only. The kernel cuts it to `net.core.somaxconn` (listen(2)).
+    // The default of std's listeners is 128. After an outage, thousands of clients that wait for silos reconnect at
+    // once, and one that is dropped here retries only after a second. The kernel limits it to `net.core.somaxconn`
+    // (listen(2)).
     SockRef::from(&listener).listen(BACKLOG)?;
     Ok(axum_server::from_tcp(listener)?.handle(handle.clone()))
 }
@@ -216,9 +217,9 @@ fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // Connections are cut off by `Connections`, which sees an answer that is still being written.
+        // `Connections` closes slow connections: it knows when a response is still being written.
         .header_read_timeout(None)
-        // Many scripts close their half behind a request (`printf … | nc`); its answer is still wanted.
+        // Many scripts close their half after a request (`printf … | nc`) and still want the response.
         .half_close(true)
         .max_buf_size(MAX_HEAD_BYTES as usize);
     builder

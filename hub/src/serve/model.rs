@@ -1,5 +1,5 @@
-//! Which connection gives way, against a model that says it in the words of the documentation: whatever happens, no
-//! more are open than may be, a connection with a request that runs is never cut off, and the others give way in order.
+//! Tests which connection is closed against a model in the terms of the documentation: after any events, no more are
+//! open than the limit, a connection with a running request is never closed, and the others are closed in order.
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -16,23 +16,23 @@ const MOST: usize = 4;
 const HEAD: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(75);
 const STALL: Duration = Duration::from_secs(30);
-/// Within this a connection counts as new.
+/// A connection counts as new for this long.
 const NEW: Duration = Duration::from_secs(3);
 
-/// What may happen; numbers pick one of those that are there.
+/// Possible events; numbers select an existing connection.
 #[derive(Clone, Debug)]
 enum Event {
     Connect,
     HangUp(usize),
     Request(usize),
-    /// A request's answer begins to lie, or goes on.
+    /// A request's response starts to wait for the client, or continues.
     HandOver(usize),
     WaitForMore(usize),
     Finish(usize),
-    /// Content is waited for that nobody may need, or no longer.
+    /// The hub starts to wait for content of an unauthenticated sender, or stops.
     ReadForNobody(usize),
     ReadEnough(usize),
-    /// The kernel's buffers are full, or no longer.
+    /// The kernel's buffers become full, or not full.
     SetWriting(usize, bool),
     Pass(u64),
     LookForSlow,
@@ -56,15 +56,15 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A connection as the model sees it, with the real one.
+/// A connection in the model, with the real one.
 struct Modelled {
     real: Arc<Connection>,
     requests: Vec<(Running, bool)>,
     readings: Vec<Reading>,
-    /// Something was requested on it already.
+    /// There was a request on it.
     is_used: bool,
     is_writing: bool,
-    /// When it last began to wait, and as which one since the start.
+    /// When its current wait began, and the sequence number of that.
     waits_since: (Instant, usize),
     is_cut: bool,
 }
@@ -79,7 +79,7 @@ impl Modelled {
         self.requests.iter().any(|(_, is_sending)| *is_sending)
     }
 
-    /// Until when its client must have moved.
+    /// How long its client may stay silent.
     fn patience(&self) -> Option<Duration> {
         match (self.is_sending(), self.readings.is_empty()) {
             (true, _) => Some(STALL),
@@ -126,8 +126,8 @@ impl World {
         }
     }
 
-    /// The one that gives way: of those that wait, the one that has waited longest; but rather one that is not being
-    /// sent anything, unless it is new.
+    /// The connection to close: of those that wait, the one that has waited longest; but preferably one without unsent
+    /// data, unless it is new.
     fn gives_way(&self, now: Instant) -> Option<usize> {
         let mut waiting: Vec<usize> = (0..self.all.len())
             .filter(|one| !self.all[*one].is_cut && !self.all[*one].is_busy())
@@ -163,7 +163,8 @@ impl World {
         });
     }
 
-    /// Does something to one connection; if anything happens there (`act` says so), it is behind all others that wait.
+    /// Applies an event to one connection; if it has an effect (`act` returns true), the connection moves to the end of
+    /// the order.
     fn to(&mut self, number: usize, act: impl FnOnce(&mut Modelled) -> bool) {
         let count = self.all.len();
         let Some(one) = self.all.get_mut(number % count.max(1)) else {
@@ -197,7 +198,7 @@ impl World {
                 request.is_some_and(|(request, is_sending)| {
                     request.hands_over();
                     *is_sending = true;
-                    // One piece more was taken.
+                    // The client has taken one more piece.
                     true
                 })
             }),
@@ -209,7 +210,7 @@ impl World {
                 })
             }),
             Event::Finish(number) => self.to(number, |one| {
-                // A request whose content is read ends after that.
+                // A request whose content is being read ends after the reading.
                 one.requests.len() > one.readings.len() && one.requests.pop().is_some()
             }),
             Event::ReadForNobody(number) => self.to(number, |one| {

@@ -1,12 +1,12 @@
-//! How many files the hub may have open, connections among them.
+//! The limit of open files, which also limits connections.
 
-/// What the hub needs beside connections: database, listeners, sinks, the log.
+/// Files needed besides connections: database, listeners, sinks, the log.
 const RESERVED: usize = 128;
-/// Fewer connections than this serve nobody.
+/// The minimum number of connections.
 const LEAST: usize = 16;
 
-/// Raises the soft limit of open files to the hard one. Programs get a low one for the sake of select(2),
-/// which nothing here uses (getrlimit(2), systemd.exec(5)).
+/// Raises the soft limit of open files to the hard one. The default is low for the sake of select(2), which the hub
+/// does not use (getrlimit(2), systemd.exec(5)).
 #[cfg(unix)]
 pub(crate) fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,11 +20,11 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// There is no such limit.
+/// This system has no such limit.
 #[cfg(not(unix))]
 pub fn raise_limit() {}
 
-/// The connections that the limit of open files leaves room for, at most as many as wanted.
+/// The number of connections that the limit of open files permits, at most `wanted`.
 pub(super) fn within_limit(wanted: usize) -> usize {
     let Some(files) = limit() else { return wanted };
     let room = files.saturating_sub(RESERVED).max(LEAST);

@@ -1,9 +1,9 @@
-//! Which connection gives way when all that may be open are: no library has this. `Connections` keeps one under its lock;
-//! `model.rs` tests it against a model.
+//! Decides which connection to close when the limit is reached; no library does this. `Connections` keeps one under its
+//! lock; `model.rs` tests it against a model.
 //!
-//! Requests come and go without this lock: each connection keeps for itself since when its client is waited for, and it
-//! stays entered here under a turn from before. Who looks for the longest silent one puts right what it meets on the
-//! way, so that this costs at most what each request would have.
+//! Requests start and end without this lock: each connection records by itself since when the hub waits for its client,
+//! and its entry here may have an outdated turn. The search for the longest silent one corrects outdated entries on the
+//! way, so that it costs at most as much as an update per request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use tokio::time::Instant;
 
 use super::kill_switch::{Idle, KillSwitch, QueueEntry};
 
-/// Within this the first request of an honest client has come.
+/// An honest client's first request arrives within this time.
 const NEW: Duration = Duration::from_secs(3);
 
-/// The open connections, and in which order they give way.
+/// The open connections, and the order in which they are closed.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// How many there are, without those that were cut off and have not noticed yet.
+    /// The number of open ones, without those that were closed and have not noticed yet.
     open: usize,
-    /// Those that may give way, and some with a request that runs, by the turn of their silence or of one before it.
+    /// Those that may be closed, and some with a running request, by the turn of their current or an earlier silence.
     entered: BTreeMap<u64, Arc<KillSwitch>>,
 }
 
 impl Idle {
-    /// Whether its time is over. Bytes that wait to be taken excuse a client whose answers are handed over
-    /// whole, but no other: over HTTP/2 they need not be an answer's.
+    /// Whether its deadline has passed. Unsent bytes excuse a client whose responses are handed over completely, but no
+    /// other: over HTTP/2 they need not belong to a response.
     fn is_late(&self, now: Instant, switch: &KillSwitch) -> bool {
         self.until.is_some_and(|until| until <= now) && (self.is_sending || !switch.is_writing())
     }
 }
 
 impl Places {
-    /// How many are open.
+    /// The number of open connections.
     pub(super) fn open(&self) -> usize {
         self.open
     }
@@ -44,7 +44,7 @@ impl Places {
         self.open += 1;
     }
 
-    /// Notes that a connection is gone.
+    /// Removes a closed connection.
     pub(super) fn close(&mut self, switch: &KillSwitch) {
         match switch.place() {
             QueueEntry::Out => return,
@@ -56,7 +56,7 @@ impl Places {
         self.open -= 1;
     }
 
-    /// Enters a connection that is entered nowhere, unless a request runs on it.
+    /// Adds a connection to the queue if it is not in it, unless a request is running on it.
     pub(super) fn enter(&mut self, switch: &Arc<KillSwitch>) {
         if matches!(switch.place(), QueueEntry::Nowhere)
             && let QueueEntry::At(turn) = switch.put(place_of)
@@ -65,10 +65,10 @@ impl Places {
         }
     }
 
-    /// Cuts off the one that gives way, if any may.
+    /// Closes one connection, if any may be closed.
     pub(super) fn give_way(&mut self, now: Instant) -> bool {
         while let Some(turn) = self.first_to_give_way(now) {
-            // Unless a request has begun since.
+            // Unless a request has started since.
             if self.cut_if(turn, |idle, _| idle.turn == turn) {
                 return true;
             }
@@ -76,8 +76,8 @@ impl Places {
         false
     }
 
-    /// Rather one that is not still being sent an answer. But those who let their answers lie must not make everybody
-    /// give way who has only just come.
+    /// Prefers one that is not being sent a response. But clients that do not read their responses must not displace
+    /// all new connections.
     fn first_to_give_way(&mut self, now: Instant) -> Option<u64> {
         let mut first = None;
         let mut from = 0;
@@ -98,8 +98,8 @@ impl Places {
         first
     }
 
-    /// The silence of the connection that is entered under this turn, if it is that one; else the connection is put where
-    /// it belongs.
+    /// The silence of the connection with this turn in the queue, if it is its current one; otherwise moves the
+    /// connection to its correct position.
     fn reposition(&mut self, turn: u64) -> Option<Idle> {
         let switch = self.entered.get(&turn)?;
         match switch.idle() {
@@ -114,7 +114,7 @@ impl Places {
         }
     }
 
-    /// Cuts off all whose time is over.
+    /// Closes all connections whose deadline has passed.
     pub(super) fn cut_late(&mut self, now: Instant) {
         let is_late =
             |switch: &KillSwitch| switch.idle().is_some_and(|one| one.is_late(now, switch));
@@ -125,7 +125,7 @@ impl Places {
         }
     }
 
-    /// Cuts off a connection whose silence is still such.
+    /// Closes a connection if its silence still meets the condition.
     fn cut_if(&mut self, turn: u64, is_such: impl FnOnce(&Idle, &KillSwitch) -> bool) -> bool {
         let Some(switch) = self.entered.get(&turn) else {
             return false;
@@ -146,7 +146,7 @@ impl Places {
     }
 }
 
-/// Where a connection belongs.
+/// The correct position of a connection.
 fn place_of(idle: Option<Idle>) -> QueueEntry {
     idle.map_or(QueueEntry::Nowhere, |idle| QueueEntry::At(idle.turn))
 }

@@ -1,6 +1,6 @@
-//! The listener without TLS beside one with it: for `/ping`, and for signed requests, whose secret never
-//! travels. Everything else is refused before anybody looks at it, and so are requests whose answer would
-//! hold a secret. The operator may let chosen DDNS routes in too (`tls.plain_allow`), for devices without TLS.
+//! The additional listener without TLS: for `/ping`, and for signed requests, which do not contain the secret. All
+//! other requests are refused before any processing, and so are requests whose response would contain a secret. The
+//! operator may allow specific DDNS routes too (`tls.plain_allow`), for devices without TLS.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::signing::is_open;
 use crate::tls::PlainAllow;
 
-/// Lets only `/ping`, signed requests and what is allowed beside them through to `front`, which judges signature or
+/// Lets only `/ping`, signed requests and the allowed routes through to `front`, which verifies the signature or
 /// secret.
 pub(super) fn gated(front: Front, allowed: PlainAllow) -> Front {
     let allowed = InTheOpen(Arc::new(allowed));
@@ -38,15 +38,15 @@ fn may_pass(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>();
     match route.map(MatchedPath::as_str) {
         Some("/ping") => true,
-        // Nobody would look at the signature.
+        // The signature would not be verified.
         Some(route) if is_open(route) => false,
-        // The answer holds a new token's secret. A signature keeps it from being changed, not from being read.
+        // The response contains a new token's secret. A signature protects its integrity, not its confidentiality.
         Some(route) if route.starts_with("/tokens") && request.method() == Method::POST => false,
         _ => claims_signature_alone(request.headers()),
     }
 }
 
-/// Whether a request says that it is signed (RFC 9421 section 4.1), and shows no secret.
+/// Whether a request has a signature (RFC 9421 section 4.1), and contains no secret.
 fn claims_signature_alone(headers: &HeaderMap) -> bool {
     headers.contains_key("signature-input") && !headers.contains_key(header::AUTHORIZATION)
 }

@@ -1,4 +1,4 @@
-//! Tells a connection when a request begins on it and when its answer is handed over.
+//! Notifies a connection when a request starts on it and when the response is handed over.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use super::content::{Content, Rest};
 use super::stream::LEAST_TAKEN;
 use crate::http::connection::ConnectionHandle;
 
-/// Requests with it may wait (RFC 7240).
+/// Requests with this header may wait (RFC 7240).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A service whose requests are counted.
@@ -54,9 +54,9 @@ where
             .then(|| Rest::new(&self.connection, is_http_2, request.headers()));
         let (mut parts, inner) = request.into_parts();
         let content = match &rest {
-            // Most requests have none, and then no box is needed for it.
+            // Most requests have no content and need no box for it.
             None => {
-                // Over HTTP/2 the client says by its stream that it is gone.
+                // Over HTTP/2, the stream shows when the client has disconnected.
                 if !is_http_2 && parts.headers.contains_key(&PREFER) {
                     parts
                         .extensions
@@ -85,7 +85,7 @@ where
 }
 
 pin_project! {
-    /// An answer in the making.
+    /// The future of a response.
     pub(super) struct Answering<F, A> {
         running: Option<Running>,
         #[pin]
@@ -127,7 +127,7 @@ where
 }
 
 pin_project! {
-    /// The body of an answer.
+    /// The body of a response.
     pub(super) struct Answer<B> {
         #[pin]
         inner: B,
@@ -135,18 +135,18 @@ pin_project! {
     }
 }
 
-/// How an answer's body is handed over.
+/// How the body of a response is handed over.
 enum Delivery {
-    /// As it comes: whether an HTTP/1.1 client takes it, its stream sees.
+    /// As it comes: over HTTP/1.1, the connection's stream detects whether the client receives it.
     AtOnce { _running: Option<Running> },
-    /// An HTTP/2 client says how much it takes, and may say nothing while its stream is busy with other
-    /// things. So it must ask for one piece after the other.
+    /// An HTTP/2 client limits how much it accepts, and may be silent while its stream is busy with other data. So the
+    /// body is handed over piece by piece.
     InPieces(Pieces),
 }
 
 struct Pieces {
     running: Running,
-    /// What has come of the body and is not handed out.
+    /// Received from the body, and not handed over yet.
     rest: Bytes,
 }
 
@@ -197,7 +197,7 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
         let rest = self.rest();
         let inner = self.inner.size_hint();
         let mut both = SizeHint::new();
-        // The upper one first: the lower must not be above it.
+        // The upper bound first: the lower one must not exceed it.
         if let Some(upper) = inner.upper() {
             both.set_upper(upper + rest);
         }
@@ -216,7 +216,7 @@ impl<B> Answer<B> {
         }
     }
 
-    /// How many bytes have come of the body and are not handed out.
+    /// The number of bytes received from the body and not handed over yet.
     fn rest(&self) -> u64 {
         match &self.delivery {
             Delivery::AtOnce { .. } => 0,

@@ -1,4 +1,4 @@
-//! A TCP connection that its stream and those who wait for its client share.
+//! A TCP connection shared by its stream and the requests that wait for its client.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How often a client is looked at that has sent more than was read: its end can't be waited for.
+/// The polling interval for a client that has sent more than was read: its end can't be awaited.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A TCP connection.
@@ -24,16 +24,16 @@ impl Socket {
         Self(Arc::new(stream))
     }
 
-    /// The client's address; `None`: it is gone.
+    /// The client's address; `None`: it has disconnected.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.0.peer_addr().ok()
     }
 
-    /// Returns once the client sends nothing more: it has closed the connection, or its half of it.
+    /// Returns once the client will send nothing more: it has closed the connection, or its half of it.
     pub(super) async fn read_closed(&self) {
         loop {
-            // A look at the bytes that are there takes none of them. Without any, the readiness that an earlier read
-            // has left is cleared, so that the next end or byte wakes.
+            // Peeks at available bytes without consuming them. If there are none, this clears the readiness that an
+            // earlier read left, so that the next end or byte wakes the task.
             let mut byte = [MaybeUninit::uninit()];
             let looked = self.0.try_io(Interest::READABLE, || {
                 SockRef::from(&*self.0).peek(&mut byte)
@@ -104,7 +104,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What is written is the kernel's.
+        // Writes go directly to the kernel.
         Poll::Ready(Ok(()))
     }
 

@@ -1,5 +1,5 @@
-//! A connection's bytes. It ends when the connection is cut off, and when the client does not take what it
-//! is sent.
+//! A connection's byte stream. It ends when the connection is closed by the limits, and when the client does not read
+//! what it is sent.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use tokio::time::Sleep;
 
 use super::connections::Connection;
 
-/// How much a client must take within the deadline, in bytes: else a byte now and then would do.
+/// How many bytes a client must read within the deadline: otherwise an occasional byte would suffice.
 pub(super) const LEAST_TAKEN: usize = 16 * 1024;
 
-/// A stream under watch.
+/// A stream with a stall timeout.
 #[derive(Debug)]
 pub(super) struct StallGuard<S> {
     inner: S,
@@ -27,16 +27,16 @@ pub(super) struct StallGuard<S> {
     replacing: Option<Replacing>,
 }
 
-/// An answer that is sent in place of one that hyper makes by itself.
+/// A response that replaces one that hyper makes by itself.
 #[derive(Debug)]
 struct Replacing {
-    /// What is to be sent yet.
+    /// The part not sent yet.
     rest: Bytes,
-    /// How many bytes of hyper's it stands for.
+    /// The number of hyper's bytes that it replaces.
     stands_for: usize,
 }
 
-/// Since when a client has not taken what it was sent, and what it has taken since.
+/// Since when a client has not received what it was sent, and what it has received since.
 #[derive(Debug)]
 struct Waiting {
     deadline: Pin<Box<Sleep>>,
@@ -54,8 +54,8 @@ impl<S> StallGuard<S> {
         }
     }
 
-    /// An answer in place of hyper's own, if this is one: it refuses what it can't read as HTTP by a head alone, without
-    /// a word.
+    /// A replacement for hyper's own response, if `bytes` are one: hyper refuses unreadable requests with only a head,
+    /// without an explanation.
     fn replacement(&self, bytes: &[u8]) -> Option<Replacing> {
         let status = status_of_own_answer(bytes)?;
         if self.connection.has_requests() {
@@ -75,7 +75,7 @@ impl<S> StallGuard<S> {
         poll
     }
 
-    /// What became of an attempt to write `offered` bytes.
+    /// Processes the result of an attempt to write `offered` bytes.
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -109,8 +109,8 @@ impl<S> StallGuard<S> {
     }
 }
 
-/// The status of an answer that hyper makes by itself: a head without content, and without the field that each of the
-/// hub's answers has.
+/// The status of a response that hyper makes by itself: a head without content, and without the header that all of the
+/// hub's responses have.
 fn status_of_own_answer(bytes: &[u8]) -> Option<&'static str> {
     let head = bytes.strip_prefix(b"HTTP/1.1 ")?;
     let status = [
@@ -125,7 +125,7 @@ fn status_of_own_answer(bytes: &[u8]) -> Option<&'static str> {
     (has(b"content-length: 0") && !has(b"x-content-type-options")).then_some(status)
 }
 
-/// The answer to what is no HTTP.
+/// The response to a request that is not HTTP.
 fn no_http(status: &str) -> String {
     const CAUSES: &str = "This is not a valid HTTP request. Usual causes:\n\
         - a blank, a quote, < or > in the URL: percent-encode it (a blank is %20); a router may have left <ipaddr> unfilled\n\

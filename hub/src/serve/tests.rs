@@ -1,4 +1,4 @@
-//! Who gives way, and how answers are handed over.
+//! Which connections are closed, and how responses are handed over.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -45,7 +45,7 @@ async fn idle_ones_give_way_first_but_not_those_who_have_only_just_come() {
     let newer = connections.admit().expect("one gives way");
     assert!(is_cut(&sending));
     assert!(!is_cut(&new));
-    // What becomes of a request on a connection that was cut off changes nothing.
+    // A request on a connection that was closed has no effect any more.
     lying.waits_for_more();
     drop(lying);
     drop((sending, idle));
@@ -57,7 +57,7 @@ async fn idle_ones_give_way_first_but_not_those_who_have_only_just_come() {
     assert!(!is_cut(&running));
 }
 
-/// A body that waits between its frames.
+/// A body that is pending between its frames.
 struct Stream(Vec<Poll<&'static [u8]>>);
 
 impl Body for Stream {
@@ -125,7 +125,7 @@ async fn an_answer_goes_in_pieces_and_may_give_way_only_while_one_is_to_be_taken
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn many_connections_may_wait_to_be_accepted() {
-    // More than the 128 that std's listeners hold, and fewer than what any system allows.
+    // More than the default of std's listeners (128), and fewer than any system allows.
     const CLIENTS: usize = 500;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
