@@ -1,4 +1,4 @@
-//! How a command ends badly.
+//! Errors of commands.
 
 use crate::registry::ApplyError;
 use crate::runtime::RunError;
@@ -9,14 +9,14 @@ use crate::store::StoreError;
 use crate::tls::TlsError;
 use silo_shared::config::ConfigError;
 
-/// Why a command ended badly, by exit code.
+/// Why a command failed, by exit code.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// A later try may succeed: 1.
     Failed(String),
     /// The command line or configuration must be changed first: 2.
     Usage(String),
-    /// Nobody reads the output any more, as with `| head`: 0, in silence.
+    /// The reader closed standard output, as with `| head`: 0, without a message.
     BrokenPipe,
 }
 
@@ -53,7 +53,7 @@ impl From<TlsError> for Failure {
 }
 
 impl From<std::io::Error> for Failure {
-    /// Of writing to standard output.
+    /// An error from writing to standard output.
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Self::BrokenPipe,

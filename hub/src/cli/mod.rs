@@ -1,4 +1,4 @@
-//! The command line: what can be said, and how each command is carried out.
+//! The command line: arguments and the implementation of each command.
 
 mod failure;
 #[cfg(unix)]
@@ -50,57 +50,57 @@ enum Command {
     Serve,
     /// Bring the database's schema up to date
     Migrate,
-    /// Check the configuration and print what it comes to
+    /// Check the configuration and print a summary
     CheckConfig {
-        /// Also look at the database
+        /// Also connect to the database and the sinks' receivers
         #[arg(long)]
         connect: bool,
     },
-    /// Make, list and revoke tokens; a running hub notices at once
+    /// Create, list and revoke tokens; a running hub notices at once
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Make, list and revoke update keys: secrets that set one record
+    /// Create, list and revoke update keys: secrets that set one record
     #[command(subcommand)]
     UpdateKey(UpdateKeyCommand),
-    /// Carry whole silos; a running hub notices at once
+    /// Revert, export and import silos; a running hub notices at once
     #[command(subcommand)]
     Silo(SiloCommand),
-    /// Take over, or remove, what a sink has at its receiver
+    /// Adopt or remove the names of a sink at its receiver
     #[command(subcommand)]
     Sink(SinkCommand),
-    /// Copy the SQLite database into a new file, beside a running hub
+    /// Copy the SQLite database into a new file; the hub may be running
     Backup {
         /// The new file
         file: PathBuf,
     },
-    /// Put a copy in place of the SQLite database, while no hub serves it
+    /// Replace the SQLite database with a copy, while no hub serves it
     Restore {
-        /// What `backup` wrote
+        /// The file that `backup` wrote
         file: PathBuf,
     },
-    /// Tell the hub that its database was put back by other means, such as pg_restore; also beside a running hub
+    /// Inform the hub that its database was restored by other means, such as pg_restore; the hub may be running
     Restored,
     /// Replace a lost key
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Make a certificate for TLS
+    /// Create a certificate for TLS
     #[command(subcommand)]
     Tls(TlsCommand),
-    /// Carry out what the hub has dropped for Plesk; for root, needs no configuration file
+    /// Process the hub's jobs for Plesk; for root, needs no configuration file
     #[cfg(unix)]
     PleskWorker(plesk_worker::PleskWorkerArgs),
     /// Print a commented configuration
     ConfigExample,
-    /// Print completions for a shell
+    /// Print a shell completion script
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Make a new hub key; signing tokens must be made anew, Bearer and Basic go on
+    /// Create a new hub key; tokens that sign must be replaced, Bearer and Basic still work
     Reset,
 }
 
@@ -108,7 +108,7 @@ fn parse_id(text: &str) -> Result<TokenId, &'static str> {
     TokenId::parse(text).map_err(|_| "an id has 10 characters of a-z and 0-9")
 }
 
-/// Carries out a command.
+/// Runs a command.
 pub async fn run(cli: Cli) -> ExitCode {
     match carry_out(cli).await {
         Ok(()) | Err(Failure::BrokenPipe) => program::DONE,
@@ -145,7 +145,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     }
     let settings = HubSettings::load(&cli.settings)?;
     let serves = matches!(cli.command, Command::Serve);
-    // The pool would log each of its attempts, beside the error that ends them.
+    // The pool would log each of its attempts, in addition to the final error.
     let level = if serves { "info" } else { "warn" };
     start_logging(settings.log_format, &format!("{level},sqlx_core::pool=off"));
     match cli.command {
@@ -183,7 +183,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Opens the parts of a hub that is there, beside its process or without one, and closes them again.
+/// Opens the parts of an existing hub, whether or not a hub process is running, and closes them again.
 async fn with_hub(
     settings: HubSettings,
     work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
@@ -194,7 +194,7 @@ async fn with_hub(
     done
 }
 
-/// The same, where the hub may be made by this.
+/// The same, but may create the hub.
 async fn with_new_hub(
     settings: HubSettings,
     work: impl AsyncFnOnce(&OpenHub) -> Result<(), Failure>,
@@ -232,7 +232,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler the system's own ending of the program remains.
+            // Without a handler, the system's default action applies.
             std::future::pending::<()>().await;
         }
     })
@@ -247,7 +247,7 @@ async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
     .await
 }
 
-/// The embedded database's file, if it is not there.
+/// The embedded database's file, if it is missing.
 fn missing_file(settings: &HubSettings) -> Option<PathBuf> {
     database_url(settings).file().filter(|file| !file.exists())
 }

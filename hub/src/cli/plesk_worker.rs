@@ -1,4 +1,4 @@
-//! `plesk-worker`: carries out what the hub has dropped for Plesk. Reads no configuration file.
+//! `plesk-worker`: processes the hub's jobs for Plesk. Reads no configuration file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,36 +11,36 @@ use super::{Failure, stop_signal};
 
 #[derive(Debug, Args)]
 pub(super) struct PleskWorkerArgs {
-    /// The folder with the folders `jobs` and `results`
+    /// The directory with `jobs` and `results`
     #[arg(long, value_name = "DIR")]
     spool: PathBuf,
-    /// The user that the hub runs as, who owns `jobs`: a name or a number
+    /// The owner of `jobs`: the user that the hub runs as, by name or number
     #[arg(long, value_name = "USER")]
     owner: String,
-    /// The worker's own folder, in which it keeps what it has begun
+    /// The worker's own directory: what it set for each name, and jobs in progress
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// The domains at Plesk that may be changed; may be repeated
+    /// The domains that may be changed; may be repeated
     #[arg(long, value_name = "DOMAIN", required = true, value_delimiter = ',')]
     domains: Vec<Hostname>,
     /// Whether a name that Plesk does not have is refused
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     must_exist: bool,
-    /// Do what lies there, then end
+    /// Process the waiting jobs, then exit
     #[arg(long, conflicts_with = "timeout")]
     once: bool,
-    /// Go on for so many seconds, then end [default: until SIGTERM or SIGINT]
+    /// Exit after this many seconds [default: on SIGTERM or SIGINT]
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     /// Plesk's command line
     #[arg(long, value_name = "PATH", default_value = "plesk")]
     plesk: PathBuf,
-    /// How many seconds one command of Plesk's may take
+    /// Timeout for one Plesk command
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     deadline: u64,
 }
 
-/// Carries out `plesk-worker`.
+/// Runs `plesk-worker`.
 pub(super) async fn work(args: PleskWorkerArgs) -> Result<(), Failure> {
     let stop = stop_signal()
         .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;

@@ -1,4 +1,4 @@
-//! `silo-hub sink`: take over what stands at a receiver already, or remove what was published.
+//! `silo-hub sink`: adopt names at a receiver, or remove what was published.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use super::{Failure, say, with_hub};
 
 /// How long to wait for names that are not removed at once.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How soon to look again for what another worker does.
+/// The interval of checks for another worker's progress.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How many silos are read at once.
 const PAGE: i64 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SinkCommand {
-    /// Take over the names that hold a silo's addresses at the receiver already, as after a lost ledger
+    /// Adopt names that already have a silo's addresses at the receiver, as after a lost ledger
     Adopt {
         /// The sink's name in the configuration
         name: SinkName,
     },
-    /// Remove everything that the sink published; then take it out of the configuration
+    /// Remove everything that the sink published; afterwards, delete the sink from the configuration
     Clean {
         /// The sink's name in the configuration
         name: SinkName,
@@ -62,8 +62,8 @@ pub(super) async fn sink(settings: HubSettings, command: SinkCommand) -> Result<
     .await
 }
 
-/// Opens every sink, and with `connect` tries its receiver without changing anything there; answers
-/// how many can't be reached.
+/// Opens every sink, and with `connect` tests its receiver without changing anything there; returns how many can't be
+/// reached.
 pub(super) async fn check(settings: &HubSettings, connect: bool) -> Result<usize, Failure> {
     let mut unreached = 0;
     for open in open_sinks(settings)? {
@@ -220,7 +220,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         if left == 0 {
             break;
         }
-        // Another worker is at it, or the receiver wants time, or is away.
+        // Another worker is processing it, or the receiver needs time or is unavailable.
         let known = hub.store.sink(&name).await?;
         let why = known.and_then(|sink| sink.why);
         if why.is_some() || begun.elapsed() > PATIENCE {
@@ -238,7 +238,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many names of the sink stand in the ledger still.
+/// How many names of the sink are still in the ledger.
 async fn still_published(hub: &OpenHub, open: &OpenSink) -> Result<usize, Failure> {
     let mut left = 0;
     for silo in hub.store.ledger_silos(&open.name).await? {
@@ -248,7 +248,7 @@ async fn still_published(hub: &OpenHub, open: &OpenSink) -> Result<usize, Failur
     Ok(left)
 }
 
-/// Whether a sink would call the record so under its present settings.
+/// Whether the sink's current settings give this name to the record.
 fn is_named_so(open: &OpenSink, row: &LedgerRow) -> bool {
     state(open).published_name(&row.hostname).as_deref() == Ok(row.name.as_str())
 }

@@ -1,4 +1,4 @@
-//! `silo-hub tls`: certificates of the hub's own making.
+//! `silo-hub tls`: self-signed certificates.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ const DAY_SECONDS: i64 = 86_400;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TlsCommand {
-    /// Make cert.pem and key.pem that no authority vouches for, and print what hub and agents are told
+    /// Create a self-signed cert.pem and key.pem, and print the settings for the hub and the agents
     SelfSigned {
-        /// A host name or IP address by which the hub is called; may be repeated
+        /// A host name or IP address of the hub; may be repeated
         #[arg(
             long = "name",
             value_name = "NAME",
@@ -25,13 +25,13 @@ pub(super) enum TlsCommand {
         /// Folder for both files
         #[arg(long, value_name = "DIR", default_value = ".")]
         out: PathBuf,
-        /// For how many days the certificate is good
+        /// The certificate's validity in days
         #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
         days: u32,
     },
 }
 
-/// Makes a certificate and says what to do with it.
+/// Creates a certificate and prints how to use it.
 pub(super) fn tls(command: TlsCommand) -> Result<(), Failure> {
     let TlsCommand::SelfSigned { names, out, days } = command;
     let now = Clock::System.now().as_millis() / 1000;
@@ -52,7 +52,7 @@ pub(super) fn tls(command: TlsCommand) -> Result<(), Failure> {
     ))
 }
 
-/// A path as YAML takes it whatever is in it.
+/// A path as a quoted YAML string.
 fn quoted(path: &std::path::Path) -> String {
     serde_json::Value::from(path.to_string_lossy()).to_string()
 }

@@ -15,32 +15,32 @@ use super::{Failure, parse_id, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token and print its credential, this once
+    /// Create a token and print its credential, this once
     Create {
-        /// What people call it
+        /// A name for people
         #[arg(long)]
         name: String,
         /// read, write or admin
         #[arg(long)]
         role: Role,
-        /// A silo that it is for: a name or a glob; may be repeated
+        /// A silo that it may access: a name or a glob; may be repeated
         #[arg(long = "silo", value_name = "SILO", value_delimiter = ',')]
         silos: Vec<String>,
         /// A hostname that it may write: a name or a glob; may be repeated [default: all]
         #[arg(long = "hostname", value_name = "HOSTNAME", value_delimiter = ',')]
         hostnames: Vec<String>,
-        /// When it ends, such as 2027-01-01T00:00:00Z
+        /// When it expires, such as 2027-01-01T00:00:00Z
         #[arg(long, value_parser = parse_time)]
         expires: Option<Time>,
     },
-    /// List the tokens that were not revoked
+    /// List the tokens that are not revoked
     List,
     /// Give a token a new secret and print its credential, this once
     Rotate {
         /// The token's id, the middle part of the credential
         #[arg(value_parser = parse_id)]
         id: TokenId,
-        /// For how many seconds the old secret still counts
+        /// For how many seconds the old secret stays valid
         #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_OVERLAP, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_OVERLAP)))]
         overlap: u32,
     },
@@ -82,7 +82,7 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
             hub.registry.apply(audited(new.command)).await?;
             eprintln!("token {}, shown this once:", new.token.id);
             if let Err(error) = say(format_args!("{}", new.credential.expose())) {
-                // A credential that nobody has seen must not stay valid.
+                // A credential that was not printed must not stay valid.
                 hub.registry
                     .apply(audited(RevokeToken(new.token.id)))
                     .await?;
@@ -126,7 +126,7 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
     Ok(())
 }
 
-/// Every token that was not revoked, oldest first.
+/// Every token that is not revoked, oldest first.
 async fn all_tokens(store: &Store) -> Result<Vec<Token>, StoreError> {
     const PAGE: usize = 1000;
     let mut tokens: Vec<Token> = Vec::new();
@@ -143,7 +143,7 @@ async fn all_tokens(store: &Store) -> Result<Vec<Token>, StoreError> {
     }
 }
 
-/// A command on a token, as the audit tells of it.
+/// A command on a token, recorded in the audit log.
 fn audited<C>(command: C) -> Audited<C> {
     let actor = Actor {
         via: Via::Cli,
@@ -164,7 +164,7 @@ impl fmt::Display for Dash {
     }
 }
 
-/// The errors by the names of the flags.
+/// The errors, with the names of the flags.
 fn in_flags(errors: &[SpecError]) -> String {
     let flag = |member| match member {
         "silos" => "--silo",

@@ -1,4 +1,4 @@
-//! The commands that carry whole silos and databases: `silo …`, `backup`, `restore`.
+//! The commands for whole silos and databases: `silo …`, `backup`, `restore`.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -19,35 +19,35 @@ use super::{Failure, say, with_hub, with_new_hub};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SiloCommand {
-    /// Set a silo's addresses to what they were at a revision
+    /// Set a silo's addresses to those of an earlier revision
     Revert {
         /// The silo
         #[arg(value_parser = |text: &str| SiloId::parse(text).map_err(|error| error.to_string()))]
         id: SiloId,
-        /// A revision, as the silo's history tells it
+        /// A revision from the silo's history
         revision: i64,
     },
-    /// Print everything that is stored as JSON lines
+    /// Print all stored data as JSON lines
     Export {
-        /// Leave out what gives rights: tokens, update keys, and who may set what by dynahost's protocol
+        /// Leave out access rights: tokens, update keys and dynahost bindings
         #[arg(long)]
         no_tokens: bool,
     },
-    /// Read in what `silo export` printed, or what another program holds; may be repeated
+    /// Import the output of `silo export`, or another program's data; may be repeated
     Import {
-        /// The file; -: standard input
+        /// The file, or - for standard input
         file: PathBuf,
-        /// The program that the file is of: pyddns, its answer to GET /silos or GET /silos/ID; dynahost, its
-        /// database file
+        /// The program that wrote the file: pyddns, its response to GET /silos or GET /silos/ID; dynahost, its database
+        /// file
         #[arg(long, value_name = "PROGRAM")]
         from: Option<Program>,
-        /// With --from dynahost: the silo that takes its hosts [default: that of compat.dynahost]
+        /// With --from dynahost: the silo for its hosts [default: that of compat.dynahost]
         #[arg(long, value_name = "ID", requires = "from", value_parser = |text: &str| SiloId::parse(text).map_err(|error| error.to_string()))]
         silo: Option<SiloId>,
     },
 }
 
-/// Programs whose data can be taken over.
+/// Programs whose data can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Program {
     /// pyDDNS.
@@ -56,7 +56,7 @@ pub(super) enum Program {
     Dynahost,
 }
 
-/// The command line as the one who changes something.
+/// The actor for changes by the command line.
 fn actor(via: Via) -> Actor {
     Actor {
         via,
@@ -65,7 +65,7 @@ fn actor(via: Via) -> Actor {
     }
 }
 
-/// Carries out a `silo` command.
+/// Runs a `silo` command.
 pub(super) async fn silo(settings: HubSettings, command: SiloCommand) -> Result<(), Failure> {
     match command {
         SiloCommand::Import {
@@ -126,7 +126,7 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
     }
 }
 
-/// `silo import --from`: silos that are or were here are left as they are, since what is here is newer.
+/// `silo import --from`: skips silos that exist or existed here, since the hub's data is newer.
 async fn import_from(
     settings: HubSettings,
     file: &Path,
@@ -217,7 +217,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
             File::open(file).map_err(|error| failed(&error))?,
         )),
     };
-    // Before anything is opened, so that a wrong file makes no database.
+    // Before anything is opened, so that a wrong file does not create a database.
     let import = Import::begin(input).map_err(|error| failed(&error))?;
     with_new_hub(settings.clone(), async |hub| {
         if let Some(key) = import.key() {
@@ -261,7 +261,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
     .await
 }
 
-/// Carries out `restored`.
+/// Runs `restored`.
 pub(super) async fn note_restored(hub: &OpenHub) -> Result<(), Failure> {
     let revision = hub.registry.apply(NoteRestored { past: 0 }).await?;
     say(format_args!(
@@ -282,7 +282,7 @@ impl From<BackupError> for Failure {
     }
 }
 
-/// Carries out `backup`.
+/// Runs `backup`.
 pub(super) async fn back_up(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
     backup(settings, file).await?;
     say(format_args!(
@@ -291,7 +291,7 @@ pub(super) async fn back_up(settings: &HubSettings, file: &Path) -> Result<(), F
     ))
 }
 
-/// Carries out `restore`.
+/// Runs `restore`.
 pub(super) async fn put_back(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
     let Restored {
         file: database,

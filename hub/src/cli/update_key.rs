@@ -16,23 +16,22 @@ use super::{Failure, parse_id, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UpdateKeyCommand {
-    /// Make an update key and print it, this once
+    /// Create an update key and print it, this once
     Add {
         /// The silo that it writes to
         #[arg(long, required_unless_present = "dynahost")]
         silo: Option<SiloId>,
-        /// The one record that it sets
+        /// The only record that it sets
         #[arg(long, required_unless_present = "dynahost")]
         hostname: Option<Hostname>,
-        /// The key, such as one that a router has already [default: 128 random bits]
+        /// The key, such as one that a router already uses [default: 128 random bits]
         #[arg(long)]
         key: Option<String>,
-        /// Take a key of less than 16 characters, which can be guessed
+        /// Accept a key of fewer than 16 characters, which can be guessed
         #[arg(long, requires = "key")]
         weak: bool,
-        /// Make no key: open this hostname to the first secid that comes by dynahost's protocol, or
-        /// confirm the one that has come. A pattern such as 'host-*' stands for all that match and have a
-        /// secid or a record
+        /// Create no key: open this hostname to the first secid received by dynahost's protocol, or confirm the one
+        /// received. A pattern such as 'host-*' means all hostnames that match and have a secid or a record
         #[arg(
             long,
             value_name = "HOST",
@@ -41,10 +40,9 @@ pub(super) enum UpdateKeyCommand {
         )]
         dynahost: Option<String>,
     },
-    /// List the update keys that were not revoked, without the keys themselves, and who may set what by
-    /// dynahost's protocol
+    /// List the update keys that are not revoked, without the keys themselves, and the bindings of dynahost's protocol
     List,
-    /// Revoke an update key, or what lets a secid of dynahost's protocol set a hostname
+    /// Revoke an update key or a binding of dynahost's protocol
     Revoke {
         /// The id that `list` shows
         #[arg(value_parser = parse_id)]
@@ -109,7 +107,7 @@ pub(super) async fn update_key(
                 eprintln!("update key {id}; it is called as /u/ and the key as it travels:");
             }
             if let Err(error) = say(format_args!("{}", raw.expose())) {
-                // A key that nobody has seen must not stay valid.
+                // A key that was not printed must not stay valid.
                 hub.registry.apply(RevokeUpdateKey(id)).await?;
                 return Err(error);
             }
@@ -148,11 +146,11 @@ pub(super) async fn update_key(
     Ok(())
 }
 
-/// A hostname, or a pattern for hostnames.
+/// Parses a hostname, or a pattern for hostnames.
 fn parse_hosts(text: &str) -> Result<String, String> {
     match hostname_pattern(text) {
         Some(pattern) => Ok(pattern),
-        // Says what is wrong with it.
+        // For its error message.
         None => match Hostname::parse(text) {
             Err(why) if !text.contains('*') => Err(why.to_string()),
             _ => Err("this can match no hostname".to_owned()),
