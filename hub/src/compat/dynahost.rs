@@ -1,8 +1,8 @@
-//! `/update` and `/log` as dynahost has them: whoever comes first for a hostname chooses its secret, and
-//! with it sets the hostname to its own address. `docs/dynahost.md` says what differs from dynahost.
+//! `/update` and `/log` in dynahost's protocol: the first client to use a hostname chooses its secret, and with it sets
+//! the hostname to its own address. `docs/dynahost.md` lists the differences from dynahost.
 //!
-//! People choose these secrets, so guessing is limited: after ten failures a minute from an address,
-//! nothing from there is looked at until the minute ends, and each look costs an Argon2 hash (`guard`).
+//! People choose these secrets, so guessing is limited: after ten failures in a minute from an address, all its
+//! requests are refused unchecked until the minute ends. Each check costs an Argon2 hash (`guard`).
 
 mod guard;
 mod page;
@@ -95,7 +95,7 @@ impl DynahostRoutes {
             hub.trusted_proxies.report(&why, &hub.clock);
             Reply::wrong("your address", why)
         })?;
-        // Whoever else binds the host, or revokes it, in between is seen the second time.
+        // If the host is bound or revoked by another request in between, the second attempt sees it.
         for _ in 0..2 {
             let look = self.guard.look(hub, ip, &secid, &self.settings.silo, &host);
             let shown = match look.await? {
@@ -120,7 +120,7 @@ impl DynahostRoutes {
             match hub.registry.apply(command).await {
                 Ok(outcome) => {
                     if outcome.is_login_replaced {
-                        // Nobody shall try out logins at a provider by way of this hub.
+                        // Logins at a provider must not be guessed through this hub.
                         let _ = hub.failures.count(ip, hub.clock.now());
                     }
                     return match sink {
@@ -154,7 +154,7 @@ impl DynahostRoutes {
         let asked = i64::try_from(ROWS + 1).unwrap_or(i64::MAX);
         let mut rows = hub.store.history(silo, Some(&host), None, asked).await?;
         if !binding.is_confirmed {
-            // Whoever had the hostname before was somebody else.
+            // Earlier rows may belong to another user of the hostname.
             rows.retain(|row| row.at >= binding.created_at);
         }
         let is_cut = rows.len() > ROWS;
@@ -169,7 +169,7 @@ impl DynahostRoutes {
         Ok(page(&host, refusal.as_deref(), &rows, is_cut))
     }
 
-    /// Refuses a call whose login, the one that is stored now, the provider refuses.
+    /// Refuses a request if the provider refuses its login, which is the stored one now.
     async fn require_taken(
         &self,
         hub: &Hub,
@@ -190,7 +190,7 @@ impl DynahostRoutes {
             .ok_or_else(|| Reply::forbidden(format_args!("host: {host} is not served here")))
     }
 
-    /// The mail address, if a record may name it.
+    /// The mail address, if a record may contain it.
     fn notify(&self, text: &str, host: &Hostname) -> Result<String, Reply> {
         let mut mails = self
             .sinks
@@ -216,7 +216,7 @@ impl DynahostRoutes {
         Ok(text.to_owned())
     }
 
-    /// The sink that a backend is.
+    /// The sink for a backend.
     fn sink(&self, backend: &Backend<'_>, host: &Hostname) -> Result<&OpenSink, Reply> {
         let sink = self
             .sinks
@@ -265,12 +265,12 @@ impl DynahostRoutes {
     }
 }
 
-/// Says that the record is right, but not at the provider.
+/// The message for a record that is updated here, but not at the provider.
 fn not_told(sink: &SinkName, why: &str) -> String {
     format!("the hub has the address, but {sink} does not take it: {why}")
 }
 
-/// Takes a request apart, once its sender may be listened to and `judge` has nothing against its head.
+/// Parses a request, if its sender is not locked out and `judge` accepts its head.
 async fn enter(
     hub: &Arc<Hub>,
     request: Request,
@@ -293,7 +293,7 @@ async fn enter(
             "send the parameters in the query, or as application/x-www-form-urlencoded".to_owned(),
         ));
     }
-    // Anybody may send this, and slowly: no secret is looked at before it is there.
+    // Any client may send this, and slowly: no secret is checked before it is complete.
     let connection = parts.extensions.get::<ConnectionHandle>();
     let reading = connection.map(ConnectionHandle::give_way_while_reading);
     let request = Request::from_parts(parts.clone(), body);

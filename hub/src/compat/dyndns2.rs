@@ -1,8 +1,8 @@
-//! `/nic/update` and `/v3/update`: dyndns2, as ddclient, inadyn, routers and the FRITZ!Box speak it.
+//! `/nic/update` and `/v3/update`: dyndns2, as implemented by ddclient, inadyn, routers and the FRITZ!Box.
 //!
-//! There is no standard; `docs/ddns-clients.md` tells users what this hub understands. The credential is
-//! the password of Basic, the user name may say the silo. Each host is a `SetRecord` of its own, so a
-//! request that fails half-way is simply sent again: what is done already is `nochg` then.
+//! There is no standard; `docs/ddns-clients.md` documents what this hub supports. The credential is the password of
+//! Basic; the user name may specify the silo. Each host is a separate `SetRecord`, so a request that fails halfway can
+//! be sent again: hosts already updated return `nochg`.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -32,7 +32,7 @@ use crate::store::Via;
 use reply::{Reply, Word};
 use update_request::{NoAddress, Params, UpdateRequest};
 
-/// The most hosts of a request.
+/// The maximum number of hosts in a request.
 const MAX_HOSTS: usize = 20;
 
 /// `GET` or `POST`; every other method is refused, `HEAD` too.
@@ -49,10 +49,10 @@ pub(super) async fn update(State(hub): State<Arc<Hub>>, request: Request) -> Res
 
 async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     let (mut parts, body) = request.into_parts();
-    // A page could make a browser send this with the password it keeps.
+    // A web page could make a browser send this with its stored password.
     refuse_followed_link(&parts)?;
     let caller = Caller::from_request_parts(&mut parts, hub).await?;
-    // A token that is read on the way must be of use for single records only.
+    // A token intercepted on the way must allow only single records.
     if parts.extensions.get::<InTheOpen>().is_some() && !is_for_single_hostnames(caller.token()) {
         let token_id = caller.token().id;
         tracing::warn!(%token_id, "dyndns2: a token that is not for single hostnames was sent without TLS, and is refused there: everybody on the way could read it");
@@ -65,7 +65,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let uri = parts.uri.clone();
     let body = match parts.method {
-        // Whatever the form asks for.
+        // For any content of the form.
         Method::POST if is_form && !caller.token().may_write(&silo) => {
             return Ok(Reply::Hosts(vec![Word::NoHost]));
         }
@@ -95,7 +95,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     };
     match &update.update_request {
         Err(why) if why.may_pass() => {
-            // Where the caller's address was to be taken, the hub has said why.
+            // For the caller's address, the hub has already logged the reason.
             if !matches!(why, NoAddress::Caller(_)) {
                 let (silo, token_id) = (update.silo, caller.token().id);
                 tracing::warn!(%silo, %token_id, "dyndns2: nothing is set: {why}");
@@ -118,14 +118,14 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     Ok(Reply::Hosts(words))
 }
 
-/// Whether a token may write nothing but hostnames that it names in full.
+/// Whether a token may write only hostnames that it lists in full.
 fn is_for_single_hostnames(token: &Token) -> bool {
     let names = token.spec.hostnames.as_ref();
     token.spec.role == Role::Write
         && names.is_some_and(|names| names.iter().all(|name| !name.contains('*')))
 }
 
-/// The silo that the request is about; `None`: nothing says it.
+/// The silo of the request; `None`: not specified.
 async fn silo(
     hub: &Hub,
     caller: &Caller,
@@ -142,7 +142,7 @@ async fn silo(
     let Some(id) = named.filter(|id| token.may_write(id)) else {
         return Ok(None);
     };
-    // A glob must not make a silo of every mistyped user name.
+    // A glob must not create a silo for every mistyped user name.
     let is_known = token
         .spec
         .silos
@@ -157,7 +157,7 @@ async fn silo(
     Ok(is_known.then_some(id))
 }
 
-/// A request that may be carried out.
+/// A valid request.
 struct Update<'a> {
     hub: &'a Hub,
     caller: &'a Caller,
@@ -193,7 +193,7 @@ impl Update<'_> {
             precondition: Precondition::default(),
         };
         match self.hub.registry.apply(command).await {
-            // The revision at which the record changed stands still if it did not.
+            // The revision stays unchanged if the record did.
             Ok(written)
                 if before.is_some_and(|before| before.revision == written.record.revision) =>
             {
@@ -205,7 +205,7 @@ impl Update<'_> {
         }
     }
 
-    /// The protocol has no word for what is wrong, so the log says it.
+    /// The protocol has no code for the reason, so it is logged.
     fn dnserr(&self, hostname: &Hostname, why: &dyn std::fmt::Display) -> Word {
         tracing::info!(
             silo = %self.silo,

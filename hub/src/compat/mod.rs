@@ -1,6 +1,6 @@
-//! Protocols that others invented, so that what people run already can tell the hub an address: one
-//! file a protocol. Each ends in the same commands of the registry as REST, under the rights of the token
-//! that is shown, and answers in words of its own. Called by the router alone.
+//! Foreign protocols, so that existing clients can send an address to the hub: one file per protocol. Each runs the
+//! same commands of the registry as REST, with the rights of the token used, and responds in its own format. Called
+//! only by the router.
 
 mod dynahost;
 mod dyndns2;
@@ -26,7 +26,7 @@ use dynahost::DynahostRoutes;
 #[doc(hidden)]
 pub use dyndns2::fuzz;
 
-/// Where dyndns2 is spoken; also as UniFi routers write it, with a slash too many.
+/// The routes of dyndns2; also in the form of UniFi routers, with an extra slash.
 const DYNDNS2_ROUTES: [&str; 8] = [
     "/nic/update",
     "//nic/update",
@@ -38,18 +38,18 @@ const DYNDNS2_ROUTES: [&str; 8] = [
     "/v3/update/",
 ];
 
-/// An update key.
+/// The route of update keys.
 const UPDATE_KEY_ROUTE: &str = "/u/{*key}";
 
-/// The longest form, in bytes: several times what the most and longest values need, all percent-encoded.
-/// Strangers send such forms, and each parameter costs many times its bytes.
+/// The maximum size of a form, in bytes: several times what the most and longest values need, all percent-encoded.
+/// Unauthenticated clients send such forms, and each parameter uses many times its size in memory.
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
-/// Marks a request that came without TLS beside a listener with it, and says what is allowed so.
+/// Marks a request without TLS, where another listener has TLS, and contains what is allowed for it.
 #[derive(Clone, Debug)]
 pub(crate) struct InTheOpen(pub(crate) Arc<PlainAllow>);
 
-/// The routes of foreign protocols at the listener without TLS.
+/// The routes of foreign protocols on the listener without TLS.
 pub(crate) fn routes_in_the_open(allowed: &PlainAllow) -> Foreign {
     let mut routes = Router::new();
     if allowed.dyndns2 {
@@ -66,7 +66,7 @@ pub(crate) fn routes_in_the_open(allowed: &PlainAllow) -> Foreign {
     }
 }
 
-/// Whether a request without TLS is for a route that is allowed so; the route judges token and key.
+/// Whether a request without TLS is for a route that allows it; the route checks token and key.
 pub(crate) fn is_allowed_in_the_open(request: &Request, InTheOpen(allowed): &InTheOpen) -> bool {
     let route = request.extensions().get::<MatchedPath>();
     route.is_some_and(|route| match route.as_str() {
@@ -75,9 +75,9 @@ pub(crate) fn is_allowed_in_the_open(request: &Request, InTheOpen(allowed): &InT
     })
 }
 
-/// The routes of every foreign protocol. `sinks`: who is told of changes.
+/// The routes of all foreign protocols. `sinks`: the configured sinks.
 pub fn routes(compat: &Compat, sinks: &[Arc<OpenSink>]) -> Foreign {
-    // Any method: `get` would answer `HEAD` too, which must not change anything.
+    // Any method: `get` would handle `HEAD` too, which must not change anything.
     let routes = DYNDNS2_ROUTES
         .into_iter()
         .fold(Router::new(), |routes, route| {
@@ -102,7 +102,7 @@ pub fn routes(compat: &Compat, sinks: &[Arc<OpenSink>]) -> Foreign {
     }
 }
 
-/// 405, with the methods that there are.
+/// 405, with the allowed methods.
 fn not_allowed(methods: &'static str) -> Response {
     let mut response = ApiError::MethodNotAllowed.into_response();
     let allow = HeaderValue::from_static(methods);

@@ -1,9 +1,9 @@
-//! Update keys, as sftdyn has them: whoever calls a URL that holds the key sets one record to its own
-//! address. `/u/{key}`, and with `compat.sftdyn` the key right behind the root's slash.
+//! Update keys, as in sftdyn: a request for a URL that contains the key sets one record to the client's address.
+//! `/u/{key}`, and with `compat.sftdyn` the key directly after the root's slash.
 //!
-//! The key is everything behind the slash, path and query, as it travels: nothing is decoded. People
-//! choose such keys, so guessing is limited: after ten wrong ones a minute from an address, nothing from
-//! there is looked at until the minute ends.
+//! The key is everything after the slash, path and query, as sent: nothing is decoded. People choose such keys, so
+//! guessing is limited: after ten wrong ones in a minute from an address, all its requests are refused unchecked until
+//! the minute ends.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use crate::http::error::ApiError;
 use crate::http::origin::refuse_foreign;
 use crate::registry::{ApplyError, Refusal, SetByUpdateKey};
 
-/// Paths at the root that browsers ask for by themselves: no guess.
+/// Paths at the root that browsers request by themselves: not counted as guesses.
 const ASKED_BY_BROWSERS: [&str; 2] = ["/favicon.ico", "/robots.txt"];
 
-/// What sftdyn answers.
+/// The responses of sftdyn.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// The record has another address now.
+    /// The record was changed.
     Ok,
-    /// It had this one already.
+    /// The record already had this address.
     UpToDate,
-    /// There is no such key.
+    /// Unknown key.
     BadKey,
-    /// Too many wrong keys came from this address; the seconds until they are looked at again.
+    /// Too many wrong keys from this address; the seconds until keys are checked again.
     LockedOut(u64),
-    /// The hub could not do it.
+    /// The hub failed.
     Fail,
     /// The caller's address, for an empty key.
     Address(IpAddr),
@@ -67,15 +67,15 @@ pub(super) async fn below_u(State(hub): State<Arc<Hub>>, request: Request) -> Re
     answer(&hub, request, "/u/").await
 }
 
-/// `/{key}`: what no other route takes.
+/// `/{key}`: paths that match no other route.
 pub(super) async fn below_root(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let path = request.uri().path();
     let not_found = || ApiError::NotFound("there is no such route").into_response();
-    // CONNECT has no slash at all.
+    // The target of CONNECT has no slash.
     if ASKED_BY_BROWSERS.contains(&path) || !path.starts_with('/') {
         return not_found();
     }
-    // What has more than one segment and is no key is a mistyped route.
+    // A path of several segments that is not a key is a mistyped route.
     let is_one = !path[1..].contains('/');
     match carry_out_request(&hub, request, "/").await {
         Ok(Answer::BadKey | Answer::LockedOut(_)) if !is_one => not_found(),
@@ -84,7 +84,7 @@ pub(super) async fn below_root(State(hub): State<Arc<Hub>>, request: Request) ->
     }
 }
 
-/// `/`: the caller's address, but to a browser.
+/// `/`: the caller's address, except for browsers.
 pub(super) async fn root(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let is_browser = request
         .headers()
@@ -118,13 +118,13 @@ async fn carry_out_request(
     refuse_foreign(&parts).map_err(IntoResponse::into_response)?;
     let Ok(client) = ClientIp::from_request_parts(&mut parts, hub).await;
     let in_the_open = parts.extensions.get::<InTheOpen>();
-    // At the root, what has more than one segment is a mistyped route, rather than a guess.
+    // At the root, a path of several segments is a mistyped route, not a guess.
     let counts = before != "/" || parts.uri.path().matches('/').count() == 1;
     let key = key_bytes(&parts.uri, before);
     Ok(carry_out(hub, key, client, in_the_open, counts).await)
 }
 
-/// What stands behind the slash, path and query.
+/// Everything after the slash: path and query.
 fn key_bytes<'a>(uri: &'a Uri, before: &str) -> &'a [u8] {
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     target.strip_prefix(before).unwrap_or("").as_bytes()
@@ -151,8 +151,8 @@ async fn carry_out(
     let Ok(key) = RawKey::of(key) else {
         return bad_key(hub, ip, counts);
     };
-    // A look first, so that guesses wait for no writer. A key is tried as it was sent, then without the slash or
-    // question mark that some clients put behind it.
+    // Checked before writing, so that guesses do not wait for the writer. A key is tried as sent, then without the
+    // slash or question mark that some clients append.
     let mut known = None;
     for key in [Some(key.clone()), key.without_end()].into_iter().flatten() {
         let hash = hub.key.update_key_hash(&key);
@@ -174,7 +174,7 @@ async fn carry_out(
     let Some(hash) = known else {
         return bad_key(hub, ip, counts);
     };
-    // Of many guesses at once, others may have failed meanwhile.
+    // Among concurrent guesses, others may have failed meanwhile.
     if let Some(seconds) = hub.failures.over_for(ip, hub.clock.now()) {
         return Answer::LockedOut(seconds);
     }
@@ -195,13 +195,13 @@ fn failed(why: &dyn std::fmt::Display) -> Answer {
     Answer::Fail
 }
 
-/// The caller's address is no address to publish: the operator's to put right.
+/// The caller's address can't be published: the operator must fix that.
 fn no_address(hub: &Hub, why: &NoCallerAddress) -> Answer {
     hub.trusted_proxies.report(why, &hub.clock);
     Answer::Fail
 }
 
-/// `counts`: whether this was a guess. From the eleventh on nothing is looked at.
+/// `counts`: whether this was a guess. From the eleventh on, nothing is checked.
 fn bad_key(hub: &Hub, ip: IpAddr, counts: bool) -> Answer {
     if counts {
         let _ = hub.failures.count(ip, hub.clock.now());

@@ -1,4 +1,4 @@
-//! Who may: the look at a secid, and how often anybody gets one.
+//! Checks secids, and limits how many are checked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::http::Hub;
 use crate::http::error::ApiError;
 use crate::registry::Refusal;
 
-/// How many secids are hashed at once: each takes 19 MiB and a processor.
+/// How many secids are hashed at once: each uses 19 MiB and a processor.
 const HASHED_AT_ONCE: usize = 2;
-/// How long a request waits for its turn.
+/// How long a request waits to be checked.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Gives turns to hash.
+/// Limits concurrent hashing.
 #[derive(Debug)]
 pub(super) struct Guard(Arc<Semaphore>);
 
@@ -30,21 +30,21 @@ impl Default for Guard {
     }
 }
 
-/// What a look at a secid came to, unless it is wrong.
+/// The result of a check, unless the secid is wrong.
 pub(super) enum Look {
-    /// It is the one that the hostname is bound to.
+    /// The hostname is bound to this secid.
     Known {
-        /// To which it is bound.
+        /// The binding.
         binding: Binding,
-        /// The secid's hash there.
+        /// The hash of the secid in it.
         hash: SecidHash,
     },
-    /// The hostname is free, or open; this is what the secid hashes to.
+    /// The hostname is unbound, or open; this is the hash of the secid.
     New(SecidHash),
 }
 
 impl Guard {
-    /// Looks at a secid. It takes the same reads and one hash, whatever is known of the host.
+    /// Checks a secid. Takes the same reads and one hash, regardless of the host's state.
     pub(super) async fn look(
         &self,
         hub: &Hub,
@@ -57,9 +57,9 @@ impl Guard {
         let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
             return Err(ApiError::Unavailable.into());
         };
-        // Others from there may have failed while this one waited.
+        // Other requests from there may have failed while this one waited.
         require_patience(hub, ip)?;
-        // In this order: a record that a first use makes comes with its binding.
+        // In this order: a record and its binding are created together by the first use.
         let has_record = hub.store.record(silo, host).await?.is_some();
         let stored = hub.store.dynahost(silo, host).await?;
         let known = stored.as_ref().and_then(|binding| binding.secid.clone());
@@ -69,10 +69,10 @@ impl Guard {
                 Some(known) => Ok(is_secid_of(&secid, &known).then_some(known)),
                 None => hash_secid(&secid).map(Some),
             };
-            // The turn lasts until it is done, also when the caller has gone.
+            // The permit is held until the hash is done, even if the caller has disconnected.
             (hashed, turn)
         });
-        // A failure is counted before the next one's turn.
+        // A failure is counted before the next check.
         let (hashed, _turn) = hashed.await.map_err(|_| ApiError::Internal)?;
         let hashed = hashed.map_err(|NoRandomness| ApiError::Internal)?;
         match (hashed, stored) {
@@ -86,7 +86,7 @@ impl Guard {
     }
 }
 
-/// Refuses an address that has had its failures of the minute.
+/// Refuses an address that has used up its failures of the minute.
 pub(super) fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
     match hub.failures.over_for(ip, hub.clock.now()) {
         Some(retry_after) => Err(ApiError::TooManyFailures { retry_after }),
@@ -96,7 +96,7 @@ pub(super) fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
 
 /// A refusal that counts as a failure.
 pub(super) fn refused(hub: &Hub, ip: IpAddr, why: Refusal) -> Reply {
-    // Counted; from the eleventh on nothing is looked at.
+    // From the eleventh on, nothing is checked.
     let _ = hub.failures.count(ip, hub.clock.now());
     Reply::forbidden(why)
 }

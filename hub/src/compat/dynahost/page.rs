@@ -1,4 +1,4 @@
-//! The history of a host as a page. Pure.
+//! A host's history as an HTML page. Pure.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -8,8 +8,7 @@ use silo_shared::silo::Hostname;
 use crate::domain::html::html_escaped;
 use crate::store::HistoryRow;
 
-/// A table of a host's changes, newest first, below what is wrong with it, if anything is. `is_cut`: there were
-/// more.
+/// A table of a host's changes, newest first, below the error, if any. `is_cut`: there were more changes.
 pub(super) fn page(
     host: &Hostname,
     wrong: Option<&str>,

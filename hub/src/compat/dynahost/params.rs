@@ -1,4 +1,4 @@
-//! What a request says: parameters of the query, and of a body of the form type. Pure.
+//! The parameters of a request, from the query and a form body. Pure.
 
 use std::borrow::Cow;
 
@@ -9,28 +9,28 @@ use url::form_urlencoded;
 use super::reply::Reply;
 use crate::domain::dynahost::{InvalidLogin, ProviderLogin};
 
-/// The longest value, in bytes.
+/// The maximum length of a value, in bytes.
 const LONGEST: usize = 1024;
 
-/// The parameters; unknown ones are ignored. Never printed: they hold secrets.
+/// The parameters; unknown ones are ignored. Never printed: they contain secrets.
 #[derive(Default)]
 pub(super) struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-/// A provider and the login there.
+/// A provider and a login for it.
 pub(super) struct Backend<'a> {
-    /// What the provider is called.
+    /// The provider's name.
     pub(super) name: &'a str,
     /// The login.
     pub(super) login: ProviderLogin,
 }
 
 impl<'a> Params<'a> {
-    /// Takes in a query, or a body of the form type.
+    /// Adds the parameters of a query or a form body.
     pub(super) fn add(&mut self, form: &'a [u8]) {
         self.0.extend(form_urlencoded::parse(form));
     }
 
-    /// The one value of a parameter; an empty one is none.
+    /// The single value of a parameter; an empty one counts as absent.
     fn get(&self, name: &str) -> Result<Option<&str>, Reply> {
         let mut values = self.0.iter().filter(|(key, _)| key == name);
         let value = match (values.next(), values.next()) {
@@ -41,7 +41,7 @@ impl<'a> Params<'a> {
         if value.len() > LONGEST {
             return Err(Reply::wrong(name, "it has at most 1024 bytes"));
         }
-        // What is not UTF-8 was replaced, and would be the same as other such values.
+        // Invalid UTF-8 was replaced, which would make different values equal.
         if value.contains(char::REPLACEMENT_CHARACTER) {
             return Err(Reply::wrong(name, "it is not UTF-8"));
         }

@@ -1,4 +1,4 @@
-//! What dynahost answers: `OK`, or a line that says what is wrong.
+//! The responses of dynahost's protocol: `OK`, or a line with an error.
 
 use std::fmt;
 
@@ -10,26 +10,26 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::error::ApiError;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(super) enum Reply {
     /// The record has the caller's address.
     Ok,
     /// A page of HTML.
     Page(String),
-    /// It is refused, in words.
+    /// A refusal with its reason.
     Refused(StatusCode, String),
-    /// What any route may fail with.
+    /// An error of any route.
     Error(ApiError),
 }
 
 impl Reply {
-    /// A parameter is wrong.
+    /// An invalid parameter.
     pub(super) fn wrong(param: &str, why: impl fmt::Display) -> Self {
         Self::Refused(StatusCode::BAD_REQUEST, format!("{param}: {why}"))
     }
 
-    /// The caller may not.
+    /// The caller lacks the right.
     pub(super) fn forbidden(why: impl fmt::Display) -> Self {
         Self::Refused(StatusCode::FORBIDDEN, why.to_string())
     }
@@ -46,7 +46,7 @@ impl IntoResponse for Reply {
         let mut headers = HeaderMap::new();
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
         set(CACHE_CONTROL, "no-store");
-        // The target may hold a secid: no link leads on with it, and nothing is loaded.
+        // The target may contain a secid: no link passes it on, and nothing is loaded.
         set(REFERRER_POLICY, "no-referrer");
         set(
             CONTENT_SECURITY_POLICY,

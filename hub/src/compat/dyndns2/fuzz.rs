@@ -1,5 +1,5 @@
-//! A fuzz target: takes bytes and panics when something does not hold. The package `silo-fuzz` gives it to
-//! libFuzzer, the test below runs it for a moment.
+//! A fuzz target: takes bytes and panics if an invariant is violated. The package `silo-fuzz` runs it under libFuzzer;
+//! the test below runs it briefly.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,9 +7,9 @@ use silo_shared::silo::{Addresses, check_address};
 
 use super::update_request::{Params, UpdateRequest};
 
-/// The addresses that an update wishes are those of machines, and stay the same when they are sent whole.
+/// The addresses of an update are usable, and stay the same when they are sent as whole addresses.
 ///
-/// The input is the query and, behind a newline, a body of the form type.
+/// The input is the query and, after a newline, a form body.
 pub fn dyndns2(data: &[u8]) {
     let mut params = Params::default();
     for part in data.splitn(2, |byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! The words of dyndns2: one line a host, or one line for what concerns the whole request.
+//! The return codes of dyndns2: one line per host, or one line for the whole request.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use silo_shared::silo::Addresses;
 
 use crate::http::error::{ApiError, CHALLENGE_BASIC, UNAVAILABLE_RETRY_AFTER};
 
-/// What became of one host.
+/// The result for one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     /// It has these addresses now.
     Good(Addresses),
-    /// It had them already.
+    /// It already had them.
     NoChange(Addresses),
-    /// This is no hostname.
+    /// Not a hostname.
     NotFqdn,
     /// The token may not write it.
     NoHost,
@@ -36,7 +36,7 @@ impl fmt::Display for Word {
     }
 }
 
-/// Addresses as ddclient 4 sends and reads them.
+/// Formats addresses as ddclient 4 sends and reads them.
 struct Commas<'a>(&'a Addresses);
 
 impl fmt::Display for Commas<'_> {
@@ -50,7 +50,7 @@ impl fmt::Display for Commas<'_> {
     }
 }
 
-/// An answer to a whole request.
+/// A response to a whole request.
 #[derive(Debug)]
 pub(super) enum Reply {
     /// A line for each host, in the order of the request.
@@ -59,14 +59,14 @@ pub(super) enum Reply {
     NoHostname,
     /// Too many hostnames.
     TooManyHostnames,
-    /// No valid credential, or none that tells the silo.
+    /// No valid credential, or the silo is not specified.
     BadAuth,
-    /// It may go better later: 503, since inadyn ends for good on anything but a 5xx.
+    /// A later try may succeed: 503, since inadyn stops permanently on anything but a 5xx.
     Later {
-        /// When, in seconds.
+        /// When to try again, in seconds.
         retry_after: u64,
     },
-    /// Not within the protocol, such as a body that is too large.
+    /// Outside of the protocol, such as a body that is too large.
     Other(ApiError),
 }
 

@@ -1,4 +1,4 @@
-//! What an update asks for: hostnames, and for each the addresses it shall have. Pure.
+//! The contents of an update: hostnames and the addresses for each. Pure.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,13 +11,13 @@ use url::form_urlencoded;
 
 use crate::http::client_ip::NoCallerAddress;
 
-/// The parameters that hold whole addresses, each perhaps several, separated by commas: dyndns2's own and the
-/// spellings of services like it, which routers and guides use.
+/// The parameters for whole addresses, each with one or more values separated by commas: dyndns2's own and the
+/// spellings of similar services, which routers and guides use.
 const ADDRESSES: [&str; 12] = [
     "myip", "myipv4", "myipv6", "myip6", "ipv4", "ipv6", "ip", "ip4", "ip6", "addr", "address",
     "ipaddr",
 ];
-/// The parameters that are known to hold no whole address.
+/// Known parameters that do not contain whole addresses.
 const OTHERS: [&str; 8] = [
     "hostname",
     "ip6lanprefix",
@@ -29,14 +29,14 @@ const OTHERS: [&str; 8] = [
     "offline",
 ];
 
-/// The parameters of an update; those that nothing needs any more (`system`, `wildcard`, `mx`, `backmx`,
-/// `offline`) and unknown ones are ignored. Never printed: some clients put a password there.
+/// The parameters of an update. Obsolete ones (`system`, `wildcard`, `mx`, `backmx`, `offline`) and unknown ones are
+/// ignored. Never printed: some clients put a password there.
 #[derive(Default)]
 pub(super) struct Params<'a>(Vec<(String, Cow<'a, str>)>);
 
 impl<'a> Params<'a> {
-    /// Takes in a query, or a body of the form type. Names count in any case, and behind the `&amp;` of
-    /// an address that was copied out of a web page.
+    /// Adds the parameters of a query or a form body. Names are case-insensitive, and may follow the `&amp;` of a URL
+    /// copied from a web page.
     pub(super) fn add(&mut self, form: &'a [u8]) {
         let pairs = form_urlencoded::parse(form).map(|(name, value)| {
             let mut name = name.to_ascii_lowercase();
@@ -48,7 +48,7 @@ impl<'a> Params<'a> {
         self.0.extend(pairs);
     }
 
-    /// The values of a parameter, which may hold several each; empty ones are none.
+    /// The values of a parameter, which may contain several each; empty ones are skipped.
     fn values<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b str> {
         self.0
             .iter()
@@ -67,7 +67,7 @@ impl<'a> Params<'a> {
         self.values("hostname").collect()
     }
 
-    /// The name of an unknown parameter that holds an address.
+    /// The name of an unknown parameter that contains an address.
     fn unknown_address(&self) -> Option<&str> {
         let holds_address = |value: &str| value.split(',').any(|text| unwrapped(text).is_some());
         self.0
@@ -80,7 +80,8 @@ impl<'a> Params<'a> {
     }
 }
 
-/// An address as clients write it: perhaps in brackets, perhaps with the length of a single address behind it.
+/// Parses an address as clients write it: optionally in brackets, optionally with the prefix length of a single
+/// address.
 fn unwrapped(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let (bare, length) = match text.split_once('/') {
@@ -98,22 +99,22 @@ fn unwrapped(text: &str) -> Option<IpAddr> {
     length.is_none_or(|length| length == whole).then_some(ip)
 }
 
-/// Why an update names no address for a host.
+/// Why an update has no address for a host.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum NoAddress {
-    /// The parameters for addresses hold something else.
+    /// The address parameters contain something else.
     #[error("the request holds no address of a machine")]
     Address,
     /// Two addresses of one family.
     #[error("two addresses of one family")]
     Two,
-    /// `ip6lanprefix` is no network.
+    /// `ip6lanprefix` is not a network.
     #[error("ip6lanprefix is no IPv6 network such as 2001:db8:1:2::/64")]
     Prefix,
-    /// `suffix` is no host part.
+    /// `suffix` is not a host part.
     #[error("suffix is not the host part of an IPv6 address, such as ::5")]
     Suffix,
-    /// Nothing is left: a prefix for a host whose host part is not known, or a host part without prefix.
+    /// No address results: a prefix for a host without a known host part, or a host part without a prefix.
     #[error(
         "a prefix needs a host part (the record's ipv6_suffix, or suffix=), and a host part a prefix"
     )]
@@ -121,17 +122,17 @@ pub(super) enum NoAddress {
     /// An address that other machines can't reach.
     #[error("{0} is {1}, which other machines can't reach")]
     Implausible(IpAddr, &'static str),
-    /// The address is left out, and the caller's can't stand for it.
+    /// The address is omitted, and the caller's can't be used instead.
     #[error(transparent)]
     Caller(#[from] NoCallerAddress),
-    /// The address may be in a parameter of another name.
+    /// The address may be in a parameter with another name.
     #[error("no parameter that is known here holds an address, but {0:?} does: name it myip")]
     Unknown(String),
 }
 
 impl NoAddress {
-    /// Whether this is for the operator to put right, so that clients shall go on trying: inadyn ends for good on
-    /// any 200 without `good` or `nochg`.
+    /// Whether the operator must fix this, so that clients must keep trying: inadyn stops permanently on any 200
+    /// without `good` or `nochg`.
     pub(super) fn may_pass(&self) -> bool {
         matches!(
             self,
@@ -140,25 +141,25 @@ impl NoAddress {
     }
 }
 
-/// The addresses that an update is about.
+/// The addresses in an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpdateRequest {
     /// Whole addresses.
     whole: Addresses,
-    /// How many values were no address that can be set, beside one that can.
+    /// How many values were not usable addresses, although another one was.
     pub(super) unusable: usize,
-    /// The prefix of the network that the hosts are in.
+    /// The prefix of the hosts' network.
     prefix: Option<Ipv6Net>,
-    /// The hosts' part in it, where the request says it.
+    /// The hosts' part in it, if the request contains it.
     suffix: Option<Ipv6Addr>,
-    /// Whether IPv6 is said by prefix, even if there is none at the moment.
+    /// Whether IPv6 is given by a prefix, even if there is none at the moment.
     by_prefix: bool,
 }
 
 impl UpdateRequest {
-    /// Reads the parameters; where they hold no address at all, the caller's is meant. An unspecified address
-    /// (`0.0.0.0`, `::`) says that there is none of its family. What is no address counts only where nothing else
-    /// does.
+    /// Reads the parameters; without any address in them, the caller's is used. An unspecified address (`0.0.0.0`,
+    /// `::`) means that there is none of its family. A value that is not an address is an error only if there is no
+    /// usable one.
     pub(super) fn read(
         params: &Params<'_>,
         caller: impl Fn() -> Result<IpAddr, NoCallerAddress>,
@@ -194,7 +195,7 @@ impl UpdateRequest {
             if let Some(name) = params.unknown_address() {
                 return Err(NoAddress::Unknown(name.chars().take(64).collect()));
             }
-            // Of several, the one that the operator can put right.
+            // Of several errors, the one that the operator can fix.
             unusable.sort_by_key(NoAddress::may_pass);
             if let Some(why) = unusable.pop() {
                 return Err(why);
@@ -210,8 +211,8 @@ impl UpdateRequest {
         })
     }
 
-    /// The addresses of a host whose record has this host part. A host that has one never gets the IPv6
-    /// address of the device that asks, when the device speaks of the prefix.
+    /// The addresses of a host whose record has this host part. If the device sends a prefix, a host with a host part
+    /// never gets the IPv6 address of the device itself.
     pub(super) fn addresses(&self, stored: Option<Ipv6Addr>) -> Result<Addresses, NoAddress> {
         let mut addresses = self.whole;
         if self.by_prefix
@@ -220,7 +221,7 @@ impl UpdateRequest {
             addresses.v6 = None;
             if let Some(prefix) = self.prefix {
                 let ip = check_address(IpAddr::V6(joined(prefix, suffix)));
-                // One that is an IPv4 address in disguise is nobody's.
+                // An IPv6 form of an IPv4 address is not usable.
                 let ip = ip.ok().filter(|ip| Family::of(*ip) == Family::V6);
                 let ip = ip.filter(|ip| not_another_machine(*ip).is_none());
                 addresses.set(ip.ok_or(NoAddress::Prefix)?);
@@ -233,7 +234,7 @@ impl UpdateRequest {
     }
 }
 
-/// An address of a machine that others can reach.
+/// Parses an address that other machines can reach.
 fn usable(text: &str) -> Result<IpAddr, NoAddress> {
     let ip = unwrapped(text).ok_or(NoAddress::Address)?.to_canonical();
     let ip = check_address(ip).map_err(|_| NoAddress::Address)?;
@@ -286,7 +287,7 @@ mod tests {
             ("myip6=2001:db8::1&myipv6=2001:db8::1", "2001:db8::1"),
             ("myip=192.0.2.1&myip=192.0.2.1", "192.0.2.1"),
             ("myip=::ffff:192.0.2.1", "192.0.2.1"),
-            // Spellings of other services, in any case, and out of a web page.
+            // Spellings of other services, in any case, and from a web page.
             (
                 "myipv4=192.0.2.1&myipv6=2001:db8::1",
                 "192.0.2.1 2001:db8::1",
@@ -302,7 +303,7 @@ mod tests {
             ("system=dyndns&amp;myip=192.0.2.1", "192.0.2.1"),
             ("amp;amp;myip=192.0.2.1", "192.0.2.1"),
             ("ip=192.0.2.1&myip=192.0.2.1", "192.0.2.1"),
-            // "I have no IPv4", as DS-Lite routers say it.
+            // "No IPv4", as DS-Lite routers send it.
             ("myip=0.0.0.0,2001:db8::7", "2001:db8::7"),
             ("myip=192.0.2.1&myipv6=::", "192.0.2.1"),
             ("myip=0.0.0.0&myip=192.0.2.1", "192.0.2.1"),
@@ -312,14 +313,14 @@ mod tests {
             ("myipv6=2001:db8::1/128", "2001:db8::1"),
             ("myipv6=[2001:db8::1]", "2001:db8::1"),
             ("myipv6=%5B2001:db8::1%5D/128", "2001:db8::1"),
-            // A good value beside one that is none.
+            // A usable value next to an unusable one.
             ("myip=192.0.2.1,nonsense", "192.0.2.1"),
             ("myip=192.0.2.1&myipv6=<ip6addr>", "192.0.2.1"),
             ("myip=192.0.2.1&myipv6=fe80::1", "192.0.2.1"),
             ("myip=127.0.0.1,2001:db8::7", "2001:db8::7"),
             ("myip=192.0.2.1&myipv6=2001:db8::1/64", "192.0.2.1"),
             ("ip=nonsense&myip=192.0.2.1", "192.0.2.1"),
-            // An unknown one beside a known one.
+            // An unknown parameter next to a known one.
             ("myip=192.0.2.1&wanip=198.51.100.7", "192.0.2.1"),
             ("login=root&token=10", CALLER),
             (
@@ -328,7 +329,7 @@ mod tests {
             ),
         ] {
             assert_eq!(said(query, None).as_deref(), Ok(addresses), "{query}");
-            // A machine that says its whole address means it, whatever its record's suffix.
+            // A device that sends a whole address means that address, regardless of its record's suffix.
             if !query.contains("ip6lanprefix") {
                 assert_eq!(
                     said(query, Some("::5")).as_deref(),
@@ -357,7 +358,7 @@ mod tests {
                 Some("::5"),
                 "192.0.2.1 2001:db8:1:2::5",
             ),
-            // The router's own addresses are for hosts without suffix.
+            // The router's own addresses are for hosts without a suffix.
             (
                 format!("{lan}&myip=192.0.2.1,2001:db8::1"),
                 Some("::5"),
@@ -394,7 +395,7 @@ mod tests {
                 Some("::2:0:0:0:5"),
                 "2001:db8:1:fff2::5",
             ),
-            // Bits of the suffix under the prefix, and of the prefix under the suffix, do not count.
+            // Bits of the suffix within the prefix, and of the prefix within the suffix, are ignored.
             (
                 "ip6lanprefix=2001:db8:1:2::9/64".to_owned(),
                 Some("fe80::1:2:3:5"),
