@@ -1,5 +1,5 @@
-//! How many wrong credentials an address may show: a window of a minute that begins with the first. Several
-//! hubs on one database count together: each tells what came to it, and learns what came to the others.
+//! Limits wrong credentials per address: a window of a minute that begins with the first one. Several hubs on one
+//! database count together: each shares its own counts and reads those of the others.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,9 +11,9 @@ use crate::auth::refused::RefusedLog;
 use crate::domain::failures::{AddressFailures, WINDOW_MS};
 use crate::domain::time::Time;
 
-/// Wrong credentials a minute that are answered 401; further ones get 429.
+/// Wrong credentials per minute that get 401; further ones get 429.
 const ALLOWED: u32 = 10;
-/// How many addresses are remembered at most.
+/// The maximum number of addresses in memory.
 const ADDRESSES: usize = 65_536;
 
 /// Counts failures by address, IPv6 by /64.
@@ -33,14 +33,14 @@ type Windows = HashMap<IpAddr, Window>;
 struct Window {
     began: Time,
     failures: u32,
-    /// How many of them the other hubs have not been told of.
+    /// How many of them are not shared with the other hubs yet.
     unshared: u32,
-    /// When the window of all hubs began, if it is known here, by the clock of who began it.
+    /// When the window of all hubs began, if known here, by the clock of the hub that began it.
     learnt: Option<Time>,
 }
 
 impl FailureLimit {
-    /// Notes each failure in `log`.
+    /// Records each failure in `log`.
     pub fn noting(log: RefusedLog) -> Self {
         Self(Arc::new(Counts {
             log,
@@ -48,13 +48,13 @@ impl FailureLimit {
         }))
     }
 
-    /// Whether an address has had all the failures of its minute: where people choose the secret, nothing
-    /// more is looked at then.
+    /// Whether an address has used up its failures of the minute: where people choose the secret, nothing more is
+    /// checked then.
     pub fn locked_out_for(&self, ip: IpAddr, now: Time) -> bool {
         self.over_for(ip, now).is_some()
     }
 
-    /// The same, with the seconds until the window ends.
+    /// The same, as the seconds until the window ends.
     pub fn over_for(&self, ip: IpAddr, now: Time) -> Option<u64> {
         let windows = self.lock();
         let window = windows.get(&network(ip))?;
@@ -62,7 +62,7 @@ impl FailureLimit {
         is_over.then(|| window.seconds_left(now))
     }
 
-    /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
+    /// Counts a failure. `Err` if there were too many: the seconds until the window ends.
     pub fn count(&self, ip: IpAddr, now: Time) -> Result<(), u64> {
         let ip = network(ip);
         self.0.log.note(ip, now);
@@ -84,13 +84,12 @@ impl FailureLimit {
         Err(window.seconds_left(now))
     }
 
-    /// Returns when there are failures that the other hubs were not told of.
+    /// Returns when there are failures that are not shared with the other hubs.
     pub async fn unshared(&self) {
         self.0.unshared.notified().await;
     }
 
-    /// What the other hubs are to be told, of `limit` addresses at most. What is left wakes
-    /// [`Self::unshared`] again.
+    /// Takes the failures to share, of `limit` addresses at most. If any are left, [`Self::unshared`] returns again.
     pub fn take_untold(&self, limit: usize, now: Time) -> Vec<AddressFailures> {
         let mut windows = self.lock();
         let mut unshared = windows
@@ -111,8 +110,8 @@ impl FailureLimit {
         taken
     }
 
-    /// Learns what all hubs have counted together. Their clocks differ a little: a window that begins later
-    /// than the one that was learnt last is a new one, whatever this hub's clock says of the old one.
+    /// Merges the counts of all hubs. Their clocks differ slightly: a window that begins later than the last one merged
+    /// is a new one, even if the old one has not ended by this hub's clock.
     pub fn learn(&self, counted: &[AddressFailures], now: Time) {
         let mut windows = self.lock();
         for of in counted {
@@ -146,12 +145,12 @@ impl FailureLimit {
     }
 }
 
-/// The window of an address, begun anew when the last one has ended.
+/// The window of an address; starts a new one if the last one has ended.
 fn window(windows: &mut Windows, ip: IpAddr, now: Time) -> &mut Window {
     if windows.len() >= ADDRESSES {
         windows.retain(|_, window| window.holds(now));
         if windows.len() >= ADDRESSES {
-            // A flood from everywhere: forgetting it all keeps memory bounded and locks out nobody.
+            // A flood from many addresses: clearing everything bounds the memory and locks out no one.
             windows.clear();
         }
     }
@@ -168,7 +167,7 @@ fn window(windows: &mut Windows, ip: IpAddr, now: Time) -> &mut Window {
     window
 }
 
-/// Whether a window that began then has not ended. A clock that was set back ends it as well.
+/// Whether a window has not ended. A clock that was set back ends it too.
 fn holds(began: Time, now: Time) -> bool {
     (0..WINDOW_MS).contains(&(now.as_millis() - began.as_millis()))
 }
@@ -184,7 +183,7 @@ impl Window {
     }
 }
 
-/// An IPv6 customer has a whole /64, so that is what is counted.
+/// An IPv6 customer has a whole /64, so the /64 is counted.
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -246,7 +245,7 @@ mod tests {
         assert_eq!(b.over_for(ip, at(2)), None);
         assert_eq!(b.count(ip, at(2)), Ok(()));
         assert_eq!(b.over_for(ip, at(2)), Some(58), "the first one counts");
-        // What is learned twice counts once.
+        // Merged twice, counted once.
         assert_eq!(b.take_untold(9, at(3)), [of(at(0), 4)]);
         for _ in 0..2 {
             a.learn(&[of(at(0), 9)], at(3));
@@ -269,14 +268,14 @@ mod tests {
         let learn = |began, times, now| hub.learn(&[AddressFailures { ip, began, times }], now);
         learn(at(0), 10, at(0));
         assert_eq!(hub.over_for(ip, at(59)), Some(1));
-        // Elsewhere the next minute has begun.
+        // Another hub has begun the next minute.
         learn(at(61), 1, at(59));
         assert_eq!(hub.over_for(ip, at(59)), None);
         learn(at(0), 10, at(59));
         assert_eq!(hub.over_for(ip, at(59)), None, "old news");
         learn(at(61), 10, at(70));
         assert_eq!(hub.over_for(ip, at(70)), Some(49), "news do not prolong it");
-        // A clock that is far ahead.
+        // A clock far ahead.
         learn(at(1000), 10, at(80));
         assert_eq!(hub.over_for(ip, at(80)), Some(60));
     }

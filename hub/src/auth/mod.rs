@@ -1,4 +1,4 @@
-//! Credentials: secrets and their hashes, the known tokens, and how many wrong ones an address may show.
+//! Credentials: secrets and their hashes, the token cache, and the limit of wrong ones per address.
 
 pub(crate) mod failure_limit;
 pub(crate) mod refused;

@@ -1,6 +1,5 @@
-//! Refused credentials, counted in memory by address and minute until they are written down. What an attacker
-//! can fill is bounded: addresses beyond a minute's limit are counted together, and so are minutes that can't
-//! be written down.
+//! Refused credentials, counted in memory by address and minute until they are stored. Memory that attackers can fill
+//! is bounded: addresses beyond a minute's limit are counted together, and so are minutes that can't be stored.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::time::Time;
 
-/// How many addresses of one minute are told apart.
+/// How many addresses of one minute are counted separately.
 pub(crate) const ADDRESSES: usize = 100;
-/// How many minutes are kept while the database is away; the oldest are forgotten.
+/// How many minutes are kept while the database is unavailable; the oldest are dropped.
 const MINUTES: usize = 60;
 const MINUTE_MS: i64 = 60_000;
 
@@ -21,11 +20,11 @@ pub struct RefusedCount {
     pub minute: Time,
     /// The address, IPv6 by /64; `None`: all others of that minute.
     pub ip: Option<IpAddr>,
-    /// How often.
+    /// The number of refusals.
     pub times: i64,
 }
 
-/// The refused credentials that are not written down yet.
+/// The refused credentials that are not stored yet.
 #[derive(Clone, Debug, Default)]
 pub struct RefusedLog(Arc<Mutex<Minutes>>);
 
@@ -58,7 +57,7 @@ impl RefusedLog {
         counts.collect()
     }
 
-    /// Puts back what could not be written down.
+    /// Puts back counts that could not be stored.
     pub fn put_back(&self, counts: Vec<RefusedCount>) {
         for count in counts {
             let minute = count.minute.as_millis().div_euclid(MINUTE_MS);

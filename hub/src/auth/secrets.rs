@@ -1,4 +1,4 @@
-//! Random credentials, their hashes, and the hub's key that seals what must be kept readable.
+//! Random credentials, their hashes, and the hub's key, which seals secrets that must stay readable.
 
 mod provider_login;
 mod secid;
@@ -23,7 +23,7 @@ use crate::store::SealedKey;
 pub use provider_login::LoginOwner;
 pub use secid::{hash_secid, is_secid_of, parse_secid_hash};
 
-/// The system gave no random bytes.
+/// The system returned no random bytes.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
@@ -51,7 +51,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A random number for jitter; 0 when the system gives none.
+/// A random number for jitter; 0 if the system returns none.
 pub fn random_number() -> u64 {
     random::<8>().map_or(0, u64::from_be_bytes)
 }
@@ -61,7 +61,7 @@ pub fn new_credential() -> Result<Credential, NoRandomness> {
     renewed_credential(random_id()?)
 }
 
-/// Another credential of the same token: its id and 256 new random bits.
+/// A new credential for the same token: its id and 256 new random bits.
 pub fn renewed_credential(id: TokenId) -> Result<Credential, NoRandomness> {
     let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
     Ok(Credential::parse(&format!("silo_{id}_{secret}")).expect("it is made to the form"))
@@ -77,7 +77,7 @@ pub fn random_id() -> Result<TokenId, NoRandomness> {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut id = String::with_capacity(TokenId::LENGTH);
     while id.len() < TokenId::LENGTH {
-        // Bytes past the last whole multiple of 36 are dropped, so that every letter is as likely.
+        // Bytes from the last whole multiple of 36 on are dropped, so that all characters are equally likely.
         let letters = random::<16>()?.into_iter().filter(|byte| *byte < 252);
         id.extend(letters.map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
     }
@@ -85,15 +85,15 @@ pub fn random_id() -> Result<TokenId, NoRandomness> {
     Ok(TokenId::parse(&id).expect("it is made to the form"))
 }
 
-/// What the hub keeps to recognise a credential.
+/// The hash that the hub stores to verify a credential.
 pub fn credential_hash(credential: &Credential) -> CredentialHash {
     let hash = digest::digest(&digest::SHA256, credential.expose().as_bytes());
     CredentialHash(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
-/// Whether a credential is the one that was hashed; takes as long whatever differs.
+/// Whether a credential matches a hash, in constant time.
 pub fn is_credential_of(credential: &Credential, hash: &CredentialHash) -> bool {
-    // By words: each comparison is a call that the compiler may not look into.
+    // By words: each comparison is a call that the compiler may not inline.
     let words = |hash: &CredentialHash| {
         let (words, _) = hash.0.as_chunks();
         [0, 1, 2, 3].map(|at| u64::from_ne_bytes(words[at]))
@@ -102,11 +102,11 @@ pub fn is_credential_of(credential: &Credential, hash: &CredentialHash) -> bool 
     shown.ct_eq(&words(hash)).into()
 }
 
-/// The hub's key: seals signing keys, so that a thief of the database alone can't sign.
+/// The hub's key: seals signing keys, so that a stolen database alone does not allow signing.
 #[derive(Clone)]
 pub struct HubKey([u8; 32]);
 
-/// A text is no hub key.
+/// The text is not a hub key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a hub key: 32 bytes in base64")]
 pub struct InvalidHubKey;
@@ -134,14 +134,14 @@ impl HubKey {
         STANDARD.encode(self.0)
     }
 
-    /// What the database holds to recognise the key: it tells nothing of the key.
+    /// The value that the database stores to recognise the key: it reveals nothing about the key.
     pub fn fingerprint(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"silo hub key fingerprint v1"))
     }
 
-    /// A hash that only who has this key can compute (HMAC-SHA256, 64 hexadecimal digits), so that what
-    /// was hashed can't be guessed from the database. `context` says for what.
+    /// A hash that requires this key (HMAC-SHA256, 64 hexadecimal digits), so that the hashed text can't be guessed
+    /// from the database. `context` is the purpose.
     pub fn keyed_hash(&self, context: &str, text: &str) -> String {
         let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));
         mac.update(context.as_bytes());
@@ -150,7 +150,7 @@ impl HubKey {
         hex(mac.sign().as_ref())
     }
 
-    /// What an update key is stored and found by.
+    /// The hash under which an update key is stored and looked up.
     pub fn update_key_hash(&self, key: &RawKey) -> KeyHash {
         KeyHash(self.keyed_hash("silo update key v1", key.expose()))
     }
@@ -177,7 +177,7 @@ impl HubKey {
         Ok(STANDARD.encode([nonce.as_slice(), &bytes].concat()))
     }
 
-    /// Opens what was sealed with the same context; `None`: it was not, or by another key.
+    /// Opens a text sealed with the same context and key; `None` for any other.
     fn open(&self, context: &[u8], sealed: &str) -> Option<Vec<u8>> {
         let mut bytes = STANDARD.decode(sealed).ok()?;
         let nonce = Nonce::try_assume_unique_for_key(bytes.get(..aead::NONCE_LEN)?).ok()?;
@@ -188,8 +188,8 @@ impl HubKey {
         Some(opened.to_vec())
     }
 
-    /// Opens what [`HubKey::seal_signing_key`] sealed; `None` when another key sealed it, or for another
-    /// token, or a key reset made the hub forget it.
+    /// Opens the output of [`HubKey::seal_signing_key`]; `None` if it was sealed with another key or for another token,
+    /// or was discarded by a key reset.
     pub fn open_signing_key(&self, sealed: &SealedKey, id: TokenId) -> Option<SigningKey> {
         let opened = self.open(id.as_str().as_bytes(), &sealed.0)?;
         SigningKey::from_bytes(&opened)

@@ -1,9 +1,9 @@
-//! The known tokens, in bounded memory, and when they were last used.
+//! Caches tokens in bounded memory, and records when they were last used.
 //!
-//! What is not held is looked up, for many callers by one statement: a lookup under way lets the ones that
-//! come meanwhile gather, and the next takes them all. So strangers who make up ids cost a bounded number
-//! of statements, however many they are. An id that is not there is not remembered: the next id that is
-//! made up is another one, and a token that another hub has just made must be found.
+//! A token that is not cached is looked up, for many callers by one statement: while a lookup runs, further callers
+//! gather, and the next lookup handles all of them. So clients that invent ids cost a bounded number of statements.
+//! Unknown ids are not cached: the next invented id is another one, and a token that another hub has just created must
+//! be found.
 
 use std::collections::HashMap;
 use std::mem;
@@ -18,31 +18,31 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::domain::time::Time;
 use crate::store::{KnownToken, Store, StoreError};
 
-/// How many tokens are held.
+/// The maximum number of cached tokens.
 const CAPACITY: usize = 10_000;
-/// Uses of a token closer together than this count as one.
+/// Uses of a token within this time count as one.
 const USE_RESOLUTION_MS: i64 = 1000;
 
-/// How many lookups run at once for callers whose turn is at once.
+/// How many lookups run at once for callers with [`Turn::AtOnce`].
 const LOOKUPS: usize = 2;
-/// How long a lookup for the others lets callers gather.
+/// How long a lookup with [`Turn::AfterOthers`] waits for further callers.
 const GATHERING: Duration = Duration::from_millis(10);
-/// How long a caller may wait for its turn and the answer together.
+/// The total time that a caller may wait for its lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most ids that one lookup takes.
+/// The maximum number of ids in one lookup.
 const LOOKED_UP_AT_ONCE: usize = 512;
 
-/// When the id that a caller names is looked up.
+/// The priority of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// As soon as a lookup may begin.
+    /// As soon as a lookup can start.
     AtOnce,
-    /// One lookup at a time, at most a hundred a second: for addresses that have shown too many wrong
-    /// credentials. A valid token of such an address is honoured after that moment.
+    /// One lookup at a time, at most a hundred per second: for addresses with too many wrong credentials. A valid token
+    /// from such an address is accepted after that delay.
     AfterOthers,
 }
 
-/// A token as the cache holds it.
+/// A cached token.
 #[derive(Debug)]
 pub struct CachedToken {
     /// The token and its credential's hash.
@@ -50,11 +50,11 @@ pub struct CachedToken {
     used_at: AtomicI64,
 }
 
-/// The known tokens.
+/// The token cache.
 #[derive(Clone, Debug)]
 pub struct TokenCache {
     cache: Arc<Cache<TokenId, Arc<CachedToken>>>,
-    /// Moves whenever tokens are forgotten: what was read before is not kept.
+    /// Increases whenever tokens are forgotten; values read before are not cached then.
     generation: Arc<Mutex<u64>>,
     at_once: Arc<Lookups>,
     after_others: Arc<Lookups>,
@@ -62,7 +62,7 @@ pub struct TokenCache {
     store: Store,
 }
 
-/// Callers that wait for a lookup, and how many may run.
+/// Callers that wait for a lookup, and the limit of concurrent lookups.
 #[derive(Debug)]
 struct Lookups {
     waiting: Mutex<Vec<Waiting>>,
@@ -70,7 +70,7 @@ struct Lookups {
     gathering: Duration,
 }
 
-/// An id that is to be looked up, and whom to tell.
+/// An id to look up, and the channel for the result.
 type Waiting = (TokenId, oneshot::Sender<Found>);
 type Found = Result<Option<Arc<CachedToken>>, Arc<StoreError>>;
 
@@ -87,7 +87,7 @@ impl Lookups {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The calls that have waited longest and still do.
+    /// The longest waiting calls that are still open.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.lock();
         waiting.retain(|(_, caller)| !caller.is_closed());
@@ -111,7 +111,7 @@ impl TokenCache {
         }
     }
 
-    /// A token by its id, revoked or not, as of a moment after the call began.
+    /// A token by its id, revoked or not, as of a time after the call began.
     pub async fn get(&self, id: TokenId) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
         match self.held(id) {
             Some(held) => Ok(Some(held)),
@@ -119,19 +119,19 @@ impl TokenCache {
         }
     }
 
-    /// A token that is held.
+    /// A cached token.
     pub fn held(&self, id: TokenId) -> Option<Arc<CachedToken>> {
         self.cache.get(&id)
     }
 
-    /// A token that is not held, from the database, as of a moment after the call began; or
+    /// Looks up a token that is not cached in the database, as of a time after the call began; or
     /// [`StoreError::NoAnswer`] after ten seconds.
     pub async fn look_up(
         &self,
         id: TokenId,
         turn: Turn,
     ) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
-        // In a box: most calls find their token held, and are to have a small future.
+        // Boxed: most calls find their token in the cache, and need a small future.
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_in_turn(id, turn));
         let found = Box::pin(found).await;
         found.unwrap_or_else(|_| Err(Arc::new(StoreError::NoAnswer)))
@@ -149,8 +149,8 @@ impl TokenCache {
         loop {
             let (caller, mut answer) = oneshot::channel();
             lookups.lock().push((id, caller));
-            // A caller that gets a permit runs the lookup for all that wait. The lookup ends early when that
-            // caller goes away; those that it had taken then ask again.
+            // A caller that gets a permit runs the lookup for all waiting callers. If that caller is dropped, the
+            // lookup is cancelled, and the others ask again.
             loop {
                 tokio::select! {
                     biased;
@@ -161,7 +161,7 @@ impl TokenCache {
                     permit = lookups.running.acquire() => {
                         let _permit = permit.expect("the semaphore is never closed");
                         match lookups.gathering.is_zero() {
-                            // Those that come at the same time join.
+                            // Callers that arrive at the same time join.
                             true => tokio::task::yield_now().await,
                             false => tokio::time::sleep(lookups.gathering).await,
                         }
@@ -172,7 +172,7 @@ impl TokenCache {
         }
     }
 
-    /// Looks ids up by as few statements as may be, and tells who asked.
+    /// Looks up ids with as few statements as possible, and sends the results to the callers.
     async fn answer(&self, waiting: Vec<Waiting>) {
         let generation = *self.lock_generation();
         let mut ids: Vec<TokenId> = waiting.iter().map(|(id, _)| *id).collect();
@@ -199,12 +199,12 @@ impl TokenCache {
                 Ok(found) => Ok(found.get(&id).map(Arc::clone)),
                 Err(error) => Err(Arc::clone(error)),
             };
-            // A caller that has gone away needs no answer.
+            // The caller may be dropped.
             let _ = caller.send(found);
         }
     }
 
-    /// Notes that a token was shown; costs no commit.
+    /// Records a use of a token; costs no commit.
     pub fn note_use(&self, token: &CachedToken, now: Time) {
         let last = token.used_at.load(Ordering::Relaxed);
         if now.as_millis() - last >= USE_RESOLUTION_MS {
@@ -213,12 +213,12 @@ impl TokenCache {
         }
     }
 
-    /// When a token was last used, by what the database says and what it does not have yet.
+    /// When a token was last used, from the stored and the pending value.
     pub fn last_used(&self, id: TokenId, stored: Option<Time>) -> Option<Time> {
         self.lock_used().get(&id).copied().max(stored)
     }
 
-    /// The uses that are to be written down.
+    /// The uses that are not stored yet.
     pub fn pending_uses(&self) -> Vec<(TokenId, Time)> {
         self.lock_used()
             .iter()
@@ -226,7 +226,7 @@ impl TokenCache {
             .collect()
     }
 
-    /// Forgets what was written down, but not what was noted since.
+    /// Forgets uses that were stored, but not later ones.
     pub fn forget_uses(&self, written: &[(TokenId, Time)]) {
         let mut used = self.lock_used();
         for (id, time) in written {
@@ -236,7 +236,7 @@ impl TokenCache {
         }
     }
 
-    /// Forgets tokens that changed: calls that begin from now on see the change.
+    /// Forgets tokens that changed: calls from now on see the change.
     pub fn forget(&self, ids: &[TokenId]) {
         if ids.is_empty() {
             return;

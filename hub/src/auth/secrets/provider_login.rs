@@ -7,13 +7,13 @@ use super::{HubKey, NoRandomness};
 use crate::domain::dynahost::{ProviderLogin, SealedLogin};
 use crate::domain::sink::SinkName;
 
-/// What stands between user name and password; neither can hold it.
+/// The separator of user name and password; neither can contain it.
 const SEPARATOR: char = '\0';
 
-/// Whose login it is: sealed with it, so that no other row of the database can pass for it.
+/// The owner of a login: it is sealed with it, so that the login is not valid in another row of the database.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginOwner<'a> {
-    /// The sink whose receiver it is for.
+    /// The sink of the provider.
     pub sink: &'a SinkName,
     /// The silo of the record.
     pub silo: &'a SiloId,
@@ -22,7 +22,7 @@ pub struct LoginOwner<'a> {
 }
 
 impl LoginOwner<'_> {
-    /// None of the parts can hold a line end.
+    /// None of the parts can contain a newline.
     fn context(&self) -> String {
         format!(
             "silo provider login v1\n{}\n{}\n{}",
@@ -46,7 +46,7 @@ impl HubKey {
             .map(SealedLogin)
     }
 
-    /// Opens a login; `None`: another key sealed it, or it is of another owner.
+    /// Opens a login; `None`: sealed with another key, or for another owner.
     pub fn open_login(&self, owner: LoginOwner<'_>, sealed: &SealedLogin) -> Option<ProviderLogin> {
         let bytes = self.open(owner.context().as_bytes(), &sealed.0)?;
         let text = String::from_utf8(bytes).ok()?;
@@ -54,7 +54,7 @@ impl HubKey {
         ProviderLogin::new(Secret::new(username), Secret::new(password)).ok()
     }
 
-    /// What a login is recognised by (see [`HubKey::keyed_hash`]).
+    /// The hash that identifies a login (see [`HubKey::keyed_hash`]).
     pub fn login_hash(&self, owner: LoginOwner<'_>, login: &ProviderLogin) -> String {
         self.keyed_hash(&owner.context(), &text(login))
     }

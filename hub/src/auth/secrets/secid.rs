@@ -1,5 +1,5 @@
-//! Argon2 over dynahost's secids, which people choose: trying them out shall cost time and memory. The
-//! whole secid counts, however long.
+//! Argon2 for dynahost's secids, which people choose: guessing them must cost time and memory. The whole secid is
+//! hashed, regardless of its length.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -9,7 +9,7 @@ use silo_shared::credential::Secret;
 use super::{NoRandomness, random};
 use crate::domain::dynahost::SecidHash;
 
-/// The longest hash that is stored, in bytes.
+/// The maximum length of a stored hash, in bytes.
 const MAX_HASH: usize = 255;
 
 /// Hashes a secid with a salt of its own: some 20 ms and 19 MiB (Argon2id, RFC 9106, with the library's
@@ -22,7 +22,7 @@ pub fn hash_secid(secid: &Secret) -> Result<SecidHash, NoRandomness> {
     Ok(SecidHash(hash.to_string()))
 }
 
-/// Whether a secid is the one that was hashed; takes as long as [`hash_secid`].
+/// Whether a secid matches a hash; takes as long as [`hash_secid`].
 pub fn is_secid_of(secid: &Secret, hash: &SecidHash) -> bool {
     let Ok(hash) = PasswordHash::new(&hash.0) else {
         tracing::error!("the database holds an unreadable hash of a secid");
@@ -33,7 +33,7 @@ pub fn is_secid_of(secid: &Secret, hash: &SecidHash) -> bool {
         .is_ok()
 }
 
-/// Takes a hash that was made elsewhere, if a look at it costs no more than at one of [`hash_secid`].
+/// Accepts a hash made elsewhere, if checking it costs no more than a hash of [`hash_secid`].
 pub fn parse_secid_hash(text: &str) -> Option<SecidHash> {
     let hash = PasswordHash::new(text).ok()?;
     let params = Params::try_from(&hash).ok()?;
