@@ -8,23 +8,23 @@ use silo_shared::silo::{Hostname, SiloId, glob_matches};
 
 use crate::domain::pattern::hostname_pattern;
 
-/// Which of the foreign protocols are spoken that not everybody wants.
+/// Foreign protocols that are disabled by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
-    /// sftdyn's update keys right behind the root's slash too.
+    /// Also accept sftdyn's update keys directly after the root's slash.
     pub sftdyn: bool,
     /// dynahost's `/update` and `/log`.
     pub dynahost: Option<Dynahost>,
 }
 
-/// Where callers that speak dynahost may write.
+/// Where dynahost clients may write.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dynahost {
-    /// The silo of all of them.
+    /// The silo for all of them.
     pub silo: SiloId,
-    /// The hostnames that this protocol may touch at all.
+    /// The hostnames that this protocol may use.
     pub hostnames: Hostnames,
 }
 
@@ -33,7 +33,7 @@ pub struct Dynahost {
 pub struct Hostnames(Vec<String>);
 
 impl Hostnames {
-    /// Whether a hostname is among them.
+    /// Whether a hostname matches.
     pub fn has(&self, hostname: &Hostname) -> bool {
         self.0
             .iter()
@@ -47,7 +47,7 @@ impl fmt::Display for Hostnames {
     }
 }
 
-/// One of the list.
+/// An entry of the list.
 struct Pattern(String);
 
 impl<'de> Deserialize<'de> for Pattern {
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Hostnames {
                 f.write_str("a list of hostnames or globs")
             }
 
-            // What is refused in here is named with line and key.
+            // Errors from here contain line and key.
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Hostnames, A::Error> {
                 let mut patterns = Vec::new();
                 while let Some(Pattern(pattern)) = list.next_element()? {

@@ -1,4 +1,4 @@
-//! Which database the hub works on, as a URL.
+//! The URL of the hub's database.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{AsciiSet, CONTROLS};
 use thiserror::Error;
 
-/// The characters of a file's path that must not stand bare in a `sqlite:` URL.
+/// The characters of a file's path that must be percent-encoded in a `sqlite:` URL.
 const SQLITE_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'%')
@@ -28,7 +28,7 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// The kind of database that a URL names.
+    /// The kind of database in a URL.
     pub(crate) fn of(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once(':')?;
         match scheme {
@@ -40,14 +40,14 @@ impl Dialect {
     }
 }
 
-/// Which database, as a URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
+/// A database URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     pub(crate) url: String,
     pub(crate) dialect: Dialect,
 }
 
-/// A URL of no database that is supported.
+/// The URL's kind of database is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "the database is given as sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME or mysql://USER:PASSWORD@HOST/NAME"
@@ -84,7 +84,7 @@ impl std::str::FromStr for DatabaseUrl {
     fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
         let dialect = Dialect::of(text).ok_or(InvalidDatabaseUrl)?;
         let url = match text.strip_prefix("mariadb:") {
-            // The driver knows the protocol by its first name only.
+            // The driver supports only the name `mysql`.
             Some(rest) => format!("mysql:{rest}"),
             None => text.to_owned(),
         };

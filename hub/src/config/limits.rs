@@ -1,4 +1,4 @@
-//! The limits that the hub keeps to, whoever calls.
+//! The hub's limits for all clients.
 
 mod memory;
 
@@ -10,16 +10,16 @@ use silo_shared::config::ConfigError;
 
 pub use memory::{default_body_mib, default_connections};
 
-/// Until when the first request's head must have come unless told otherwise, in seconds.
+/// The default deadline for the first request's head, in seconds.
 pub const DEFAULT_HEAD_SECONDS: u64 = 10;
-/// How long a connection may wait for its next request unless told otherwise, in seconds: longer than the
-/// 60 that proxies keep theirs.
+/// How long a connection may wait for its next request by default, in seconds: longer than the 60 that proxies keep
+/// theirs.
 pub const DEFAULT_IDLE_SECONDS: u64 = 75;
-/// How long a client may leave its answer untouched unless told otherwise, in seconds.
+/// How long a client may leave its response unread by default, in seconds.
 pub const DEFAULT_STALL_SECONDS: u64 = 30;
-/// The least that `body_mib` may be: a body has up to 1 MiB, and those of strangers have a share of their own.
+/// The minimum of `body_mib`: a body has up to 1 MiB, and those of unauthenticated clients have a separate share.
 const LEAST_BODY_MIB: usize = 4;
-/// The most that `body_mib` may be.
+/// The maximum of `body_mib`.
 const MOST_BODY_MIB: usize = 65_536;
 
 /// `limits:` of the configuration file.
@@ -34,20 +34,20 @@ pub(crate) struct LimitsFile {
     requests_per_minute: Option<u32>,
 }
 
-/// What a client may cost.
+/// The limits of what clients may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections there may be at once, of all listeners together.
+    /// The maximum number of connections of all listeners together.
     pub connections: usize,
-    /// How many bytes of request bodies are held at once, over all connections.
+    /// The maximum memory for request bodies over all connections, in bytes.
     pub body_bytes: usize,
-    /// Until when the first request's head must have come, from the connection on.
+    /// The deadline for the first request's head, from the connection on.
     pub head: Duration,
-    /// Until when the next request's head must have come, from the last answer on.
+    /// The deadline for the next request's head, from the last response on.
     pub idle: Duration,
-    /// How long a client may leave what it is sent untouched.
+    /// How long a client may leave data that it is sent unread.
     pub stall: Duration,
-    /// How many requests a token may make a minute; `None`: as many as it likes.
+    /// The maximum number of requests of a token per minute; `None`: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 

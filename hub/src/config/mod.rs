@@ -1,4 +1,4 @@
-//! What the operator configures: the hub, its limits, its foreign protocols and its sinks.
+//! The configuration: the hub, its limits, its foreign protocols and its sinks.
 
 pub mod compat;
 pub mod database_url;

@@ -1,4 +1,4 @@
-//! The hub's settings: a YAML file, over it the environment, over that the flags.
+//! The hub's settings: a YAML file, overridden by the environment, overridden by flags.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,53 +15,53 @@ use crate::config::limits::{Limits, LimitsFile};
 use crate::config::sinks::SinkSettings;
 use crate::tls::{TlsFile, TlsSettings};
 
-/// Where the hub listens unless it is told otherwise.
+/// The default address to listen on.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
-/// Where the hub keeps its files unless it is told otherwise.
+/// The default directory for the hub's files.
 pub const DEFAULT_DATA_DIR: &str = "silo-data";
-/// How much memory rendered silos may take unless told otherwise, in MiB.
+/// The default memory for rendered silos, in MiB.
 pub const DEFAULT_VIEW_MIB: u64 = 128;
 
-/// For how many days history is kept unless told otherwise.
+/// The default retention of history, in days.
 pub const DEFAULT_RETENTION_DAYS: u32 = 400;
 
 /// The commented example that `config-example` prints.
 pub const EXAMPLE: &str = include_str!("../../../config/hub.yaml");
 
-/// Everything that the hub is told.
+/// All of the hub's settings.
 #[derive(Clone, Debug)]
 pub struct HubSettings {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// With which certificate to serve TLS there; `None`: without TLS.
+    /// The certificate for TLS there; `None`: without TLS.
     pub tls: Option<TlsSettings>,
-    /// What a client may cost.
+    /// The limits of what clients may use.
     pub limits: Limits,
-    /// Which database; `None`: the SQLite file in the data directory.
+    /// The database; `None`: the SQLite file in the data directory.
     pub database: Option<DatabaseUrl>,
-    /// Where the hub's own files lie.
+    /// The directory for the hub's own files.
     pub data_dir: PathBuf,
-    /// Where the hub's key lies; `None`: in the data directory.
+    /// The path of the hub's key; `None`: in the data directory.
     pub key_file: Option<PathBuf>,
-    /// Whether to bring the schema up to date at start.
+    /// Whether to migrate the schema at start.
     pub migrate: bool,
-    /// Whether a new hub may be made where one is expected.
+    /// Whether a missing hub may be created where one is expected.
     pub init: bool,
-    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How much memory rendered silos may take, in bytes.
+    /// The memory for rendered silos, in bytes.
     pub view_bytes: u64,
-    /// For how many days history, the tombstones of deleted silos, and rights and sinks that are over are kept.
+    /// How many days to keep history, the tombstones of deleted silos, and rights and sinks that have ended.
     pub retention_days: u32,
-    /// Who is told of changes.
+    /// The sinks.
     pub sinks: Vec<SinkSettings>,
-    /// Which foreign protocols are spoken that not everybody wants.
+    /// Foreign protocols that are disabled by default.
     pub compat: Compat,
-    /// How log lines are written.
+    /// The format of log lines.
     pub log_format: LogFormat,
 }
 
-/// The keys of the configuration file, each of which may be absent.
+/// The keys of the configuration file, all of which are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubFile {
@@ -80,7 +80,7 @@ pub struct HubFile {
     log_format: Option<LogFormat>,
 }
 
-/// What flags and environment say, over the file.
+/// Flags and environment variables, which override the file.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct HubArgs {
     /// Configuration file (YAML)
@@ -95,7 +95,7 @@ pub struct HubArgs {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_KEY", global = true)]
     pub tls_key: Option<PathBuf>,
-    /// Where to listen without TLS beside it, for /ping, signed requests and what tls.plain_allow names
+    /// Additional address and port without TLS, for /ping, signed requests and routes in tls.plain_allow
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -112,19 +112,19 @@ pub struct HubArgs {
         global = true
     )]
     pub database: Option<String>,
-    /// Folder for the hub's own files [default: silo-data]
+    /// Directory for the hub's own files [default: silo-data]
     #[arg(long, value_name = "DIR", env = "SILO_HUB_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
-    /// The hub's key [default: hub.key in the data directory]
+    /// File with the hub's key [default: hub.key in the data directory]
     #[arg(long, value_name = "FILE", env = "SILO_HUB_KEY_FILE", global = true)]
     pub key_file: Option<PathBuf>,
-    /// Do not bring the database's schema up to date at start
+    /// Do not migrate the database's schema at start
     #[arg(long, env = "SILO_HUB_NO_MIGRATE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
     pub no_migrate: bool,
-    /// Make a new hub where its database is missing
+    /// Create a new hub if its database is missing
     #[arg(long, global = true)]
     pub init: bool,
-    /// How log lines are written: text or json
+    /// Format of log lines: text or json
     #[arg(
         long,
         value_name = "FORMAT",
@@ -135,7 +135,7 @@ pub struct HubArgs {
 }
 
 impl HubSettings {
-    /// Reads the file that the flags name, if they name one, and puts the flags over it.
+    /// Reads the file from the flags, if any, and applies the flags.
     pub fn load(args: &HubArgs) -> Result<Self, ConfigError> {
         let file = args
             .config
@@ -148,7 +148,7 @@ impl HubSettings {
 
     fn merge(file: HubFile, args: &HubArgs) -> Result<Self, ConfigError> {
         let args = args.clone();
-        // Where relative paths in the file begin.
+        // Relative paths in the file start here.
         let folder = args.config.as_deref().and_then(Path::parent);
         let folder = folder.unwrap_or(Path::new(""));
         let database = args
@@ -194,7 +194,7 @@ impl HubSettings {
 }
 
 impl HubSettings {
-    /// The settings whose path begins at the working directory, with where each leads from here.
+    /// The settings with paths relative to the working directory, each with its absolute path.
     pub fn relative_paths(&self) -> Vec<(&'static str, PathBuf)> {
         let tls = self.tls.as_ref();
         [
@@ -211,7 +211,7 @@ impl HubSettings {
     }
 }
 
-/// Without any retention, each purge would remove all history and all deliveries that are over.
+/// Without any retention, each purge would delete all history and all finished deliveries.
 fn checked_retention(days: Option<u32>) -> Result<u32, ConfigError> {
     match days {
         Some(0) => Err(ConfigError::Setting(

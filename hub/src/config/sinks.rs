@@ -1,5 +1,5 @@
-//! The `sinks` of the hub's configuration: a list of mappings, each with `name`, `kind`, perhaps `silos`
-//! and `hostnames`, and the keys of its kind.
+//! The `sinks` of the hub's configuration: a list of mappings, each with `name`, `kind`, optionally `silos` and
+//! `hostnames`, and the keys of its kind.
 
 use std::fmt;
 use std::io::Read;
@@ -13,7 +13,7 @@ use silo_shared::credential::Secret;
 
 use crate::domain::sink::{SinkFilter, SinkName};
 
-/// The largest secret file that is read, in bytes.
+/// The maximum size of a secret's file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The kinds of sinks.
@@ -33,7 +33,7 @@ pub enum SinkKind {
 }
 
 impl SinkKind {
-    /// As it stands in the configuration.
+    /// Its name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rfc2136 => "rfc2136",
@@ -45,18 +45,18 @@ impl SinkKind {
     }
 }
 
-/// One sink as it is configured.
+/// The configuration of one sink.
 #[derive(Clone, Debug)]
 pub struct SinkSettings {
-    /// What it is called.
+    /// Its name.
     pub name: SinkName,
-    /// What it is.
+    /// Its kind.
     pub kind: SinkKind,
-    /// What it wants to hear of.
+    /// Which changes it receives.
     pub filter: SinkFilter,
-    /// The sink that hears of its failures.
+    /// The sink to notify of its failures.
     pub tell_failures: Option<SinkName>,
-    /// The keys of its kind, and where the file that holds them lies.
+    /// The keys of its kind, and the directory of their file.
     own: OwnKeys,
 }
 
@@ -69,7 +69,7 @@ pub struct OwnKeys {
 }
 
 impl fmt::Debug for OwnKeys {
-    /// Without the values, which may hold secrets.
+    /// Omits the values, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys.keys()).finish()
     }
@@ -87,7 +87,7 @@ struct SharedKeys {
 }
 
 impl SinkSettings {
-    /// Reads the list as it stands in the file; relative paths in it are taken from `folder`.
+    /// Reads the list from the file; relative paths in it are resolved against `folder`.
     pub fn read_list(list: Vec<Mapping>, folder: &Path) -> Result<Vec<Self>, ConfigError> {
         let mut sinks: Vec<Self> = Vec::with_capacity(list.len());
         for (index, keys) in list.into_iter().enumerate() {
@@ -166,11 +166,10 @@ impl SinkSettings {
 }
 
 impl OwnKeys {
-    /// The keys as the settings type of the sink's kind, which refuses unknown ones
-    /// (`deny_unknown_fields`).
+    /// Parses the keys into the settings type of the sink's kind, which refuses unknown ones (`deny_unknown_fields`).
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         serde_yaml::from_value(Value::Mapping(self.keys.clone())).map_err(|error| {
-            // Only errors about text name the key; their line is not one of the operator's file.
+            // Only errors from text contain the key; their line number is not one of the operator's file.
             let text = serde_yaml::to_string(&self.keys).unwrap_or_default();
             let error = serde_yaml::from_str::<T>(&text).err().unwrap_or(error);
             let error = error.to_string();
@@ -183,23 +182,23 @@ impl OwnKeys {
         ConfigError::Setting(format!("sinks: {}: {why}", self.sink))
     }
 
-    /// The name of the sink that has these keys.
+    /// The name of the sink with these keys.
     pub fn sink(&self) -> &SinkName {
         &self.sink
     }
 
-    /// A path of the settings: a relative one is taken from the configuration file's folder.
+    /// A path from the settings: a relative one is resolved against the configuration file's directory.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// The secret in a file, without the line end. The file must not be readable for everyone.
+    /// The secret in a file, without the newline at its end. The file must not be readable for everyone.
     pub fn secret(&self, key: &str, path: &Path) -> Result<Secret, ConfigError> {
         read_secret(&self.path(path)).map_err(|why| self.wrong(format!("{key}: {why}")))
     }
 }
 
-/// Reads a file that holds a secret and must not be readable for everyone.
+/// Reads a file that contains a secret and must not be readable for everyone.
 pub fn read_secret(path: &Path) -> Result<Secret, String> {
     let named = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
     let file = std::fs::File::open(path).map_err(|error| named(&error))?;

@@ -1,28 +1,27 @@
-//! How much memory there is, and which limits follow from it.
+//! Determines the available memory, and the default limits that depend on it.
 
 use std::path::{Path, PathBuf};
 
 use super::{LEAST_BODY_MIB, MOST_BODY_MIB};
 
 const MIB: u64 = 1024 * 1024;
-/// What a connection may take at most before a request has come whole: buffers of an unfinished head, of TLS and of
+/// The maximum memory of a connection before a request is complete: buffers of an unfinished head, of TLS and of
 /// HTTP/2.
 const CONNECTION_BYTES: u64 = 128 * 1024;
-/// The fewest connections that a default allows.
+/// The minimum of the default for connections.
 const LEAST_CONNECTIONS: usize = 128;
-/// The most connections that a default allows.
+/// The maximum of the default for connections.
 const MOST_CONNECTIONS: usize = 8192;
-/// The most that a default allows bodies to take, in MiB.
+/// The maximum of the default for the memory of bodies, in MiB.
 const MOST_DEFAULT_BODY_MIB: usize = 512;
 
-/// How many connections there may be unless told otherwise, on this much memory, in bytes: as many as a quarter of
-/// it carries at their worst, from 128 to 8192. `None`: nobody knows how much there is.
+/// The default maximum number of connections for this much memory, in bytes: as many as fit into a quarter of it in the
+/// worst case, from 128 to 8192. `None`: the memory is unknown.
 pub fn default_connections(memory: Option<u64>) -> usize {
     share(memory, 4 * CONNECTION_BYTES).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
 }
 
-/// How much memory bodies may take together unless told otherwise, in MiB, on this much memory in bytes: an eighth
-/// of it, from 4 to 512.
+/// The default memory for all bodies together, in MiB, for this much memory in bytes: an eighth of it, from 4 to 512.
 pub fn default_body_mib(memory: Option<u64>) -> usize {
     share(memory, 8 * MIB).clamp(LEAST_BODY_MIB, MOST_DEFAULT_BODY_MIB.min(MOST_BODY_MIB))
 }
@@ -33,13 +32,13 @@ fn share(memory: Option<u64>, unit: u64) -> usize {
     })
 }
 
-/// How much memory this process may use, in bytes: what its control groups allow, at most what the machine has.
-/// `None`: the system does not say.
+/// The memory that this process may use, in bytes: the limit of its control groups, but at most the machine's memory.
+/// `None`: unknown.
 pub(super) fn available() -> Option<u64> {
     available_below(Path::new("/"))
 }
 
-/// The same on a system whose files lie below `root`.
+/// The same for a system whose files are below `root`.
 fn available_below(root: &Path) -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(root.join(path)).ok();
     let machine = read(Path::new("proc/meminfo")).and_then(|text| mem_total(&text));
@@ -49,7 +48,7 @@ fn available_below(root: &Path) -> Option<u64> {
         .filter_map(limit_files)
         .flatten()
         .filter_map(|path| read(&path))
-        // `max`: no limit (cgroup v2). Version 1 says a number beyond all memory instead.
+        // `max`: no limit (cgroup v2). Version 1 has a number larger than any memory instead.
         .filter_map(|text| text.trim().parse().ok());
     limits.chain(machine).min()
 }
@@ -63,8 +62,8 @@ fn mem_total(text: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The files that may limit the memory of a group and of those around it, from a line of `/proc/self/cgroup`
-/// (cgroups(7)). In a container the group's path may be the host's: then its files are at the root.
+/// The files that may limit the memory of a group and of its ancestors, from a line of `/proc/self/cgroup`
+/// (cgroups(7)). In a container, the group's path may be the host's: then its files are at the root.
 fn limit_files(line: &str) -> Option<Vec<PathBuf>> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
