@@ -1,4 +1,4 @@
-//! Certificate and key out of PEM files, with errors that name the setting and the file.
+//! Loads certificate and key from PEM files, with errors that name the setting and the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,33 +13,33 @@ use thiserror::Error;
 
 use super::TlsSettings;
 
-/// Why certificate and key can't be used.
+/// Why the certificate or its key can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("tls.{field}: {}: {why}", path.display())]
 pub struct TlsError {
-    /// Which setting names the file.
+    /// The setting for the file.
     pub field: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
-/// What stands in the two files; the key among it, so that it is not printed.
+/// The content of both files. Not printed, since it includes the key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
 }
 
-/// A certificate chain and the key that fits it.
+/// A certificate chain and its key.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     certified: Arc<CertifiedKey>,
 }
 
 impl Files {
-    /// Reads both; a key that every user of the machine can read is refused (Unix).
+    /// Reads both; refuses a key that every user of the machine can read (Unix).
     pub(super) fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
         let read = |field, path: &Path| {
             std::fs::read(path).map_err(|error| refuse(field, path, error.to_string()))
@@ -52,7 +52,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Takes certificate and key out of their PEM; `settings` is for the errors.
+    /// Parses certificate and key from PEM; `settings` is used for errors.
     pub(super) fn identity(&self, settings: &TlsSettings) -> Result<Identity, TlsError> {
         let wrong_cert = |why: &str| refuse("cert", &settings.cert, why);
         let wrong_key = |why: &str| refuse("key", &settings.key, why);
@@ -96,13 +96,13 @@ impl Identity {
         Files::read(settings)?.identity(settings)
     }
 
-    /// What agents are to pin.
+    /// The pin for agents.
     pub(crate) fn pin(&self) -> Pin {
         let end = &self.certified.cert[0];
         Pin::of(end).expect("it was read when the identity was opened")
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this identity whatever name the client asks for.
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this identity for any server name.
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -117,7 +117,7 @@ impl Identity {
 }
 
 /// The version of an X.509 certificate (RFC 5280 section 4.1): a field with the tag `[0]` at the beginning of the
-/// signed part, which version 1 leaves out. `None`: this is no certificate.
+/// signed part, which version 1 omits. `None`: not a certificate.
 fn version(certificate: &[u8]) -> Option<u8> {
     let signed_part = content(0x30, content(0x30, certificate)?)?;
     match signed_part.first()? {
@@ -131,13 +131,13 @@ fn version(certificate: &[u8]) -> Option<u8> {
     }
 }
 
-/// The content of the DER element that `bytes` begin with, if it has this tag.
+/// The content of the DER element at the beginning of `bytes`, if it has this tag.
 fn content(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
     let (&first, rest) = bytes.split_first()?;
     let (&length, rest) = rest.split_first()?;
     let (length, rest) = match length {
         0..=0x7f => (usize::from(length), rest),
-        // Longer lengths say first how many bytes they have.
+        // Longer lengths begin with their number of bytes.
         0x81..=0x84 => {
             let (digits, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
             let length = digits
@@ -158,7 +158,7 @@ fn refuse(field: &'static str, path: &Path, why: impl Into<String>) -> TlsError 
     }
 }
 
-/// A group may read the key, as Debian's `ssl-cert` does.
+/// A group may read the key, as Debian's `ssl-cert` group does.
 #[cfg(unix)]
 fn check_private(key: &Path) -> Result<(), TlsError> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! TLS on the hub's own listener: the settings, the identity that is read from two PEM files, its reading
-//! anew while the hub runs, and self-signed certificates.
+//! TLS on the hub's listener: the settings, loading certificate and key from two PEM files, reloading them while the
+//! hub runs, and self-signed certificates.
 
 mod identity;
 mod reload;
@@ -15,7 +15,7 @@ use silo_shared::credential::TokenId;
 pub(crate) use identity::{Identity, TlsError};
 pub(crate) use reload::Reloader;
 
-/// `tls:` of the configuration file; each value may be absent, since flags may give it.
+/// `tls:` of the configuration file; each value is optional, since flags may set it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsFile {
@@ -54,7 +54,7 @@ impl PlainAllowFile {
 }
 
 impl TlsFile {
-    /// Certificate and key go together, and the listener without TLS only beside them.
+    /// Certificate and key must be set together, and the listener without TLS requires them.
     pub(crate) fn check(self) -> Result<Option<TlsSettings>, ConfigError> {
         let missing = |words: &str| Err(ConfigError::Setting(words.to_owned()));
         let plain_allow = self.plain_allow.check()?;
@@ -80,30 +80,31 @@ impl TlsFile {
     }
 }
 
-/// What to serve TLS with.
+/// The settings of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// A PEM file with the hub's certificate, and behind it those between it and its authority.
+    /// A PEM file with the hub's certificate, followed by intermediate certificates.
     pub cert: PathBuf,
     /// A PEM file with the certificate's private key.
     pub key: PathBuf,
-    /// Where to listen without TLS beside it, for `/ping` and signed requests.
+    /// The address of an additional listener without TLS, for `/ping` and signed requests.
     pub plain_listen: Option<SocketAddr>,
-    /// What else that listener takes.
+    /// What else that listener accepts.
     pub plain_allow: PlainAllow,
 }
 
-/// What the listener without TLS takes beside `/ping` and signed requests. The secrets of these travel in the open.
+/// What the listener without TLS accepts besides `/ping` and signed requests. The secrets of these are sent
+/// unencrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlainAllow {
-    /// dyndns2, by tokens for single hostnames.
+    /// dyndns2, with tokens for single hostnames.
     pub dyndns2: bool,
-    /// `/u/KEY`, by the update keys of these ids.
+    /// `/u/KEY`, with the update keys of these ids.
     pub update_keys: Vec<TokenId>,
 }
 
 impl PlainAllow {
-    /// Whether it takes nothing more.
+    /// Whether it accepts nothing more.
     pub fn is_empty(&self) -> bool {
         !self.dyndns2 && self.update_keys.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Reads certificate and key anew when their files change, and on SIGHUP. What can't be used leaves the old
-//! identity in place and is logged once.
+//! Reloads certificate and key when their files change, and on SIGHUP. If the new ones can't be used, the old identity
+//! stays in use, and the error is logged once.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use axum_server::tls_rustls::RustlsConfig;
 use super::TlsSettings;
 use super::identity::{Files, Identity, TlsError};
 
-/// How often the files are looked at.
+/// The interval of the checks.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What has become of the files.
+/// The result of a check of the files.
 #[derive(Debug)]
 enum Look {
     Same,
     New(Identity),
-    /// Wrong, and perhaps only half written.
+    /// Invalid, and possibly only half written.
     Doubtful,
-    /// Wrong in the same way as at the look before, or when told to look.
+    /// Invalid in the same way as in the previous check, or when a check was requested.
     Wrong(TlsError),
 }
 
-/// Serves the identity of two files, whatever becomes of them.
+/// Serves the identity from two files and follows their changes.
 pub(crate) struct Reloader {
     settings: TlsSettings,
     config: RustlsConfig,
     served: Files,
-    /// What was last seen beside what is served, and whether it was complained of.
+    /// The last content that differed from the one served, and whether its error was logged.
     seen: Option<(Result<Files, TlsError>, bool)>,
 }
 
@@ -48,12 +48,12 @@ impl Reloader {
         })
     }
 
-    /// What the listener serves with; follows what is reloaded.
+    /// The listener's configuration; it is updated on reload.
     pub(crate) fn config(&self) -> RustlsConfig {
         self.config.clone()
     }
 
-    /// Looks for ever; stop it by dropping the future.
+    /// Runs forever; stop it by dropping the future.
     pub(crate) async fn follow(mut self) {
         let mut hangup = Hangup::new();
         let mut looks = tokio::time::interval(LOOK);
@@ -63,7 +63,7 @@ impl Reloader {
                 () = hangup.comes() => true,
                 _ = looks.tick() => false,
             };
-            // Two small files: not worth a thread of their own.
+            // Two small files: not worth a separate thread.
             let read = Files::read(&self.settings);
             match self.judge(read, at_once) {
                 Look::Same | Look::Doubtful => {}
@@ -81,8 +81,8 @@ impl Reloader {
         }
     }
 
-    /// Certificate and key are two files, and none is written at a stroke: what is wrong must be so at two
-    /// looks before it is complained of, and is complained of once.
+    /// Certificate and key are two files, and neither is written atomically: an error must occur in two checks before
+    /// it is logged, and is logged once.
     fn judge(&mut self, read: Result<Files, TlsError>, at_once: bool) -> Look {
         if read.as_ref() == Ok(&self.served) {
             self.seen = None;

@@ -1,4 +1,4 @@
-//! `silo-hub tls self-signed`: a certificate for a hub that no authority vouches for. Agents pin its key.
+//! `silo-hub tls self-signed`: a self-signed certificate for a hub. Agents pin its key.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,44 +11,44 @@ use rcgen::{
 use silo_shared::pin::Pin;
 use thiserror::Error;
 
-/// The longest life of a certificate, in days: what fits its dates with room to spare.
+/// The maximum validity of a certificate, in days: well within the range of its dates.
 pub(crate) const MAX_DAYS: u32 = 36_500;
 
-/// Why no certificate was made.
+/// Why no certificate was created.
 #[derive(Debug, Error)]
 pub(crate) enum SelfSignedError {
-    /// A name that no certificate can hold.
+    /// The name can't be used in a certificate.
     #[error("--name {0}: neither a host name nor an IP address")]
     Name(String),
-    /// There is something already.
+    /// The file exists already.
     #[error("{}: is there already, and is not overwritten", .0.display())]
     Exists(PathBuf),
     /// A file can't be written.
     #[error("{}: {cause}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: std::io::Error,
     },
-    /// The library that makes certificates failed.
+    /// The certificate library failed.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
 
-/// What was made.
+/// The result.
 #[derive(Debug)]
 pub(crate) struct SelfSigned {
     /// The certificate's file.
     pub cert: PathBuf,
-    /// The key's file, for its owner alone.
+    /// The key's file, readable only by its owner.
     pub key: PathBuf,
-    /// What agents pin.
+    /// The pin for agents.
     pub pin: Pin,
 }
 
-/// Makes `cert.pem` and `key.pem` in a folder, for these host names and addresses, ending `ends` (Unix time
-/// in seconds); it begins a day before `now`, since clocks differ.
+/// Creates `cert.pem` and `key.pem` in a folder, for these host names and addresses, valid until `ends` (Unix time in
+/// seconds); the validity begins a day before `now`, since clocks differ.
 pub(crate) fn make(
     names: &[String],
     folder: &Path,
@@ -65,10 +65,10 @@ pub(crate) fn make(
     let made = params(names, now, ends)?.self_signed(&pair)?;
     let pin = Pin::of(made.der()).expect("what was just made can be read");
     std::fs::create_dir_all(folder).map_err(of_file(folder))?;
-    // The key first: a certificate alone would stop the next try for nothing.
+    // The key first: a leftover certificate would make the next try fail needlessly.
     write_new(&key, &pair.serialize_pem(), 0o600)?;
     write_new(&cert, &made.pem(), 0o644).inspect_err(|_| {
-        // Best effort: the error that matters is told.
+        // Best effort: the error that matters is returned.
         let _ = std::fs::remove_file(&key);
     })?;
     Ok(SelfSigned { cert, key, pin })
@@ -104,7 +104,7 @@ fn san(name: &str) -> Result<SanType, SelfSignedError> {
     let wrong = || SelfSignedError::Name(name.to_owned());
     let bare = name.strip_prefix("*.").unwrap_or(name);
     let host = silo_shared::silo::Hostname::parse(bare);
-    // `localhost` is no name of a record, but one of a hub.
+    // `localhost` is not a valid record name, but a valid name of a hub.
     let text = match host {
         Ok(host) => name.replace(bare, host.as_str()),
         Err(_) if name == "localhost" => name.to_owned(),
@@ -128,7 +128,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), SelfSignedError> 
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(|error| {
-            // Half a file would stop the next try.
+            // A partial file would make the next try fail.
             let _ = std::fs::remove_file(path);
             of_file(path)(error)
         })
