@@ -1,10 +1,10 @@
-//! Addresses that no record should hold: they lead to the machine that looks them up, or to no machine at all. Pure.
+//! Addresses that no record should hold: the machine itself, or no machine at all. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why an address can't be that of another machine, as a noun phrase; `None` when it can.
+/// Why an address can't be another machine's, as a noun phrase; `None` if it can.
 ///
-/// An IPv6 address that a translator or a tunnel takes to an IPv4 address is judged by that address.
+/// An IPv6 address that a translator or tunnel maps to an IPv4 address is judged by the IPv4 address.
 pub fn not_another_machine(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(v4) => not_another_machine_v4(v4),
@@ -38,7 +38,7 @@ fn not_another_machine_v4(v4: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address to which a translator or a tunnel takes this one.
+/// The IPv4 address that a translator or tunnel maps this one to.
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = v6.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
@@ -48,9 +48,9 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0 | 0xffff, _, _]
         | [0, 0, 0, 0, 0xffff, 0, _, _]
         | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(last),
-        // RFC 8215: a network's own NAT64 prefix, of any length that RFC 6052 section 2.2 knows. What follows the
-        // IPv4 address is zero, and so is octet 8. The address tells the length, as that of a machine does not
-        // begin with zero.
+        // RFC 8215: a network's own NAT64 prefix, of any length in RFC 6052 section 2.2. What follows the IPv4 address
+        // is zero, and so is octet 8. The length follows from the address, since a machine's address does not begin
+        // with zero.
         [0x64, 0xff9b, 1, ..] => {
             let is_zero_from = |place: usize| octets[8] == 0 && octets[place..] == [0; 16][place..];
             Some(if octets[6] != 0 && is_zero_from(11) {

@@ -1,4 +1,4 @@
-//! How both agents run a verb: settings, output and logging, the async runtime, the exit code.
+//! Runs a subcommand for both agents: settings, output and logging, the async runtime, the exit code.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -10,27 +10,27 @@ use crate::flags::OutputFlags;
 use crate::output::Output;
 use crate::program::{DONE, LogFormat, OWN_WARNINGS, failed, misused, start_logging};
 
-/// Why a verb of an agent ended early.
+/// Why a subcommand ended early.
 pub trait AgentError: Display + From<ConfigError> {
     /// Whether no later run can succeed until the configuration changes.
     fn is_usage(&self) -> bool;
 }
 
-/// What [`run`] needs to know of an agent's settings.
+/// The part of an agent's settings that [`run`] needs.
 pub trait OutputSettings {
     /// Whether only changes and failures are printed.
     fn is_quiet(&self) -> bool;
-    /// How lines on stderr are written.
+    /// The format of lines on stderr.
     fn log_format(&self) -> LogFormat;
 }
 
-/// The system gives no means to wait for the network.
+/// The system lacks resources for network I/O.
 #[derive(Debug, Error)]
 #[error("cannot start: {0}")]
 pub struct CannotStart(std::io::Error);
 
-/// Runs a verb, which answers whether it succeeded in full. Settings that can't be loaded are reported in the
-/// format that the flags name.
+/// Runs a subcommand, which returns whether it succeeded completely. Errors in settings are reported in the format that
+/// the flags select.
 pub fn run<S: OutputSettings, E: AgentError>(
     program: &'static str,
     settings: Result<S, ConfigError>,
@@ -61,14 +61,14 @@ pub fn run<S: OutputSettings, E: AgentError>(
     output.finish(code)
 }
 
-/// Runs a verb that calls the hub, on this thread.
+/// Runs a subcommand that calls the hub, on this thread.
 pub fn wait<E: From<CannotStart>>(verb: impl Future<Output = Result<bool, E>>) -> Result<bool, E> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(CannotStart)?;
     let result = runtime.block_on(verb);
-    // A name server that does not answer must not delay the end of the run.
+    // A pending DNS lookup must not delay the end of the run.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! What `check` of both agents prints: one line for each thing that was checked.
+//! The output of `check` in both agents: one line per check.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::client::TokenVerdict;
 use crate::connection::Connection;
 use crate::output::Output;
 
-/// The lines so far.
+/// The output and the result so far.
 #[derive(Debug)]
 pub struct Checklist<'a> {
     output: &'a Output,
@@ -40,7 +40,7 @@ impl<'a> Checklist<'a> {
         self.output.print(format_args!("FAILED  {what}: {detail}"));
     }
 
-    /// The configuration was read, from this file if from any.
+    /// The configuration was read, from this file if there is one.
     pub fn configuration(&self, file: Option<&Path>) {
         match file {
             Some(file) => self.ok("configuration", file.display()),
@@ -48,12 +48,12 @@ impl<'a> Checklist<'a> {
         }
     }
 
-    /// How the credential is shown to the hub.
+    /// How the agent authenticates.
     pub fn authentication(&self, connection: &Connection) {
         self.ok("authentication", connection.explain_authentication());
     }
 
-    /// Whether the hub accepted the token; without verdicts nothing is printed.
+    /// Whether the hub accepted the token; prints nothing without verdicts.
     pub fn token(&mut self, verdicts: impl IntoIterator<Item = TokenVerdict>) {
         let verdicts: Vec<TokenVerdict> = verdicts.into_iter().collect();
         if verdicts.contains(&TokenVerdict::Refused) {

@@ -1,8 +1,8 @@
-//! The HTTP client with which both agents call a hub.
+//! The HTTP client of both agents.
 //!
-//! A transport failure, an answer with an error status and an answer that is none of the hub's are
-//! told apart ([`ClientError`]). A client that signs trusts no answer that is not signed. Every call has a deadline, no redirect is followed, and no answer is
-//! read beyond a limit.
+//! [`ClientError`] distinguishes a transport failure, a response with an error status, and a response that is not from
+//! a hub. A client that signs trusts no unsigned response. Every call has a deadline, redirects are not followed, and
+//! the size of responses is limited.
 
 mod error;
 mod reason;
@@ -27,26 +27,26 @@ pub use error::{ClientError, TokenVerdict};
 use reason::chain;
 use signer::{Distrust, Signer};
 
-/// How long to wait for a connection.
+/// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one call may take in all.
+/// The timeout for a whole call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// The largest answer that is read, in bytes.
+/// The maximum size of a response, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a conditional GET gave.
+/// The result of a conditional GET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched<T> {
     /// The tag that was sent is still current (304).
     NotModified,
-    /// The present state, with its entity tag where the hub sent one.
+    /// The current state, with its entity tag if the hub sent one.
     Found(T, Option<String>),
 }
 
-/// Which way calls go out; by default the system's choice.
+/// The route of outgoing calls; by default the system's choice.
 #[derive(Clone, Debug, Default)]
 pub struct Route {
-    /// Call the hub at these addresses only, instead of all that its name has.
+    /// Connect only to these addresses of the hub, instead of all that its name resolves to.
     pub addresses: Option<Vec<SocketAddr>>,
     /// Send from this local address.
     pub local_address: Option<IpAddr>,
@@ -54,7 +54,7 @@ pub struct Route {
     pub interface: Option<String>,
 }
 
-/// A hub that can be called.
+/// A client of one hub.
 #[derive(Clone, Debug)]
 pub struct HubClient {
     http: reqwest::Client,
@@ -64,11 +64,11 @@ pub struct HubClient {
 }
 
 impl HubClient {
-    /// Sets up a client; nothing is sent yet.
+    /// Creates a client; sends nothing yet.
     ///
     /// Fails with [`ClientError::Setup`] when the certificate file can't be read.
     pub fn new(connection: &Connection, route: Route) -> Result<Self, ClientError> {
-        // An error here means that a provider is installed already.
+        // An error means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("silo/", env!("CARGO_PKG_VERSION")))
@@ -78,7 +78,7 @@ impl HubClient {
             .dns_resolver(Arc::new(Lookup))
             .no_proxy();
         if connection.hub.scheme() == "http" {
-            // Spares every run over plain HTTP the reading of the system's certificates.
+            // Avoids loading the system's certificates on each run over plain HTTP.
             builder = builder.tls_certs_only([]);
         } else {
             let (ca_file, pins) = (connection.ca_file.as_deref(), connection.pins.as_ref());
@@ -109,12 +109,12 @@ impl HubClient {
         })
     }
 
-    /// Scheme, host and port of the hub, for messages and as the key of what is remembered of it.
+    /// Scheme, host and port of the hub, for messages and as the key of data remembered about it.
     pub fn hub(&self) -> &str {
         self.hub.as_str().trim_end_matches('/')
     }
 
-    /// `GET /ip`: this machine's address as the hub sees it.
+    /// `GET /ip`: this machine's address as seen by the hub.
     pub async fn caller_address(&self) -> Result<IpAddr, ClientError> {
         let request = self
             .http
@@ -142,8 +142,8 @@ impl HubClient {
         }
     }
 
-    /// `GET /silos/{id}/records/{hostname}`, with the record's entity tag where the hub sent one; `None` when the hub
-    /// has no such record or silo.
+    /// `GET /silos/{id}/records/{hostname}`, with the record's entity tag if the hub sent one; `None` if the hub has no
+    /// such record or silo.
     pub async fn record(
         &self,
         id: &SiloId,
@@ -160,7 +160,7 @@ impl HubClient {
         }
     }
 
-    /// `PUT /silos/{id}/records/{hostname}`: sets this hostname's addresses; answers the record and its entity tag.
+    /// `PUT /silos/{id}/records/{hostname}`: sets this hostname's addresses; returns the record and its entity tag.
     pub async fn set_addresses(
         &self,
         id: &SiloId,
@@ -178,8 +178,8 @@ impl HubClient {
         Ok((self.parse(&answer.body)?, answer.tag))
     }
 
-    /// `DELETE /silos/{id}/records/{hostname}?family=`: removes the address of one family while the record has this
-    /// entity tag. Answers `false` where it has another by now, or is gone.
+    /// `DELETE /silos/{id}/records/{hostname}?family=`: removes the address of one family if the record has this entity
+    /// tag. Returns `false` if its tag differs by now, or it does not exist.
     pub async fn remove_family(
         &self,
         id: &SiloId,
@@ -199,8 +199,8 @@ impl HubClient {
         }
     }
 
-    /// Whether this credential may set the hostname's addresses. Changes nothing: it is a PUT on the
-    /// condition of a tag that no record has or had. A hub answers 412 to those who may write, 403 to others.
+    /// Whether this credential may set the hostname's addresses. Changes nothing: sends a PUT with the condition of a
+    /// tag that no record has or had. A hub responds 412 to callers that may write, 403 to others.
     pub async fn may_set_addresses(
         &self,
         id: &SiloId,
@@ -250,8 +250,8 @@ impl HubClient {
         }
     }
 
-    /// Sends a request; an answer of 2xx or 304 is read, any other becomes [`ClientError::Status`]. A
-    /// client that signs looks at nothing of an answer before its signature.
+    /// Sends a request; reads a response of 2xx or 304, any other becomes [`ClientError::Status`]. A client that signs
+    /// verifies the signature before it uses any part of a response.
     async fn send(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         let setup = |error: reqwest::Error| ClientError::Setup(chain(&error));
         let mut request = request.build().map_err(setup)?;
@@ -341,7 +341,7 @@ impl HubClient {
         serde_json::from_slice(body).map_err(|error| self.not_a_hub(one_line(&error.to_string())))
     }
 
-    /// An answer that does not come from a hub, for callers that detect it later.
+    /// The error for a response that is not from a hub, for callers that detect this later.
     pub fn not_a_hub(&self, cause: impl Into<String>) -> ClientError {
         ClientError::NotAHub {
             hub: self.hub().to_owned(),

@@ -1,4 +1,4 @@
-//! YAML files into typed settings.
+//! Reads YAML files into typed settings.
 //!
 //! Settings types derive `Deserialize` with `deny_unknown_fields`; an error then names the file, the
 //! line and the key. A missing file is distinguished from an invalid one, so that a default path may be absent.
@@ -13,31 +13,31 @@ use thiserror::Error;
 use crate::text::{self, NotText};
 use crate::trusted_file::NotTrusted;
 
-/// Why a configuration can't be used. Every program ends with exit code 2 on it.
+/// Why a configuration can't be used. Every program then ends with exit code 2.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("{}: there is no such file", .0.display())]
     Missing(PathBuf),
     /// The file can't be read.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
     Unreadable(PathBuf, #[source] std::io::Error),
-    /// The file is no YAML, or a key or value in it is wrong.
+    /// The file is not YAML, or a key or value in it is wrong.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
     Invalid(PathBuf, String),
-    /// The file is no UTF-8 text.
+    /// The file is not UTF-8 text.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
     NotText(PathBuf, NotText),
-    /// Others than root decide about a file of an agent that runs as root.
+    /// Users other than root can change a file of an agent that runs as root.
     #[error(transparent)]
     NotTrusted(#[from] NotTrusted),
-    /// A setting, wherever it came from, is missing or wrong.
+    /// A setting from any source is missing or wrong.
     #[error("{0}")]
     Setting(String),
 }
 
 impl ConfigError {
-    /// A file that can't be read; a missing one is distinguished.
+    /// The error for a file that can't be read; a missing one is distinguished.
     pub(crate) fn of_file(path: &Path, error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
@@ -46,12 +46,12 @@ impl ConfigError {
     }
 }
 
-/// Reads a YAML file into settings. An empty file gives the defaults.
+/// Reads a YAML file into settings. An empty file results in the defaults.
 pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     parse_yaml(path, &read_text(path)?)
 }
 
-/// Reads a file as text, for those who look at it before they parse it. A byte order mark is left out.
+/// Reads a file as text, for callers that inspect it before parsing. Removes a byte order mark.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let bytes = std::fs::read(path).map_err(|error| ConfigError::of_file(path, error))?;
     text::decode(&bytes)
@@ -59,10 +59,10 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
         .map_err(|error| ConfigError::NotText(path.to_owned(), error))
 }
 
-/// The path that an agent's configuration file `config` gives for `setting`: a relative one begins at the
+/// The path in the setting `setting` of an agent's configuration file `config`: a relative one is resolved against the
 /// file's folder.
 ///
-/// Fails where nothing is there but where the working directory leads to something, as it did before.
+/// Fails if it does not exist there, but exists relative to the working directory, as older versions resolved it.
 pub fn beside(config: &Path, setting: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     if path.is_absolute() {
         return Ok(path);
@@ -72,7 +72,7 @@ pub fn beside(config: &Path, setting: &str, path: PathBuf) -> Result<PathBuf, Co
     let beside = config.parent().unwrap_or(Path::new("/")).join(&path);
     let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
     match std::path::absolute(&path) {
-        // As the user wrote it, where both are the same.
+        // As the user wrote it, if both are the same.
         Ok(from_here) if from_here == beside => Ok(path),
         Ok(from_here) if !is_there(&beside) && is_there(&from_here) => {
             Err(ConfigError::Setting(format!(
@@ -86,7 +86,7 @@ pub fn beside(config: &Path, setting: &str, path: PathBuf) -> Result<PathBuf, Co
     }
 }
 
-/// Parses the text of a YAML file; `path` is for the error alone.
+/// Parses the text of a YAML file; `path` is used only for errors.
 pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     let only_comments = text
         .lines()
@@ -108,10 +108,10 @@ pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Con
     })
 }
 
-/// Deserializes a text and parses it; a refusal then carries the line and the key.
+/// Deserializes a text and parses it; an error then contains the line and the key.
 ///
-/// An error raised after `String::deserialize` has returned carries neither: the YAML reader marks only
-/// what a visitor refuses.
+/// An error raised after `String::deserialize` has returned contains neither: the YAML reader adds them only to errors
+/// of a visitor.
 pub fn deserialize_text<'de, D, T, E>(
     deserializer: D,
     parse: impl FnOnce(&str) -> Result<T, E>,
@@ -203,7 +203,7 @@ mod tests {
         let find = |path: &str| beside(&config, "token_file", PathBuf::from(path));
         assert_eq!(find("/etc/token").unwrap(), Path::new("/etc/token"));
         assert_eq!(find("token").unwrap(), folder.path().join("token"));
-        // Nowhere: it is missed where it should be.
+        // Missing in both: reported at the expected place.
         assert_eq!(find("none").unwrap(), folder.path().join("none"));
         // The tests run in the package's folder, which has a manifest.
         let error = find("Cargo.toml").unwrap_err().to_string();

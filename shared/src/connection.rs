@@ -1,7 +1,7 @@
-//! The settings with which an agent reaches a hub: where it is, with which credential, over what.
+//! The settings for an agent's connection to a hub: URL, credential, and TLS.
 //!
-//! Both agents fill [`ConnectionSettings`] from their configuration file and, over that, from flags and
-//! environment; [`ConnectionSettings::resolve`] reads the token and checks everything.
+//! Both agents fill [`ConnectionSettings`] from their configuration file, overridden by flags and environment;
+//! [`ConnectionSettings::resolve`] reads the token and checks everything.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,27 +18,27 @@ use crate::pin::Pins;
 use crate::text;
 use crate::trusted_file::{Kind, Trust};
 
-/// The largest token file that is read, in bytes.
+/// The maximum size of a token file, in bytes.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
-/// The hub's settings from a configuration file or flags; each value may be absent.
+/// The hub's settings from a configuration file or flags; each value is optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionSettings {
     /// The hub's URL, such as `http://hub.lan:8053`.
     pub hub: Option<String>,
     /// The credential itself.
     pub token: Option<Secret>,
-    /// A file that holds the credential.
+    /// A file that contains the credential.
     pub token_file: Option<PathBuf>,
-    /// `any`: a container mounts the token file readable for others, which is then accepted.
+    /// `any`: accept a token file that others can read, as containers mount it.
     pub token_file_mode: Option<TokenFileMode>,
     /// How to authenticate.
     pub auth: Option<AuthMode>,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The hub's key: with it alone, nothing else of the certificate counts.
+    /// The hub's key: with only this, nothing else in the certificate is checked.
     pub pins: Option<Pins>,
-    /// Whose files an agent that runs as root trusts; never from a file.
+    /// Whose files an agent that runs as root trusts; never set by a file.
     pub trust: Trust,
 }
 
@@ -66,7 +66,7 @@ impl AuthMode {
     }
 }
 
-/// Whether a token file that others can read is accepted.
+/// Whether to accept a token file that others can read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenFileMode {
@@ -89,11 +89,11 @@ pub enum Authentication {
         /// The credential.
         password: Secret,
     },
-    /// HTTP Message Signatures: the credential never travels.
+    /// HTTP Message Signatures: the credential is never sent.
     Signed(Credential),
 }
 
-/// A hub that can be called.
+/// A checked connection to a hub.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// The hub's URL, its path ending in a slash.
@@ -102,15 +102,15 @@ pub struct Connection {
     pub authentication: Authentication,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The hub's key: with it alone, nothing else of the certificate counts.
+    /// The hub's key: with only this, nothing else in the certificate is checked.
     pub pins: Option<Pins>,
 }
 
 impl ConnectionSettings {
-    /// `self`, with what `stronger` sets put in place: flags and environment over the file.
+    /// `self` with the values of `stronger` taking precedence: flags and environment over the file.
     #[must_use]
     pub fn overridden_by(self, stronger: Self) -> Self {
-        // A token named by a stronger source replaces one of a weaker source, of whichever kind.
+        // A token from a stronger source replaces one from a weaker source, of either kind.
         let (token, token_file) = if stronger.token.is_some() || stronger.token_file.is_some() {
             (stronger.token, stronger.token_file)
         } else {
@@ -128,8 +128,8 @@ impl ConnectionSettings {
         }
     }
 
-    /// Reads the token and checks every value. `config_file` is the file that an inline token came
-    /// from, which then must be private too.
+    /// Reads the token and checks every value. `config_file` is the file with an inline token, which must then be
+    /// private too.
     pub fn resolve(&self, config_file: Option<&Path>) -> Result<Connection, ConfigError> {
         let Some(hub) = &self.hub else {
             return Err(ConfigError::Setting(
@@ -179,8 +179,8 @@ impl ConnectionSettings {
         })
     }
 
-    /// Reads a token file. What is no file of that kind is refused before it is opened: a FIFO that
-    /// no one feeds would delay the run, and `/dev/zero` never ends.
+    /// Reads a token file. Anything but a regular file is refused before it is opened: a FIFO without a writer would
+    /// block the run, and `/dev/zero` never ends.
     fn read_token(&self, file: &Path) -> Result<Secret, ConfigError> {
         let unreadable = |error| ConfigError::of_file(file, error);
         let refuse = |why: &str| ConfigError::Setting(format!("{}: {why}", file.display()));
@@ -204,7 +204,7 @@ impl ConnectionSettings {
         Ok(Secret::new(text.trim()))
     }
 
-    /// Refuses a `ca_file` that others than root decide about, where root runs this.
+    /// Refuses a `ca_file` that users other than root can change, if root runs this.
     pub(crate) fn check_ca_file(&self) -> Result<(), ConfigError> {
         if let Some(file) = &self.ca_file {
             self.trust.check(Kind::CaFile, file)?;
@@ -220,7 +220,7 @@ impl ConnectionSettings {
     }
 }
 
-/// Refuses a file that holds a secret and that group or others can read (Unix).
+/// Refuses a file with a secret that group or others can read (Unix).
 pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     #[cfg(unix)]
     {
@@ -241,7 +241,7 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A pin that nothing can be held against would protect no one.
+/// Without TLS a pin can't be checked and would give no protection.
 pub(crate) fn refuse_pins_over_http(hub: &Url, pins: Option<&Pins>) -> Result<(), ConfigError> {
     if pins.is_some() && hub.scheme() != "https" {
         return Err(ConfigError::Setting(
@@ -252,7 +252,7 @@ pub(crate) fn refuse_pins_over_http(hub: &Url, pins: Option<&Pins>) -> Result<()
     Ok(())
 }
 
-/// Parses a hub's URL; its path gets a slash at the end, so that routes can be joined to it.
+/// Parses a hub's URL; adds a slash at the end of its path, so that routes can be joined to it.
 pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
     let refuse = |why: &str| {
         ConfigError::Setting(format!(
@@ -279,8 +279,7 @@ pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
 }
 
 impl Connection {
-    /// Warns when the credential travels unencrypted. Not in a quiet run: cron mails its every line, each
-    /// time.
+    /// Warns if the credential is sent unencrypted. Not in a quiet run: cron would mail the line every time.
     pub fn warn_of_open_credential(&self, output: &Output) {
         if !self.signs() && is_open(&self.hub) && !output.is_quiet() {
             let hub = self.hub.as_str().trim_end_matches('/');
@@ -296,7 +295,7 @@ impl Connection {
         matches!(self.authentication, Authentication::Signed(_))
     }
 
-    /// How the credential is shown, in a few words.
+    /// A short description of the authentication.
     pub fn explain_authentication(&self) -> &'static str {
         match &self.authentication {
             Authentication::Signed(_) => {
@@ -311,7 +310,7 @@ impl Connection {
     }
 }
 
-/// Whether what is sent to a hub can be read on the way: plain HTTP to another machine.
+/// Whether data sent to a hub can be intercepted: plain HTTP to another machine.
 fn is_open(hub: &Url) -> bool {
     let loopback = match hub.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -327,7 +326,7 @@ mod tests {
     use super::*;
 
     fn private_file(text: &str) -> tempfile::NamedTempFile {
-        // NamedTempFile is made with mode 0600.
+        // NamedTempFile uses mode 0600.
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         file

@@ -1,4 +1,4 @@
-//! What a credential looks like, and texts that never print themselves.
+//! The format of credentials, and secrets that never print themselves.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use thiserror::Error;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a text in.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that must send or hash it.
+    /// The text itself, for the only place that must send or hash it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -33,7 +33,7 @@ impl fmt::Debug for Secret {
 pub struct TokenId([u8; Self::LENGTH]);
 
 impl TokenId {
-    /// How many characters an id has.
+    /// The number of characters of an id.
     pub const LENGTH: usize = 10;
 
     /// Parses an id.
@@ -63,21 +63,21 @@ impl fmt::Debug for TokenId {
     }
 }
 
-/// A whole credential, `silo_<id>_<secret>`: the id 10 characters of `[a-z0-9]`, the secret 43 of
-/// `[A-Za-z0-9_-]` (256 random bits in base64url).
+/// A whole credential, `silo_<id>_<secret>`: the id is 10 characters of `[a-z0-9]`, the secret 43 of `[A-Za-z0-9_-]`
+/// (256 random bits in base64url).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     id: TokenId,
     text: Secret,
 }
 
-/// A text is not of the form of a credential or of a token id.
+/// The text does not have the form of a credential or of a token id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a credential: silo_, 10 characters, _, 43 characters")]
 pub struct InvalidCredential;
 
-/// Whether something holds for all bytes. A look at all of them, several at once, costs less than to stop at the first
-/// for which it does not hold.
+/// Whether a condition holds for all bytes. Checking all of them, several at once, costs less than stopping at the
+/// first failure.
 fn all(bytes: &[u8], holds: impl Fn(&u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, byte| all & holds(byte))
 }
@@ -109,7 +109,7 @@ impl Credential {
         self.id
     }
 
-    /// The whole credential, for the one place that must send or hash it.
+    /// The whole credential, for the only place that must send or hash it.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }

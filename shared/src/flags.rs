@@ -1,4 +1,4 @@
-//! What the command lines of both agents have in common: flags, their environment variables, help.
+//! The command line that both agents share: flags, their environment variables, help.
 //!
 //! An agent flattens [`ConnectionFlags`] and [`OutputFlags`] into its own flags and calls
 //! [`read_command_line`], which names a variable for each flag.
@@ -52,7 +52,7 @@ pub struct ConnectionFlags {
 }
 
 impl ConnectionFlags {
-    /// The settings that these flags give; they override those of the configuration file.
+    /// The settings from these flags; they override those of the configuration file.
     pub fn settings(&self) -> ConnectionSettings {
         ConnectionSettings {
             hub: self.hub.clone(),
@@ -72,7 +72,7 @@ impl ConnectionFlags {
     }
 }
 
-/// What is printed, and how.
+/// What is printed, and in which format.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OutputFlags {
     /// Print only changes and failures
@@ -90,8 +90,8 @@ pub fn read_command_line<T: Parser>(prefix: &str, without: &[&str]) -> T {
     parse_or_exit(with_variables(T::command(), prefix, without))
 }
 
-/// Gives each flag the environment variable `<prefix>_<FLAG>`, except the flags in `without`. An empty
-/// variable counts as not set, since containers set them so.
+/// Gives each flag the environment variable `<prefix>_<FLAG>`, except the flags in `without`. An empty variable counts
+/// as not set, since containers set them that way.
 pub fn with_variables(command: Command, prefix: &str, without: &[&str]) -> Command {
     command.mut_args(|arg| {
         let flag = arg.get_id().as_str();
@@ -102,7 +102,7 @@ pub fn with_variables(command: Command, prefix: &str, without: &[&str]) -> Comma
         if std::env::var_os(OsStr::new(&variable)).is_some_and(|value| value.is_empty()) {
             return arg;
         }
-        // clap keeps names that live as long as the program; a command line is read once.
+        // clap requires names with a static lifetime; a command line is read once.
         let variable: &'static str = Box::leak(variable.into_boxed_str());
         arg.env(variable).hide_env_values(true)
     })

@@ -1,8 +1,8 @@
-//! Where the agents' files lie unless settings name another place.
+//! The default paths of the agents' files.
 
 use std::path::PathBuf;
 
-/// The configuration file of this name: in `/etc/silo`, or `%ProgramData%\Silo`.
+/// The configuration file with this name: in `/etc/silo`, or `%ProgramData%\Silo`.
 pub fn config_file(name: &str) -> PathBuf {
     if cfg!(windows) {
         program_data().join(name)
@@ -16,7 +16,7 @@ pub fn program_data() -> PathBuf {
     windows_folder("ProgramData", r"C:\ProgramData").join("Silo")
 }
 
-/// The folder that a variable of Windows names, else its usual place.
+/// The folder in a Windows environment variable, else its default.
 pub fn windows_folder(variable: &str, usual: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from)
 }

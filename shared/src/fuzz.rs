@@ -1,5 +1,5 @@
-//! Fuzz targets: each takes bytes and panics when something does not hold. The package `silo-fuzz` gives
-//! them to libFuzzer, the tests below run them for a moment.
+//! Fuzz targets: each takes bytes and panics if an invariant is violated. The package `silo-fuzz` runs them under
+//! libFuzzer; the tests below run them briefly.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -15,7 +15,7 @@ const KEYID: &str = "abcdefgh12";
 const CREATED: i64 = 1_767_323_045;
 const NONCE: &str = "n0nce";
 
-/// A hostname prints as what it parses from, in the form that RFC 1123 allows.
+/// A parsed hostname prints in a form that parses to itself and that RFC 1123 allows.
 pub fn hostname(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -41,12 +41,12 @@ pub fn hostname(data: &[u8]) {
     assert!(printed.parse::<std::net::IpAddr>().is_err());
 }
 
-/// What verifies was signed, a request's signature is none of an answer and the other way round, and no
-/// field makes the reader panic.
+/// What verifies was signed, a request's signature is not valid for a response and vice versa, and no field makes the
+/// reader panic.
 ///
-/// The input is two messages with a line `====` between them, each `METHOD AUTHORITY PATH?QUERY`, fields,
-/// an empty line, content. The first is signed. The second gets what it lacks of the fields of the first's
-/// signature, as a thief would do it.
+/// The input is two messages with a line `====` between them, each `METHOD AUTHORITY PATH?QUERY`, fields, an empty
+/// line, content. The first is signed. The second gets the fields of the first's signature that it lacks, as an
+/// attacker would do.
 pub fn signature(data: &[u8]) {
     let (first, second) = split(data, b"\n====\n");
     let (Some((mut first, content)), Some((mut second, other_content))) =
@@ -74,7 +74,7 @@ pub fn signature(data: &[u8]) {
         assert_eq!(signed_parts(&first), signed_parts(&second));
         assert_eq!(content, other_content);
     }
-    // The second message as the answer to the first, which no one signed.
+    // The second message as the response to the first, which was not signed.
     let judged = answer::verify(200, &second.headers, other_content, &first, &key, KEYID);
     assert!(judged.is_err(), "{second:?}");
 
@@ -98,7 +98,7 @@ fn key(secret: char) -> SigningKey {
     SigningKey::of(&Credential::parse(&text).expect("it has the form of a credential"))
 }
 
-/// All that the hub looks at.
+/// All checks of the hub.
 fn accept(head: &RequestHead, content: &[u8], key: &SigningKey) -> Result<(), SignatureError> {
     let signature = RequestSignature::read(head, !content.is_empty())?
         .ok_or(SignatureError::NoParameter("a signature"))?;
@@ -109,8 +109,8 @@ fn accept(head: &RequestHead, content: &[u8], key: &SigningKey) -> Result<(), Si
     Ok(())
 }
 
-/// What of a request must not be changed on the way: an empty query is as good as none (RFC 9421
-/// section 2.2.7), blanks around a field are not its value's.
+/// The parts of a request that must not be changed on the way: an empty query equals an absent one (RFC 9421 section
+/// 2.2.7), and whitespace around a field is not part of its value.
 fn signed_parts(head: &RequestHead) -> (&Method, [&str; 3], Vec<Vec<&[u8]>>) {
     let fields = [
         "content-type",
@@ -139,7 +139,7 @@ fn split<'a>(data: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
     }
 }
 
-/// A message and its content; `None` when no such message can arrive.
+/// Parses a message and its content; `None` if such a message can't arrive.
 fn message(data: &[u8]) -> Option<(RequestHead, &[u8])> {
     let (head, content) = split(data, b"\n\n");
     let mut lines = head.split(|byte| *byte == b'\n');

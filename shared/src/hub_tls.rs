@@ -1,9 +1,9 @@
-//! How an agent judges a hub's certificate: by the system's certificates, by `ca_file`, by a pin, or by
-//! `ca_file` and pin together.
+//! How an agent verifies a hub's certificate: by the system's certificates, by `ca_file`, by a pin, or by `ca_file` and
+//! pin together.
 //!
-//! A pin alone names the hub's key, which is stronger than a name in a certificate: chain, host name and
-//! dates are then not looked at (curl: `--insecure --pinnedpubkey`). With `ca_file` beside it all must hold
-//! (curl: `--cacert --pinnedpubkey`). Whatever is judged by, the hub must sign the handshake with its key.
+//! A pin identifies the hub's key, which is stronger than a name in a certificate: with only a pin, chain, host name
+//! and dates are not checked (curl: `--insecure --pinnedpubkey`). With `ca_file` as well, all must be valid (curl:
+//! `--cacert --pinnedpubkey`). In all cases, the hub must sign the handshake with its key.
 
 use std::fmt;
 use std::path::Path;
@@ -22,8 +22,7 @@ use rustls::{
 
 use crate::pin::{Pin, Pins};
 
-/// Sets up how certificates are judged over HTTPS. Fails when `ca_file` can't be read or holds no
-/// certificate.
+/// Configures how certificates are verified over HTTPS. Fails if `ca_file` can't be read or contains no certificate.
 pub(crate) fn judge_by(
     builder: ClientBuilder,
     ca_file: Option<&Path>,
@@ -181,7 +180,7 @@ mod tests {
         }
     }
 
-    /// A handshake with a server that shows this certificate and signs with this key; what the client says of it.
+    /// A handshake with a server that presents this certificate and signs with this key; returns the client's result.
     fn shake_hands(
         version: &'static SupportedProtocolVersion,
         pins: &Pins,

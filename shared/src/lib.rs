@@ -1,22 +1,22 @@
-//! What the Silo hub and its agents share, and nothing else.
+//! What the Silo hub and its agents share.
 //!
-//! - [`silo`]: the record types, parsed once and valid from then on.
-//! - [`address`]: addresses that lead to no other machine.
-//! - [`api`]: the JSON of the HTTP contract.
-//! - [`credential`]: what a credential looks like; secrets that never print themselves.
+//! - [`silo`]: the record types, validated when parsed.
+//! - [`address`]: addresses that are not another machine's.
+//! - [`api`]: the JSON of the HTTP API.
+//! - [`credential`]: the format of credentials; secrets that never print themselves.
 //! - [`config`]: YAML files into settings, with errors that name file, line and key.
-//! - [`connection`]: the settings with which both agents reach a hub.
-//! - [`checklist`], [`output`], [`outage`]: what both agents say, and which ongoing failures were reported.
-//! - [`agent`]: how both agents run a verb. [`flags`]: their common flags. [`folders`]: where their files lie.
+//! - [`connection`]: the settings of both agents for the connection to a hub.
+//! - [`checklist`], [`output`], [`outage`]: what both agents print, and which ongoing failures were reported.
+//! - [`agent`]: runs a subcommand. [`flags`]: the common flags. [`folders`]: the default paths of files.
 //! - [`private_file`]: files that only their owner may read.
 //! - [`client`]: the HTTP client of both agents.
-//! - [`lookup`]: names to addresses.
-//! - [`text`]: the bytes of files that people write. [`trusted_file`]: whether root may trust a file.
+//! - [`lookup`]: DNS lookups.
+//! - [`text`]: decoding of files that people write. [`trusted_file`]: whether root may trust a file.
 //! - [`pin`]: pins of a hub's key.
-//! - [`network`]: networks as both agents' settings list them.
-//! - [`program`]: exit codes and logging, alike in all three programs.
-//! - [`pyddns`]: the configuration files of pyDDNS's clients, read as they are.
-//! - [`signing`]: signatures of requests and answers.
+//! - [`network`]: networks in settings.
+//! - [`program`]: exit codes and logging, the same in all three programs.
+//! - [`pyddns`]: reads the configuration files of pyDDNS's clients.
+//! - [`signing`]: signatures of requests and responses.
 
 pub mod address;
 pub mod agent;

@@ -1,5 +1,5 @@
-//! Looks up host names on a thread of its own for each, so that a system that gives no thread is an error
-//! like others. The async runtime's own lookup panics then.
+//! Looks up each host name on a thread of its own, so that a failure to create a thread is an ordinary error. The async
+//! runtime's own lookup panics then.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -7,14 +7,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
-/// The addresses that a name has, in the system's order. The thread goes on when this is dropped, and ends
-/// with the system's own deadline.
+/// The addresses of a name, in the system's order. The thread continues when the future is dropped, until the system's
+/// own timeout.
 pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let (send, receive) = oneshot::channel();
     let asked = (host.to_owned(), port);
     let look = move || {
         let found = asked.to_socket_addrs().map(Iterator::collect);
-        // The caller has stopped waiting.
+        // The receiver may be dropped.
         let _: Result<(), io::Result<Vec<SocketAddr>>> = send.send(found);
     };
     std::thread::Builder::new()
@@ -31,7 +31,7 @@ pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         .map_err(|_| io::Error::other(format!("the lookup of {host} ended without a result")))?
 }
 
-/// The same for the HTTP client.
+/// The same, for the HTTP client.
 #[derive(Debug)]
 pub(crate) struct Lookup;
 

@@ -1,5 +1,4 @@
-//! Networks as settings list them: `within` of the upstream, `policy.networks` of the downstream,
-//! `trusted_proxies` of the hub.
+//! Networks in settings: `within` of the upstream, `policy.networks` of the downstream, `trusted_proxies` of the hub.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,13 +8,13 @@ use thiserror::Error;
 
 use crate::config::deserialize_text;
 
-/// A network such as `10.0.0.0/8`; an address alone is a network of its own (`/32`, `/128`).
+/// A network such as `10.0.0.0/8`; a single address is a network of its own (`/32`, `/128`).
 ///
-/// `N` is the type that knows networks, such as `ipnet::IpNet`; here is only how it is written.
+/// `N` is the type of a network, such as `ipnet::IpNet`; this type only defines the notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network<N>(pub N);
 
-/// A text that is no network.
+/// The text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a network, such as 10.0.0.0/8 or fd00::/8")]
 pub struct InvalidNetwork;

@@ -1,28 +1,28 @@
-//! Which ongoing failures quiet runs have reported: each kind once when it begins, and its end once. The agents keep
-//! it in their state folders.
+//! The ongoing failures that quiet runs have reported: each kind once when it begins, and its end once. The agents
+//! store this in their state folders.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of failure that were reported since the first one.
+/// The kinds of failure reported since the first one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReportedFailures(BTreeSet<String>);
 
 impl ReportedFailures {
-    /// A kind of failure occurred. Answers whether it was not reported yet.
+    /// Records a failure. Returns whether its kind was not reported yet.
     pub fn is_new(&mut self, kind: &str) -> bool {
         self.0.insert(kind.to_owned())
     }
 
-    /// A run succeeded. Answers whether something had failed before.
+    /// Records a successful run. Returns whether something had failed before.
     pub fn clear(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
     }
 }
 
-/// Failures that a quiet run prints at its end, since several names may share one.
+/// Failures that a quiet run prints at its end, grouped, since several names may have the same one.
 #[derive(Clone, Debug, Default)]
 pub struct PendingFailures(Vec<(Vec<String>, String)>);
 

@@ -1,4 +1,4 @@
-//! What both agents print: results on stdout, failures on stderr.
+//! Output of both agents: results on stdout, failures on stderr.
 
 use std::cell::OnceCell;
 use std::fmt::Display;
@@ -7,21 +7,20 @@ use std::process::ExitCode;
 
 use crate::program::{DONE, LogFormat, failed};
 
-/// Where lines go, and which of them.
+/// Where to print, and which lines.
 ///
-/// A line that can't be written delays no work; [`Output::finish`] tells of it.
+/// A line that can't be written does not stop the work; [`Output::finish`] reports it.
 #[derive(Debug)]
 pub struct Output {
     program: &'static str,
     quiet: bool,
     format: LogFormat,
-    /// The first thing that stdout did not take.
+    /// The first error from writing to stdout.
     unwritten: OnceCell<io::Error>,
 }
 
 impl Output {
-    /// `program` begins each line on stderr; `quiet` leaves out what is neither a change nor a
-    /// failure.
+    /// `program` starts each line on stderr; `quiet` omits everything but changes and failures.
     pub fn new(program: &'static str, quiet: bool, format: LogFormat) -> Self {
         Self {
             program,
@@ -36,7 +35,7 @@ impl Output {
         self.quiet
     }
 
-    /// Writes bytes to stdout as they are.
+    /// Writes bytes to stdout unchanged.
     pub fn write(&self, bytes: &[u8]) {
         let mut stdout = io::stdout().lock();
         if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -50,14 +49,14 @@ impl Output {
         self.write(format!("{}\n", without_bidi(&line)).as_bytes());
     }
 
-    /// Prints a result that `quiet` leaves out.
+    /// Prints a result that `quiet` omits.
     pub fn print_unless_quiet(&self, line: impl Display) {
         if !self.quiet {
             self.print(line);
         }
     }
 
-    /// Prints on stderr what is not a failure.
+    /// Prints a line on stderr that is not a failure.
     pub fn print_note(&self, line: impl Display) {
         match self.format {
             LogFormat::Text => self.print_error(line),
@@ -65,11 +64,11 @@ impl Output {
         }
     }
 
-    /// Prints what failed.
+    /// Prints a failure.
     pub fn print_error(&self, line: impl Display) {
         match self.format {
             LogFormat::Text => {
-                // Where stderr takes nothing, the exit code is all that is left to tell.
+                // If stderr can't be written, only the exit code is left.
                 let _ = writeln!(
                     io::stderr().lock(),
                     "{}: {}",
@@ -81,8 +80,8 @@ impl Output {
         }
     }
 
-    /// The exit code: `code`, or failure when the run succeeded but stdout could not be written.
-    /// A closed pipe, such as one to `head`, is not a failure.
+    /// The exit code: `code`, or failure if the run succeeded but stdout could not be written. A closed pipe, such as
+    /// one to `head`, is not a failure.
     pub fn finish(self, code: ExitCode) -> ExitCode {
         match self.unwritten.get() {
             Some(error) if code == DONE && error.kind() != ErrorKind::BrokenPipe => {
@@ -94,8 +93,8 @@ impl Output {
     }
 }
 
-/// Text from another machine, reduced to one line of output: at most 400 characters, none of them a control
-/// character or one that changes the direction of the text around it.
+/// Text from another machine, reduced to one line of output: at most 400 characters, without control characters or
+/// characters that change the direction of the surrounding text.
 pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c })
@@ -103,13 +102,13 @@ pub fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Whether a character reorders the text around it (Unicode Annex 9 section 2), or ends a line to some terminals.
+/// Whether a character reorders the surrounding text (Unicode Annex 9 section 2), or ends a line on some terminals.
 fn is_bidi(c: char) -> bool {
     matches!(c,
         '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A line without characters that change the order in which the rest is displayed.
+/// A line without characters that reorder the rest on display.
 fn without_bidi(line: &impl Display) -> String {
     line.to_string().replace(is_bidi, " ")
 }

@@ -1,5 +1,5 @@
-//! Pins: the SHA-256 of a certificate's public key (its SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7),
-//! written as curl's `--pinnedpubkey` does. A certificate that is recreated with the same key keeps its pin.
+//! Pins: the SHA-256 of a certificate's public key (its SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7), in the
+//! notation of curl's `--pinnedpubkey`. A certificate that is recreated with the same key keeps its pin.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,11 +20,11 @@ const PREFIX: &str = "sha256//";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Pin([u8; 32]);
 
-/// The pins of which one must fit: at least one, so that a key can be changed without a gap.
+/// The pins, one of which must match: at least one; several allow replacing a key without an outage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins(Vec<Pin>);
 
-/// A text that is no pin.
+/// The text is not a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "not a pin: the SHA-256 of a public key in base64 (44 characters), as `silo-hub tls self-signed` prints it; several with `;` between them"
@@ -32,7 +32,7 @@ pub struct Pins(Vec<Pin>);
 pub struct InvalidPin;
 
 impl Pin {
-    /// The pin of a certificate; `None` when it is no X.509 certificate of version 3.
+    /// The pin of a certificate; `None` if it is not an X.509 certificate of version 3.
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let key = ParsedCertificate::try_from(certificate)
             .ok()?
@@ -56,7 +56,7 @@ impl fmt::Debug for Pin {
 impl FromStr for Pin {
     type Err = InvalidPin;
 
-    /// Parses base64, with or without curl's `sha256//` before it.
+    /// Parses base64, with or without curl's prefix `sha256//`.
     fn from_str(text: &str) -> Result<Self, InvalidPin> {
         let text = text.trim();
         let encoded = text.strip_prefix(PREFIX).unwrap_or(text);

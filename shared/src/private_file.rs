@@ -1,4 +1,4 @@
-//! Files that only their owner may read (mode 0600 on Unix), written so that they are never half written.
+//! Files that only their owner may read (mode 0600 on Unix), written atomically.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -13,8 +13,8 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Replaces the file at `path`: it holds the old or the new bytes, whatever happens. `temp` lies in the same
-/// folder; what a killed run left there is removed. The caller syncs the folder.
+/// Replaces the file at `path` atomically: it contains the old or the new bytes even after a crash. `temp` is in the
+/// same folder; a leftover of a killed run is deleted. The caller syncs the folder.
 pub fn replace(path: &Path, temp: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = create_over(temp).and_then(|mut file| {
         file.write_all(bytes)?;
@@ -57,7 +57,7 @@ mod tests {
             use std::os::unix::fs::{PermissionsExt, symlink};
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
-            // A link at the temp file's place leads nowhere.
+            // A symbolic link at the path of the temporary file is not followed.
             let other = folder.path().join("other");
             symlink(&other, &temp).unwrap();
             replace(&path, &temp, b"three").unwrap();

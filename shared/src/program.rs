@@ -1,11 +1,11 @@
-//! Exit codes and logging, alike in the hub and both agents.
+//! Exit codes and logging, the same in the hub and both agents.
 
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
-/// Done, whether something changed or not.
+/// Success, with or without a change.
 pub const DONE: ExitCode = ExitCode::SUCCESS;
 
 /// Failed; a later run may succeed.
@@ -18,14 +18,14 @@ pub fn misused() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -41,30 +41,29 @@ impl FromStr for LogFormat {
     }
 }
 
-/// What the agents log unless told by `RUST_LOG`: warnings of our own crates. What other libraries report of a
-/// failure is in the line that names it.
+/// The default filter of the agents without `RUST_LOG`: warnings of our own crates. What other libraries report about a
+/// failure is in the line that reports it.
 pub const OWN_WARNINGS: &str = "silo=warn";
 
 /// Sends log lines to stderr, filtered by `RUST_LOG` (else `default_filter`).
 ///
-/// Does nothing when logging was set up before.
+/// Does nothing if logging was set up before.
 pub fn start_logging(format: LogFormat, default_filter: &str) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Otherwise a line that can't be written to stderr is reported on stderr, which panics.
+        // Otherwise an error when writing to stderr is reported on stderr, which panics.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
-    // An error here means that a subscriber is set already: the first one stays.
+    // An error means that a subscriber is set already, which then stays.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
 }
 
-/// Reads the command line and the environment. An empty variable counts as not set, since containers set
-/// them so.
+/// Reads the command line and the environment. An empty variable counts as not set, since containers set them that way.
 pub fn read_command_line<T: clap::Parser>() -> T {
     let is_empty =
         |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
@@ -74,7 +73,7 @@ pub fn read_command_line<T: clap::Parser>() -> T {
     }))
 }
 
-/// Parses this process's arguments; prints what is wrong with them and exits.
+/// Parses this process's arguments; on an error, prints it and exits.
 pub(crate) fn parse_or_exit<T: clap::Parser>(command: clap::Command) -> T {
     let mut matches = command.get_matches();
     T::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())

@@ -1,8 +1,8 @@
-//! The configuration file of pyDDNS's clients (`client/config.yml`), read as it is.
+//! The configuration file of pyDDNS's clients (`client/config.yml`), read unchanged.
 //!
-//! Both agents call [`parse`] on the text of their configuration file before they take it for one of
-//! their own: a YAML mapping with the key `endpoint` is a pyDDNS file. Those who come from pyDDNS can
-//! so keep their files; the password becomes the token that the hub gave out, sent as Basic.
+//! Both agents call [`parse`] on the text of their configuration file first: a YAML mapping with the key `endpoint` is
+//! a pyDDNS file. So users of pyDDNS can keep their files; the password becomes the token issued by the hub, sent as
+//! Basic.
 
 use std::path::Path;
 
@@ -22,9 +22,9 @@ use crate::silo::{Hostname, SiloId};
 pub struct PyddnsConfig {
     /// The silo (`silo_id`).
     pub silo: SiloId,
-    /// The hostnames: those to report, or those to keep in the hosts file. Empty when left out.
+    /// The hostnames: those to report, or those to write to the hosts file. Empty if omitted.
     pub hostnames: Vec<Hostname>,
-    /// Where an upstream finds its address (`getIpFrom`).
+    /// How an upstream finds its address (`getIpFrom`).
     pub address_source: AddressSource,
     endpoint: Url,
     username: String,
@@ -32,7 +32,7 @@ pub struct PyddnsConfig {
     token_file_mode: Option<TokenFileMode>,
 }
 
-/// Where a pyDDNS upstream finds its address.
+/// How a pyDDNS upstream finds its address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum AddressSource {
     /// The address that the server sees.
@@ -55,15 +55,15 @@ struct Document {
     hostnames: Option<Vec<Hostname>>,
     #[serde(rename = "getIpFrom")]
     get_ip_from: Option<AddressSource>,
-    /// What `getIpFrom` was called before: true for `ServerApi`, false for `Socket`.
+    /// The former name of `getIpFrom`: true for `ServerApi`, false for `Socket`.
     behindrouter: Option<bool>,
-    /// No key of pyDDNS: the way out that [`check_private`] names has to exist here too.
+    /// Not a key of pyDDNS: the setting that [`check_private`] suggests must exist here too.
     token_file_mode: Option<TokenFileMode>,
 }
 
-/// Parses a pyDDNS file; `None` when the text is something else. `path` is for errors alone.
+/// Parses a pyDDNS file; `None` if the text is something else. `path` is used only for errors.
 ///
-/// Errors name the file, the line and the key, and never show the password.
+/// Errors contain the file, the line and the key, and never the password.
 pub fn parse(path: &Path, text: &str) -> Result<Option<PyddnsConfig>, ConfigError> {
     if !is_pyddns(text) {
         return Ok(None);
@@ -85,8 +85,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Option<PyddnsConfig>, ConfigErro
     }))
 }
 
-/// Whether this is a mapping with the key `endpoint`. Text that is no YAML counts when a line begins
-/// so: its error then names the keys of that file.
+/// Whether this is a mapping with the key `endpoint`. Text that is not valid YAML counts if a line begins with the key:
+/// its error then refers to the keys of that file.
 fn is_pyddns(text: &str) -> bool {
     match serde_yaml::from_str::<serde_yaml::Value>(text) {
         Ok(value) => value.get("endpoint").is_some(),
@@ -95,10 +95,10 @@ fn is_pyddns(text: &str) -> bool {
 }
 
 impl PyddnsConfig {
-    /// The hub that `file` names, with what `stronger` (flags and environment) sets put in place.
+    /// The hub in `file`, with the values of `stronger` (flags and environment) taking precedence.
     ///
-    /// The password is the hub's token, so the file must be private as one with an inline `token`
-    /// must be; not so when a token from elsewhere replaces the password.
+    /// The password is the hub's token, so the file must be private like one with an inline `token`, unless a token
+    /// from another source replaces the password.
     pub fn connection(
         &self,
         file: &Path,
@@ -186,7 +186,7 @@ getIpFrom: Socket";
     }
 
     fn private_file() -> tempfile::NamedTempFile {
-        // NamedTempFile is made with mode 0600.
+        // NamedTempFile uses mode 0600.
         tempfile::NamedTempFile::new().unwrap()
     }
 
@@ -300,7 +300,7 @@ getIpFrom: Socket";
         };
         let connection = config.connection(file.path(), &with_token).unwrap();
         assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
-        // Over plain HTTP to another machine it is used to sign, unless `auth` says otherwise.
+        // Over plain HTTP to another machine, it is used for signing, unless `auth` is set.
         let credential = Credential::parse(&token).unwrap();
         assert_eq!(
             connection.authentication,
@@ -316,7 +316,7 @@ getIpFrom: Socket";
             Authentication::Bearer(Secret::new(&*token))
         );
 
-        // So is a password that is a credential; one that is none can't be.
+        // The same applies to a password that is a credential; any other password can't be used.
         let file_with_token = parse_text(&FILE.replace("correct horse", &token));
         let config_with_token = file_with_token.unwrap().unwrap();
         let signed = |auth| ConnectionSettings {

@@ -1,7 +1,7 @@
-//! The words that hub and agents share: [`SiloId`], [`Hostname`], [`Addresses`], [`Records`].
+//! The types that hub and agents share: [`SiloId`], [`Hostname`], [`Addresses`], [`Records`].
 //!
-//! Each is parsed once, where it enters a program, and is valid from then on. The hub parses what
-//! clients send it, the agents parse what the hub sends them: by the same rules.
+//! Each is parsed once, where it enters a program, and is valid from then on. The hub parses what clients send, and the
+//! agents what the hub sends, by the same rules.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The most records (hostname/address pairs) that a silo may hold.
+/// The maximum number of records (hostname/address pairs) in a silo.
 pub const MAX_RECORDS: usize = 10_000;
 
 /// The records of one silo: hostnames in byte order, each with its addresses.
 pub type Records = BTreeMap<Hostname, Addresses>;
 
-/// Counts the hostname/address pairs, the number that [`MAX_RECORDS`] bounds.
+/// Counts the hostname/address pairs, which [`MAX_RECORDS`] limits.
 pub fn count_records(records: &Records) -> usize {
     records
         .values()
@@ -26,14 +26,14 @@ pub fn count_records(records: &Records) -> usize {
         .sum()
 }
 
-/// The name of a silo: `[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?`; upper case folds.
+/// The name of a silo: `[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?`; upper case is folded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SiloId(Box<str>);
 
-/// Why a text is no silo id.
+/// Why a text is not a silo id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidSiloId {
-    /// Nothing was given.
+    /// Empty.
     #[error("a silo id must not be empty")]
     Empty,
     /// Longer than 63 characters.
@@ -48,7 +48,7 @@ pub enum InvalidSiloId {
 }
 
 impl SiloId {
-    /// Parses and lower-cases a silo id.
+    /// Parses a silo id and converts it to lower case.
     pub fn parse(text: &str) -> Result<Self, InvalidSiloId> {
         let bytes = text.as_bytes();
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
@@ -77,16 +77,16 @@ impl SiloId {
 
 /// A DNS hostname in its stored form: lower case, no trailing dot, Unicode as A-labels.
 ///
-/// RFC 1123 section 2.1 (labels of 1–63 letters, digits and hyphens, 253 in all), with underscores
-/// allowed anywhere in a label: hosts files and Windows names have them. Names that a resolver would not look up in the hosts file, or that
-/// have a meaning of their own, are refused: see [`InvalidHostname`].
+/// RFC 1123 section 2.1 (labels of 1–63 letters, digits and hyphens, 253 in all), with underscores allowed anywhere in
+/// a label: hosts files and Windows names have them. Names that a resolver would not look up in the hosts file, or that
+/// have a special meaning, are refused: see [`InvalidHostname`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Hostname(Box<str>);
 
-/// Why a text is no hostname.
+/// Why a text is not a hostname.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidHostname {
-    /// Nothing was given.
+    /// Empty.
     #[error("a hostname must not be empty")]
     Empty,
     /// Longer than 253 characters.
@@ -104,10 +104,10 @@ pub enum InvalidHostname {
     /// A label that begins or ends with a hyphen.
     #[error("a hostname's labels must not begin or end with '-'")]
     Hyphen,
-    /// Unicode that has no A-label (UTS 46).
+    /// Unicode without an A-label (UTS 46).
     #[error("this Unicode name has no valid ASCII form (IDNA)")]
     Idna,
-    /// The last label is a number, so that resolvers take the name for an IPv4 address.
+    /// The last label is a number, so that resolvers treat the name as an IPv4 address.
     #[error("a hostname whose last label is a number is read as an IPv4 address")]
     Number,
     /// `localhost`, `broadcasthost`, `ip6-*`, or under `localhost`, `invalid`, `onion`, `alt`.
@@ -153,12 +153,12 @@ impl Hostname {
         &self.0
     }
 
-    /// Whether DNS servers take the name for that of a host (RFC 952, RFC 1123 section 2.1): it has no `_`.
+    /// Whether DNS servers accept the name as that of a host (RFC 952, RFC 1123 section 2.1): it has no `_`.
     pub fn is_dns_host_name(&self) -> bool {
         !self.0.contains('_')
     }
 
-    /// Whether the name has one label only.
+    /// Whether the name has only one label.
     pub fn is_single_label(&self) -> bool {
         !self.0.contains('.')
     }
@@ -168,7 +168,7 @@ fn check_label(label: &str) -> Result<(), InvalidHostname> {
     if label.is_empty() {
         return Err(InvalidHostname::EmptyLabel);
     }
-    // RFC 1123 section 2.1, and `_`, which hosts files and Windows names have and resolvers take.
+    // RFC 1123 section 2.1, and `_`, which hosts files and Windows names contain and resolvers accept.
     let takes = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if !label.bytes().all(takes) {
         return Err(InvalidHostname::Character);
@@ -251,7 +251,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// Why a text is no address that a record can hold.
+/// Why a text is not an address that a record can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidAddress {
     /// Neither an IPv4 nor an IPv6 address.
@@ -268,7 +268,7 @@ pub enum InvalidAddress {
     Multicast,
 }
 
-/// Parses an address that a record can hold; IPv4-mapped IPv6 becomes IPv4.
+/// Parses an address that a record can have; IPv4-mapped IPv6 becomes IPv4.
 pub fn parse_address(text: &str) -> Result<IpAddr, InvalidAddress> {
     if text.contains('%') {
         return Err(InvalidAddress::Zone);
@@ -276,7 +276,7 @@ pub fn parse_address(text: &str) -> Result<IpAddr, InvalidAddress> {
     check_address(text.parse::<IpAddr>().map_err(|_| InvalidAddress::Syntax)?)
 }
 
-/// Checks that a record can hold this address; IPv4-mapped IPv6 becomes IPv4.
+/// Checks that a record can have this address; IPv4-mapped IPv6 becomes IPv4.
 pub fn check_address(ip: IpAddr) -> Result<IpAddr, InvalidAddress> {
     let ip = ip.to_canonical();
     if ip.is_unspecified() {
@@ -288,7 +288,7 @@ pub fn check_address(ip: IpAddr) -> Result<IpAddr, InvalidAddress> {
     }
 }
 
-/// What a hostname points to: at most one address a family.
+/// The addresses of a hostname: at most one of each family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Addresses {
     /// The IPv4 address.
@@ -306,7 +306,7 @@ impl Addresses {
         }
     }
 
-    /// Sets the address of its own family; answers what stood there before.
+    /// Sets the address of its own family; returns the previous one.
     pub fn set(&mut self, ip: IpAddr) -> Option<IpAddr> {
         match ip {
             IpAddr::V4(v4) => self.v4.replace(v4).map(IpAddr::V4),
@@ -330,12 +330,12 @@ impl Addresses {
             .chain(self.v6.map(IpAddr::V6))
     }
 
-    /// Whether there is no address at all.
+    /// Whether there are no addresses.
     pub fn is_empty(&self) -> bool {
         self.v4.is_none() && self.v6.is_none()
     }
 
-    /// `self` with the families that `newer` names taken from there.
+    /// `self`, with the families that `newer` has taken from `newer`.
     #[must_use]
     pub fn merged_with(&self, newer: &Self) -> Self {
         Self {
@@ -357,7 +357,7 @@ impl FromIterator<IpAddr> for Addresses {
 }
 
 impl fmt::Display for Addresses {
-    /// The addresses separated by a blank, IPv4 first.
+    /// The addresses separated by spaces, IPv4 first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for ip in self.iter() {
@@ -368,7 +368,7 @@ impl fmt::Display for Addresses {
     }
 }
 
-/// Whether `name` matches `glob`, in which `*` matches any run of characters, dots included.
+/// Whether `name` matches `glob`, in which `*` matches any sequence of characters, including dots.
 pub fn glob_matches(glob: &str, name: &str) -> bool {
     let mut parts = glob.split('*');
     let prefix = parts.next().unwrap_or("");

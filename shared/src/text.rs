@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Why the bytes of a file are no text that this program reads.
+/// Why the bytes of a file are not text that this program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotText {
     /// UTF-16.
@@ -10,7 +10,7 @@ pub enum NotText {
         "it is UTF-16, as PowerShell's `>` and Notepad's \"Unicode\" write it: save it as UTF-8 (PowerShell: `Set-Content -Encoding utf8`)"
     )]
     Utf16,
-    /// Neither UTF-8 nor anything that can be named.
+    /// Neither UTF-8 nor another known encoding.
     #[error("is not text: save it as UTF-8")]
     Other,
 }
@@ -25,7 +25,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     std::str::from_utf8(text).map_err(|_| NotText::Other)
 }
 
-/// A file that was written as UTF-16 (PowerShell 5 does so) as UTF-8, any other file unchanged.
+/// Converts a UTF-16 file (as PowerShell 5 writes) to UTF-8; any other file stays unchanged.
 pub fn utf16_to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     match utf16_units(bytes) {
         Some(units) => Cow::Owned(String::from_utf16_lossy(&units).into_bytes()),
@@ -33,12 +33,12 @@ pub fn utf16_to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The code units of a file that was written as UTF-16, without the byte order mark; `None` for any other file.
+/// The code units of a UTF-16 file, without the byte order mark; `None` for any other file.
 fn utf16_units(bytes: &[u8]) -> Option<Vec<u16>> {
     let (read, units): (fn([u8; 2]) -> u16, _) = match bytes {
         [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
         [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
-        // Two bytes a character, one of which is zero in ASCII text.
+        // Two bytes per character, one of which is zero in ASCII text.
         [1..=255, 0, ..] => (u16::from_le_bytes, bytes),
         [0, 1..=255, ..] => (u16::from_be_bytes, bytes),
         _ => return None,

@@ -1,48 +1,48 @@
-//! Whether root may trust a file: its owner, and whoever can write it or its folder, decides what an agent
-//! that runs as root does.
+//! Whether root may trust a file: its owner, and all who can write to it or its folder, control what an agent that runs
+//! as root does.
 //!
-//! Both agents ask before they read a configuration, a token, a certificate file, or use a state folder.
-//! Nothing is checked where the agent runs as an ordinary user, and on Windows.
+//! Both agents call this before they read a configuration, a token, a certificate file, or use a state folder. Nothing
+//! is checked if the agent runs as an ordinary user, and on Windows.
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Whose files are trusted besides root's.
+/// Whose files are trusted in addition to root's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     owner: Option<u32>,
 }
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The configuration.
     Configuration,
-    /// A token. With `any_owner` whoever may own or write it; its folder must still be closed to others.
+    /// A token. With `any_owner`, any user may own or write it; its folder must still be closed to others.
     Token {
         /// Whether `token_file_mode: any` is set.
         any_owner: bool,
     },
     /// Certificates to trust.
     CaFile,
-    /// The state folder. Whether others can write in it is judged where it is opened, for every user.
+    /// The state folder. Whether others can write to it is checked where it is opened, for every user.
     StateFolder,
 }
 
-/// A file that others than root decide about.
+/// Users other than root can change the file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}: {kind} of an agent that runs as root, and {}{why}: {remedy}", .file.display(), elsewhere(.place, .file))]
 pub struct NotTrusted {
     file: PathBuf,
-    /// Where what is wrong is wrong: the file itself, a folder, or where a link leads.
+    /// The path with the problem: the file itself, a folder, or the target of a link.
     place: PathBuf,
     kind: &'static str,
     why: String,
     remedy: String,
 }
 
-/// The place, where it is not the file itself.
+/// The path, if it is not the file itself.
 fn elsewhere(place: &Path, file: &Path) -> String {
     match place == file {
         true => String::new(),
@@ -62,14 +62,14 @@ impl Kind {
 }
 
 impl Trust {
-    /// Trusts root and, if named, one more owner: `--trust-owner`. Under sudo also the user who called it.
+    /// Trusts root and, if given, one more owner: `--trust-owner`. Under sudo, also the calling user.
     pub fn new(owner: Option<u32>) -> Self {
         Self { owner }
     }
 
-    /// Refuses a file that other users than root could have changed. A missing file is not refused.
+    /// Refuses a file that users other than root could have changed. A missing file is not refused.
     ///
-    /// Looked at are the file behind all symbolic links, its folder, and the folder of each link.
+    /// Checks the file behind all symbolic links, its folder, and the folder of each link.
     pub fn check(&self, kind: Kind, file: &Path) -> Result<(), NotTrusted> {
         #[cfg(unix)]
         return unix::check(self, kind, file);
@@ -89,7 +89,7 @@ mod unix {
 
     use super::{Kind, NotTrusted, Trust};
 
-    /// How many links are followed, as in Linux (path_resolution(7)).
+    /// The maximum number of symbolic links to follow, as in Linux (path_resolution(7)).
     const MAX_LINKS: usize = 40;
     const STICKY: u32 = 0o1000;
 
@@ -103,7 +103,7 @@ mod unix {
         check_as_root(trust, caller, kind, file)
     }
 
-    /// The same where root runs this, for `caller` through sudo.
+    /// The same for an agent that root runs, for `caller` through sudo.
     pub(super) fn check_as_root(
         trust: &Trust,
         caller: Option<u32>,
@@ -115,7 +115,7 @@ mod unix {
             return Ok(());
         };
         for _ in 0..MAX_LINKS {
-            // A folder's own links lead through folders that are not looked at one by one.
+            // Links in the folder's own path lead through folders that are not checked individually.
             if let Some(folder) = path.parent().and_then(|folder| folder.canonicalize().ok())
                 && let Ok(found) = fs::metadata(&folder)
             {
@@ -140,7 +140,7 @@ mod unix {
         match fs::metadata(&path) {
             Ok(_) if kind == (Kind::Token { any_owner: true }) => Ok(()),
             Ok(found) => {
-                // Named as the user named it, unless a link leads elsewhere.
+                // The path from the user, unless it is a link.
                 let is_link = fs::symlink_metadata(file).is_ok_and(|found| found.is_symlink());
                 let place = if is_link { path } else { file.to_owned() };
                 let is_judged_later = kind == Kind::StateFolder;
@@ -214,7 +214,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let file = folder.join("agent.yaml");
         fs::write(&file, "").unwrap();
-        // Owner, group and mode of the folder and of the file; the message, if it is refused.
+        // Owner, group and mode of the folder and of the file; the message if it is refused.
         for (of_folder, of_file, words) in [
             ((0, 0, 0o755), (0, 0, 0o644), None),
             ((0, 0, 0o775), (0, 0, 0o664), None),
@@ -319,7 +319,7 @@ mod tests {
                 "{mode:o} {owner:?} {caller:?} {kind:?}: {judged:?}"
             );
         }
-        // A folder in which others could put another token is refused all the same.
+        // A folder in which others could replace the token is refused nevertheless.
         set(base.path(), OTHER, 0, 0o700);
         let check = |kind| unix::check_as_root(&Trust::new(None), None, kind, &file);
         assert_eq!(check(any), Ok(()));

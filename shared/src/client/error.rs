@@ -5,48 +5,48 @@ use thiserror::Error;
 use super::MAX_ANSWER_BYTES;
 use crate::signing::MAX_CLOCK_OFFSET;
 
-/// Why a call did not give what was asked for.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// No answer: connection refused, timed out, broken off, TLS refused.
+    /// No response: connection refused, timeout, connection lost, TLS failure.
     #[error("cannot reach the hub at {hub}: {cause}")]
     Unreachable {
         /// Scheme, host and port.
         hub: String,
-        /// What happened, innermost cause last.
+        /// The error, innermost cause last.
         cause: String,
     },
-    /// The hub answered with an error status (or a redirect, which is not followed).
+    /// The hub responded with an error status (or a redirect, which is not followed).
     #[error("the hub at {hub} answered {status}: {detail}")]
     Status {
         /// Scheme, host and port.
         hub: String,
         /// The HTTP status.
         status: u16,
-        /// The problem's detail, or a few words on the status.
+        /// The problem's detail, or a short description of the status.
         detail: String,
-        /// Whether the answer is signed with the token's key, so that the hub knows the token.
+        /// Whether the response is signed with the token's key, so that the hub knows the token.
         is_signed: bool,
     },
-    /// The answer is not what a hub sends.
+    /// The response is not from a hub.
     #[error("{hub}: the answer does not come from a Silo hub: {cause}")]
     NotAHub {
         /// Scheme, host and port.
         hub: String,
-        /// What is wrong with it.
+        /// The reason.
         cause: String,
     },
-    /// This client signs, and the answer is not signed.
+    /// This client signs, and the response is not signed.
     #[error("{hub}: the hub or a proxy answered {status} unsigned{hint}")]
     Unsigned {
         /// Scheme, host and port.
         hub: String,
         /// The HTTP status, unverified.
         status: u16,
-        /// What it may come from.
+        /// The possible cause.
         hint: &'static str,
     },
-    /// This client signs, and the answer's signature does not fit.
+    /// This client signs, and the response's signature does not match.
     #[error(
         "{hub}: the answer is not from the hub: {cause}; a proxy or an attacker changes or forges answers"
     )]
@@ -56,27 +56,27 @@ pub enum ClientError {
         /// What is wrong with the signature.
         cause: String,
     },
-    /// The hub refused a signature for its time.
+    /// The hub refused a signature because of its time.
     #[error("{hub}: this machine's clock is {} s {} the hub's, and a signature may be off by {MAX_CLOCK_OFFSET} s: set the clock", .behind_seconds.unsigned_abs(), if *.behind_seconds < 0 { "ahead of" } else { "behind" })]
     Clock {
         /// Scheme, host and port.
         hub: String,
-        /// By how much this machine's clock is behind, in seconds; negative: ahead.
+        /// How far this machine's clock is behind, in seconds; negative: ahead.
         behind_seconds: i64,
     },
-    /// The answer is larger than [`MAX_ANSWER_BYTES`].
+    /// The response is larger than [`MAX_ANSWER_BYTES`].
     #[error("{hub}: the answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge {
         /// Scheme, host and port.
         hub: String,
     },
-    /// The client itself can't be set up, such as over a certificate file that holds none.
+    /// The client can't be created, for example because of a certificate file without certificates.
     #[error("{0}")]
     Setup(String),
 }
 
 impl ClientError {
-    /// The kind of failure: one that continues keeps its kind, whatever the rest of its message names.
+    /// The kind of failure: an ongoing failure keeps its kind, even if other parts of its message change.
     pub fn kind(&self) -> String {
         match self {
             Self::Unreachable { .. } => "unreachable".to_owned(),
@@ -90,8 +90,8 @@ impl ClientError {
         }
     }
 
-    /// Whether the hub accepted the token; `None`: unknown. A hub signs its answers to a token that it knows, whatever
-    /// their status: a signature that was refused for its time or as a replay does not mean a wrong token.
+    /// Whether the hub accepted the token; `None`: unknown. A hub signs its responses for a token that it knows, with
+    /// any status: a signature refused because of its time or as a replay does not mean a wrong token.
     pub fn token(&self) -> Option<TokenVerdict> {
         match self {
             Self::Clock { .. } => Some(TokenVerdict::Accepted),
@@ -114,7 +114,7 @@ impl ClientError {
 pub enum TokenVerdict {
     /// The hub knows it.
     Accepted,
-    /// The hub does not know it, or no longer does.
+    /// The hub does not know it, or it is no longer valid.
     Refused,
 }
 

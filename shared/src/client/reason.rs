@@ -1,4 +1,4 @@
-//! Why no answer came, and what to do. Known errors of libraries are replaced by our own messages.
+//! Explains why there is no response, and what to do. Replaces known errors of libraries by our own messages.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use url::Url;
 use crate::hub_tls::OtherKey;
 use crate::output::one_line;
 
-/// What went wrong on the way to the hub at `hub`.
+/// Why the hub at `hub` can't be reached.
 pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
     if let Some(words) = causes(error).find_map(of_tls).and_then(tls) {
         return words;
@@ -19,7 +19,7 @@ pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
         return "the server there does not speak plain HTTP: if the hub uses TLS, write https:// in `hub`"
             .to_owned();
     }
-    // A server that expects the other protocol may also close without a word.
+    // A server that expects the other protocol may also close the connection silently.
     if causes(error).any(is_closed) {
         let (when, other, scheme) = if is_https {
             (
@@ -37,7 +37,7 @@ pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
     chain(error)
 }
 
-/// Why a client can't be set up; `judges_by_system`: by the certificates that the system trusts.
+/// Why a client can't be created; `judges_by_system`: it uses the certificates that the system trusts.
 pub(super) fn setup(error: &reqwest::Error, judges_by_system: bool) -> String {
     let has_no_roots = |error: &TlsError| matches!(error, TlsError::General(_));
     if judges_by_system && causes(error).filter_map(of_tls).any(has_no_roots) {
@@ -47,14 +47,14 @@ pub(super) fn setup(error: &reqwest::Error, judges_by_system: bool) -> String {
     chain(error)
 }
 
-/// What sent an answer that does not come from a hub, where that is known.
+/// The likely sender of a response that is not from a hub, if known.
 pub(super) fn foreign_answer(
     status: StatusCode,
     is_html: bool,
     body: &[u8],
     hub: &Url,
 ) -> Option<&'static str> {
-    // The words of nginx, Apache, Go and Caddy.
+    // The messages of nginx, Apache, Go and Caddy.
     let names_https = || {
         let text = String::from_utf8_lossy(body).to_ascii_lowercase();
         ["https port", "https server", "ssl-enabled server port"]
@@ -76,12 +76,12 @@ pub(super) fn foreign_answer(
     }
 }
 
-/// An error and what caused it.
+/// An error and its causes.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |cause| (*cause).source())
 }
 
-/// An error's causes after the outermost, which for reqwest only repeats the URL.
+/// An error's causes without the outermost, which for reqwest only repeats the URL.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut words = Vec::new();
     let mut source = error.source();
@@ -97,7 +97,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
     }
 }
 
-/// The TLS error that a cause is or carries: an [`std::io::Error`] does not name its content as its source.
+/// The TLS error that a cause is or contains: an [`std::io::Error`] does not return its content as its source.
 fn of_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     cause.downcast_ref().or_else(|| {
         let content = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
@@ -139,14 +139,14 @@ fn tls(error: &TlsError) -> Option<String> {
     Some(words.to_owned())
 }
 
-/// Whether the answer is no HTTP, such as the alert of a server that expects TLS.
+/// Whether the response is not HTTP, such as the alert of a server that expects TLS.
 fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<hyper::Error>()
         .is_some_and(hyper::Error::is_parse)
 }
 
-/// Whether the other side ended the connection.
+/// Whether the other side closed the connection.
 fn is_closed(cause: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     if let Some(error) = cause.downcast_ref::<hyper::Error>() {

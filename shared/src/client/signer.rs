@@ -1,4 +1,4 @@
-//! Signs requests and tells the hub's own answers from all others (RFC 9421).
+//! Signs requests and verifies the hub's responses (RFC 9421).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,27 +14,27 @@ use crate::signing::{
     CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, SignatureError, SigningKey, answer, request,
 };
 
-/// What signs for one token.
+/// The signer for one token.
 #[derive(Clone, Debug)]
 pub(super) struct Signer {
     key: SigningKey,
     keyid: TokenId,
 }
 
-/// A request that was signed, for the verification of its answer.
+/// A signed request, for verifying its response.
 #[derive(Debug)]
 pub(super) struct Sent {
     head: RequestHead,
     created: i64,
 }
 
-/// An answer that is not surely the hub's.
+/// A response that is not verified as the hub's.
 #[derive(Debug, Error)]
 pub(super) enum Distrust {
     /// It has no signature.
     #[error("unsigned")]
     Unsigned,
-    /// Its signature does not fit.
+    /// Its signature does not match.
     #[error(transparent)]
     Wrong(#[from] SignatureError),
 }
@@ -47,10 +47,10 @@ impl Signer {
         }
     }
 
-    /// Signs a request that is complete; each try is signed again.
+    /// Signs a complete request; each attempt is signed separately.
     pub(super) fn sign(&self, request: &mut Request) -> Result<Sent, String> {
         let url = request.url();
-        // As the `Host` field will have it: the port only where it is not the scheme's own.
+        // As in the `Host` field: with the port only if it is not the scheme's default.
         let authority = &url[Position::BeforeHost..Position::AfterPort];
         let mut head = RequestHead {
             method: request.method().clone(),
@@ -81,8 +81,7 @@ impl Signer {
         Ok(Sent { head, created })
     }
 
-    /// Verifies an answer. Answers by how many seconds this machine's clock was behind the hub's;
-    /// negative: ahead.
+    /// Verifies a response. Returns how many seconds this machine's clock was behind the hub's; negative: ahead.
     pub(super) fn verify(
         &self,
         sent: &Sent,
@@ -97,7 +96,7 @@ impl Signer {
     }
 }
 
-/// The time in Unix seconds.
+/// The current time in Unix seconds.
 fn now() -> i64 {
     #[expect(
         clippy::disallowed_methods,

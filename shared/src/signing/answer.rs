@@ -1,5 +1,5 @@
-//! Answers: signed by the hub to every request whose signature verified, verified by the agent. The
-//! signature covers that of the request, so that an answer fits one request alone.
+//! Responses: the hub signs those to requests whose signature verified, and the agent verifies them. The signature
+//! covers that of the request, so that a response is valid for only one request.
 
 use http::{HeaderMap, header};
 
@@ -9,11 +9,11 @@ use super::digest::{check_content, content_digest};
 use super::input::{self, Parameters, SignatureInput};
 use super::{CONTENT_DIGEST, SignatureError, SigningKey};
 
-/// What of its request every signature of an answer covers.
+/// The components of the request that every signature of a response covers.
 const OF_REQUEST: [&str; 5] = ["@method", "@authority", "@path", "@query", "signature"];
 
-/// Signs an answer: adds `Content-Digest` where there is content, `Signature-Input` and `Signature`.
-/// `created` is in Unix seconds.
+/// Signs a response: adds `Content-Digest` if there is content, `Signature-Input` and `Signature`. `created` is in Unix
+/// seconds.
 ///
 /// Fails if the entity tag is duplicate or not printable ASCII.
 pub fn sign(
@@ -44,7 +44,7 @@ pub fn sign(
     Ok(())
 }
 
-/// What an answer's signature must cover.
+/// The components that a response's signature must cover.
 fn required(headers: &HeaderMap, content: &[u8]) -> Result<Vec<Component>, SignatureError> {
     let mut components = vec![Component::new("@status")];
     let digest = only(headers, &CONTENT_DIGEST)?;
@@ -58,8 +58,8 @@ fn required(headers: &HeaderMap, content: &[u8]) -> Result<Vec<Component>, Signa
     Ok(components)
 }
 
-/// Verifies an answer to a request of one's own; `Ok(None)`: it is not signed at all. Else when the hub
-/// made it, in Unix seconds: trustworthy, but not checked, since the answer fits this request alone.
+/// Verifies the response to one's own request; `Ok(None)`: it is not signed. Else returns when the hub signed it, in
+/// Unix seconds: authentic, but not checked for its age, since the response is valid for only this request.
 pub fn verify(
     status: u16,
     headers: &HeaderMap,

@@ -7,40 +7,39 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::SignatureError;
 
-/// What of a request components are taken from.
+/// The parts of a request from which components are taken.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     /// The method.
     pub method: Method,
-    /// Host and port as the `Host` field has them, in lower case.
+    /// Host and port as in the `Host` field, in lower case.
     pub authority: String,
-    /// The path as it travels; never empty.
+    /// The path as sent; never empty.
     pub path: String,
-    /// The query as it travels, without its question mark.
+    /// The query as sent, without its question mark.
     pub query: Option<String>,
     /// The fields.
     pub headers: HeaderMap,
 }
 
-/// A message whose components are asked for.
+/// A message that has components.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
     /// A request.
     Request(&'a RequestHead),
-    /// An answer, with the request that it is an answer to.
+    /// A response and its request.
     Answer {
         /// The status.
         status: u16,
-        /// The answer's fields.
+        /// The response's fields.
         headers: &'a HeaderMap,
         /// The request.
         request: &'a RequestHead,
     },
 }
 
-/// The identifier of a component: a derived one, such as `@method`, or a field in lower case; with
-/// `req`, that of the request in the signature of its answer (RFC 9421 section 2.4). No other parameter
-/// is known here.
+/// The identifier of a component: a derived one, such as `@method`, or a field in lower case; with `req`, that of the
+/// request in the signature of its response (RFC 9421 section 2.4). Other parameters are not supported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
     name: Cow<'static, str>,
@@ -56,7 +55,7 @@ impl Component {
         }
     }
 
-    /// A component of the request, in the signature of its answer.
+    /// A component of the request, in the signature of its response.
     pub fn of_request(name: impl Into<Cow<'static, str>>) -> Self {
         Self {
             name: name.into(),
@@ -64,7 +63,7 @@ impl Component {
         }
     }
 
-    /// What a message has there. Fields with several lines are joined (RFC 9421 section 2.1).
+    /// The component's value in a message. Fields with several lines are joined (RFC 9421 section 2.1).
     pub(super) fn value(&self, message: Message<'_>) -> Result<String, SignatureError> {
         let absent = || SignatureError::AbsentComponent(self.to_string());
         let unknown = || SignatureError::UnknownComponent(self.to_string());
@@ -93,7 +92,7 @@ impl Component {
     }
 }
 
-/// A field's lines, stripped and joined; `None` when there is none.
+/// A field's lines, stripped and joined; `None` if it is absent.
 fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>, SignatureError> {
     let mut lines = Vec::new();
     for line in headers.get_all(name) {
@@ -106,7 +105,7 @@ fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>, SignatureErr
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
 }
 
-/// A field that may stand in a message once only.
+/// The value of a field that may occur only once in a message.
 pub(super) fn only<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

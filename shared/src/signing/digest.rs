@@ -1,4 +1,4 @@
-//! `Content-Digest` (RFC 9530 section 2), with SHA-256 alone.
+//! `Content-Digest` (RFC 9530 section 2), only with SHA-256.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ pub fn content_digest(content: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("sha-256=:{encoded}:")).expect("base64 is ASCII")
 }
 
-/// Checks content against the field, which must name its SHA-256; other digests in it are skipped.
+/// Checks content against the field, which must contain its SHA-256; other digests in it are ignored.
 pub fn check_content(headers: &HeaderMap, content: &[u8]) -> Result<(), SignatureError> {
     const FIELD: &str = "Content-Digest";
     let text =
@@ -30,7 +30,7 @@ pub fn check_content(headers: &HeaderMap, content: &[u8]) -> Result<(), Signatur
     else {
         return Err(SignatureError::malformed(FIELD, "must hold sha-256"));
     };
-    // Not secret: it travels beside the content.
+    // Not secret: it is sent with the content.
     match digest::digest(&digest::SHA256, content).as_ref() == bytes.as_slice() {
         true => Ok(()),
         false => Err(SignatureError::Content),

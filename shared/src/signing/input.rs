@@ -1,4 +1,4 @@
-//! `Signature-Input` and `Signature` (RFC 9421 section 4): structured fields, dictionaries of one member.
+//! `Signature-Input` and `Signature` (RFC 9421 section 4): structured fields, dictionaries with one member.
 
 use std::fmt::Write;
 
@@ -11,8 +11,8 @@ use super::component::{Component, only};
 use super::{LABEL, SIGNATURE, SIGNATURE_INPUT, SignatureError};
 
 const INPUT: &str = "Signature-Input";
-/// The most components that a signature covers. Each is compared with those before it, which whoever
-/// has no key at all can have done: a field of 64 KiB has room for thousands.
+/// The maximum number of components in a signature. Each is compared with those before it, even before the sender is
+/// authenticated: a field of 64 KiB has room for thousands.
 const MAX_COMPONENTS: usize = 64;
 
 /// The parameters of a signature (RFC 9421 section 2.3).
@@ -22,25 +22,25 @@ pub struct Parameters {
     pub created: Option<i64>,
     /// When it ends, in Unix seconds.
     pub expires: Option<i64>,
-    /// A text that no other signature of the key has.
+    /// A text that is unique among the signatures of the key.
     pub nonce: Option<String>,
-    /// Whose key it is.
+    /// The id of the key.
     pub keyid: Option<String>,
     /// The algorithm.
     pub alg: Option<String>,
 }
 
-/// What a signature covers, and its parameters.
+/// The components and parameters of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureInput {
     components: Vec<Component>,
     parameters: Parameters,
-    /// As it is in the field and in the signature base.
+    /// As in the field and in the signature base.
     text: String,
 }
 
 impl SignatureInput {
-    /// An input in the making. Texts among the parameters must be of printable ASCII without `"` and `\`.
+    /// Creates an input. Texts in the parameters must be printable ASCII without `"` and `\`.
     pub fn new(components: Vec<Component>, parameters: Parameters) -> Self {
         let items: Vec<String> = components.iter().map(Component::to_string).collect();
         let mut text = format!("({})", items.join(" "));
@@ -86,7 +86,7 @@ impl SignatureInput {
                 "nonce" => parameters.nonce = Some(string(value).ok_or(wrong)?),
                 "keyid" => parameters.keyid = Some(string(value).ok_or(wrong)?),
                 "alg" => parameters.alg = Some(string(value).ok_or(wrong)?),
-                // Signed as every parameter is, and without a meaning here.
+                // Signed like every parameter, but not used here.
                 _ => {}
             }
         }
@@ -112,7 +112,7 @@ impl SignatureInput {
         &self.text
     }
 
-    /// Whether a component is among those that are signed.
+    /// Requires that a component is signed.
     pub fn require(&self, component: &Component) -> Result<(), SignatureError> {
         match self.components.contains(component) {
             true => Ok(()),
@@ -148,7 +148,7 @@ fn component(item: &Item) -> Result<Component, SignatureError> {
     })
 }
 
-/// Reads both fields: what is signed, and the signature. `None`: the message has neither.
+/// Reads both fields: the input and the signature. `None`: the message has neither.
 pub fn read(headers: &HeaderMap) -> Result<Option<(SignatureInput, Vec<u8>)>, SignatureError> {
     let (input, signature) = (only(headers, &SIGNATURE_INPUT)?, only(headers, &SIGNATURE)?);
     let (input, signature) = match (input, signature) {
@@ -174,7 +174,7 @@ pub fn read(headers: &HeaderMap) -> Result<Option<(SignatureInput, Vec<u8>)>, Si
     }
 }
 
-/// The one member of a dictionary, which must be written as a serializer writes it.
+/// The only member of a dictionary, which must be written like a serializer does.
 fn only_member(field: &'static str, text: &str) -> Result<ListEntry, SignatureError> {
     let dictionary: Dictionary = Parser::new(text)
         .parse()
@@ -197,7 +197,7 @@ fn only_member(field: &'static str, text: &str) -> Result<ListEntry, SignatureEr
     }
 }
 
-/// Puts both fields into a message.
+/// Adds both fields to a message.
 pub(super) fn write(headers: &mut HeaderMap, input: &SignatureInput, signature: &[u8]) {
     let field = |text: String| HeaderValue::try_from(text).expect("it is of printable ASCII");
     headers.insert(

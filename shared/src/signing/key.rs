@@ -1,4 +1,4 @@
-//! The key that a token signs with.
+//! A token's signing key.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use ring::hmac;
 
 use crate::credential::Credential;
 
-/// What a token's signing key is derived from the credential with.
+/// The context for deriving a signing key from the credential.
 const CONTEXT: &[u8] = b"silo http-signature v1";
 
 /// A token's signing key: `HMAC-SHA256(key: the whole credential, message: "silo http-signature v1")`.
@@ -15,7 +15,7 @@ const CONTEXT: &[u8] = b"silo http-signature v1";
 pub struct SigningKey([u8; Self::LENGTH]);
 
 impl SigningKey {
-    /// How many bytes a key has.
+    /// The length of a key in bytes.
     pub const LENGTH: usize = 32;
 
     /// The key of a credential.
@@ -25,12 +25,12 @@ impl SigningKey {
         Self(bytes.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes"))
     }
 
-    /// A key from its bytes; `None` when they are not [`SigningKey::LENGTH`].
+    /// A key from its bytes; `None` if the length is not [`SigningKey::LENGTH`].
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The bytes, for the one place that seals them.
+    /// The bytes, for the only place that seals them.
     pub fn expose(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }
@@ -40,7 +40,7 @@ impl SigningKey {
         sign_with(&self.0, base)
     }
 
-    /// Whether a signature is this key's; takes as long whatever differs.
+    /// Whether a signature was made with this key; runs in constant time.
     pub(super) fn verifies(&self, base: &str, signature: &[u8]) -> bool {
         verifies_with(&self.0, base, signature)
     }
@@ -52,7 +52,7 @@ pub(super) fn sign_with(key: &[u8], base: &str) -> Vec<u8> {
     hmac::sign(&key, base.as_bytes()).as_ref().to_vec()
 }
 
-/// Whether a signature is that of a key of any length.
+/// Whether a signature was made with a key of any length.
 pub(super) fn verifies_with(key: &[u8], base: &str, signature: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::verify(&key, base.as_bytes(), signature).is_ok()

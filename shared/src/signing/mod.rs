@@ -1,15 +1,14 @@
-//! HTTP Message Signatures (RFC 9421) with HMAC-SHA256 and `Content-Digest` (RFC 9530): the secret never
-//! travels, and neither a request nor its answer can be changed on the way. Pure code; the hub and both
-//! agents use it.
+//! HTTP Message Signatures (RFC 9421) with HMAC-SHA256 and `Content-Digest` (RFC 9530): the secret is never sent, and
+//! neither a request nor its response can be changed on the way. Pure code; the hub and both agents use it.
 //!
-//! - [`component`], [`base`]: what of a message is signed, and the text that is.
+//! - [`component`], [`base`]: the signed parts of a message, and the text to sign.
 //! - [`input`]: the fields `Signature-Input` and `Signature`.
 //! - [`digest`] of the content, in the field `Content-Digest`.
 //! - [`key`]: a token's signing key.
-//! - [`request`], [`answer`]: the two directions, with the rules of this contract.
+//! - [`request`], [`answer`]: the two directions, with the rules of this API.
 //!
-//! Reading is stricter than the RFC asks: both fields must be in the form in which a serializer writes
-//! them (RFC 9651 section 4.1), so that one signature has one text.
+//! Reading is stricter than the RFC: both fields must be in the form that a serializer writes (RFC 9651 section 4.1),
+//! so that a signature has only one form.
 
 pub mod answer;
 pub mod base;
@@ -27,28 +26,28 @@ pub use key::SigningKey;
 
 /// The label of a signature in its fields.
 pub const LABEL: &str = "silo";
-/// The one algorithm (RFC 9421 section 3.3.3).
+/// The only algorithm (RFC 9421 section 3.3.3).
 pub const ALGORITHM: &str = "hmac-sha256";
-/// How far the clocks of signer and verifier may be apart, in seconds.
+/// The maximum offset between the clocks of signer and verifier, in seconds.
 pub const MAX_CLOCK_OFFSET: i64 = 300;
-/// The longest nonce, in characters.
+/// The maximum length of a nonce, in characters.
 pub const MAX_NONCE: usize = 64;
-/// The field that says what is signed (RFC 9421 section 4.1).
+/// The field that lists what is signed (RFC 9421 section 4.1).
 pub const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
-/// The field that holds the signature (RFC 9421 section 4.2).
+/// The field with the signature (RFC 9421 section 4.2).
 pub const SIGNATURE: HeaderName = HeaderName::from_static("signature");
-/// The field that ties the content to the signature (RFC 9530 section 2).
+/// The field that binds the content to the signature (RFC 9530 section 2).
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
-/// Why a message's signature does not count.
+/// Why a message's signature is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SignatureError {
     /// A field can't be read.
     #[error("{field}: {why}")]
     Malformed {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
     /// A duplicate field.
@@ -72,13 +71,13 @@ pub enum SignatureError {
     /// A nonce that is empty or too long.
     #[error("Signature-Input: nonce must have 1 to {MAX_NONCE} characters")]
     Nonce,
-    /// The signature is not of this message and this key.
+    /// The signature does not match this message and this key.
     #[error("the signature is wrong")]
     Wrong,
-    /// The signature ended.
+    /// The signature has expired.
     #[error("the signature has expired")]
     Expired,
-    /// The content is not the one that was signed.
+    /// The content differs from what was signed.
     #[error("the content is not what Content-Digest says")]
     Content,
 }

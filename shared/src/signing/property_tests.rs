@@ -1,4 +1,4 @@
-//! What is signed verifies, and nothing else does.
+//! Signed messages verify, and no others do.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn key(secret: char) -> SigningKey {
     SigningKey::of(&Credential::parse(&text).unwrap())
 }
 
-/// A field that must be signed where it is present.
+/// A field that must be signed if it is present.
 fn signed_field() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "content-type",
@@ -50,7 +50,7 @@ fn signed((mut head, content): (RequestHead, Vec<u8>)) -> (RequestHead, Vec<u8>)
     (head, content)
 }
 
-/// All that the hub looks at.
+/// All checks of the hub.
 fn accept(head: &RequestHead, content: &[u8], key: &SigningKey) -> Result<(), SignatureError> {
     let signature = RequestSignature::read(head, !content.is_empty())?
         .ok_or(SignatureError::NoParameter("a signature"))?;
@@ -58,7 +58,7 @@ fn accept(head: &RequestHead, content: &[u8], key: &SigningKey) -> Result<(), Si
     signature.check_content(head, content)
 }
 
-/// What a thief on the way may do to a request.
+/// Changes that an attacker on the way may make to a request.
 fn tamper(head: &mut RequestHead, content: &mut Vec<u8>, how: u8, field: &'static str) {
     let insert = |headers: &mut HeaderMap, name, value: &str| {
         headers.insert(HeaderName::from_static(name), value.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Requests: signed by who calls, verified by the hub.
+//! Requests: signed by the caller, verified by the hub.
 
 use http::{HeaderName, header};
 
@@ -8,9 +8,9 @@ use super::digest::{check_content, content_digest};
 use super::input::{self, Parameters, SignatureInput};
 use super::{ALGORITHM, CONTENT_DIGEST, MAX_CLOCK_OFFSET, MAX_NONCE, SignatureError, SigningKey};
 
-/// What every signature of a request covers.
+/// The components that every signature of a request covers.
 const ALWAYS: [&str; 4] = ["@method", "@authority", "@path", "@query"];
-/// What it covers as well where the request has it.
+/// The components that it also covers if the request has them.
 const WHERE_PRESENT: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::IF_MATCH,
@@ -19,9 +19,9 @@ const WHERE_PRESENT: [HeaderName; 5] = [
     HeaderName::from_static("silo-applied"),
 ];
 
-/// Signs a request: adds `Content-Digest` where there is content, `Signature-Input` and `Signature`.
-/// Everything else must be in place. `created` is in Unix seconds; `nonce` is of printable ASCII without
-/// `"` and `\`, and new for every request.
+/// Signs a request: adds `Content-Digest` if there is content, `Signature-Input` and `Signature`. Everything else must
+/// be set before. `created` is in Unix seconds; `nonce` is printable ASCII without `"` and `\`, and new for every
+/// request.
 ///
 /// Fails if a signed field is duplicate or not printable ASCII.
 pub fn sign(
@@ -50,7 +50,7 @@ pub fn sign(
     Ok(())
 }
 
-/// What a request's signature must cover.
+/// The components that a request's signature must cover.
 fn required(request: &RequestHead, has_content: bool) -> Result<Vec<Component>, SignatureError> {
     let mut components: Vec<_> = ALWAYS.into_iter().map(Component::new).collect();
     let digest = only(&request.headers, &CONTENT_DIGEST)?;
@@ -65,7 +65,7 @@ fn required(request: &RequestHead, has_content: bool) -> Result<Vec<Component>, 
     Ok(components)
 }
 
-/// The signature of a request, read and complete, not yet verified.
+/// The signature of a request, parsed and complete, not yet verified.
 #[derive(Clone, Debug)]
 pub struct RequestSignature {
     input: SignatureInput,
@@ -74,13 +74,13 @@ pub struct RequestSignature {
     pub keyid: String,
     /// When it was made, in Unix seconds.
     pub created: i64,
-    /// What makes the request one of its kind.
+    /// Makes the request unique.
     pub nonce: String,
 }
 
 impl RequestSignature {
-    /// Reads the signature of a request; `None`: it has none. Refuses one that leaves out something that
-    /// must be signed. `has_content`: whether content follows, or may.
+    /// Reads the signature of a request; `None`: it has none. Refuses one that omits a required component.
+    /// `has_content`: whether content follows, or may follow.
     pub fn read(request: &RequestHead, has_content: bool) -> Result<Option<Self>, SignatureError> {
         let Some((input, signature)) = input::read(&request.headers)? else {
             return Ok(None);
@@ -112,7 +112,7 @@ impl RequestSignature {
         }))
     }
 
-    /// Whether the key made this signature of this request.
+    /// Verifies that the key made this signature of this request.
     pub fn verify(&self, request: &RequestHead, key: &SigningKey) -> Result<(), SignatureError> {
         let base = signature_base(Message::Request(request), &self.input)?;
         match key.verifies(&base, &self.signature) {
@@ -121,14 +121,13 @@ impl RequestSignature {
         }
     }
 
-    /// By how many milliseconds the signer's clock is behind (negative: ahead) where that is more than
-    /// [`MAX_CLOCK_OFFSET`].
+    /// How many milliseconds the signer's clock is behind (negative: ahead), if that is more than [`MAX_CLOCK_OFFSET`].
     pub fn clock_offset(&self, now_ms: i64) -> Option<i64> {
         let offset = now_ms.saturating_sub(self.created.saturating_mul(1000));
         (offset.unsigned_abs() > MAX_CLOCK_OFFSET.unsigned_abs() * 1000).then_some(offset)
     }
 
-    /// Refuses a signature whose own end has come.
+    /// Refuses a signature that has expired.
     pub fn check_end(&self, now_ms: i64) -> Result<(), SignatureError> {
         match self.input.parameters().expires {
             Some(expires) if expires.saturating_mul(1000) < now_ms => Err(SignatureError::Expired),

@@ -190,7 +190,7 @@ fn the_digest_example_of_rfc_9530() {
     );
 }
 
-/// Both fields, as they should not be.
+/// Malformed variants of both fields.
 #[test]
 fn fields_of_another_form_are_refused() {
     let good = "silo=(\"@method\" \"date\";req);created=1;keyid=\"k\"";
@@ -329,7 +329,7 @@ fn fields_of_another_form_are_refused() {
     }
 }
 
-/// Each component is compared with the others before anybody knows whose signature it is.
+/// Each component is compared with the others before the signer is authenticated.
 #[test]
 fn a_signature_covers_64_components_at_most() {
     let read = |number: usize| {
