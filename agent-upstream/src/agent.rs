@@ -14,16 +14,16 @@ use crate::report::{Outcome, forget, report};
 use crate::report_error::{ReportError, explain};
 use crate::settings::Settings;
 
-/// When a run began and when it must have ended.
+/// When a run began, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunTime {
-    /// The time of day.
+    /// The current time.
     pub(crate) now: Timestamp,
-    /// Nothing is waited for beyond this.
+    /// Nothing waits beyond this.
     pub(crate) deadline: Instant,
 }
 
-/// Reports every hostname; answers whether all succeeded.
+/// Reports every hostname; returns whether all succeeded.
 pub(crate) async fn once(settings: &Settings, time: RunTime, output: &Output) -> bool {
     let mut notes = Notes::recall(settings, output);
     run(settings, time, output, &mut notes).await;
@@ -106,12 +106,12 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
     }
 }
 
-/// What to print where the hub does not see this machine's own address.
+/// The message if the hub does not see this machine's own address.
 pub(crate) fn behind_relay(ip: IpAddr) -> String {
     format!("the hub sees this machine behind NAT or a relay as {ip}")
 }
 
-/// The client for everything but the question for the own address.
+/// The client for all requests except the one for this machine's address.
 pub(crate) fn hub_client(settings: &Settings) -> Result<HubClient, ClientError> {
     let route = Route {
         interface: settings.bind_interface.clone(),

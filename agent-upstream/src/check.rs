@@ -1,4 +1,4 @@
-//! The verb `check`: checks each thing, and changes nothing.
+//! The command `check`: checks everything, and changes nothing.
 
 use silo_shared::api::RecordDocument;
 use silo_shared::checklist::Checklist;
@@ -16,7 +16,7 @@ use crate::report_error::{ReportError, explain, lacks_right};
 use crate::settings::Settings;
 use crate::state::StateDir;
 
-/// Checks hub, token, addresses and records; answers whether all is well.
+/// Checks hub, token, addresses and records; returns whether everything is correct.
 pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -> bool {
     let mut said = Checklist::new(output);
     said.configuration(settings.file.as_deref());
@@ -36,7 +36,7 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
             "hub",
             format_args!("{hub} answers and sees this machine at {ip}"),
         ),
-        // The token is refused; it has its own line.
+        // The token is refused, which has its own line.
         Err(error) if verdict(error) == Some(TokenVerdict::Refused) => {
             said.ok("hub", format_args!("{hub} answers"));
         }
@@ -78,7 +78,7 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
     said.is_ok()
 }
 
-/// Prints where state is kept, and what does not work without it.
+/// Prints the path of the state folder, and what does not work without it.
 fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
     if let Err(error) = settings.check_state_folder() {
         return said.failed("state", error);
@@ -147,10 +147,10 @@ async fn check_addresses(
 /// The hub's record of one hostname, and what a run would do about it.
 struct CheckedRecord {
     stored: Option<RecordDocument>,
-    /// `None` where there is no address to ask with.
+    /// `None` if there is no address to ask with.
     may_write: Option<bool>,
     selection: Option<Selection>,
-    /// The addresses that the record keeps though this machine has none of their family.
+    /// The addresses that the record keeps although this machine has none of their family.
     kept: Addresses,
 }
 
@@ -164,9 +164,9 @@ async fn look(
     let (stored, _) = client.record(silo, hostname).await?.unzip();
     let held = stored.as_ref().map(addresses_of);
     let held_v6 = held.and_then(|held| held.v6);
-    // An address that can't be reported is printed already.
+    // Addresses that can't be reported are printed already.
     let selection = found.and_then(|found| found.select(settings, held_v6).ok());
-    // Asked with what the hub holds, nothing could change even where the condition gets lost.
+    // With the addresses that the hub has, nothing could change even if the condition were lost.
     let chosen = selection.as_ref().map(|selection| selection.chosen);
     let may_write = match held.or(chosen) {
         Some(ips) => Some(client.may_set_addresses(silo, hostname, &ips).await?),
@@ -187,7 +187,7 @@ async fn look(
 }
 
 impl CheckedRecord {
-    /// What the hub holds, and what a run would do about it.
+    /// Describes the hub's record, and what a run would do about it.
     fn explain(&self, time: RunTime) -> String {
         let held = match &self.stored {
             Some(record) => {

@@ -1,4 +1,4 @@
-//! The command line: verbs, and flags that are also read from the environment.
+//! The command line: commands, and flags that are also read from the environment.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::discover::select::Network;
 use crate::forget::ForgetAfter;
 use crate::source::AddressSource;
 
-/// Tells a Silo hub the addresses of this machine.
+/// Reports the addresses of this machine to a Silo hub.
 #[derive(Debug, Parser)]
 #[command(name = "silo-upstream", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     pub(crate) flags: Flags,
 }
 
-/// What to do.
+/// The command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
     /// Find this machine's addresses and report them if they changed (for cron and Task Scheduler)
@@ -33,14 +33,14 @@ pub(crate) enum Verb {
     Check,
     /// Print a commented configuration file
     ConfigExample,
-    /// Print the completions for a shell
+    /// Print a shell completion script
     Completions {
         /// The shell
         shell: Shell,
     },
 }
 
-/// Settings that may be given on the command line or in the environment.
+/// Settings from the command line or the environment.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Flags {
     /// Configuration file [default: /etc/silo/upstream.yaml, %ProgramData%\Silo\upstream.yaml; may be absent]
@@ -58,7 +58,7 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
     pub(crate) hostnames: Option<Vec<Hostname>>,
 
-    /// Where the addresses come from: hub, route, route:ADDRESS or interface:NAME [default: hub]
+    /// Source of the addresses: hub, route, route:ADDRESS or interface:NAME [default: hub]
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(crate) addresses: Option<AddressSource>,
 

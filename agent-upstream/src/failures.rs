@@ -1,5 +1,5 @@
-//! Prints what failed. With `--quiet` each kind of failure is printed when it begins, and its end once; without a state
-//! folder it is printed at every run.
+//! Prints failures. With `--quiet`, each kind of failure is printed when it begins, and its end once; without a state
+//! folder, it is printed in every run.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use silo_shared::silo::{Family, Hostname};
 use crate::settings::Settings;
 use crate::state::{Memory, StateDir, StateError};
 
-/// The state of every hostname of a run, and the failures to print.
+/// The state of all hostnames in a run, and the failures to print.
 #[derive(Debug)]
 pub(crate) struct Notes<'a> {
     settings: &'a Settings,
@@ -30,7 +30,7 @@ struct Note<'a> {
 }
 
 impl<'a> Notes<'a> {
-    /// Recalls what earlier runs noted. A configured state folder that can't be used is reported.
+    /// Loads the state of earlier runs. Reports a configured state folder that can't be used.
     pub(crate) fn recall(settings: &'a Settings, output: &'a Output) -> Self {
         let mut notes = Self {
             settings,
@@ -70,7 +70,7 @@ impl<'a> Notes<'a> {
         Ok((dir, records))
     }
 
-    /// What is remembered of a record; `None` without a state folder.
+    /// The state of a record; `None` without a state folder.
     pub(crate) fn memory(&mut self, hostname: &Hostname) -> Option<&mut Memory> {
         self.dir.as_ref()?;
         let mut records = self.records.iter_mut();
@@ -78,7 +78,7 @@ impl<'a> Notes<'a> {
         Some(&mut note.memory)
     }
 
-    /// The run failed before it is known which families this machine has: none counts as missing in this run.
+    /// Records a failure before it is known which families this machine has: none counts as missing in this run.
     pub(crate) fn fail_before_discovery(&mut self, kind: &str, words: &str) {
         for note in &mut self.records {
             for family in [Family::V4, Family::V6] {
@@ -88,13 +88,13 @@ impl<'a> Notes<'a> {
         self.fail_all(kind, words);
     }
 
-    /// All names failed.
+    /// Records a failure of all names.
     pub(crate) fn fail_all(&mut self, kind: &str, words: &str) {
         let all: Vec<&Hostname> = self.settings.hostnames.iter().collect();
         self.fail(&all, kind, words);
     }
 
-    /// These names failed: printed, unless an earlier `--quiet` run has printed it.
+    /// Records a failure of these names, and prints it, unless an earlier `--quiet` run has printed it.
     pub(crate) fn fail(&mut self, names: &[&'a Hostname], kind: &str, words: &str) {
         self.is_ok = false;
         let mut is_new = self.dir.is_none();
@@ -117,7 +117,7 @@ impl<'a> Notes<'a> {
             .print_error(format_args!("{silo}: {names}: {words}"));
     }
 
-    /// Prints the pending failures and saves the state. Answers whether nothing failed.
+    /// Prints the pending failures and saves the state. Returns whether nothing failed.
     pub(crate) fn finish(mut self) -> bool {
         for (names, words) in std::mem::take(&mut self.pending).into_lines() {
             self.print_error(&names, &words);

@@ -1,4 +1,4 @@
-//! The setting `forget_family_after`: for how long a family must be missing before its address leaves the record.
+//! The setting `forget_family_after`: how long a family must be missing before its address is removed from the record.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer};
 /// The default with `interface`.
 pub(crate) const DEFAULT: Duration = Duration::from_secs(3600);
 
-/// For how long a family must be missing.
+/// How long a family must be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ForgetAfter {
-    /// Its address stays for ever.
+    /// Its address is never removed.
     Off,
-    /// For so long, at least a second.
+    /// This long, at least a second.
     Missing(Duration),
 }
 

@@ -1,11 +1,11 @@
-//! `silo-upstream` tells a hub the addresses of the machine it runs on.
+//! `silo-upstream` reports the addresses of its machine to a hub.
 //!
-//! - `cli`, `settings`, `source`: flags, environment and configuration file into one value.
+//! - `cli`, `settings`, `source`: combine flags, environment and configuration file into one value.
 //! - `discover`: finds the addresses; its `select` has the rules.
-//! - `state`, `forget`: what one run tells the next; when an address of a family that is gone is removed.
-//! - `failures`: prints what failed, with `--quiet` once.
-//! - `plan`, `report`, `report_error`: one hostname: what to do, doing it, and why that failed.
-//! - `agent`, `check`: the verbs.
+//! - `state`, `forget`: the state between runs; when an address of a missing family is removed.
+//! - `failures`: prints failures, with `--quiet` once.
+//! - `plan`, `report`, `report_error`: one hostname: the decision, the update, and its errors.
+//! - `agent`, `check`: the commands.
 
 mod agent;
 mod check;
@@ -41,7 +41,7 @@ const PROGRAM: &str = "silo-upstream";
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/upstream.yaml");
 
-/// A run has ended after 30 s; a second is left for its own beginning and end.
+/// A run ends after 30 s; one second is reserved for startup and exit.
 const RUN_TIMEOUT: Duration = Duration::from_secs(29);
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why a verb ended early. Failures of the hub or of one hostname are printed where they happen.
+/// Why a command ended early. Failures of the hub or of one hostname are printed where they happen.
 #[derive(Debug, thiserror::Error)]
 enum EarlyEnd {
     /// The configuration is wrong.
@@ -108,7 +108,7 @@ async fn run(verb: &Verb, settings: &Settings, output: &Output) -> bool {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM, so that a command that prints addresses is not left behind.
+/// Waits for Ctrl-C or SIGTERM, so that a running address command is not left behind.
 async fn interrupted() {
     #[cfg(unix)]
     {
@@ -121,7 +121,7 @@ async fn interrupted() {
         }
     }
     if tokio::signal::ctrl_c().await.is_err() {
-        // Signals can't be waited for here: they end the program as they always do.
+        // Signals can't be handled here: they have their default effect.
         std::future::pending::<()>().await;
     }
 }

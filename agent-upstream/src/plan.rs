@@ -1,4 +1,4 @@
-//! What a run does about one hostname, decided from what was found and what the hub has.
+//! Decides what a run does about one hostname, from the addresses found and the hub's record.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use jiff::Timestamp;
 use silo_shared::api::RecordDocument;
 use silo_shared::silo::{Addresses, Family};
 
-/// A record that the hub saw longer ago is reported again though nothing changed.
+/// A record last seen by the hub longer ago than this is reported even without a change.
 const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
 
-/// What is to be done about one hostname; decided before anything is sent.
+/// The action for one hostname; decided before anything is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// The hub has no such record.
     Create,
     /// The hub has other addresses.
     Change,
-    /// The hub has these addresses, but last heard of them a while ago.
+    /// The hub has these addresses, but last received them a while ago.
     Heartbeat,
-    /// The hub has these addresses, and heard of them a short while ago.
+    /// The hub has these addresses, and received them recently.
     Unchanged,
 }
 
 impl Plan {
-    /// Compares what was found with the hub's record. Families that were not found do not count: the
-    /// hub keeps them.
+    /// Compares the addresses found with the hub's record. Families that were not found are ignored: the hub keeps
+    /// them.
     pub(crate) fn of(found: &Addresses, record: Option<&RecordDocument>, now: Timestamp) -> Self {
         let Some(record) = record else {
             return Self::Create;
@@ -32,7 +32,7 @@ impl Plan {
         if !holds(record, found) {
             return Self::Change;
         }
-        // A clock that is off, here or at the hub, costs a report too many and never one too few.
+        // A wrong clock, here or at the hub, causes an additional report, never a missing one.
         let fresh = record
             .last_seen
             .parse::<Timestamp>()
@@ -53,7 +53,7 @@ pub(crate) fn holds(record: &RecordDocument, addresses: &Addresses) -> bool {
         .all(|family| addresses.get(family).is_none() || addresses.get(family) == held.get(family))
 }
 
-/// The addresses that a record holds.
+/// The addresses of a record.
 pub(crate) fn addresses_of(record: &RecordDocument) -> Addresses {
     record.ips.iter().map(|ip| ip.to_canonical()).collect()
 }

@@ -1,4 +1,4 @@
-//! Reports one hostname to the hub, and removes an address whose family is gone.
+//! Reports one hostname to the hub, and removes an address whose family is missing.
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::report_error::ReportError;
 use crate::settings::Settings;
 use crate::state::{Memory, monotonic_ms};
 
-/// What became of one hostname.
+/// The result for one hostname.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The record is new.
@@ -35,7 +35,7 @@ pub(crate) enum Outcome {
         /// The hub's revision.
         revision: i64,
     },
-    /// The record stays as it was.
+    /// The record did not change.
     Unchanged {
         /// Its addresses.
         addresses: Addresses,
@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
 }
 
 impl Display for Outcome {
-    /// What comes behind the hostname in the line on stdout.
+    /// Formats what follows the hostname in the line on stdout.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created { after, revision } => write!(f, "set to {after}, revision {revision}"),
@@ -59,11 +59,11 @@ impl Display for Outcome {
 
 /// A hostname that was reported.
 pub(crate) struct Report {
-    /// What became of the record.
+    /// The result for the record.
     pub(crate) outcome: Outcome,
-    /// What of each family this run chose to report.
+    /// The addresses that this run selected.
     selection: Selection,
-    /// What the hub holds now of the families that were sent; nothing where nothing was sent.
+    /// The hub's addresses of the families that were sent; empty if nothing was sent.
     pub(crate) set: Addresses,
     before: Addresses,
     after: Addresses,
@@ -78,7 +78,7 @@ impl Report {
     }
 }
 
-/// Reports one hostname, if the hub does not have it as found.
+/// Reports one hostname, unless the hub's record is up to date.
 pub(crate) async fn report(
     settings: &Settings,
     client: &HubClient,
@@ -107,7 +107,7 @@ pub(crate) async fn report(
     let (record, tag) = client
         .set_addresses(&settings.silo, hostname, chosen)
         .await?;
-    // With a suffix of its own the hub may keep another IPv6 address than the one sent.
+    // With a suffix of its own, the hub's IPv6 address may differ from the one sent.
     if record.hostname != hostname.as_str()
         || record.ipv6_suffix.is_none() && !holds(&record, chosen)
     {
@@ -138,8 +138,8 @@ pub(crate) async fn report(
     })
 }
 
-/// Notes which families this machine lacks, and removes an address that this agent set, that the record still holds,
-/// and whose family every run of the time configured found missing.
+/// Records which families this machine lacks. Removes an address that this agent set and that the record still has, if
+/// every run in the configured time found its family missing.
 pub(crate) async fn forget(
     settings: &Settings,
     client: &HubClient,
@@ -179,7 +179,7 @@ pub(crate) async fn forget(
         let known = tag
             .take()
             .ok_or_else(|| client.not_a_hub("the record has no entity tag"))?;
-        // Where another program has changed the record meanwhile, the next run looks at it as it is then.
+        // If another program has changed the record meanwhile, the next run handles its new state.
         if client.remove_family(silo, hostname, family, &known).await? {
             memory.note_removed(family);
             output.print(format_args!(
@@ -187,7 +187,7 @@ pub(crate) async fn forget(
                 settings.forget
             ));
         }
-        // The tag was of the record before; at most one family is missing.
+        // The tag belonged to the record before the change; at most one family is missing.
     }
     Ok(())
 }

@@ -7,13 +7,13 @@ use thiserror::Error;
 use crate::discover::DiscoverError;
 use crate::settings::Settings;
 
-/// Why a hostname could not be reported, or the hub not be asked.
+/// Why a hostname could not be reported, or the hub not be queried.
 #[derive(Debug, Error)]
 pub(crate) enum ReportError {
-    /// The hub could not be called or refused.
+    /// The hub could not be called, or refused the request.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The hub answered that all is well but holds something else.
+    /// The hub reported success but its record differs.
     #[error(
         "the hub accepted {sent} but returned {held}: upgrade the hub, or check what answers at this URL"
     )]
@@ -23,7 +23,7 @@ pub(crate) enum ReportError {
         /// What the hub returned.
         held: String,
     },
-    /// The run's time is over.
+    /// The run's deadline has passed.
     #[error("timed out: a run ends after 30 s")]
     OutOfTime,
     /// No address can be reported.
@@ -32,7 +32,7 @@ pub(crate) enum ReportError {
 }
 
 impl ReportError {
-    /// What kind of failure it is; see [`ClientError::kind`].
+    /// The kind of failure; see [`ClientError::kind`].
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Client(error) => error.kind(),
@@ -72,7 +72,7 @@ pub(crate) fn explain(
     }
 }
 
-/// What a token is missing that may not write a record.
+/// The right that a token lacks to write a record.
 pub(crate) fn lacks_right(silo: &SiloId, hostname: &Hostname) -> String {
     format!(
         "the token lacks the right to write {hostname} in silo {silo}: it needs role `write`, and its silo and hostname lists must include them"

@@ -1,4 +1,4 @@
-//! Flags, environment and configuration file into one checked value.
+//! Combines flags, environment and configuration file into one checked value.
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -20,41 +20,41 @@ use crate::discover::select::{Network, Rules, Suffix};
 use crate::forget::{self, ForgetAfter};
 use crate::source::AddressSource;
 
-/// How long an IPv6 prefix is by default: that of a link (RFC 4291 section 2.5.1).
+/// The default length of an IPv6 prefix: that of a link (RFC 4291 section 2.5.1).
 const DEFAULT_PREFIX_LEN: u8 = 64;
 
-/// What a run needs to know.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The file that was read, if any.
     pub(crate) file: Option<PathBuf>,
     /// The hub and the credential.
     pub(crate) connection: Connection,
-    /// The silo that holds the records.
+    /// The silo of the records.
     pub(crate) silo: SiloId,
-    /// The names of this machine; at least one, none twice.
+    /// The names of this machine; at least one, without duplicates.
     pub(crate) hostnames: Vec<Hostname>,
-    /// Where addresses come from.
+    /// The source of the addresses.
     pub(crate) addresses: AddressSource,
-    /// Which of them are reported.
+    /// Which addresses are reported.
     pub(crate) rules: Rules,
-    /// For how long a family must be missing before its address is removed; `Off`: it stays.
+    /// How long a family must be missing before its address is removed; `Off`: never.
     pub(crate) forget: ForgetAfter,
     /// The state folder.
     pub(crate) state_dir: PathBuf,
-    /// Whether the state folder was chosen, so that a run without it has failed.
+    /// Whether the state folder was configured, so that a run without it fails.
     pub(crate) needs_state: bool,
     /// Call the hub through this interface.
     pub(crate) bind_interface: Option<String>,
     /// Print only changes and failures.
     pub(crate) quiet: bool,
-    /// How lines on stderr are written.
+    /// The format of lines on stderr.
     pub(crate) log_format: LogFormat,
-    /// Whose files are trusted where root runs this.
+    /// Whose files are trusted if root runs this.
     trust: Trust,
 }
 
-/// A configuration file of our own.
+/// A configuration file in this program's own format.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
@@ -86,7 +86,7 @@ enum AnyFile {
 }
 
 impl Settings {
-    /// Reads the configuration file, puts flags and environment over it, and checks everything.
+    /// Reads the configuration file, overrides it with flags and environment, and checks everything.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let read = |path: &Path| {
             flags.connection.trust().check(Kind::Configuration, path)?;
@@ -126,7 +126,7 @@ impl Settings {
                 let weaker = ConnectionSettings {
                     hub: file.hub.clone(),
                     token: file.token.clone(),
-                    // A flag in its place makes it irrelevant, wherever it leads.
+                    // A flag overrides it, so that its value is irrelevant.
                     token_file: match flags.connection.token_file {
                         Some(_) => None,
                         None => from_file("token_file", &file.token_file)?,
@@ -188,14 +188,14 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Refuses a state folder that other users than root own or can write, where root runs this.
+    /// Refuses a state folder that users other than root own or can write to, if root runs this.
     pub(crate) fn check_state_folder(&self) -> Result<(), ConfigError> {
         self.trust
             .check(Kind::StateFolder, &self.state_dir)
             .map_err(ConfigError::from)
     }
 
-    /// Elsewhere the setting would be skipped in silence.
+    /// With other sources, the setting would be ignored silently.
     fn check_bind_interface(&self) -> Result<(), ConfigError> {
         if self.bind_interface.is_none() {
             return Ok(());
@@ -238,10 +238,10 @@ fn setting(words: impl Into<String>) -> ConfigError {
     ConfigError::Setting(words.into())
 }
 
-/// The folder that systemd made (systemd.exec(5), `StateDirectory=`), else the system's own place.
+/// The folder that systemd created (systemd.exec(5), `StateDirectory=`), else the system's default.
 fn default_state_dir() -> PathBuf {
     let given = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
-    // systemd puts `:` between several.
+    // systemd separates several with `:`.
     if let Some(first) = std::env::split_paths(&given).find(|path| !path.as_os_str().is_empty()) {
         return first;
     }
@@ -270,7 +270,7 @@ fn hostnames(given: Option<Vec<Hostname>>) -> Result<Vec<Hostname>, ConfigError>
     Ok(names)
 }
 
-/// The first label of the machine's name.
+/// The first label of the machine's host name.
 fn own_name(full: &str) -> Result<Hostname, ConfigError> {
     let short = full.split('.').next().unwrap_or_default();
     Hostname::parse(short).map_err(|error| {

@@ -174,8 +174,8 @@ fn a_pyddns_file_is_accepted() {
     assert!(error.contains("hostnames"), "{error}");
 }
 
-/// Settings that are commented out in the example: `#key: value`, with the lines that go on behind it
-/// (`#  …`), while prose has a blank behind the `#`.
+/// Settings that are commented out in the example: `#key: value`, with their continuation lines (`#  …`); prose has a
+/// space after the `#`.
 fn commented_settings() -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();
     let mut open = false;

@@ -1,4 +1,4 @@
-//! Where this machine's addresses come from: the setting `addresses`, as text or as a YAML mapping.
+//! The source of this machine's addresses: the setting `addresses`, as text or as a YAML mapping.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use silo_shared::config::deserialize_text;
 use silo_shared::silo::{Family, check_address};
 
-/// Where addresses come from.
+/// The source of the addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum AddressSource {
     /// The address that the hub sees.
@@ -20,11 +20,11 @@ pub(crate) enum AddressSource {
     Route(Option<IpAddr>),
     /// The addresses of a local interface.
     Interface(InterfaceSource),
-    /// A program that prints one address a line: its path or name, then its arguments.
+    /// A program that prints one address per line: its path or name, then its arguments.
     Command(Vec<String>),
 }
 
-/// Which addresses of a local interface are taken.
+/// Which addresses of a local interface are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InterfaceSource {
@@ -34,13 +34,13 @@ pub(crate) struct InterfaceSource {
     /// Which families to look for.
     #[serde(default)]
     pub(crate) family: Families,
-    /// Whether temporary IPv6 addresses (RFC 8981) are taken too, after the others.
+    /// Whether temporary IPv6 addresses (RFC 8981) are used too, after the others.
     #[serde(default)]
     pub(crate) temporary: bool,
-    /// Whether deprecated IPv6 addresses (RFC 4862) are taken too, after the others.
+    /// Whether deprecated IPv6 addresses (RFC 4862) are used too, after the others.
     #[serde(default)]
     pub(crate) deprecated: bool,
-    /// Whether link-local IPv6 addresses are taken too, after the others.
+    /// Whether link-local IPv6 addresses are used too, after the others.
     #[serde(default)]
     pub(crate) link_local: bool,
 }
@@ -51,7 +51,7 @@ pub(crate) enum Families {
     /// Both.
     #[default]
     Both,
-    /// One alone.
+    /// Only one.
     Only(Family),
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for AddressSource {
             Self::Route(None) => f.write_str("route"),
             Self::Route(Some(address)) => write!(f, "route:{address}"),
             Self::Interface(interface) => write!(f, "interface:{}", interface.name),
-            // The arguments may hold a password.
+            // The arguments may contain a password.
             Self::Command(argv) => write!(f, "command {}", argv.first().map_or("", String::as_str)),
         }
     }

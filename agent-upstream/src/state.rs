@@ -1,7 +1,7 @@
-//! The state folder: what one run tells the next of a record. Without one, a run reports addresses all the same, but
-//! removes none and repeats what is wrong.
+//! The state folder: data about each record, kept between runs. Without one, a run still reports addresses, but removes
+//! none and prints ongoing failures every time.
 //!
-//! One file for each hub, silo and hostname, mode 0600, replaced whole.
+//! One file for each hub, silo and hostname, mode 0600, replaced atomically.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,28 +18,28 @@ use thiserror::Error;
 /// Why the state folder can't be used.
 #[derive(Debug, Error)]
 pub(crate) enum StateError {
-    /// The folder or a file in it can't be made, read or written.
+    /// The folder or a file in it can't be created, read or written.
     #[error("state folder: {}: cannot {doing}: {cause}", .path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
-        /// What was to be done.
+        /// The failed operation.
         doing: &'static str,
         /// The system's error.
         cause: io::Error,
     },
-    /// Others could make this agent remove addresses.
+    /// Other users could make this agent remove addresses.
     #[cfg(unix)]
     #[error("state folder: {}: {why}: choose another with --state-dir", .path.display())]
     Open {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
 }
 
-/// What is remembered of one record.
+/// The state of one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Memory {
@@ -54,18 +54,18 @@ pub(crate) struct Memory {
     told: ReportedFailures,
 }
 
-/// For how long a family has been missing.
+/// How long a family has been missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Missing {
-    /// For so long at least, in milliseconds: the time between runs that each found it missing.
+    /// At least this long, in milliseconds: the sum of the times between runs that each found it missing.
     for_ms: u64,
     /// When a run last found it missing.
     at_ms: u64,
 }
 
 impl Missing {
-    /// A run finds the family missing. Between two runs at most half of `limit` counts, so that three runs at least
-    /// see it; where the clock went back, by a restart or a step, nothing does.
+    /// Records that a run found the family missing. The time between two runs counts for at most half of `limit`, so
+    /// that at least three runs must see it. If the clock went back, by a restart or a step, it does not count.
     fn again(before: Option<Self>, at_ms: u64, limit: Duration) -> Self {
         let Some(before) = before else {
             return Self { for_ms: 0, at_ms };
@@ -79,9 +79,8 @@ impl Missing {
     }
 }
 
-/// Milliseconds of a clock that no step of the wall clock moves and that stops while the machine sleeps
-/// (clock_gettime(2), `CLOCK_MONOTONIC`). It counts from the machine's start, so that the difference of two readings
-/// is never more than the time between them.
+/// Milliseconds of a clock that ignores steps of the wall clock and stops while the machine sleeps (clock_gettime(2),
+/// `CLOCK_MONOTONIC`). It starts at boot, so the difference between two readings never exceeds the time between them.
 #[cfg(unix)]
 pub(crate) fn monotonic_ms() -> u64 {
     let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -90,8 +89,8 @@ pub(crate) fn monotonic_ms() -> u64 {
     seconds * 1000 + nanoseconds / 1_000_000
 }
 
-/// The wall clock in milliseconds: no other is known that goes on between runs. [`Missing::again`] bounds what a step
-/// of it can do.
+/// The wall clock in milliseconds: no other known clock continues between runs. [`Missing::again`] limits the effect of
+/// a step.
 #[cfg(not(unix))]
 #[expect(
     clippy::disallowed_methods,
@@ -103,7 +102,7 @@ pub(crate) fn monotonic_ms() -> u64 {
 }
 
 impl Memory {
-    /// Nothing is remembered of this record.
+    /// The state of an unknown record.
     fn new(hub: &str, silo: &SiloId, hostname: &Hostname) -> Self {
         Self {
             hub: hub.to_owned(),
@@ -113,14 +112,14 @@ impl Memory {
         }
     }
 
-    /// This agent has set these addresses; what it set of other families stays.
+    /// Records that this agent has set these addresses; keeps those that it set of other families.
     pub(crate) fn note_set(&mut self, addresses: &Addresses) {
         for ip in addresses.iter() {
             self.set.insert(Family::of(ip).number(), ip);
         }
     }
 
-    /// A run found this family missing. Answers whether that is new.
+    /// Records that a run found this family missing. Returns whether that is new.
     pub(crate) fn note_missing(&mut self, family: Family, at_ms: u64, limit: Duration) -> bool {
         let before = self.missing.get(&family.number()).copied();
         let missing = Missing::again(before, at_ms, limit);
@@ -128,36 +127,36 @@ impl Memory {
         before.is_none()
     }
 
-    /// A run found this family, or can't tell. Answers whether it was missing before.
+    /// Records that a run found this family, or can't decide. Returns whether it was missing before.
     pub(crate) fn note_found(&mut self, family: Family) -> bool {
         self.missing.remove(&family.number()).is_some()
     }
 
-    /// Whether this agent set what the record holds of this family.
+    /// Whether this agent set the record's address of this family.
     pub(crate) fn has_set(&self, family: Family, held: &Addresses) -> bool {
         let set = self.set.get(&family.number()).copied();
         set.is_some() && set == held.get(family)
     }
 
-    /// Whether every run of the time `limit` found this family missing.
+    /// Whether every run during the time `limit` found this family missing.
     pub(crate) fn is_gone(&self, family: Family, limit: Duration) -> bool {
         self.missing
             .get(&family.number())
             .is_some_and(|missing| u128::from(missing.for_ms) >= limit.as_millis())
     }
 
-    /// The family was removed from the record.
+    /// Records that the family was removed from the record.
     pub(crate) fn note_removed(&mut self, family: Family) {
         self.set.remove(&family.number());
         self.missing.remove(&family.number());
     }
 
-    /// A run failed. Answers whether this kind of failure was not reported yet.
+    /// Records a failed run. Returns whether this kind of failure was not reported yet.
     pub(crate) fn note_failure(&mut self, kind: &str) -> bool {
         self.told.is_new(kind)
     }
 
-    /// A run succeeded. Answers whether something had failed before.
+    /// Records a successful run. Returns whether something had failed before.
     pub(crate) fn note_success(&mut self) -> bool {
         self.told.clear()
     }
@@ -170,7 +169,7 @@ pub(crate) struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the folder, making it (mode 0700) if it is not there, and tries whether files can be made in it.
+    /// Opens the folder, creates it (mode 0700) if it does not exist, and tests whether files can be created in it.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
         let dir = Self::at(path)?;
         if !exists(&dir.path)? {
@@ -186,14 +185,14 @@ impl StateDir {
         Ok(dir)
     }
 
-    /// Whether [`StateDir::open`] would succeed, as far as that can be told; makes nothing.
+    /// Whether [`StateDir::open`] would succeed, as far as this can be known; creates nothing.
     pub(crate) fn probe(path: &Path) -> Result<Self, StateError> {
         let dir = Self::at(path)?;
         if exists(&dir.path)? {
             dir.check()?;
             return Ok(dir);
         }
-        // The nearest folder that is there must take a new one.
+        // The nearest existing folder must allow creating a new one.
         for parent in dir.path.ancestors().skip(1) {
             if exists(parent)? {
                 writable(parent).map_err(|cause| failure(&dir.path, "create it", cause))?;
@@ -237,7 +236,7 @@ impl StateDir {
     }
 
     fn file(&self, hub: &str, silo: &SiloId, hostname: &Hostname) -> PathBuf {
-        // None of the three has a line break.
+        // None of the three contains a newline.
         let key = format!("{hub}\n{silo}\n{hostname}");
         let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
         let digest: String = digest
@@ -249,7 +248,7 @@ impl StateDir {
         self.path.join(format!("record-{digest}.json"))
     }
 
-    /// What is remembered of a record. An invalid file counts as missing.
+    /// The state of a record. An invalid file counts as missing.
     pub(crate) fn recall(
         &self,
         hub: &str,
@@ -272,7 +271,7 @@ impl StateDir {
             .unwrap_or(nothing))
     }
 
-    /// Remembers; the file is replaced whole.
+    /// Saves the state; the file is replaced atomically.
     pub(crate) fn remember(
         &self,
         silo: &SiloId,
@@ -282,7 +281,7 @@ impl StateDir {
         let path = self.file(&memory.hub, silo, hostname);
         let fail = |cause| failure(&path, "write it", cause);
         let json = serde_json::to_vec(memory).map_err(|cause| fail(cause.into()))?;
-        // Of its own, since another schedule may run at the same time.
+        // A separate file, since another schedule may run at the same time.
         let temp = path.with_extension(format!("{}.tmp", std::process::id()));
         private_file::replace(&path, &temp, &json).map_err(fail)
     }
@@ -301,7 +300,7 @@ fn exists(path: &Path) -> Result<bool, StateError> {
         .map_err(|cause| failure(path, "inspect it", cause))
 }
 
-/// Whether this user may make files in a folder (access(2) with the effective user).
+/// Whether this user may create files in a folder (access(2) with the effective user).
 #[cfg(unix)]
 fn writable(folder: &Path) -> io::Result<()> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -324,7 +323,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(3600);
     const MINUTE: u64 = 60_000;
 
-    /// Whether IPv6 counts as gone after runs at these minutes.
+    /// Whether IPv6 counts as missing long enough after runs at these minutes.
     fn is_gone(minutes: &[u64]) -> bool {
         let mut memory = Memory::default();
         for at in minutes {
@@ -340,7 +339,7 @@ mod tests {
             (&every_five, true),
             (&every_five[1..], false),
             (&[1000], false),
-            // Two runs see nothing of the time between.
+            // Two runs do not observe the time between them.
             (&[1000, 1060], false),
             (&[1000, 11_000], false),
             (&[1000, 1030, 1060], true),
@@ -348,7 +347,7 @@ mod tests {
             // Restarted, or the wall clock was set back: the time between does not count.
             (&[1000, 1030, 10, 39], false),
             (&[1000, 1030, 10, 40], true),
-            // What was stored is ahead of now.
+            // The stored time is ahead of now.
             (&[u64::MAX / MINUTE, 1000, 1029], false),
         ];
         for (minutes, gone) in cases {

@@ -1,7 +1,6 @@
-//! Runs a program that prints this machine's addresses, one a line.
+//! Runs a program that prints this machine's addresses, one per line.
 //!
-//! It has a deadline; then it is killed and reaped, on Unix with every process that it started in its
-//! group.
+//! After a deadline, the program is killed and reaped, on Unix together with all processes in its group.
 
 use std::net::IpAddr;
 use std::process::{ExitStatus, Stdio};
@@ -15,18 +14,18 @@ use tokio::process::{Child, Command};
 use super::DiscoverError;
 use super::select::Candidate;
 
-/// How long a command may run.
+/// The deadline of a command.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of what it prints is read, in bytes.
+/// The maximum size of its output, in bytes.
 const MAX_OUTPUT: u64 = 64 * 1024;
 
-/// Why a command gave no addresses.
+/// Why a command returned no addresses.
 #[derive(Debug, Error)]
 pub(crate) enum CommandError {
     /// It can't be started.
     #[error("cannot be run: {0}")]
     Start(std::io::Error),
-    /// What it prints can't be read.
+    /// Its output can't be read.
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
     /// It ran too long.
@@ -35,7 +34,7 @@ pub(crate) enum CommandError {
     /// It failed.
     #[error("failed, {status}{said}")]
     Failed {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// Its first line on stderr, if any.
         said: String,
@@ -43,15 +42,15 @@ pub(crate) enum CommandError {
     /// It printed too much.
     #[error("printed more than {MAX_OUTPUT} bytes")]
     TooMuch,
-    /// A line is no address.
+    /// A line is not an address.
     #[error("printed `{line}`: {cause}")]
     NoAddress {
         /// The line.
         line: String,
-        /// What is wrong with it.
+        /// The reason.
         cause: InvalidAddress,
     },
-    /// Two addresses of one family: a record holds one.
+    /// Two addresses of one family: a record has only one.
     #[error(
         "printed two {family} addresses, {first} and {second}: print at most one of each family"
     )]
@@ -88,11 +87,11 @@ async fn run(argv: &[String], timeout: Duration) -> Result<String, CommandError>
     #[cfg(unix)]
     command.process_group(0);
     let mut child = command.spawn().map_err(CommandError::Start)?;
-    // Killed also when this future is dropped: nothing outlives an interrupted run.
+    // Killed also if this future is dropped: no process survives an interrupted run.
     let group = Group::of(&child);
     match tokio::time::timeout(timeout, collect(&mut child)).await {
         Ok(result) => {
-            // It has ended and was reaped: what it left behind on purpose is not ours.
+            // The command has ended and was reaped: processes that it deliberately left running are not killed.
             if let Some(group) = group {
                 group.release();
             }
@@ -105,7 +104,7 @@ async fn run(argv: &[String], timeout: Duration) -> Result<String, CommandError>
     }
 }
 
-/// Waits for the end of the command and of what it prints.
+/// Waits for the command to end and reads its output.
 async fn collect(child: &mut Child) -> Result<String, CommandError> {
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
@@ -133,7 +132,7 @@ async fn collect(child: &mut Child) -> Result<String, CommandError> {
     Ok(printed)
 }
 
-/// Reads up to one byte more than [`MAX_OUTPUT`]; what is not UTF-8 becomes `\u{fffd}`.
+/// Reads up to one byte more than [`MAX_OUTPUT`]; replaces invalid UTF-8 by `\u{fffd}`.
 async fn read(stream: impl AsyncRead + Unpin) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     stream.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await?;
@@ -144,7 +143,7 @@ async fn kill_and_reap(child: &mut Child) {
     if let Some(group) = Group::of(child) {
         drop(group);
     }
-    // Fails only when it has ended by itself.
+    // Fails only if it has ended by itself.
     let _ = child.kill().await;
 }
 
@@ -155,7 +154,7 @@ struct Group {
 }
 
 impl Group {
-    /// `None` once the command has been reaped: its id may belong to another then.
+    /// `None` once the command has been reaped: its id may be reused then.
     #[cfg(unix)]
     fn of(child: &Child) -> Option<Self> {
         let id = i32::try_from(child.id()?).ok()?;
@@ -164,7 +163,7 @@ impl Group {
         })
     }
 
-    /// Windows has no process groups that could be killed: `kill_on_drop` ends the command alone.
+    /// Windows has no process groups that could be killed: `kill_on_drop` kills only the command.
     #[cfg(not(unix))]
     fn of(_: &Child) -> Option<Self> {
         Some(Self {})
@@ -172,7 +171,7 @@ impl Group {
 }
 
 impl Group {
-    /// Lets the group live.
+    /// Does not kill the group.
     fn release(self) {
         std::mem::forget(self);
     }
@@ -181,12 +180,12 @@ impl Group {
 #[cfg(unix)]
 impl Drop for Group {
     fn drop(&mut self) {
-        // Fails only when all of the group have ended.
+        // Fails only if all processes of the group have ended.
         let _ = rustix::process::kill_process_group(self.id, rustix::process::Signal::KILL);
     }
 }
 
-/// One address a line; empty lines are skipped.
+/// Parses one address per line; skips empty lines.
 fn parse(printed: &str) -> Result<Vec<IpAddr>, CommandError> {
     let mut found: Vec<IpAddr> = Vec::new();
     for line in printed
@@ -214,7 +213,7 @@ fn parse(printed: &str) -> Result<Vec<IpAddr>, CommandError> {
     Ok(found)
 }
 
-/// A line of someone else's, made fit for an error message.
+/// Formats a line of another program for an error message.
 fn shown(line: &str) -> String {
     line.trim()
         .chars()

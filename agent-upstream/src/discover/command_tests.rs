@@ -38,7 +38,7 @@ fn one_address_a_line_is_read() {
     }
 }
 
-/// A command that hangs leaves nothing behind: neither itself nor what it started.
+/// A command that hangs leaves no process behind: neither itself nor its children.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_hanging_command_is_killed_with_what_it_started() {
@@ -60,7 +60,7 @@ async fn a_hanging_command_is_killed_with_what_it_started() {
     let [sleep, shell] = pids.split_whitespace().collect::<Vec<_>>()[..] else {
         panic!("two ids: {pids}");
     };
-    // Its signal is sent, but the kernel may still be ending it.
+    // The signal is sent, but the kernel may still be ending the process.
     let gone = async {
         while !ended(sleep) {
             tokio::time::sleep(Duration::from_millis(5)).await;

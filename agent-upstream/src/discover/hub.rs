@@ -1,4 +1,4 @@
-//! Asks the hub which address it sees, IPv4 and IPv6 apart, and judges whether it may see a relay instead.
+//! Asks the hub which address it sees, separately over IPv4 and IPv6, and detects whether it may see a relay instead.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,19 +9,18 @@ use super::select::Candidate;
 use super::{DiscoverError, look_up, route};
 use crate::settings::Settings;
 
-/// What the hub sees.
+/// The addresses that the hub sees.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The addresses, at most one a family.
+    /// The addresses, at most one of each family.
     pub(super) candidates: Vec<Candidate>,
-    /// Those of them that are none of this machine's.
+    /// Those that do not belong to this machine.
     pub(super) relayed: Vec<IpAddr>,
-    /// What is wrong with one way to the hub while the other answered.
+    /// The errors over one family while the other succeeded.
     pub(super) wrong: Vec<ClientError>,
 }
 
-/// `GET /ip` over each family that the hub's name has. One that can't be reached is no error while the
-/// other answers.
+/// `GET /ip` over each family of the hub's name. A family that can't be reached is not an error if the other succeeds.
 pub(super) async fn find(settings: &Settings) -> Result<Seen, DiscoverError> {
     let all = look_up(&settings.connection.hub).await?;
     let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = worth_asking(&all, settings)
@@ -47,8 +46,8 @@ pub(super) async fn find(settings: &Settings) -> Result<Seen, DiscoverError> {
     })
 }
 
-/// The addresses of the hub over which its answer is of use: not of a family that `within` excludes, nor link-local
-/// ones, over which it sees a link-local address; but some at least.
+/// The addresses of the hub over which its response is useful: omits families that `within` excludes, and link-local
+/// addresses, over which the hub sees a link-local address. If none are left, returns all.
 fn worth_asking(all: &[SocketAddr], settings: &Settings) -> Vec<SocketAddr> {
     let is_of_use = |at: &&SocketAddr| {
         let is_link_local = match at.ip() {
@@ -64,7 +63,7 @@ fn worth_asking(all: &[SocketAddr], settings: &Settings) -> Vec<SocketAddr> {
     of_use
 }
 
-/// This machine's addresses; `None`: the system does not tell.
+/// This machine's addresses; `None`: the system returned an error.
 fn own_addresses() -> Option<Vec<IpAddr>> {
     match if_addrs::get_if_addrs() {
         Ok(all) => Some(
@@ -81,7 +80,7 @@ fn own_addresses() -> Option<Vec<IpAddr>> {
     }
 }
 
-/// Asks over these addresses alone; `None` when there are none.
+/// Asks only over these addresses; `None` if there are none.
 async fn ask(
     settings: &Settings,
     addresses: Vec<SocketAddr>,
@@ -100,8 +99,8 @@ async fn ask(
     Some(client.caller_address().await)
 }
 
-/// What both families gave, and what is wrong with one while the other answered. One that can't be reached is not
-/// wrong then.
+/// Combines the results of both families, with the error of one if the other succeeded. A family that can't be reached
+/// is not an error then.
 fn both(
     v4: Option<Result<IpAddr, ClientError>>,
     v6: Option<Result<IpAddr, ClientError>>,

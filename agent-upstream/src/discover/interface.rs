@@ -10,29 +10,29 @@ use super::ipv6_table;
 use super::select::{Candidate, Flags};
 use crate::source::InterfaceSource;
 
-/// Why an interface gives no addresses.
+/// Why an interface has no usable addresses.
 #[derive(Debug, Error)]
 pub(crate) enum InterfaceError {
-    /// The system does not tell.
+    /// The interfaces can't be listed.
     #[error("cannot list the network interfaces: {0}")]
     List(io::Error),
-    /// The system does not tell which addresses are temporary or deprecated.
+    /// It is unknown which addresses are temporary or deprecated.
     #[error("cannot read the state of the IPv6 addresses: {0}")]
     Flags(io::Error),
     /// No such interface, or one that is down.
     #[error("no interface {name} with an address; interfaces with addresses: {others}")]
     Missing {
-        /// The interface looked for.
+        /// The configured interface.
         name: String,
         /// The names of the others.
         others: String,
     },
 }
 
-/// What an interface has.
+/// The addresses of an interface.
 #[derive(Debug)]
 pub(super) struct Listed {
-    /// Its addresses, in the system's order, of the families asked for.
+    /// Its addresses of the requested families, in the system's order.
     pub(super) candidates: Vec<Candidate>,
     /// Whether it can carry traffic.
     pub(super) is_up: bool,
@@ -69,7 +69,7 @@ pub(super) fn find(source: &InterfaceSource) -> Result<Listed, InterfaceError> {
                 let entry = table.iter().find(|entry| {
                     entry.ip == v6 && listed.index.is_none_or(|index| index == entry.interface)
                 });
-                // An address that came between the two looks: the next run knows more of it.
+                // An address that appeared between the two calls: the next run has its flags.
                 let unknown = Flags {
                     unproven: true,
                     ..Flags::default()

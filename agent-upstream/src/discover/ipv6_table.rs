@@ -1,7 +1,7 @@
-//! What the system knows of its IPv6 addresses: interface, prefix, temporary or deprecated, remaining lifetime.
+//! The system's IPv6 addresses, each with interface, prefix, temporary or deprecated, and remaining lifetime.
 //!
-//! Linux tells it by netlink (rtnetlink(7), `RTM_GETADDR`): /proc/net/if_inet6 has no lifetimes. Elsewhere `netdev`
-//! asks the system.
+//! Linux provides this by netlink (rtnetlink(7), `RTM_GETADDR`): /proc/net/if_inet6 has no lifetimes. Elsewhere,
+//! `netdev` provides it.
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -15,18 +15,18 @@ pub(super) struct Entry {
     pub(super) interface: u32,
     /// The address.
     pub(super) ip: Ipv6Addr,
-    /// How many bits of it are the prefix.
+    /// The length of its prefix in bits.
     pub(super) prefix_len: u8,
-    /// The system's flags of it.
+    /// The system's flags for it.
     pub(super) flags: Flags,
-    /// For how many seconds it is still preferred (RFC 4862 section 5.5.4); [`FOREVER`]: without an end.
+    /// For how many seconds it is still preferred (RFC 4862 section 5.5.4); [`FOREVER`]: unlimited.
     pub(super) preferred_seconds: u32,
 }
 
 /// Every IPv6 address of this machine.
 #[cfg(target_os = "linux")]
 pub(super) fn read() -> io::Result<Vec<Entry>> {
-    /// A dump that something changed under is asked for again.
+    /// A dump is repeated if something changed meanwhile.
     const ATTEMPTS: usize = 5;
     for _ in 0..ATTEMPTS {
         if let Some(entries) = linux::dump()? {
@@ -61,7 +61,7 @@ pub(super) fn read() -> io::Result<Vec<Entry>> {
 }
 
 /// The stable address to use instead of a temporary one: of the same interface and prefix, and the lowest of several,
-/// so that the choice stays. `None`: `ip` is not temporary, or there is no such address.
+/// so that the choice is stable. `None`: `ip` is not temporary, or there is no such address.
 pub(super) fn stable_instead_of(ip: Ipv6Addr, all: &[Entry]) -> Option<Ipv6Addr> {
     let temporary = all
         .iter()
@@ -91,10 +91,10 @@ mod linux {
 
     use super::{Entry, FOREVER, Flags};
 
-    /// The kernel answers at once; nothing is waited for beyond this.
+    /// The kernel responds at once; this only limits the wait.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// Asks the kernel for the list; `None`: it changed meanwhile.
+    /// Requests the list from the kernel; `None`: it changed meanwhile.
     pub(super) fn dump() -> io::Result<Option<Vec<Entry>>> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket2::SockRef::from(&socket).set_read_timeout(Some(TIMEOUT))?;
@@ -119,7 +119,7 @@ mod linux {
                     _ => {}
                 }
                 let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-                // Messages lie on multiples of four bytes (netlink(7)).
+                // Messages are aligned to four bytes (netlink(7)).
                 let next = length.max(1).next_multiple_of(4);
                 rest = rest.get(next..).unwrap_or_default();
             }
@@ -139,7 +139,7 @@ mod linux {
         bytes
     }
 
-    /// An address as the kernel tells it; `None`: it is no IPv6 address.
+    /// Parses an address from the kernel; `None`: it is not an IPv6 address.
     pub(super) fn entry(message: &AddressMessage) -> Option<Entry> {
         let (mut address, mut local) = (None, None);
         let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
@@ -147,9 +147,9 @@ mod linux {
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Address(IpAddr::V6(ip)) => address = Some(*ip),
-                // Of a point-to-point interface, where `Address` is the other end.
+                // For a point-to-point interface, whose `Address` is the other end.
                 AddressAttribute::Local(IpAddr::V6(ip)) => local = Some(*ip),
-                // All 32 bits, of which the header has eight.
+                // All 32 bits; the header has only eight.
                 AddressAttribute::Flags(all) => flags = *all,
                 AddressAttribute::CacheInfo(info) => preferred_seconds = info.ifa_preferred,
                 _ => {}
@@ -160,7 +160,7 @@ mod linux {
             ip: local.or(address)?,
             prefix_len: message.header.prefix_len,
             flags: Flags {
-                // `IFA_F_TEMPORARY` has the number of IPv4's `IFA_F_SECONDARY` (linux/if_addr.h).
+                // `IFA_F_TEMPORARY` has the same value as IPv4's `IFA_F_SECONDARY` (linux/if_addr.h).
                 temporary: flags.contains(AddressFlags::Secondary),
                 deprecated: flags.contains(AddressFlags::Deprecated),
                 unproven: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
@@ -197,7 +197,7 @@ mod tests {
         let temporary = "2001:db8::bad/64 temporary";
         for (others, expected) in [
             (&["2001:db8::5/64"][..], Some("2001:db8::5")),
-            // By DHCPv6.
+            // From DHCPv6.
             (&["2001:db8::5/128"], Some("2001:db8::5")),
             (&["2001:db8::9/64", "2001:db8::5/64"], Some("2001:db8::5")),
             (

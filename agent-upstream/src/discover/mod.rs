@@ -1,7 +1,7 @@
-//! Finds the addresses of this machine: asks the configured source, then chooses by the rules.
+//! Finds the addresses of this machine: queries the configured source, then selects by the rules.
 //!
 //! - `select`: the rules, pure.
-//! - `hub`, `route`, `interface`, `command`: one source each; `ipv6_table`: what the system knows of its addresses.
+//! - `hub`, `route`, `interface`, `command`: one source each; `ipv6_table`: the system's table of IPv6 addresses.
 
 mod command;
 mod hub;
@@ -35,10 +35,10 @@ pub(crate) enum DiscoverError {
         /// The resolver's error.
         cause: std::io::Error,
     },
-    /// The system has no way to the target.
+    /// The system has no route to the target.
     #[error("the system has no route to {target}: {cause}")]
     NoRoute {
-        /// Where to.
+        /// The target.
         target: String,
         /// The system's error.
         cause: std::io::Error,
@@ -51,10 +51,10 @@ pub(crate) enum DiscoverError {
     Command {
         /// The program.
         program: String,
-        /// What went wrong.
+        /// The error.
         cause: command::CommandError,
     },
-    /// Addresses were found, but none that can be reported.
+    /// Addresses were found, but none can be reported.
     #[error("addresses from {setting}: {unusable}{hint}")]
     Unusable {
         /// The setting `addresses`.
@@ -67,11 +67,11 @@ pub(crate) enum DiscoverError {
 }
 
 impl DiscoverError {
-    /// What kind of failure it is; see [`ClientError::kind`].
+    /// The kind of failure; see [`ClientError::kind`].
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Hub(error) => error.kind(),
-            // As an outage has it that a later question would show as unreachable.
+            // The same kind as an outage, during which a later request shows as unreachable.
             Self::Lookup { .. } | Self::NoRoute { .. } => "unreachable".to_owned(),
             Self::Interface(_) => "interface".to_owned(),
             Self::Command { .. } => "command".to_owned(),
@@ -83,16 +83,16 @@ impl DiscoverError {
 const SAME_MACHINE: &str = ": the hub seems to run on this same machine, so take the address from \
                             `route:ADDRESS` (any address of your network) or `interface:NAME`";
 
-/// What the source gave.
+/// The result of the source.
 #[derive(Debug)]
 pub(crate) struct Found {
     candidates: Vec<Candidate>,
     mode: Mode,
-    /// The addresses that the hub sees and that are none of this machine's: it is behind NAT or a relay.
+    /// The addresses that the hub sees and that do not belong to this machine: it is behind NAT or a relay.
     pub(crate) relayed: Vec<IpAddr>,
-    /// What is wrong with one way to the hub while the other answered.
+    /// The errors over one family while the other succeeded.
     pub(crate) wrong: Vec<ClientError>,
-    /// Whether a family that was not found is gone: not while the interface is down.
+    /// Whether a family that was not found is missing: not while the interface is down.
     is_conclusive: bool,
 }
 
@@ -107,8 +107,7 @@ impl Found {
         }
     }
 
-    /// Chooses what is reported: at least one address, at most one a family. `held` is the IPv6 address that the
-    /// record holds.
+    /// Selects the addresses to report: at least one, at most one of each family. `held` is the record's IPv6 address.
     pub(crate) fn select(
         &self,
         settings: &Settings,
@@ -132,14 +131,14 @@ impl Found {
         })
     }
 
-    /// Whether this machine has no address of this family though one was looked for.
+    /// Whether this machine has no address of this family although the source looked for one.
     pub(crate) fn lacks(&self, family: Family, selection: &Selection, settings: &Settings) -> bool {
         let looked_for = match &settings.addresses {
             AddressSource::Interface(interface) => interface.family.include(family),
             AddressSource::Route(Some(target)) => Family::of(*target) == family,
             _ => true,
         };
-        // One that answered wrongly is not known to be gone.
+        // A family with an error is not known to be missing.
         self.is_conclusive
             && self.wrong.is_empty()
             && looked_for
@@ -148,7 +147,7 @@ impl Found {
     }
 }
 
-/// Asks the source for this machine's addresses.
+/// Queries the source for this machine's addresses.
 pub(crate) async fn discover(settings: &Settings) -> Result<Found, DiscoverError> {
     Ok(match &settings.addresses {
         AddressSource::Hub => {
@@ -178,7 +177,7 @@ pub(crate) async fn discover(settings: &Settings) -> Result<Found, DiscoverError
     })
 }
 
-/// The addresses that the hub's name has, in the resolver's order.
+/// The addresses of the hub's name, in the resolver's order.
 async fn look_up(hub: &Url) -> Result<Vec<SocketAddr>, DiscoverError> {
     let host = hub.host_str().unwrap_or_default();
     let port = hub.port_or_known_default().unwrap_or_default();

@@ -10,8 +10,8 @@ use crate::settings::Settings;
 /// The discard port (RFC 863); nothing is sent there.
 const PORT: u16 = 9;
 
-/// The local address towards `target`; else towards the hub, of each family that its name has. A family
-/// without a route is no error while the other has one.
+/// The local address towards `target`, or else towards the hub, for each family of its name. A family without a route
+/// is not an error if the other has one.
 pub(super) async fn find(
     settings: &Settings,
     target: Option<IpAddr>,
@@ -49,12 +49,12 @@ pub(super) async fn find(
 }
 
 /// The stable address to send from instead of a temporary one that the system would choose (Linux with
-/// `use_tempaddr=2`); `None`: the system's choice is as good.
+/// `use_tempaddr=2`); `None`: keep the system's choice.
 pub(super) fn stable_source(target: SocketAddr, interface: Option<&str>) -> Option<IpAddr> {
     stable(local_address(target, interface).ok()?)
 }
 
-/// The stable address of the same prefix, where this one is temporary. Other systems are not asked.
+/// The stable address with the same prefix, if this one is temporary. Only on Linux.
 fn stable(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = ip else {
         return None;
@@ -71,8 +71,7 @@ fn stable(ip: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// Connecting a UDP socket sends nothing: the system only chooses a route and its source address
-/// (connect(2), ip(7)).
+/// Connecting a UDP socket sends nothing: the system only chooses a route and its source address (connect(2), ip(7)).
 fn local_address(target: SocketAddr, interface: Option<&str>) -> io::Result<IpAddr> {
     let any: IpAddr = if target.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
@@ -87,7 +86,7 @@ fn local_address(target: SocketAddr, interface: Option<&str>) -> io::Result<IpAd
     Ok(socket.local_addr()?.ip())
 }
 
-/// Ties a socket to an interface (socket(7), `SO_BINDTODEVICE`).
+/// Binds a socket to an interface (socket(7), `SO_BINDTODEVICE`).
 #[cfg(target_os = "linux")]
 fn bind(socket: &UdpSocket, interface: &str) -> io::Result<()> {
     socket2::SockRef::from(socket)
@@ -97,7 +96,7 @@ fn bind(socket: &UdpSocket, interface: &str) -> io::Result<()> {
         })
 }
 
-/// The settings refuse `bind_interface` with `route` here.
+/// The settings refuse `bind_interface` with `route` on this system.
 #[cfg(not(target_os = "linux"))]
 fn bind(_: &UdpSocket, _: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

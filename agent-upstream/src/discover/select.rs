@@ -1,7 +1,7 @@
-//! Which of the addresses found are reported: the rules alone, without I/O.
+//! Selects which of the addresses found are reported: only the rules, without I/O.
 //!
-//! A source hands in what it found as [`Candidate`]s; [`select`] answers at most one address a family,
-//! or names each one that it refused and why.
+//! A source passes what it found as [`Candidate`]s; [`select`] returns at most one address of each family, or all that
+//! it refused with the reasons.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,24 +16,24 @@ use thiserror::Error;
 pub(crate) struct Candidate {
     /// The address.
     pub(crate) ip: IpAddr,
-    /// The system's flags of it.
+    /// The system's flags for it.
     pub(crate) flags: Flags,
-    /// For how many seconds the system prefers it still; [`FOREVER`] where that has no end or is not known.
+    /// For how many seconds the system still prefers it; [`FOREVER`] if unlimited or unknown.
     pub(crate) preferred_seconds: u32,
-    /// The hub sees this address, its own name leads to it, and it is none of this machine's: so the hub may see a
-    /// relay before itself.
+    /// The hub sees this address, the hub's own name resolves to it, and it does not belong to this machine: so the hub
+    /// may see a relay in front of itself.
     pub(crate) is_hubs: bool,
 }
 
-/// A lifetime without an end (RFC 4862 section 5.5.3; the kernel writes it so too).
+/// An unlimited lifetime (RFC 4862 section 5.5.3; the kernel uses the same value).
 pub(crate) const FOREVER: u32 = u32::MAX;
 
-/// The system's flags of a local IPv6 address; all false for IPv4.
+/// The system's flags for a local IPv6 address; all false for IPv4.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
-    /// A privacy address that is soon replaced (RFC 8981).
+    /// A privacy address that will soon be replaced (RFC 8981).
     pub(crate) temporary: bool,
-    /// Its preferred lifetime has ended (RFC 4862 section 5.5.4).
+    /// Its preferred lifetime is over (RFC 4862 section 5.5.4).
     pub(crate) deprecated: bool,
     /// Not yet known to be unique on its link, or known not to be (RFC 4862 section 5.4).
     pub(crate) unproven: bool,
@@ -50,30 +50,30 @@ impl From<IpAddr> for Candidate {
     }
 }
 
-/// What is accepted.
+/// Which addresses are accepted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    /// Only addresses of these networks, when given. A family without a network here is left out.
+    /// Only addresses in these networks, if set. Omits families without a network in it.
     pub(crate) within: Option<Vec<Network>>,
     /// The host part for IPv6.
     pub(crate) suffix: Option<Suffix>,
 }
 
-/// What becomes of an address that can't be reported.
+/// How to treat an address that can't be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The address was stated to be the machine's own: if it can't be reported, the run fails.
+    /// The address was explicitly given as the machine's own: if it can't be reported, the run fails.
     Stated,
-    /// The address is that of a path to the hub. A path within this machine or link is skipped;
-    /// for any other address that can't be reported the run fails.
+    /// The address is that of a path to the hub. A path within this machine or link is skipped; any other address that
+    /// can't be reported makes the run fail.
     Seen,
-    /// The best of several is chosen; unsuitable ones are skipped, unless explicitly allowed.
+    /// The best of several is selected; unsuitable ones are skipped, unless explicitly allowed.
     Best {
-        /// Take temporary addresses too.
+        /// Accept temporary addresses too.
         temporary: bool,
-        /// Take deprecated addresses too.
+        /// Accept deprecated addresses too.
         deprecated: bool,
-        /// Take link-local IPv6 addresses too.
+        /// Accept link-local IPv6 addresses too.
         link_local: bool,
     },
 }
@@ -93,7 +93,7 @@ pub(crate) enum Refusal {
     /// Multicast, or IPv4 broadcast.
     #[error("a multicast or broadcast address")]
     Multicast,
-    /// Another one that is not a machine's, see [`not_another_machine`].
+    /// Another address that can't be a machine's, see [`not_another_machine`].
     #[error("{0}")]
     NoMachine(&'static str),
     /// In none of the networks of `within`.
@@ -137,7 +137,7 @@ impl fmt::Display for Unusable {
 }
 
 impl Unusable {
-    /// Whether there is none.
+    /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -148,19 +148,19 @@ impl Unusable {
     }
 }
 
-/// What was chosen, and what was not.
+/// The selected addresses, and the rejected ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
-    /// At least one address, at most one a family.
+    /// At least one address, at most one of each family.
     pub(crate) chosen: Addresses,
-    /// What is wrong with the other family; the run has failed though this one can be reported.
+    /// The errors of the other family; the run has failed although this one can be reported.
     pub(crate) wrong: Unusable,
-    /// What was skipped for one of the same family, or because only this machine or link can use it.
+    /// Addresses skipped in favor of another one of the same family, or because only this machine or link can use them.
     pub(crate) skipped: Unusable,
 }
 
 impl Selection {
-    /// Whether nothing was found of this family but what only this machine or link can use.
+    /// Whether nothing was found of this family except addresses that only this machine or link can use.
     pub(crate) fn lacks(&self, family: Family) -> bool {
         let says_nothing = |(ip, why): &(IpAddr, Refusal)| {
             Family::of(*ip) != family || matches!(why, Refusal::LinkLocal | Refusal::Loopback)
@@ -170,14 +170,14 @@ impl Selection {
     }
 }
 
-/// Chooses at most one address a family. What is wrong with one does not stop the other; a family that `within` has no
-/// network of is not judged.
+/// Selects at most one address of each family. An error of one family does not affect the other; a family without a
+/// network in `within` is ignored.
 ///
-/// Of several in [`Mode::Best`], IPv4: the first as the system lists them, which is the interface's
-/// primary address. IPv6: first those that are not deprecated, then global before unique local before
-/// link-local, then stable before temporary. Of several such, the one that the record holds while it is preferred for
-/// at least half as long as the one with the longest time; else that one; then the lowest. So the choice stays while
-/// the routers of several prefixes renew them at different moments, and leaves a prefix that is renewed no more.
+/// Of several in [`Mode::Best`], for IPv4: the first in the system's order, which is the interface's primary address.
+/// For IPv6: not deprecated before deprecated, then global before unique local before link-local, then stable before
+/// temporary. Of several equal ones, the record's address, as long as its preferred lifetime is at least half of the
+/// longest one; else the one with the longest; then the lowest. So the choice is stable while routers of several
+/// prefixes renew them at different times, and abandons a prefix that is no longer renewed.
 pub(crate) fn select(
     found: &[Candidate],
     rules: &Rules,
@@ -212,20 +212,20 @@ pub(crate) fn select(
     Ok(selection)
 }
 
-/// Whether someone must look at this refusal though the other family can be reported.
+/// Whether this refusal makes the run fail even if the other family can be reported.
 fn is_failure(refusal: Refusal, mode: Mode, has_best: bool) -> bool {
     match (mode, refusal) {
         (_, Refusal::FamilyOutside) => false,
         (Mode::Stated, _) => true,
         (Mode::Seen, Refusal::LinkLocal | Refusal::Loopback) => false,
         (Mode::Seen, _) => true,
-        // Every address of this family has left the networks it should be in.
+        // All addresses of this family are outside of the expected networks.
         (Mode::Best { .. }, Refusal::Outside) => !has_best,
         (Mode::Best { .. }, _) => false,
     }
 }
 
-/// The address to report of those that may be, each with what it is reported as.
+/// The address to report of the acceptable candidates, each with its reported address.
 fn best(fit: &[(Candidate, IpAddr)], held: Option<Ipv6Addr>) -> Option<IpAddr> {
     let first = fit.iter().map(|(candidate, _)| Rank::of(candidate)).min()?;
     let equals = || {
@@ -236,7 +236,7 @@ fn best(fit: &[(Candidate, IpAddr)], held: Option<Ipv6Addr>) -> Option<IpAddr> {
         .map(|(candidate, _)| candidate.preferred_seconds)
         .max()?;
     let is_kept = |(candidate, ip): &&(Candidate, IpAddr)| {
-        // Half of a time without an end has none either.
+        // Half of an unlimited time is unlimited, too.
         let half = if longest == FOREVER {
             FOREVER
         } else {
@@ -247,7 +247,7 @@ fn best(fit: &[(Candidate, IpAddr)], held: Option<Ipv6Addr>) -> Option<IpAddr> {
             && candidate.preferred_seconds >= half
     };
     let number = |candidate: &Candidate| match candidate.ip {
-        // The first one listed is the first.
+        // The first one listed stays first.
         IpAddr::V4(_) => 0,
         IpAddr::V6(v6) => v6.to_bits(),
     };
@@ -259,14 +259,14 @@ fn best(fit: &[(Candidate, IpAddr)], held: Option<Ipv6Addr>) -> Option<IpAddr> {
     Some(*ip)
 }
 
-/// Whether this address may be reported, and as what (the suffix put behind the prefix).
+/// Checks whether this address may be reported; returns the address to report (with the suffix after the prefix).
 fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Refusal> {
     let Candidate { ip, flags, .. } = *candidate;
     if !rules.include(Family::of(ip)) {
         return Err(Refusal::FamilyOutside);
     }
     let (temporary, deprecated, link_local) = match mode {
-        // A source without flags is trusted.
+        // Sources without flags are trusted.
         Mode::Stated | Mode::Seen => (true, true, false),
         Mode::Best {
             temporary,
@@ -299,7 +299,7 @@ fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Ref
     Ok(reported)
 }
 
-/// Refuses addresses by which no other machine can reach this one.
+/// Refuses addresses at which other machines can't reach this one.
 fn check_kind(ip: IpAddr, link_local_v6: bool) -> Result<(), Refusal> {
     if ip.is_unspecified() {
         Err(Refusal::Unspecified)
@@ -317,7 +317,7 @@ fn check_kind(ip: IpAddr, link_local_v6: bool) -> Result<(), Refusal> {
     }
 }
 
-/// The order of preference, the lowest first.
+/// The order of preference, lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     deprecated: bool,
@@ -343,7 +343,7 @@ impl Rank {
 /// A network of `within`.
 pub(crate) type Network = silo_shared::network::Network<IpNet>;
 
-/// A host part that is put behind the IPv6 prefix found.
+/// A host part to combine with the IPv6 prefix found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Suffix {
     host: u128,
@@ -353,7 +353,7 @@ pub(crate) struct Suffix {
 /// Why a suffix can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum InvalidSuffix {
-    /// Not 1 to 127.
+    /// Not in the range 1 to 127.
     #[error("ipv6_prefix_len: {0} is not between 1 and 127")]
     Length(u8),
     /// The suffix has bits of the prefix set.
@@ -369,8 +369,8 @@ pub(crate) enum InvalidSuffix {
 }
 
 impl Rules {
-    /// Whether `within` names this address: by a network that has it and none of `own`, this machine's addresses. A
-    /// network that has both, such as 10.0.0.0/8, does not say which is meant.
+    /// Whether `within` selects this address: a network contains it and none of `own`, this machine's addresses. A
+    /// network that contains both, such as 10.0.0.0/8, is ambiguous.
     pub(crate) fn name(&self, ip: IpAddr, own: &[IpAddr]) -> bool {
         let networks = self.within.as_deref().unwrap_or_default();
         networks.iter().any(|network| {
@@ -389,7 +389,7 @@ impl Rules {
 }
 
 impl Suffix {
-    /// A host part behind a prefix of `prefix_len` bits.
+    /// A host part for a prefix of `prefix_len` bits.
     pub(crate) fn new(suffix: Ipv6Addr, prefix_len: u8) -> Result<Self, InvalidSuffix> {
         if !(1..=127).contains(&prefix_len) {
             return Err(InvalidSuffix::Length(prefix_len));
@@ -402,7 +402,7 @@ impl Suffix {
         Ok(Self { host, mask })
     }
 
-    /// The prefix of `found` with this host part behind it.
+    /// The prefix of `found`, followed by this host part.
     pub(crate) fn behind(self, found: Ipv6Addr) -> Ipv6Addr {
         Ipv6Addr::from_bits(found.to_bits() & self.mask | self.host)
     }

@@ -8,7 +8,7 @@ const BEST: Mode = Mode::Best {
     link_local: false,
 };
 
-/// `fd00::5 temporary` and the like.
+/// Parses `fd00::5 temporary` and the like.
 fn candidate(text: &str) -> Candidate {
     let mut words = text.split(' ');
     let mut candidate = Candidate::from(words.next().unwrap().parse::<IpAddr>().unwrap());
@@ -205,7 +205,7 @@ fn within_names_an_address_by_a_network_without_this_machines_own() {
     }
 }
 
-/// What is chosen of `found` when the record holds `held`.
+/// The address selected from `found` if the record has `held`.
 fn chosen(found: &[&str], held: &str) -> String {
     let found: Vec<Candidate> = found.iter().map(|text| candidate(text)).collect();
     let held = held.parse().ok();
@@ -216,7 +216,7 @@ fn chosen(found: &[&str], held: &str) -> String {
 #[test]
 fn of_several_prefixes_the_held_one_stays_while_it_is_renewed() {
     for (found, held, expected) in [
-        // Nothing is held: the longest, then the lowest.
+        // No address is held: the longest lifetime, then the lowest address.
         (
             &["2001:db8:a::5 1800", "2001:db8:b::5 1700"][..],
             "",
@@ -244,7 +244,7 @@ fn of_several_prefixes_the_held_one_stays_while_it_is_renewed() {
             "2001:db8:b::5",
             "2001:db8:a::5",
         ),
-        // Without an end.
+        // Unlimited.
         (
             &["2001:db8:a::5", "2001:db8:b::5"],
             "2001:db8:b::5",
@@ -260,7 +260,7 @@ fn of_several_prefixes_the_held_one_stays_while_it_is_renewed() {
             "2001:db8:a::5",
             "2001:db8:b::5",
         ),
-        // Deprecated, gone, or of less reach.
+        // Deprecated, missing, or with a smaller scope.
         (
             &["2001:db8:a::5 1800", "2001:db8:b::5 0 deprecated"],
             "2001:db8:b::5",
@@ -284,7 +284,7 @@ fn of_several_prefixes_the_held_one_stays_while_it_is_renewed() {
 #[test]
 fn two_routers_that_advertise_at_different_moments_do_not_make_the_address_flap() {
     const LIFETIME: u32 = 1800;
-    // At most a third of the lifetime lies between two advertisements (RFC 4861 section 6.2.1).
+    // At most a third of the lifetime is between two advertisements (RFC 4861 section 6.2.1).
     for (every_a, every_b, shift) in [
         (600, 600, 300),
         (600, 400, 7),
@@ -302,7 +302,7 @@ fn two_routers_that_advertise_at_different_moments_do_not_make_the_address_flap(
             held = next;
         }
         assert_eq!(changes, 1, "{every_a} {every_b} {shift}: ends with {held}");
-        // Its router is gone: the other takes over once, and stays.
+        // Its router has failed: the address changes once to the other prefix, and stays.
         let (dead, alive) = match held.as_str() {
             "2001:db8:a::5" => (held.clone(), "2001:db8:b::5"),
             _ => (held.clone(), "2001:db8:a::5"),
