@@ -1,7 +1,7 @@
-//! The verbs that ask the hub for blocks: `once` and `diff`.
+//! The commands that pull silos from the hub: `once` and `diff`.
 //!
-//! A run of `once`: what is remembered → pull (no lock is held meanwhile) → lock → plan → replace →
-//! remember. A silo that can't be pulled keeps its block and does not delay the others.
+//! Steps of `once`: load the state → pull (without the lock) → lock → plan → replace → save the state. A silo that
+//! can't be pulled keeps its block and does not delay the others.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ use crate::state::{LockedState, StateDir, StateError};
 use crate::target::Target;
 use crate::tell;
 
-/// Why a verb ended early.
+/// Why a command ended early.
 #[derive(Debug, Error)]
 pub(crate) enum AgentError {
     /// The configuration is wrong.
@@ -46,7 +46,7 @@ pub(crate) enum AgentError {
     Markers {
         /// The hosts file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         cause: NoPlan,
     },
     /// There is nothing to restore.
@@ -62,17 +62,17 @@ pub(crate) enum AgentError {
         "there is no backup {number}, only {count}: `silo-downstream restore --list` shows which"
     )]
     NoSuchBackup {
-        /// The number that was asked for.
+        /// The requested number.
         number: usize,
-        /// How many there are.
+        /// The number of backups.
         count: usize,
     },
-    /// Lines of others would be lost.
+    /// Lines of other programs or users would be lost.
     #[error("{}: {lost} lines outside our blocks would be lost, those with `-` above; the file was not changed. Use --force to restore it anyway; the present file is kept as a backup", .path.display())]
     WouldLose {
         /// The hosts file.
         path: PathBuf,
-        /// How many lines.
+        /// The number of lines.
         lost: usize,
     },
     /// The run could not begin.
@@ -98,13 +98,13 @@ impl silo_shared::agent::AgentError for AgentError {
     }
 }
 
-/// Pulls every silo and brings the hosts file up to date. Answers whether all of it succeeded.
+/// Pulls every silo and updates the hosts file. Returns whether everything succeeded.
 pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
     let target = Target::find(&settings.hosts_file)?;
     let state = StateDir::open(&settings.state_dir)?;
-    // A file that was cut off is repaired even when the hub is down. The run that holds the lock has done so.
+    // An interrupted write is repaired even if the hub is down. If another run holds the lock, it has done so.
     if state.has_journal(target.path())
         && let Some(locked) = state.try_lock()?
     {
@@ -119,7 +119,7 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     let answers: Vec<Pulled> = pulls.iter().map(Pulled::from).collect();
     let known = known_without_lock(settings, &target)?;
     let target = target.settled(&state, |bytes| {
-        // Broken markers may be half of what another program is about to write.
+        // Broken markers may be an incomplete write of another program.
         plan(bytes, &answers, &rules, &known).map_or(true, |plan| plan.bytes != bytes)
     })?;
     let locked = state.lock_after(target.waited())?;
@@ -160,14 +160,14 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     if notes.needs_writing(&next) {
         locked.put_notes(target.path(), &next)?;
     }
-    // Everything is printed by now: a failure to save only makes the next run download the whole answer.
+    // Everything is printed by now: a failure to save only makes the next run download the whole response.
     for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
         pull.remember(client.hub(), report, &locked)?;
     }
     Ok(succeeded)
 }
 
-/// Pulls the silos and prints which could not be pulled.
+/// Pulls the silos and prints which ones could not be pulled.
 async fn pull_all(
     silos: &[SiloId],
     client: &HubClient,
@@ -202,7 +202,7 @@ fn blocks(bytes: &[u8]) -> BTreeSet<SiloId> {
     file.map_or_else(|_| BTreeSet::new(), |file| file.silos().cloned().collect())
 }
 
-/// Shows what `once` would change. Answers whether every silo could be pulled.
+/// Prints what `once` would change. Returns whether every silo could be pulled.
 pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
@@ -222,7 +222,7 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
     let known = known_without_lock(settings, &target)?;
     let plan = plan(&bytes, &answers, &rules(settings, &connection), &known)
         .map_err(|cause| markers(&target, cause))?;
-    // stdout is for the diff alone.
+    // stdout contains only the diff.
     for stale in &plan.stale {
         output.print_note(stale);
     }
@@ -245,7 +245,7 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
     Ok(succeeded)
 }
 
-/// Sets up the client, with a warning when the credential will travel unencrypted.
+/// Creates the client; warns if the credential will be sent unencrypted.
 pub(crate) fn connect(
     settings: &Settings,
     output: &Output,
@@ -259,7 +259,7 @@ pub(crate) fn connect(
     Ok((connection, client))
 }
 
-/// What earlier runs left in the file, as notes of this state folder know it.
+/// What earlier runs left in the file, from the notes in this state folder.
 fn known_of(notes: &Notes, silos: &[SiloId], now_ms: i64) -> Known {
     Known {
         written: notes.written(),
@@ -267,7 +267,7 @@ fn known_of(notes: &Notes, silos: &[SiloId], now_ms: i64) -> Known {
     }
 }
 
-/// The same for verbs that change nothing: without a state folder, nothing is known.
+/// The same for commands that change nothing: without a state folder, nothing is known.
 pub(crate) fn known_without_lock(
     settings: &Settings,
     target: &Target,
@@ -302,7 +302,7 @@ pub(crate) fn rules(settings: &Settings, connection: &Connection) -> Rules {
     }
 }
 
-/// Finishes a write in place that was cut off, where writing in place is allowed.
+/// Completes an interrupted write in place, if writing in place is allowed.
 pub(crate) fn recover(
     target: &Target,
     locked: &LockedState,
@@ -317,23 +317,23 @@ pub(crate) fn recover(
     Ok(())
 }
 
-/// Names the hosts file whose blocks can't be identified.
+/// The error for a hosts file whose blocks can't be identified.
 pub(crate) fn markers(target: &Target, cause: impl Into<NoPlan>) -> AgentError {
     let (path, cause) = (target.path().to_owned(), cause.into());
     AgentError::Markers { path, cause }
 }
 
-/// One silo on its way through a run.
+/// The state of one silo in a run.
 struct Pull {
     silo: SiloId,
-    /// What was remembered when the run began.
+    /// The saved state when the run began.
     known: Option<Remembered>,
-    /// The hub's answer; `None` when the pull failed.
+    /// The hub's response; `None` if the pull failed.
     fresh: Option<Fresh>,
 }
 
 impl Pull {
-    /// Takes over what another run learnt while this one waited, if it is newer.
+    /// Uses the response that another run saved while this one waited, if it is newer.
     fn prefer_newer(&mut self, now: Option<Remembered>) {
         if self.known == now {
             return;
@@ -347,7 +347,7 @@ impl Pull {
         self.known = now;
     }
 
-    /// Remembers the hub's answer, unless it was refused: then the next run asks again.
+    /// Saves the hub's response, unless it was refused: then the next run requests it again.
     fn remember(&self, hub: &str, report: &Report, state: &LockedState) -> Result<(), StateError> {
         let (Some(fresh), Ok(update)) = (&self.fresh, &report.outcome) else {
             return Ok(());

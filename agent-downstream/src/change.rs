@@ -1,38 +1,38 @@
-//! How a block differs from what it was, and how that is printed. Pure; `plan` creates it.
+//! How a block changes, and how that is printed. Pure; `plan` creates it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use silo_shared::silo::{Hostname, Records};
 
-/// The most changes that are named one by one.
+/// The maximum number of changes listed individually.
 const NAMED_CHANGES: usize = 3;
 
-/// How a block differs from what it was.
+/// How a block changes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Not at all.
     None,
-    /// The records are the same, the text was not: someone edited the block.
+    /// The records are the same, the text differed: someone edited the block.
     Repaired,
-    /// There was no block; this many names are in the new one.
+    /// There was no block; the new one has this many names.
     New(usize),
-    /// Names were added, removed or moved.
+    /// Names were added, removed or changed.
     Names(Vec<NameChange>),
 }
 
-/// One name that differs.
+/// One changed name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NameChange {
     /// A new name and its addresses.
     Added(Hostname, String),
-    /// A name that went.
+    /// A removed name.
     Removed(Hostname),
-    /// A name that moved, from and to.
+    /// A name with new addresses: from and to.
     Moved(Hostname, String, String),
 }
 
-/// The names that differ, in byte order.
+/// The changed names, in byte order.
 pub(crate) fn compare(old: &Records, new: &Records) -> Vec<NameChange> {
     let names: BTreeSet<&Hostname> = old.keys().chain(new.keys()).collect();
     names

@@ -1,5 +1,5 @@
-//! The verb `check`: checks whether `once` could work with the configuration, hub, token, state folder and
-//! hosts file, and changes nothing.
+//! The command `check`: checks whether `once` could work with the configuration, hub, token, state folder and hosts
+//! file, and changes nothing.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::state::StateDir;
 use crate::target::Target;
 use crate::tell::{self, Notice};
 
-/// Prints each check, and answers whether all passed.
+/// Prints each check, and returns whether all passed.
 pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
@@ -64,7 +64,7 @@ fn check_plan(
     results: &[(SiloId, Result<Fresh, PullError>)],
     said: &mut Checklist,
 ) {
-    // Failures of this are printed already.
+    // Its errors are printed already.
     let Ok(target) = Target::find(&settings.hosts_file) else {
         return;
     };
@@ -161,8 +161,8 @@ fn check_hosts(settings: &Settings, said: &mut Checklist) {
     if let Err(error) = HostsFile::parse(&bytes) {
         return said.failed(WHAT, format!("{path}: {error}"));
     }
-    // Opened without a byte written, which leaves even the file's times alone. Not to append, which a file
-    // that can only be appended to (`chattr +a`) allows.
+    // Opened without writing, which does not change even the file's times. Not opened to append, which an append-only
+    // file (`chattr +a`) allows.
     let writable = OpenOptions::new().write(true).open(target.path());
     let in_place_only = if settings.in_place == InPlace::Always {
         Some("`in_place: always` asks for it".to_owned())
@@ -178,8 +178,8 @@ fn check_hosts(settings: &Settings, said: &mut Checklist) {
         None => room::lacking(target.folder(), bytes.len()),
     };
     match (in_place_only, writable) {
-        // Root may open any file but an immutable one; others may replace a file that is not theirs
-        // to write, but could not keep its owner.
+        // Root may open any file but an immutable one; other users may replace a file that they can't write, but could
+        // not keep its owner.
         (_, Err(error)) => said.failed(
             WHAT,
             format!("{path}: not writable: {error}; run as root, and look whether it is immutable or append-only (lsattr)"),
@@ -210,11 +210,11 @@ fn takes_files(folder: &Path) -> bool {
     std::fs::metadata(folder).is_ok_and(|metadata| !metadata.permissions().readonly())
 }
 
-/// Whether something is mounted on the file itself: a rename over it then gives EBUSY.
+/// Whether something is mounted on the file itself: renaming a file over it then fails with EBUSY.
 #[cfg(unix)]
 fn is_mount_point(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
-    // proc_pid_mountinfo(5): the fifth field, with blanks and the like as octal escapes.
+    // proc_pid_mountinfo(5): the fifth field, with spaces and the like as octal escapes.
     let Ok(mounts) = std::fs::read("/proc/self/mountinfo") else {
         return false;
     };

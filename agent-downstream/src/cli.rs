@@ -1,4 +1,4 @@
-//! The command line: verbs, and flags that are also read from the environment.
+//! The command line: commands, and flags that are also read from the environment.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     pub(crate) flags: Flags,
 }
 
-/// What to do.
+/// The command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
     /// Pull the silos once and bring their blocks up to date (for cron and Task Scheduler)
@@ -40,7 +40,7 @@ pub(crate) enum Verb {
     },
     /// Restore a backup of the hosts file
     Restore {
-        /// Number of the backup, as --list shows it; 1 is the newest
+        /// Number of the backup in the output of --list; 1 is the newest
         #[arg(default_value_t = 1, value_name = "NUMBER")]
         number: usize,
         /// List the backups, the newest first; change nothing
@@ -49,14 +49,14 @@ pub(crate) enum Verb {
     },
     /// Print a commented configuration file
     ConfigExample,
-    /// Print the completions for a shell
+    /// Print a shell completion script
     Completions {
         /// The shell
         shell: Shell,
     },
 }
 
-/// Settings that may be given on the command line or in the environment.
+/// Settings from the command line or the environment.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Flags {
     /// Configuration file [default: /etc/silo/downstream.yaml, %ProgramData%\Silo\downstream.yaml; may be absent]

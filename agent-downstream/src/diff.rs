@@ -1,13 +1,13 @@
-//! A unified diff of bytes: a hosts file need not be UTF-8, and a patch must hold what the file holds.
+//! A unified diff of bytes: a hosts file need not be UTF-8, and a patch must contain its exact bytes.
 
 use std::io::Write;
 
 use similar::TextDiff;
 
-/// The difference between two files as `patch` reads it; empty when there is none. `after` says what makes the
-/// new one.
+/// The difference between two files in the format of `patch`; empty if there is none. `after` describes the origin of
+/// the new one.
 pub(crate) fn unified(name: &str, after: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
-    // Split here, since the crate would also take a lone CR for the end of a line.
+    // Split here, since the crate would also treat a lone CR as the end of a line.
     let lines = |bytes| <[u8]>::split_inclusive(bytes, |byte| *byte == b'\n').collect::<Vec<_>>();
     let (old, new) = (lines(old), lines(new));
     let diff = TextDiff::configure()
@@ -24,14 +24,14 @@ pub(crate) fn unified(name: &str, after: &str, old: &[u8], new: &[u8]) -> Vec<u8
     out
 }
 
-/// Bytes made fit for a terminal: all but newlines, tabs and printable text are escaped.
+/// Escapes bytes for a terminal: all except newlines, tabs and printable text.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
                 '\n' | '\t' => out.push(character),
-                // Direction marks and the like change how a line looks.
+                // Direction marks and the like change how a line is displayed.
                 other
                     if other.is_control()
                         || matches!(other, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>

@@ -1,4 +1,4 @@
-//! SHA-256 digests, which name and compare files.
+//! SHA-256 digests, to name and compare files.
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn digest(bytes: &[u8]) -> String {

@@ -1,8 +1,8 @@
-//! One line of the hosts file as the resolvers read it. Bytes in, no I/O; `hosts` calls it.
+//! Parses one line of the hosts file like the resolvers. No I/O; called by `hosts`.
 //!
-//! glibc (`nss/nss_files/files-parse.c`) and musl (`lookup_name.c`) end a line at `#` and at NUL and separate
-//! fields by what C's `isspace` names. What one of them reads counts: glibc takes names in any encoding, musl
-//! takes every address that `inet_aton` does, and zone ids.
+//! glibc (`nss/nss_files/files-parse.c`) and musl (`lookup_name.c`) end a line at `#` and at NUL and separate fields by
+//! the characters of C's `isspace`. What either of them accepts counts: glibc accepts names in any encoding, musl
+//! accepts every address that `inet_aton` does, and zone ids.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,22 +14,22 @@ use silo_shared::silo::Hostname;
 pub(crate) struct Entry {
     /// The address, without its zone id.
     pub(crate) ip: IpAddr,
-    /// Whether the address is written as this program writes it: in its usual form, without a zone id.
+    /// Whether the address is in the form that this program writes: canonical, without a zone id.
     is_usual: bool,
-    /// Whether something else than the entry is on the line.
+    /// Whether the line contains more than the entry.
     has_comment: bool,
     /// The names, folded.
     pub(crate) names: Vec<String>,
 }
 
 impl Entry {
-    /// Reads a line; `None` when it defines nothing.
+    /// Parses a line; `None` if it defines nothing.
     pub(crate) fn read(line: &[u8]) -> Option<Self> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let end = line.iter().position(|byte| matches!(byte, b'#' | 0));
         let text = &line[..end.unwrap_or(line.len())];
         let has_comment = end.is_some();
-        // The crate separates by Unicode's white space as well, of which the resolvers know nothing.
+        // The crate also separates at Unicode white space, which the resolvers do not recognize.
         let usual = text
             .is_ascii()
             .then(|| std::str::from_utf8(text).ok()?.parse::<HostEntry>().ok());
@@ -54,7 +54,7 @@ impl Entry {
         })
     }
 
-    /// The address and the name of a line that has one name and nothing else, as this program writes them.
+    /// The address and the name of a line that has one name and nothing else, in the form that this program writes.
     pub(crate) fn only_record(&self) -> Option<(Hostname, IpAddr)> {
         match self.names.as_slice() {
             [name] if self.is_usual && !self.has_comment => {
@@ -80,8 +80,8 @@ fn read_address(text: &str) -> Option<IpAddr> {
     inet_aton(text).map(IpAddr::V4)
 }
 
-/// inet_aton(3): one to four numbers, decimal, octal (`0…`) or hexadecimal (`0x…`); the last one fills the
-/// bytes that are left.
+/// inet_aton(3): one to four numbers, decimal, octal (`0…`) or hexadecimal (`0x…`); the last one fills the remaining
+/// bytes.
 fn inet_aton(text: &str) -> Option<Ipv4Addr> {
     let mut numbers = [0u32; 4];
     let mut count = 0;
@@ -109,8 +109,8 @@ fn inet_aton(text: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(high | last))
 }
 
-/// A name as it is compared: hostnames in their stored form, anything else in lower case. A name that is not
-/// UTF-8 is equal to no hostname.
+/// A name for comparison: hostnames in their stored form, anything else in lower case. A name that is not UTF-8 equals
+/// no hostname.
 fn fold(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match Hostname::parse(&name) {

@@ -1,5 +1,5 @@
-//! A fuzz target: takes bytes and panics when something does not hold. The package `silo-fuzz` gives it to
-//! libFuzzer, the test below runs it for a moment.
+//! A fuzz target: takes bytes and panics if an invariant is violated. The package `silo-fuzz` runs it under libFuzzer;
+//! the test below runs it briefly.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::hosts::HostsFile;
 use crate::plan::{Answer, Known, NoPlan, Pulled, Rules, plan};
 use crate::policy::{Guarded, Policy};
 
-/// A plan keeps every byte outside the blocks that it writes, and a second run changes nothing.
+/// A plan keeps every byte outside of the blocks that it writes, and a second run changes nothing.
 ///
-/// The input is what the hub said, a line `SILO HOSTNAME IP` a record or `SILO` alone for a pull that
-/// failed, or the word `+force` or `+names` (every name is accepted); an empty line; the hosts file.
+/// The input is the hub's responses, a line `SILO HOSTNAME IP` per record or only `SILO` for a failed pull, or the word
+/// `+force` or `+names` (every name is accepted); an empty line; the hosts file.
 pub fn hosts(data: &[u8]) {
     let end = data.windows(2).position(|two| two == b"\n\n");
     let (said, file) = match end {
@@ -55,7 +55,7 @@ pub fn hosts(data: &[u8]) {
     }
 }
 
-/// What the hub said, and the rules; lines that say nothing are skipped.
+/// Parses the responses and the rules; ignores invalid lines.
 fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
     let mut rules = Rules {
         policy: Policy::default(),
@@ -100,8 +100,7 @@ fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
     (pulled, rules)
 }
 
-/// Panics unless every byte outside the blocks of these silos is kept. The one thing that may be added is a
-/// newline before a new block.
+/// Panics unless every byte outside the blocks of these silos is kept. Only a newline before a new block may be added.
 pub(crate) fn assert_kept(before: &[u8], after: &[u8], silos: &BTreeSet<&str>) {
     let (before, after) = (outside(before, silos), outside(after, silos));
     match after.strip_prefix(before.as_slice()) {
@@ -111,14 +110,14 @@ pub(crate) fn assert_kept(before: &[u8], after: &[u8], silos: &BTreeSet<&str>) {
     }
 }
 
-/// The bytes outside the blocks of these silos, found without the code under test: between marker lines.
+/// The bytes outside the blocks of these silos, found between marker lines without the code under test.
 fn outside(file: &[u8], silos: &BTreeSet<&str>) -> Vec<u8> {
     const BOM: &[u8] = b"\xef\xbb\xbf";
     let mut inside = false;
     let bom = if file.starts_with(BOM) { BOM.len() } else { 0 };
     let mut out = file[..bom].to_vec();
     for line in file[bom..].split_inclusive(|byte| *byte == b'\n') {
-        // `#`, the word, `silo` and the id, with any blanks between them.
+        // `#`, the word, `silo` and the id, with any whitespace between them.
         let text = String::from_utf8_lossy(line);
         let words = text.trim_ascii_start().strip_prefix('#').unwrap_or("");
         let words: Vec<&str> = words.split_ascii_whitespace().take(3).collect();

@@ -1,5 +1,5 @@
-//! Globs of hostnames, as `hostnames` and `policy.names` list them: parsed where they enter, so that
-//! one that can't match any name is refused instead of emptying the block.
+//! Globs of hostnames, as in `hostnames` and `policy.names`: parsed on input, so that one that can't match any name is
+//! refused instead of emptying the block.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +9,17 @@ use silo_shared::config::deserialize_text;
 use silo_shared::silo::{Hostname, InvalidHostname, glob_matches};
 use thiserror::Error;
 
-/// A hostname, or one with `*` for any run of characters; in lower case.
+/// A hostname, or one with `*` for any sequence of characters; in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob(Box<str>);
 
-/// Why a text is no glob.
+/// Why a text is not a glob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum InvalidGlob {
-    /// Without a `*`, and no hostname.
+    /// Without a `*`, and not a hostname.
     #[error(transparent)]
     Hostname(#[from] InvalidHostname),
-    /// A character that no hostname has, or longer than any hostname.
+    /// A character that no hostname contains, or longer than any hostname.
     #[error(
         "a glob consists of letters, digits, '.', '_', '-', and '*' for any run of them, at most 253 in all"
     )]

@@ -1,8 +1,9 @@
-//! The hosts file as bytes: where our blocks lie, what the lines define, and how blocks are put in and
-//! taken out. No I/O; whatever is outside a block goes through byte for byte.
+//! The hosts file as bytes: finds our blocks and the names that lines define, inserts and removes blocks. No I/O;
+//! everything outside a block is preserved byte for byte.
 //!
-//! Lines end at `\n`; a `\r` before it belongs to the ending. Nothing else is assumed: bytes that are
-//! not UTF-8, a BOM, lines of any length and a last line without a newline are kept.
+//! Lines end at `
+//! `; a preceding `\r` belongs to the line ending. Nothing else is assumed: bytes that are not UTF-8, a BOM, lines of
+//! any length and a last line without a newline are kept.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -18,25 +19,25 @@ const END: &str = "# END silo ";
 const NOTE: &str = " (silo-downstream keeps this block; edits are overwritten)";
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Markers that do not pair up: it is impossible to tell which lines are ours, so the file is left alone.
+/// Markers that do not pair up: it is impossible to tell which lines are ours, so the file is not changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum BrokenMarkers {
-    /// A block that never ends, or in which another begins.
+    /// A block without an end, or in which another one begins.
     #[error(
         "line {begin}: the block of silo {silo} has no END line: add `# END silo {silo}` after its last line, or remove the rest of the block"
     )]
     NoEnd {
-        /// Whose block.
+        /// The block's silo.
         silo: SiloId,
         /// The line of its BEGIN.
         begin: usize,
     },
-    /// An END without its BEGIN.
+    /// An END without a BEGIN.
     #[error(
         "line {end}: END of silo {silo} without a BEGIN: remove the line, or add `# BEGIN silo {silo}` before the block"
     )]
     NoBegin {
-        /// Whose block.
+        /// The block's silo.
         silo: SiloId,
         /// The line of the END.
         end: usize,
@@ -44,7 +45,7 @@ pub(crate) enum BrokenMarkers {
     /// Two blocks of one silo.
     #[error("lines {first} and {second}: two blocks of silo {silo}: remove one")]
     Twice {
-        /// Whose blocks.
+        /// The silo.
         silo: SiloId,
         /// The line of the first BEGIN.
         first: usize,
@@ -56,31 +57,31 @@ pub(crate) enum BrokenMarkers {
 /// Where a name is defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Definer {
-    /// A line that is in no block, counted from 1.
+    /// A line outside the blocks, counted from 1.
     Line(usize),
     /// The block of a silo.
     Silo(SiloId),
 }
 
-/// A name that the file defines.
+/// A name defined in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Definition {
-    /// The first place.
+    /// The first definition.
     pub(crate) by: Definer,
-    /// The addresses of every place, in the order of the file.
+    /// The addresses of all definitions, in the order of the file.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// Lines outside the blocks, counted from 0, by the record that they hold.
+/// Lines outside the blocks, counted from 0, by their record.
 pub(crate) type OutsideRecords = HashMap<(Hostname, IpAddr), Vec<usize>>;
 
-/// A hosts file that was read, with its blocks found.
+/// A parsed hosts file.
 #[derive(Debug)]
 pub(crate) struct HostsFile<'a> {
     bytes: &'a [u8],
     lines: Vec<Range<usize>>,
     blocks: Vec<Block>,
-    /// What ends the lines of a block.
+    /// The line ending of blocks.
     ending: &'static str,
     /// The lines that define names, in the order of the file.
     entries: Vec<Placed>,
@@ -89,16 +90,16 @@ pub(crate) struct HostsFile<'a> {
 #[derive(Debug)]
 struct Block {
     silo: SiloId,
-    /// Indices into `lines`, both markers included.
+    /// Indices into `lines`, including both markers.
     lines: Range<usize>,
 }
 
-/// A line that defines names, and where it is.
+/// A line that defines names, and its position.
 #[derive(Debug)]
 struct Placed {
     /// Index into `lines`.
     line: usize,
-    /// Index into `blocks`, for a line in one.
+    /// Index into `blocks`, for a line in a block.
     block: Option<usize>,
     entry: Entry,
 }
@@ -161,13 +162,13 @@ impl<'a> HostsFile<'a> {
         }
     }
 
-    /// The silos that have a block, in the order of the file.
+    /// The silos with a block, in the order of the file.
     pub(crate) fn silos(&self) -> impl Iterator<Item = &SiloId> {
         self.blocks.iter().map(|block| &block.silo)
     }
 
-    /// The present records of a silo's block; `None` without a block. Lines in it that are no records
-    /// of ours (someone edited it) are skipped.
+    /// The present records of a silo's block; `None` without a block. Skips lines in it that do not have the form of
+    /// our records (someone edited it).
     pub(crate) fn records(&self, silo: &SiloId) -> Option<Records> {
         let at = self.blocks.iter().position(|block| block.silo == *silo)?;
         let mut records = Records::new();
@@ -187,8 +188,7 @@ impl<'a> HostsFile<'a> {
         Some(records)
     }
 
-    /// The lines outside the blocks that have the form of a record of ours, by that record; lines are
-    /// counted from 0.
+    /// The lines outside the blocks that have the form of our records, by record; lines are counted from 0.
     pub(crate) fn outside_records(&self) -> OutsideRecords {
         let mut found = OutsideRecords::new();
         for placed in self.entries.iter().filter(|placed| placed.block.is_none()) {
@@ -199,8 +199,8 @@ impl<'a> HostsFile<'a> {
         found
     }
 
-    /// Every name that is defined by a line which is not in `passed` and in no block that `skips` names. Names
-    /// are lower case and without a trailing dot.
+    /// Every name defined by a line that is not in `passed` and not in a block that `skips` selects. Names are in lower
+    /// case and without a trailing dot.
     pub(crate) fn definitions(
         &self,
         skips: impl Fn(&SiloId) -> bool,
@@ -226,7 +226,7 @@ impl<'a> HostsFile<'a> {
         names
     }
 
-    /// The lines of a silo's block, counted from 0, that define nothing but names which `taken` has.
+    /// The lines of a silo's block, counted from 0, that define only names in `taken`.
     pub(crate) fn lines_of(&self, silo: &SiloId, taken: impl Fn(&str) -> bool) -> Vec<usize> {
         let is_its = |block: usize| self.blocks[block].silo == *silo;
         self.entries
@@ -240,8 +240,8 @@ impl<'a> HostsFile<'a> {
             .collect()
     }
 
-    /// The file with these blocks in it: each in place of the silo's present block, else at the end; without
-    /// the lines that `removed` counts from 0.
+    /// The file with these blocks: each replaces the silo's present block, or is added at the end; without the lines in
+    /// `removed`, counted from 0.
     pub(crate) fn render(
         &self,
         wanted: &[(&SiloId, &Records)],
@@ -264,7 +264,7 @@ impl<'a> HostsFile<'a> {
         out
     }
 
-    /// Whether a silo's block is written otherwise than these records are.
+    /// Whether a silo's block differs from the text for these records.
     pub(crate) fn differs(&self, silo: &SiloId, records: &Records) -> bool {
         let block = self.blocks.iter().find(|block| block.silo == *silo);
         block.is_some_and(|Block { lines, .. }| {
@@ -273,7 +273,7 @@ impl<'a> HostsFile<'a> {
         })
     }
 
-    /// The file without the blocks that `goes` names and without the lines that `removed` counts from 0.
+    /// The file without the blocks that `goes` selects and without the lines in `removed`, counted from 0.
     pub(crate) fn without(
         &self,
         goes: impl Fn(&SiloId) -> bool,
@@ -282,7 +282,7 @@ impl<'a> HostsFile<'a> {
         self.rewrite(removed, |silo| goes(silo).then(Vec::new))
     }
 
-    /// Copies the file without the `removed` lines; a block for which `change` gives bytes becomes these.
+    /// Copies the file without the `removed` lines; replaces a block by the bytes that `change` returns for it, if any.
     fn rewrite(
         &self,
         removed: &BTreeSet<usize>,
@@ -319,11 +319,11 @@ impl<'a> HostsFile<'a> {
     }
 }
 
-/// CRLF if every line outside the blocks ends so; without such lines, if every line in them does;
-/// without any line ending at all, what the platform uses. A CR that ends the file is CRLF already: it
-/// would be one with the newline that goes before a new block, and the next run would judge otherwise.
+/// CRLF if every line outside the blocks ends with it; without such lines, if every line in them does; without any line
+/// ending, the platform's default. A CR at the end of the file counts as CRLF: together with the newline inserted
+/// before a new block it would be one, and the next run would decide differently.
 fn line_ending(bytes: &[u8], lines: &[Range<usize>], blocks: &[Block]) -> &'static str {
-    // Outside and inside: whether a line ends with LF alone, whether one ends with CRLF.
+    // Outside and inside: whether there is a line ending with only LF, and one ending with CRLF.
     let mut seen = [(false, false); 2];
     let mut ahead = blocks.iter().peekable();
     for (index, line) in lines.iter().enumerate() {
@@ -346,8 +346,8 @@ fn line_ending(bytes: &[u8], lines: &[Range<usize>], blocks: &[Block]) -> &'stat
     }
 }
 
-/// The ranges of the lines, endings included. A BOM belongs to no line, so that a marker behind it is
-/// still seen and stays behind it; a file that is a BOM alone has no line.
+/// The ranges of the lines, including line endings. A BOM belongs to no line, so that a marker after it is recognized
+/// and stays after it; a file that is only a BOM has no line.
 fn split_lines(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut start = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
     bytes[start..]
@@ -383,8 +383,8 @@ enum Marker {
 }
 
 impl Marker {
-    /// Reads a marker: a `#`, then `BEGIN` or `END`, `silo` and an id in its stored form, with any blanks
-    /// before and between them. The id goes to the next blank or the line's end.
+    /// Parses a marker: a `#`, then `BEGIN` or `END`, `silo` and an id in its stored form, with any whitespace before
+    /// and between them. The id extends to the next whitespace or the line's end.
     fn read(line: &[u8]) -> Option<Self> {
         let rest = line.trim_ascii_start().strip_prefix(b"#")?;
         let mut words = rest
@@ -404,7 +404,7 @@ impl Marker {
     }
 }
 
-/// The bytes outside the blocks; the whole file where the markers do not pair up.
+/// The bytes outside the blocks; the whole file if the markers do not pair up.
 pub(crate) fn outside(bytes: &[u8]) -> Vec<u8> {
     match HostsFile::parse(bytes) {
         Ok(file) => file.without(|_| true, &BTreeSet::new()),
@@ -415,7 +415,7 @@ pub(crate) fn outside(bytes: &[u8]) -> Vec<u8> {
 fn block_text(silo: &SiloId, records: &Records, ending: &str) -> String {
     let mut text = format!("{BEGIN}{silo}{NOTE}{ending}");
     for (hostname, addresses) in records {
-        // One hostname a line: Windows ignores names after the ninth, musl reads 512-byte lines.
+        // One hostname per line: Windows ignores names after the ninth, musl reads 512-byte lines.
         for ip in addresses.iter() {
             text.push_str(&format!("{ip} {hostname}{ending}"));
         }

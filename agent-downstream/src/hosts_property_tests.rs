@@ -6,7 +6,7 @@ use silo_shared::silo::Addresses;
 use super::tests::{expand, shown, silo};
 use super::*;
 
-/// Pieces of hosts files, ours and foreign, well formed and not.
+/// Parts of hosts files, ours and others', well-formed and malformed.
 fn some_lines() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..12),
@@ -36,7 +36,7 @@ fn some_records() -> impl Strategy<Value = Records> {
     )
 }
 
-/// A file in which blocks of `home` and `office` may stand anywhere between foreign lines.
+/// A file with blocks of `home` and `office` anywhere between other lines.
 fn some_file() -> impl Strategy<Value = Vec<u8>> {
     (
         some_lines(),

@@ -66,7 +66,7 @@ type Case = (
     &'static [u8],
 );
 
-/// What the file is, what is wanted in it, what it becomes.
+/// The file, the desired blocks, the resulting file.
 const CASES: &[Case] = &[
     (
         "empty",

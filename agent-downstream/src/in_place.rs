@@ -1,7 +1,7 @@
-//! Writes into the hosts file itself, where it can't be replaced (a file that a container mounts).
+//! Writes into the hosts file itself, if it can't be replaced (a file mounted into a container).
 //!
-//! A kill or a power cut may leave it half old, half new. So a journal with both contents lies in the
-//! state folder before the first byte is written, and [`recover`] finishes the work in the next run. An
+//! A kill or a power failure may leave a mixture of old and new contents. So before the first byte is written, a
+//! journal with both contents is stored in the state folder, and [`recover`] completes the write in the next run. An
 //! error is rolled back at once.
 
 use std::collections::BTreeSet;
@@ -23,22 +23,22 @@ use crate::state::{Journal, LockedState, StateError};
 /// Whether the hosts file is written in place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum InPlace {
-    /// Only replaced.
+    /// It is only replaced.
     #[default]
     Never,
-    /// Written in place where it can't be replaced.
+    /// It is written in place if it can't be replaced.
     Allowed,
-    /// Never replaced: something is bound to the file itself, such as a container's mount of it.
+    /// It is never replaced: the file itself is mounted, for example into a container.
     Always,
 }
 
-/// Neither true, false nor always.
+/// The text is not true, false or always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("expected true, false or always")]
 pub(crate) struct InvalidInPlace;
 
 impl InPlace {
-    /// Whether a write in place may happen.
+    /// Whether writing in place is permitted.
     pub(crate) fn is_allowed(self) -> bool {
         self != Self::Never
     }
@@ -56,7 +56,7 @@ impl From<bool> for InPlace {
 impl FromStr for InPlace {
     type Err = InvalidInPlace;
 
-    /// Truth as clap reads it in other flags, and `always`.
+    /// Accepts boolean values like clap does for other flags, and `always`.
     fn from_str(text: &str) -> Result<Self, InvalidInPlace> {
         match text.to_lowercase().as_str() {
             "always" => Ok(Self::Always),
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for InPlace {
     }
 }
 
-/// Why nothing was written in place.
+/// Why writing in place failed.
 #[derive(Debug, Error)]
 pub(crate) enum InPlaceError {
     /// A step failed and was undone.
@@ -117,7 +117,7 @@ pub(crate) enum InPlaceError {
         /// The system's error when undoing.
         undo: io::Error,
     },
-    /// Finishing the work of an earlier run failed.
+    /// Completing the write of an earlier run failed.
     #[error("{}: a write in place was interrupted, and finishing it failed: {cause}", .path.display())]
     Unrecovered {
         /// The hosts file.
@@ -125,7 +125,7 @@ pub(crate) enum InPlaceError {
         /// The system's error.
         cause: io::Error,
     },
-    /// A write was cut off, and finishing it would need what is not allowed now.
+    /// A write was interrupted, and completing it requires a permission that is not given now.
     #[error("{}: a write in place was interrupted and left it half old, half new. Allow it with --in-place (`in_place: true`), and the next run finishes the write; or remove {} to keep the file as it is", .path.display(), .journal.display())]
     NotAllowed {
         /// The hosts file.
@@ -133,7 +133,7 @@ pub(crate) enum InPlaceError {
         /// The journal.
         journal: PathBuf,
     },
-    /// The journal is not one that this program writes.
+    /// The journal was not written by this program.
     #[error("{}: this journal would change more of {} than the blocks of silos, which this program never does, so it is not applied. Find out who wrote it, and remove it: the hosts file stays as it is", .journal.display(), .path.display())]
     NotOurs {
         /// The hosts file.
@@ -146,12 +146,12 @@ pub(crate) enum InPlaceError {
     State(#[from] StateError),
 }
 
-/// How a write in place went.
+/// The result of a write in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// Everything was written. What lies there now may be of another program that wrote meanwhile.
+    /// Everything was written. Another program may have written since.
     Done,
-    /// Nothing was: the file is no longer what was read.
+    /// Nothing was written: the file has changed since it was read.
     Changed,
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn write(
         }
     };
     if let Err(cause) = overwrite(&mut file, old.bytes.len(), new) {
-        // The old contents had room here before.
+        // The old contents fitted here before.
         if let Err(undo) = overwrite(&mut file, 0, &old.bytes) {
             return Err(InPlaceError::Torn {
                 path: path.to_owned(),
@@ -200,8 +200,8 @@ pub(crate) fn write(
     Ok(Written::Done)
 }
 
-/// Finishes what a run that was cut off began, if that is allowed and if it is what this program does to a
-/// hosts file. Answers whether there was something to finish.
+/// Completes an interrupted write, if permitted and if it is a change that this program makes to a hosts file. Returns
+/// whether there was one.
 pub(crate) fn recover(
     path: &Path,
     state: &LockedState,
@@ -257,8 +257,8 @@ pub(crate) fn recover(
     Ok(true)
 }
 
-/// Whether the journal differs in our blocks alone: lines outside stay as they are and in their order, but
-/// for one that a block has taken over, and for the end of a last line that had none.
+/// Whether the journal changes only our blocks: lines outside are unchanged and in the same order, except for lines
+/// that a block has adopted, and for the newline of a last line that had none.
 fn is_own_change(journal: &Journal) -> bool {
     let outside = |bytes: &[u8]| {
         Some(
@@ -276,12 +276,12 @@ fn is_own_change(journal: &Journal) -> bool {
         && new.next().is_none()
 }
 
-/// Whether the journal is of a run of `restore`.
+/// Whether the journal was written by `restore`.
 fn is_backup(state: &LockedState, path: &Path, journal: &Journal) -> Result<bool, StateError> {
     Ok(state.backup(path)?.is_some_and(|kept| kept == journal.new))
 }
 
-/// The lines without their endings; what ends with one has no empty line behind it.
+/// The lines without their endings; there is no empty line after a final line ending.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes
         .split_inclusive(|byte| *byte == b'\n')
@@ -289,25 +289,25 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// A line as two of the same entry are alike.
+/// Normalizes a line, so that lines with the same entry are equal.
 fn entry(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line).to_lowercase();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a cut-off write left.
+/// The state after an interrupted write.
 #[derive(Debug, PartialEq, Eq)]
 enum InterruptedWrite<'a> {
-    /// The old or the new contents, perhaps with something behind them: all is well.
+    /// The old or the new contents, perhaps followed by other bytes: nothing to repair.
     None,
-    /// A mixture of both; behind it what another program appended since.
+    /// A mixture of both, followed by what another program has appended since.
     Torn(&'a [u8]),
-    /// Neither: another program made the file again.
+    /// Neither: another program replaced the file.
     Foreign,
 }
 
-/// Tells what became of the file. [`overwrite`] leaves at each place a byte of the old or of the new
-/// contents, in whatever order the disk got them.
+/// Classifies the file's state. [`overwrite`] leaves at each position a byte of the old or of the new contents, in any
+/// order that the disk wrote them.
 fn whole<'a>(present: &'a [u8], journal: &Journal) -> InterruptedWrite<'a> {
     let Journal { old, new } = journal;
     if present == *old || present == *new {
@@ -329,7 +329,7 @@ fn whole<'a>(present: &'a [u8], journal: &Journal) -> InterruptedWrite<'a> {
     }
 }
 
-/// Whether the opened file is the one that was read, and as it was read.
+/// Whether the opened file is the one that was read, and unchanged.
 fn is_unchanged(mut file: &File, old: &Snapshot) -> io::Result<bool> {
     if Identity::of(&file.metadata()?) != old.identity {
         return Ok(false);
@@ -339,8 +339,8 @@ fn is_unchanged(mut file: &File, old: &Snapshot) -> io::Result<bool> {
     Ok(bytes == old.bytes)
 }
 
-/// Makes `new` the contents of a file of `length` bytes. What goes beyond that is written first: if
-/// the disk is full, that fails while the old contents are untouched.
+/// Makes `new` the contents of a file of `length` bytes. Writes the part beyond the length first: if the disk is full,
+/// that fails while the old contents are untouched.
 fn overwrite(file: &mut File, length: usize, new: &[u8]) -> io::Result<()> {
     let (head, tail) = new.split_at(length.min(new.len()));
     if !tail.is_empty() {

@@ -1,4 +1,4 @@
-//! What a cut-off write leaves, for every cut, and what is made of it.
+//! The state after an interrupted write, for every interruption, and its recovery.
 
 use super::*;
 use crate::state::StateDir;
@@ -22,7 +22,7 @@ fn the_journal_is_removed_after_a_write_and_the_file_keeps_its_inode() {
     assert_eq!(write(&path, &state, &old, b"new\n").unwrap(), Written::Done);
     assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
     assert!(!state.has_journal(&path));
-    // What was read before is no longer what lies there.
+    // The file has changed since it was read.
     assert_eq!(
         write(&path, &state, &old, b"newer\n").unwrap(),
         Written::Changed
@@ -48,7 +48,7 @@ fn a_file_that_another_program_replaced_is_kept_and_so_are_the_old_contents() {
     assert!(!recover(&path, &state, InPlace::Allowed).unwrap());
 }
 
-/// A journal, and the file half way between its two contents.
+/// A journal, and the file with a mixture of its two contents.
 fn torn(folder: &tempfile::TempDir, state: &LockedState, old: &[u8], new: &[u8]) -> PathBuf {
     let path = folder.path().join("hosts");
     let journal = Journal {
@@ -70,7 +70,7 @@ fn torn(folder: &tempfile::TempDir, state: &LockedState, old: &[u8], new: &[u8])
 fn only_a_journal_of_our_own_kind_is_carried_out() {
     const OLD: &[u8] = b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.1 d\n# END silo x\n10.0.0.9 mine\n";
     for (old, new, ours) in [
-        // Blocks change, come and go; a last line gets its end; a line moves into the block.
+        // Blocks are changed, added and removed; a last line gets a newline; a line moves into the block.
         (
             OLD,
             &b"127.0.0.1 a\n# BEGIN silo x\n10.0.0.22 d\n# END silo x\n10.0.0.9 mine\n"[..],
@@ -120,7 +120,7 @@ fn only_a_journal_of_our_own_kind_is_carried_out() {
         "{error}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);
-    // What `restore` began is finished: the backup is what it puts in place.
+    // A write that `restore` began is completed: its contents are the backup.
     state.put_backup(&path, b"10.66.6.6 bank\n").unwrap();
     assert!(recover(&path, &state, InPlace::Allowed).unwrap());
     assert_eq!(std::fs::read(&path).unwrap(), b"10.66.6.6 bank\n");
@@ -142,7 +142,7 @@ fn a_torn_file_is_not_finished_where_writing_in_place_is_not_allowed() {
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert!(recover(&path, &state, InPlace::Allowed).unwrap());
     assert_eq!(std::fs::read(&path).unwrap(), new);
-    // A file that is whole needs no write, and so no leave.
+    // A complete file needs no write, and so no permission.
     let path = torn(&folder, &state, b"127.0.0.1 a", new);
     std::fs::write(&path, new).unwrap();
     assert!(recover(&path, &state, InPlace::Never).unwrap());
@@ -150,8 +150,8 @@ fn a_torn_file_is_not_finished_where_writing_in_place_is_not_allowed() {
 }
 
 proptest! {
-    /// Each byte of a cut-off file is old or new in any combination (a disk writes pages in any order),
-    /// its length anything between, and another program may have appended since.
+    /// Each byte of an interrupted write is old or new in any combination (a disk writes pages in any order), its
+    /// length is anything in between, and another program may have appended since.
     #[test]
     fn every_cut_is_recovered_to_the_new_contents(
         old in "[ab\n]{0,40}",
@@ -172,7 +172,7 @@ proptest! {
         let found = whole(&torn, &journal);
         let is_whole = torn == old.as_bytes() || torn == new.as_bytes();
         prop_assert_eq!(found, if is_whole { InterruptedWrite::None } else { InterruptedWrite::Torn(b"") });
-        // Appending happens behind a write that was cut off at its full length.
+        // Other programs append after a write that was interrupted at its full length.
         let full: Vec<u8> = if length == longest { [torn, appended.clone().into_bytes()].concat() } else { Vec::new() };
         if length == longest && !appended.is_empty() && full != old.as_bytes() && full != new.as_bytes() {
             prop_assert_eq!(whole(&full, &journal), InterruptedWrite::Torn(appended.as_bytes()));

@@ -1,17 +1,17 @@
 //! `silo-downstream` keeps marked blocks of the hosts file equal to silos of a hub.
 //!
-//! - `cli`, `settings`, `glob`: flags, environment and configuration file into one value.
-//! - `pull`: asks the hub.
-//! - `policy`, `address`: what of the answer is accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`:
-//!   what earlier runs wrote. `plan`, `change`: all together, one run as a value. All are pure. `diff`, `tell`: how it
-//!   is shown.
-//! - `target`, `snapshot`: the file as it is found. `replace` (with `replace_error`, `staged` and `metadata`),
-//!   `in_place`: the file is written so that it is whole at any moment. `settle`, `replaced`, `merge`: what other
-//!   programs write meanwhile.
-//! - `state`: lock, backups, journal, and what the hub last answered (`remembered`). `digest`: SHA-256.
-//! - `agent`, `undo`, `check` (with `room`): the verbs.
+//! - `cli`, `settings`, `glob`: combine flags, environment and configuration file into one value.
+//! - `pull`: pulls silos from the hub.
+//! - `policy`: which parts of the response are accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`:
+//!   what earlier runs wrote. `plan`, `change`: combine these into one run as a value. All are pure. `diff`, `tell`:
+//!   output.
+//! - `target`, `snapshot`: the present file. `replace` (with `replace_error`, `staged` and `metadata`), `in_place`:
+//!   write the file atomically, or recoverably. `settle`, `replaced`, `merge`: handle concurrent writes of other
+//!   programs.
+//! - `state`: lock, backups, journal, and the hub's last responses (`remembered`). `digest`: SHA-256.
+//! - `agent`, `undo`, `check` (with `room`): the commands.
 //!
-//! The binary calls [`run`], and nothing else.
+//! The binary only calls [`run`].
 
 mod agent;
 mod change;
@@ -61,16 +61,16 @@ use crate::settings::Settings;
 /// The program's name.
 const PROGRAM: &str = "silo-downstream";
 
-/// What the environment variables of flags begin with.
+/// The prefix of the flags' environment variables.
 const VARIABLES: &str = "SILO_DOWNSTREAM";
 
-/// Flags without a variable: what they do is decided for one run.
+/// Flags without a variable, since they are meant for a single run.
 const WITHOUT_VARIABLE: &[&str] = &["adopt"];
 
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/downstream.yaml");
 
-/// Reads the command line and runs the verb.
+/// Reads the command line and runs the command.
 pub fn run() -> ExitCode {
     let Cli { verb, flags } = read_command_line::<Cli>(VARIABLES, WITHOUT_VARIABLE);
     match verb.unwrap_or_default() {
@@ -102,7 +102,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Loads the settings and runs a verb, which answers whether it succeeded in full.
+/// Loads the settings and runs a command, which returns whether it succeeded completely.
 fn work(
     flags: &Flags,
     verb: impl FnOnce(&Settings, &Output) -> Result<bool, AgentError>,
@@ -110,7 +110,7 @@ fn work(
     silo_shared::agent::run(PROGRAM, Settings::load(flags), &flags.output, verb)
 }
 
-/// The same for a verb that uses the state folder.
+/// The same for a command that uses the state folder.
 fn work_with_state(
     flags: &Flags,
     verb: impl FnOnce(&Settings, &Output) -> Result<bool, AgentError>,

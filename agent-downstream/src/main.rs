@@ -1,4 +1,4 @@
-//! The binary: everything is in the library, where fuzzing reaches it too.
+//! The binary: all code is in the library, where fuzzing can reach it.
 
 use std::process::ExitCode;
 

@@ -1,29 +1,29 @@
-//! What is made of bytes that another program wrote while the hosts file was replaced. No I/O.
+//! Merges bytes that another program wrote while the hosts file was replaced. No I/O.
 //!
-//! No line of another program is dropped: if two versions can't be distinguished, lines are kept twice.
+//! No line of another program is dropped: if two versions can't be distinguished, lines are duplicated.
 
 use std::collections::HashSet;
 
 const BLOCK_BEGIN: &[u8] = b"# BEGIN silo ";
 const BLOCK_END: &[u8] = b"# END silo ";
 
-/// What a program wrote into the file that was just replaced.
+/// What another program wrote into the file that was just replaced.
 #[derive(Debug)]
 pub(crate) struct Foreign {
     /// The file when it was read.
     pub(crate) before: Vec<u8>,
-    /// What it was in the end.
+    /// Its final contents.
     pub(crate) after: Vec<u8>,
-    /// What was put in its place.
+    /// The contents that replaced it.
     pub(crate) put: Vec<u8>,
-    /// Whether `put` is `before` with other blocks, so that `after` stands for both.
+    /// Whether `put` is `before` with other blocks, so that `after` supersedes both.
     pub(crate) is_rendered: bool,
-    /// What to render from where `after` is a mixture that can't be.
+    /// The contents to render from if `after` is a mixture that can't be rendered.
     pub(crate) torn: Option<Vec<u8>>,
 }
 
 impl Foreign {
-    /// The file from which the next rendering is made, `present` being what lies in place now.
+    /// The contents for the next rendering; `present` are the current contents of the hosts file.
     pub(crate) fn merged_into(&self, present: &[u8]) -> Vec<u8> {
         if self.is_rendered && present == self.put {
             return self.after.clone();
@@ -32,14 +32,14 @@ impl Foreign {
     }
 }
 
-/// What was appended to `before`, where it can be appended to `present` just so.
+/// The bytes appended to `before`, if they can be appended to `present` in the same way.
 pub(crate) fn appended<'a>(before: &[u8], after: &'a [u8], present: &[u8]) -> Option<&'a [u8]> {
     let is_whole = |bytes: &[u8]| bytes.last().is_none_or(|last| *last == b'\n');
     let tail = after.strip_prefix(before)?;
     (!tail.is_empty() && is_whole(before) && is_whole(present)).then_some(tail)
 }
 
-/// `present` with every line of `after` behind it that neither it nor one of `known` has.
+/// `present` followed by every line of `after` that is neither in it nor in one of `known`.
 pub(crate) fn add_lines(present: &[u8], known: &[&[u8]], after: &[u8]) -> Vec<u8> {
     let mut seen: HashSet<&[u8]> = known.iter().flat_map(|bytes| lines(bytes)).collect();
     seen.extend(lines(present));
@@ -57,7 +57,7 @@ pub(crate) fn add_lines(present: &[u8], known: &[&[u8]], after: &[u8]) -> Vec<u8
     merged
 }
 
-/// The file without the hole that a program leaves which truncates it while it is written.
+/// The file without the zero bytes at its end that result if a program truncates it during a write.
 pub(crate) fn without_hole<'a>(put: &[u8], present: &'a [u8]) -> &'a [u8] {
     let end = present.iter().rposition(|byte| *byte != 0);
     match put.last() {
@@ -66,9 +66,8 @@ pub(crate) fn without_hole<'a>(put: &[u8], present: &'a [u8]) -> &'a [u8] {
     }
 }
 
-/// What another program wrote over `put` in place: it truncated the file before our bytes came and wrote
-/// after them, so that the end of ours sticks out behind the end of its own. Its own bytes, if that is
-/// what happened.
+/// Detects that another program wrote over `put` in place: it truncated the file before our bytes were written and
+/// wrote after them, so that the end of ours remains after the end of its own. Returns its own bytes in that case.
 pub(crate) fn cut_overhang<'a>(put: &[u8], present: &'a [u8]) -> Option<&'a [u8]> {
     let put = put.get(..present.len())?;
     let common = present
@@ -77,7 +76,7 @@ pub(crate) fn cut_overhang<'a>(put: &[u8], present: &'a [u8]) -> Option<&'a [u8]
         .zip(put.iter().rev())
         .take_while(|(a, b)| a == b)
         .count();
-    // Its last bytes may be equal to ours by chance: it ends with a line, not before.
+    // Its last bytes may equal ours by chance: its contents end at the end of a line.
     let at = present.len() - common;
     let end = match present[..at].last() {
         Some(b'\n') => at,
@@ -85,7 +84,7 @@ pub(crate) fn cut_overhang<'a>(put: &[u8], present: &'a [u8]) -> Option<&'a [u8]
     };
     let theirs = &present[..end];
     let kept: HashSet<&[u8]> = lines(theirs).collect();
-    // The first line may be the rest of one. All others must be known to them, or be ours.
+    // The first line may be the rest of a line. All others must be in their contents, or in our blocks.
     let (mut at, mut in_block) = (0, false);
     for line in put.split_inclusive(|byte| *byte == b'\n') {
         let is_ours = in_block || is_marker(line);
@@ -139,7 +138,7 @@ mod tests {
             torn: None,
         };
         assert_eq!(foreign.merged_into(b"a\nb\nX\n"), b"a\nc\r\n");
-        // Another program wrote the new file too: no line of either is lost.
+        // Another program wrote into the new file too: no line of either version is lost.
         assert_eq!(foreign.merged_into(b"a\nb\nX\nd"), b"a\nb\nX\nd\nc\n");
     }
 
@@ -151,14 +150,14 @@ mod tests {
         assert_eq!(without_hole(b"\0", b"a\0"), b"a\0");
         let over = |theirs: &str| format!("{theirs}{}", &put[theirs.len()..]);
         for (present, expected) in [
-            // Theirs is shorter than ours, whose end sticks out.
+            // Theirs is shorter than ours, whose end remains.
             (over("a\nb\nc\n"), Some("a\nb\nc\n")),
             (over("a\nb\ncc\n"), Some("a\nb\ncc\n")),
             // An edit of the same length in a line at the beginning: the rest is theirs.
             (over("z\n"), None),
-            // Whole, and ours: there is nothing to cut.
+            // Exactly our contents: nothing to cut.
             (put.to_owned(), None),
-            // Only the beginning of ours stuck out.
+            // Only the beginning of our remainder is there.
             (over("a\nb\nc\n")[..20].to_owned(), Some("a\nb\nc\n")),
             ("a\n".to_owned(), None),
         ] {

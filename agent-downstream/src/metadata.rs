@@ -1,5 +1,5 @@
-//! What belongs to a file besides its bytes: how to see that it is still the same one, and how to give
-//! its owner, mode and extended attributes (ACLs and the SELinux label among them) to its replacement.
+//! A file's metadata: detects whether it is still the same file, and copies its owner, mode and extended attributes
+//! (including ACLs and the SELinux label) to its replacement.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -25,18 +25,18 @@ mod unix {
 
     use super::{Failed, File, Metadata, Path, fmt, io};
 
-    /// Attributes that the kernel keeps over the contents of a file (`evmctl(1)`): those of the old
-    /// contents would be wrong.
+    /// Attributes in which the kernel stores hashes of the file's contents (`evmctl(1)`): those of the old contents
+    /// would be wrong.
     const OF_CONTENTS: [&str; 2] = ["security.ima", "security.evm"];
 
-    /// Which file it is, and as of which change.
+    /// Identifies a file and its last change.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Identity {
         device: u64,
         inode: u64,
         size: u64,
         modified: (i64, i64),
-        /// Also moves when owner or mode change, which a replacement must not undo.
+        /// Also changes with owner or mode; a replacement must not undo such a change.
         changed: (i64, i64),
     }
 
@@ -52,8 +52,7 @@ mod unix {
         }
     }
 
-    /// As the state folder notes it. Without the device, whose number may change from one start of the
-    /// system to the next.
+    /// The format in the state folder. Omits the device, whose number may change when the system restarts.
     impl fmt::Display for Identity {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let ((modified, modified_ns), (changed, changed_ns)) = (self.modified, self.changed);
@@ -65,7 +64,7 @@ mod unix {
         }
     }
 
-    /// Gives `to` what belongs to the file at `from`.
+    /// Copies the metadata of the file at `from` to `to`.
     pub(crate) fn copy(from: &Path, to: &File) -> Result<(), Failed> {
         let from = File::open(from).map_err(|cause| ("open it", cause))?;
         let old = from.metadata().map_err(|cause| ("inspect it", cause))?;
@@ -82,7 +81,7 @@ mod unix {
                 cause,
             )
         })?;
-        // Last, since a change of owner clears mode bits.
+        // Last, since a change of the owner clears mode bits.
         to.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
             .map_err(|cause| ("give the new file the mode of the old one", cause))
     }
@@ -95,12 +94,12 @@ mod unix {
     fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
         let (old, new) = (attributes(from)?, attributes(to)?);
         for (name, value) in &old {
-            // A label that the folder gave already is not set again: that may need a privilege.
+            // A label that the file has from the folder already is not set again: that may require a privilege.
             if new.get(name) != Some(value) {
                 to.set_xattr(name, value)?;
             }
         }
-        // What only the folder gave, such as its default ACL, could open the file to others.
+        // Attributes that only the new file has, such as the folder's default ACL, could give others access.
         for name in new.keys().filter(|name| !old.contains_key(*name)) {
             if !name.to_string_lossy().starts_with("security.") {
                 to.remove_xattr(name)?;
@@ -112,7 +111,7 @@ mod unix {
     fn attributes(file: &File) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
         let names = match file.list_xattr() {
             Ok(names) => names,
-            // The filesystem has none.
+            // The filesystem does not support them.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(BTreeMap::new()),
             Err(error) => return Err(error),
         };
@@ -121,7 +120,7 @@ mod unix {
             if OF_CONTENTS.iter().any(|skipped| name == *skipped) {
                 continue;
             }
-            // Gone since it was listed: as good as never there.
+            // Removed since it was listed: ignored.
             if let Some(value) = file.get_xattr(&name)? {
                 found.insert(name, value);
             }
@@ -136,7 +135,7 @@ mod other {
 
     use super::{Failed, File, Metadata, Path, fmt, io};
 
-    /// As of which change a file is.
+    /// The last change of a file.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Identity {
         size: u64,
@@ -158,12 +157,12 @@ mod other {
         }
     }
 
-    /// A new file takes the permissions of its folder, as the hosts file did.
+    /// A new file inherits the permissions of its folder, like the hosts file did.
     pub(crate) fn copy(_from: &Path, _to: &File) -> Result<(), Failed> {
         Ok(())
     }
 
-    /// Nothing to do: the folder decides.
+    /// Nothing to do: inherited from the folder.
     pub(crate) fn set_default_mode(_file: &File) -> io::Result<()> {
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! What the runs of one state folder note of one hosts file: which silos they named, what they last wrote of
-//! each, and what was printed about the file. A value without I/O; `state` keeps it.
+//! The notes of the runs with one state folder on one hosts file: the silos that they were configured for, what they
+//! last wrote of each, and what was printed about the file. A value without I/O; `state` stores it.
 //!
-//! Times of the wall clock are not to be trusted (a machine without a battery starts in the past, a laptop
-//! sleeps), so durations are summed up from run to run and never run backwards.
+//! The wall clock is not reliable (a machine without a battery starts in the past, a laptop sleeps), so durations are
+//! summed up from run to run and never decrease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,24 +13,24 @@ use silo_shared::silo::{Hostname, Records, SiloId, parse_address};
 use crate::remembered::Remembered;
 
 const HOUR_MS: i64 = 3_600_000;
-/// A block that no run has named for this long is stale.
+/// A block that no run was configured for during this time is stale.
 const STALE_AFTER_MS: i64 = 24 * HOUR_MS;
-/// Notes are written again after this long when nothing else has changed.
+/// The interval for writing notes if nothing else has changed.
 const WRITE_EVERY_MS: i64 = HOUR_MS;
-/// What a pause between two runs counts at most for a silo that other runs name: the machine may have been off.
+/// The maximum that the time between two runs counts for a silo of other runs: the machine may have been off.
 const PAUSE_COUNTS_MS: i64 = 12 * HOUR_MS;
-/// A silo without a block is forgotten after this long.
+/// A silo without a block is forgotten after this time.
 const FORGET_AFTER_MS: i64 = 90 * 24 * HOUR_MS;
 
 /// The notes on one hosts file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Notes {
-    /// When time was last counted, in Unix milliseconds.
+    /// When time was last added, in Unix milliseconds.
     counted_at_ms: i64,
     /// By silo id.
     silos: BTreeMap<String, SiloNote>,
-    /// The lines on the whole file that were last printed.
+    /// The lines about the whole file that were last printed.
     pub(crate) said: Vec<String>,
 }
 
@@ -38,19 +38,19 @@ pub(crate) struct Notes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct SiloNote {
-    /// The lines of the block as last written; `None` when none was written yet.
+    /// The lines of the block as last written; `None` if none was written yet.
     lines: Option<Vec<String>>,
-    /// How long no run has named the silo.
+    /// How long no run was configured for the silo.
     unnamed_ms: i64,
-    /// Whether a run since then did not name it.
+    /// Whether there was a run without it since then.
     is_missed: bool,
-    /// Whether it was named again after a run that did not name it: two schedules share this state folder.
+    /// Whether it returned after a run without it: two schedules share this state folder.
     alternates: bool,
 }
 
 impl Notes {
-    /// Notes made from the hubs' last answers, for silos of which only one hub has answered. Names that
-    /// `wanted` does not select, and records that were skipped, were not written.
+    /// Notes from the hubs' last responses, for silos with a response from only one hub. Names that `wanted` does not
+    /// select, and records that were skipped, were not written.
     pub(crate) fn of_answers(answers: &[Remembered], wanted: impl Fn(&str) -> bool) -> Self {
         let mut notes = Self::default();
         for answer in answers {
@@ -80,7 +80,7 @@ impl Notes {
         notes
     }
 
-    /// What was last written of each silo.
+    /// The records last written of each silo.
     pub(crate) fn written(&self) -> BTreeMap<SiloId, Records> {
         self.silos
             .iter()
@@ -91,7 +91,7 @@ impl Notes {
             .collect()
     }
 
-    /// The silos whose blocks are stale when a run names `named` at `now_ms`.
+    /// The silos whose blocks are stale in a run for `named` at `now_ms`.
     pub(crate) fn stale(&self, named: &[SiloId], now_ms: i64) -> BTreeSet<SiloId> {
         let elapsed = self.elapsed_ms(now_ms);
         self.silos
@@ -103,7 +103,7 @@ impl Notes {
             .collect()
     }
 
-    /// These notes after a run at `now_ms` that named `named`; silos with a block in the file are `present`.
+    /// These notes after a run for `named` at `now_ms`; silos with a block in the file are `present`.
     pub(crate) fn after_run(
         &self,
         named: &[SiloId],
@@ -132,7 +132,7 @@ impl Notes {
         next
     }
 
-    /// Notes what was written of a silo.
+    /// Records what was written of a silo.
     pub(crate) fn wrote(&mut self, silo: &SiloId, records: &Records) {
         let lines = records
             .iter()
@@ -141,12 +141,12 @@ impl Notes {
         note.lines = Some(lines.collect());
     }
 
-    /// Notes that nothing of a silo is left in the file.
+    /// Records that nothing of a silo is left in the file.
     pub(crate) fn cleaned(&mut self, silo: &SiloId) {
         self.silos.remove(silo.as_str());
     }
 
-    /// Whether there is something in `next` that must not wait.
+    /// Whether `next` contains a change that must be written now.
     pub(crate) fn needs_writing(&self, next: &Self) -> bool {
         if next.counted_at_ms < self.counted_at_ms
             || next.counted_at_ms - self.counted_at_ms >= WRITE_EVERY_MS
@@ -157,11 +157,11 @@ impl Notes {
         now.counted_at_ms = self.counted_at_ms;
         for (silo, note) in &mut now.silos {
             if let Some(old) = self.silos.get(silo) {
-                // The time of a pause that goes on is counted later.
+                // The time of an ongoing pause is added later.
                 if note.unnamed_ms >= old.unnamed_ms {
                     note.unnamed_ms = old.unnamed_ms;
                 }
-                // Of a silo that is known to alternate it says nothing more.
+                // Irrelevant for a silo that is known to alternate.
                 if note.alternates && old.alternates {
                     note.is_missed = old.is_missed;
                 }
@@ -170,7 +170,7 @@ impl Notes {
         now != *self
     }
 
-    /// The time since it was last counted. A clock that was set back gives none.
+    /// The time since the last addition; zero if the clock was set back.
     fn elapsed_ms(&self, now_ms: i64) -> i64 {
         match self.counted_at_ms {
             0 => 0,

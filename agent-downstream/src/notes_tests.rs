@@ -1,4 +1,4 @@
-//! The notes: when a block is stale, and what clocks that jump do to that.
+//! The notes: when a block is stale, and the effect of clock steps.
 
 use std::slice;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * HOUR_MS;
-/// A machine without a battery starts here.
+/// The clock of a machine without a battery starts here.
 const START: i64 = 1_700_000_000_000;
 
 fn ids(text: &str) -> Vec<SiloId> {
@@ -16,7 +16,7 @@ fn ids(text: &str) -> Vec<SiloId> {
         .collect()
 }
 
-/// Runs at these times that name these silos, each of which has a block; answers what is stale at each.
+/// Runs at these times for these silos, each of which has a block; returns the stale ones at each.
 fn stale(runs: &[(i64, &str)]) -> Vec<String> {
     let mut notes = Notes::default();
     let mut stale = Vec::new();
@@ -32,7 +32,7 @@ fn stale(runs: &[(i64, &str)]) -> Vec<String> {
         for silo in &named {
             next.wrote(silo, &Records::new());
         }
-        // As a run does it: not every count is written.
+        // As in a run: not every addition is written.
         if notes.needs_writing(&next) {
             notes = next;
         }

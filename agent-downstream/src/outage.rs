@@ -1,5 +1,5 @@
-//! Prints which silos could not be pulled: with `--quiet` when it begins and when it ends; silos with
-//! the same failure share a line.
+//! Prints which silos could not be pulled, with `--quiet` only when it begins and when it ends; silos with the same
+//! failure share a line.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use silo_shared::silo::SiloId;
 use crate::pull::PullError;
 use crate::state::{StateDir, StateError};
 
-/// The pulls of a run, and which failures earlier runs reported.
+/// The pulls of a run, and the failures that earlier runs reported.
 #[derive(Debug)]
 pub(crate) struct Outage<'a> {
     output: &'a Output,
@@ -37,7 +37,7 @@ impl<'a> Outage<'a> {
         })
     }
 
-    /// A silo was not pulled.
+    /// Records that a silo could not be pulled.
     pub(crate) fn failed(&mut self, silo: &SiloId, error: &PullError) {
         let is_new = self
             .told
@@ -53,7 +53,7 @@ impl<'a> Outage<'a> {
         }
     }
 
-    /// A silo was pulled.
+    /// Records that a silo was pulled.
     pub(crate) fn pulled(&mut self, silo: &SiloId) {
         let told = self.told.remove(silo.as_str());
         if told.is_some_and(|mut told| told.clear()) {

@@ -1,5 +1,5 @@
-//! One run as a value: from the bytes of the hosts file and the hub's answers, the new bytes and what
-//! to print about each silo. Nothing is touched here; a plan is printed by `diff` and tested alone.
+//! One run as a value: from the bytes of the hosts file and the hub's responses, the new bytes and what to print about
+//! each silo. Changes nothing; `diff` prints a plan, and tests check it separately.
 
 mod context;
 mod strays;
@@ -21,17 +21,17 @@ use context::PlanContext;
 
 pub(crate) use strays::strays;
 
-/// The hub's answer for one silo.
+/// The hub's response for one silo.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulled {
     /// The silo.
     pub(crate) silo: SiloId,
-    /// The records as the hub sent them; `None` when the pull failed and the block is kept.
+    /// The records as the hub sent them; `None` if the pull failed and the block is kept.
     pub(crate) answer: Option<Answer>,
 }
 
 impl Pulled {
-    /// A silo and what was pulled of it, if anything.
+    /// A silo and its pulled response, if any.
     pub(crate) fn new(silo: SiloId, fresh: Option<&Fresh>) -> Self {
         let answer = fresh.map(|fresh| Answer {
             records: fresh.document.dnsrecords.clone(),
@@ -41,7 +41,7 @@ impl Pulled {
     }
 }
 
-/// Records and the revision at which they stood.
+/// Records and their revision.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     /// The records as the hub sent them.
@@ -50,7 +50,7 @@ pub(crate) struct Answer {
     pub(crate) revision: i64,
 }
 
-/// By which rules answers become blocks.
+/// The rules for turning responses into blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// The policy of the configuration.
@@ -59,35 +59,35 @@ pub(crate) struct Rules {
     pub(crate) hostnames: Vec<Glob>,
     /// Names that no silo may redirect.
     pub(crate) guarded: Guarded,
-    /// Whether `policy.max_removed` is set aside.
+    /// Whether to ignore `policy.max_removed`.
     pub(crate) force: bool,
-    /// Whether lines outside the blocks that hold one name of a silo are taken into its block.
+    /// Whether to move lines outside the blocks that define only one name of a silo into its block.
     pub(crate) adopt: bool,
 }
 
 /// What earlier runs of this state folder left in the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
-    /// What was last written of each silo.
+    /// The records last written of each silo.
     pub(crate) written: BTreeMap<SiloId, Records>,
-    /// Silos whose blocks no run names any more.
+    /// Silos with blocks that no run is configured for any more.
     pub(crate) stale: BTreeSet<SiloId>,
 }
 
-/// Why there is no plan; the file is left alone.
+/// Why there is no plan; the file is not changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NoPlan {
     /// The blocks can't be identified.
     #[error(transparent)]
     Markers(#[from] BrokenMarkers),
-    /// A record that lost its block is there more than once.
+    /// A record that lost its block occurs more than once.
     #[error("lines {} (`{} {}`): a record of silo {silo} that lost its block appears more than once: remove all but one of these lines, or run `once --adopt` to take them over", numbers(.lines), .record.1, .record.0)]
     Ambiguous {
-        /// Whose record.
+        /// The record's silo.
         silo: SiloId,
         /// The record.
         record: Box<(Hostname, IpAddr)>,
-        /// Where it is, counted from 1.
+        /// Its lines, counted from 1.
         lines: Vec<usize>,
     },
 }
@@ -112,11 +112,11 @@ pub(crate) struct Plan {
     pub(crate) stale: Vec<StaleBlock>,
 }
 
-/// A block that this state folder wrote and that no run names any more.
+/// A block that this state folder wrote and that no run is configured for any more.
 #[derive(Debug)]
 pub(crate) struct StaleBlock {
     silo: SiloId,
-    /// Lines that were taken out, since a configured silo has their names.
+    /// The number of lines removed because a configured silo has their names.
     removed: usize,
 }
 
@@ -139,34 +139,34 @@ impl fmt::Display for StaleBlock {
     }
 }
 
-/// What becomes of one silo's block.
+/// The result for one silo's block.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// The silo.
     pub(crate) silo: SiloId,
-    /// What was decided.
+    /// The decision.
     pub(crate) outcome: Result<Update, Refusal>,
 }
 
-/// A block that follows the hub.
+/// A block that is updated.
 #[derive(Debug)]
 pub(crate) struct Update {
-    /// What differs from the present block.
+    /// The difference from the present block.
     pub(crate) change: Change,
     /// The silo's revision.
     pub(crate) revision: i64,
-    /// What was skipped.
+    /// The skipped records.
     pub(crate) skipped: Vec<Skipped>,
-    /// How many names `hostnames` leaves out.
+    /// The number of names that `hostnames` excludes.
     pub(crate) unselected: usize,
-    /// Lines that went from outside into the block.
+    /// Lines moved from outside into the block.
     pub(crate) adopted: Vec<FoundLine>,
-    /// The records that the block now has.
+    /// The records of the block now.
     pub(crate) records: Records,
 }
 
 impl Update {
-    /// Whether a name is left at a wrong address though nothing in the configuration asks for that.
+    /// Whether a name keeps a wrong address although the configuration does not request that.
     pub(crate) fn is_wrong(&self) -> bool {
         self.skipped.iter().any(Skipped::is_wrong)
     }
@@ -181,8 +181,8 @@ pub(crate) fn plan(
 ) -> Result<Plan, NoPlan> {
     let context = PlanContext::new(HostsFile::parse(bytes)?, pulled, rules, known)?;
     let mut refused: BTreeMap<&SiloId, Refusal> = BTreeMap::new();
-    // A refused pull keeps its block, which then is in the file like any line of others: the others
-    // are judged again with that known. Each turn refuses at least one more, so this ends.
+    // A refused pull keeps its block, whose lines then count like other lines in the file, so the other silos are
+    // judged again. Each iteration refuses at least one more, so this terminates.
     let decided = loop {
         let (decided, more) = context.decide(pulled, &refused);
         if more.is_empty() {

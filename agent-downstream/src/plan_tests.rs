@@ -1,4 +1,4 @@
-//! Whole plans: several silos beside each other, and what is said of them.
+//! Whole plans: several silos together, and what is printed about them.
 
 use super::*;
 use crate::policy::Conflicts;
@@ -216,7 +216,7 @@ fn a_stale_block_gives_its_names_to_a_configured_silo_and_is_named() {
         "office",
         Some(&[("db", "10.0.0.6"), ("nas", "10.0.0.7")]),
     )];
-    // Foreign, or not stale yet.
+    // Not ours, or not stale yet.
     let (file, said) = run(&old, &office, &rules());
     assert_eq!(file, old.clone() + &block("office", ""));
     assert_eq!(
@@ -243,7 +243,7 @@ fn a_stale_block_gives_its_names_to_a_configured_silo_and_is_named() {
             "the block of silo old is stale: no run has configured that silo for a day; removed 3 lines from it, whose names other silos have; `silo-downstream clean --silo old` removes it",
         ]
     );
-    // And once they are gone.
+    // After they were removed.
     let (again, said) = run_knowing(&file, &office, &rules(), &known);
     assert_eq!(again, file);
     assert!(
@@ -273,7 +273,7 @@ fn lines_that_lost_their_block_count_as_part_of_it() {
     let (same, said) = run_knowing(&file, &[pulled("office", Some(&[]))], &rules(), &known);
     assert_eq!(same, file);
     assert!(said[0].contains("dropped 10 of 10 names"), "{said:?}");
-    // A pull that failed leaves them where they are, and no other silo gets their names.
+    // A failed pull leaves them unchanged, and no other silo gets their names.
     let silos = [
         pulled("office", None),
         pulled("home", Some(&[("h1", "10.0.0.9")])),

@@ -1,5 +1,5 @@
-//! What this machine accepts from a hub. The hub is not trusted: each record is judged here, and each
-//! one that is skipped comes out with its reason. Pure rules, no I/O.
+//! What this machine accepts from a hub. The hub is not trusted: each record is judged here, and each skipped one is
+//! returned with its reason. Pure rules, no I/O.
 
 mod refusal;
 mod skipped;
@@ -21,7 +21,7 @@ use skipped::{DefinedElsewhere, Reason};
 pub(crate) use refusal::{FoundLine, Refusal};
 pub(crate) use skipped::Skipped;
 
-/// First labels of names that programs look up on their own to be told what to trust.
+/// First labels of names that programs look up by themselves for security-relevant settings.
 const NEVER_FIRST: [&str; 3] = ["localhost", "wpad", "isatap"];
 /// Names by which programs find this machine, its host, its router or its cloud's metadata.
 const NEVER: [&str; 8] = [
@@ -34,27 +34,28 @@ const NEVER: [&str; 8] = [
     "host.docker.internal",
     "_gateway",
 ];
-/// What private names of several labels end with: RFC 8375, ICANN's `internal`, custom, RFC 6761.
+/// The suffixes of private names with several labels: RFC 8375, ICANN's `internal`, custom, RFC 6761.
 const PRIVATE: [&str; 4] = ["home.arpa", "internal", "lan", "test"];
-/// What multicast DNS names end with (RFC 6762).
+/// The suffix of multicast DNS names (RFC 6762).
 const MDNS: &str = "local";
 
 /// The `policy` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Policy {
-    /// Globs of names that are accepted besides the private ones.
+    /// Globs of names that are accepted in addition to private ones.
     pub(crate) names: Vec<Glob>,
-    /// Networks that addresses must lie in; `None` is any that can be another machine's, see [`not_another_machine`].
+    /// Networks that addresses must be in; `None`: any address that can be another machine's, see
+    /// [`not_another_machine`].
     pub(crate) networks: Option<Vec<Network<IpNet>>>,
-    /// What happens to a name that is defined outside the silo's block. `None`: it is skipped, and a run that
-    /// so leaves it at another address than the silo's fails.
+    /// What to do with a name that is defined outside the silo's block. `None`: it is skipped, and the run fails if the
+    /// name thereby keeps an address other than the silo's.
     pub(crate) conflicts: Option<Conflicts>,
-    /// How many names a hub may drop at once.
+    /// How many names a hub may remove at once.
     pub(crate) max_removed: MaxRemoved,
 }
 
-/// What happens to a name that is defined outside the silo's block.
+/// What to do with a name that is defined outside the silo's block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Conflicts {
@@ -64,13 +65,13 @@ pub(crate) enum Conflicts {
     Refuse,
 }
 
-/// How many of a block's names may be lost at once through the hub without `--force`.
+/// How many of a block's names the hub may remove at once without `--force`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MaxRemoved {
     /// The share of names, in percent.
     pub(crate) percent: u8,
-    /// Blocks of fewer names may lose all of them.
+    /// Blocks with fewer names may lose all of them.
     pub(crate) from: usize,
 }
 
@@ -83,23 +84,23 @@ impl Default for MaxRemoved {
     }
 }
 
-/// Names that belong to this machine and its hub, which no silo may redirect; lower case.
+/// Names of this machine and its hub, which no silo may redirect; lower case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guarded {
-    /// This machine's name, whole and its first label.
+    /// This machine's name, in full and its first label.
     pub(crate) own: Vec<String>,
     /// The host in the hub's URL.
     pub(crate) hub: Option<String>,
 }
 
-/// The names that a silo can't have: what the file defines elsewhere, and what other silos have.
+/// The names that a silo can't use: those that the file defines elsewhere, and those of other silos.
 #[derive(Debug, Default)]
 pub(crate) struct Taken<'a> {
-    /// What lines and foreign blocks define.
+    /// The definitions in lines and in blocks that are not ours.
     pub(crate) elsewhere: Option<&'a HashMap<String, Definition>>,
-    /// What silos of the configuration have.
+    /// The names of configured silos.
     pub(crate) silos: HashMap<String, SiloId>,
-    /// Lines that were ours, of silos whose pull is refused.
+    /// Former lines of our blocks, of silos whose pull is refused.
     pub(crate) lines: HashMap<String, Definition>,
 }
 
@@ -113,27 +114,27 @@ impl Taken<'_> {
 /// A judged answer.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
-    /// What goes into the block.
+    /// The records for the block.
     pub(crate) accepted: Records,
-    /// What does not, and why. Names that `hostnames` leaves out are not among them.
+    /// The other records, with reasons. Does not include names that `hostnames` excludes.
     pub(crate) skipped: Vec<Skipped>,
     /// Acceptable records of names that the file defines elsewhere.
     pub(crate) elsewhere: Records,
-    /// Names that `hostnames` leaves out.
+    /// Names that `hostnames` excludes.
     pub(crate) unselected: BTreeSet<Hostname>,
-    /// Every hostname of the answer, accepted or not, with the addresses that could be read.
+    /// Every hostname in the response, accepted or not, with its valid addresses.
     offered: BTreeMap<Hostname, BTreeSet<IpAddr>>,
-    /// Names that are skipped for what this machine is or says, not the hub.
+    /// Names that are skipped because of this machine, not because of the hub.
     local: BTreeSet<Hostname>,
-    /// Names that another silo of the configuration has.
+    /// Names of another configured silo.
     with_silo: BTreeSet<Hostname>,
-    /// Names that are skipped; those that are defined elsewhere with their place in `skipped`.
+    /// Skipped names; those that are defined elsewhere with their index in `skipped`.
     refused_names: BTreeMap<Hostname, Option<usize>>,
 }
 
 impl Policy {
-    /// Judges the records of an answer. `wanted` are the globs of `hostnames` (empty: all), `taken`
-    /// the names that are defined outside the silo's own block.
+    /// Judges the records of a response. `wanted` are the globs of `hostnames` (empty: all), `taken` the names that are
+    /// defined outside the silo's own block.
     pub(crate) fn judge(
         &self,
         records: &[DnsRecord],
@@ -181,9 +182,9 @@ impl Policy {
         Ok(judged)
     }
 
-    /// Refuses an answer through which the block would lose too many names: the hub no longer has them, offers
-    /// other addresses of which none is accepted, or has them in another silo of the configuration. Names that
-    /// this machine's own settings leave out are not lost through the hub.
+    /// Refuses a response through which the block would lose too many names: the hub no longer has them, offers other
+    /// addresses of which none is accepted, or has them in another configured silo. Names that this machine's own
+    /// settings exclude do not count.
     pub(crate) fn check_removed(&self, block: &Records, judged: &Judged) -> Result<(), Refusal> {
         let MaxRemoved { percent, from } = self.max_removed;
         let present = block.len();
@@ -221,7 +222,7 @@ impl Policy {
         taken: &Taken<'_>,
     ) -> Result<(), Reason> {
         let name = hostname.as_str();
-        // `wpad.lan` is asked for as much as `wpad`: the first label counts.
+        // `wpad.lan` is looked up like `wpad`: the first label counts.
         let first = name.split('.').next().unwrap_or(name);
         if NEVER_FIRST.contains(&first) || NEVER.contains(&name) {
             return Err(Reason::Never);
@@ -282,7 +283,7 @@ impl Judged {
         self.refused_names.insert(hostname.clone(), at);
     }
 
-    /// Notes an address of a name that is defined elsewhere, at this place in `skipped`.
+    /// Records an address of a name that is defined elsewhere, at this index in `skipped`.
     fn note_address_of_refused(
         &mut self,
         at: Option<usize>,
@@ -324,8 +325,8 @@ fn is_wanted(globs: &[Glob], name: &str) -> bool {
     globs.is_empty() || matches_any(globs, name)
 }
 
-/// Whether `name` is this machine's name `own`, bare or directly under a private suffix: search domains
-/// and mDNS give a machine called `vm` the names `vm.lan` and `vm.local` too.
+/// Whether `name` is this machine's name `own`, alone or directly under a private suffix: search domains and mDNS give
+/// a machine named `vm` the names `vm.lan` and `vm.local` too.
 fn is_own(own: &str, name: &str) -> bool {
     let Some(rest) = name.strip_prefix(own) else {
         return false;
@@ -344,7 +345,7 @@ fn matches_any(globs: &[Glob], name: &str) -> bool {
     globs.iter().any(|glob| glob.matches(name))
 }
 
-/// What the hub sent, made fit for one line of output.
+/// Formats text from the hub for one line of output.
 fn printable(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };

@@ -1,4 +1,4 @@
-//! The policy: each kind of record that a hub must not get in, and what is accepted.
+//! The policy: each kind of record that must be rejected, and what is accepted.
 
 use super::*;
 use crate::hosts::Definer;
@@ -29,7 +29,7 @@ fn line(number: usize, ip: &str) -> Definition {
     }
 }
 
-/// Judges one record; `Ok` with what was accepted, `Err` with the line on what was skipped.
+/// Judges one record; `Ok` with the accepted record, `Err` with the line about the skipped one.
 fn judge_one(policy: &Policy, hostname: &str, ip: &str) -> Result<String, String> {
     let lines = HashMap::from([("printer".to_owned(), line(3, "10.0.0.9"))]);
     let taken = Taken {
@@ -101,7 +101,7 @@ fn each_record_is_accepted_or_skipped_with_its_reason() {
         ("instance-data", "10.0.0.5", Err("never taken")),
         ("host.docker.internal", "10.0.0.5", Err("never taken")),
         ("_gateway", "10.0.0.5", Err("never taken")),
-        // Whole names only.
+        // Only whole names.
         ("metadata.lan", "10.0.0.5", Ok("metadata.lan 10.0.0.5")),
         (
             "instance-data.lan",
@@ -223,7 +223,7 @@ fn more_names_and_networks_are_accepted_when_the_policy_names_them() {
         judge_one(&policy, "db.local", "10.0.0.5").unwrap(),
         "db.local 10.0.0.5"
     );
-    // Loopback is named here, so it is meant.
+    // Loopback is explicitly configured here.
     assert_eq!(
         judge_one(&policy, "db", "127.0.0.1").unwrap(),
         "db 127.0.0.1"
@@ -231,7 +231,7 @@ fn more_names_and_networks_are_accepted_when_the_policy_names_them() {
     let skipped = judge_one(&policy, "db", "192.168.0.1").unwrap_err();
     assert!(skipped.contains("outside `policy.networks`"), "{skipped}");
     assert!(judge_one(&policy, "db", "fd00::5").is_err());
-    // What must never come from a hub stays out whatever `names` says.
+    // Names that must never come from a hub are rejected regardless of `names`.
     let policy = Policy {
         names: vec![glob("*")],
         ..Policy::default()
@@ -316,7 +316,7 @@ fn conflicts_refuse_the_whole_pull_when_so_configured() {
         .judge(&[record("db", "10.0.0.5")], &[], &guarded(), &taken)
         .unwrap_err();
     assert!(refusal.to_string().contains("line 1"), "{refusal}");
-    // Other reasons still only skip.
+    // For other reasons, names are still only skipped.
     assert!(
         policy
             .judge(&[record("wpad", "10.0.0.5")], &[], &guarded(), &taken)
@@ -346,7 +346,7 @@ fn more_records_than_a_silo_holds_are_refused() {
 
 #[test]
 fn a_pull_that_drops_too_much_is_refused() {
-    // Names in the block, of those in the answer, percent, from: refused?
+    // Names in the block, names of these in the response, percent, from: refused?
     for (present, kept, percent, from, refused) in [
         (10, 5, 50, 10, false),
         (10, 4, 50, 10, true),
@@ -368,7 +368,7 @@ fn a_pull_that_drops_too_much_is_refused() {
         let block: Records = (0..present)
             .map(|n| (Hostname::parse(&name(n)).unwrap(), Addresses::default()))
             .collect();
-        // What this machine itself does not want was still not dropped by the hub.
+        // Names that this machine's own settings reject were not removed by the hub.
         let answer: Vec<DnsRecord> = (0..kept).map(|n| record(&name(n), "127.0.0.1")).collect();
         let judged = policy
             .judge(&answer, &[glob("other")], &guarded(), &Taken::default())

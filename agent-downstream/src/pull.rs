@@ -1,4 +1,4 @@
-//! Asks the hub for silos, some at once and all within one deadline.
+//! Pulls silos from the hub, several at once and all within one deadline.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use tokio::task::JoinSet;
 
 use crate::remembered::Remembered;
 
-/// How long all pulls of a run may take together. With the lock's ten seconds, and Windows' five for a
-/// sharing violation, a run stays below thirty.
+/// The deadline for all pulls of a run. With the lock's ten seconds, and Windows' five for a sharing violation, a run
+/// takes less than thirty.
 const DEADLINE: Duration = Duration::from_secs(14);
 
-/// How many silos are asked for at once: each takes a descriptor, and a thread while the hub's name is
-/// looked up.
+/// How many silos are pulled at once: each uses a file descriptor, and a thread while the hub's name is looked up.
 const AT_ONCE: usize = 16;
 
 /// Why a silo was not pulled; its block stays as it is.
@@ -24,21 +23,21 @@ pub(crate) enum PullError {
     /// The call failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The hub took too long.
+    /// The hub exceeded the deadline.
     #[error("{hub}: no complete answer within {seconds} s", hub = .0, seconds = DEADLINE.as_secs())]
     Late(String),
-    /// The answer is another silo.
+    /// The response contains another silo.
     #[error("{hub}: the answer is silo {id:?} and not this one: check the URL in `hub`")]
     Foreign {
         /// The hub's URL.
         hub: String,
-        /// The id in the answer.
+        /// The id in the response.
         id: String,
     },
 }
 
 impl PullError {
-    /// What kind of failure it is; see [`ClientError::kind`].
+    /// The kind of failure; see [`ClientError::kind`].
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Client(error) => error.kind(),
@@ -48,16 +47,16 @@ impl PullError {
     }
 }
 
-/// A silo as the hub has it.
+/// A silo in its current state at the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fresh {
-    /// The silo, also when the hub answered that it is unchanged.
+    /// The silo, even if the hub responded that it is unchanged.
     pub(crate) document: SiloDocument,
     /// Its entity tag.
     pub(crate) tag: Option<String>,
 }
 
-/// Pulls silos, with what was remembered of each; results are in the order of `silos`.
+/// Pulls silos, using the saved responses; results are in the order of `silos`.
 pub(crate) async fn pull(
     client: &HubClient,
     silos: Vec<(SiloId, Option<Remembered>)>,
@@ -86,7 +85,7 @@ pub(crate) async fn pull(
             }
         }
     };
-    // What is not there by then is late.
+    // Pulls that are not finished have failed.
     let _ = tokio::time::timeout(DEADLINE, all).await;
     let late = || Err(PullError::Late(client.hub().to_owned()));
     order

@@ -1,10 +1,10 @@
-//! Replaces the hosts file as a whole: at any moment, whatever fails, it holds the old or the new bytes.
+//! Replaces the hosts file atomically: it always contains the old or the new bytes, even after a failure.
 //!
-//! Read, render, wait until no other program writes it ([`crate::settle`]), write a temp file beside it,
-//! copy what belongs to the file (owner, mode, extended attributes), fsync, look whether another program
-//! wrote meanwhile, exchange both files (or rename), fsync the folder, and look at what came out
-//! ([`crate::replaced`]): what others wrote there is merged ([`crate::merge`]) and put in place in turn.
-//! Where no rename is possible, and the user allowed it, [`crate::in_place`] writes into the file.
+//! Reads, renders, waits until no other program writes the file ([`crate::settle`]), writes a temporary file next to
+//! it, copies the metadata (owner, mode, extended attributes), fsyncs, checks for writes of other programs, exchanges
+//! both files (or renames), fsyncs the folder, and checks the replaced file ([`crate::replaced`]): what others wrote
+//! into it is merged ([`crate::merge`]) and put in place again. If no rename is possible, and the user allowed it,
+//! [`crate::in_place`] writes into the file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -22,13 +22,13 @@ use crate::staged::{Staged, part_path, temp_path};
 use crate::state::{LockedState, sync_folder};
 use crate::target::{Target, WaitBudget, refuse_encoding};
 
-/// How long the next attempt waits where waiting for a still file is over; longer each time.
+/// The delay of the next attempt when no waiting time for a stable file is left; increases each time.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a program is waited for at least that was met while it wrote.
+/// The minimum wait for a program that was detected while writing.
 const LEAST_WAIT: Duration = Duration::from_secs(3);
 
-/// Reads, renders and replaces, again if another program writes meanwhile. Answers whether the file
-/// was replaced; when `render` gives back the bytes it got, nothing is written. Refuses what is no text.
+/// Reads, renders and replaces; repeats this if another program writes meanwhile. Returns whether the file was
+/// replaced; if `render` returns the bytes that it got, nothing is written. Refuses files that are not text.
 pub(crate) fn update<E: From<ReplaceError>>(
     target: &Target,
     state: &LockedState,
@@ -41,7 +41,7 @@ pub(crate) fn update<E: From<ReplaceError>>(
     })
 }
 
-/// The same for whatever bytes the file holds.
+/// The same for a file with any bytes.
 pub(crate) fn update_any<E: From<ReplaceError>>(
     target: &Target,
     state: &LockedState,
@@ -71,12 +71,12 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
         let new = match (rendered, &foreign) {
             (Ok(new), _) => new,
             (Err(error), Some(foreign)) if old.bytes == foreign.put => {
-                // What the other program wrote is not for us to judge: the file is as it left it.
+                // The other program's contents are put in place unchanged, although they can't be rendered.
                 put(target, state, in_place, &old, &foreign.after, &wait_budget)?;
                 return Err(error);
             }
             (Err(error), _) => {
-                // It may be half of what another program is about to write.
+                // It may be an incomplete write of another program.
                 if foreign.is_none() && wait_budget.waits(path, state, &old)? {
                     continue;
                 }
@@ -84,7 +84,7 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
             }
         };
         if new == old.bytes {
-            // Something was put in place by now, if anything came out of it.
+            // The file was replaced by an earlier attempt, if there was one.
             return Ok(foreign.is_some() || attempt > 0);
         }
         if foreign.is_none() && wait_budget.waits(path, state, &old)? {
@@ -112,7 +112,7 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
     Err(ReplaceError::Busy(path.clone()).into())
 }
 
-/// Makes a hosts file that was deleted; fails if there is one.
+/// Creates a deleted hosts file; fails if there is one.
 pub(crate) fn create(path: &Path, state: &LockedState, bytes: &[u8]) -> Result<(), ReplaceError> {
     let not_made = |cause| ReplaceError::NotMade {
         path: path.to_owned(),
@@ -123,20 +123,20 @@ pub(crate) fn create(path: &Path, state: &LockedState, bytes: &[u8]) -> Result<(
     let staged = Staged::write(&temp, bytes).map_err(|(_, cause)| not_made(cause))?;
     metadata::set_default_mode(&staged.file).map_err(not_made)?;
     staged.file.sync_all().map_err(not_made)?;
-    // Unlike a rename, a link does not replace what another program puts there meanwhile.
+    // Unlike a rename, a link does not replace a file that another program creates meanwhile.
     fs::hard_link(staged.path(), path).map_err(not_made)?;
     drop(staged);
     let folder = path.parent().unwrap_or(Path::new("/"));
     sync_folder(folder).map_err(|cause| unsynced(folder, "syncing the folder", cause))
 }
 
-/// How one attempt went.
+/// The result of one attempt.
 enum Attempt {
     /// The new bytes are in place.
     Done,
-    /// Another program wrote: the file is to be read again.
+    /// Another program wrote: the file must be read again.
     Changed,
-    /// The new bytes were put in place, and another program wrote into the file that was there.
+    /// The new bytes are in place, and another program wrote into the replaced file.
     Foreign(Foreign),
 }
 
@@ -157,7 +157,7 @@ fn put(
         Err(Refused::Final(error)) => return Err(error),
         Err(Refused::NoRename(step, cause)) => (step, cause),
     };
-    // Opening for writing changes nothing, and tells a mount point from a file that no one may write.
+    // Opening for writing changes nothing, and distinguishes a mount point from a file that can't be written.
     if let Err(write_error) = OpenOptions::new().write(true).open(&target.path) {
         tracing::debug!("not writable in place either: {write_error}");
         let path = target.path.clone();
@@ -183,7 +183,7 @@ fn write_in_place(
     }
 }
 
-/// Looks whether another program wrote while the file was written in place: then it may hold a mixture.
+/// Checks whether another program wrote during a write in place: then the file may contain a mixture.
 fn look_after_in_place(
     target: &Target,
     state: &LockedState,
@@ -228,7 +228,7 @@ fn look_after_in_place(
 
 /// Why one attempt to rename failed.
 enum Refused {
-    /// Nothing more can be done.
+    /// No alternative is left.
     Final(ReplaceError),
     /// Renaming is impossible here; writing in place may be possible.
     NoRename(&'static str, io::Error),
@@ -252,7 +252,7 @@ fn rename_over(
         }
     })?;
     metadata::copy(path, &staged.file).map_err(|(step, cause)| {
-        // EINVAL: an owner that this user namespace knows no number for (user_namespaces(7)).
+        // EINVAL: the owner has no number in this user namespace (user_namespaces(7)).
         if matches!(
             cause.kind(),
             ErrorKind::PermissionDenied | ErrorKind::InvalidInput
@@ -291,7 +291,7 @@ fn rename_over(
         staged.rename(path).map_err(not_renamed)?;
         Ok(held)
     };
-    // Whatever fails from here on, the new file is in place.
+    // From here on, the new file is in place even if a step fails.
     let synced = sync_folder(target.folder());
     let late = |step, cause| Refused::Final(unsynced(path, step, cause));
     let out = out.map_err(|cause| late("opening the file that was there before", cause))?;
@@ -300,7 +300,7 @@ fn rename_over(
     Ok(put)
 }
 
-/// Looks at the file that was replaced, at once and a moment later, for what others wrote into it.
+/// Checks the replaced file, at once and a moment later, for writes of other programs.
 fn look_after(
     target: &Target,
     state: &LockedState,
@@ -312,7 +312,7 @@ fn look_after(
     let path = &target.path;
     let late = |step| move |cause| unsynced(path, step, cause);
     const LOOK: &str = "reading the file that was there before";
-    // What of it is in the new file.
+    // The part of it that is in the new file.
     let mut merged = old.bytes.clone();
     let mut was_appended = false;
     for look in [Look::AtOnce, Look::Later, Look::Last] {
@@ -329,7 +329,7 @@ fn look_after(
         if now.bytes == merged {
             continue;
         }
-        // As the other program would have done to the new file.
+        // As the other program would have appended to the new file.
         if append(path, &merged, &now.bytes).map_err(late("appending what was appended to it"))? {
             merged = now.bytes;
             was_appended = true;
@@ -358,23 +358,23 @@ fn look_after(
     if now.bytes == new {
         state.note_left(path, &Mark::of(&now))?;
     }
-    // Something else than what was written means that another program was faster: look again.
+    // Other bytes than those written mean that another program was faster: check again.
     Ok(match now.bytes.starts_with(new) {
         true => Attempt::Done,
         false => Attempt::Changed,
     })
 }
 
-/// When the file that was replaced is looked at.
+/// When the replaced file is checked.
 #[derive(Clone, Copy)]
 enum Look {
     AtOnce,
     Later,
-    /// After it is gone, for what came between.
+    /// After its removal, for writes in between.
     Last,
 }
 
-/// Appends to the file at `path` what was appended to `before`, if that can be done just so.
+/// Appends to the file at `path` what was appended to `before`, if it can be appended in the same way.
 fn append(path: &Path, before: &[u8], after: &[u8]) -> io::Result<bool> {
     let present = fs::read(path)?;
     let Some(tail) = merge::appended(before, after, &present) else {
@@ -386,7 +386,7 @@ fn append(path: &Path, before: &[u8], after: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Errors with which a folder takes no new file: read-only, or not ours.
+/// Errors for a folder in which no file can be created: read-only, or not ours.
 fn takes_no_file(cause: &io::Error) -> bool {
     matches!(
         cause.kind(),
@@ -394,11 +394,11 @@ fn takes_no_file(cause: &io::Error) -> bool {
     )
 }
 
-/// Removes what a run that was killed left beside the hosts file. What this program can't have written
-/// came out of the hosts file's place, with something of another program in it: that is kept.
+/// Removes the leftover of a killed run next to the hosts file. If this program can't have written it, it is a replaced
+/// hosts file with changes of another program, and is kept.
 fn clear_leftover(target: &Target, state: &LockedState) -> Result<(), ReplaceError> {
     let temp = target.temp_path(state);
-    // Never whole, and never seen by another program.
+    // Never complete, and never visible to other programs as the hosts file.
     remove(&part_path(&temp))?;
     let is_file = fs::symlink_metadata(&temp).is_ok_and(|found| found.is_file());
     let bytes = match is_file.then(|| fs::read(&temp)).transpose() {
@@ -419,7 +419,7 @@ fn clear_leftover(target: &Target, state: &LockedState) -> Result<(), ReplaceErr
     remove(&temp)
 }
 
-/// Removes a file that a killed run left.
+/// Removes a file left by a killed run.
 fn remove(path: &Path) -> Result<(), ReplaceError> {
     match fs::remove_file(path) {
         Ok(()) => {

@@ -9,11 +9,10 @@ use crate::in_place::InPlaceError;
 use crate::settle::{self, ATTEMPTS};
 use crate::state::StateError;
 
-/// Why the hosts file was not replaced. It is whole in every case, except for
-/// [`InPlaceError::Torn`].
+/// Why the hosts file was not replaced. The file is intact in every case, except for [`InPlaceError::Torn`].
 #[derive(Debug, Error)]
 pub(crate) enum ReplaceError {
-    /// There is no hosts file.
+    /// The hosts file does not exist.
     #[error("{}: there is no such file: create it, choose another with --hosts-file, or restore a deleted one with `silo-downstream restore`", .0.display())]
     Missing(PathBuf),
     /// It is a folder, a device or the like.
@@ -24,27 +23,27 @@ pub(crate) enum ReplaceError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was to be done.
+        /// The failed operation.
         step: &'static str,
         /// The system's error.
         cause: io::Error,
     },
-    /// The rename is done, what makes it last through a power cut is not.
+    /// The rename is done, but making it durable failed.
     #[error("{}: replaced, but {step} failed: {cause}", .path.display())]
     Unsynced {
         /// The file or folder.
         path: PathBuf,
-        /// What failed.
+        /// The failed operation.
         step: &'static str,
         /// The system's error.
         cause: io::Error,
     },
-    /// No rename is possible here, writing in place would be.
+    /// Renaming is not possible here, but writing in place is.
     #[error("{}: cannot {step}: {cause}. The file was not changed. If it can't be replaced, such as a file mounted into a container, allow writing into it with --in-place (`in_place: true`)", .path.display())]
     NeedsInPlace {
         /// The hosts file.
         path: PathBuf,
-        /// What was to be done.
+        /// The failed operation.
         step: &'static str,
         /// The system's error.
         cause: io::Error,
@@ -54,12 +53,12 @@ pub(crate) enum ReplaceError {
     Protected {
         /// The hosts file.
         path: PathBuf,
-        /// What was to be done.
+        /// The failed operation.
         step: &'static str,
         /// The system's error.
         cause: io::Error,
     },
-    /// A deleted hosts file could not be made again.
+    /// A deleted hosts file could not be created.
     #[error("{}: cannot create it: {cause}", .path.display())]
     NotMade {
         /// The hosts file.
@@ -67,37 +66,37 @@ pub(crate) enum ReplaceError {
         /// The system's error.
         cause: io::Error,
     },
-    /// Another program writes all the time.
+    /// Another program keeps writing.
     #[error("{}: another program changed it {ATTEMPTS} times while it was being replaced; the next run tries again", .0.display())]
     Busy(PathBuf),
-    /// Another program writes, and what is there may be half of it.
+    /// Another program is writing, and the contents may be incomplete.
     #[error("{}: another program has been writing it for {} s, so it may be incomplete; nothing was written, the next run tries again", .0.display(), settle::LIMIT.as_secs())]
     Unstable(PathBuf),
-    /// Another run wrote the file while this one waited, perhaps with a newer answer.
+    /// Another run wrote the file while this one waited, perhaps with a newer response.
     #[error("{}: another run wrote it while this one waited for other programs; the next run tries again", .0.display())]
     Overtaken(PathBuf),
-    /// A program truncated the file just when it was replaced, and has not written the rest yet.
+    /// A program truncated the file at the moment of its replacement, and has not written the rest yet.
     #[error("{}: replaced, but another program is still writing the file that was there before: look at {} once it is done", .path.display(), .temp.display())]
     StillWritten {
         /// The hosts file.
         path: PathBuf,
-        /// The file that was there before.
+        /// The replaced file.
         temp: PathBuf,
     },
-    /// The bytes are no text.
+    /// The bytes are not text.
     #[error("{}: {why}; resolvers can't read it. It was not changed: save it as UTF-8, or restore the last good one with `silo-downstream restore`", .path.display())]
     NotText {
         /// The hosts file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
     },
-    /// NixOS makes the file.
+    /// NixOS generates the file.
     #[error("{}: leads to {}, and nothing in /nix/store can be changed: set `environment.etc.hosts.mode = \"0644\";` in the NixOS configuration, which makes it a regular file", .path.display(), .target.display())]
     Nix {
         /// The path that was given.
         path: PathBuf,
-        /// Where it leads.
+        /// The target of the path.
         target: PathBuf,
     },
     /// The state folder can't be used.
@@ -108,13 +107,13 @@ pub(crate) enum ReplaceError {
     InPlace(#[from] InPlaceError),
 }
 
-/// A step that failed while the file was as it was.
+/// The error of a step before the file was changed.
 pub(crate) fn fail(path: &Path, step: &'static str, cause: io::Error) -> ReplaceError {
     let path = path.to_owned();
     ReplaceError::Io { path, step, cause }
 }
 
-/// A step that failed after the file was replaced.
+/// The error of a step after the file was replaced.
 pub(crate) fn unsynced(path: &Path, step: &'static str, cause: io::Error) -> ReplaceError {
     let path = path.to_owned();
     ReplaceError::Unsynced { path, step, cause }

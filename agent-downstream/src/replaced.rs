@@ -1,5 +1,5 @@
-//! The file that was in the hosts file's place before the last replacement. Programs that have it open go on
-//! writing into it, so it is looked at before it goes.
+//! The previous hosts file after a replacement. Programs that have it open continue to write into it, so it is checked
+//! before it is removed.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
@@ -9,20 +9,20 @@ use std::time::Duration;
 use crate::settle::{self, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
 
-/// After which time it is looked at once more.
+/// The delay of the second check.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The old file, open as long as someone may write into it.
+/// The previous file, kept open while programs may write into it.
 #[derive(Debug)]
 pub(crate) struct OldFile {
     /// `None` on Windows, where an open file can't be replaced.
     file: Option<File>,
-    /// Where it lies now, if it has a name.
+    /// Its current path, if it has a name.
     path: Option<PathBuf>,
 }
 
 impl OldFile {
-    /// The file that an exchange has put at `path`. An error of a first try may pass, and costs more here
+    /// The file that an exchange has put at `path`. A first error may be temporary, and has worse consequences here
     /// than elsewhere.
     pub(crate) fn exchanged(path: &Path) -> io::Result<Self> {
         Ok(Self {
@@ -31,7 +31,7 @@ impl OldFile {
         })
     }
 
-    /// The file that a rename will take the name of.
+    /// The file whose name a rename will take over.
     pub(crate) fn hold(path: &Path) -> io::Result<Self> {
         let file = match cfg!(windows) {
             true => None,
@@ -55,7 +55,7 @@ impl OldFile {
         }
     }
 
-    /// Waits until it is written no more; `None` if what is there is at most a part of what it should be.
+    /// Waits until it is stable; `None` if its contents are at most a part of the complete ones.
     pub(crate) fn settle(&mut self, before: &Mark, limit: Duration) -> io::Result<Option<Vec<u8>>> {
         Ok(match settle::wait(|| self.look(), Some(before), limit)? {
             WaitResult::Stable(found) | WaitResult::Growing(found) => Some(found.bytes),
@@ -64,7 +64,7 @@ impl OldFile {
         })
     }
 
-    /// Removes it; it stays open.
+    /// Removes its name; the file stays open.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         match self.path.take() {
             Some(path) => fs::remove_file(path),

@@ -1,4 +1,4 @@
-//! Whether a new hosts file could be created beside the old one, checked without creating it.
+//! Checks whether a new hosts file could be created next to the old one, without creating it.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ mod unix {
 
     use super::Path;
 
-    /// What a block of usual size needs beside the present file, in bytes.
+    /// The space for a block of usual size in addition to the present file, in bytes.
     const BLOCK: u64 = 4096;
 
-    /// Why the folder's filesystem has no room for a new file somewhat larger than `length` bytes.
+    /// Why the folder's filesystem lacks space for a new file slightly larger than `length` bytes.
     pub(crate) fn lacking(folder: &Path, length: usize) -> Option<String> {
-        // What can't be asked is found out by the run.
+        // If this fails, the run itself will find out.
         let found = rustix::fs::statvfs(folder).ok()?;
         let free = match rustix::process::geteuid().is_root() {
             true => found.f_bfree,
@@ -27,7 +27,7 @@ mod unix {
         };
         let unit = found.f_frsize.max(1);
         let needed = (length as u64).div_ceil(unit) + BLOCK.div_ceil(unit);
-        // Filesystems without a table of inodes say that they have none at all.
+        // Filesystems without an inode table report zero inodes in total.
         if found.f_files > 0 && found.f_ffree == 0 {
             return Some(format!(
                 "{} has no free inode for a new file",
@@ -43,12 +43,12 @@ mod unix {
         })
     }
 
-    /// Why a new file can't be given the owner of the one at `path`: this user namespace has no number for
-    /// it (user_namespaces(7)).
+    /// Why a new file can't get the owner of the one at `path`: the owner has no number in this user namespace
+    /// (user_namespaces(7)).
     pub(crate) fn unmapped_owner(path: &Path) -> Option<String> {
         let metadata = fs::metadata(path).ok()?;
         let is_mapped = |map: &str, id: u32| {
-            // Without such a file there are no user namespaces.
+            // Without this file, the system has no user namespaces.
             fs::read_to_string(map).map_or(true, |map| maps(&map, id))
         };
         if is_mapped("/proc/self/uid_map", metadata.uid())
@@ -62,7 +62,7 @@ mod unix {
         )
     }
 
-    /// Whether a map has this id: lines of first id inside, first id outside, count.
+    /// Whether a map contains this id: lines of first id inside, first id outside, count.
     fn maps(map: &str, id: u32) -> bool {
         map.lines().any(|line| {
             let mut numbers = line.split_whitespace().map(str::parse::<u64>);
@@ -99,12 +99,12 @@ mod unix {
 mod other {
     use super::Path;
 
-    /// Not known beforehand.
+    /// Unknown in advance.
     pub(crate) fn lacking(_folder: &Path, _length: usize) -> Option<String> {
         None
     }
 
-    /// A new file takes the owner that its folder gives.
+    /// A new file gets its owner from its folder.
     pub(crate) fn unmapped_owner(_path: &Path) -> Option<String> {
         None
     }

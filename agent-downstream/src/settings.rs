@@ -1,4 +1,4 @@
-//! What the agent is to do: configuration file, environment and flags made into one value.
+//! The agent's settings: combines configuration file, environment and flags into one value.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,8 @@ use crate::glob::Glob;
 use crate::in_place::InPlace;
 use crate::policy::{Guarded, Policy};
 
-/// The configuration file. The keys of the connection are listed here one by one, since serde's `flatten`
-/// does not go together with refusing unknown keys.
+/// The configuration file. The keys of the connection are listed here individually, since serde's `flatten` is
+/// incompatible with refusing unknown keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileSettings {
@@ -58,7 +58,7 @@ impl FileSettings {
         }
     }
 
-    /// Makes the paths in it begin at the folder of `file`, but those that a flag replaces.
+    /// Resolves the paths in it against the folder of `file`, except those that a flag overrides.
     fn resolve_paths(&mut self, file: &Path, flags: &Flags) -> Result<(), ConfigError> {
         for (setting, path, flag) in [
             (
@@ -78,15 +78,15 @@ impl FileSettings {
     }
 }
 
-/// All settings, from wherever they came.
+/// All settings from all sources.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     hub: HubSource,
     /// The file that was read, if there was one.
     pub(crate) config_file: Option<PathBuf>,
-    /// The silos, in the order in which they win over each other.
+    /// The silos, in order of precedence.
     pub(crate) silos: Vec<SiloId>,
-    /// Globs of the hostnames to take; empty: all.
+    /// Globs of the hostnames to use; empty: all.
     pub(crate) hostnames: Vec<Glob>,
     /// The hosts file.
     pub(crate) hosts_file: PathBuf,
@@ -94,39 +94,38 @@ pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     /// Whether the hosts file may be written in place.
     pub(crate) in_place: InPlace,
-    /// Whether `policy.max_removed` is set aside.
+    /// Whether to ignore `policy.max_removed`.
     pub(crate) force: bool,
-    /// Whether lines outside the blocks are taken into them.
+    /// Whether to move lines outside the blocks into them.
     pub(crate) adopt: bool,
-    /// Only changes and failures are printed.
+    /// Whether only changes and failures are printed.
     pub(crate) quiet: bool,
-    /// How lines on stderr are written.
+    /// The format of lines on stderr.
     pub(crate) log_format: LogFormat,
-    /// What is accepted from the hub.
+    /// What to accept from the hub.
     pub(crate) policy: Policy,
-    /// Whose files are trusted where root runs this.
+    /// Whose files are trusted if root runs this.
     trust: Trust,
 }
 
-/// The source of the hub's settings. Evaluated only by verbs that call the hub:
-/// the others need neither.
+/// The source of the hub's settings. Evaluated only by commands that call the hub: the others do not need it.
 #[derive(Clone, Debug)]
 enum HubSource {
-    /// Our own file with the flags over it, or the flags alone.
+    /// A file in this program's own format overridden by flags, or only flags.
     Own(ConnectionSettings),
     /// The file of a pyDDNS client, and the flags.
     Pyddns {
         /// The file's path.
         path: PathBuf,
-        /// What it says.
+        /// Its contents.
         config: Box<PyddnsConfig>,
-        /// What the flags say.
+        /// The flags, which take precedence.
         stronger: ConnectionSettings,
     },
 }
 
 impl Settings {
-    /// Reads the configuration file and puts the flags over it.
+    /// Reads the configuration file and overrides it with flags.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let path = flags
             .config
@@ -135,13 +134,13 @@ impl Settings {
         flags.connection.trust().check(Kind::Configuration, &path)?;
         match read_text(&path) {
             Ok(text) => Self::parse(Some((path, text)), flags),
-            // Flags can replace the default file; a file named by a flag must exist.
+            // Flags can replace the default file; a file given by a flag must exist.
             Err(ConfigError::Missing(_)) if flags.config.is_none() => Self::parse(None, flags),
             Err(error) => Err(error),
         }
     }
 
-    /// Refuses a state folder that others than root decide about, where root runs this.
+    /// Refuses a state folder that users other than root can change, if root runs this.
     pub(crate) fn check_state_folder(&self) -> Result<(), ConfigError> {
         self.trust
             .check(Kind::StateFolder, &self.state_dir)
@@ -224,7 +223,7 @@ impl Settings {
         })
     }
 
-    /// How to reach the hub; reads the token.
+    /// The connection to the hub; reads the token.
     pub(crate) fn connection(&self) -> Result<Connection, ConfigError> {
         match &self.hub {
             HubSource::Own(settings) => settings.resolve(self.config_file.as_deref()),
@@ -241,7 +240,7 @@ impl Settings {
         self.hostnames.is_empty() || self.hostnames.iter().any(|glob| glob.matches(name))
     }
 
-    /// The silos, of which there must be one.
+    /// The silos, at least one.
     pub(crate) fn some_silos(&self) -> Result<&[SiloId], ConfigError> {
         if self.silos.is_empty() {
             return Err(wrong(
@@ -286,7 +285,7 @@ fn wrong(what: &str) -> ConfigError {
     ConfigError::Setting(what.to_owned())
 }
 
-/// The policy, with its values checked where the file's line is still known.
+/// Parses the policy and checks its values while the line in the file is still known.
 fn checked_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
     let policy = Policy::deserialize(deserializer)?;
     if policy.max_removed.percent > 100 {

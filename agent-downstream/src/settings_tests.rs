@@ -1,4 +1,4 @@
-//! Settings: the example file, and which source wins.
+//! Settings: the example file, and the precedence of sources.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn globs(texts: &[&str]) -> Vec<Glob> {
 fn the_example_is_a_configuration_and_shows_the_defaults() {
     let settings = merge(crate::CONFIG_EXAMPLE, &[]).unwrap();
     assert_eq!(ids(&settings), ["office"]);
-    // Uncommenting every key gives a configuration too.
+    // Uncommenting every key results in a valid configuration too.
     let whole: String = crate::CONFIG_EXAMPLE
         .lines()
         .map(|line| {
@@ -54,7 +54,7 @@ fn the_example_is_a_configuration_and_shows_the_defaults() {
     assert_eq!(settings.hosts_file, unset.hosts_file);
     assert_eq!(settings.state_dir, unset.state_dir);
     assert_eq!(settings.in_place, unset.in_place);
-    // Unset, a name is skipped as well, and a wrong address fails the run.
+    // If unset, a name is skipped as well, but a wrong address fails the run.
     assert_eq!(settings.policy.conflicts, Some(Conflicts::Skip));
     assert_eq!(unset.policy.conflicts, None);
     assert_eq!(settings.policy.max_removed, unset.policy.max_removed);
@@ -131,7 +131,7 @@ fn flags_beat_the_file() {
         assert_eq!(settings.in_place, expected, "{text} {flag}");
     }
     assert!(merge("silo: a\nin_place: sometimes\n", &[]).is_err());
-    // A token of the file gives way to a token file of the flags.
+    // A token file from flags overrides a token from the file.
     let settings = merge("token: x\n", &["--token-file", "t"]).unwrap();
     assert_eq!(hub(&settings).token, None);
 }

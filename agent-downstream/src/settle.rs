@@ -1,39 +1,39 @@
-//! Waits until no other program writes the hosts file, so that a run never works on half of it.
+//! Waits until no other program writes the hosts file, so that a run never uses an incomplete file.
 //!
-//! Most programs truncate the file and then write it: whoever reads in between sees a part of it. A file
-//! that is exactly what our last write left is not waited for. Durations are counted by the monotonic
-//! clock; the file's times are compared with each other, never with the time of day.
+//! Most programs truncate the file and then write it: a reader in between sees only a part. There is no wait for a file
+//! that is exactly as our last write left it. Durations are measured by the monotonic clock; the file's times are
+//! compared with each other, never with the time of day.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::snapshot::{Mark, Snapshot};
 
-/// How long one run waits in all.
+/// The total wait of one run.
 pub(crate) const LIMIT: Duration = Duration::from_secs(12);
-/// How long a file must stay the same.
+/// How long a file must stay unchanged.
 const STILL: Duration = Duration::from_secs(1);
-/// The same for a file that is empty, or at most half as long as our last write left it.
+/// The same for a file that is empty, or at most half as long as after our last write.
 const STILL_IF_CUT: Duration = Duration::from_secs(10);
-/// How often a run starts again because another program wrote meanwhile.
+/// The maximum number of attempts of a run if another program writes meanwhile.
 pub(crate) const ATTEMPTS: u32 = 5;
 const POLL: Duration = Duration::from_millis(100);
 
-/// How a file was found after some waiting.
+/// The result of waiting for a file.
 #[derive(Debug)]
 pub(crate) enum WaitResult {
-    /// It stayed the same for long enough.
+    /// It stayed unchanged for long enough.
     Stable(Snapshot),
-    /// It did not, but all of it was only appended to.
+    /// It changed, but only by appending.
     Growing(Snapshot),
-    /// It did not; this is what it was at last.
+    /// It changed; this is its last state.
     Unstable(Snapshot),
 }
 
-/// Looks at a file again and again until it stays the same, or for `limit` at most. `look` answers `None`
-/// while there is no file; `before` is what the file was when no one wrote it.
+/// Checks a file repeatedly until it stays unchanged, for at most `limit`. `look` returns `None` while there is no
+/// file; `before` is the file's state when no program was writing it.
 ///
-/// Fails with what `look` fails with, and with `NotFound` when the file stays away.
+/// Fails with the errors of `look`, and with `NotFound` if the file stays missing.
 pub(crate) fn wait(
     mut look: impl FnMut() -> io::Result<Option<Snapshot>>,
     before: Option<&Mark>,

@@ -1,4 +1,4 @@
-//! Whom a run waits for, and for how long.
+//! What a run waits for, and for how long.
 
 use super::*;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn a_mark_is_read_back_and_tells_growth_from_other_changes() {
     for wrong in ["", "x", "1", "1 2", "a b c"] {
         assert_eq!(Mark::parse(wrong), None, "{wrong:?}");
     }
-    // The same bytes written again are another file to those who compare.
+    // Rewriting the same bytes changes the file's identity.
     std::fs::write(file.path(), "10.0.0.1 localhost2\n").unwrap();
     std::fs::write(file.path(), "127.0.0.1 localhost\n").unwrap();
     #[cfg(unix)]
@@ -86,7 +86,7 @@ fn an_empty_file_is_given_its_writer_ten_seconds() {
         }
         Snapshot::take(file.path()).map(Some)
     };
-    // The writer comes after some two seconds; a file that is still for one second would be taken.
+    // The writer comes after about two seconds; a file that is unchanged for one second would be accepted.
     match wait(look, None, LIMIT).unwrap() {
         WaitResult::Stable(found) => assert_eq!(found.bytes, b"127.0.0.1 localhost\n"),
         other => panic!("{other:?} after {:?}", started.elapsed()),

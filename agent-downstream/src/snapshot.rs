@@ -1,4 +1,4 @@
-//! A file as it was at one moment: its bytes, and how to tell later whether it has changed.
+//! A file at one moment: its bytes, and how to detect a later change.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -7,14 +7,14 @@ use std::path::Path;
 use crate::digest::digest;
 use crate::metadata::Identity;
 
-/// What was read, and how to see whether it still is what lies there.
+/// Identifies contents that were read, to detect whether they are still current.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) bytes: Vec<u8>,
     pub(crate) identity: Identity,
 }
 
-/// A file as it was at one moment.
+/// A file at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     size: usize,
@@ -31,7 +31,7 @@ impl Mark {
         }
     }
 
-    /// The mark of whatever file holds these bytes: one that grows from them is known, none is the same.
+    /// The mark of any file with these bytes: it recognizes one that grows from them, but equals none.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         Self {
             size: bytes.len(),
@@ -40,12 +40,12 @@ impl Mark {
         }
     }
 
-    /// One line of text, for the state folder.
+    /// Formats it as one line of text, for the state folder.
     pub(crate) fn to_line(&self) -> String {
         format!("{} {} {}\n", self.size, self.digest, self.identity)
     }
 
-    /// Reads [`Self::to_line`]; anything else is no mark.
+    /// Parses the output of [`Self::to_line`]; `None` for anything else.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut parts = line.trim_end().splitn(3, ' ');
         Some(Self {
@@ -55,14 +55,14 @@ impl Mark {
         })
     }
 
-    /// Whether `bytes` begin with all that the file held.
+    /// Whether `bytes` begin with the file's whole contents.
     pub(crate) fn is_beginning_of(&self, bytes: &[u8]) -> bool {
         bytes
             .get(..self.size)
             .is_some_and(|beginning| digest(beginning) == self.digest)
     }
 
-    /// Whether `bytes` are so few that a writer may not have written the rest yet.
+    /// Whether `bytes` are so short that a writer may not have written the rest yet.
     pub(crate) fn is_cut_to(&self, bytes: &[u8]) -> bool {
         bytes.is_empty() || bytes.len() * 2 <= self.size
     }
@@ -75,7 +75,7 @@ impl Snapshot {
 
     /// Reads an open file from its beginning.
     pub(crate) fn of(file: &mut File) -> io::Result<Self> {
-        // Taken before the first byte is read, so that a write meanwhile shows.
+        // Taken before the first byte is read, so that a concurrent write is detected.
         let identity = Identity::of(&file.metadata()?);
         let mut bytes = Vec::new();
         io::Read::read_to_end(file, &mut bytes)?;
@@ -90,10 +90,10 @@ impl Snapshot {
         }
     }
 
-    /// Whether the file at `path` still is what was read; of one that grows, whether it has only grown.
+    /// Whether the file at `path` is still the one that was read; for a growing one, whether it has only grown.
     pub(crate) fn still_there(&self, path: &Path, is_growing: bool) -> io::Result<bool> {
         let now = Self::take(path)?;
-        // A clock tick holds several writes: the bytes are compared too.
+        // Several writes can fall into one clock tick: the bytes are compared too.
         Ok(now == *self || (is_growing && now.bytes.starts_with(&self.bytes)))
     }
 }

@@ -1,8 +1,7 @@
-//! The temp file beside the hosts file, until it takes its place.
+//! The temporary file next to the hosts file, until it replaces it.
 //!
-//! It is written under a name of its own (`….part`) and gets the name that [`temp_path`] gives only when
-//! all of it is on disk. So what lies there is always whole: our new file, or the one that came out of the
-//! hosts file's place.
+//! It is written under a separate name (`….part`) and gets the name from [`temp_path`] only when all of it is on disk.
+//! So a file with that name is always complete: our new file, or a replaced hosts file.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,12 +13,12 @@ use crate::digest::digest;
 use crate::metadata::Failed;
 use crate::state::StateDir;
 
-/// How long Windows programs that hold the file are waited for.
+/// How long to wait for Windows programs that hold the file.
 #[cfg(windows)]
 const SHARING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Where the temp file lies: always the same place for one state folder, so that the next run finds
-/// what a killed one left.
+/// The path of the temporary file: always the same for one state folder, so that the next run finds the leftover of a
+/// killed one.
 pub(crate) fn temp_path(hosts: &Path, state: &StateDir) -> PathBuf {
     let hash = digest(state.path().as_os_str().as_encoded_bytes());
     let mut name = std::ffi::OsString::from(".");
@@ -28,14 +27,14 @@ pub(crate) fn temp_path(hosts: &Path, state: &StateDir) -> PathBuf {
     hosts.with_file_name(name)
 }
 
-/// The name under which a temp file is written.
+/// The name under which a temporary file is written.
 pub(crate) fn part_path(temp: &Path) -> PathBuf {
     let mut name = temp.as_os_str().to_owned();
     name.push(".part");
     name.into()
 }
 
-/// A temp file beside the hosts file; gone when this is dropped, unless renamed.
+/// A temporary file next to the hosts file; removed on drop, unless renamed.
 #[derive(Debug)]
 pub(crate) struct Staged {
     path: PathBuf,
@@ -45,7 +44,7 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Makes the file, which must not be there yet, and writes it; nothing is synced.
+    /// Creates the file, which must not exist yet, and writes it; syncs nothing.
     pub(crate) fn write(temp: &Path, bytes: &[u8]) -> Result<Self, Failed> {
         let path = &part_path(temp);
         let file = private_file::create_new(path)
@@ -62,13 +61,13 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Where it lies.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts it in the hosts file's place and the hosts file at `temp`, where it then stays. `false`, with
-    /// nothing changed but this file's name, where the system or the filesystem can't do that.
+    /// Exchanges it with the hosts file, which is then at `temp`. `false`, with nothing changed but this file's name,
+    /// if the system or the filesystem does not support that.
     #[cfg(target_os = "linux")]
     pub(crate) fn exchange(&mut self, with: &Path, temp: &Path) -> io::Result<bool> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -85,7 +84,7 @@ impl Staged {
         }
     }
 
-    /// Other systems have nothing of the kind that is known to work.
+    /// Other systems have no equivalent that is known to work.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn exchange(&mut self, _with: &Path, _temp: &Path) -> io::Result<bool> {
         Ok(false)
@@ -99,7 +98,7 @@ impl Staged {
         Ok(())
     }
 
-    /// Windows renames over no read-only file and over none that a program holds without sharing.
+    /// Windows can't rename over a read-only file, or over one that a program has open without sharing.
     #[cfg(windows)]
     #[expect(
         clippy::permissions_set_readonly_false,

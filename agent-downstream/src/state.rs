@@ -1,6 +1,6 @@
-//! The state folder: the lock, each hub's last answers, backups of the hosts file, the journal of a
-//! write in place. Only the agent's own user may write in it, since what lies here gets into the hosts
-//! file; every file in it is replaced whole.
+//! The state folder: the lock, each hub's last responses, backups of the hosts file, the journal of a write in place.
+//! Only the agent's own user may write to it, since its contents get into the hosts file; every file in it is replaced
+//! atomically.
 
 mod backup;
 mod files;
@@ -25,7 +25,7 @@ pub(crate) use backup::Backup;
 pub(crate) use files::{StateError, sync_folder};
 pub(crate) use journal::Journal;
 
-/// How long another run is waited for.
+/// How long to wait for another run.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -36,16 +36,16 @@ pub(crate) struct StateDir {
     path: PathBuf,
 }
 
-/// The state folder while no other run uses it.
+/// The state folder, locked against other runs.
 #[derive(Debug)]
 pub(crate) struct LockedState {
     dir: StateDir,
-    /// Holds the lock until it is dropped; the system lets go of it when the process dies.
+    /// Holds the lock until dropped; the system releases it when the process ends.
     lock: File,
 }
 
 impl StateDir {
-    /// Opens the folder, making it (mode 0700) if it is not there.
+    /// Opens the folder, and creates it (mode 0700) if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
         let path = std::path::absolute(path).map_err(|cause| of_folder(path, "find", cause))?;
         if !is_there(&path)? {
@@ -61,7 +61,7 @@ impl StateDir {
         Ok(Self { path })
     }
 
-    /// Opens the folder if it is there; makes nothing.
+    /// Opens the folder if it exists; creates nothing.
     pub(crate) fn existing(path: &Path) -> Result<Option<Self>, StateError> {
         if is_there(path)? {
             Self::open(path).map(Some)
@@ -83,7 +83,7 @@ impl StateDir {
             return refuse(why, "make it private with `chmod 700`");
         }
         let me = rustix::process::geteuid().as_raw();
-        // Whose folder root may use is decided where the settings are read.
+        // Whose folder root may use is checked where the settings are read.
         if me != 0 && metadata.uid() != me && metadata.uid() != 0 {
             let why = format!("belongs to user {}", metadata.uid());
             return refuse(why, "give it to the agent's user with `chown`");
@@ -106,7 +106,7 @@ impl StateDir {
         self.lock_within(LOCK_TIMEOUT)
     }
 
-    /// Waits for the lock; a run that has `waited` for something else already waits less.
+    /// Waits for the lock; a run that has already `waited` for something else waits less.
     pub(crate) fn lock_after(&self, waited: Duration) -> Result<LockedState, StateError> {
         self.lock_within(LOCK_TIMEOUT.saturating_sub(waited).max(LEAST_LOCK_TIMEOUT))
     }
@@ -144,7 +144,7 @@ impl StateDir {
         }
     }
 
-    /// This hub's last answer for this silo. An invalid file counts as missing.
+    /// This hub's last response for this silo. An invalid file counts as missing.
     pub(crate) fn remembered(
         &self,
         hub: &str,
@@ -164,21 +164,21 @@ impl StateDir {
         }
     }
 
-    /// What our last write left of this hosts file; `None` where that is not known.
+    /// The state of this hosts file after our last write; `None` if unknown.
     pub(crate) fn left(&self, hosts: &Path) -> Result<Option<Mark>, StateError> {
         let noted = read_if_there(&self.file("left", hosts))?;
         Ok(noted.and_then(|line| Mark::parse(std::str::from_utf8(&line).ok()?)))
     }
 
-    /// Whether a write in place of this hosts file was cut off.
+    /// Whether a write in place of this hosts file was interrupted.
     pub(crate) fn has_journal(&self, hosts: &Path) -> bool {
         self.file("journal", hosts).exists()
     }
 
-    /// What the runs of this folder noted of a hosts file. An invalid file counts as missing.
+    /// The notes of this folder's runs on a hosts file. An invalid file counts as missing.
     ///
-    /// Version 0.1.0 kept no notes: what the hub last said, without what was skipped of it and what `wanted` does
-    /// not select, then stands for what was written.
+    /// Version 0.1.0 stored no notes: then the hub's last response, without the skipped records and those that `wanted`
+    /// does not select, is taken as what was written.
     pub(crate) fn notes(
         &self,
         hosts: &Path,
@@ -200,7 +200,7 @@ impl StateDir {
         }
     }
 
-    /// All last answers of hubs; invalid files are left out.
+    /// All last responses of hubs, except invalid files.
     fn all_remembered(&self) -> Result<Vec<Remembered>, StateError> {
         let fail = |cause| error(&self.path, "list the answers of hubs", cause);
         let mut found = Vec::new();
@@ -215,14 +215,13 @@ impl StateDir {
         Ok(found)
     }
 
-    /// The failed pulls of this hub's silos that quiet runs have reported. An invalid file counts
-    /// as missing.
+    /// The failed pulls of this hub's silos that quiet runs have reported. An invalid file counts as missing.
     pub(crate) fn told(&self, hub: &str) -> Result<BTreeMap<String, ReportedFailures>, StateError> {
         let bytes = read_if_there(&self.told_path(hub))?.unwrap_or_default();
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// Saves what was reported. Without the lock: an overlapping run may only print a line twice.
+    /// Saves what was reported. Without the lock: an overlapping run may at most print a line twice.
     pub(crate) fn note_told(
         &self,
         hub: &str,
@@ -243,7 +242,7 @@ impl StateDir {
         self.path.join(format!("silo-{silo}-{}.json", &hash[..16]))
     }
 
-    /// The path of a kind of file that is kept for one hosts file.
+    /// The path of a file of this kind for one hosts file.
     fn file(&self, kind: &str, hosts: &Path) -> PathBuf {
         let hash = digest(hosts.as_os_str().as_encoded_bytes());
         self.path.join(format!("{kind}-{}", &hash[..16]))
@@ -259,14 +258,14 @@ impl std::ops::Deref for LockedState {
 }
 
 impl LockedState {
-    /// Saves a hub's answer.
+    /// Saves a hub's response.
     pub(crate) fn remember(&self, silo: &SiloId, said: &Remembered) -> Result<(), StateError> {
         let path = self.remembered_path(&said.hub, silo);
         let json = serde_json::to_vec(said).map_err(|cause| error(&path, "write", cause.into()))?;
         write_whole(&path, &json)
     }
 
-    /// Keeps the notes on a hosts file.
+    /// Saves the notes on a hosts file.
     pub(crate) fn put_notes(&self, hosts: &Path, notes: &Notes) -> Result<(), StateError> {
         let path = self.file("notes", hosts);
         let json =
@@ -274,12 +273,12 @@ impl LockedState {
         write_whole(&path, &json)
     }
 
-    /// Notes what our write left of the hosts file.
+    /// Saves the state of the hosts file after our write.
     pub(crate) fn note_left(&self, hosts: &Path, mark: &Mark) -> Result<(), StateError> {
         write_whole(&self.file("left", hosts), mark.to_line().as_bytes())
     }
 
-    /// Releases the lock for as long as `wait` takes, then takes it again.
+    /// Releases the lock while `wait` runs, then takes it again.
     pub(crate) fn without_lock<T>(&self, wait: impl FnOnce() -> T) -> Result<T, StateError> {
         let fail = |cause| error(&self.dir.path.join("lock"), "unlock", cause);
         self.lock.unlock().map_err(fail)?;
@@ -301,7 +300,7 @@ impl LockedState {
     }
 }
 
-/// Whether there is a folder; anything else in its place is an error.
+/// Whether the folder exists; anything else in its place is an error.
 fn is_there(path: &Path) -> Result<bool, StateError> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(true),

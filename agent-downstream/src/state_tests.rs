@@ -1,4 +1,4 @@
-//! The state folder: who may own it, what is kept, what is never lost.
+//! The state folder: who may own it, what is stored, what is never lost.
 
 use super::*;
 use silo_shared::api::{DnsRecord, SiloDocument};
@@ -55,7 +55,7 @@ fn a_damaged_memory_is_as_good_as_none() {
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert_eq!(state.remembered("http://a:1", &silo()).unwrap(), None);
-    // A memory that was put under another hub's name is not trusted.
+    // A response stored under another hub's name is not trusted.
     fs::write(&path, serde_json::to_vec(&said("http://b:1", 41)).unwrap()).unwrap();
     assert_eq!(state.remembered("http://a:1", &silo()).unwrap(), None);
 }
@@ -77,12 +77,12 @@ fn a_backup_is_kept_of_each_state_that_others_left() {
     state.keep_backup(hosts, b"theirs", b"ours 1").unwrap();
     assert_eq!(backups(), ["theirs"]);
     state.keep_backup(hosts, b"ours 1", b"ours 2").unwrap();
-    // A run that was killed before its rename: the file is still what the run before wrote.
+    // A run killed before its rename: the file is still what the previous run wrote.
     state.keep_backup(hosts, b"ours 1", b"ours 3").unwrap();
     // And one killed after it.
     state.keep_backup(hosts, b"ours 3", b"ours 4").unwrap();
     assert_eq!(backups(), ["theirs"]);
-    // Only our block was edited, outside there is what the newest backup has.
+    // Only our block was edited; the rest equals the newest backup.
     let edited = format!("theirs\n{}", block("10.6.6.6 db"));
     state
         .keep_backup(hosts, edited.as_bytes(), b"ours 5")
@@ -90,7 +90,7 @@ fn a_backup_is_kept_of_each_state_that_others_left() {
     assert_eq!(backups(), ["theirs"]);
     state.keep_backup(hosts, b"edited", b"ours 6").unwrap();
     assert_eq!(backups(), ["edited", "theirs"]);
-    // Where version 0.1.0 looks for the one before.
+    // The path where version 0.1.0 looks for the previous backup.
     let previous = state.backup_path(hosts).with_extension("previous");
     assert_eq!(fs::read(previous).unwrap(), b"theirs");
     for number in 0..20 {
@@ -103,7 +103,7 @@ fn a_backup_is_kept_of_each_state_that_others_left() {
         .map(|number| format!("edit {number}"))
         .collect();
     assert_eq!(backups(), expected);
-    // Another hosts file has backups of its own.
+    // Another hosts file has separate backups.
     assert!(state.backups(Path::new("/other/hosts")).unwrap().is_empty());
 }
 
@@ -152,7 +152,7 @@ fn what_an_older_version_wrote_is_known_from_what_the_hub_said() {
         .map(|(name, ips)| format!("{name} {ips}"))
         .collect();
     assert_eq!(lines, ["db 10.0.0.5", "tv fd00::8"]);
-    // Two hubs: which of them wrote it is not known.
+    // Two hubs: it is unknown which one the block came from.
     state.remember(&silo(), &said("http://b:1", 7)).unwrap();
     assert!(written().is_empty());
 }

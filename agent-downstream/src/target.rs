@@ -1,5 +1,4 @@
-//! The hosts file as it is found: its place, its bytes at one moment, and whether another program is writing
-//! it.
+//! The present hosts file: its path, its bytes at one moment, and whether another program is writing it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,23 +11,23 @@ use crate::snapshot::{Mark, Snapshot};
 use crate::staged::temp_path;
 use crate::state::{LockedState, StateDir};
 
-/// A hosts file that is there, symlinks resolved.
+/// An existing hosts file, with symbolic links resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) path: PathBuf,
     pub(crate) wait_budget: WaitBudget,
 }
 
-/// What a run has learnt by waiting for other programs.
+/// What a run has learned while waiting for other programs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WaitBudget {
     /// How long it has waited.
     waited: Duration,
-    /// The file that was still.
+    /// The file when it was stable.
     still: Option<Mark>,
-    /// The file before all waiting: what our last write left, else what was seen first.
+    /// The file before any waiting: as our last write left it, else as first read.
     base: Option<Mark>,
-    /// It is never still, but only appended to.
+    /// It is never stable, but only appended to.
     pub(crate) is_growing: bool,
 }
 
@@ -49,7 +48,7 @@ impl Target {
         })
     }
 
-    /// The file itself, behind any symlink.
+    /// The path of the file itself, with symbolic links resolved.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -62,16 +61,15 @@ impl Target {
         })
     }
 
-    /// Reads the file; refuses what is no text.
+    /// Reads the file; refuses one that is not text.
     pub(crate) fn read_text(&self) -> Result<Vec<u8>, ReplaceError> {
         let bytes = self.read()?.bytes;
         refuse_encoding(&self.path, &bytes)?;
         Ok(bytes)
     }
 
-    /// Waits until no other program writes the file, unless nothing is to be written: called before the
-    /// lock is taken, so that other runs need not wait too. `changes` tells whether these bytes would be
-    /// replaced.
+    /// Waits until no other program writes the file, unless nothing is to be written. Called before the lock is taken,
+    /// so that other runs do not have to wait too. `changes` returns whether these bytes would be replaced.
     pub(crate) fn settled(
         mut self,
         state: &StateDir,
@@ -91,18 +89,18 @@ impl Target {
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        // A file that was found lies in a folder.
+        // An existing file is in a folder.
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// The temp file's path: always the same one of this state folder, so that the next run finds it.
+    /// The temporary file's path: always the same for this state folder, so that the next run finds it.
     pub(crate) fn temp_path(&self, state: &StateDir) -> PathBuf {
         temp_path(&self.path, state)
     }
 }
 
 impl WaitBudget {
-    /// Waits for what is left of the limit.
+    /// Waits for at most the rest of the limit.
     fn wait(
         &mut self,
         path: &Path,
@@ -138,8 +136,8 @@ impl WaitBudget {
         settle::LIMIT.saturating_sub(self.waited)
     }
 
-    /// Waits, without the lock, if another program wrote what was `seen`. Answers whether it did: then the
-    /// file is to be read again.
+    /// Waits, without the lock, if another program wrote what was `seen`. Returns whether it waited: then the file must
+    /// be read again.
     pub(crate) fn waits(
         &mut self,
         path: &Path,
@@ -152,7 +150,7 @@ impl WaitBudget {
             return Ok(false);
         }
         state.without_lock(|| self.wait(path, seen, left.clone()))??;
-        // What this run asked the hub may be older than what the other one has put in place.
+        // This run's response from the hub may be older than what the other run has put in place.
         if state.left(path)? != left {
             return Err(ReplaceError::Overtaken(path.to_owned()));
         }
@@ -160,7 +158,7 @@ impl WaitBudget {
     }
 }
 
-/// Refuses a path that leads to a file of the Nix store, which no one may change (even root, who could).
+/// Refuses a path that leads to a file of the Nix store, which must not be changed (although root could).
 fn refuse_nix(path: &Path, target: &Path) -> Result<(), ReplaceError> {
     if target.starts_with("/nix/store") {
         let (path, target) = (path.to_owned(), target.to_owned());
@@ -169,7 +167,7 @@ fn refuse_nix(path: &Path, target: &Path) -> Result<(), ReplaceError> {
     Ok(())
 }
 
-/// Refuses a file in which nothing that resolves names would find a line.
+/// Refuses a file with an encoding that resolvers can't read.
 pub(crate) fn refuse_encoding(path: &Path, bytes: &[u8]) -> Result<(), ReplaceError> {
     const BEGINNING: usize = 64;
     let is_nul = |byte: &&u8| **byte == 0;

@@ -9,19 +9,19 @@ use silo_shared::silo::SiloId;
 use crate::change::Change;
 use crate::plan::{Report, StaleBlock, Update};
 
-/// The most lines of one kind that a run prints about a silo.
+/// The maximum number of lines of one kind that a run prints about a silo.
 pub(crate) const NAMED: usize = 20;
 
-/// A line on something that was skipped.
+/// A line about something that was skipped.
 #[derive(Debug)]
 pub(crate) struct Notice {
     /// The line, without the silo.
     pub(crate) text: String,
-    /// Whether a name points to a wrong place, which nothing in the configuration asks for.
+    /// Whether a name has a wrong address although the configuration does not request that.
     pub(crate) is_wrong: bool,
 }
 
-/// The lines on what was skipped.
+/// The lines about skipped records.
 pub(crate) fn notices(update: &Update) -> Vec<Notice> {
     let skipped = update.skipped.iter().map(|skip| Notice {
         text: skip.to_string(),
@@ -37,7 +37,7 @@ pub(crate) fn notices(update: &Update) -> Vec<Notice> {
     skipped.chain(unselected).collect()
 }
 
-/// The lines that concern the whole file: pulls that were refused, and stale blocks.
+/// The lines about the whole file: refused pulls, and stale blocks.
 pub(crate) fn notices_of_file(reports: &[Report], stale: &[StaleBlock]) -> Vec<Notice> {
     let refused = reports.iter().filter_map(|report| {
         let refusal = report.outcome.as_ref().err()?;
@@ -53,7 +53,7 @@ pub(crate) fn notices_of_file(reports: &[Report], stale: &[StaleBlock]) -> Vec<N
     refused.chain(stale).collect()
 }
 
-/// Prints what became of a silo, of which `before` was last printed; answers whether it succeeded.
+/// Prints the result for a silo; `before` was last printed. Returns whether it succeeded.
 pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool {
     let silo = &report.silo;
     let Ok(update) = &report.outcome else {
@@ -92,7 +92,7 @@ pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool 
     !update.is_wrong()
 }
 
-/// Prints what concerns the whole file; quiet runs only what they did not print before.
+/// Prints the lines about the whole file; quiet runs print only those that they did not print before.
 pub(crate) fn tell_of_file(notices: &[Notice], before: &[String], output: &Output) {
     for Notice { text, is_wrong } in notices {
         if output.is_quiet() && before.iter().any(|old| key(old) == key(text)) {
@@ -109,7 +109,7 @@ pub(crate) fn tell_of_file(notices: &[Notice], before: &[String], output: &Outpu
     }
 }
 
-/// Prints at most [`NAMED`] lines of a silo, and how many more are `what`.
+/// Prints at most [`NAMED`] lines of a silo, and how many more `what` there are.
 pub(crate) fn print_lines<T: ToString>(
     silo: &SiloId,
     lines: impl IntoIterator<Item = T>,
@@ -125,7 +125,7 @@ pub(crate) fn print_lines<T: ToString>(
     }
 }
 
-/// What was printed before and has ended: nothing about the same subject is printed now.
+/// The lines that were printed before and have ended: no line about the same subject is printed now.
 fn ended<'a>(before: &[String], now: impl Iterator<Item = &'a str>) -> Vec<String> {
     let now: BTreeSet<String> = now.map(subject).collect();
     let is_over = |line: &&String| !now.contains(&subject(line));
@@ -140,13 +140,13 @@ fn ended<'a>(before: &[String], now: impl Iterator<Item = &'a str>) -> Vec<Strin
         .collect()
 }
 
-/// What a line is about: what comes before its reason.
+/// The subject of a line: the part before its reason.
 fn subject(line: &str) -> String {
     let subject = line.split(": ").next().unwrap_or(line);
     key(subject)
 }
 
-/// A line without what may change while the same thing goes on: numbers, such as that of a line of the hosts file,
+/// A line without parts that may change while the problem continues: numbers, such as that of a line of the hosts file,
 /// addresses, and what one run removed from a stale block.
 fn key(line: &str) -> String {
     let line = match line.split_once("; removed ") {

@@ -1,4 +1,4 @@
-//! The verbs that take back what was done: `clean` and `restore`. They need no hub.
+//! The commands that undo changes: `clean` and `restore`. They do not use the hub.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -20,10 +20,10 @@ use crate::settings::Settings;
 use crate::state::{Backup, LockedState, StateDir};
 use crate::target::Target;
 
-/// The most symlinks that are followed, as many as Linux does.
+/// The maximum number of symbolic links to follow, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
+/// Removes blocks from the hosts file: those of the configured silos, or with `all` all of them.
 pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<bool, AgentError> {
     let silos = if all { &[] } else { settings.some_silos()? };
     let target = Target::find(&settings.hosts_file)?;
@@ -92,12 +92,12 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
     Ok(true)
 }
 
-/// Whether `cleaned` is `backup` with the newline that its last line needed before a block could follow.
+/// Whether `cleaned` is `backup` plus the newline that its last line needed before a block.
 fn adds_only_a_newline(cleaned: &[u8], backup: &[u8]) -> bool {
     matches!(cleaned.strip_prefix(backup), Some(b"\n" | b"\r\n"))
 }
 
-/// Lists the hosts files that can be put back.
+/// Lists the backups that can be restored.
 pub(crate) fn list(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let (target, path) = find(settings)?;
     let locked = StateDir::open(&settings.state_dir)?.lock()?;
@@ -119,8 +119,8 @@ pub(crate) fn list(settings: &Settings, output: &Output) -> Result<bool, AgentEr
     Ok(true)
 }
 
-/// Puts back a hosts file that was kept, the `number`th of the list. Refuses to lose lines outside our blocks,
-/// unless forced.
+/// Restores a backup of the hosts file, the `number`th of the list. Refuses to lose lines outside our blocks, unless
+/// forced.
 pub(crate) fn restore(
     settings: &Settings,
     number: usize,
@@ -142,7 +142,7 @@ pub(crate) fn restore(
     let name = path.display().to_string();
     let mut shown = String::new();
     let restored = match &target {
-        // The file may be looked at more than once before it is written.
+        // The file may be read more than once before it is written.
         Some(target) => replace::update_any(target, &locked, settings.in_place, |bytes| {
             let diff = diff::unified(&name, "restore", bytes, &backup);
             shown = diff::printable(&diff);
@@ -172,7 +172,7 @@ pub(crate) fn restore(
     Ok(true)
 }
 
-/// The hosts file, if it is there, and where it is or was.
+/// The hosts file, if it exists, and its path.
 fn find(settings: &Settings) -> Result<(Option<Target>, PathBuf), AgentError> {
     match Target::find(&settings.hosts_file) {
         Ok(target) => {
@@ -184,7 +184,7 @@ fn find(settings: &Settings) -> Result<(Option<Target>, PathBuf), AgentError> {
     }
 }
 
-/// The backups of a hosts file, of which there must be one.
+/// The backups of a hosts file, at least one.
 fn backups(locked: &LockedState, path: &Path) -> Result<Vec<Backup>, AgentError> {
     let backups = locked.backups(path)?;
     if backups.is_empty() {
@@ -196,8 +196,8 @@ fn backups(locked: &LockedState, path: &Path) -> Result<Vec<Backup>, AgentError>
     Ok(backups)
 }
 
-/// How many different lines outside our blocks `present` has and `backup` has not. Blank ones do not count, nor lines
-/// of NUL bytes only, which a file system can leave behind after a power failure.
+/// How many different lines outside our blocks are in `present` but not in `backup`. Ignores blank lines, and lines of
+/// only NUL bytes, which a file system can leave after a power failure.
 fn lost(present: &[u8], backup: &[u8]) -> usize {
     fn lines(bytes: &[u8]) -> HashSet<&[u8]> {
         let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
@@ -230,7 +230,7 @@ fn utc(time: SystemTime) -> String {
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-/// The path that a deleted hosts file had: where links point, its folder resolved.
+/// The path of a deleted hosts file: the target of links, with its folder resolved.
 fn deleted_path(path: &Path) -> Result<PathBuf, AgentError> {
     let missing = || ReplaceError::Missing(path.to_owned());
     let mut at = std::path::absolute(path).map_err(|_| missing())?;

@@ -1,4 +1,4 @@
-//! The hosts file during one plan, and how each answer is judged against it.
+//! The hosts file during one plan; judges each response against it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -20,16 +20,16 @@ pub(super) struct Decided<'a> {
     pub(super) adopted: Vec<FoundLine>,
 }
 
-/// The file, and who owns its lines.
+/// The file, and the owners of its lines.
 pub(super) struct PlanContext<'a> {
     pub(super) file: HostsFile<'a>,
     known: &'a Known,
     rules: &'a Rules,
-    /// Lines outside the blocks with the form of a record of ours, counted from 0.
+    /// Lines outside the blocks with the form of our records, counted from 0.
     outside: OutsideRecords,
-    /// Of each silo with an answer, the lines that lost its block.
+    /// For each silo with a response, the lines that lost its block.
     strays: BTreeMap<&'a SiloId, Vec<FoundLine>>,
-    /// What lines and blocks define that are not of the silos of the configuration, stale ones not counted.
+    /// Definitions in lines and blocks that do not belong to the configured silos, without stale blocks.
     elsewhere: HashMap<String, Definition>,
 }
 
@@ -71,7 +71,7 @@ impl<'a> PlanContext<'a> {
         self.known.stale.contains(silo)
     }
 
-    /// Judges every silo that has an answer and is not `refused`; with the refusals that come to those.
+    /// Judges every silo that has a response and is not `refused`; returns also the new refusals.
     pub(super) fn decide<'b>(
         &self,
         pulled: &'b [Pulled],
@@ -174,7 +174,7 @@ impl<'a> PlanContext<'a> {
         })
     }
 
-    /// Refuses a silo of which the state folder knows nothing while lines outside look like its block.
+    /// Refuses a silo unknown to the state folder if lines outside look like its block.
     fn check_unclaimed(
         &self,
         silo: &SiloId,
@@ -207,7 +207,7 @@ impl<'a> PlanContext<'a> {
 }
 
 impl Decided<'_> {
-    /// What becomes of the silo's block in `file`.
+    /// The update of the silo's block in `file`.
     pub(super) fn update(self, file: &HostsFile<'_>) -> Update {
         let records = self.judged.accepted;
         let change = match &self.present {

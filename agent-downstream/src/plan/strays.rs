@@ -8,9 +8,9 @@ use super::{Known, NoPlan};
 use crate::hosts::{HostsFile, OutsideRecords};
 use crate::policy::FoundLine;
 
-/// The lines outside the blocks that are records of these silos and lost their block: with the address and the
-/// one name that was last written, missing from the block, and there once. With `all`, also those that are there
-/// more than once.
+/// The lines outside the blocks that are records of these silos and lost their block: with the address and the only
+/// name that was last written, missing from the block, and occurring once. With `all`, also those that occur more than
+/// once.
 pub(crate) fn strays<'a>(
     file: &HostsFile<'_>,
     outside: &OutsideRecords,

@@ -22,24 +22,24 @@ pub(crate) enum Refusal {
         /// Where it is defined.
         reason: Reason,
     },
-    /// Lines that look like ours, of which the state folder knows nothing.
+    /// Lines that look like ours, but are unknown to the state folder.
     #[error("{} in the form that this program writes, but not recorded in the state folder: run `once --adopt` to move such lines into the block, remove them, or keep them with `policy.conflicts: skip`", found(.0))]
     Unclaimed(Vec<FoundLine>),
-    /// Too many names gone at once.
+    /// Too many names removed at once.
     #[error(
         "the hub dropped {dropped} of {present} names (or lists them with refused addresses, or in another silo), more than `policy.max_removed` allows ({percent} %): if this is intended, run once with --force"
     )]
     Dropped {
-        /// Names that the block loses through the hub.
+        /// The number of names that the block loses through the hub.
         dropped: usize,
-        /// Names of the block.
+        /// The number of names in the block.
         present: usize,
-        /// What is allowed.
+        /// The limit.
         percent: u8,
     },
 }
 
-/// A line of the hosts file that holds one record.
+/// A line of the hosts file with one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundLine {
     /// Counted from 1.
@@ -56,7 +56,7 @@ impl fmt::Display for FoundLine {
     }
 }
 
-/// The most lines that one message names.
+/// The maximum number of lines listed in one message.
 const NAMED_LINES: usize = 5;
 
 fn found(lines: &[FoundLine]) -> String {

@@ -17,13 +17,13 @@ pub(crate) enum Reason {
     /// Not an address.
     #[error("{0}")]
     Address(InvalidAddress),
-    /// A name that programs look up to find this machine or what to trust.
+    /// A name that programs look up to find this machine or security-relevant settings.
     #[error("a name that is never taken from a hub")]
     Never,
-    /// This machine.
+    /// This machine's name.
     #[error("this machine's own name")]
     Own,
-    /// The hub.
+    /// The hub's name.
     #[error("the hub's own name")]
     Hub,
     /// A name under `.local`.
@@ -35,10 +35,10 @@ pub(crate) enum Reason {
     /// A name that is defined elsewhere in the hosts file.
     #[error("{0}")]
     Defined(DefinedElsewhere),
-    /// A name that a silo has which comes before in the configuration, or whose block is kept.
+    /// The name belongs to a silo that is earlier in the configuration, or whose block is kept.
     #[error("silo {0} has it already")]
     Silo(SiloId),
-    /// An address outside what is accepted.
+    /// An address that is not accepted.
     #[error("{0}")]
     Network(&'static str),
     /// A second address of one family.
@@ -46,21 +46,21 @@ pub(crate) enum Reason {
     Second(Family),
 }
 
-/// A name that a line or block defines which is not ours to change.
+/// A name defined by a line or block that is not ours to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DefinedElsewhere {
     pub(super) by: Definer,
-    /// What the file defines it as.
+    /// Its addresses in the file.
     pub(super) there: Vec<IpAddr>,
     /// The silo's addresses that the policy accepts.
     pub(super) here: Vec<IpAddr>,
-    /// Whether the configuration asks to skip such names.
+    /// Whether the configuration requests to skip such names.
     pub(super) is_asked_for: bool,
 }
 
 impl DefinedElsewhere {
-    /// Whether the name points elsewhere than the silo says. Without an acceptable address of the silo's, it
-    /// would not be in the block anyway.
+    /// Whether the name's address differs from the silo's. Without an acceptable address in the silo, it would not be
+    /// in the block anyway.
     fn differs(&self) -> bool {
         !self.here.is_empty() && !self.there.iter().all(|ip| self.here.contains(ip))
     }
@@ -103,7 +103,7 @@ pub(crate) struct Skipped {
 }
 
 impl Skipped {
-    /// Whether the name now points to a wrong place though nothing in the configuration asks for that.
+    /// Whether the name has a wrong address although the configuration does not request that.
     pub(crate) fn is_wrong(&self) -> bool {
         matches!(&self.reason, Reason::Defined(elsewhere) if elsewhere.differs() && !elsewhere.is_asked_for)
     }

@@ -1,4 +1,4 @@
-//! Backups of the hosts file, and which versions of it this program wrote.
+//! Backups of the hosts file, and the versions of it that this program wrote.
 
 use std::fs;
 use std::io;
@@ -10,28 +10,28 @@ use super::files::{StateError, error, read_if_there, write_whole};
 use crate::digest::digest;
 use crate::hosts::outside;
 
-/// The most backups of one hosts file that are kept.
+/// The maximum number of backups of one hosts file.
 pub(super) const MAX_BACKUPS: usize = 10;
 
-/// A hosts file that was kept.
+/// A backup of a hosts file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
     /// Its contents.
     pub(crate) bytes: Vec<u8>,
-    /// When it was kept.
+    /// When the backup was made.
     pub(crate) kept_at: SystemTime,
 }
 
 impl LockedState {
-    /// Called just before `old` gives way to `new`: keeps `old` as a backup unless we wrote it, or the newest
-    /// backup has the same outside of our blocks; and notes `new` as written by us.
+    /// Called just before `new` replaces `old`: keeps `old` as a backup, unless we wrote it or the newest backup is the
+    /// same outside of our blocks; and records `new` as written by us.
     pub(crate) fn keep_backup(
         &self,
         hosts: &Path,
         old: &[u8],
         new: &[u8],
     ) -> Result<(), StateError> {
-        // Two digests are kept: after a kill no one knows whether the newer one got there.
+        // Two digests are kept: after a kill it is unknown whether the newer version was put in place.
         let written_path = self.file("written", hosts);
         let written = read_if_there(&written_path)?.unwrap_or_default();
         let old_digest = digest(old);
@@ -51,7 +51,7 @@ impl LockedState {
         )
     }
 
-    /// Whether a file with these bytes is one that is noted as written here, or kept as a backup.
+    /// Whether these bytes are recorded as written here, or kept as a backup.
     pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
         let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
         let of_bytes = digest(bytes);
@@ -64,7 +64,7 @@ impl LockedState {
                 .any(|backup| backup.bytes == bytes))
     }
 
-    /// Puts a backup in place; those before it, up to [`MAX_BACKUPS`], move up by one.
+    /// Adds a backup; the previous ones, up to [`MAX_BACKUPS`], move up by one.
     pub(crate) fn put_backup(&self, hosts: &Path, bytes: &[u8]) -> Result<(), StateError> {
         let newest = self.backup_path(hosts);
         match read_if_there(&newest)? {
@@ -85,12 +85,12 @@ impl LockedState {
         write_whole(&newest, bytes)
     }
 
-    /// The newest hosts file that was kept.
+    /// The newest backup.
     pub(crate) fn backup(&self, hosts: &Path) -> Result<Option<Vec<u8>>, StateError> {
         read_if_there(&self.backup_path(hosts))
     }
 
-    /// The hosts files that were kept, the newest first.
+    /// The backups, newest first.
     pub(crate) fn backups(&self, hosts: &Path) -> Result<Vec<Backup>, StateError> {
         let mut found = Vec::new();
         for number in 1..=MAX_BACKUPS {
@@ -104,24 +104,24 @@ impl LockedState {
         Ok(found)
     }
 
-    /// Where the newest backup lies.
+    /// The path of the newest backup.
     pub(crate) fn backup_path(&self, hosts: &Path) -> PathBuf {
         self.file("backup", hosts)
     }
 
-    /// Where the backup with this number lies: 1 is the newest.
+    /// The path of the backup with this number: 1 is the newest.
     fn older_backup_path(&self, hosts: &Path, number: usize) -> PathBuf {
         let newest = self.backup_path(hosts);
         match number {
             1 => newest,
-            // As version 0.1.0 named the one before the newest.
+            // The name that version 0.1.0 uses for the one before the newest.
             2 => newest.with_extension("previous"),
             _ => newest.with_extension(number.to_string()),
         }
     }
 }
 
-/// Whether two hosts files are the same outside our blocks, but for the newline that a new block needs before it.
+/// Whether two hosts files are the same outside our blocks, except for the newline that a new block requires before it.
 fn has_same_outside(one: &[u8], other: &[u8]) -> bool {
     let trimmed = |bytes| {
         let mut outside = outside(bytes);

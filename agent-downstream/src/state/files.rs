@@ -1,4 +1,4 @@
-//! Files of the state folder: read, replaced as a whole; and why that fails.
+//! Reads files of the state folder and replaces them atomically, with their errors.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,36 +11,36 @@ use thiserror::Error;
 /// Why the state folder can't be used.
 #[derive(Debug, Error)]
 pub(crate) enum StateError {
-    /// The folder or a file in it can't be made, read or written.
+    /// The folder or a file in it can't be created, read or written.
     #[error("{}: cannot {doing} in the state folder: {cause}", .path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
-        /// What was to be done.
+        /// The failed operation.
         doing: &'static str,
         /// The system's error.
         cause: io::Error,
     },
-    /// Something else is there.
+    /// It exists, but is not a folder.
     #[error("{}: the state folder is not a folder: choose another with --state-dir", .0.display())]
     NotAFolder(PathBuf),
-    /// The folder can't be made or looked at.
+    /// The folder can't be created or examined.
     #[error("{}: cannot {doing} the state folder: {cause}", .path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What was to be done.
+        /// The failed operation.
         doing: &'static str,
         /// The system's error.
         cause: io::Error,
     },
-    /// Others could put something into the folder.
+    /// Other users could put files into the folder.
     #[cfg(unix)]
     #[error("{}: the state folder {why}, so other users could change the hosts file through it: choose another with --state-dir, or {remedy}", .path.display())]
     Open {
         /// The folder.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         why: String,
         /// What to do.
         remedy: &'static str,
@@ -50,13 +50,13 @@ pub(crate) enum StateError {
     Locked(PathBuf, Duration),
 }
 
-/// A step on a file of the state folder that failed.
+/// The error of an operation on a file of the state folder.
 pub(super) fn error(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
     let path = path.to_owned();
     StateError::Io { path, doing, cause }
 }
 
-/// The bytes of a file; `None` when it does not exist.
+/// The bytes of a file; `None` if it does not exist.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -65,7 +65,7 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> 
     }
 }
 
-/// Replaces a file of the state folder (mode 0600): it holds the old or the new bytes, whatever happens.
+/// Replaces a file of the state folder (mode 0600) atomically: it always contains the old or the new bytes.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let fail = |cause| error(path, "write", cause);
     let temp = path.with_extension("tmp");
@@ -73,11 +73,11 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     path.parent().map_or(Ok(()), sync_folder).map_err(fail)
 }
 
-/// Makes renames and removals in a folder last through a power cut.
+/// Makes renames and removals in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     match File::open(folder)?.sync_all() {
-        // Some network and FUSE filesystems know no fsync of folders.
+        // Some network and FUSE filesystems do not support fsync of folders.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
         other => return other,
     }

@@ -12,17 +12,17 @@ use super::files::{StateError, error, read_if_there, sync_folder, write_whole};
 pub(crate) struct Journal {
     /// The contents before.
     pub(crate) old: Vec<u8>,
-    /// The contents that are being written.
+    /// The contents to write.
     pub(crate) new: Vec<u8>,
 }
 
 impl LockedState {
-    /// Where the journal lies.
+    /// The path of the journal.
     pub(crate) fn journal_path(&self, hosts: &Path) -> PathBuf {
         self.file("journal", hosts)
     }
 
-    /// The journal of a write in place that was cut off.
+    /// The journal of an interrupted write in place.
     pub(crate) fn journal(&self, hosts: &Path) -> Result<Option<Journal>, StateError> {
         let path = self.file("journal", hosts);
         let Some(bytes) = read_if_there(&path)? else {
@@ -37,7 +37,7 @@ impl LockedState {
         }
     }
 
-    /// Writes the journal, before the first byte of the hosts file is.
+    /// Writes the journal, before the first byte of the hosts file is written.
     pub(crate) fn write_journal(&self, hosts: &Path, journal: &Journal) -> Result<(), StateError> {
         write_whole(&self.file("journal", hosts), &journal.to_bytes())
     }
@@ -57,7 +57,7 @@ impl LockedState {
 impl Journal {
     const TITLE: &str = "silo-downstream journal 1";
 
-    /// A title line with both lengths, then the old and the new contents.
+    /// A header line with both lengths, then the old and the new contents.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let title = format!("{} {} {}\n", Self::TITLE, self.old.len(), self.new.len());
         [title.as_bytes(), &self.old, &self.new].concat()
