@@ -78,7 +78,7 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) hosts_file: Option<PathBuf>,
 
-    /// Folder for the lock, backups and the hub's answers [default: /var/lib/silo, %ProgramData%\Silo]
+    /// Folder for the lock, backups and the hub's responses [default: /var/lib/silo, %ProgramData%\Silo]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 

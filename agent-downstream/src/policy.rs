@@ -111,7 +111,7 @@ impl Taken<'_> {
     }
 }
 
-/// A judged answer.
+/// A judged response.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
     /// The records for the block.

@@ -11,7 +11,7 @@ use crate::change::{Change, compare};
 use crate::hosts::{Definer, Definition, HostsFile, OutsideRecords};
 use crate::policy::{Conflicts, FoundLine, Judged, Refusal, Taken};
 
-/// A silo whose answer was judged.
+/// A silo whose response was judged.
 pub(super) struct Decided<'a> {
     pub(super) silo: &'a SiloId,
     answer: &'a Answer,

@@ -25,10 +25,10 @@ use super::error::{ApiError, CHALLENGE_BEARER};
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// `X-Content-Type-Options` of every answer.
+/// `X-Content-Type-Options` of every response.
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Finishes answers.
+/// Finishes responses.
 #[derive(Clone)]
 pub(super) struct FinishLayer {
     /// Detects whether hyper's `Date` is right.

@@ -30,7 +30,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// The token's id, under which answers are signed.
+    /// The token's id, under which responses are signed.
     pub(super) fn keyid(&self) -> TokenId {
         self.token.known.token.id
     }
