@@ -35,7 +35,7 @@ pub(super) struct PleskWorkerArgs {
     /// Plesk's command line
     #[arg(long, value_name = "PATH", default_value = "plesk")]
     plesk: PathBuf,
-    /// Timeout for one Plesk command
+    /// Timeout for one Plesk command, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     deadline: u64,
 }

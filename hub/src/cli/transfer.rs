@@ -33,7 +33,7 @@ pub(super) enum SiloCommand {
         #[arg(long)]
         no_tokens: bool,
     },
-    /// Import the output of `silo export`, or another program's data; may be repeated
+    /// Import the output of `silo export`, or another program's data; safe to repeat
     Import {
         /// The file, or - for standard input
         file: PathBuf,
