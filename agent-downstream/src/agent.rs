@@ -246,10 +246,7 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
 }
 
 /// Creates the client; warns if the credential will be sent unencrypted.
-pub(crate) fn connect(
-    settings: &Settings,
-    output: &Output,
-) -> Result<(Connection, HubClient), AgentError> {
+fn connect(settings: &Settings, output: &Output) -> Result<(Connection, HubClient), AgentError> {
     let connection = settings.connection()?;
     let client = HubClient::new(&connection, Route::default()).map_err(|error| match error {
         ClientError::Setup(what) => ConfigError::Setting(what),

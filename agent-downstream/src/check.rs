@@ -5,11 +5,11 @@ use std::fs::OpenOptions;
 use std::path::Path;
 
 use silo_shared::checklist::Checklist;
-use silo_shared::client::TokenVerdict;
+use silo_shared::client::{HubClient, Route, TokenVerdict};
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
-use crate::agent::{AgentError, connect, known_without_lock, rules};
+use crate::agent::{AgentError, known_without_lock, rules};
 use crate::hosts::HostsFile;
 use crate::in_place::InPlace;
 use crate::plan::{NoPlan, Pulled, Rules, plan};
@@ -23,10 +23,20 @@ use crate::tell::{self, Notice};
 /// Prints each check, and returns whether all passed.
 pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
-    let (connection, client) = connect(settings, output)?;
+    let connection = settings.connection()?;
+    connection.warn_of_open_credential(output);
     let mut said = Checklist::new(output);
     said.configuration(settings.config_file.as_deref());
     said.authentication(&connection);
+    let client = match HubClient::new(&connection, Route::default()) {
+        Ok(client) => client,
+        Err(error) => {
+            said.failed("hub", error);
+            check_state(settings, &mut said);
+            check_hosts(settings, &mut said);
+            return Ok(false);
+        }
+    };
 
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
     let results = pull(&client, unknown).await;

@@ -24,13 +24,24 @@ pub(crate) struct RunTime {
 }
 
 /// Reports every hostname; returns whether all succeeded.
-pub(crate) async fn once(settings: &Settings, time: RunTime, output: &Output) -> bool {
+pub(crate) async fn once(
+    settings: &Settings,
+    client: &HubClient,
+    time: RunTime,
+    output: &Output,
+) -> bool {
     let mut notes = Notes::recall(settings, output);
-    run(settings, time, output, &mut notes).await;
+    run(settings, client, time, output, &mut notes).await;
     notes.finish()
 }
 
-async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: &mut Notes<'a>) {
+async fn run<'a>(
+    settings: &'a Settings,
+    client: &HubClient,
+    time: RunTime,
+    output: &Output,
+    notes: &mut Notes<'a>,
+) {
     let silo = &settings.silo;
     let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
         Ok(Ok(found)) => found,
@@ -51,13 +62,9 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
     for error in &found.wrong {
         notes.fail_all(&error.kind(), &error.to_string());
     }
-    let client = match hub_client(settings) {
-        Ok(client) => client,
-        Err(error) => return notes.fail_before_discovery(&error.kind(), &error.to_string()),
-    };
     let mut said_relayed = Vec::new();
     for hostname in &settings.hostnames {
-        let report = report(settings, &client, hostname, &found, time.now);
+        let report = report(settings, client, hostname, &found, time.now);
         let result = tokio::time::timeout_at(time.deadline, report)
             .await
             .unwrap_or(Err(ReportError::OutOfTime));
@@ -93,7 +100,7 @@ async fn run<'a>(settings: &'a Settings, time: RunTime, output: &Output, notes: 
             Some(memory) => {
                 memory.note_set(&report.set);
                 let forgetting =
-                    forget(settings, &client, hostname, &found, &report, memory, output);
+                    forget(settings, client, hostname, &found, &report, memory, output);
                 tokio::time::timeout_at(time.deadline, forgetting)
                     .await
                     .unwrap_or(Err(ReportError::OutOfTime))

@@ -26,6 +26,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use jiff::Timestamp;
 use silo_shared::agent::{AgentError, CannotStart, print, wait};
+use silo_shared::client::ClientError;
 use silo_shared::config::ConfigError;
 use silo_shared::flags::read_command_line;
 use silo_shared::output::Output;
@@ -86,7 +87,7 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
         settings.connection.warn_of_open_credential(output);
         wait(async {
             tokio::select! {
-                succeeded = run(verb, settings, output) => Ok(succeeded),
+                ended = run(verb, settings, output) => ended,
                 () = interrupted() => Err(EarlyEnd::Interrupted),
             }
         })
@@ -97,15 +98,21 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     clippy::disallowed_methods,
     reason = "the one place where the time of day enters"
 )]
-async fn run(verb: &Verb, settings: &Settings, output: &Output) -> bool {
+async fn run(verb: &Verb, settings: &Settings, output: &Output) -> Result<bool, EarlyEnd> {
     let time = RunTime {
         now: Timestamp::now(),
         deadline: Instant::now() + RUN_TIMEOUT,
     };
-    match verb {
+    Ok(match verb {
         Verb::Check => check::check(settings, time, output).await,
-        _ => agent::once(settings, time, output).await,
-    }
+        _ => {
+            let client = agent::hub_client(settings).map_err(|error| match error {
+                ClientError::Setup(what) => ConfigError::Setting(what),
+                other => ConfigError::Setting(other.to_string()),
+            })?;
+            agent::once(settings, &client, time, output).await
+        }
+    })
 }
 
 /// Waits for Ctrl-C or SIGTERM, so that a running address command is not left behind.

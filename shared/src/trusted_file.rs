@@ -118,6 +118,8 @@ mod unix {
             // Links in the folder's own path lead through folders that are not checked individually.
             if let Some(folder) = path.parent().and_then(|folder| folder.canonicalize().ok())
                 && let Ok(found) = fs::metadata(&folder)
+                // Nothing is at a path behind another kind of file.
+                && found.is_dir()
             {
                 judge(
                     trust,

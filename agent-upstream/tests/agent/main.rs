@@ -12,5 +12,3 @@ mod relay;
 mod remembered;
 mod run;
 mod sources;
-#[cfg(target_os = "linux")]
-mod tls;

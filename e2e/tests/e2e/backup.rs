@@ -203,20 +203,29 @@ async fn a_broken_database_can_be_replaced() {
     let backup = backup.to_str().unwrap();
     done(&hub.cli(&["backup", backup]));
     let data_dir = hub.data_dir().to_owned();
-    hub.kill();
-    std::fs::write(data_dir.join("hub.db"), "no database".repeat(1000)).unwrap();
-    assert!(
-        data_dir.join("hub.db-wal").exists(),
-        "a kill leaves the log"
-    );
-    done(&cli(&data_dir, &["restore", backup]));
-    let hub = Hub::start(folder.path());
-    let admin = Caller::new(&hub, &hub.admin_token());
-    let (status, body) = admin.get("/silos/office").await;
-    assert_eq!(
-        (status, &body["dnsrecords"][0]["ip"]),
-        (200, &"10.0.0.1".into())
-    );
+    let mut hub = hub;
+    // What is in the database's place; `None`: nothing.
+    for broken in [Some("no database".repeat(1000)), Some(String::new()), None] {
+        hub.kill();
+        let file = data_dir.join("hub.db");
+        match &broken {
+            Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        assert!(
+            data_dir.join("hub.db-wal").exists(),
+            "a kill leaves the log"
+        );
+        done(&cli(&data_dir, &["restore", backup]));
+        hub = Hub::start(folder.path());
+        let admin = Caller::new(&hub, &hub.admin_token());
+        let (status, body) = admin.get("/silos/office").await;
+        assert_eq!(
+            (status, &body["dnsrecords"][0]["ip"]),
+            (200, &"10.0.0.1".into()),
+            "{broken:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The hub's command line beside a running hub, and what the hub writes about itself.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use silo_e2e::{CLIENT, Caller, Hub, PATIENCE, TRUSTS_LOOPBACK, binary, until};
+use silo_e2e::{CLIENT, Caller, Hub, PATIENCE, PAUSE, TRUSTS_LOOPBACK, binary, until};
 
 async fn wait_for_status(caller: &Caller, path: &str, status: u16) {
     until(&format!("{path} answers {status}"), async || {
@@ -194,6 +196,60 @@ async fn a_second_hub_on_one_data_directory_is_refused() {
 }
 
 #[cfg(unix)]
+/// Waits until the hub has logged a line with these words.
+#[cfg(unix)]
+fn wait_for_log(hub: &Hub, words: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+    while !hub.log().lines().any(is_it) {
+        assert!(Instant::now() < deadline, "no {words:?} in {}", hub.log());
+        std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_database_file_that_is_moved_away_is_logged_as_an_error_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let (file, aside) = (hub.data_dir().join("hub.db"), folder.path().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    let name = file.to_str().unwrap();
+    wait_for_log(&hub, &["ERROR", name, "moved", "writes are refused"]);
+    std::fs::rename(&aside, &file).unwrap();
+    wait_for_log(&hub, &["INFO", name, "is back"]);
+}
+
+#[test]
+fn a_relative_path_is_logged_with_where_it_leads() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().canonicalize().unwrap();
+    let mut child = Command::new(binary("silo-hub"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", "there"])
+        .current_dir(&here)
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut log = lines.by_ref().map_while(Result::ok);
+    let is_listening = |line: &String| line.contains("listening on");
+    let before: Vec<String> = log
+        .by_ref()
+        .take_while(|line| !is_listening(line))
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let leads = format!(
+        "data_dir is a relative path: {}",
+        here.join("there").display()
+    );
+    assert!(
+        before.iter().any(|line| line.contains(&leads)),
+        "{before:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_holds_secrets_is_for_its_owner_alone() {
     use std::os::unix::fs::MetadataExt;

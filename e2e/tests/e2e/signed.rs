@@ -428,6 +428,34 @@ async fn auth_is_a_flag_a_variable_and_a_setting_and_check_says_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_names_a_wrong_token_also_where_requests_are_signed() {
+    for program in ["silo-upstream", "silo-downstream"] {
+        for auth in ["signed", "bearer"] {
+            // Of its own, since a hub answers only a few wrong credentials of one address.
+            let scene = Scene::new().await;
+            // silo_, 10 characters, _, 43 characters.
+            let (key, secret) = (&scene.credential[..15], &scene.credential[16..]);
+            let other_secret: String = secret.chars().rev().collect();
+            let other_key: String = key[5..].chars().rev().collect();
+            for token in [
+                format!("{key}_{other_secret}"),
+                format!("silo_{other_key}_{secret}"),
+            ] {
+                write_private(&scene.path("token"), &token);
+                let flags = ["check", "--auth", auth];
+                let ran = scene.agent(program, &scene.thief.loopback_url(), &flags);
+                let stdout = text(&ran.stdout);
+                let said = format!("{program} {auth}: {stdout}{}", text(&ran.stderr));
+                assert_eq!(ran.status.code(), Some(1), "{said}");
+                let has = |start: &str| stdout.lines().any(|line| line.starts_with(start));
+                assert!(has("FAILED  token"), "{said}");
+                assert!(!has("FAILED  hub"), "{said}");
+            }
+        }
+    }
+}
+
 /// A hub in this process, whose clock is set; its machine's agents have the system's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_off_is_named_with_its_offset() {

@@ -1,5 +1,9 @@
 //! TLS in the hub and in both agents, by OpenSSL and curl, as `docs/tls.md` has it.
 
+mod agents;
+mod mix_ups;
+mod plain;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -7,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use silo_e2e::{Hub, PATIENCE, PAUSE, TRUSTS_LOOPBACK, binary, logs, write_private};
+use silo_e2e::{Hub, PATIENCE, PAUSE, binary, logs, write_private};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -450,84 +454,6 @@ fn what_can_not_be_used_leaves_the_old_certificate() {
     assert!(!site.hub.log().contains("PRIVATE KEY"));
 }
 
-#[test]
-fn both_agents_take_the_hub_that_they_know_and_no_other() {
-    let site = Site::new(&["hub.test", "localhost"]);
-    let stranger = site.path("stranger");
-    let other_pin = self_signed(&stranger, &["hub.test", "localhost", "127.0.0.1"]);
-    let by_name = format!("https://localhost:{}", site.port());
-    let (ca, other_ca) = (site.path("cert.pem"), stranger.join("cert.pem"));
-    let (ca, other_ca) = (ca.to_str().unwrap(), other_ca.to_str().unwrap());
-    let by_ip = site.hub.url().to_owned();
-    let refused: [(&str, Vec<&str>, &str); 7] = [
-        (&by_name, vec![], "certificate"),
-        (&by_name, vec!["--pin-sha256", &other_pin], &site.pin),
-        (
-            &by_name,
-            vec!["--pin-sha256", &other_pin, "--ca-file", ca],
-            &site.pin,
-        ),
-        (&by_name, vec!["--ca-file", other_ca], "certificate"),
-        (
-            &by_name,
-            vec!["--ca-file", other_ca, "--pin-sha256", &site.pin],
-            "certificate",
-        ),
-        (&by_ip, vec!["--ca-file", ca], "not valid for name"),
-        (
-            &by_ip,
-            vec!["--ca-file", ca, "--pin-sha256", &site.pin],
-            "not valid for name",
-        ),
-    ];
-    // What a run leaves if it changes nothing, with a record at the hub to be pulled.
-    let accepted = [
-        (&by_name, vec!["--ca-file", ca]),
-        (&by_name, vec!["--pin-sha256", &site.pin]),
-        (&by_ip, vec!["--pin-sha256", &site.pin]),
-        (&by_name, vec!["--pin-sha256", &site.pin, "--ca-file", ca]),
-    ];
-    for program in ["silo-upstream", "silo-downstream"] {
-        let hosts = {
-            site.agent(program, &["check", "--hub", &by_name]);
-            site.hosts()
-        };
-        for (hub, how, why) in &refused {
-            let arguments = [&["--hub", *hub], how.as_slice()].concat();
-            let output = site.agent(program, &arguments);
-            let error = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{program} {how:?}: {error}");
-            assert!(error.contains(why), "{program} {how:?}: {error}");
-            assert_eq!(site.hosts(), hosts);
-        }
-        let url = format!("{by_name}/silos");
-        let bearer = format!("Authorization: Bearer {}", site.hub.admin_token());
-        if program == "silo-upstream" {
-            let silos = run("curl", &["-sS", "--cacert", ca, "-H", &bearer, &url]);
-            assert_eq!(said(&silos), "[]", "nothing was written");
-        }
-        for (hub, how) in &accepted {
-            let arguments = [&["--hub", hub.as_str()], how.as_slice()].concat();
-            said(&site.agent(program, &arguments));
-        }
-    }
-    assert!(site.hosts().contains("10.0.0.5 db"), "{}", site.hosts());
-    let open = site.agent(
-        "silo-upstream",
-        &["--hub", "http://localhost:1", "--pin-sha256", &site.pin],
-    );
-    assert_eq!(open.status.code(), Some(2));
-    assert!(text(&open.stderr).contains("pin_sha256"), "{open:?}");
-    let config = site.path("pinned.yaml");
-    write_private(&config, &format!("hub: {by_name}\npin_sha256: [1]\n"));
-    let wrong = run(
-        binary("silo-downstream").to_str().unwrap(),
-        &["--config", config.to_str().unwrap()],
-    );
-    assert_eq!(wrong.status.code(), Some(2));
-    assert!(text(&wrong.stderr).contains("pin_sha256"), "{wrong:?}");
-}
-
 /// A key and a certificate as sftdyn's instructions make them: of X.509 version 1.
 fn by_openssl_without_extensions(folder: &Path) -> (String, String) {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -630,192 +556,4 @@ fn wrong_settings_end_with_2_and_name_setting_and_file() {
     assert!(make(&[&path("new"), "--name", "a", "--days", "0"]).contains("--days"));
     assert!(make(&[&path("new")]).contains("--name"));
     assert!(!folder.path().join("new").exists());
-}
-
-/// Where a hub listens without TLS; it tells so after the other address.
-fn plain_url(hub: &Hub) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = hub.log();
-        let said = log.split_once("listening on http://");
-        if let Some((address, _)) = said.and_then(|(_, rest)| rest.split_once(' ')) {
-            return format!("http://{address}");
-        }
-        assert!(Instant::now() < deadline, "{log}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-#[test]
-fn without_tls_only_ping_and_signed_requests_are_let_in() {
-    let folder = tempfile::tempdir().unwrap();
-    self_signed(folder.path(), &["localhost"]);
-    let config = configured(folder.path(), "plain_listen") + "compat: {sftdyn: true}\n";
-    std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
-    let hub = Hub::start(folder.path());
-    let plain = plain_url(&hub);
-    let bearer = format!("Authorization: Bearer {}", hub.admin_token());
-    let signed = "Signature-Input: silo=(\"@method\");keyid=\"aaaaaaaaaa\"";
-    let ask = |path: &str, headers: &[&str]| {
-        let mut arguments = vec!["-sS", "-w", "\n%{http_code}"];
-        for header in headers {
-            arguments.extend(["-H", header]);
-        }
-        let url = format!("{plain}{path}");
-        arguments.push(&url);
-        let answer = said(&run("curl", &arguments));
-        let (body, status) = answer.rsplit_once('\n').unwrap();
-        (status.to_owned(), body.to_owned())
-    };
-    assert_eq!(ask("/ping", &[]).0, "200");
-    assert_eq!(ask("/ping", &[&bearer]).0, "200");
-    for (path, headers) in [
-        ("/silos", vec![bearer.as_str()]),
-        ("/silos", vec![bearer.as_str(), signed]),
-        ("/silos", vec![]),
-        ("/ip", vec![]),
-        ("/", vec![]),
-        ("/", vec![signed]),
-        ("/healthz", vec![signed]),
-        ("/readyz", vec![signed]),
-        ("/pinge", vec![]),
-        ("/u/key", vec![]),
-        ("/nic/update?hostname=db", vec![]),
-    ] {
-        let (status, body) = ask(path, &headers);
-        assert_eq!(status, "403", "{path} {headers:?}: {body}");
-        assert!(body.contains("/problems/unencrypted"), "{path}: {body}");
-    }
-    // Behind the gate the signature itself is judged; protocols with secrets have no routes there.
-    for path in ["/silos", "/u/key", "/key", "/nic/update?hostname=db"] {
-        assert_eq!(ask(path, &[signed]).0, "401", "{path}");
-    }
-    // Anybody could read what a signed request is answered with: no new secret is among it.
-    for path in ["/tokens", "/tokens/aaaaaaaaaa/rotate"] {
-        let url = format!("{plain}{path}");
-        let answer = said(&run("curl", &["-sS", "-X", "POST", "-H", signed, &url]));
-        assert!(answer.contains("/problems/unencrypted"), "{path}: {answer}");
-    }
-    assert_eq!(ask("/tokens", &[signed]).0, "401");
-    assert_eq!(hub.stop(), Some(0));
-}
-
-#[test]
-fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that_is_set() {
-    let folder = tempfile::tempdir().unwrap();
-    self_signed(folder.path(), &["localhost"]);
-    let data = folder.path().join("data");
-    let add = |key: &str, hostname: &str| {
-        let mut command = Command::new(binary("silo-hub"));
-        command.args([
-            "update-key",
-            "add",
-            "--init",
-            "--silo",
-            "home",
-            "--key",
-            key,
-        ]);
-        command
-            .args(["--hostname", hostname, "--data-dir"])
-            .arg(&data);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let said = text(&output.stderr);
-        let (_, rest) = said.split_once("update key ").unwrap();
-        rest.split_once(';').unwrap().0.to_owned()
-    };
-    let (chosen, other) = ("0123456789abcdef", "fedcba9876543210");
-    let (id, other_id) = (add(chosen, "nas"), add(other, "cam"));
-    let config = |allow: &str| {
-        let config = configured(folder.path(), "plain_listen") + TRUSTS_LOOPBACK;
-        let config = config.replace(
-            "plain_listen: 127.0.0.1:0\n",
-            &format!("plain_listen: 127.0.0.1:0\n{allow}"),
-        );
-        std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
-    };
-    let code = |url: &str, more: &[&str]| {
-        let mut arguments = vec!["-sS", "-o", "/dev/null", "-w", "%{http_code}"];
-        arguments.extend(["-H", "X-Forwarded-For: 192.0.2.7"]);
-        arguments.extend(more);
-        arguments.push(url);
-        said(&run("curl", &arguments))
-    };
-    for (allow, key_passes, dyndns2_passes) in [
-        ("", false, false),
-        (
-            &*format!("  plain_allow: {{update_keys: [{id}]}}\n"),
-            true,
-            false,
-        ),
-        ("  plain_allow: {dyndns2: true}\n", false, true),
-        (
-            &*format!("  plain_allow: {{dyndns2: true, update_keys: [{id}]}}\n"),
-            true,
-            true,
-        ),
-    ] {
-        config(allow);
-        let hub = Hub::start(folder.path());
-        let plain = plain_url(&hub);
-        let status = |passes: bool| if passes { "200" } else { "403" };
-        let call = |key: &str| code(&format!("{plain}/u/{key}"), &[]);
-        assert_eq!(call(chosen), status(key_passes), "{allow}");
-        assert_eq!(call(other), "403", "{allow}");
-        assert_eq!(call("no-such-key-0000"), "403", "{allow}");
-        let token = |more: &[&str]| {
-            let arguments = ["--name", "r", "--role", "write", "--silo", "home"];
-            format!("home:{}", hub.token(&[&arguments, more].concat()))
-        };
-        let narrow = token(&["--hostname", "tv"]);
-        let (wide, admin) = (token(&[]), format!("home:{}", hub.admin_token()));
-        let glob = token(&["--hostname", "t*"]);
-        let update = format!("{plain}/nic/update?hostname=tv");
-        assert_eq!(code(&update, &["-u", &narrow]), status(dyndns2_passes));
-        for login in [&wide, &glob, &admin] {
-            let refused = if dyndns2_passes { "401" } else { "403" };
-            assert_eq!(code(&update, &["-u", login]), refused, "{allow}");
-        }
-        // Nothing else has become open.
-        for (path, more) in [
-            ("/silos/home", &["-u", &*narrow][..]),
-            ("/silos/home/records/tv", &["-u", &*narrow, "-X", "PUT"]),
-            ("/u/", &[]),
-            ("/ip", &[]),
-        ] {
-            assert_eq!(
-                code(&format!("{plain}{path}"), more),
-                "403",
-                "{allow} {path}"
-            );
-        }
-        let log = hub.log();
-        assert_eq!(
-            log.contains("everybody on the way can read"),
-            !allow.is_empty(),
-            "{log}"
-        );
-        if key_passes {
-            assert!(log.contains(&other_id), "{log}");
-        }
-        // With TLS both keys count.
-        let url = format!("{}/u/{other}", hub.url());
-        assert_eq!(code(&url, &["--insecure"]), "200");
-        assert_eq!(hub.stop(), Some(0));
-    }
-    for (wrong, words) in [
-        (
-            "  plain_allow: {update_keys: [0123456789abcdef]}\n",
-            "tls.plain_allow.update_keys",
-        ),
-        ("  plain_allow: {rest: true}\n", "rest"),
-    ] {
-        config(wrong);
-        let file = folder.path().join("hub.yaml");
-        let arguments = ["check-config", "--config", file.to_str().unwrap()];
-        let output = run(binary("silo-hub").to_str().unwrap(), &arguments);
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(text(&output.stderr).contains(words), "{output:?}");
-    }
 }

@@ -224,7 +224,7 @@ async fn prepare(
                 None
             }
         },
-        _ => Some(0),
+        _ => None,
     };
     let settings = HubSettings {
         database: Some(DatabaseUrl::sqlite_file(new)),
@@ -303,21 +303,19 @@ fn place(
     if readable && has_log {
         return Err(BackupError::InUse(database.to_owned()));
     }
-    let mut old = None;
-    if database.exists() {
-        let now = clock.now().to_string().replace(':', "");
-        let name = beside(database, &format!(".before-{now}"));
-        put_aside(database, &name)?;
-        old = Some(name);
-    }
+    let now = clock.now().to_string().replace(':', "");
+    let name = beside(database, &format!(".before-{now}"));
+    let old = match database.exists() {
+        true => {
+            put_aside(database, &name)?;
+            Some(name.clone())
+        }
+        false => None,
+    };
     for end in logs {
-        // The log of an unreadable database must not be applied to the new one.
+        // The log of a database that can't be read, or is missing, must not be taken for the new one's.
         let log = beside(database, end);
-        let Some(old) = &old else {
-            remove_if_there(&log)?;
-            continue;
-        };
-        match std::fs::rename(&log, beside(old, end)) {
+        match std::fs::rename(&log, beside(&name, end)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&log)(error)),
             _ => {}
         }

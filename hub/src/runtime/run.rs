@@ -164,7 +164,7 @@ fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep) -> Tasks 
     let file = database_url(settings).file();
     tasks.spawn(
         "watch of the database's file",
-        file_watch::watch(file, hub.registry.clone()),
+        file_watch::watch(file, hub.store.clone(), hub.registry.clone()),
     );
     let alive = service_manager::stay_alive(
         hub.store.clone(),

@@ -20,7 +20,7 @@ impl DatabaseUrl {
         };
         let options: AnyConnectOptions = self
             .dialect
-            .connect_url(&self.url)
+            .reconnect_url(&self.url)
             .parse()
             .map_err(refused)?;
         let connector = Connector::new(

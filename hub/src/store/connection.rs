@@ -13,6 +13,7 @@ use sqlx::any::{AnyConnectOptions, AnyQueryResult, AnyRow, AnyStatement, AnyType
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Either, Execute, Executor, SqlStr};
 use tokio::time::Instant;
 
+use super::database_file::DatabaseFile;
 use super::dialect::Dialect;
 use super::failure::{Failure, failure};
 use super::server_identity::Servers;
@@ -26,6 +27,8 @@ pub(super) struct Connector {
     pub(super) dialect: Dialect,
     /// The server of all connections.
     servers: Servers,
+    /// The file of all connections to an embedded database.
+    file: Option<Arc<DatabaseFile>>,
     /// Required settings of each connection.
     setup: &'static str,
     /// Optional settings. A server that refuses one is used without it.
@@ -43,11 +46,21 @@ impl Connector {
             options: options.clone().disable_statement_logging(),
             dialect: servers.dialect(),
             servers: servers.clone(),
+            file: None,
             setup,
             wishes: &[],
             deadline: None,
             refused: Arc::default(),
         }
+    }
+
+    /// Refuses connections to another file.
+    pub(super) fn to_file(self, file: Option<Arc<DatabaseFile>>) -> Self {
+        Self { file, ..self }
+    }
+
+    fn check_file(&self) -> Result<(), sqlx::Error> {
+        self.file.as_ref().map_or(Ok(()), |file| file.check())
     }
 
     /// Adds optional settings for each session.
@@ -64,8 +77,11 @@ impl Connector {
     /// Creates a connection; refuses a standby. The caller limits the time.
     pub(super) async fn connect(&self) -> Result<DbConnection, sqlx::Error> {
         let made_at = Instant::now();
+        self.check_file()?;
         let mut raw = self.options.connect().await?;
         raw.execute(self.setup).await?;
+        // The file may have been moved meanwhile.
+        self.check_file()?;
         self.servers.look_at(&mut raw).await?;
         let refused = self.lock_refused().clone();
         let wishes = self.wishes.iter().copied();

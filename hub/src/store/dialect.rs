@@ -21,6 +21,11 @@ impl Dialect {
         }
     }
 
+    /// The same for a database that exists: a missing SQLite file is not created.
+    pub(super) fn reconnect_url(self, url: &str) -> String {
+        self.connect_url(url).replace("mode=rwc", "mode=rw")
+    }
+
     /// The required settings of the writing connection. The server's lock timeout is shorter than
     /// the hub's ([`super::BEGIN_TIMEOUT`]). SQLite's `synchronous=FULL` syncs the log at every
     /// commit. Its log is checkpointed at 16 MiB instead of 4, so that pages that change often are

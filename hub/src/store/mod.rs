@@ -7,6 +7,7 @@
 mod audit;
 mod backup;
 mod connection;
+mod database_file;
 mod dialect;
 mod dynahost;
 mod failure;
@@ -54,6 +55,7 @@ use crate::domain::time::Time;
 
 pub use audit::{AuditEvent, AuditRow};
 use connection::{Connector, DbConnection};
+use database_file::DatabaseFile;
 use dialect::{Dialect, is_full};
 pub use failure::{Failure, Phase};
 pub use foreign::{DynahostChange, DynahostDatabase, DynahostHost, read_dynahost};
@@ -161,6 +163,8 @@ pub struct Store {
     writer: Pool,
     readers: Pool,
     servers: Servers,
+    /// The file of an embedded database.
+    file: Option<Arc<DatabaseFile>>,
     interests: Interests,
     /// Number of queries of [`Store::changed_since`].
     change_reads: Arc<AtomicU64>,
@@ -208,12 +212,16 @@ impl Store {
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
+        let file = url.file().map(|file| Arc::new(DatabaseFile::new(file)));
         let servers = Servers::new(url.dialect);
         // Migrations and the first connection have no statement deadline.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
             let mut first = options.connect().await?;
             first.execute(url.dialect.writer_setup()).await?;
             servers.look_at(&mut first).await?;
+            if let Some(file) = &file {
+                file.note_opened();
+            }
             Ok(first)
         });
         let mut first = match first.await {
@@ -239,10 +247,15 @@ impl Store {
         };
         migrated?;
         first.close().await.map_err(refused)?;
+        // The file exists from now on.
+        let options = url.dialect.reconnect_url(&url.url);
+        let options: AnyConnectOptions = options.parse().map_err(refused)?;
         let writer = Connector::new(&options, &servers, url.dialect.writer_setup())
+            .to_file(file.clone())
             .wishing(url.dialect.writer_wishes())
             .within(WRITE_TIMEOUT);
         let reader = Connector::new(&options, &servers, url.dialect.reader_setup())
+            .to_file(file.clone())
             .wishing(url.dialect.reader_wishes())
             .within(READ_TIMEOUT);
         // SQLite's commit watch occupies one.
@@ -253,6 +266,7 @@ impl Store {
             writer: Pool::new(writer, 1, BEGIN_TIMEOUT),
             readers: Pool::new(reader, readers, READER_PATIENCE),
             servers,
+            file,
             interests: Interests::default(),
             change_reads: Arc::default(),
             reads: Arc::default(),
@@ -288,6 +302,19 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    /// The connection for writes; fails if an embedded database's file was moved.
+    async fn acquire_writer(&self) -> Result<pool::Lease, sqlx::Error> {
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
+        self.writer.acquire().await
+    }
+
+    /// Whether an embedded database's file is still where it was opened; always true for a server.
+    pub fn is_file_in_place(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| file.is_in_place())
     }
 
     /// How often the connections were found to lead to another server.

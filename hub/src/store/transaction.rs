@@ -73,7 +73,7 @@ impl Store {
         reads: &[(&SiloId, &Hostname)],
     ) -> Result<WriteTransaction, StoreError> {
         let mut inner = Session {
-            connection: self.writer.acquire().await?,
+            connection: self.acquire_writer().await?,
             is_finished: false,
         };
         let mut statements = Statements::new(self.dialect);

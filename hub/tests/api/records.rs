@@ -478,6 +478,21 @@ async fn texts_of_any_script_come_back_as_they_were_given() {
 }
 
 #[tokio::test]
+async fn a_deletion_says_that_it_changed_the_silo() {
+    let hub = TestHub::start().await;
+    for path in [DB, "/silos/office"] {
+        hub.put_silo("office", &[("db", "10.0.0.5"), ("nas", "10.0.0.6")])
+            .await;
+        let answer = hub.delete(path).await;
+        assert_eq!(answer.status, 204, "{path}: {answer:?}");
+        assert_eq!(answer.header("silo-changed"), Some("?1"), "{path}");
+        let again = hub.delete(path).await;
+        assert_eq!(again.status, 404, "{path}: {again:?}");
+        assert_eq!(again.header("silo-changed"), None, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn both_families_can_be_named_exactly() {
     let hub = TestHub::start().await;
     for (body, ips) in [

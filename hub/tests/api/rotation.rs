@@ -121,6 +121,14 @@ async fn only_the_token_itself_and_admins_rotate() {
             (422, vec!["/overlap".to_owned()])
         );
     }
+    for body in [json!({"overlab": 0}), json!({"overlap": 0, "overlab": 0})] {
+        let answer = rotate(&hub, &id, &old, &body).await;
+        assert_eq!(
+            (answer.status, answer.pointers()),
+            (422, vec!["/overlab".to_owned()])
+        );
+    }
+    assert_eq!(status(&hub, &old).await, 200, "nothing was rotated");
     assert_eq!(
         hub.post("/tokens/aaaaaaaaaa/rotate")
             .json(&json!({}))

@@ -104,3 +104,63 @@ async fn what_is_no_http_is_logged_once_a_minute_without_its_contents() {
         }
     }
 }
+
+/// How many descriptors of the hub are sockets.
+fn sockets(hub: &Hub) -> usize {
+    let folder = format!("/proc/{}/fd", hub.pid());
+    let links = std::fs::read_dir(folder).unwrap().flatten();
+    links
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_after_a_half_close_and_ends_when_its_client_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub_with(folder.path(), &self_signed(folder.path()));
+    let door = Door::tls(&hub, folder.path());
+    let write = async |address: &str| {
+        let stream = door.enter_tls().await.unwrap();
+        let answer = answer(stream, &put(&hub, address), Close::Notify).await;
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+    };
+    let before = sockets(&hub);
+    write("10.0.0.1").await;
+    let mut streams = Vec::new();
+    for path in ["/events", "/silos/office/events"] {
+        let mut stream = door.enter_tls().await.unwrap();
+        let token = hub.admin_token();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        streams.push((stream, String::new()));
+    }
+    // Each event comes, though the client's half is closed.
+    for (number, address) in ["10.0.0.1", "10.0.0.2", "10.0.0.3"].iter().enumerate() {
+        if number > 0 {
+            write(address).await;
+        }
+        for (stream, read) in &mut streams {
+            let events = number + 1;
+            while read.matches("event: silo").count() < events {
+                let mut bytes = [0; 4096];
+                let more = timeout(PATIENCE, stream.read(&mut bytes)).await;
+                let more = more.unwrap().unwrap();
+                assert!(more > 0, "the stream ended: {read}");
+                read.push_str(std::str::from_utf8(&bytes[..more]).unwrap());
+            }
+        }
+    }
+    assert!(streams[1].1.contains("10.0.0.3"), "{}", streams[1].1);
+    assert!(sockets(&hub) >= before + 2);
+    // A client that is gone is noticed by the comment that is sent to it.
+    drop(streams);
+    let gone = async {
+        while sockets(&hub) > before {
+            tokio::time::sleep(silo_e2e::PAUSE).await;
+        }
+    };
+    timeout(PATIENCE * 2, gone).await.unwrap();
+}
