@@ -13,6 +13,7 @@ mod faults;
 mod hostile_hub;
 mod hosts_file;
 mod mounts;
+mod no_state;
 mod other_writers;
 mod outside;
 mod restore;
