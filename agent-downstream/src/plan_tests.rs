@@ -286,6 +286,52 @@ fn lines_that_lost_their_block_count_as_part_of_it() {
     );
 }
 
+#[test]
+fn lines_of_a_silo_that_is_not_configured_stay_and_define_their_names() {
+    let known = Known {
+        written: [(
+            SiloId::parse("old").unwrap(),
+            [(
+                Hostname::parse("db").unwrap(),
+                ["10.0.0.5".parse().unwrap()].into_iter().collect(),
+            )]
+            .into(),
+        )]
+        .into(),
+        ..Known::default()
+    };
+    let nas = ("nas", "10.0.0.7");
+    for (what, file, skipped) in [
+        (
+            "once",
+            "10.0.0.5 db\n",
+            "db: line 1 of the hosts file defines it as 10.0.0.5",
+        ),
+        // Twice would be ambiguous for a silo that is configured.
+        (
+            "twice",
+            "10.0.0.5 db\n10.0.0.5 db\n",
+            "db: line 1 of the hosts file defines it as 10.0.0.5",
+        ),
+    ] {
+        let office = [pulled("office", Some(&[("db", "10.0.0.6"), nas]))];
+        let (new, said) = run_knowing(file, &office, &rules(), &known);
+        assert_eq!(
+            new,
+            file.to_owned() + &block("office", "10.0.0.7 nas\n"),
+            "{what}"
+        );
+        assert!(
+            said[1].starts_with(&format!("office: skipped {skipped}")),
+            "{what}: {said:?}"
+        );
+    }
+    // The same line goes into the block of its silo while that is configured.
+    let old = [pulled("old", Some(&[("db", "10.0.0.6")]))];
+    let (new, _) = run_knowing("10.0.0.5 db\n", &old, &rules(), &known);
+    assert_eq!(new, block("old", "10.0.0.6 db\n"));
+}
+
 /// One case of a silo whose records stand outside the blocks.
 struct Outside<'a> {
     what: &'a str,
