@@ -238,6 +238,52 @@ fn what_is_not_surely_ours_is_not_touched_and_named() {
 }
 
 #[test]
+fn clean_refuses_a_line_that_is_there_twice_until_adopt() {
+    for (what, script, lines) in [
+        (
+            "no markers",
+            r##"sed '/^#/d' "$1" > "$1.x"; cat "$1.x" "$1.x" > "$1"; rm "$1.x""##,
+            "lines 2 and 6 (`10.0.0.5 db`)",
+        ),
+        (
+            "lost by the block",
+            r##"sed -i '/^10.0.0.5 db/d' "$1"; printf '10.0.0.5 db\n%.0s' 1 2 >> "$1""##,
+            "lines 6 and 7 (`10.0.0.5 db`)",
+        ),
+    ] {
+        let hub = FakeHub::office(42, TWO);
+        let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+        sandbox.must_run(&hub, &[]);
+        rudely(&sandbox, script);
+        let before = sandbox.text();
+        for arguments in [&["clean"][..], &["clean", "--all"]] {
+            let ran = sandbox.run(&hub, arguments);
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{what}: {ran:?}");
+            for part in [
+                lines,
+                "more than once",
+                "`once --adopt`",
+                "the file was not changed",
+            ] {
+                assert!(ran.stderr.contains(part), "{what}: {part}: {ran:?}");
+            }
+            assert_eq!(sandbox.text(), before, "{what}");
+        }
+        let ran = sandbox.must_run(&hub, &["clean", "--adopt"]);
+        assert!(
+            ran.stdout.contains("which had lost its block, removed"),
+            "{what}: {ran:?}"
+        );
+        let text = sandbox.text();
+        assert_eq!(
+            text.replace("127.0.0.1 localhost\n", ""),
+            "",
+            "{what}: {text}"
+        );
+    }
+}
+
+#[test]
 fn a_line_of_the_users_own_is_never_taken() {
     let lines = [
         "10.0.0.5 db # mine",
