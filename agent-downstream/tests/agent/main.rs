@@ -12,6 +12,7 @@ mod fake_hub;
 mod faults;
 mod hostile_hub;
 mod hosts_file;
+mod last_write;
 mod mounts;
 mod no_state;
 mod other_writers;
