@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::clock::Monotonic;
 use crate::in_place::{self, InPlace, Written};
 use crate::merge::{self, Foreign};
 use crate::metadata;
@@ -203,7 +204,7 @@ fn look_after_in_place(
         }
         let before = Mark::of_bytes(new);
         let limit = wait_budget.left().max(LEAST_WAIT);
-        let found = settle::wait(|| Snapshot::look(path), Some(&before), limit)
+        let found = settle::wait(&Monotonic, || Snapshot::look(path), Some(&before), limit)
             .map_err(|cause| unsynced(path, "reading it back", cause))?;
         let (WaitResult::Stable(now) | WaitResult::Growing(now)) = found else {
             return Err(ReplaceError::Unstable(path.clone()));

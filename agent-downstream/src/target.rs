@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::clock::Monotonic;
 use crate::replace_error::{ReplaceError, fail};
 use crate::settle::{self, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
@@ -119,7 +120,12 @@ impl WaitBudget {
         );
         let started = Instant::now();
         let limit = self.left();
-        let found = settle::wait(|| Snapshot::look(path), self.base.as_ref(), limit);
+        let found = settle::wait(
+            &Monotonic,
+            || Snapshot::look(path),
+            self.base.as_ref(),
+            limit,
+        );
         self.waited += started.elapsed();
         match found {
             Ok(WaitResult::Stable(snapshot)) => self.still = Some(Mark::of(&snapshot)),
