@@ -171,3 +171,24 @@ fn a_file_must_be_still_for_one_second_and_for_ten_if_it_is_empty_or_has_halved(
         assert_eq!(found, (end, after_ms), "{what}");
     }
 }
+
+#[test]
+fn the_time_of_day_plays_no_part_in_how_long_a_file_is_waited_for() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let epoch = std::time::UNIX_EPOCH;
+    for (what, modified) in [
+        ("1970", epoch),
+        ("before 1970", epoch - YEAR),
+        ("2262", epoch + 292 * YEAR),
+    ] {
+        for (bytes, after_ms) in [("127.0.0.1 localhost\n", 1_000), ("", 10_000)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            file.as_file().set_modified(modified).unwrap();
+            let clock = TestClock::start();
+            let found = wait(&clock, || Snapshot::look(file.path()), None, LIMIT).unwrap();
+            assert!(matches!(found, WaitResult::Stable(_)), "{what}: {found:?}");
+            assert_eq!(clock.passed().as_millis(), after_ms, "{what}, {bytes:?}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
 use crate::fake_hub::FakeHub;
-use crate::sandbox::{Ran, Sandbox, agent, run};
+use crate::sandbox::{Ran, Sandbox, agent, block, run};
 
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5")];
 const NAS: &[(&str, &str)] = &[("db", "10.0.0.5"), ("nas", "10.0.0.7")];
@@ -105,5 +105,38 @@ fn any_trace_of_another_program_is_waited_for_and_none_is_not() {
         let (ran, has_waited) = run_with_log(&sandbox, &hub);
         assert_eq!((ran.code, has_waited), (0, *waits), "{what}: {ran:?}");
         assert!(sandbox.text().contains("10.0.0.7 nas\n"), "{what}");
+    });
+}
+
+#[test]
+fn an_mtime_far_from_now_makes_no_run_wait_longer_or_less() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    type Time = fn(SystemTime) -> SystemTime;
+    let times: [(&str, Time); 4] = [
+        ("1970", |_| SystemTime::UNIX_EPOCH),
+        ("ten years ago", |now| now - 3_650 * DAY),
+        ("tomorrow", |now| now + DAY),
+        ("2250", |_| SystemTime::UNIX_EPOCH + 280 * 365 * DAY),
+    ];
+    let cases: Vec<_> = times
+        .into_iter()
+        .flat_map(|(what, time)| [false, true].map(|is_theirs| (what, time, is_theirs)))
+        .collect();
+    silo_e2e::for_each_on(cases.len(), &cases, |(what, time, is_theirs)| {
+        let hub = FakeHub::office(42, DB);
+        let sandbox = Sandbox::new(HOSTS);
+        // It was written just now.
+        set_modified(&sandbox, time(modified(&sandbox)));
+        if !is_theirs {
+            // As if our last write had left it so.
+            sandbox.note_left(&sandbox.hosts());
+        }
+        let (ran, has_waited) = run_with_log(&sandbox, &hub);
+        assert_eq!((ran.code, has_waited), (0, *is_theirs), "{what}: {ran:?}");
+        assert_eq!(
+            sandbox.text(),
+            HOSTS.to_owned() + &block("office", "10.0.0.5 db\n"),
+            "{what}"
+        );
     });
 }
