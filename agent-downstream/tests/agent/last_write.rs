@@ -31,12 +31,12 @@ fn set_modified(sandbox: &Sandbox, time: SystemTime) {
     file.unwrap().set_modified(time).unwrap();
 }
 
-/// What another program does to the file between two runs, and what of it is to be found afterwards.
-type Write = fn(&Sandbox);
+/// What is done to the file between two runs.
+type Touch = fn(&Sandbox);
 
 #[test]
 fn any_trace_of_another_program_is_waited_for_and_none_is_not() {
-    let cases: [(&str, Write, bool); 7] = [
+    let cases: [(&str, Touch, bool); 7] = [
         ("nothing", |_| {}, false),
         (
             "read",
@@ -96,11 +96,11 @@ fn any_trace_of_another_program_is_waited_for_and_none_is_not() {
             true,
         ),
     ];
-    silo_e2e::for_each_on(cases.len(), &cases, |(what, write, waits)| {
+    silo_e2e::for_each_on(cases.len(), &cases, |(what, touch, waits)| {
         let hub = FakeHub::office(42, DB);
         let sandbox = Sandbox::new(HOSTS);
         sandbox.must_run(&hub, &[]);
-        write(&sandbox);
+        touch(&sandbox);
         hub.now_office(43, NAS);
         let (ran, has_waited) = run_with_log(&sandbox, &hub);
         assert_eq!((ran.code, has_waited), (0, *waits), "{what}: {ran:?}");
