@@ -139,6 +139,16 @@ impl WaitBudget {
         Ok(())
     }
 
+    /// What a run has learnt that waited to the end for a file that is only appended to.
+    #[cfg(test)]
+    pub(crate) fn spent() -> Self {
+        Self {
+            waited: settle::LIMIT,
+            is_growing: true,
+            ..Self::default()
+        }
+    }
+
     /// How long this run may still wait.
     pub(crate) fn left(&self) -> Duration {
         settle::LIMIT.saturating_sub(self.waited)
