@@ -360,37 +360,3 @@ fn lines_of_pyddns_are_taken_on_request() {
         (0, "office: unchanged, revision 42\n")
     );
 }
-
-/// What 0.1.0 left: no notes but what the hub said, and what was skipped of it.
-#[test]
-fn lines_that_an_older_version_wrote_are_taken_back() {
-    let hub = FakeHub::office(42, &[("db", "10.0.0.5"), ("nas", "10.0.0.7")]);
-    let sandbox = Sandbox::new("10.0.0.7 nas\n");
-    fs::create_dir(sandbox.path("state")).unwrap();
-    sandbox.set_mode("state", 0o700);
-    // The name is a digest of the hub's URL; a run of this version tells which.
-    sandbox.run(&hub, &[]);
-    let name = fs::read_dir(sandbox.path("state"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .find(|name| name.starts_with("silo-office-"))
-        .unwrap();
-    for entry in fs::read_dir(sandbox.path("state")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains("/notes-") {
-            fs::remove_file(path).unwrap();
-        }
-    }
-    let remembered = format!(
-        r#"{{"hub":"{}","silo":"office","tag":"\"42\"","document":{{"id":"office","dnsrecords":[{{"hostname":"db","ip":"10.0.0.5"}},{{"hostname":"nas","ip":"10.0.0.7"}}],"revision":42,"updated_at":"2026-11-28T20:06:09.224Z"}},"skipped":["skipped nas: line 1 of the hosts file defines it"]}}"#,
-        hub.url()
-    );
-    fs::write(sandbox.path("state").join(name), remembered).unwrap();
-    fs::write(sandbox.hosts(), "10.0.0.7 nas\n10.0.0.5 db\n").unwrap();
-    hub.now_office(43, &[("db", "10.0.0.6"), ("nas", "10.0.0.7")]);
-    sandbox.must_run(&hub, &[]);
-    assert_eq!(
-        sandbox.text(),
-        "10.0.0.7 nas\n".to_owned() + &block("office", "10.0.0.6 db\n")
-    );
-}
