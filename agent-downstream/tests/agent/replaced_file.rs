@@ -7,6 +7,7 @@ use std::io::Write;
 use rustix::process::{Signal, kill_process};
 
 use crate::fake_hub::FakeHub;
+use crate::faults::NO_EXCHANGE;
 use crate::other_writers::outside;
 use crate::sandbox::{Sandbox, block, need_root};
 use crate::trace::{self, Traced};
@@ -152,6 +153,23 @@ fn what_is_written_between_the_looks_at_the_replaced_file_is_merged() {
         for (what, write, expected) in THROUGH_DESCRIPTOR {
             let what = format!("before the {when} look {what}");
             check_merged(&what, &stop, &[], write, expected);
+        }
+    }
+}
+
+#[test]
+fn without_an_exchange_the_file_is_renamed_over_and_what_came_out_is_merged() {
+    for error in NO_EXCHANGE {
+        for (what, write, expected) in THROUGH_DESCRIPTOR {
+            let what = format!("{error}, {what}");
+            let fault = [format!("renameat2:error={error}")];
+            let trace = check_merged(&what, &BEFORE_SECOND_LOOK, &fault, write, expected);
+            // It is opened before it loses its name.
+            let (before, after) = trace.split_once("(INJECTED)").unwrap();
+            assert!(!before.contains("/etc/hosts\") = 0"), "{what}:\n{trace}");
+            let (hold, _) = after.split_once("/etc/hosts\") = 0").unwrap();
+            let is_held = |line: &str| line.contains("/etc/hosts\", O_RDONLY");
+            assert!(hold.lines().any(is_held), "{what}:\n{trace}");
         }
     }
 }
