@@ -67,10 +67,10 @@ fn stopped(sandbox: &Sandbox, hub: &FakeHub, stop: &Stop, faults: &[String]) -> 
 }
 
 /// What another program does, through a descriptor that it has opened before the replacement.
-type Write = fn(&Sandbox, File);
+type Edit = fn(&Sandbox, File);
 
 /// Writes through the descriptor, and the lines that are then to be found outside the block.
-const THROUGH_DESCRIPTOR: [(&str, Write, &str); 3] = [
+const THROUGH_DESCRIPTOR: [(&str, Edit, &str); 3] = [
     (
         "a line is appended",
         |_, mut held| held.write_all(b"10.9.9.9 theirs\n").unwrap(),
@@ -89,13 +89,7 @@ const THROUGH_DESCRIPTOR: [(&str, Write, &str); 3] = [
 ];
 
 /// Stops a run, lets another program write, and checks that nothing of either is lost.
-fn check_merged(
-    what: &str,
-    stop: &Stop,
-    faults: &[String],
-    write: Write,
-    expected: &str,
-) -> String {
+fn check_merged(what: &str, stop: &Stop, faults: &[String], edit: Edit, expected: &str) -> String {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new(HOSTS);
     sandbox.note_left(&sandbox.hosts());
@@ -104,7 +98,7 @@ fn check_merged(
         .open(sandbox.hosts())
         .unwrap();
     let traced = stopped(&sandbox, &hub, stop, faults);
-    write(&sandbox, held);
+    edit(&sandbox, held);
     let ran = trace::run_to_end(traced);
     assert_eq!(ran.code, 0, "{what}: {ran:?}");
     let text = sandbox.text();
@@ -120,7 +114,7 @@ fn check_merged(
 
 #[test]
 fn what_is_written_in_the_very_moment_of_the_replacement_is_merged() {
-    let others: [(&str, Write, &str); 3] = [
+    let others: [(&str, Edit, &str); 3] = [
         (
             "another file is renamed over it",
             |sandbox, _| {
@@ -142,17 +136,17 @@ fn what_is_written_in_the_very_moment_of_the_replacement_is_merged() {
             "127.0.0.1 localhost\n10.9.9.9 theirs\n",
         ),
     ];
-    for (what, write, expected) in THROUGH_DESCRIPTOR.into_iter().chain(others) {
-        check_merged(what, &BEFORE_EXCHANGE, &[], write, expected);
+    for (what, edit, expected) in THROUGH_DESCRIPTOR.into_iter().chain(others) {
+        check_merged(what, &BEFORE_EXCHANGE, &[], edit, expected);
     }
 }
 
 #[test]
 fn what_is_written_between_the_looks_at_the_replaced_file_is_merged() {
     for (when, stop) in [("second", BEFORE_SECOND_LOOK), ("last", BEFORE_LAST_LOOK)] {
-        for (what, write, expected) in THROUGH_DESCRIPTOR {
+        for (what, edit, expected) in THROUGH_DESCRIPTOR {
             let what = format!("before the {when} look {what}");
-            check_merged(&what, &stop, &[], write, expected);
+            check_merged(&what, &stop, &[], edit, expected);
         }
     }
 }
@@ -160,10 +154,10 @@ fn what_is_written_between_the_looks_at_the_replaced_file_is_merged() {
 #[test]
 fn without_an_exchange_the_file_is_renamed_over_and_what_came_out_is_merged() {
     for error in NO_EXCHANGE {
-        for (what, write, expected) in THROUGH_DESCRIPTOR {
+        for (what, edit, expected) in THROUGH_DESCRIPTOR {
             let what = format!("{error}, {what}");
             let fault = [format!("renameat2:error={error}")];
-            let trace = check_merged(&what, &BEFORE_SECOND_LOOK, &fault, write, expected);
+            let trace = check_merged(&what, &BEFORE_SECOND_LOOK, &fault, edit, expected);
             // It is opened before it loses its name.
             let (before, after) = trace.split_once("(INJECTED)").unwrap();
             assert!(!before.contains("/etc/hosts\") = 0"), "{what}:\n{trace}");
