@@ -22,5 +22,6 @@ mod replaced_file;
 mod restore;
 mod rude;
 mod sandbox;
+mod terminal;
 mod trace;
 mod verbs;
