@@ -17,6 +17,7 @@ mod agent;
 mod change;
 mod check;
 mod cli;
+mod clock;
 mod diff;
 mod digest;
 mod entry;

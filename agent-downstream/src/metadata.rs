@@ -127,6 +127,46 @@ mod unix {
         }
         Ok(found)
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::Identity;
+
+        /// One part of an identity, and another value of it.
+        type Change = (&'static str, fn(&mut Identity));
+
+        #[test]
+        fn a_change_of_one_part_is_seen_now_and_in_what_the_state_folder_notes() {
+            let identity = Identity {
+                device: 1,
+                inode: 2,
+                size: 3,
+                modified: (4, 5),
+                changed: (6, 7),
+            };
+            let changes: [Change; 7] = [
+                ("device", |identity| identity.device = 9),
+                ("inode", |identity| identity.inode = 9),
+                ("size", |identity| identity.size = 9),
+                ("mtime, seconds", |identity| identity.modified.0 = 9),
+                ("mtime, nanoseconds", |identity| identity.modified.1 = 9),
+                ("ctime, seconds", |identity| identity.changed.0 = 9),
+                ("ctime, nanoseconds", |identity| identity.changed.1 = 9),
+            ];
+            for (part, change) in changes {
+                let mut other = identity.clone();
+                change(&mut other);
+                assert_ne!(other, identity, "{part}");
+                // The number of a device may change from one start of the system to the next.
+                let is_noted = part != "device";
+                assert_eq!(
+                    other.to_string() != identity.to_string(),
+                    is_noted,
+                    "{part}"
+                );
+            }
+        }
+    }
 }
 
 #[cfg(not(unix))]

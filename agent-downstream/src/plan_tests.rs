@@ -287,6 +287,179 @@ fn lines_that_lost_their_block_count_as_part_of_it() {
 }
 
 #[test]
+fn lines_of_a_silo_that_is_not_configured_stay_and_define_their_names() {
+    let known = Known {
+        written: [(
+            SiloId::parse("old").unwrap(),
+            [(
+                Hostname::parse("db").unwrap(),
+                ["10.0.0.5".parse().unwrap()].into_iter().collect(),
+            )]
+            .into(),
+        )]
+        .into(),
+        ..Known::default()
+    };
+    let nas = ("nas", "10.0.0.7");
+    for (what, file, skipped) in [
+        (
+            "once",
+            "10.0.0.5 db\n",
+            "db: line 1 of the hosts file defines it as 10.0.0.5",
+        ),
+        // Twice would be ambiguous for a silo that is configured.
+        (
+            "twice",
+            "10.0.0.5 db\n10.0.0.5 db\n",
+            "db: line 1 of the hosts file defines it as 10.0.0.5",
+        ),
+    ] {
+        let office = [pulled("office", Some(&[("db", "10.0.0.6"), nas]))];
+        let (new, said) = run_knowing(file, &office, &rules(), &known);
+        assert_eq!(
+            new,
+            file.to_owned() + &block("office", "10.0.0.7 nas\n"),
+            "{what}"
+        );
+        assert!(
+            said[1].starts_with(&format!("office: skipped {skipped}")),
+            "{what}: {said:?}"
+        );
+    }
+    // The same line goes into the block of its silo while that is configured.
+    let old = [pulled("old", Some(&[("db", "10.0.0.6")]))];
+    let (new, _) = run_knowing("10.0.0.5 db\n", &old, &rules(), &known);
+    assert_eq!(new, block("old", "10.0.0.6 db\n"));
+}
+
+/// One case of a silo whose records stand outside the blocks.
+struct Outside<'a> {
+    what: &'a str,
+    file: &'a str,
+    records: &'a [(&'a str, &'a str)],
+    /// The lines of the block that is written; `None`: the pull is refused and the file stays as it is.
+    block: Option<&'a str>,
+    /// The line numbers that are named.
+    lines: &'a [usize],
+}
+
+#[test]
+fn without_notes_most_records_outside_refuse_the_pull_and_fewer_define_names() {
+    const DB: (&str, &str) = ("db", "10.0.0.5");
+    const NAS: (&str, &str) = ("nas", "10.0.0.7");
+    const NAS6: (&str, &str) = ("nas", "fd00::7");
+    const TV: (&str, &str) = ("tv", "10.0.0.8");
+    const THREE: &str = "127.0.0.1 localhost\n10.0.0.5 db\n10.0.0.7 nas\nfd00::7 nas\n";
+    let beside = format!("10.0.0.5 db\n{}", block("office", "10.0.0.8 tv\n"));
+    let case = |what, file, records, block, lines| Outside {
+        what,
+        file,
+        records,
+        block,
+        lines,
+    };
+    for Outside {
+        what,
+        file,
+        records,
+        block: expected,
+        lines,
+    } in [
+        case("all", THREE, &[DB, NAS, NAS6][..], None, &[2, 3, 4][..]),
+        case(
+            "one was added",
+            THREE,
+            &[DB, NAS, NAS6, TV],
+            None,
+            &[2, 3, 4],
+        ),
+        case(
+            "one has another address",
+            THREE,
+            &[("db", "10.0.0.6"), NAS, NAS6],
+            None,
+            &[3, 4],
+        ),
+        case("the only one", "10.0.0.5 db\n", &[DB], None, &[1]),
+        case(
+            "one twice",
+            "10.0.0.5 db\n10.0.0.5 db\n",
+            &[DB],
+            None,
+            &[1, 2],
+        ),
+        case(
+            "one beside a block",
+            &beside,
+            &[DB, TV, NAS, NAS6],
+            None,
+            &[1],
+        ),
+        case(
+            "half",
+            THREE,
+            &[DB, TV, ("pc", "10.0.0.9"), ("pi", "10.0.0.10"), NAS, NAS6],
+            Some("10.0.0.9 pc\n10.0.0.10 pi\n10.0.0.8 tv\n"),
+            &[2, 3],
+        ),
+        case(
+            "one of two",
+            "10.0.0.5 db\n",
+            &[DB, TV],
+            Some("10.0.0.8 tv\n"),
+            &[1],
+        ),
+        case(
+            "none",
+            "127.0.0.1 localhost\n",
+            &[DB, TV],
+            Some("10.0.0.5 db\n10.0.0.8 tv\n"),
+            &[],
+        ),
+        case("one more name", "10.0.0.5 db db2\n", &[DB], Some(""), &[1]),
+        case("a comment", "10.0.0.5 db # mine\n", &[DB], Some(""), &[1]),
+    ] {
+        let (new, said) = run(file, &[pulled("office", Some(records))], &rules());
+        let wanted = match expected {
+            Some(lines) => file.to_owned() + &block("office", lines),
+            None => file.to_owned(),
+        };
+        assert_eq!(new, wanted, "{what}: {said:?}");
+        assert_eq!(
+            said[0].contains("refused: "),
+            expected.is_none(),
+            "{what}: {said:?}"
+        );
+        let said = said.join("\n");
+        for line in lines {
+            assert!(
+                said.contains(&format!("line {line} ")),
+                "{what}: line {line}: {said}"
+            );
+        }
+        assert_eq!(
+            said.contains("`once --adopt`"),
+            expected.is_none(),
+            "{what}: {said}"
+        );
+        if expected.is_some() {
+            continue;
+        }
+        // Each of the remedies ends it.
+        let adopting = Rules {
+            adopt: true,
+            ..rules()
+        };
+        let mut skipping = rules();
+        skipping.policy.conflicts = Some(Conflicts::Skip);
+        for rules in [adopting, skipping] {
+            let (_, said) = run(file, &[pulled("office", Some(records))], &rules);
+            assert!(!said[0].contains("refused: "), "{what}: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn many_refused_silos_on_a_long_file_are_refused_in_one_turn() {
     // Each of 300 silos has a name that a line defines, in a file of 100 000 lines.
     let mut file: String = (0..100_000)

@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::clock::{Clock, Monotonic};
 use crate::in_place::{self, InPlace, Written};
 use crate::merge::{self, Foreign};
 use crate::metadata;
@@ -43,6 +44,17 @@ pub(crate) fn update<E: From<ReplaceError>>(
 
 /// The same for a file with any bytes.
 pub(crate) fn update_any<E: From<ReplaceError>>(
+    target: &Target,
+    state: &LockedState,
+    in_place: InPlace,
+    render: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<bool, E> {
+    update_by(&Monotonic, target, state, in_place, render)
+}
+
+/// The same, with this clock for the pauses between attempts.
+fn update_by<E: From<ReplaceError>>(
+    clock: &impl Clock,
     target: &Target,
     state: &LockedState,
     in_place: InPlace,
@@ -105,8 +117,8 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
                 foreign = Some(came_out);
             }
         }
-        if wait_budget.left().is_zero() {
-            std::thread::sleep(PAUSE * attempt);
+        if attempt < ATTEMPTS && wait_budget.left().is_zero() {
+            clock.sleep(PAUSE * attempt);
         }
     }
     Err(ReplaceError::Busy(path.clone()).into())
@@ -203,7 +215,7 @@ fn look_after_in_place(
         }
         let before = Mark::of_bytes(new);
         let limit = wait_budget.left().max(LEAST_WAIT);
-        let found = settle::wait(|| Snapshot::look(path), Some(&before), limit)
+        let found = settle::wait(&Monotonic, || Snapshot::look(path), Some(&before), limit)
             .map_err(|cause| unsynced(path, "reading it back", cause))?;
         let (WaitResult::Stable(now) | WaitResult::Growing(now)) = found else {
             return Err(ReplaceError::Unstable(path.clone()));
@@ -430,3 +442,7 @@ fn remove(path: &Path) -> Result<(), ReplaceError> {
         Err(cause) => Err(fail(path, "remove what a killed run left", cause)),
     }
 }
+
+#[cfg(test)]
+#[path = "replace_tests.rs"]
+mod tests;

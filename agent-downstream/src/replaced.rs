@@ -6,6 +6,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock::Monotonic;
 use crate::settle::{self, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
 
@@ -57,11 +58,13 @@ impl OldFile {
 
     /// Waits until it is stable; `None` if its contents are at most a part of the complete ones.
     pub(crate) fn settle(&mut self, before: &Mark, limit: Duration) -> io::Result<Option<Vec<u8>>> {
-        Ok(match settle::wait(|| self.look(), Some(before), limit)? {
-            WaitResult::Stable(found) | WaitResult::Growing(found) => Some(found.bytes),
-            WaitResult::Unstable(found) if before.is_cut_to(&found.bytes) => None,
-            WaitResult::Unstable(found) => Some(found.bytes),
-        })
+        Ok(
+            match settle::wait(&Monotonic, || self.look(), Some(before), limit)? {
+                WaitResult::Stable(found) | WaitResult::Growing(found) => Some(found.bytes),
+                WaitResult::Unstable(found) if before.is_cut_to(&found.bytes) => None,
+                WaitResult::Unstable(found) => Some(found.bytes),
+            },
+        )
     }
 
     /// Removes its name; the file stays open.

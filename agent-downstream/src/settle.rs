@@ -5,8 +5,9 @@
 //! compared with each other, never with the time of day.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::snapshot::{Mark, Snapshot};
 
 /// The total wait of one run.
@@ -35,13 +36,14 @@ pub(crate) enum WaitResult {
 ///
 /// Fails with the errors of `look`, and with `NotFound` if the file stays missing.
 pub(crate) fn wait(
+    clock: &impl Clock,
     mut look: impl FnMut() -> io::Result<Option<Snapshot>>,
     before: Option<&Mark>,
     limit: Duration,
 ) -> io::Result<WaitResult> {
-    let started = Instant::now();
+    let started = clock.now();
     let mut seen = look()?;
-    let mut since = Instant::now();
+    let mut since = clock.now();
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     loop {
         let needed = match &seen {
@@ -49,10 +51,10 @@ pub(crate) fn wait(
             Some(seen) if before.is_some_and(|mark| mark.is_cut_to(&seen.bytes)) => STILL_IF_CUT,
             _ => STILL,
         };
-        if since.elapsed() >= needed {
+        if clock.now() - since >= needed {
             return seen.map(WaitResult::Stable).ok_or_else(missing);
         }
-        if started.elapsed() >= limit {
+        if clock.now() - started >= limit {
             let seen = seen.ok_or_else(missing)?;
             let only_grew = before.is_some_and(|mark| mark.is_beginning_of(&seen.bytes));
             return Ok(match only_grew {
@@ -60,11 +62,11 @@ pub(crate) fn wait(
                 false => WaitResult::Unstable(seen),
             });
         }
-        std::thread::sleep(POLL);
+        clock.sleep(POLL);
         let now = look()?;
         if now != seen {
             seen = now;
-            since = Instant::now();
+            since = clock.now();
         }
     }
 }

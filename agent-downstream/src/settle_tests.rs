@@ -1,6 +1,7 @@
 //! What a run waits for, and for how long.
 
 use super::*;
+use crate::clock::TestClock;
 use std::path::Path;
 
 fn snapshot(path: &Path) -> Snapshot {
@@ -39,56 +40,155 @@ fn a_mark_is_read_back_and_tells_growth_from_other_changes() {
     }
 }
 
-#[test]
-fn a_file_that_changes_is_waited_for_and_one_that_only_grows_is_told_apart() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path();
-    std::fs::write(path, "127.0.0.1 localhost\n").unwrap();
-    let before = Mark::of(&snapshot(path));
-    let limit = Duration::from_millis(300);
-    let look = |text: &'static str, append: bool| {
-        let mut count = 0;
-        move || {
-            count += 1;
-            let old = if append {
-                std::fs::read_to_string(path)?
-            } else {
-                String::new()
-            };
-            std::fs::write(path, format!("{old}{text}{count}\n"))?;
-            Snapshot::take(path).map(Some)
+/// How waiting for a file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stable,
+    Growing,
+    Unstable,
+    Missing,
+}
+
+/// Waits for a file on a clock of its own. `writes` are what other programs write, and when, in milliseconds;
+/// without bytes they remove the file. Answers how it ended, and after how many milliseconds.
+fn wait_on(path: &Path, before: Option<&str>, writes: &[(u64, Option<String>)]) -> (End, u128) {
+    let clock = TestClock::start();
+    let before = before.map(|before| Mark::of_bytes(before.as_bytes()));
+    let mut writes = writes.iter().peekable();
+    let look = || {
+        let is_due = |at: u64| Duration::from_millis(at) <= clock.passed();
+        while let Some((_, bytes)) = writes.next_if(|(at, _)| is_due(*at)) {
+            match bytes {
+                Some(bytes) => std::fs::write(path, bytes)?,
+                None => std::fs::remove_file(path)?,
+            }
         }
+        Snapshot::look(path)
     };
-    let growing = wait(look("10.0.0.9 theirs", true), Some(&before), limit).unwrap();
-    assert!(matches!(growing, WaitResult::Growing(_)), "{growing:?}");
-    let unknown = wait(look("10.0.0.9 theirs", true), None, limit).unwrap();
-    assert!(matches!(unknown, WaitResult::Unstable(_)), "{unknown:?}");
-    let rewritten = wait(look("10.0.0.9 theirs", false), Some(&before), limit).unwrap();
-    assert!(
-        matches!(rewritten, WaitResult::Unstable(_)),
-        "{rewritten:?}"
-    );
-    let still = wait(|| Snapshot::take(path).map(Some), Some(&before), LIMIT).unwrap();
-    assert!(matches!(still, WaitResult::Stable(_)), "{still:?}");
-    let missing = wait(|| Ok(None), Some(&before), LIMIT).unwrap_err();
-    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    let end = match wait(&clock, look, before.as_ref(), LIMIT) {
+        Ok(WaitResult::Stable(_)) => End::Stable,
+        Ok(WaitResult::Growing(_)) => End::Growing,
+        Ok(WaitResult::Unstable(_)) => End::Unstable,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => End::Missing,
+        Err(error) => panic!("{error}"),
+    };
+    (end, clock.passed().as_millis())
 }
 
 #[test]
-fn an_empty_file_is_given_its_writer_ten_seconds() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let started = Instant::now();
-    let mut looks = 0;
-    let look = || {
-        looks += 1;
-        if looks == 20 {
-            std::fs::write(file.path(), "127.0.0.1 localhost\n")?;
-        }
-        Snapshot::take(file.path()).map(Some)
+fn a_file_must_be_still_for_one_second_and_for_ten_if_it_is_empty_or_has_halved() {
+    use End::{Growing, Missing, Stable, Unstable};
+    const BEFORE: &str = "127.0.0.1 localhost\n";
+    let at = |at: u64, bytes: &str| (at, Some(bytes.to_owned()));
+    let whole = |ms: u64| at(ms, "127.0.0.1 LOCALHOST\n");
+    let every = |step: u64, text: fn(u64) -> String| -> Vec<_> {
+        let times = (0..30).map(|count| (count * step, Some(text(count))));
+        times.collect()
     };
-    // The writer comes after about two seconds; a file that is unchanged for one second would be accepted.
-    match wait(look, None, LIMIT).unwrap() {
-        WaitResult::Stable(found) => assert_eq!(found.bytes, b"127.0.0.1 localhost\n"),
-        other => panic!("{other:?} after {:?}", started.elapsed()),
+    let grow = |count: u64| BEFORE.to_owned() + &"10.0.0.9 x\n".repeat(count as usize);
+    let rewrite = |count: u64| format!("127.0.0.1 localhost{count}\n");
+    for (what, before, writes, end, after_ms) in [
+        ("the same", Some(BEFORE), vec![at(0, BEFORE)], Stable, 1_000),
+        (
+            "the same, unknown",
+            None,
+            vec![at(0, BEFORE)],
+            Stable,
+            1_000,
+        ),
+        ("other bytes", Some(BEFORE), vec![whole(0)], Stable, 1_000),
+        (
+            "half and one byte",
+            Some(BEFORE),
+            vec![at(0, &BEFORE[..11])],
+            Stable,
+            1_000,
+        ),
+        (
+            "half",
+            Some(BEFORE),
+            vec![at(0, &BEFORE[..10])],
+            Stable,
+            10_000,
+        ),
+        (
+            "half, unknown",
+            None,
+            vec![at(0, &BEFORE[..10])],
+            Stable,
+            1_000,
+        ),
+        ("one byte", Some(BEFORE), vec![at(0, "1")], Stable, 10_000),
+        ("empty", Some(BEFORE), vec![at(0, "")], Stable, 10_000),
+        ("empty, unknown", None, vec![at(0, "")], Stable, 10_000),
+        (
+            "written at 0.9 s",
+            Some(BEFORE),
+            vec![at(0, BEFORE), whole(900)],
+            Stable,
+            1_900,
+        ),
+        (
+            "written at 9.9 s",
+            Some(BEFORE),
+            vec![at(0, ""), whole(9_900)],
+            Stable,
+            10_900,
+        ),
+        (
+            "emptied at 0.5 s",
+            Some(BEFORE),
+            vec![at(0, BEFORE), at(500, "")],
+            Stable,
+            10_500,
+        ),
+        (
+            "emptied at 2.1 s",
+            Some(BEFORE),
+            vec![at(0, BEFORE), whole(900), at(1_800, BEFORE), at(2_100, "")],
+            Unstable,
+            12_000,
+        ),
+        ("grows", Some(BEFORE), every(900, grow), Growing, 12_000),
+        ("grows, unknown", None, every(900, grow), Unstable, 12_000),
+        (
+            "rewritten",
+            Some(BEFORE),
+            every(900, rewrite),
+            Unstable,
+            12_000,
+        ),
+        (
+            "removed",
+            Some(BEFORE),
+            vec![at(0, BEFORE), (500, None)],
+            Missing,
+            1_500,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let found = wait_on(&folder.path().join("hosts"), before, &writes);
+        assert_eq!(found, (end, after_ms), "{what}");
+    }
+}
+
+#[test]
+fn the_time_of_day_plays_no_part_in_how_long_a_file_is_waited_for() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let epoch = std::time::UNIX_EPOCH;
+    for (what, modified) in [
+        ("1970", epoch),
+        ("before 1970", epoch - YEAR),
+        ("2262", epoch + 292 * YEAR),
+    ] {
+        for (bytes, after_ms) in [("127.0.0.1 localhost\n", 1_000), ("", 10_000)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            file.as_file().set_modified(modified).unwrap();
+            let clock = TestClock::start();
+            let found = wait(&clock, || Snapshot::look(file.path()), None, LIMIT).unwrap();
+            assert!(matches!(found, WaitResult::Stable(_)), "{what}: {found:?}");
+            assert_eq!(clock.passed().as_millis(), after_ms, "{what}, {bytes:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::clock::Monotonic;
 use crate::replace_error::{ReplaceError, fail};
 use crate::settle::{self, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
@@ -117,7 +118,12 @@ impl WaitBudget {
         );
         let started = Instant::now();
         let limit = self.left();
-        let found = settle::wait(|| Snapshot::look(path), self.base.as_ref(), limit);
+        let found = settle::wait(
+            &Monotonic,
+            || Snapshot::look(path),
+            self.base.as_ref(),
+            limit,
+        );
         self.waited += started.elapsed();
         match found {
             Ok(WaitResult::Stable(snapshot)) => self.still = Some(Mark::of(&snapshot)),
@@ -129,6 +135,16 @@ impl WaitBudget {
             Err(cause) => return Err(fail(path, "read it", cause)),
         }
         Ok(())
+    }
+
+    /// What a run has learnt that waited to the end for a file that is only appended to.
+    #[cfg(test)]
+    pub(crate) fn spent() -> Self {
+        Self {
+            waited: settle::LIMIT,
+            is_growing: true,
+            ..Self::default()
+        }
     }
 
     /// How long this run may still wait.

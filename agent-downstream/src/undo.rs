@@ -23,7 +23,10 @@ use crate::target::Target;
 /// The maximum number of symbolic links to follow, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// Removes blocks from the hosts file: those of the configured silos, or with `all` all of them.
+/// Added to the message about silos unknown to the state folder.
+const UNRECORDED: &str = ", and the state folder has no record of its lines: if lines without markers are left, run `once --adopt`, then `clean`";
+
+/// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
 pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<bool, AgentError> {
     let silos = if all { &[] } else { settings.some_silos()? };
     let target = Target::find(&settings.hosts_file)?;
@@ -84,7 +87,12 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
     }
     let is_done = |silo: &SiloId| removed.contains(silo) || lines.contains_key(silo);
     for silo in silos.iter().filter(|silo| !is_done(silo)) {
-        output.print_unless_quiet(format!("{silo}: no block"));
+        let more = if known.written.contains_key(silo) {
+            ""
+        } else {
+            UNRECORDED
+        };
+        output.print_unless_quiet(format!("{silo}: no block{more}"));
     }
     if all && removed.is_empty() && lines.is_empty() {
         output.print_unless_quiet(format!("{}: no block of any silo", target.path().display()));

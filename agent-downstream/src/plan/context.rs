@@ -174,7 +174,8 @@ impl<'a> PlanContext<'a> {
         })
     }
 
-    /// Refuses a silo unknown to the state folder if lines outside look like its block.
+    /// Refuses a silo of which the state folder knows nothing while lines outside look like its block: it has a
+    /// block beside them, or more than half of its records are there. Fewer are the user's own.
     fn check_unclaimed(
         &self,
         silo: &SiloId,
@@ -185,13 +186,17 @@ impl<'a> PlanContext<'a> {
         if is_known || self.rules.policy.conflicts == Some(Conflicts::Skip) {
             return Ok(());
         }
+        let mut offered: usize = judged.accepted.values().map(|ips| ips.iter().count()).sum();
+        let mut outside = 0;
         let mut found = Vec::new();
-        let mut is_whole = judged.accepted.is_empty();
         for (name, addresses) in &judged.elsewhere {
             for ip in addresses.iter() {
-                let lines = self.outside.get(&(name.clone(), ip));
-                is_whole &= lines.is_some();
-                found.extend(lines.into_iter().flatten().map(|line| FoundLine {
+                offered += 1;
+                let Some(lines) = self.outside.get(&(name.clone(), ip)) else {
+                    continue;
+                };
+                outside += 1;
+                found.extend(lines.iter().map(|line| FoundLine {
                     line: line + 1,
                     ip,
                     name: name.clone(),
@@ -199,7 +204,8 @@ impl<'a> PlanContext<'a> {
             }
         }
         found.sort_by_key(|found| found.line);
-        if !found.is_empty() && (is_whole || present.is_some()) {
+        let is_most = 2 * outside > offered;
+        if !found.is_empty() && (is_most || present.is_some()) {
             return Err(Refusal::Unclaimed(found));
         }
         Ok(())

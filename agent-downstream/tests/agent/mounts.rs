@@ -229,6 +229,38 @@ impl Drop for Immutable<'_> {
 }
 
 #[test]
+fn a_link_into_the_nix_store_is_refused_by_each_verb_with_the_option_that_helps() {
+    let hub = FakeHub::office(42, DB);
+    let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+    // A root with a Nix store and all else of this one. On NixOS /etc/hosts is a link to a link.
+    let ran = in_namespace(
+        &sandbox,
+        &hub,
+        r#"new=$root/new; mkdir "$new"; mount -t tmpfs none "$new"
+           for entry in /*; do
+               if [ "$entry" = /nix ]; then continue; fi
+               if [ -L "$entry" ]; then cp -a "$entry" "$new$entry"; continue; fi
+               if [ -d "$entry" ]; then mkdir "$new$entry"; mount --rbind "$entry" "$new$entry"; fi
+           done
+           store=/nix/store/0123-etc/etc; mkdir -p "$new$store"
+           cp "$etc/hosts" "$new$store/hosts"
+           ln -s "$store" "$etc/static"; ln -sf static/hosts "$etc/hosts"
+           inside() { chroot "$new" "$bin" $flags "$@"; }
+           for verb in once check diff clean restore "restore --list" "once --in-place=always"; do
+               fails 1 inside $verb
+           done
+           echo "127.0.0.1 localhost" | cmp - "$new$store/hosts"
+           rm "$etc/hosts"; cp "$new$store/hosts" "$etc/hosts"
+           inside once"#,
+    );
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    let option = "environment.etc.hosts.mode = \"0644\";";
+    assert_eq!(said.matches(option).count(), 7, "{ran:?}");
+    assert!(ran.stdout.contains("FAILED  hosts file: "), "{ran:?}");
+    assert!(sandbox.text().contains("10.0.0.5 db\n"));
+}
+
+#[test]
 fn an_immutable_file_gives_a_clear_error() {
     need_root();
     let hub = FakeHub::office(42, DB);

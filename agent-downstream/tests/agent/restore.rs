@@ -39,6 +39,34 @@ fn lines_that_others_added_are_not_thrown_away_without_force() {
 }
 
 #[test]
+fn a_restore_shows_what_it_changes_and_with_quiet_does_not() {
+    let path = |sandbox: &Sandbox| sandbox.hosts().display().to_string();
+    for (arguments, shows) in [(&[][..], true), (&["--quiet"], false)] {
+        let hub = FakeHub::office(42, DB);
+        let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+        sandbox.must_run(&hub, &[]);
+        let ran = restore(&sandbox, arguments);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        let path = path(&sandbox);
+        let removed: String = block("office", "10.0.0.5 db\n")
+            .lines()
+            .map(|line| format!("-{line}\n"))
+            .collect();
+        let diff = format!(
+            "--- {path}\n+++ {path} (after `restore`)\n@@ -1,4 +1 @@\n 127.0.0.1 localhost\n{removed}"
+        );
+        let done = format!("{path}: restored from the backup\n");
+        let expected = if shows { diff + &done } else { done };
+        assert_eq!(ran.stdout, expected, "{arguments:?}");
+        assert_eq!(sandbox.text(), "127.0.0.1 localhost\n");
+        // Nothing to show the second time.
+        let again = restore(&sandbox, arguments);
+        assert_eq!(again.code, 0, "{again:?}");
+        assert!(!again.stdout.contains("@@"), "{again:?}");
+    }
+}
+
+#[test]
 fn every_state_of_what_is_outside_the_blocks_is_kept_and_can_be_brought_back() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("127.0.0.1 localhost\n10.1.1.1 precious\n");

@@ -238,6 +238,52 @@ fn what_is_not_surely_ours_is_not_touched_and_named() {
 }
 
 #[test]
+fn clean_refuses_a_line_that_is_there_twice_until_adopt() {
+    for (what, script, lines) in [
+        (
+            "no markers",
+            r##"sed '/^#/d' "$1" > "$1.x"; cat "$1.x" "$1.x" > "$1"; rm "$1.x""##,
+            "lines 2 and 6 (`10.0.0.5 db`)",
+        ),
+        (
+            "lost by the block",
+            r##"sed -i '/^10.0.0.5 db/d' "$1"; printf '10.0.0.5 db\n%.0s' 1 2 >> "$1""##,
+            "lines 6 and 7 (`10.0.0.5 db`)",
+        ),
+    ] {
+        let hub = FakeHub::office(42, TWO);
+        let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+        sandbox.must_run(&hub, &[]);
+        rudely(&sandbox, script);
+        let before = sandbox.text();
+        for arguments in [&["clean"][..], &["clean", "--all"]] {
+            let ran = sandbox.run(&hub, arguments);
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{what}: {ran:?}");
+            for part in [
+                lines,
+                "more than once",
+                "`once --adopt`",
+                "the file was not changed",
+            ] {
+                assert!(ran.stderr.contains(part), "{what}: {part}: {ran:?}");
+            }
+            assert_eq!(sandbox.text(), before, "{what}");
+        }
+        let ran = sandbox.must_run(&hub, &["clean", "--adopt"]);
+        assert!(
+            ran.stdout.contains("which had lost its block, removed"),
+            "{what}: {ran:?}"
+        );
+        let text = sandbox.text();
+        assert_eq!(
+            text.replace("127.0.0.1 localhost\n", ""),
+            "",
+            "{what}: {text}"
+        );
+    }
+}
+
+#[test]
 fn a_line_of_the_users_own_is_never_taken() {
     let lines = [
         "10.0.0.5 db # mine",
@@ -312,39 +358,5 @@ fn lines_of_pyddns_are_taken_on_request() {
     assert_eq!(
         (again.code, again.stdout.as_str()),
         (0, "office: unchanged, revision 42\n")
-    );
-}
-
-/// What 0.1.0 left: no notes but what the hub said, and what was skipped of it.
-#[test]
-fn lines_that_an_older_version_wrote_are_taken_back() {
-    let hub = FakeHub::office(42, &[("db", "10.0.0.5"), ("nas", "10.0.0.7")]);
-    let sandbox = Sandbox::new("10.0.0.7 nas\n");
-    fs::create_dir(sandbox.path("state")).unwrap();
-    sandbox.set_mode("state", 0o700);
-    // The name is a digest of the hub's URL; a run of this version tells which.
-    sandbox.run(&hub, &[]);
-    let name = fs::read_dir(sandbox.path("state"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .find(|name| name.starts_with("silo-office-"))
-        .unwrap();
-    for entry in fs::read_dir(sandbox.path("state")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains("/notes-") {
-            fs::remove_file(path).unwrap();
-        }
-    }
-    let remembered = format!(
-        r#"{{"hub":"{}","silo":"office","tag":"\"42\"","document":{{"id":"office","dnsrecords":[{{"hostname":"db","ip":"10.0.0.5"}},{{"hostname":"nas","ip":"10.0.0.7"}}],"revision":42,"updated_at":"2026-11-28T20:06:09.224Z"}},"skipped":["skipped nas: line 1 of the hosts file defines it"]}}"#,
-        hub.url()
-    );
-    fs::write(sandbox.path("state").join(name), remembered).unwrap();
-    fs::write(sandbox.hosts(), "10.0.0.7 nas\n10.0.0.5 db\n").unwrap();
-    hub.now_office(43, &[("db", "10.0.0.6"), ("nas", "10.0.0.7")]);
-    sandbox.must_run(&hub, &[]);
-    assert_eq!(
-        sandbox.text(),
-        "10.0.0.7 nas\n".to_owned() + &block("office", "10.0.0.6 db\n")
     );
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_process};
+
 use crate::sandbox::{BINARY, Ran, clean, ran};
 
 /// One system call of a trace.
@@ -88,6 +90,17 @@ impl Traced {
         });
         (ran, calls(&text))
     }
+}
+
+/// Lets a run that was stopped go on to its end, through all further stops.
+pub(crate) fn run_to_end(mut traced: Traced) -> Ran {
+    let process = traced.process();
+    while traced.child.try_wait().unwrap().is_none() {
+        // It may have ended meanwhile.
+        let _ = kill_process(process, Signal::CONT);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    traced.finish().0
 }
 
 /// Runs the agent under strace to its end; `strace` is a command that ends in a call of strace.

@@ -75,9 +75,10 @@ fn clean_removes_the_configured_blocks_and_all_of_them_on_request() {
     };
     // Neither hub nor token is needed.
     let ran = clean(&["--silo", "office,cellar"]);
-    assert_eq!(
-        (ran.code, ran.stdout.as_str()),
-        (0, "office: block removed\ncellar: no block\n"),
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stdout
+            .starts_with("office: block removed\ncellar: no block, and "),
         "{ran:?}"
     );
     assert_eq!(sandbox.text(), block("home", "10.0.0.7 nas\n") + foreign);
