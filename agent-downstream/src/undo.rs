@@ -26,7 +26,7 @@ const MAX_LINKS: usize = 40;
 /// Added to the message about silos unknown to the state folder.
 const UNRECORDED: &str = ", and the state folder has no record of its lines: if lines without markers are left, run `once --adopt`, then `clean`";
 
-/// Takes blocks out of the hosts file: the configured silos', or with `all` every one.
+/// Removes blocks from the hosts file: those of the configured silos, or with `all` all of them.
 pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<bool, AgentError> {
     let silos = if all { &[] } else { settings.some_silos()? };
     let target = Target::find(&settings.hosts_file)?;

@@ -12,7 +12,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::fake_hub::{FakeHub, Reply, document};
 use crate::sandbox::{BINARY, Sandbox, agent, block, clean, need_root, ran, run};
-use crate::trace::{self, Traced};
+use crate::trace;
 
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5")];
 const NAS: &[(&str, &str)] = &[("db", "10.0.0.5"), ("nas", "10.0.0.7")];

@@ -55,7 +55,7 @@ impl Connector {
     }
 
     /// Refuses connections to another file.
-    pub(super) fn to_file(self, file: Option<Arc<DatabaseFile>>) -> Self {
+    pub(super) fn bound_to(self, file: Option<Arc<DatabaseFile>>) -> Self {
         Self { file, ..self }
     }
 

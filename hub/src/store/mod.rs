@@ -251,11 +251,11 @@ impl Store {
         let options = url.dialect.reconnect_url(&url.url);
         let options: AnyConnectOptions = options.parse().map_err(refused)?;
         let writer = Connector::new(&options, &servers, url.dialect.writer_setup())
-            .to_file(file.clone())
+            .bound_to(file.clone())
             .wishing(url.dialect.writer_wishes())
             .within(WRITE_TIMEOUT);
         let reader = Connector::new(&options, &servers, url.dialect.reader_setup())
-            .to_file(file.clone())
+            .bound_to(file.clone())
             .wishing(url.dialect.reader_wishes())
             .within(READ_TIMEOUT);
         // SQLite's commit watch occupies one.
