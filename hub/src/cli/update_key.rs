@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::auth::secrets::{new_update_key, random_id};
+use crate::auth::secrets::{HubKey, new_update_key, random_id};
 use crate::config::compat::Dynahost;
 use crate::domain::pattern::hostname_pattern;
 use crate::domain::update_key::{RawKey, STRONG, UpdateKey};
@@ -60,7 +60,7 @@ pub(super) async fn update_key(
         UpdateKeyCommand::Add {
             dynahost: Some(hosts),
             ..
-        } => open_hosts(hub, &hosts, settings).await?,
+        } => open_hosts(hub, &hosts, settings).await,
         UpdateKeyCommand::Add {
             silo,
             hostname,
@@ -71,77 +71,92 @@ pub(super) async fn update_key(
             let (Some(silo), Some(hostname)) = (silo, hostname) else {
                 unreachable!("both are required where --dynahost is not given");
             };
-            let made = key.is_none();
-            let text = match key {
-                Some(key) => key,
-                None => new_update_key().map_err(OpenError::from)?,
-            };
-            let raw = RawKey::of(text.as_bytes())
-                .map_err(|error| Failure::Usage(format!("--key: {error}")))?;
-            if raw.is_taken() {
-                return Err(Failure::Usage(
-                    "--key: this begins with the name of one of the hub's routes, which would be called instead: choose another"
-                        .to_owned(),
-                ));
-            }
-            if !raw.is_strong() && !weak {
-                return Err(Failure::Usage(format!(
-                    "--key: fewer than {STRONG} characters can be guessed; --weak takes them all the same"
-                )));
-            }
-            let id = random_id().map_err(OpenError::from)?;
-            let command = AddUpdateKey {
-                key: UpdateKey {
-                    id,
-                    silo,
-                    hostname,
-                    created_at: hub.clock.now(),
-                },
-                hash: hub_key.update_key_hash(&raw),
-                hashed_by: hub_key.fingerprint(),
-            };
-            hub.registry.apply(command).await?;
-            if made {
-                eprintln!("update key {id}, shown this once; it is called as /u/KEY:");
-            } else {
-                eprintln!("update key {id}; it is called as /u/ and the key as it travels:");
-            }
-            if let Err(error) = say(format_args!("{}", raw.expose())) {
-                // A key that was not printed must not stay valid.
-                hub.registry.apply(RevokeUpdateKey(id)).await?;
-                return Err(error);
-            }
+            add(hub, &hub_key, (silo, hostname), key, weak).await
         }
-        UpdateKeyCommand::List => {
-            for key in hub.store.update_keys().await? {
-                say(format_args!(
-                    "{}  silo {}  hostname {}  made {}",
-                    key.id, key.silo, key.hostname, key.created_at
-                ))?;
-            }
-            for binding in hub.store.dynahosts().await? {
-                let state = match (&binding.secid, binding.is_confirmed) {
-                    (None, _) => "open to the first secid",
-                    (Some(_), true) => "bound",
-                    (Some(_), false) => "bound by first use, not confirmed",
-                };
-                let login = binding
-                    .login
-                    .map(|login| format!("  login for {}", login.sink));
-                say(format_args!(
-                    "{}  silo {}  hostname {}  made {}  dynahost: {state}{}",
-                    binding.id,
-                    binding.silo,
-                    binding.hostname,
-                    binding.created_at,
-                    login.unwrap_or_default()
-                ))?;
-            }
-        }
+        UpdateKeyCommand::List => list(hub).await,
         UpdateKeyCommand::Revoke { id } => {
             hub.registry.apply(RevokeUpdateKey(id)).await?;
-            say(format_args!("update key {id} is revoked"))?;
+            say(format_args!("update key {id} is revoked"))
         }
+    }
+}
+
+/// Stores an update key, a new one if none is given, and prints it.
+async fn add(
+    hub: &OpenHub,
+    hub_key: &HubKey,
+    (silo, hostname): (SiloId, Hostname),
+    key: Option<String>,
+    weak: bool,
+) -> Result<(), Failure> {
+    let made = key.is_none();
+    let text = match key {
+        Some(key) => key,
+        None => new_update_key().map_err(OpenError::from)?,
+    };
+    let raw =
+        RawKey::of(text.as_bytes()).map_err(|error| Failure::Usage(format!("--key: {error}")))?;
+    if raw.is_taken() {
+        return Err(Failure::Usage(
+            "--key: this begins with the name of one of the hub's routes, which would be called instead: choose another"
+                .to_owned(),
+        ));
+    }
+    if !raw.is_strong() && !weak {
+        return Err(Failure::Usage(format!(
+            "--key: fewer than {STRONG} characters can be guessed; --weak takes them all the same"
+        )));
+    }
+    let id = random_id().map_err(OpenError::from)?;
+    let command = AddUpdateKey {
+        key: UpdateKey {
+            id,
+            silo,
+            hostname,
+            created_at: hub.clock.now(),
+        },
+        hash: hub_key.update_key_hash(&raw),
+        hashed_by: hub_key.fingerprint(),
+    };
+    hub.registry.apply(command).await?;
+    if made {
+        eprintln!("update key {id}, shown this once; it is called as /u/KEY:");
+    } else {
+        eprintln!("update key {id}; it is called as /u/ and the key as it travels:");
+    }
+    if let Err(error) = say(format_args!("{}", raw.expose())) {
+        // A key that was not printed must not stay valid.
+        hub.registry.apply(RevokeUpdateKey(id)).await?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Prints the update keys, without the keys themselves, and dynahost's hosts.
+async fn list(hub: &OpenHub) -> Result<(), Failure> {
+    for key in hub.store.update_keys().await? {
+        say(format_args!(
+            "{}  silo {}  hostname {}  made {}",
+            key.id, key.silo, key.hostname, key.created_at
+        ))?;
+    }
+    for binding in hub.store.dynahosts().await? {
+        let state = match (&binding.secid, binding.is_confirmed) {
+            (None, _) => "open to the first secid",
+            (Some(_), true) => "bound",
+            (Some(_), false) => "bound by first use, not confirmed",
+        };
+        let login = binding
+            .login
+            .map(|login| format!("  login for {}", login.sink));
+        say(format_args!(
+            "{}  silo {}  hostname {}  made {}  dynahost: {state}{}",
+            binding.id,
+            binding.silo,
+            binding.hostname,
+            binding.created_at,
+            login.unwrap_or_default()
+        ))?;
     }
     Ok(())
 }

@@ -207,90 +207,104 @@ pub(super) fn record(
         }
     }
     let attributes = attributes(&object, &mut errors);
-    let mut cleared = None;
-    let mut addresses = Addresses::default();
-    let mut add = |pointer: String, text: Result<&str, String>| match text
-        .and_then(|text| parse_address(text).map_err(|error| error.to_string()))
-    {
-        Ok(ip) if addresses.get(Family::of(ip)).is_some() => {
-            errors.add(pointer, format!("a second {} address", Family::of(ip)));
-        }
-        Ok(ip) => {
-            addresses.set(ip);
-        }
-        Err(error) => errors.add(pointer, error),
-    };
-    let by_family = [("ip4", Family::V4), ("ip6", Family::V6)];
-    let is_by_family = by_family
+    let is_by_family = BY_FAMILY
         .iter()
         .any(|(member, _)| object.contains_key(*member));
-    match (object.get("ip"), object.get("ips")) {
-        (None, None) if is_by_family => {
-            for (member, family) in by_family {
-                match object.get(member) {
-                    None => {}
-                    Some(Value::Null) if cleared.is_some() => {
-                        errors.add(
-                            format!("/{member}"),
-                            "one address is needed; DELETE removes a record",
-                        );
-                    }
-                    Some(Value::Null) => cleared = Some(family),
-                    Some(_) => match text(&object, member)
-                        .and_then(|text| parse_address(text).map_err(|error| error.to_string()))
-                    {
-                        Ok(ip) if Family::of(ip) != family => {
-                            errors.add(
-                                format!("/{member}"),
-                                format!("must be an {family} address or null"),
-                            );
-                        }
-                        Ok(ip) => {
-                            addresses.set(ip);
-                        }
-                        Err(error) => errors.add(format!("/{member}"), error),
-                    },
-                }
-            }
-        }
+    let (addresses, cleared) = match (object.get("ip"), object.get("ips")) {
+        (None, None) if is_by_family => addresses_by_family(&object, &mut errors),
         (Some(_), _) | (_, Some(_)) if is_by_family => {
             let detail = "give \"ip\" or \"ips\", or \"ip4\" and \"ip6\", not both";
             errors.add("/ip4".to_owned(), detail);
+            Default::default()
         }
-        (Some(_), Some(_)) => errors.add("/ips".to_owned(), "give \"ip\" or \"ips\", not both"),
         (Some(Value::String(ip)), None) if ip == CALLER => {
-            addresses.set(caller()?);
+            (Addresses::from_iter([caller()?]), None)
         }
-        (Some(_), None) => add("/ip".to_owned(), text(&object, "ip")),
-        (None, Some(Value::Array(ips))) if ips.is_empty() => {
-            errors.add(
-                "/ips".to_owned(),
-                "must not be empty; DELETE removes a record",
-            );
+        (None, None) if attributes.is_empty() && errors.0.is_empty() => {
+            errors.add("/ip".to_owned(), "\"ip\" or \"ips\" is missing");
+            Default::default()
         }
+        (ip, ips) => (listed_addresses(ip, ips, &mut errors), None),
+    };
+    errors.refuse_or(RecordPatch {
+        addresses,
+        cleared,
+        attributes,
+    })
+}
+
+/// The members that hold the address of one family each.
+const BY_FAMILY: [(&str, Family); 2] = [("ip4", Family::V4), ("ip6", Family::V6)];
+
+/// The addresses of `ip4` and `ip6`, and the family that `null` removes.
+fn addresses_by_family(
+    object: &Map<String, Value>,
+    errors: &mut Errors,
+) -> (Addresses, Option<Family>) {
+    let mut addresses = Addresses::default();
+    let mut cleared = None;
+    for (member, family) in BY_FAMILY {
+        match object.get(member) {
+            None => {}
+            Some(Value::Null) if cleared.is_some() => errors.add(
+                format!("/{member}"),
+                "one address is needed; DELETE removes a record",
+            ),
+            Some(Value::Null) => cleared = Some(family),
+            Some(_) => match text(object, member)
+                .and_then(|text| parse_address(text).map_err(|error| error.to_string()))
+            {
+                Ok(ip) if Family::of(ip) != family => errors.add(
+                    format!("/{member}"),
+                    format!("must be an {family} address or null"),
+                ),
+                Ok(ip) => {
+                    addresses.set(ip);
+                }
+                Err(error) => errors.add(format!("/{member}"), error),
+            },
+        }
+    }
+    (addresses, cleared)
+}
+
+/// The addresses of `ip` or `ips`; none if there is neither.
+fn listed_addresses(ip: Option<&Value>, ips: Option<&Value>, errors: &mut Errors) -> Addresses {
+    let mut addresses = Addresses::default();
+    let mut add = |pointer: String, value: &Value| {
+        let text = match value {
+            Value::String(text) => Ok(text.as_str()),
+            other => Err(format!("must be a string, not {}", kind(other))),
+        };
+        match text.and_then(|text| parse_address(text).map_err(|error| error.to_string())) {
+            Ok(ip) if addresses.get(Family::of(ip)).is_some() => {
+                errors.add(pointer, format!("a second {} address", Family::of(ip)));
+            }
+            Ok(ip) => {
+                addresses.set(ip);
+            }
+            Err(error) => errors.add(pointer, error),
+        }
+    };
+    match (ip, ips) {
+        (Some(_), Some(_)) => errors.add("/ips".to_owned(), "give \"ip\" or \"ips\", not both"),
+        (Some(ip), None) => add("/ip".to_owned(), ip),
+        (None, Some(Value::Array(ips))) if ips.is_empty() => errors.add(
+            "/ips".to_owned(),
+            "must not be empty; DELETE removes a record",
+        ),
         (None, Some(Value::Array(ips))) => {
             for (index, ip) in ips.iter().enumerate() {
-                let text = match ip {
-                    Value::String(text) => Ok(text.as_str()),
-                    other => Err(format!("must be a string, not {}", kind(other))),
-                };
-                add(format!("/ips/{index}"), text);
+                add(format!("/ips/{index}"), ip);
             }
         }
         (None, Some(other)) => {
             let detail = format!("must be an array of addresses, not {}", kind(other));
             errors.add("/ips".to_owned(), detail);
         }
-        (None, None) if attributes.is_empty() && errors.0.is_empty() => {
-            errors.add("/ip".to_owned(), "\"ip\" or \"ips\" is missing");
-        }
         (None, None) => {}
     }
-    errors.refuse_or(RecordPatch {
-        addresses,
-        cleared,
-        attributes,
-    })
+    addresses
 }
 
 /// The members that a record's body may have.

@@ -34,7 +34,7 @@ use thiserror::Error;
 use crate::config::limits::Limits;
 use crate::config::settings::HubSettings;
 use crate::http::{Foreign, Front, Hub};
-use crate::tls::{Reloader, TlsError};
+use crate::tls::{PlainAllow, Reloader, TlsError};
 use crate::{compat, http};
 
 use accept::Admission;
@@ -141,20 +141,11 @@ impl Listeners {
         let plain = match self.plain {
             None => None,
             Some(listener) => {
-                let address = listener.local_addr()?;
-                let server =
-                    set_up(server(listener, &handles[1])?.acceptor(admission)).http1_only();
                 let allowed = settings.tls.as_ref().map(|tls| tls.plain_allow.clone());
                 let allowed = allowed.unwrap_or_default();
-                if allowed.is_empty() {
-                    tracing::info!(
-                        "listening on http://{address} too, for /ping and signed requests only"
-                    );
-                } else {
-                    tracing::warn!(
-                        "listening on http://{address} too, for /ping, signed requests and, by tls.plain_allow, {allowed}: everybody on the way can read these secrets, use them, and set the records that they are for"
-                    );
-                }
+                log_plain_listener(listener.local_addr()?, &allowed);
+                let server =
+                    set_up(server(listener, &handles[1])?.acceptor(admission)).http1_only();
                 let foreign = compat::routes_in_the_open(&allowed);
                 Some((server, plain::gated(http::front(hub, foreign), allowed)))
             }
@@ -192,6 +183,17 @@ impl Listeners {
             () = reloading => unreachable!("files are looked at for ever"),
             () = stop => unreachable!("stopping waits for the listeners"),
         }
+    }
+}
+
+/// Logs that there is a listener without TLS, and what it accepts.
+fn log_plain_listener(address: SocketAddr, allowed: &PlainAllow) {
+    if allowed.is_empty() {
+        tracing::info!("listening on http://{address} too, for /ping and signed requests only");
+    } else {
+        tracing::warn!(
+            "listening on http://{address} too, for /ping, signed requests and, by tls.plain_allow, {allowed}: anyone on the network path can read these secrets, use them, and set their records"
+        );
     }
 }
 

@@ -167,7 +167,7 @@ fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that
         }
         let log = hub.log();
         assert_eq!(
-            log.contains("everybody on the way can read"),
+            log.contains("anyone on the network path can read"),
             !allow.is_empty(),
             "{log}"
         );
