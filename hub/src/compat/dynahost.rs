@@ -121,7 +121,7 @@ impl DynahostRoutes {
                 Ok(outcome) => {
                     if outcome.is_login_replaced {
                         // Nobody shall try out logins at a provider by way of this hub.
-                        let _ = hub.failures.count(ip, hub.clock.now());
+                        let _ = hub.failures.count(ip, hub.clock.reading());
                     }
                     return match sink {
                         Some(sink) => self.require_taken(hub, sink, &host).await,

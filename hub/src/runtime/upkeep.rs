@@ -8,7 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::auth::refused::RefusedLog;
 use crate::auth::token_cache::TokenCache;
-use crate::domain::elapsed::{EarliestReading, LatestNow};
+use crate::domain::elapsed::{LatestNow, ShownTimes};
 use crate::domain::time::{Clock, Reading, Time};
 use crate::registry::{
     Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeEnded,
@@ -85,36 +85,36 @@ pub struct Upkeep {
 #[derive(Debug)]
 pub struct HeldTimes {
     present: LatestNow,
-    minutes: Mutex<EarliestReading>,
-    day: Mutex<EarliestReading>,
+    minutes: Mutex<ShownTimes>,
+    day: Mutex<ShownTimes>,
 }
 
 impl HeldTimes {
     /// From the start of this process on; `newest_stored`: the newest time that was stored before.
     pub fn begin(at: Reading, newest_stored: Option<Time>) -> Self {
-        let earliest = |seconds: i64| {
+        let shown = |seconds: i64| {
             let window = Duration::from_secs(seconds.unsigned_abs());
-            Mutex::new(EarliestReading::new(window, at))
+            Mutex::new(ShownTimes::new(window, at))
         };
         Self {
             present: LatestNow {
                 start: at,
                 newest_stored,
             },
-            minutes: earliest(KEPT),
-            day: earliest(DAY),
+            minutes: shown(KEPT),
+            day: shown(DAY),
         }
     }
 
     fn note(&self, at: Reading) {
-        for earliest in [&self.minutes, &self.day] {
-            lock(earliest).note(at);
+        for shown in [&self.minutes, &self.day] {
+            lock(shown).note(at);
         }
     }
 }
 
-fn lock(earliest: &Mutex<EarliestReading>) -> MutexGuard<'_, EarliestReading> {
-    earliest.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shown: &Mutex<ShownTimes>) -> MutexGuard<'_, ShownTimes> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Upkeep {
@@ -223,7 +223,7 @@ impl Upkeep {
         let at = self.clock.reading();
         let before = self.held.present.get(at).plus_seconds(-days * DAY);
         self.held.note(at);
-        let earliest = lock(&self.held.day).get(at);
+        let earliest = lock(&self.held.day).earliest(at);
         let mut purged = 0;
         if let Some(earliest) = earliest {
             // A day later than they end, so that the clocks of several hubs may differ.
@@ -274,20 +274,25 @@ impl Upkeep {
     }
 
     /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that
-    /// are over by every hub's clock.
+    /// are over by every hub's clock, or that no hub's clock can have reached.
     /// Only those go that this process has held for as long, by the monotonic clock.
     pub async fn forget(&self) -> Result<(), ApplyError> {
         let at = self.clock.reading();
         self.held.note(at);
-        let Some(earliest) = lock(&self.held.minutes).get(at) else {
+        let (earliest, latest) = {
+            let shown = lock(&self.held.minutes);
+            (shown.earliest(at), shown.latest(at))
+        };
+        let (Some(earliest), Some(latest)) = (earliest, latest) else {
             return Ok(());
         };
-        let before = earliest.plus_seconds(-KEPT);
+        let (before, after) = (earliest.plus_seconds(-KEPT), latest.plus_seconds(KEPT));
         while self.store.has_signed_writes(before).await? {
             self.registry.apply(ForgetSigned { before }).await?;
         }
-        while self.store.has_failures(before).await? {
-            self.registry.apply(ForgetFailures { before }).await?;
+        while self.store.has_failures_outside(before, after).await? {
+            let forget = ForgetFailures { before, after };
+            self.registry.apply(forget).await?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ const DB: &str = "/silos/office/records/db";
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 /// By how many seconds the clock is stepped.
-const STEPS: [i64; 8] = [
+pub(crate) const STEPS: [i64; 8] = [
     400,
     -400,
     8 * HOUR,

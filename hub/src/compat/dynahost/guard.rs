@@ -88,7 +88,7 @@ impl Guard {
 
 /// Refuses an address that has had its failures of the minute.
 pub(super) fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
-    match hub.failures.over_for(ip, hub.clock.now()) {
+    match hub.failures.over_for(ip, hub.clock.reading()) {
         Some(retry_after) => Err(ApiError::TooManyFailures { retry_after }),
         None => Ok(()),
     }
@@ -97,6 +97,6 @@ pub(super) fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
 /// A refusal that counts as a failure.
 pub(super) fn refused(hub: &Hub, ip: IpAddr, why: Refusal) -> Reply {
     // Counted; from the eleventh on nothing is looked at.
-    let _ = hub.failures.count(ip, hub.clock.now());
+    let _ = hub.failures.count(ip, hub.clock.reading());
     Reply::forbidden(why)
 }
