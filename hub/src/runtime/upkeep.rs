@@ -16,7 +16,7 @@ use crate::registry::{
     WriteDownUse,
 };
 use crate::runtime::link_history::HistoryLinks;
-use crate::store::{OldRows, Store, Via};
+use crate::store::{OldRows, OldSearch, Store, Via};
 
 /// A day, in seconds.
 const DAY: i64 = 86_400;
@@ -221,7 +221,8 @@ impl Upkeep {
     pub async fn purge(&self) -> Result<(), ApplyError> {
         let days = i64::from(self.retention_days);
         let at = self.clock.reading();
-        let before = self.held.present.get(at).plus_seconds(-days * DAY);
+        let present = self.held.present.get(at);
+        let before = present.plus_seconds(-days * DAY);
         self.held.note(at);
         let earliest = lock(&self.held.day).earliest(at);
         let mut purged = 0;
@@ -232,11 +233,13 @@ impl Upkeep {
             purged += self.registry.apply(PurgeMarks { before }).await?;
         }
         for kind in OldRows::ALL {
+            let mut search = OldSearch::begin(before, present, PAGE);
             loop {
-                let keys = self.store.old_rows(kind, before, PAGE).await?;
-                if keys.is_empty() {
+                let keys = self.store.old_rows(kind, &search).await?;
+                let Some(last) = keys.last() else {
                     break;
-                }
+                };
+                search.after = *last;
                 let some = PurgeOld { kind, before, keys };
                 match self.registry.apply(some).await? {
                     0 => break,
