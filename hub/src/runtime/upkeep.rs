@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use silo_shared::signing::MAX_CLOCK_OFFSET;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::auth::refused::RefusedLog;
 use crate::auth::token_cache::TokenCache;
@@ -118,12 +118,7 @@ fn lock(shown: &Mutex<ShownTimes>) -> MutexGuard<'_, ShownTimes> {
 }
 
 impl Upkeep {
-    /// Works for ever; stop it by dropping the future.
-    pub async fn work(self) {
-        self.work_at(Periods::default()).await;
-    }
-
-    /// Works for ever, with other periods. Each part keeps its own time: a purge that takes long holds up
+    /// Works for ever; stop it by dropping the future. Each part keeps its own time: a purge that takes long holds up
     /// neither expiry nor what is written down.
     pub async fn work_at(self, periods: Periods) {
         let write_down = async {
@@ -144,8 +139,7 @@ impl Upkeep {
             }
         };
         let purge = async {
-            tokio::time::sleep(periods.first_purge).await;
-            let mut due = ticks(periods.purge);
+            let mut due = purges(periods);
             loop {
                 due.tick().await;
                 report(self.purge().await);
@@ -342,9 +336,18 @@ impl Upkeep {
     }
 }
 
+/// When old rows are removed: first a while after the start.
+fn purges(periods: Periods) -> Interval {
+    ticks_from(Instant::now() + periods.first_purge, periods.purge)
+}
+
 /// Now and then once a period; what took longer than that is not caught up with.
 fn ticks(period: Duration) -> Interval {
-    let mut ticks = tokio::time::interval(period);
+    ticks_from(Instant::now(), period)
+}
+
+fn ticks_from(first: Instant, period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval_at(first, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
@@ -352,5 +355,20 @@ fn ticks(period: Duration) -> Interval {
 fn report(done: Result<(), ApplyError>) {
     if let Err(error) = done {
         tracing::error!("upkeep failed and will be tried again: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_purge_comes_ten_minutes_after_the_start_and_one_a_day_follows() {
+        let start = Instant::now();
+        let mut due = purges(Periods::default());
+        for day in 0..3 {
+            let at = (due.tick().await - start).as_secs();
+            assert_eq!(at, 600 + day * DAY.unsigned_abs());
+        }
     }
 }

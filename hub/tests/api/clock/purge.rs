@@ -1,14 +1,16 @@
 //! The retention while the wall clock is wrong or stepped: what is young stays, and what is old goes.
 
+use std::time::Duration;
+
 use serde_json::json;
 use silo_hub::internals::domain::time::Time;
 use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::registry::{KeepSinks, RevokeUpdateKey};
-use silo_hub::internals::upkeep::{HeldTimes, Upkeep};
+use silo_hub::internals::upkeep::{HeldTimes, Periods, Upkeep};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::{DAY, STEPS};
-use crate::common::{START_MS, TestHub};
+use crate::common::{DEADLINE, PAUSE, START_MS, TestHub};
 use crate::deliveries::scripted::{Desk, state_sink};
 use crate::expiry::upkeep;
 use crate::update_keys::add;
@@ -242,4 +244,25 @@ async fn what_a_clock_stored_that_was_behind_stays_as_long_as_what_was_stored_be
             assert_eq!(found, [2 * left; 2], "{step} {passed}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_hub_that_starts_years_ahead_purges_what_was_old_before_and_nothing_else() {
+    let hub = TestHub::start_with(|settings| settings.retention_days = 30).await;
+    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    let mut connection = hub.home.connect().await;
+    let old = Time::from_millis(START_MS).plus_seconds(-31 * DAY);
+    insert_rows(&mut connection, FIRST..FIRST + 1, old).await;
+    let periods = Periods {
+        first_purge: Duration::from_millis(5),
+        ..Periods::default()
+    };
+    let hub = hub.restart_with(500 * DAY, periods).await;
+    let purged = async {
+        while rows_between(&mut connection, FIRST..FIRST + 1).await[0] > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, purged).await.unwrap();
+    assert_eq!(hub.history("office").await.len(), 1);
 }
