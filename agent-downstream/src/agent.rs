@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::diff;
 use crate::hosts::HostsFile;
 use crate::in_place::{self, InPlace, InPlaceError};
-use crate::notes::Notes;
+use crate::notes::{Notes, RunTime};
 use crate::outage::Outage;
 use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
@@ -129,8 +129,8 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
     }
     let answers: Vec<Pulled> = pulls.iter().map(Pulled::from).collect();
     let notes = locked.notes(target.path(), |name| settings.wants(name))?;
-    let now_ms = now_ms();
-    let known = known_of(&notes, silos, now_ms);
+    let at = run_time();
+    let known = known_of(&notes, silos, at);
     let mut reports = Vec::new();
     let mut stale = Vec::new();
     let mut present = BTreeSet::new();
@@ -148,7 +148,7 @@ pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, A
         let before = pull.known.as_ref().map_or(&[][..], |known| &known.skipped);
         succeeded &= tell::tell(report, before, output);
     }
-    let mut next = notes.after_run(silos, &present, now_ms);
+    let mut next = notes.after_run(silos, &present, at);
     let notices = tell::notices_of_file(&reports, &stale);
     tell::tell_of_file(&notices, &notes.said, output);
     next.said = notices.into_iter().map(|notice| notice.text).collect();
@@ -256,11 +256,11 @@ fn connect(settings: &Settings, output: &Output) -> Result<(Connection, HubClien
     Ok((connection, client))
 }
 
-/// What earlier runs left in the file, from the notes in this state folder.
-fn known_of(notes: &Notes, silos: &[SiloId], now_ms: i64) -> Known {
+/// What earlier runs left in the file, as notes of this state folder know it.
+fn known_of(notes: &Notes, silos: &[SiloId], at: RunTime) -> Known {
     Known {
         written: notes.written(),
-        stale: notes.stale(silos, now_ms),
+        stale: notes.stale(silos, at),
     }
 }
 
@@ -273,20 +273,43 @@ pub(crate) fn known_without_lock(
         return Ok(Known::default());
     };
     let notes = state.notes(target.path(), |name| settings.wants(name))?;
-    Ok(known_of(&notes, &settings.silos, now_ms()))
+    Ok(known_of(&notes, &settings.silos, run_time()))
 }
 
-/// The wall clock, in Unix milliseconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "the agent's only look at the wall clock: what is made of it takes it as a value"
 )]
-fn now_ms() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-        })
+fn run_time() -> RunTime {
+    RunTime {
+        wall_ms: std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| {
+                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+            }),
+        uptime_ms: uptime_ms(),
+    }
+}
+
+/// Milliseconds of a clock that no step of the wall clock moves and that counts from the machine's start, on Linux
+/// with the time for which it slept (clock_gettime(2), `CLOCK_BOOTTIME`).
+#[cfg(unix)]
+fn uptime_ms() -> Option<i64> {
+    use rustix::time::ClockId;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const UPTIME: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const UPTIME: ClockId = ClockId::Monotonic;
+    let at = rustix::time::clock_gettime(UPTIME);
+    let seconds = u64::try_from(at.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(at.tv_nsec).unwrap_or_default();
+    i64::try_from(seconds * 1000 + nanoseconds / 1_000_000).ok()
+}
+
+/// No such clock is known here.
+#[cfg(not(unix))]
+fn uptime_ms() -> Option<i64> {
+    None
 }
 
 pub(crate) fn rules(settings: &Settings, connection: &Connection) -> Rules {

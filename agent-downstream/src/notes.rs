@@ -1,8 +1,9 @@
 //! The notes of the runs with one state folder on one hosts file: the silos that they were configured for, what they
 //! last wrote of each, and what was printed about the file. A value without I/O; `state` stores it.
 //!
-//! The wall clock is not reliable (a machine without a battery starts in the past, a laptop sleeps), so durations are
-//! summed up from run to run and never decrease.
+//! Times of the wall clock are not to be trusted (a machine without a battery starts in the past, a laptop
+//! sleeps), so durations are summed up from run to run, by the time since the machine started. Between two starts
+//! only the wall clock tells something, and little of that counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,10 +18,23 @@ const HOUR_MS: i64 = 3_600_000;
 const STALE_AFTER_MS: i64 = 24 * HOUR_MS;
 /// The interval for writing notes if nothing else has changed.
 const WRITE_EVERY_MS: i64 = HOUR_MS;
-/// The maximum that the time between two runs counts for a silo of other runs: the machine may have been off.
+/// What the time between two runs counts at most where the machine was started in between, or where it is not known
+/// since when it runs: a wrong clock at a few starts makes no block stale within a day.
+const UNSURE_COUNTS_MS: i64 = 6 * HOUR_MS;
+/// What a pause between two runs counts at most for a silo that other runs name: the machine may have been off.
 const PAUSE_COUNTS_MS: i64 = 12 * HOUR_MS;
 /// A silo without a block is forgotten after this time.
 const FORGET_AFTER_MS: i64 = 90 * 24 * HOUR_MS;
+
+/// The clocks when a run begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunTime {
+    /// The wall clock, in Unix milliseconds.
+    pub(crate) wall_ms: i64,
+    /// For how long the machine has run, in milliseconds, if that is known. It counts again from each start, so the
+    /// difference of two readings is never more than the time between them.
+    pub(crate) uptime_ms: Option<i64>,
+}
 
 /// The notes on one hosts file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +42,9 @@ const FORGET_AFTER_MS: i64 = 90 * 24 * HOUR_MS;
 pub(crate) struct Notes {
     /// When time was last added, in Unix milliseconds.
     counted_at_ms: i64,
+    /// The same by [`RunTime::uptime_ms`]; version 0.1.0 has none and keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted_uptime_ms: Option<i64>,
     /// By silo id.
     silos: BTreeMap<String, SiloNote>,
     /// The lines about the whole file that were last printed.
@@ -91,9 +108,9 @@ impl Notes {
             .collect()
     }
 
-    /// The silos whose blocks are stale in a run for `named` at `now_ms`.
-    pub(crate) fn stale(&self, named: &[SiloId], now_ms: i64) -> BTreeSet<SiloId> {
-        let elapsed = self.elapsed_ms(now_ms);
+    /// The silos whose blocks are stale when a run names `named`.
+    pub(crate) fn stale(&self, named: &[SiloId], at: RunTime) -> BTreeSet<SiloId> {
+        let elapsed = self.elapsed_ms(at);
         self.silos
             .iter()
             .filter(|(_, note)| note.lines.is_some())
@@ -103,16 +120,17 @@ impl Notes {
             .collect()
     }
 
-    /// These notes after a run for `named` at `now_ms`; silos with a block in the file are `present`.
+    /// These notes after a run that named `named`; silos with a block in the file are `present`.
     pub(crate) fn after_run(
         &self,
         named: &[SiloId],
         present: &BTreeSet<SiloId>,
-        now_ms: i64,
+        at: RunTime,
     ) -> Self {
-        let elapsed = self.elapsed_ms(now_ms);
+        let elapsed = self.elapsed_ms(at);
         let mut next = self.clone();
-        next.counted_at_ms = now_ms;
+        next.counted_at_ms = at.wall_ms;
+        next.counted_uptime_ms = at.uptime_ms;
         for silo in named {
             next.silos.entry(silo.to_string()).or_default();
         }
@@ -148,13 +166,19 @@ impl Notes {
 
     /// Whether `next` contains a change that must be written now.
     pub(crate) fn needs_writing(&self, next: &Self) -> bool {
-        if next.counted_at_ms < self.counted_at_ms
-            || next.counted_at_ms - self.counted_at_ms >= WRITE_EVERY_MS
-        {
+        let is_soon_after =
+            |before: i64, after: i64| (0..WRITE_EVERY_MS).contains(&after.saturating_sub(before));
+        let is_soon = is_soon_after(self.counted_at_ms, next.counted_at_ms)
+            && match (self.counted_uptime_ms, next.counted_uptime_ms) {
+                (Some(before), Some(after)) => is_soon_after(before, after),
+                (before, after) => before == after,
+            };
+        if !is_soon {
             return true;
         }
         let mut now = next.clone();
         now.counted_at_ms = self.counted_at_ms;
+        now.counted_uptime_ms = self.counted_uptime_ms;
         for (silo, note) in &mut now.silos {
             if let Some(old) = self.silos.get(silo) {
                 // The time of an ongoing pause is added later.
@@ -170,11 +194,16 @@ impl Notes {
         now != *self
     }
 
-    /// The time since the last addition; zero if the clock was set back.
-    fn elapsed_ms(&self, now_ms: i64) -> i64 {
-        match self.counted_at_ms {
-            0 => 0,
-            at => now_ms.saturating_sub(at).max(0),
+    /// The time since it was last counted: never more than has passed while the machine ran. Else the wall clock
+    /// says it within a bound, so that an agent that runs once after each start comes to an end too.
+    fn elapsed_ms(&self, at: RunTime) -> i64 {
+        match (self.counted_uptime_ms, at.uptime_ms) {
+            (Some(before), Some(uptime)) if before <= uptime => uptime - before,
+            _ if self.counted_at_ms == 0 => 0,
+            _ => {
+                let elapsed = at.wall_ms.saturating_sub(self.counted_at_ms);
+                elapsed.clamp(0, UNSURE_COUNTS_MS)
+            }
         }
     }
 }

@@ -16,19 +16,27 @@ fn ids(text: &str) -> Vec<SiloId> {
         .collect()
 }
 
-/// Runs at these times for these silos, each of which has a block; returns the stale ones at each.
-fn stale(runs: &[(i64, &str)]) -> Vec<String> {
+/// The clocks of a machine that has run for so long, with a wall clock that is off by so much.
+fn clocks(uptime: i64, off_by: i64) -> RunTime {
+    RunTime {
+        wall_ms: START + uptime + off_by,
+        uptime_ms: Some(uptime),
+    }
+}
+
+/// Runs at these times that name these silos, each of which has a block; answers what is stale at each.
+fn stale(runs: impl IntoIterator<Item = (RunTime, &'static str)>) -> Vec<String> {
     let mut notes = Notes::default();
     let mut stale = Vec::new();
     for (at, named) in runs {
         let named = ids(named);
         let found: Vec<String> = notes
-            .stale(&named, START + at)
+            .stale(&named, at)
             .iter()
             .map(ToString::to_string)
             .collect();
         stale.push(found.join(" "));
-        let mut next = notes.after_run(&named, &BTreeSet::new(), START + at);
+        let mut next = notes.after_run(&named, &BTreeSet::new(), at);
         for silo in &named {
             next.wrote(silo, &Records::new());
         }
@@ -99,30 +107,93 @@ fn a_block_is_stale_when_no_run_has_named_it_for_a_day() {
             &["", "", "", "", "", "", "a b"],
         ),
         (
-            "the clock is set back",
-            &[
-                (0, "a"),
-                (MINUTE, "b"),
-                (-500 * DAY, "b"),
-                (-500 * DAY + 20 * HOUR_MS, "b"),
-                (-499 * DAY + 5 * HOUR_MS, "b"),
-            ],
-            &["", "", "", "", "a"],
-        ),
-        (
-            "the clock was ahead",
-            &[
-                (500 * DAY, "a"),
-                (MINUTE, "b"),
-                (DAY, "b"),
-                (DAY + 2 * HOUR_MS, "b"),
-            ],
-            &["", "", "", "a"],
-        ),
-        (
             "named in every run",
             &[(0, "a"), (500 * DAY, "a"), (MINUTE, "a")],
             &["", "", ""],
+        ),
+    ] {
+        let runs = runs.iter().map(|(at, named)| (clocks(*at, 0), *named));
+        assert_eq!(stale(runs), expected, "{what}");
+    }
+}
+
+const STEPS: [i64; 8] = [
+    400_000,
+    -400_000,
+    8 * HOUR_MS,
+    -8 * HOUR_MS,
+    2 * DAY,
+    -2 * DAY,
+    500 * DAY,
+    -500 * DAY,
+];
+
+#[test]
+fn a_step_of_the_clock_makes_no_block_stale_and_keeps_none() {
+    for step in STEPS {
+        // The clock is wrong from the start on, is stepped later, is wrong for a while, and is stepped each time.
+        for off_by in [
+            [step, 0, 0, 0, 0],
+            [0, 0, step, step, step],
+            [0, 0, step, 0, 0],
+            [0, step, 0, step, 0],
+        ] {
+            let runs = [
+                (0, "a"),
+                (MINUTE, "b"),
+                (2 * HOUR_MS, "b"),
+                (24 * HOUR_MS, "b"),
+                (24 * HOUR_MS + MINUTE, "b"),
+            ];
+            let runs = runs.into_iter().zip(off_by);
+            let runs = runs.map(|((at, named), off_by)| (clocks(at, off_by), named));
+            let what = format!("{step} {off_by:?}");
+            // Counted from the last run that named it.
+            assert_eq!(stale(runs), ["", "", "", "a", "a"], "{what}");
+        }
+    }
+}
+
+#[test]
+fn between_two_starts_of_the_machine_at_most_six_hours_count() {
+    // The wall clock, and for how long the machine has run.
+    let at = |wall: i64, uptime: i64| RunTime {
+        wall_ms: START + wall,
+        uptime_ms: Some(uptime),
+    };
+    for (what, runs, expected) in [
+        (
+            "an agent that runs once after each start, once a day",
+            [
+                (at(0, 5 * MINUTE), "a"),
+                (at(DAY, 4 * MINUTE), "b"),
+                (at(2 * DAY, 3 * MINUTE), "b"),
+                (at(3 * DAY, 2 * MINUTE), "b"),
+                (at(4 * DAY, MINUTE), "b"),
+            ],
+            ["", "", "", "", "a"],
+        ),
+        (
+            "a clock that is years ahead at one start",
+            [
+                (at(0, 5 * MINUTE), "a"),
+                (at(500 * DAY, 4 * MINUTE), "b"),
+                (at(HOUR_MS, 3 * MINUTE), "b"),
+                (at(500 * DAY, 2 * MINUTE), "b"),
+                (at(2 * HOUR_MS, MINUTE), "b"),
+            ],
+            ["", "", "", "", ""],
+        ),
+        (
+            "a machine without a battery whose clock is put right after each start",
+            [
+                (at(0, 5 * HOUR_MS), "a"),
+                (at(-500 * DAY, MINUTE), "b"),
+                (at(5 * HOUR_MS, 2 * MINUTE), "b"),
+                (at(-500 * DAY, MINUTE), "b"),
+                (at(10 * HOUR_MS, 2 * MINUTE), "b"),
+            ],
+            ["", "", "", "", ""],
         ),
     ] {
         assert_eq!(stale(runs), expected, "{what}");
@@ -130,10 +201,48 @@ fn a_block_is_stale_when_no_run_has_named_it_for_a_day() {
 }
 
 #[test]
+fn where_nobody_knows_for_how_long_the_machine_runs_a_step_counts_six_hours_at_most() {
+    for step in STEPS {
+        let at = |at: i64, off_by: i64| RunTime {
+            uptime_ms: None,
+            ..clocks(at, off_by)
+        };
+        let runs = [
+            (at(0, 0), "a"),
+            (at(MINUTE, 0), "b"),
+            (at(2 * MINUTE, step), "b"),
+            (at(3 * MINUTE, 0), "b"),
+            (at(4 * MINUTE, step), "b"),
+        ];
+        assert_eq!(stale(runs), [""; 5], "{step}");
+        let runs = (0..5).map(|day| (at(day * DAY, step), if day == 0 { "a" } else { "b" }));
+        assert_eq!(stale(runs), ["", "", "", "", "a"], "{step}");
+    }
+}
+
+#[test]
+fn notes_of_0_1_0_are_read_and_it_reads_these() {
+    // As 0.1.0 writes them.
+    let old = format!(
+        r#"{{"counted_at_ms":{START},"silos":{{"a":{{"lines":[],"unnamed_ms":64800000,"is_missed":true,"alternates":false}}}},"said":[]}}"#
+    );
+    let notes: Notes = serde_json::from_str(&old).unwrap();
+    // 18 h by 0.1.0, and 6 h at most of what came after.
+    assert!(notes.stale(&[], clocks(6 * HOUR_MS - 1, 0)).is_empty());
+    let at = clocks(6 * HOUR_MS, 500 * DAY);
+    assert_eq!(notes.stale(&[], at), ids("a").into_iter().collect());
+    let next = notes.after_run(&[], &BTreeSet::new(), at);
+    let text = serde_json::to_value(&next).unwrap();
+    assert_eq!(text["counted_at_ms"], at.wall_ms);
+    assert_eq!(text["counted_uptime_ms"], 6 * HOUR_MS);
+    assert_eq!(serde_json::from_value::<Notes>(text).unwrap(), next);
+}
+
+#[test]
 fn a_silo_that_was_never_written_is_not_stale() {
     let named = ids("a");
-    let notes = Notes::default().after_run(&named, &BTreeSet::new(), START);
-    assert!(notes.stale(&[], START + 2 * DAY).is_empty());
+    let notes = Notes::default().after_run(&named, &BTreeSet::new(), clocks(0, 0));
+    assert!(notes.stale(&[], clocks(2 * DAY, 0)).is_empty());
 }
 
 #[test]
@@ -147,13 +256,14 @@ fn what_was_written_is_read_back_and_forgotten_after_months_without_a_block() {
             .or_default()
             .set(ip);
     }
-    let mut notes = Notes::default().after_run(slice::from_ref(&silo), &BTreeSet::new(), START);
+    let mut notes =
+        Notes::default().after_run(slice::from_ref(&silo), &BTreeSet::new(), clocks(0, 0));
     assert!(notes.written().is_empty());
     notes.wrote(&silo, &records);
     let text = serde_json::to_string(&notes).unwrap();
     let notes: Notes = serde_json::from_str(&text).unwrap();
     assert_eq!(notes.written()[&silo], records);
-    let later = START + 91 * DAY;
+    let later = clocks(91 * DAY, 0);
     let with_block = notes.after_run(&[], &[silo.clone()].into(), later);
     assert_eq!(with_block.written().len(), 1);
     assert!(
@@ -167,12 +277,19 @@ fn what_was_written_is_read_back_and_forgotten_after_months_without_a_block() {
 #[test]
 fn runs_that_change_nothing_write_nothing() {
     let named = ids("a");
-    let mut first = Notes::default().after_run(&named, &BTreeSet::new(), START);
+    let mut first = Notes::default().after_run(&named, &BTreeSet::new(), clocks(0, 0));
     first.wrote(&named[0], &Records::new());
-    let after = |minutes: i64| first.after_run(&named, &BTreeSet::new(), START + minutes * MINUTE);
+    let after =
+        |minutes: i64| first.after_run(&named, &BTreeSet::new(), clocks(minutes * MINUTE, 0));
     assert!(!first.needs_writing(&after(5)));
     assert!(first.needs_writing(&after(60)));
     assert!(first.needs_writing(&after(-1)));
+    // One of the two clocks has gone on, or back.
+    for (uptime, off_by) in [(60, -60), (0, 60), (0, -1), (-1, 1)] {
+        let at = clocks(uptime * MINUTE, off_by * MINUTE);
+        let next = first.after_run(&named, &BTreeSet::new(), at);
+        assert!(first.needs_writing(&next), "{uptime} {off_by}");
+    }
     let mut said = after(5);
     said.said.push("x".to_owned());
     assert!(first.needs_writing(&said));

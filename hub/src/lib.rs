@@ -43,7 +43,7 @@ pub mod internals {
     pub use crate::config::{compat as compat_settings, database_url, limits, settings, sinks};
     pub use crate::follow::{feed, invalidation};
     pub use crate::runtime::{
-        RunError, backup, key_file, link_history, open_hub, open_sinks, run, upkeep,
+        RunError, backup, key_file, link_history, open_hub, open_sinks, run, run_at, upkeep,
     };
 
     pub mod compat {

@@ -1,5 +1,7 @@
 //! Whole programs whose wall clock is wrong or stepped, by libfaketime; the monotonic clock goes on as it is.
 
+mod steps;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -2,7 +2,7 @@
 //! `SILO_TEST_ON` names the server; the tests of connections do nothing on SQLite, which has none.
 
 mod made_up_errors;
-mod writes;
+pub(crate) mod writes;
 
 use std::io::Read;
 use std::net::TcpListener;

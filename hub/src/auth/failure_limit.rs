@@ -4,16 +4,19 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::auth::refused::RefusedLog;
 use crate::domain::failures::{AddressFailures, WINDOW_MS};
-use crate::domain::time::Time;
+use crate::domain::time::{Reading, Time};
 
 /// Wrong credentials per minute that get 401; further ones get 429.
 const ALLOWED: u32 = 10;
-/// The maximum number of addresses in memory.
+/// The length of a window.
+const WINDOW: Duration = Duration::from_millis(WINDOW_MS.unsigned_abs());
+/// How many addresses are remembered at most.
 const ADDRESSES: usize = 65_536;
 
 /// Counts failures by address, IPv6 by /64.
@@ -31,7 +34,8 @@ type Windows = HashMap<IpAddr, Window>;
 
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    began: Time,
+    /// By the monotonic clock: a step of the wall clock neither ends nor prolongs it.
+    began: Duration,
     failures: u32,
     /// How many of them are not shared with the other hubs yet.
     unshared: u32,
@@ -48,32 +52,32 @@ impl FailureLimit {
         }))
     }
 
-    /// Whether an address has used up its failures of the minute: where people choose the secret, nothing more is
-    /// checked then.
-    pub fn locked_out_for(&self, ip: IpAddr, now: Time) -> bool {
-        self.over_for(ip, now).is_some()
+    /// Whether an address has had all the failures of its minute: where people choose the secret, nothing
+    /// more is looked at then.
+    pub fn locked_out_for(&self, ip: IpAddr, at: Reading) -> bool {
+        self.over_for(ip, at).is_some()
     }
 
-    /// The same, as the seconds until the window ends.
-    pub fn over_for(&self, ip: IpAddr, now: Time) -> Option<u64> {
+    /// The same, with the seconds until the window ends.
+    pub fn over_for(&self, ip: IpAddr, at: Reading) -> Option<u64> {
         let windows = self.lock();
         let window = windows.get(&network(ip))?;
-        let is_over = window.holds(now) && window.failures >= ALLOWED;
-        is_over.then(|| window.seconds_left(now))
+        let is_over = window.holds(at) && window.failures >= ALLOWED;
+        is_over.then(|| window.seconds_left(at))
     }
 
-    /// Counts a failure. `Err` if there were too many: the seconds until the window ends.
-    pub fn count(&self, ip: IpAddr, now: Time) -> Result<(), u64> {
+    /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
+    pub fn count(&self, ip: IpAddr, at: Reading) -> Result<(), u64> {
         let ip = network(ip);
-        self.0.log.note(ip, now);
+        self.0.log.note(ip, at.now);
         let mut windows = self.lock();
-        let window = window(&mut windows, ip, now);
+        let window = window(&mut windows, ip, at);
         if window.failures < ALLOWED {
             window.failures += 1;
             window.unshared += 1;
             self.0.unshared.notify_one();
             if window.failures == ALLOWED {
-                let seconds = window.seconds_left(now);
+                let seconds = window.seconds_left(at);
                 tracing::warn!(
                     %ip,
                     "{ALLOWED} wrong credentials within a minute: further ones from this address are refused for {seconds} s"
@@ -81,7 +85,7 @@ impl FailureLimit {
             }
             return Ok(());
         }
-        Err(window.seconds_left(now))
+        Err(window.seconds_left(at))
     }
 
     /// Returns when there are failures that are not shared with the other hubs.
@@ -89,18 +93,19 @@ impl FailureLimit {
         self.0.unshared.notified().await;
     }
 
-    /// Takes the failures to share, of `limit` addresses at most. If any are left, [`Self::unshared`] returns again.
-    pub fn take_untold(&self, limit: usize, now: Time) -> Vec<AddressFailures> {
+    /// What the other hubs are to be told, of `limit` addresses at most. What is left wakes
+    /// [`Self::unshared`] again. When a window began is told by the wall clock of now, whatever it showed then.
+    pub fn take_untold(&self, limit: usize, at: Reading) -> Vec<AddressFailures> {
         let mut windows = self.lock();
         let mut unshared = windows
             .iter_mut()
-            .filter(|(_, window)| window.unshared > 0 && window.holds(now));
+            .filter(|(_, window)| window.unshared > 0 && window.holds(at));
         let taken = unshared
             .by_ref()
             .take(limit)
             .map(|(ip, window)| AddressFailures {
                 ip: *ip,
-                began: window.began,
+                began: window.began_by_wall_clock(at),
                 times: std::mem::take(&mut window.unshared),
             })
             .collect();
@@ -110,16 +115,19 @@ impl FailureLimit {
         taken
     }
 
-    /// Merges the counts of all hubs. Their clocks differ slightly: a window that begins later than the last one merged
-    /// is a new one, even if the old one has not ended by this hub's clock.
-    pub fn learn(&self, counted: &[AddressFailures], now: Time) {
+    /// Learns what all hubs have counted together. Their clocks differ a little: a window that begins later
+    /// than the one that was learnt last is a new one, whatever this hub's clock says of the old one. One that begins
+    /// further ahead than that was counted by a clock that is wrong, and is not learnt.
+    pub fn learn(&self, counted: &[AddressFailures], at: Reading) {
         let mut windows = self.lock();
         for of in counted {
-            let began = of.began.min(now);
-            if !holds(began, now) {
+            if !of.counts(at.now) {
                 continue;
             }
-            let window = window(&mut windows, of.ip, now);
+            let age = at.now.as_millis().saturating_sub(of.began.as_millis());
+            let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+            let began = at.monotonic.saturating_sub(age);
+            let window = window(&mut windows, of.ip, at);
             let together = of.times.saturating_add(window.unshared);
             match window.learnt {
                 Some(learnt) if of.began < learnt => continue,
@@ -145,41 +153,45 @@ impl FailureLimit {
     }
 }
 
-/// The window of an address; starts a new one if the last one has ended.
-fn window(windows: &mut Windows, ip: IpAddr, now: Time) -> &mut Window {
+/// The window of an address, begun anew when the last one has ended.
+fn window(windows: &mut Windows, ip: IpAddr, at: Reading) -> &mut Window {
     if windows.len() >= ADDRESSES {
-        windows.retain(|_, window| window.holds(now));
+        windows.retain(|_, window| window.holds(at));
         if windows.len() >= ADDRESSES {
             // A flood from many addresses: clearing everything bounds the memory and locks out no one.
             windows.clear();
         }
     }
     let new = Window {
-        began: now,
+        began: at.monotonic,
         failures: 0,
         unshared: 0,
         learnt: None,
     };
     let window = windows.entry(ip).or_insert(new);
-    if !window.holds(now) {
+    if !window.holds(at) {
         *window = new;
     }
     window
 }
 
-/// Whether a window has not ended. A clock that was set back ends it too.
-fn holds(began: Time, now: Time) -> bool {
-    (0..WINDOW_MS).contains(&(now.as_millis() - began.as_millis()))
-}
-
 impl Window {
-    fn holds(&self, now: Time) -> bool {
-        holds(self.began, now)
+    fn age(&self, at: Reading) -> Duration {
+        at.monotonic.saturating_sub(self.began)
     }
 
-    fn seconds_left(&self, now: Time) -> u64 {
-        let left = WINDOW_MS - (now.as_millis() - self.began.as_millis());
-        u64::try_from(left).unwrap_or(0).div_ceil(1000).max(1)
+    fn holds(&self, at: Reading) -> bool {
+        self.age(at) < WINDOW
+    }
+
+    fn seconds_left(&self, at: Reading) -> u64 {
+        let left = WINDOW.saturating_sub(self.age(at)).as_millis();
+        u64::try_from(left.div_ceil(1000)).unwrap_or(1).max(1)
+    }
+
+    fn began_by_wall_clock(&self, at: Reading) -> Time {
+        let age = i64::try_from(self.age(at).as_millis()).unwrap_or(i64::MAX);
+        Time::from_millis(at.now.as_millis().saturating_sub(age))
     }
 }
 
@@ -195,11 +207,105 @@ fn network(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    /// The clocks after so many milliseconds, with the wall clock stepped by so many.
+    fn clocks(passed: u64, stepped: i64) -> Reading {
+        let passed = 1_000_000 + passed;
+        let now = i64::try_from(passed).unwrap() + stepped;
+        Reading {
+            now: Time::from_millis(now),
+            monotonic: Duration::from_millis(passed),
+        }
+    }
+
+    fn seconds(passed: u64) -> Reading {
+        clocks(passed * 1000, 0)
+    }
+
+    const DAY_MS: i64 = 86_400_000;
+    const STEPS_MS: [i64; 8] = [
+        400_000,
+        -400_000,
+        DAY_MS / 3,
+        -DAY_MS / 3,
+        2 * DAY_MS,
+        -2 * DAY_MS,
+        500 * DAY_MS,
+        -500 * DAY_MS,
+    ];
+
+    #[test]
+    fn a_step_of_the_clock_neither_ends_nor_prolongs_a_lockout() {
+        for step in STEPS_MS {
+            let limit = FailureLimit::default();
+            let ip = "192.0.2.1".parse().unwrap();
+            for _ in 0..4 {
+                assert_eq!(limit.count(ip, clocks(0, 0)), Ok(()), "{step}");
+            }
+            for _ in 0..6 {
+                assert_eq!(limit.count(ip, clocks(1000, step)), Ok(()), "{step}");
+            }
+            for (passed, stepped, left) in [
+                (1000, step, Some(59)),
+                (20_000, 0, Some(40)),
+                (59_000, step, Some(1)),
+                (60_000, step, None),
+                (60_000, 0, None),
+            ] {
+                let found = limit.over_for(ip, clocks(passed, stepped));
+                assert_eq!(found, left, "{step} {passed} {stepped}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_is_told_by_the_present_wall_clock() {
+        for step in STEPS_MS {
+            let (a, b) = (FailureLimit::default(), FailureLimit::default());
+            let ip = "192.0.2.1".parse().unwrap();
+            for _ in 0..10 {
+                assert_eq!(a.count(ip, clocks(0, step)), Ok(()));
+            }
+            let told = a.take_untold(9, seconds(10));
+            assert_eq!(told[0].began, seconds(0).now, "{step}");
+            b.learn(&told, seconds(10));
+            assert_eq!(b.over_for(ip, seconds(10)), Some(50), "{step}");
+        }
+    }
+
+    #[test]
+    fn what_a_clock_counted_that_is_wrong_is_not_learnt() {
+        for (ahead_ms, left) in [
+            (0, Some(60)),
+            (300_000, Some(60)),
+            (300_001, None),
+            (DAY_MS / 3, None),
+            (2 * DAY_MS, None),
+            (500 * DAY_MS, None),
+            (-59_000, Some(1)),
+            (-60_000, None),
+            (-400_000, None),
+            (-500 * DAY_MS, None),
+        ] {
+            let limit = FailureLimit::default();
+            let ip = "192.0.2.1".parse().unwrap();
+            let began = clocks(0, ahead_ms).now;
+            limit.learn(
+                &[AddressFailures {
+                    ip,
+                    began,
+                    times: 10,
+                }],
+                seconds(0),
+            );
+            assert_eq!(limit.over_for(ip, seconds(0)), left, "{ahead_ms}");
+        }
+    }
+
     #[test]
     fn the_eleventh_failure_of_a_minute_is_too_many() {
         let limit = FailureLimit::default();
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let at = |millis: i64| Time::from_millis(1_000_000 + millis);
+        let at = |millis| clocks(millis, 0);
         for _ in 0..10 {
             assert_eq!(limit.count(a, at(0)), Ok(()));
         }
@@ -207,17 +313,12 @@ mod tests {
         assert_eq!(limit.count(a, at(59_500)), Err(1));
         assert_eq!(limit.count(b, at(59_500)), Ok(()));
         assert_eq!(limit.count(a, at(60_000)), Ok(()));
-        assert_eq!(
-            limit.count(b, at(-1)),
-            Ok(()),
-            "a clock set back begins anew"
-        );
     }
 
     #[test]
     fn ipv6_is_counted_by_its_64() {
         let limit = FailureLimit::default();
-        let now = Time::from_millis(0);
+        let now = seconds(0);
         for host in 0..10 {
             let ip = format!("2001:db8::{host:x}").parse().unwrap();
             assert_eq!(limit.count(ip, now), Ok(()));
@@ -230,7 +331,7 @@ mod tests {
     fn hubs_count_together() {
         let (a, b) = (FailureLimit::default(), FailureLimit::default());
         let ip = "192.0.2.1".parse().unwrap();
-        let at = |seconds: i64| Time::from_millis(1_000_000).plus_seconds(seconds);
+        let at = seconds;
         for _ in 0..6 {
             assert_eq!(a.count(ip, at(0)), Ok(()));
         }
@@ -238,7 +339,11 @@ mod tests {
             assert_eq!(b.count(ip, at(1)), Ok(()));
         }
         let told = a.take_untold(9, at(1));
-        let of = |began, times| AddressFailures { ip, began, times };
+        let of = |began: Reading, times| AddressFailures {
+            ip,
+            began: began.now,
+            times,
+        };
         assert_eq!(told, [of(at(0), 6)]);
         assert_eq!(a.take_untold(9, at(1)), []);
         b.learn(&told, at(1));
@@ -264,8 +369,11 @@ mod tests {
     fn clocks_of_hubs_may_differ() {
         let hub = FailureLimit::default();
         let ip = "192.0.2.1".parse().unwrap();
-        let at = |seconds: i64| Time::from_millis(1_000_000).plus_seconds(seconds);
-        let learn = |began, times, now| hub.learn(&[AddressFailures { ip, began, times }], now);
+        let at = seconds;
+        let learn = |began: Reading, times, at| {
+            let began = began.now;
+            hub.learn(&[AddressFailures { ip, began, times }], at);
+        };
         learn(at(0), 10, at(0));
         assert_eq!(hub.over_for(ip, at(59)), Some(1));
         // Another hub has begun the next minute.
@@ -275,15 +383,12 @@ mod tests {
         assert_eq!(hub.over_for(ip, at(59)), None, "old news");
         learn(at(61), 10, at(70));
         assert_eq!(hub.over_for(ip, at(70)), Some(49), "news do not prolong it");
-        // A clock far ahead.
-        learn(at(1000), 10, at(80));
-        assert_eq!(hub.over_for(ip, at(80)), Some(60));
     }
 
     #[test]
     fn many_addresses_are_told_in_parts() {
         let limit = FailureLimit::default();
-        let now = Time::from_millis(0);
+        let now = seconds(0);
         for host in 0..5_u32 {
             assert_eq!(limit.count(IpAddr::V4(host.into()), now), Ok(()));
         }
@@ -298,7 +403,7 @@ mod tests {
         let limit = FailureLimit::default();
         for host in 0..200_000_u32 {
             let ip = IpAddr::V4(host.into());
-            assert_eq!(limit.count(ip, Time::from_millis(0)), Ok(()));
+            assert_eq!(limit.count(ip, seconds(0)), Ok(()));
         }
         assert!(limit.lock().len() <= ADDRESSES);
     }

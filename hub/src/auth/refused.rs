@@ -37,15 +37,15 @@ impl RefusedLog {
         self.add(minute, Some(ip), 1);
     }
 
-    /// Takes out all minutes that have ended, or every one.
+    /// Takes out all minutes that have ended, or every one. After the clock was set back, the minutes that it showed
+    /// before have ended too.
     pub fn take(&self, now: Time, unended_too: bool) -> Vec<RefusedCount> {
         let present = now.as_millis().div_euclid(MINUTE_MS);
         let mut minutes = self.lock();
-        let later = match unended_too {
-            true => BTreeMap::new(),
-            false => minutes.split_off(&present),
-        };
-        let ended = std::mem::replace(&mut *minutes, later);
+        let mut ended = std::mem::take(&mut *minutes);
+        if !unended_too {
+            minutes.extend(ended.remove_entry(&present));
+        }
         drop(minutes);
         let counts = ended.into_iter().flat_map(|(minute, counts)| {
             counts.into_iter().map(move |(ip, times)| RefusedCount {
@@ -107,6 +107,15 @@ mod tests {
         log.note(ip(2), at(30));
         let all = [count(0, 1, 50), count(0, 2, 2), count(60, 1, 1)];
         assert_eq!(log.take(at(61), true), all);
+        // The clock was set back: the minute is over, whenever the clock may show it again.
+        for step in [400, 28_800, 172_800, 43_200_000] {
+            log.note(ip(1), at(0));
+            log.note(ip(1), at(-step));
+            assert_eq!(log.take(at(-step), false), [count(0, 1, 1)], "{step}");
+            let minute = (-step).div_euclid(60) * 60;
+            let taken = log.take(at(60 - step), false);
+            assert_eq!(taken, [count(minute, 1, 1)], "{step}");
+        }
 
         for number in 0..10_000 {
             log.note(ip(number), at(0));

@@ -120,8 +120,8 @@ impl DynahostRoutes {
             match hub.registry.apply(command).await {
                 Ok(outcome) => {
                     if outcome.is_login_replaced {
-                        // Logins at a provider must not be guessed through this hub.
-                        let _ = hub.failures.count(ip, hub.clock.now());
+                        // Nobody shall try out logins at a provider by way of this hub.
+                        let _ = hub.failures.count(ip, hub.clock.reading());
                     }
                     return match sink {
                         Some(sink) => self.require_taken(hub, sink, &host).await,

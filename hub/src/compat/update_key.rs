@@ -144,8 +144,7 @@ async fn carry_out(
             Err(why) => no_address(hub, &why),
         };
     }
-    let now = hub.clock.now();
-    if let Some(seconds) = hub.failures.over_for(ip, now) {
+    if let Some(seconds) = hub.failures.over_for(ip, hub.clock.reading()) {
         return Answer::LockedOut(seconds);
     }
     let Ok(key) = RawKey::of(key) else {
@@ -174,8 +173,8 @@ async fn carry_out(
     let Some(hash) = known else {
         return bad_key(hub, ip, counts);
     };
-    // Among concurrent guesses, others may have failed meanwhile.
-    if let Some(seconds) = hub.failures.over_for(ip, hub.clock.now()) {
+    // Of many guesses at once, others may have failed meanwhile.
+    if let Some(seconds) = hub.failures.over_for(ip, hub.clock.reading()) {
         return Answer::LockedOut(seconds);
     }
     let ip = match client.implied() {
@@ -204,7 +203,7 @@ fn no_address(hub: &Hub, why: &NoCallerAddress) -> Answer {
 /// `counts`: whether this was a guess. From the eleventh on, nothing is checked.
 fn bad_key(hub: &Hub, ip: IpAddr, counts: bool) -> Answer {
     if counts {
-        let _ = hub.failures.count(ip, hub.clock.now());
+        let _ = hub.failures.count(ip, hub.clock.reading());
     }
     Answer::BadKey
 }

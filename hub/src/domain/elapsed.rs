@@ -71,47 +71,90 @@ pub fn is_silent(last_seen: Time, since: Time, seconds: i64, now: Time) -> bool 
     counts_from.plus_seconds(seconds) <= now
 }
 
-/// The earliest time that the wall clock has shown within a window of monotonic time.
+/// The earliest and the latest time that the wall clock has shown within a window of monotonic time.
 ///
-/// Rows stored within the window have at least that time, even if the wall clock was stepped. So an older row was
-/// stored before the window began, in this process or earlier.
+/// Rows that were stored within the window have a time between them, however the wall clock was stepped. So what is
+/// older or newer was stored before the window began, in this process or earlier, or by another hub.
 #[derive(Debug)]
-pub struct EarliestReading {
+pub struct ShownTimes {
     window: Duration,
     began: Duration,
-    /// Ascending in both.
-    readings: VecDeque<Reading>,
+    /// Ascending in both clocks.
+    earliest: VecDeque<Shown>,
+    /// Ascending in the monotonic clock, descending in the wall clock.
+    latest: VecDeque<Shown>,
 }
 
-impl EarliestReading {
-    /// Starts to fill the window.
+/// A time that the wall clock has shown.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    time: Time,
+    /// When the next reading came: what was stored right before has this time.
+    until: Duration,
+}
+
+impl Shown {
+    fn at(at: Reading) -> Self {
+        Self {
+            time: at.now,
+            until: at.monotonic,
+        }
+    }
+}
+
+impl ShownTimes {
+    /// The window begins to fill.
     pub fn new(window: Duration, at: Reading) -> Self {
         Self {
             window,
             began: at.monotonic,
-            readings: VecDeque::from([at]),
+            earliest: VecDeque::from([Shown::at(at)]),
+            latest: VecDeque::from([Shown::at(at)]),
         }
     }
 
     /// Adds a reading; call it several times per window.
     pub fn note(&mut self, at: Reading) {
-        while self.readings.back().is_some_and(|last| last.now >= at.now) {
-            self.readings.pop_back();
-        }
-        self.readings.push_back(at);
-        // Keeps the last reading before the window, since rows stored right after it count.
-        while let Some(second) = self.readings.get(1)
-            && at.monotonic.saturating_sub(second.monotonic) >= self.window
-        {
-            self.readings.pop_front();
-        }
+        let window = self.window;
+        add(&mut self.earliest, at, window, |last| last >= at.now);
+        add(&mut self.latest, at, window, |last| last <= at.now);
     }
 
-    /// The earliest time of the window; `None`: less than a window has passed since the start.
-    pub fn get(&self, at: Reading) -> Option<Time> {
-        let is_whole = at.monotonic.saturating_sub(self.began) >= self.window;
-        let earliest = self.readings.front().filter(|_| is_whole)?;
-        Some(earliest.now.min(at.now))
+    /// The earliest time of the window; `None`: it has not lasted that long since the start.
+    pub fn earliest(&self, at: Reading) -> Option<Time> {
+        let earliest = self.earliest.front().filter(|_| self.is_whole(at))?;
+        Some(earliest.time.min(at.now))
+    }
+
+    /// The latest time of the window, likewise.
+    pub fn latest(&self, at: Reading) -> Option<Time> {
+        let latest = self.latest.front().filter(|_| self.is_whole(at))?;
+        Some(latest.time.max(at.now))
+    }
+
+    fn is_whole(&self, at: Reading) -> bool {
+        at.monotonic.saturating_sub(self.began) >= self.window
+    }
+}
+
+/// Adds a reading in place of those that it supersedes, and forgets what was shown before the window.
+fn add(
+    shown: &mut VecDeque<Shown>,
+    at: Reading,
+    window: Duration,
+    is_superseded: impl Fn(Time) -> bool,
+) {
+    if let Some(last) = shown.back_mut() {
+        last.until = at.monotonic;
+    }
+    while shown.back().is_some_and(|last| is_superseded(last.time)) {
+        shown.pop_back();
+    }
+    shown.push_back(Shown::at(at));
+    while let Some(first) = shown.front()
+        && at.monotonic.saturating_sub(first.until) >= window
+    {
+        shown.pop_front();
     }
 }
 
@@ -227,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_reading_is_no_later_than_what_was_stored_within_the_window() {
+    fn what_was_stored_within_the_window_lies_between_the_times_shown() {
         const WINDOW: i64 = 600;
         for step in STEPS {
             // The clock is wrong from 1200 s to 1275 s.
@@ -236,24 +279,29 @@ mod tests {
                 false => 0,
             };
             let window = Duration::from_secs(WINDOW.unsigned_abs());
-            let mut earliest = EarliestReading::new(window, at(0, 0));
+            let mut shown = ShownTimes::new(window, at(0, 0));
             for second in (0..4000).step_by(60) {
                 let reading = at(second, wrong(second));
-                earliest.note(reading);
-                let Some(found) = earliest.get(reading) else {
+                shown.note(reading);
+                let (Some(earliest), Some(latest)) =
+                    (shown.earliest(reading), shown.latest(reading))
+                else {
                     assert!(second < WINDOW, "{second}");
                     continue;
                 };
                 assert!(second >= WINDOW, "{second}");
                 let stored = (second - WINDOW..=second).filter(|second| second % 60 == 0);
-                let stored = stored.map(|second| at(second, wrong(second)).now);
-                assert!(
-                    stored.min().is_some_and(|least| found <= least),
-                    "{step} {second}"
-                );
-                // The lag is limited.
+                for second in stored {
+                    let stored = at(second, wrong(second)).now;
+                    assert!(earliest <= stored && stored <= latest, "{step} {second}");
+                }
+                // They do not stay behind or ahead for ever.
                 if !(1200..=1275 + 2 * WINDOW).contains(&second) {
-                    assert!(found >= at(second - WINDOW - 60, 0).now, "{step} {second}");
+                    assert!(
+                        earliest >= at(second - WINDOW - 60, 0).now,
+                        "{step} {second}"
+                    );
+                    assert!(latest <= reading.now, "{step} {second}");
                 }
             }
         }

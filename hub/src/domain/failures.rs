@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::elapsed::is_ahead;
 use super::time::Time;
 
 /// The length of a window.
@@ -19,10 +20,17 @@ pub struct AddressFailures {
 }
 
 impl AddressFailures {
-    /// The total over all hubs after adding these. A window that has ended does not count.
+    /// Whether the window has not ended. One that begins further ahead than the clocks of several hubs may differ was
+    /// written by a clock that was wrong, and counts no more.
+    pub fn counts(&self, now: Time) -> bool {
+        now.as_millis().saturating_sub(self.began.as_millis()) < WINDOW_MS
+            && !is_ahead(self.began, now)
+    }
+
+    /// What all hubs have counted once these are added.
     pub fn added_to(self, counted: Option<Self>, now: Time) -> Self {
         match counted {
-            Some(counted) if now.as_millis() - counted.began.as_millis() < WINDOW_MS => Self {
+            Some(counted) if counted.counts(now) => Self {
                 times: counted.times.saturating_add(self.times),
                 ..counted
             },
@@ -47,8 +55,16 @@ mod tests {
             (Some(of(at(0), u32::MAX)), of(at(0), u32::MAX)),
             (Some(of(at(-27), 7)), of(at(-27), 9)),
             (Some(of(at(-28), 7)), new),
-            // By a clock that is ahead.
-            (Some(of(at(100), 7)), of(at(100), 9)),
+            // By another hub, whose clock is ahead.
+            (Some(of(at(332), 7)), of(at(332), 9)),
+            // By a clock that was wrong.
+            (Some(of(at(333), 7)), new),
+            (Some(of(at(32 + 400), 7)), new),
+            (Some(of(at(32 + 8 * 3600), 7)), new),
+            (Some(of(at(32 + 2 * 86_400), 7)), new),
+            (Some(of(at(32 + 500 * 86_400), 7)), new),
+            (Some(of(at(32 - 500 * 86_400), 7)), new),
+            (Some(of(Time::from_millis(i64::MIN), 7)), new),
         ] {
             assert_eq!(new.added_to(counted, at(32)), together, "{counted:?}");
         }

@@ -176,7 +176,7 @@ impl<W: WriteProbe> Feed<W> {
         }
         if position.failures != held.failures {
             let counted = self.store.failures_since(held.failures).await?;
-            self.failures.learn(&counted, self.clock.now());
+            self.failures.learn(&counted, self.clock.reading());
             held.failures = position.failures;
         }
         if held.revision < position.feed_floor {

@@ -233,7 +233,7 @@ impl Caller {
         let is_only = shown.next().is_none();
         let known = match credential(authorization.as_bytes()).filter(|_| is_only) {
             None => None,
-            Some(credential) => known_token(hub, credential.id(), ip, now)
+            Some(credential) => known_token(hub, credential.id(), ip)
                 .await?
                 .filter(|cached| cached.known.token.is_valid_at(now))
                 .and_then(|cached| {
@@ -244,7 +244,7 @@ impl Caller {
         let Some((cached, by_former)) = known else {
             let detail = "unknown, revoked or expired token; send it as `Bearer`, or as the password of `Basic`";
             let refusal = ApiError::Unauthorized(detail);
-            return Err(wrong_credential(hub, ip, now, refusal));
+            return Err(wrong_credential(hub, ip, refusal));
         };
         require_recent(hub)?;
         hub.tokens.note_use(&cached, now);
@@ -293,21 +293,20 @@ pub(super) async fn known_token(
     hub: &Hub,
     id: TokenId,
     ip: IpAddr,
-    now: Time,
 ) -> Result<Option<Arc<CachedToken>>, ApiError> {
     if let Some(held) = hub.tokens.held(id) {
         return Ok(Some(held));
     }
-    let turn = match hub.failures.locked_out_for(ip, now) {
+    let turn = match hub.failures.locked_out_for(ip, hub.clock.reading()) {
         true => Turn::AfterOthers,
         false => Turn::AtOnce,
     };
     Ok(hub.tokens.look_up(id, turn).await?)
 }
 
-/// Counts a wrong credential. Returns `refusal`, or [`ApiError::TooManyFailures`] after too many of them.
-pub(super) fn wrong_credential(hub: &Hub, ip: IpAddr, now: Time, refusal: ApiError) -> ApiError {
-    match hub.failures.count(ip, now) {
+/// Counts a wrong credential; after too many of them the answer is another one.
+pub(super) fn wrong_credential(hub: &Hub, ip: IpAddr, refusal: ApiError) -> ApiError {
+    match hub.failures.count(ip, hub.clock.reading()) {
         Ok(()) => refusal,
         Err(retry_after) => ApiError::TooManyFailures { retry_after },
     }
@@ -337,7 +336,7 @@ pub(super) async fn apply<C: Command>(
 ) -> Result<C::Outcome, ApiError> {
     match hub.registry.apply(command).await {
         Err(ApplyError::Refused(refusal @ Refusal::Replayed)) => {
-            Err(wrong_credential(hub, ip, hub.clock.now(), refusal.into()))
+            Err(wrong_credential(hub, ip, refusal.into()))
         }
         outcome => Ok(outcome?),
     }

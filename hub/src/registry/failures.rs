@@ -12,11 +12,13 @@ const BATCH: i64 = 500;
 #[derive(Debug)]
 pub struct ShareFailures(pub Vec<AddressFailures>);
 
-/// Deletes some of the windows that began before a time.
+/// Forgets some of the windows that began before a time or after another one.
 #[derive(Debug)]
 pub struct ForgetFailures {
     /// Older windows are deleted.
     pub before: Time,
+    /// What began later was written by a clock that was wrong, and goes.
+    pub after: Time,
 }
 
 impl Command for ShareFailures {
@@ -32,6 +34,8 @@ impl Command for ForgetFailures {
     type Outcome = u64;
 
     async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<u64, ApplyError> {
-        Ok(transaction.purge_failures(self.before, BATCH).await?)
+        Ok(transaction
+            .purge_failures(self.before, self.after, BATCH)
+            .await?)
     }
 }

@@ -9,7 +9,9 @@ use crate::config::database_url::DatabaseUrl;
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
 use crate::domain::time::Time;
-use crate::store::{DeliveryKind, DueName, Mark, OldRows, OwedEvent, Via, statement_count};
+use crate::store::{
+    DeliveryKind, DueName, Mark, OldRows, OldSearch, OwedEvent, Via, statement_count,
+};
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
 const MARK: Mark = Mark { hub: 1, batch: 1 };
@@ -225,11 +227,12 @@ async fn old_rows_go_by_a_few_statements() {
         }
     }
     let before = NOW.plus_seconds(1);
+    let search = OldSearch::begin(before, before, 500);
     for kind in OldRows::ALL {
-        let keys = database.store.old_rows(kind, before, 500).await.unwrap();
+        let keys = database.store.old_rows(kind, &search).await.unwrap();
         let (gone, statements) = database.run(PurgeOld { kind, before, keys }).await;
         assert!(statements < 25, "{kind:?}: {statements} for {gone}");
-        let left = database.store.old_rows(kind, before, 500).await.unwrap();
+        let left = database.store.old_rows(kind, &search).await.unwrap();
         assert_eq!(left, [] as [i64; 0], "{kind:?}");
     }
 }

@@ -14,4 +14,4 @@ mod tasks;
 mod token_watch;
 pub mod upkeep;
 
-pub use run::{RunError, open_sinks, run};
+pub use run::{RunError, open_sinks, run, run_at};

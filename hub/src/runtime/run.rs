@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use silo_shared::config::ConfigError;
 use thiserror::Error;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure_sharing;
@@ -16,7 +17,7 @@ use super::open_hub::{OpenError, OpenHub, database_url};
 use super::service_manager;
 use super::tasks::Tasks;
 use super::token_watch::watch_tokens;
-use super::upkeep::{HeldTimes, Upkeep};
+use super::upkeep::{HeldTimes, Periods, Upkeep};
 use crate::auth::secrets::{HubKey, random_name};
 use crate::compat;
 use crate::config::settings::HubSettings;
@@ -58,6 +59,17 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    run_at(listener, settings, clock, Periods::default(), shutdown).await
+}
+
+/// The same, with other periods of the upkeep.
+pub async fn run_at(
+    listener: TcpListener,
+    settings: HubSettings,
+    clock: Clock,
+    periods: Periods,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     let sinks = open_sinks(&settings)?;
     let listeners = Listeners::open(listener, &settings)?;
@@ -67,7 +79,16 @@ pub async fn run(
         hub = OpenHub::open_to_serve(&settings, clock) => hub?,
     };
     let stopped_at = OnceLock::new();
-    let served = serve(listeners, &settings, sinks, &hub, shutdown, &stopped_at).await;
+    let served = serve(
+        listeners,
+        &settings,
+        sinks,
+        periods,
+        &hub,
+        shutdown,
+        &stopped_at,
+    )
+    .await;
     let end = *stopped_at.get_or_init(Instant::now) + STOP_TIMEOUT;
     if timeout_at(end, hub.close()).await.is_err() {
         tracing::warn!("the database could not be closed in time");
@@ -132,8 +153,8 @@ async fn start(hub: &OpenHub, sinks: Vec<OpenSink>) -> Result<Started, OpenError
     })
 }
 
-/// Starts the background tasks.
-fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep) -> Tasks {
+/// Starts the tasks that never end by themselves.
+fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep, periods: Periods) -> Tasks {
     let feed = Feed {
         store: hub.store.clone(),
         registry: hub.registry.clone(),
@@ -160,7 +181,7 @@ fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep) -> Tasks 
         );
         tasks.spawn("sharing of wrong credentials", sharing);
     }
-    tasks.spawn("upkeep", upkeep.clone().work());
+    tasks.spawn("upkeep", upkeep.clone().work_at(periods));
     let file = database_url(settings).file();
     tasks.spawn(
         "watch of the database's file",
@@ -181,15 +202,12 @@ async fn serve(
     listeners: Listeners,
     settings: &HubSettings,
     sinks: Vec<OpenSink>,
+    periods: Periods,
     hub: &OpenHub,
     mut shutdown: Pin<&mut impl Future<Output = ()>>,
     stopped_at: &OnceLock<Instant>,
 ) -> Result<(), RunError> {
-    let Started {
-        key,
-        held,
-        deliveries,
-    } = tokio::select! {
+    let started = tokio::select! {
         biased;
         () = &mut shutdown => return stopped_early(),
         started = start(hub, sinks) => started?,
@@ -201,15 +219,15 @@ async fn serve(
         refused: hub.refused.clone(),
         clock: hub.clock.clone(),
         since: hub.clock.now(),
-        held,
+        held: started.held,
         retention_days: settings.retention_days,
     };
     let owner = random_name().map_err(OpenError::from)?;
-    let foreign = compat::routes(&settings.compat, deliveries.sinks());
+    let foreign = compat::routes(&settings.compat, started.deliveries.sinks());
     let revision = hub.revision.clone();
     let listening = listeners.serve(
         settings,
-        hub.http(settings, key),
+        hub.http(settings, started.key),
         foreign,
         shutdown,
         service_manager::ready,
@@ -221,8 +239,8 @@ async fn serve(
         },
     );
     let mut listening = pin!(listening);
-    let mut tasks = spawn_tasks(hub, settings, &upkeep);
-    let mut deliveries = tokio::spawn(deliveries.work(owner));
+    let mut tasks = spawn_tasks(hub, settings, &upkeep, periods);
+    let mut deliveries = tokio::spawn(started.deliveries.work(owner));
     let mut delivered = None;
     let served = loop {
         tokio::select! {
@@ -243,20 +261,25 @@ async fn serve(
     hub.revision.end();
     drop(tasks);
     let end = *stopped_at.get_or_init(Instant::now) + LAST_WRITE_TIMEOUT;
-    let delivered = match delivered {
-        Some(done) => Ok(done),
-        None => timeout_at(end, &mut deliveries).await,
-    };
+    if delivered.is_none() {
+        delivered = ended_by(end, &mut deliveries).await;
+    }
     match delivered {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("the delivery workers ended with an error: {error}"),
-        Err(_) => {
-            deliveries.abort();
-            tracing::warn!("the delivery workers did not end in time");
-        }
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::error!("the delivery workers ended with an error: {error}"),
+        None => tracing::warn!("the delivery workers did not end in time"),
     }
     write_all_down(&upkeep, end).await;
     served
+}
+
+/// How a task ended; `None`: it did not in time, and is stopped.
+async fn ended_by(end: Instant, task: &mut JoinHandle<()>) -> Option<Result<(), JoinError>> {
+    let ended = timeout_at(end, &mut *task).await.ok();
+    if ended.is_none() {
+        task.abort();
+    }
+    ended
 }
 
 async fn write_all_down(upkeep: &Upkeep, end: Instant) {

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use silo_shared::signing::MAX_CLOCK_OFFSET;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::auth::refused::RefusedLog;
 use crate::auth::token_cache::TokenCache;
-use crate::domain::elapsed::{EarliestReading, LatestNow};
+use crate::domain::elapsed::{LatestNow, ShownTimes};
 use crate::domain::time::{Clock, Reading, Time};
 use crate::registry::{
     Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeEnded,
@@ -16,7 +16,7 @@ use crate::registry::{
     WriteDownUse,
 };
 use crate::runtime::link_history::HistoryLinks;
-use crate::store::{OldRows, Store, Via};
+use crate::store::{OldRows, OldSearch, Store, Via};
 
 /// A day, in seconds.
 const DAY: i64 = 86_400;
@@ -85,46 +85,41 @@ pub struct Upkeep {
 #[derive(Debug)]
 pub struct HeldTimes {
     present: LatestNow,
-    minutes: Mutex<EarliestReading>,
-    day: Mutex<EarliestReading>,
+    minutes: Mutex<ShownTimes>,
+    day: Mutex<ShownTimes>,
 }
 
 impl HeldTimes {
     /// Begins at the start of this process; `newest_stored`: the newest time stored before.
     pub fn begin(at: Reading, newest_stored: Option<Time>) -> Self {
-        let earliest = |seconds: i64| {
+        let shown = |seconds: i64| {
             let window = Duration::from_secs(seconds.unsigned_abs());
-            Mutex::new(EarliestReading::new(window, at))
+            Mutex::new(ShownTimes::new(window, at))
         };
         Self {
             present: LatestNow {
                 start: at,
                 newest_stored,
             },
-            minutes: earliest(KEPT),
-            day: earliest(DAY),
+            minutes: shown(KEPT),
+            day: shown(DAY),
         }
     }
 
     fn note(&self, at: Reading) {
-        for earliest in [&self.minutes, &self.day] {
-            lock(earliest).note(at);
+        for shown in [&self.minutes, &self.day] {
+            lock(shown).note(at);
         }
     }
 }
 
-fn lock(earliest: &Mutex<EarliestReading>) -> MutexGuard<'_, EarliestReading> {
-    earliest.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shown: &Mutex<ShownTimes>) -> MutexGuard<'_, ShownTimes> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Upkeep {
-    /// Runs forever; stop it by dropping the future.
-    pub async fn work(self) {
-        self.work_at(Periods::default()).await;
-    }
-
-    /// Runs forever, with other periods. Each part has its own timer: a long purge delays neither expiry nor storing
-    /// usage.
+    /// Works for ever; stop it by dropping the future. Each part keeps its own time: a purge that takes long holds up
+    /// neither expiry nor what is written down.
     pub async fn work_at(self, periods: Periods) {
         let write_down = async {
             let mut due = ticks(periods.write_down);
@@ -144,8 +139,7 @@ impl Upkeep {
             }
         };
         let purge = async {
-            tokio::time::sleep(periods.first_purge).await;
-            let mut due = ticks(periods.purge);
+            let mut due = purges(periods);
             loop {
                 due.tick().await;
                 report(self.purge().await);
@@ -222,9 +216,10 @@ impl Upkeep {
     pub async fn purge(&self) -> Result<(), ApplyError> {
         let days = i64::from(self.retention_days);
         let at = self.clock.reading();
-        let before = self.held.present.get(at).plus_seconds(-days * DAY);
+        let present = self.held.present.get(at);
+        let before = present.plus_seconds(-days * DAY);
         self.held.note(at);
-        let earliest = lock(&self.held.day).get(at);
+        let earliest = lock(&self.held.day).earliest(at);
         let mut purged = 0;
         if let Some(earliest) = earliest {
             // A day after their end, since the clocks of several hubs may differ.
@@ -233,11 +228,13 @@ impl Upkeep {
             purged += self.registry.apply(PurgeMarks { before }).await?;
         }
         for kind in OldRows::ALL {
+            let mut search = OldSearch::begin(before, present, PAGE);
             loop {
-                let keys = self.store.old_rows(kind, before, PAGE).await?;
-                if keys.is_empty() {
+                let keys = self.store.old_rows(kind, &search).await?;
+                let Some(last) = keys.last() else {
                     break;
-                }
+                };
+                search.after = *last;
                 let some = PurgeOld { kind, before, keys };
                 match self.registry.apply(some).await? {
                     0 => break,
@@ -274,20 +271,26 @@ impl Upkeep {
         }
     }
 
-    /// Forgets signed writes that would be refused because of their age, and wrong credentials of minutes that are over
-    /// by every hub's clock. Deletes only those that this process has seen for that long, by the monotonic clock.
+    /// Forgets signed writes that would be refused for their age alone, and wrong credentials of minutes that
+    /// are over by every hub's clock, or that no hub's clock can have reached.
+    /// Only those go that this process has held for as long, by the monotonic clock.
     pub async fn forget(&self) -> Result<(), ApplyError> {
         let at = self.clock.reading();
         self.held.note(at);
-        let Some(earliest) = lock(&self.held.minutes).get(at) else {
+        let (earliest, latest) = {
+            let shown = lock(&self.held.minutes);
+            (shown.earliest(at), shown.latest(at))
+        };
+        let (Some(earliest), Some(latest)) = (earliest, latest) else {
             return Ok(());
         };
-        let before = earliest.plus_seconds(-KEPT);
+        let (before, after) = (earliest.plus_seconds(-KEPT), latest.plus_seconds(KEPT));
         while self.store.has_signed_writes(before).await? {
             self.registry.apply(ForgetSigned { before }).await?;
         }
-        while self.store.has_failures(before).await? {
-            self.registry.apply(ForgetFailures { before }).await?;
+        while self.store.has_failures_outside(before, after).await? {
+            let forget = ForgetFailures { before, after };
+            self.registry.apply(forget).await?;
         }
         Ok(())
     }
@@ -333,9 +336,18 @@ impl Upkeep {
     }
 }
 
-/// Ticks immediately, then once per period; does not make up for missed ticks.
+/// When old rows are removed: first a while after the start.
+fn purges(periods: Periods) -> Interval {
+    ticks_from(Instant::now() + periods.first_purge, periods.purge)
+}
+
+/// Now and then once a period; what took longer than that is not caught up with.
 fn ticks(period: Duration) -> Interval {
-    let mut ticks = tokio::time::interval(period);
+    ticks_from(Instant::now(), period)
+}
+
+fn ticks_from(first: Instant, period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval_at(first, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
@@ -343,5 +355,20 @@ fn ticks(period: Duration) -> Interval {
 fn report(done: Result<(), ApplyError>) {
     if let Err(error) = done {
         tracing::error!("upkeep failed and will be tried again: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_purge_comes_ten_minutes_after_the_start_and_one_a_day_follows() {
+        let start = Instant::now();
+        let mut due = purges(Periods::default());
+        for day in 0..3 {
+            let at = (due.tick().await - start).as_secs();
+            assert_eq!(at, 600 + day * DAY.unsigned_abs());
+        }
     }
 }

@@ -6,7 +6,9 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::statements::{insert_rows, statement_chunks};
-use super::{FAILURES, Statements, Store, StoreError, WriteTransaction, optional, time};
+use super::{
+    FAILURES, Statements, Store, StoreError, WriteTransaction, optional, optional_time, time,
+};
 use crate::domain::failures::AddressFailures;
 use crate::domain::time::Time;
 
@@ -31,9 +33,22 @@ impl Store {
             .collect()
     }
 
-    /// Whether there are counts of windows that began before a time.
-    pub async fn has_failures(&self, before: Time) -> Result<bool, StoreError> {
-        self.has_older("failures", "began_at", before).await
+    /// Whether there are counts of windows that began before a time or after another one.
+    pub async fn has_failures_outside(
+        &self,
+        before: Time,
+        after: Time,
+    ) -> Result<bool, StoreError> {
+        if self.has_older("failures", "began_at", before).await? {
+            return Ok(true);
+        }
+        let row = self
+            .dialect
+            .query("SELECT began_at FROM failures WHERE began_at > ? LIMIT 1")
+            .bind(after.as_millis())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
     }
 }
 
@@ -78,9 +93,37 @@ impl WriteTransaction {
         statements.execute(&mut self.inner).await
     }
 
-    /// Deletes the oldest counts, at most about `limit`; returns the number of deleted rows.
-    pub async fn purge_failures(&mut self, before: Time, limit: i64) -> Result<u64, StoreError> {
-        self.purge_oldest("failures", "began_at", before, limit)
-            .await
+    /// Forgets counts of windows that began before a time, or after another one, at most about `limit` of each;
+    /// answers how many went.
+    pub async fn purge_failures(
+        &mut self,
+        before: Time,
+        after: Time,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        let old = self
+            .purge_oldest("failures", "began_at", before, limit)
+            .await?;
+        let last = self
+            .dialect
+            .query(
+                "SELECT min(began_at) FROM (SELECT began_at FROM failures WHERE began_at > ? \
+                 ORDER BY began_at DESC LIMIT ?) AS newest",
+            )
+            .bind(after.as_millis())
+            .bind(limit)
+            .fetch_one(&mut *self.inner)
+            .await?;
+        let Some(last) = optional_time(&last, 0)? else {
+            return Ok(old);
+        };
+        self.must_commit = true;
+        let ahead = self
+            .dialect
+            .query("DELETE FROM failures WHERE began_at >= ?")
+            .bind(last.as_millis())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(old + ahead.rows_affected())
     }
 }

@@ -69,7 +69,7 @@ pub use outbox::{
     PendingEvent, QuietRecord, SinkTrouble, Turn,
 };
 use pool::Pool;
-pub use purge::OldRows;
+pub use purge::{OldRows, OldSearch};
 use server_identity::Servers;
 pub use signed_writes::WriteScope;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};

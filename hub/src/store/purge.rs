@@ -12,9 +12,13 @@ use super::{
     FEED_FLOOR, SET_COUNTER, Store, StoreError, WriteTransaction, optional_time, read_counter,
     statement_chunks,
 };
+use crate::domain::elapsed::is_ahead;
 use crate::domain::time::Time;
 
-/// Rows with the same retention as the history.
+/// How many pages of rows are passed over that a clock stored which was ahead: a purge must end.
+const PASSED_OVER: usize = 200;
+
+/// Rows that are kept as long as the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldRows {
     /// Changed addresses. Key: the revision.
@@ -38,6 +42,31 @@ impl OldRows {
         Self::Audit,
         Self::Refused,
     ];
+}
+
+/// Where to look for old rows.
+#[derive(Clone, Copy, Debug)]
+pub struct OldSearch {
+    /// Only beyond this key.
+    pub after: i64,
+    /// What is older is old.
+    pub before: Time,
+    /// The present time: what is further ahead of it was stored by a clock that was wrong, and is passed over.
+    pub now: Time,
+    /// How many keys at most.
+    pub limit: i64,
+}
+
+impl OldSearch {
+    /// From the oldest row on.
+    pub fn begin(before: Time, now: Time, limit: i64) -> Self {
+        Self {
+            after: i64::MIN,
+            before,
+            now,
+            limit,
+        }
+    }
 }
 
 impl Store {
@@ -80,39 +109,40 @@ impl Store {
         Ok(newest)
     }
 
-    /// The keys of a kind's oldest rows from before a time, each once, in ascending order; at most `limit`.
+    /// The keys of the oldest rows of a kind that are from before a time, each once, in ascending order.
     pub async fn old_rows(
         &self,
         kind: OldRows,
-        before: Time,
-        limit: i64,
+        search: &OldSearch,
     ) -> Result<Vec<i64>, StoreError> {
-        // Revisions and ids increase with time: old rows are at the beginning of an index.
+        let limit = search.limit;
+        // Revisions and ids grow with time: what is older is found at the beginning of an index.
         let mut keys = match kind {
             OldRows::History => {
-                let sql = "SELECT revision, changed_at FROM history ORDER BY revision LIMIT ?";
-                self.oldest(sql, &[], before, limit).await?
+                let sql = "SELECT revision, changed_at FROM history WHERE revision > ? \
+                     ORDER BY revision LIMIT ?";
+                self.oldest(sql, &[], search).await?
             }
             OldRows::Audit => {
-                let sql = "SELECT id, happened_at FROM audit ORDER BY id LIMIT ?";
-                self.oldest(sql, &[], before, limit).await?
+                let sql = "SELECT id, happened_at FROM audit WHERE id > ? ORDER BY id LIMIT ?";
+                self.oldest(sql, &[], search).await?
             }
             OldRows::Deliveries => {
                 let done = "SELECT id, created_at FROM deliveries WHERE state = ? \
-                     ORDER BY id LIMIT ?";
-                let mut keys = self.oldest(done, &[DONE.into()], before, limit).await?;
-                // Other failed deliveries are still pending: those that a state sink will retry.
+                     AND id > ? ORDER BY id LIMIT ?";
+                let mut keys = self.oldest(done, &[DONE.into()], search).await?;
+                // Others that failed are still owed: what a state sink was refused.
                 let given_up = "SELECT id, created_at FROM deliveries WHERE state = ? \
-                     AND next_at = ? ORDER BY id LIMIT ?";
+                     AND next_at = ? AND id > ? ORDER BY id LIMIT ?";
                 let values = [FAILED.into(), NEVER];
-                keys.extend(self.oldest(given_up, &values, before, limit).await?);
+                keys.extend(self.oldest(given_up, &values, search).await?);
                 self.with_few_names(keys, limit).await?
             }
             OldRows::Tombstones => {
                 let sql = "SELECT revision, updated_at FROM silos WHERE deleted = 1 \
-                     AND updated_at < ? ORDER BY revision LIMIT ?";
-                let values = [before.as_millis()];
-                self.oldest(sql, &values, before, limit).await?
+                     AND updated_at < ? AND revision > ? ORDER BY revision LIMIT ?";
+                let values = [search.before.as_millis()];
+                self.oldest(sql, &values, search).await?
             }
             OldRows::Refused => self
                 .dialect
@@ -154,25 +184,39 @@ impl Store {
         Ok(ids)
     }
 
-    /// The keys that a query returns before the first row that is not older than `before`.
+    /// The keys that a query answers before the first row that is not old, where rows that are ahead do not count:
+    /// else one that a wrong clock stored would keep all later ones until the clock gets there. What the query
+    /// wants after `values` is the last key, and how many rows.
+    ///
+    /// What comes after a row that is not old stays, even if it seems to be old: a clock that was behind stored it.
     async fn oldest(
         &self,
         sql: &'static str,
         values: &[i64],
-        before: Time,
-        limit: i64,
+        search: &OldSearch,
     ) -> Result<Vec<i64>, StoreError> {
-        let mut query = self.dialect.query(sql);
-        for value in values {
-            query = query.bind(*value);
-        }
-        let rows = query.bind(limit).fetch_all(&self.readers).await?;
-        let mut keys = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if row.try_get::<i64, _>(1)? >= before.as_millis() {
+        let mut after = search.after;
+        let mut keys = Vec::new();
+        for _ in 0..PASSED_OVER {
+            let mut query = self.dialect.query(sql);
+            for value in values {
+                query = query.bind(*value);
+            }
+            let query = query.bind(after).bind(search.limit);
+            let rows = query.fetch_all(&self.readers).await?;
+            for row in &rows {
+                after = row.try_get(0)?;
+                let stored = Time::from_millis(row.try_get(1)?);
+                if stored < search.before {
+                    keys.push(after);
+                } else if !is_ahead(stored, search.now) {
+                    return Ok(keys);
+                }
+            }
+            let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < search.limit);
+            if is_last || !keys.is_empty() {
                 break;
             }
-            keys.push(row.try_get(0)?);
         }
         Ok(keys)
     }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod purge;
+
 use std::num::NonZeroU32;
 
 use reqwest::Method;
@@ -10,7 +12,7 @@ use serde_json::json;
 use silo_hub::internals::domain::time::{Clock, Time};
 use silo_hub::internals::upkeep::Upkeep;
 
-use crate::common::{START_MS, TestHub, revision};
+use crate::common::{TestHub, revision};
 use crate::expiry::upkeep;
 use crate::signing::{Draft, NOW, Shot, Signer, assert_refused, ip};
 
@@ -18,7 +20,7 @@ const DB: &str = "/silos/office/records/db";
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 /// By how many seconds the clock is stepped.
-const STEPS: [i64; 8] = [
+pub(crate) const STEPS: [i64; 8] = [
     400,
     -400,
     8 * HOUR,
@@ -210,38 +212,6 @@ async fn a_rotated_secret_outlives_a_clock_that_is_ahead_for_a_while() {
     }
     upkeep.purge().await.unwrap();
     assert_eq!(hub.get("/silos/office").bearer(&old).await.status, 401);
-}
-
-#[tokio::test]
-async fn a_clock_that_is_years_ahead_purges_nothing() {
-    for at_start in [false, true] {
-        let hub = TestHub::start().await;
-        hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-        hub.put_silo("gone", &[("db", "10.0.0.5")]).await;
-        hub.delete("/silos/gone").await;
-        let (home, settings) = hub.stop().await;
-        let (hub, open) =
-            TestHub::in_parts_of(home, settings, if at_start { 500 * DAY } else { 0 }).await;
-        let newest = open.store.newest_time().await.unwrap();
-        assert_eq!(newest, Some(Time::from_millis(START_MS)));
-        let held = silo_hub::internals::upkeep::HeldTimes::begin(open.clock.reading(), newest);
-        let upkeep = Upkeep {
-            held: held.into(),
-            ..upkeep(&open, 0)
-        };
-        if !at_start {
-            hub.step(500 * DAY);
-        }
-        hub.pass(600);
-        upkeep.purge().await.unwrap();
-        hub.pass(29 * DAY);
-        upkeep.purge().await.unwrap();
-        assert_eq!(hub.history("office").await.len(), 1, "{at_start}");
-        assert_eq!(hub.history("gone").await.len(), 2, "{at_start}");
-        hub.pass(2 * DAY);
-        upkeep.purge().await.unwrap();
-        assert_eq!(hub.history("office").await.len(), 0, "{at_start}");
-    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use reqwest::Method;
 use silo_hub::internals::domain::failures::AddressFailures;
 use silo_hub::internals::registry::ShareFailures;
 
+use crate::clock::STEPS;
 use crate::common::{Answer, TestHub};
 use crate::expiry::upkeep;
 
@@ -183,4 +184,71 @@ async fn what_hubs_count_together_is_kept_for_minutes() {
         upkeep.forget().await.unwrap();
     }
     assert_eq!(counted(0).await, next_minute);
+}
+
+#[tokio::test]
+async fn what_a_clock_counted_that_was_ahead_locks_nobody_out_and_is_forgotten() {
+    for step in STEPS.into_iter().filter(|step| *step > 0) {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let upkeep = upkeep(&open, 0);
+        let of = |host: u8, times| AddressFailures {
+            ip: [192, 0, 2, host].into(),
+            began: open.clock.now(),
+            times,
+        };
+        let counted = async || {
+            let mut counted = open.store.failures_since(0).await.unwrap();
+            counted.sort_by_key(|failures| failures.ip);
+            counted
+        };
+        let share = async |failures: Vec<AddressFailures>| {
+            let share = ShareFailures(failures);
+            open.registry.apply(share).await.unwrap();
+        };
+        hub.step(step);
+        share(vec![of(1, 10), of(2, 10)]).await;
+        hub.step(-step);
+        // The next failure of an address takes the place of what the other clock counted.
+        let next = of(1, 1);
+        share(vec![next]).await;
+        assert_eq!(counted().await[0], next, "{step}");
+        // The rest goes within minutes, not once the clock has got there.
+        let mut seconds = 0;
+        while !counted().await.is_empty() {
+            seconds += 60;
+            assert!(
+                seconds <= 1800,
+                "{step}: they are kept: {:?}",
+                counted().await
+            );
+            hub.pass(60);
+            upkeep.forget().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_for_a_while_forgets_no_failures() {
+    for step in STEPS {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let upkeep = upkeep(&open, 0);
+        for _ in 0..20 {
+            hub.pass(60);
+            upkeep.forget().await.unwrap();
+        }
+        let failures = AddressFailures {
+            ip: [192, 0, 2, 1].into(),
+            began: open.clock.now(),
+            times: 9,
+        };
+        let share = ShareFailures(vec![failures]);
+        open.registry.apply(share).await.unwrap();
+        hub.step(step);
+        hub.pass(15);
+        upkeep.forget().await.unwrap();
+        hub.step(-step);
+        upkeep.forget().await.unwrap();
+        let counted = open.store.failures_since(0).await.unwrap();
+        assert_eq!(counted, [failures], "{step}");
+    }
 }

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use silo_e2e::{Caller, until};
-use silo_hub::internals::domain::time::Clock;
+use silo_hub::internals::domain::time::{Clock, Time};
 use silo_shared::credential::Credential;
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::{SigningKey, request};
@@ -64,6 +64,17 @@ pub(crate) fn signed_put(
     ip: &str,
     etag: Option<&str>,
 ) -> RequestBuilder {
+    signed_put_at(caller, path, ip, etag, Clock::System.now())
+}
+
+/// The same, by a machine whose clock shows this time.
+pub(crate) fn signed_put_at(
+    caller: &Caller,
+    path: &str,
+    ip: &str,
+    etag: Option<&str>,
+    now: Time,
+) -> RequestBuilder {
     let credential = Credential::parse(caller.credential()).unwrap();
     let content = serde_json::to_vec(&json!({ "ip": ip })).unwrap();
     let json = HeaderValue::from_static("application/json");
@@ -76,7 +87,7 @@ pub(crate) fn signed_put(
         query: None,
         headers,
     };
-    let created = Clock::System.now().as_millis() / 1000;
+    let created = now.as_millis() / 1000;
     let nonce = format!("{:016x}", RandomState::new().hash_one(()));
     let key = SigningKey::of(&credential);
     let keyid = credential.id();

@@ -88,7 +88,7 @@ impl Guard {
 
 /// Refuses an address that has used up its failures of the minute.
 pub(super) fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
-    match hub.failures.over_for(ip, hub.clock.now()) {
+    match hub.failures.over_for(ip, hub.clock.reading()) {
         Some(retry_after) => Err(ApiError::TooManyFailures { retry_after }),
         None => Ok(()),
     }
@@ -96,7 +96,7 @@ pub(super) fn require_patience(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
 
 /// A refusal that counts as a failure.
 pub(super) fn refused(hub: &Hub, ip: IpAddr, why: Refusal) -> Reply {
-    // From the eleventh on, nothing is checked.
-    let _ = hub.failures.count(ip, hub.clock.now());
+    // Counted; from the eleventh on nothing is looked at.
+    let _ = hub.failures.count(ip, hub.clock.reading());
     Reply::forbidden(why)
 }

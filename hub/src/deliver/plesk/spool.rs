@@ -1,9 +1,11 @@
 //! The hub's side of the spool folder: writes jobs, reads results.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use silo_shared::private_file;
 use thiserror::Error;
@@ -20,6 +22,17 @@ pub(super) struct Spool {
     jobs: PathBuf,
     results: PathBuf,
     clock: Clock,
+    waits: Arc<Mutex<Waits>>,
+}
+
+/// What this process has seen of the spool and when, by the monotonic clock. The times of files say only whether
+/// something has changed: the wall clock may have been stepped since.
+#[derive(Debug, Default)]
+struct Waits {
+    /// The jobs that lie there, and since when.
+    jobs: HashMap<JobId, (Nonce, Duration)>,
+    /// The time of the folder of results, and since when it is that.
+    results: Option<(SystemTime, Duration)>,
 }
 
 /// The progress of a task.
@@ -51,6 +64,7 @@ impl Spool {
             jobs: folder.join("jobs"),
             results: folder.join("results"),
             clock,
+            waits: Arc::default(),
         }
     }
 
@@ -60,18 +74,19 @@ impl Spool {
     pub(super) fn hand_over(&self, task: &Task) -> Result<Progress, SpoolError> {
         let id = JobId::of(&task.zone_name);
         let Some(job) = self.job(&id)?.filter(|job| job.task == *task) else {
-            self.drop_job(&id, task)?;
-            return Ok(Progress::Waiting);
+            let nonce = self.drop_job(&id, task)?;
+            return self.watch(id, nonce);
         };
         // A result with another nonce is that of an earlier job; the worker will remove it.
         match self.result(&id)?.filter(|result| result.nonce == job.nonce) {
             Some(result) => {
                 let path = self.jobs.join(id.job_file());
                 remove(&path).map_err(|error| SpoolError::File(path, error))?;
+                let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+                waits.jobs.remove(&id);
                 Ok(Progress::Answered(result))
             }
-            None if self.is_forgotten(&id)? => Ok(Progress::Forgotten),
-            None => Ok(Progress::Waiting),
+            None => self.watch(id, job.nonce),
         }
     }
 
@@ -86,8 +101,8 @@ impl Spool {
         Ok(bytes.and_then(|bytes| JobResult::parse(&bytes).ok()))
     }
 
-    /// Writes a job to a temporary file, then renames it, so that the worker never sees a partial job.
-    fn drop_job(&self, id: &JobId, task: &Task) -> Result<(), SpoolError> {
+    /// Writes a job beside its place, then renames it, so that the worker sees all of it or nothing.
+    fn drop_job(&self, id: &JobId, task: &Task) -> Result<Nonce, SpoolError> {
         let job = Job {
             task: task.clone(),
             nonce: Nonce::new()?,
@@ -96,26 +111,35 @@ impl Spool {
         let written = write_private(&draft, &job.to_bytes());
         written.map_err(|error| SpoolError::File(draft.clone(), error))?;
         let path = self.jobs.join(id.job_file());
-        fs::rename(&draft, &path).map_err(|error| SpoolError::File(path, error))
+        fs::rename(&draft, &path).map_err(|error| SpoolError::File(path, error))?;
+        Ok(job.nonce)
     }
 
-    /// Whether the job is old, and the worker has answered no job for as long.
-    fn is_forgotten(&self, id: &JobId) -> Result<bool, SpoolError> {
-        Ok(self.is_old(&self.jobs.join(id.job_file()))? && self.is_old(&self.results)?)
-    }
-
-    fn is_old(&self, path: &Path) -> Result<bool, SpoolError> {
-        let of = |error| SpoolError::File(path.to_owned(), error);
-        let written = match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+    /// A job is forgotten when it has lain there for long and the worker has answered nobody for as long, both as
+    /// this process has seen it.
+    fn watch(&self, id: JobId, nonce: Nonce) -> Result<Progress, SpoolError> {
+        let metadata = fs::metadata(&self.results).and_then(|metadata| metadata.modified());
+        let answered = match metadata {
             Ok(time) => time,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(of(error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Progress::Waiting),
+            Err(error) => return Err(SpoolError::File(self.results.clone(), error)),
         };
-        let written = written
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = u64::try_from(self.clock.now().as_millis()).unwrap_or_default();
-        Ok(Duration::from_millis(now).saturating_sub(written) > PATIENCE)
+        let now = self.clock.monotonic();
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = match waits.results {
+            Some((time, since)) if time == answered => since,
+            _ => now,
+        };
+        waits.results = Some((answered, results));
+        let (known, since) = waits.jobs.entry(id).or_insert_with(|| (nonce.clone(), now));
+        if *known != nonce {
+            (*known, *since) = (nonce, now);
+        }
+        let is_old = |since: Duration| now.saturating_sub(since) > PATIENCE;
+        match is_old(*since) && is_old(results) {
+            true => Ok(Progress::Forgotten),
+            false => Ok(Progress::Waiting),
+        }
     }
 
     /// Checks that jobs can be written and results read; returns the number of waiting jobs.

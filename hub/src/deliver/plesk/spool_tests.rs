@@ -9,7 +9,8 @@ use super::*;
 
 struct Bench {
     folder: tempfile::TempDir,
-    now: Arc<AtomicI64>,
+    passed: Arc<AtomicI64>,
+    stepped: Arc<AtomicI64>,
     spool: Spool,
 }
 
@@ -19,9 +20,38 @@ impl Bench {
         for name in ["jobs", "results"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let now = Arc::new(AtomicI64::new(Clock::System.now().as_millis()));
-        let spool = Spool::new(folder.path(), Clock::Set(Arc::clone(&now)));
-        Self { folder, now, spool }
+        let passed = Arc::new(AtomicI64::new(Clock::System.now().as_millis()));
+        let stepped = Arc::new(AtomicI64::new(0));
+        let clock = Clock::Stepped {
+            passed: Arc::clone(&passed),
+            stepped: Arc::clone(&stepped),
+        };
+        let spool = Spool::new(folder.path(), clock);
+        Self {
+            folder,
+            passed,
+            stepped,
+            spool,
+        }
+    }
+
+    fn pass(&self, minutes: i64) {
+        self.passed.fetch_add(minutes * 60_000, Ordering::AcqRel);
+    }
+
+    /// The spool as another process begins with it.
+    fn restart(&mut self) {
+        self.spool = Spool::new(self.folder.path(), self.spool.clock.clone());
+    }
+
+    /// Gives job and results the time that the wall clock shows.
+    fn touch(&self, task: &Task) {
+        let now = u64::try_from(self.spool.clock.now().as_millis()).unwrap();
+        let at = std::time::UNIX_EPOCH + Duration::from_millis(now);
+        let job = self.spool.jobs.join(JobId::of(&task.zone_name).job_file());
+        for path in [&job, &self.spool.results] {
+            File::open(path).unwrap().set_modified(at).unwrap();
+        }
     }
 
     fn names(&self, folder: &str) -> Vec<String> {
@@ -123,15 +153,58 @@ fn a_job_that_nobody_takes_is_told_but_not_while_the_worker_answers_others() {
     let bench = Bench::new();
     let task = task("db", "10.0.0.6");
     bench.spool.hand_over(&task).unwrap();
-    bench.now.fetch_add(14 * 60_000, Ordering::AcqRel);
+    bench.pass(14);
     assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
-    bench.now.fetch_add(2 * 60_000, Ordering::AcqRel);
+    bench.pass(2);
     assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Forgotten);
-    let at = std::time::UNIX_EPOCH
-        + Duration::from_millis(bench.now.load(Ordering::Acquire).try_into().unwrap());
-    let results = File::open(&bench.spool.results).unwrap();
-    results.set_modified(at).unwrap();
+    bench.touch(&task);
     assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+    bench.pass(16);
+    assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Forgotten);
+    // Another task of the name is another job.
+    let other = self::task("db", "10.0.0.7");
+    assert_eq!(bench.spool.hand_over(&other).unwrap(), Progress::Waiting);
+}
+
+const STEPS_S: [i64; 8] = [
+    400,
+    -400,
+    28_800,
+    -28_800,
+    172_800,
+    -172_800,
+    43_200_000,
+    -43_200_000,
+];
+
+#[test]
+fn a_step_of_the_clock_neither_makes_a_job_forgotten_nor_keeps_it_from_that() {
+    for step in STEPS_S {
+        for restarts in [false, true] {
+            for steps_back in [false, true] {
+                let what = format!("{step} {restarts} {steps_back}");
+                let mut bench = Bench::new();
+                let task = task("db", "10.0.0.6");
+                // The files have the times of a clock that is wrong.
+                bench.stepped.store(step * 1000, Ordering::Release);
+                bench.spool.hand_over(&task).unwrap();
+                bench.touch(&task);
+                if restarts {
+                    bench.restart();
+                }
+                assert_eq!(bench.spool.hand_over(&task).unwrap(), Progress::Waiting);
+                if steps_back {
+                    bench.stepped.store(0, Ordering::Release);
+                }
+                let progress = |minutes| {
+                    bench.pass(minutes);
+                    bench.spool.hand_over(&task).unwrap()
+                };
+                assert_eq!(progress(14), Progress::Waiting, "{what}");
+                assert_eq!(progress(2), Progress::Forgotten, "{what}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -50,10 +50,10 @@ pub(super) async fn signer(
             "a signature and Authorization together: send one of them".to_owned(),
         ));
     }
-    let refuse = |error: SignatureError| wrong_signature(hub, ip, now, error.to_string());
+    let refuse = |error: SignatureError| wrong_signature(hub, ip, error.to_string());
     let (head, signature) = read(parts, has_content).map_err(refuse)?;
     let cached = match TokenId::parse(&signature.keyid) {
-        Ok(id) => known_token(hub, id, ip, now).await?,
+        Ok(id) => known_token(hub, id, ip).await?,
         Err(_) => None,
     };
     let cached = cached.filter(|cached| cached.known.token.is_valid_at(now));
@@ -65,7 +65,7 @@ pub(super) async fn signer(
     });
     let (Some(token), Some(key)) = (cached, key) else {
         let detail = "keyid names no token of this hub, or one that is revoked or expired, or whose signing key was forgotten with the hub's key";
-        return Err(wrong_signature(hub, ip, now, detail.to_owned()));
+        return Err(wrong_signature(hub, ip, detail.to_owned()));
     };
     let mut verified = signature.verify(&head, &key).map(|()| (key, false));
     if verified.is_err()
@@ -149,10 +149,10 @@ pub(super) async fn admit(
         signature,
         ..
     } = signer;
-    let refuse = |error: SignatureError| wrong_signature(hub, ip, now, error.to_string());
+    let refuse = |error: SignatureError| wrong_signature(hub, ip, error.to_string());
     if let Some(offset_ms) = signature.clock_offset(now.as_millis()) {
         let problem = SignatureProblem::Clock { offset_ms, now };
-        return Err(wrong_credential(hub, ip, now, ApiError::Signature(problem)));
+        return Err(wrong_credential(hub, ip, ApiError::Signature(problem)));
     }
     signature.check_end(now.as_millis()).map_err(refuse)?;
     let created = Time::from_millis(signature.created.saturating_mul(1000));
@@ -165,7 +165,7 @@ pub(super) async fn admit(
     let reads = !is_stream && matches!(head.method, Method::GET | Method::HEAD);
     let replay = || {
         let replay = ApiError::Signature(SignatureProblem::Replay);
-        wrong_credential(hub, ip, now, replay)
+        wrong_credential(hub, ip, replay)
     };
     // Otherwise a replayed request could make the hub wait for its content many times.
     let waits = !reads && has_content;
@@ -219,12 +219,7 @@ impl Verified {
         } = &self.content;
         let checked = content.and_then(|content| match signature.check_content(head, &content) {
             Ok(()) => Ok(content),
-            Err(error) => Err(wrong_signature(
-                hub,
-                *ip,
-                hub.clock.now(),
-                error.to_string(),
-            )),
+            Err(error) => Err(wrong_signature(hub, *ip, error.to_string())),
         });
         if let (Err(_), Some(write)) = (&checked, &self.write) {
             write.leave_unspent();
@@ -233,10 +228,10 @@ impl Verified {
     }
 }
 
-/// A signature that is not accepted counts as a wrong credential.
-fn wrong_signature(hub: &Hub, ip: IpAddr, now: Time, detail: String) -> ApiError {
+/// A signature that does not count is as good as a wrong credential.
+fn wrong_signature(hub: &Hub, ip: IpAddr, detail: String) -> ApiError {
     let problem = ApiError::Signature(SignatureProblem::Wrong(detail));
-    wrong_credential(hub, ip, now, problem)
+    wrong_credential(hub, ip, problem)
 }
 
 /// Whether a message has any part of a signature. Comparing each name costs less than two lookups, which hash theirs.

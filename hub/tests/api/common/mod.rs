@@ -19,6 +19,7 @@ use silo_hub::internals::RunError;
 use silo_hub::internals::domain::time::Clock;
 use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::settings::HubSettings;
+use silo_hub::internals::upkeep::Periods;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -117,13 +118,19 @@ impl TestHub {
         home: Arc<Home>,
         settings: HubSettings,
     ) -> Self {
-        Self::start_at(listener, home, settings, 0).await
+        Self::start_at(listener, home, settings, 0, Periods::default()).await
     }
 
     /// Stops the hub and starts another one in the same place, whose wall clock is off by so many seconds.
     pub(crate) async fn restart_off_by(self, seconds: i64) -> Self {
         let (home, settings) = self.stop().await;
-        Self::start_at(listener(), home, settings, seconds).await
+        Self::start_at(listener(), home, settings, seconds, Periods::default()).await
+    }
+
+    /// The same, with other periods of its upkeep.
+    pub(crate) async fn restart_with(self, seconds: i64, periods: Periods) -> Self {
+        let (home, settings) = self.stop().await;
+        Self::start_at(listener(), home, settings, seconds, periods).await
     }
 
     async fn start_at(
@@ -131,6 +138,7 @@ impl TestHub {
         home: Arc<Home>,
         settings: HubSettings,
         step: i64,
+        periods: Periods,
     ) -> Self {
         let logs = Captured::begin();
         let address = listener.local_addr().expect("it is bound");
@@ -139,13 +147,14 @@ impl TestHub {
             Arc::new(AtomicI64::new(step * 1000)),
         );
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(silo_hub::internals::run(
+        let running = tokio::spawn(silo_hub::internals::run_at(
             listener,
             settings.clone(),
             Clock::Stepped {
                 passed: Arc::clone(&clock),
                 stepped: Arc::clone(&stepped),
             },
+            periods,
             async {
                 // A dropped sender stops the hub too.
                 let _ = stopped.await;

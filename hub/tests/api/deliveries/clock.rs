@@ -3,15 +3,19 @@
 use serde_json::json;
 use silo_hub::internals::deliver::sink::{EventKind, Outcome, Trouble};
 use silo_hub::internals::domain::backoff::LONGEST;
+use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
+use silo_hub::internals::registry::{BeginSinks, ConfiguredSink, KeepSinks};
 
 use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
+use crate::clock::STEPS;
 use crate::common::TestHub;
 
 /// What the sink answers.
 type Answer = fn() -> Outcome;
 
 const DB: &str = "/silos/office/records/db";
-const DAY: i64 = 86_400;
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
 
 fn was_sent(script: &Script) -> bool {
     // Both are emptied, which one of the two kinds uses.
@@ -30,28 +34,48 @@ async fn no_wait_is_longer_than_its_maximum() {
     ];
     for is_state in [true, false] {
         for (whose, trouble) in troubles {
-            for ahead in [2 * DAY, 500 * DAY] {
-                let (hub, open) = TestHub::start_in_parts().await;
-                let (sink, script) = match is_state {
-                    true => state_sink("dns"),
-                    false => event_sink("mail", Manner::default()),
-                };
-                let what = format!("{} {whose} {ahead}", sink.name);
-                let desk = Desk::begin(&open, "a", vec![sink]).await;
-                hub.step(ahead);
-                script.will([trouble()]);
-                hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
-                desk.work().await;
-                assert!(was_sent(&script), "{what}");
-                assert_eq!(counts(&hub).await[2], 0, "{what}");
-                hub.step(-ahead);
-                hub.pass(LONGEST);
-                desk.work().await;
-                assert!(was_sent(&script), "{what}: it waits for the other clock");
-                assert_eq!(counts(&hub).await[2], 1, "{what}");
+            for ahead in [400, 8 * HOUR, 2 * DAY, 500 * DAY] {
+                for restarts in [false, true] {
+                    let what = format!("{is_state} {whose} {ahead} {restarts}");
+                    is_sent_after_the_longest_wait(is_state, trouble, ahead, restarts, &what).await;
+                }
             }
         }
     }
+}
+
+/// A delivery fails while the clock is ahead, which is put right then, perhaps with a start of the hub.
+async fn is_sent_after_the_longest_wait(
+    is_state: bool,
+    trouble: Answer,
+    ahead: i64,
+    restarts: bool,
+    what: &str,
+) {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let sink = || match is_state {
+        true => state_sink("dns"),
+        false => event_sink("mail", Manner::default()),
+    };
+    let (first, mut script) = sink();
+    let mut desk = Desk::begin(&open, "a", vec![first]).await;
+    hub.step(ahead);
+    script.will([trouble()]);
+    hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    desk.work().await;
+    assert!(was_sent(&script), "{what}");
+    assert_eq!(counts(&hub).await[2], 0, "{what}");
+    hub.step(-ahead);
+    if restarts {
+        let (same, its_script) = sink();
+        desk = Desk::begin(&open, "b", vec![same]).await;
+        script = its_script;
+    }
+    hub.pass(LONGEST);
+    desk.work().await;
+    let waits = "it waits for the other clock";
+    assert!(was_sent(&script), "{what}: {waits}");
+    assert_eq!(counts(&hub).await[2], 1, "{what}");
 }
 
 #[tokio::test]
@@ -175,5 +199,72 @@ async fn the_daily_comparison_does_not_wait_for_a_clock_that_was_ahead() {
         hub.pass(DAY);
         desk.work().await;
         assert_eq!(compared().await, open.clock.now(), "{ahead}");
+    }
+}
+
+/// A sink as some hub is configured with it.
+fn configured(fingerprint: &str) -> ConfiguredSink {
+    ConfiguredSink {
+        name: SinkName::parse("dns").unwrap(),
+        kind: "rfc2136",
+        is_state: true,
+        takes: SinkFilter::default(),
+        fingerprint: fingerprint.to_owned(),
+        tell_failures: None,
+    }
+}
+
+#[tokio::test]
+async fn a_promise_to_serve_a_sink_holds_for_three_minutes_whatever_clock_gave_it() {
+    for step in [0].into_iter().chain(STEPS) {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let begin = async |fingerprint: &str| {
+            let begin = BeginSinks {
+                sinks: vec![configured(fingerprint)],
+                alone: false,
+            };
+            open.registry.apply(begin).await.unwrap().differing
+        };
+        let gone = async || {
+            let keep = KeepSinks(Vec::new());
+            open.registry.apply(keep).await.unwrap().0
+        };
+        hub.step(step);
+        assert_eq!(begin("one").await, [], "{step}");
+        hub.step(-step);
+        // Another hub begins with other settings: one that is at work is in the way, the rest of a wrong clock is not.
+        let in_the_way = begin("another").await;
+        assert_eq!(in_the_way.is_empty(), step != 0, "{step}");
+        hub.step(step);
+        begin("one").await;
+        hub.step(-step);
+        if step == 0 {
+            assert_eq!(gone().await, [], "{step}");
+            hub.pass(180);
+        }
+        assert_eq!(gone().await.len(), 1, "{step}: it is served for ever");
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_serves_a_sink_goes_on_when_its_clock_is_put_right() {
+    for step in STEPS {
+        let (hub, open) = TestHub::start_in_parts().await;
+        let begin = BeginSinks {
+            sinks: vec![configured("one")],
+            alone: false,
+        };
+        hub.step(step);
+        open.registry.apply(begin).await.unwrap();
+        hub.step(-step);
+        let name = SinkName::parse("dns").unwrap();
+        for seconds in [60, 60] {
+            hub.pass(seconds);
+            let keep = KeepSinks(vec![name.clone()]);
+            assert_eq!(open.registry.apply(keep).await.unwrap().0, [], "{step}");
+            let known = open.store.sink(&name).await.unwrap().unwrap();
+            let promised = open.clock.now().plus_seconds(180);
+            assert_eq!(known.served_until, promised, "{step}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::common::{START_MS, TestHub};
 
 /// What a scripted sink was asked and will answer; `Done` once the script is over.
 #[derive(Debug, Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     answers: Mutex<VecDeque<Outcome>>,
     asked: Mutex<Vec<Publication>>,
     told: Mutex<Vec<Vec<Event>>>,
@@ -166,7 +166,7 @@ fn open(name: &str, kind: SinkKind, sink: Sink) -> OpenSink {
 }
 
 /// A scripted state sink.
-pub(super) fn state_sink(name: &str) -> (OpenSink, Arc<Script>) {
+pub(crate) fn state_sink(name: &str) -> (OpenSink, Arc<Script>) {
     let script = Arc::new(Script::default());
     let sink = Sink::State(Box::new(ScriptedState(Arc::clone(&script))));
     (open(name, SinkKind::Rfc2136, sink), script)
