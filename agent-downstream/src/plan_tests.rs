@@ -332,118 +332,38 @@ fn lines_of_a_silo_that_is_not_configured_stay_and_define_their_names() {
     assert_eq!(new, block("old", "10.0.0.6 db\n"));
 }
 
-/// One case of a silo whose records stand outside the blocks.
-struct Outside<'a> {
-    what: &'a str,
-    file: &'a str,
-    records: &'a [(&'a str, &'a str)],
-    /// The lines of the block that is written; `None`: the pull is refused and the file stays as it is.
-    block: Option<&'a str>,
-    /// The line numbers that are named.
-    lines: &'a [usize],
-}
+/// A record of a hub's answer.
+type Sent = (&'static str, &'static str);
+
+const DB: Sent = ("db", "10.0.0.5");
+const NAS: Sent = ("nas", "10.0.0.7");
+const NAS6: Sent = ("nas", "fd00::7");
+const TV: Sent = ("tv", "10.0.0.8");
+/// A file with all of DB, NAS and NAS6 outside a block.
+const THREE: &str = "127.0.0.1 localhost\n10.0.0.5 db\n10.0.0.7 nas\nfd00::7 nas\n";
 
 #[test]
-fn without_notes_most_records_outside_refuse_the_pull_and_fewer_define_names() {
-    const DB: (&str, &str) = ("db", "10.0.0.5");
-    const NAS: (&str, &str) = ("nas", "10.0.0.7");
-    const NAS6: (&str, &str) = ("nas", "fd00::7");
-    const TV: (&str, &str) = ("tv", "10.0.0.8");
-    const THREE: &str = "127.0.0.1 localhost\n10.0.0.5 db\n10.0.0.7 nas\nfd00::7 nas\n";
+fn without_notes_a_pull_is_refused_if_most_of_its_records_are_outside() {
     let beside = format!("10.0.0.5 db\n{}", block("office", "10.0.0.8 tv\n"));
-    let case = |what, file, records, block, lines| Outside {
-        what,
-        file,
-        records,
-        block,
-        lines,
-    };
-    for Outside {
-        what,
-        file,
-        records,
-        block: expected,
-        lines,
-    } in [
-        case("all", THREE, &[DB, NAS, NAS6][..], None, &[2, 3, 4][..]),
-        case(
-            "one was added",
-            THREE,
-            &[DB, NAS, NAS6, TV],
-            None,
-            &[2, 3, 4],
-        ),
-        case(
-            "one has another address",
-            THREE,
-            &[("db", "10.0.0.6"), NAS, NAS6],
-            None,
-            &[3, 4],
-        ),
-        case("the only one", "10.0.0.5 db\n", &[DB], None, &[1]),
-        case(
-            "one twice",
-            "10.0.0.5 db\n10.0.0.5 db\n",
-            &[DB],
-            None,
-            &[1, 2],
-        ),
-        case(
-            "one beside a block",
-            &beside,
-            &[DB, TV, NAS, NAS6],
-            None,
-            &[1],
-        ),
-        case(
-            "half",
-            THREE,
-            &[DB, TV, ("pc", "10.0.0.9"), ("pi", "10.0.0.10"), NAS, NAS6],
-            Some("10.0.0.9 pc\n10.0.0.10 pi\n10.0.0.8 tv\n"),
-            &[2, 3],
-        ),
-        case(
-            "one of two",
-            "10.0.0.5 db\n",
-            &[DB, TV],
-            Some("10.0.0.8 tv\n"),
-            &[1],
-        ),
-        case(
-            "none",
-            "127.0.0.1 localhost\n",
-            &[DB, TV],
-            Some("10.0.0.5 db\n10.0.0.8 tv\n"),
-            &[],
-        ),
-        case("one more name", "10.0.0.5 db db2\n", &[DB], Some(""), &[1]),
-        case("a comment", "10.0.0.5 db # mine\n", &[DB], Some(""), &[1]),
-    ] {
-        let (new, said) = run(file, &[pulled("office", Some(records))], &rules());
-        let wanted = match expected {
-            Some(lines) => file.to_owned() + &block("office", lines),
-            None => file.to_owned(),
-        };
-        assert_eq!(new, wanted, "{what}: {said:?}");
-        assert_eq!(
-            said[0].contains("refused: "),
-            expected.is_none(),
-            "{what}: {said:?}"
-        );
-        let said = said.join("\n");
+    let moved = ("db", "10.0.0.6");
+    let (one, twice) = ("10.0.0.5 db\n", "10.0.0.5 db\n10.0.0.5 db\n");
+    let cases: [(&str, &str, &[Sent], &[usize]); 6] = [
+        ("all", THREE, &[DB, NAS, NAS6], &[2, 3, 4]),
+        ("one was added", THREE, &[DB, NAS, NAS6, TV], &[2, 3, 4]),
+        ("one was moved", THREE, &[moved, NAS, NAS6], &[3, 4]),
+        ("the only one", one, &[DB], &[1]),
+        ("one twice", twice, &[DB], &[1, 2]),
+        ("beside a block", &beside, &[DB, TV, NAS, NAS6], &[1]),
+    ];
+    for (what, file, records, lines) in cases {
+        let office = [pulled("office", Some(records))];
+        let (new, said) = run(file, &office, &rules());
+        assert_eq!(new, file, "{what}: {said:?}");
+        assert!(said[0].starts_with("office: refused: "), "{what}: {said:?}");
+        assert!(said[0].contains("`once --adopt`"), "{what}: {said:?}");
         for line in lines {
-            assert!(
-                said.contains(&format!("line {line} ")),
-                "{what}: line {line}: {said}"
-            );
-        }
-        assert_eq!(
-            said.contains("`once --adopt`"),
-            expected.is_none(),
-            "{what}: {said}"
-        );
-        if expected.is_some() {
-            continue;
+            let line = format!("line {line} ");
+            assert!(said[0].contains(&line), "{what}: {line}: {said:?}");
         }
         // Each of the remedies ends it.
         let adopting = Rules {
@@ -453,9 +373,30 @@ fn without_notes_most_records_outside_refuse_the_pull_and_fewer_define_names() {
         let mut skipping = rules();
         skipping.policy.conflicts = Some(Conflicts::Skip);
         for rules in [adopting, skipping] {
-            let (_, said) = run(file, &[pulled("office", Some(records))], &rules);
+            let (_, said) = run(file, &office, &rules);
             assert!(!said[0].contains("refused: "), "{what}: {said:?}");
         }
+    }
+}
+
+#[test]
+fn without_notes_fewer_records_outside_define_their_names() {
+    let (pc, pi) = (("pc", "10.0.0.9"), ("pi", "10.0.0.10"));
+    let (one, alias, comment) = ("10.0.0.5 db\n", "10.0.0.5 db db2\n", "10.0.0.5 db # mine\n");
+    let three_more = "10.0.0.9 pc\n10.0.0.10 pi\n10.0.0.8 tv\n";
+    let cases: [(&str, &str, &[Sent], &str, usize); 5] = [
+        ("half", THREE, &[DB, TV, pc, pi, NAS, NAS6], three_more, 2),
+        ("one of two", one, &[DB, TV], "10.0.0.8 tv\n", 1),
+        ("one more name", alias, &[DB], "", 1),
+        ("a comment", comment, &[DB], "", 1),
+        ("not ours alone", alias, &[DB, TV], "10.0.0.8 tv\n", 1),
+    ];
+    for (what, file, records, expected, line) in cases {
+        let (new, said) = run(file, &[pulled("office", Some(records))], &rules());
+        let expected = file.to_owned() + &block("office", expected);
+        assert_eq!(new, expected, "{what}: {said:?}");
+        let skipped = format!("office: skipped db: line {line} of the hosts file defines it");
+        assert!(said.contains(&skipped), "{what}: {said:?}");
     }
 }
 

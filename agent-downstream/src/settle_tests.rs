@@ -75,99 +75,61 @@ fn wait_on(path: &Path, before: Option<&str>, writes: &[(u64, Option<String>)]) 
     (end, clock.passed().as_millis())
 }
 
+const BEFORE: &str = "127.0.0.1 localhost\n";
+
+/// A write at a time in milliseconds.
+fn at(at_ms: u64, bytes: &str) -> (u64, Option<String>) {
+    (at_ms, Some(bytes.to_owned()))
+}
+
+/// A write of as many other bytes.
+fn other(at_ms: u64) -> (u64, Option<String>) {
+    at(at_ms, "127.0.0.1 LOCALHOST\n")
+}
+
 #[test]
 fn a_file_must_be_still_for_one_second_and_for_ten_if_it_is_empty_or_has_halved() {
-    use End::{Growing, Missing, Stable, Unstable};
-    const BEFORE: &str = "127.0.0.1 localhost\n";
-    let at = |at: u64, bytes: &str| (at, Some(bytes.to_owned()));
-    let whole = |ms: u64| at(ms, "127.0.0.1 LOCALHOST\n");
-    let every = |step: u64, text: fn(u64) -> String| -> Vec<_> {
-        let times = (0..30).map(|count| (count * step, Some(text(count))));
-        times.collect()
-    };
-    let grow = |count: u64| BEFORE.to_owned() + &"10.0.0.9 x\n".repeat(count as usize);
-    let rewrite = |count: u64| format!("127.0.0.1 localhost{count}\n");
-    for (what, before, writes, end, after_ms) in [
-        ("the same", Some(BEFORE), vec![at(0, BEFORE)], Stable, 1_000),
-        (
-            "the same, unknown",
-            None,
-            vec![at(0, BEFORE)],
-            Stable,
-            1_000,
-        ),
-        ("other bytes", Some(BEFORE), vec![whole(0)], Stable, 1_000),
-        (
-            "half and one byte",
-            Some(BEFORE),
-            vec![at(0, &BEFORE[..11])],
-            Stable,
-            1_000,
-        ),
-        (
-            "half",
-            Some(BEFORE),
-            vec![at(0, &BEFORE[..10])],
-            Stable,
-            10_000,
-        ),
-        (
-            "half, unknown",
-            None,
-            vec![at(0, &BEFORE[..10])],
-            Stable,
-            1_000,
-        ),
-        ("one byte", Some(BEFORE), vec![at(0, "1")], Stable, 10_000),
-        ("empty", Some(BEFORE), vec![at(0, "")], Stable, 10_000),
-        ("empty, unknown", None, vec![at(0, "")], Stable, 10_000),
-        (
-            "written at 0.9 s",
-            Some(BEFORE),
-            vec![at(0, BEFORE), whole(900)],
-            Stable,
-            1_900,
-        ),
-        (
-            "written at 9.9 s",
-            Some(BEFORE),
-            vec![at(0, ""), whole(9_900)],
-            Stable,
-            10_900,
-        ),
-        (
-            "emptied at 0.5 s",
-            Some(BEFORE),
-            vec![at(0, BEFORE), at(500, "")],
-            Stable,
-            10_500,
-        ),
-        (
-            "emptied at 2.1 s",
-            Some(BEFORE),
-            vec![at(0, BEFORE), whole(900), at(1_800, BEFORE), at(2_100, "")],
-            Unstable,
-            12_000,
-        ),
-        ("grows", Some(BEFORE), every(900, grow), Growing, 12_000),
-        ("grows, unknown", None, every(900, grow), Unstable, 12_000),
-        (
-            "rewritten",
-            Some(BEFORE),
-            every(900, rewrite),
-            Unstable,
-            12_000,
-        ),
-        (
-            "removed",
-            Some(BEFORE),
-            vec![at(0, BEFORE), (500, None)],
-            Missing,
-            1_500,
-        ),
+    let (known, unknown) = (Some(BEFORE), None);
+    let (half, more) = (&BEFORE[..10], &BEFORE[..11]);
+    for (what, before, writes, after_ms) in [
+        ("the same", known, vec![at(0, BEFORE)], 1_000),
+        ("the same, unknown", unknown, vec![at(0, BEFORE)], 1_000),
+        ("other bytes", known, vec![other(0)], 1_000),
+        ("half and one byte", known, vec![at(0, more)], 1_000),
+        ("half", known, vec![at(0, half)], 10_000),
+        ("half, unknown", unknown, vec![at(0, half)], 1_000),
+        ("one byte", known, vec![at(0, "1")], 10_000),
+        ("empty", known, vec![at(0, "")], 10_000),
+        ("empty, unknown", unknown, vec![at(0, "")], 10_000),
+        ("late", known, vec![at(0, BEFORE), other(900)], 1_900),
+        ("very late", known, vec![at(0, ""), other(9_900)], 10_900),
+        ("emptied", known, vec![at(0, BEFORE), at(500, "")], 10_500),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let found = wait_on(&folder.path().join("hosts"), before, &writes);
+        assert_eq!(found, (End::Stable, after_ms), "{what}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_still_within_twelve_seconds_may_only_have_grown() {
+    let every = |text: fn(u64) -> String| -> Vec<_> {
+        let times = (0..30).map(|count| (count * 900, Some(text(count))));
+        times.collect()
+    };
+    let grown = every(|count| BEFORE.to_owned() + &"10.0.0.9 x\n".repeat(count as usize));
+    let rewritten = every(|count| format!("127.0.0.1 localhost{count}\n"));
+    let emptied = vec![at(0, BEFORE), other(900), at(1_800, BEFORE), at(2_100, "")];
+    let removed = vec![at(0, BEFORE), (500, None)];
+    for (what, before, writes, end, after_ms) in [
+        ("grows", Some(BEFORE), &grown, End::Growing, 12_000),
+        ("grows, unknown", None, &grown, End::Unstable, 12_000),
+        ("rewritten", Some(BEFORE), &rewritten, End::Unstable, 12_000),
+        ("emptied", Some(BEFORE), &emptied, End::Unstable, 12_000),
+        ("removed", Some(BEFORE), &removed, End::Missing, 1_500),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let found = wait_on(&folder.path().join("hosts"), before, writes);
         assert_eq!(found, (end, after_ms), "{what}");
     }
 }

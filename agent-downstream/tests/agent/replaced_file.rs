@@ -154,10 +154,10 @@ fn what_is_written_between_the_looks_at_the_replaced_file_is_merged() {
 #[test]
 fn without_an_exchange_the_file_is_renamed_over_and_what_came_out_is_merged() {
     for error in NO_EXCHANGE {
-        for (what, edit, expected) in THROUGH_DESCRIPTOR {
+        for (what, write, expected) in THROUGH_DESCRIPTOR {
             let what = format!("{error}, {what}");
             let fault = [format!("renameat2:error={error}")];
-            let trace = check_merged(&what, &BEFORE_SECOND_LOOK, &fault, edit, expected);
+            let trace = check_merged(&what, &BEFORE_SECOND_LOOK, &fault, write, expected);
             // It is opened before it loses its name.
             let (before, after) = trace.split_once("(INJECTED)").unwrap();
             assert!(!before.contains("/etc/hosts\") = 0"), "{what}:\n{trace}");

@@ -94,3 +94,34 @@ fn control_and_bidi_characters_of_a_hub_reach_neither_stdout_nor_stderr_nor_the_
         }
     }
 }
+
+/// What is said of a hub's answer is clean before it is printed; this is not, and so tests the printing itself.
+#[test]
+fn control_and_bidi_characters_of_a_path_reach_neither_stdout_nor_stderr_nor_the_json_log() {
+    let hub = FakeHub::office(42, &[("db", "10.0.0.5")]);
+    for verb in ["check", "once"] {
+        for format in ["text", "json"] {
+            let sandbox = Sandbox::new("127.0.0.1 localhost\n");
+            let missing = sandbox.path(&format!("etc/{HOSTILE}"));
+            let hosts = sandbox.hosts().display().to_string();
+            let flags = sandbox.flags(&hub).into_iter();
+            let flags = flags.map(|flag| match flag == hosts {
+                true => missing.display().to_string(),
+                false => flag,
+            });
+            let ran = run(agent().args(flags).args([verb, "--log-format", format]));
+            let case = format!("{verb}, {format}");
+            assert_eq!(ran.code, 1, "{case}: {ran:?}");
+            let message = match (verb, format) {
+                ("check", _) => ran.stdout,
+                (_, "json") => {
+                    let line: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+                    line["message"].as_str().unwrap().to_owned()
+                }
+                _ => ran.stderr,
+            };
+            assert!(message.contains("/etc/x [2J 31m"), "{case}: {message:?}");
+            assert!(!message.contains(is_unwanted), "{case}: {message:?}");
+        }
+    }
+}
