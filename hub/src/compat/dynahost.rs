@@ -33,8 +33,9 @@ use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_foreign;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
+use askama::Template;
 use guard::{Guard, Look, refused, require_patience};
-use page::page;
+use page::LogPage;
 use params::{Backend, Params};
 use reply::Reply;
 
@@ -166,7 +167,13 @@ impl DynahostRoutes {
             }
             None => None,
         };
-        Ok(page(&host, refusal.as_deref(), &rows, is_cut))
+        let page = LogPage {
+            host: &host,
+            wrong: refusal.as_deref(),
+            rows: &rows,
+            is_cut,
+        };
+        Ok(page.render().expect("writing to a String never fails"))
     }
 
     /// Refuses a request if the provider refuses its login, which is the stored one now.

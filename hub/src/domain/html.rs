@@ -1,4 +1,4 @@
-//! HTML escaping for mails and pages.
+//! HTML escaping for mails. Pages are askama templates.
 
 /// Escapes a text for use between HTML tags or in a quoted attribute.
 pub(crate) fn html_escaped(text: &str) -> String {

@@ -1,9 +1,8 @@
 //! The kinds of problems that an error can name as its `type` (RFC 9457 section 3.1.1), and what the page behind each
 //! of them says. `docs/http-errors.md` has the same texts; a test compares them.
 
+use askama::Template;
 use axum::http::StatusCode;
-
-use crate::domain::html::html_escaped;
 
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,38 +120,45 @@ impl Kind {
 
     /// The page for browsers.
     pub(super) fn html(&self) -> String {
-        let Self {
-            slug,
-            status,
-            title,
-            meaning,
-            remedy,
-        } = self;
-        let (title, meaning) = (html_escaped(title), with_code(meaning));
-        let status = status.as_u16();
-        let remedy = match remedy.is_empty() {
-            true => String::new(),
-            false => format!("<p>What to do: {}.</p>\n", with_code(remedy)),
+        let page = ProblemPage {
+            slug: self.slug,
+            status: self.status.as_u16(),
+            title: self.title,
+            meaning: marked(self.meaning),
+            remedy: marked(self.remedy),
         };
-        format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
-             <body>\n<h1>{title}</h1>\n<p>{status} <code>/problems/{slug}</code></p>\n\
-             <p>When: {meaning}.</p>\n{remedy}</body>\n</html>\n"
-        )
+        page.render().expect("writing to a String never fails")
     }
 }
 
-/// HTML of a text, with what is in backquotes marked as code.
-fn with_code(text: &str) -> String {
-    let mut html = String::new();
-    for (number, part) in text.split('`').enumerate() {
-        let part = html_escaped(part);
-        match number % 2 {
-            0 => html += &part,
-            _ => html += &format!("<code>{part}</code>"),
-        }
-    }
-    html
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    slug: &'static str,
+    status: u16,
+    title: &'static str,
+    meaning: Vec<Part>,
+    /// Empty if there is nothing to do.
+    remedy: Vec<Part>,
+}
+
+/// A part of a text.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    text: &'static str,
+    is_code: bool,
+}
+
+/// A text's parts; what is in backquotes is code.
+fn marked(text: &'static str) -> Vec<Part> {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(number, text)| Part {
+            text,
+            is_code: number % 2 == 1,
+        })
+        .filter(|part| !part.text.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
@@ -214,6 +220,23 @@ mod tests {
         assert!(TIMEOUT.html().contains(
             "<h1>The request came too slowly</h1>\n<p>408 <code>/problems/timeout</code></p>\n"
         ));
-        assert_eq!(with_code("<a> `b&c`"), "&lt;a&gt; <code>b&amp;c</code>");
+        let part = |text, is_code| Part { text, is_code };
+        assert_eq!(
+            marked("<a> `b&c`."),
+            [part("<a> ", false), part("b&c", true), part(".", false)]
+        );
+        let page = ProblemPage {
+            slug: "x",
+            status: 400,
+            title: "a < b",
+            meaning: marked("<a> `b&c`"),
+            remedy: Vec::new(),
+        };
+        assert_eq!(
+            page.render().unwrap(),
+            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>a &#60; b</title></head>\n\
+             <body>\n<h1>a &#60; b</h1>\n<p>400 <code>/problems/x</code></p>\n\
+             <p>When: &#60;a&#62; <code>b&#38;c</code>.</p>\n</body>\n</html>"
+        );
     }
 }
