@@ -26,6 +26,7 @@ mod half_close;
 mod history;
 mod history_links;
 mod host;
+mod implied;
 mod import_in_use;
 mod key_file;
 mod limits;
