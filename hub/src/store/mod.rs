@@ -56,7 +56,10 @@ pub use audit::{AuditEvent, AuditRow};
 use connection::{Connector, DbConnection};
 use dialect::{Dialect, is_full};
 pub use failure::{Failure, Phase};
-pub use foreign::{DynahostChange, DynahostDatabase, DynahostHost, read_dynahost};
+pub use foreign::{
+    DynahostChange, DynahostDatabase, DynahostHost, PyddnsSilo, is_sqlite, read_dynahost,
+    read_pyddns,
+};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use links::{HistoryNode, NodePlace};
