@@ -54,6 +54,7 @@ mod silos;
 mod start;
 mod tokens;
 mod transfer;
+mod underscores;
 mod update_keys;
 mod upkeep;
 mod wait;
