@@ -156,10 +156,10 @@ pub(crate) async fn forget(
             memory.note_found(family);
             continue;
         };
-        if !found.lacks(family, &report.selection, settings)
-            || !memory.has_set(family, &report.after)
-        {
-            if memory.note_found(family) {
+        let is_lacking = found.lacks(family, &report.selection, settings);
+        if !is_lacking || !memory.has_set(family, &report.after) {
+            // An address that others have set is none that was found here.
+            if memory.note_found(family) && !is_lacking {
                 output.print(format_args!("{silo}: {hostname}: {family} is found again"));
             }
             continue;

@@ -22,6 +22,9 @@ static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// The lines with a secret that this process has logged.
 static LEAKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+/// The lines of hubs that this process has logged since a test asked for them.
+static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
 /// Remembers a secret that has no form of its own, such as an update key.
 pub fn is_secret(secret: &str) {
     if secret.len() >= SHORTEST {
@@ -128,8 +131,14 @@ struct Reader;
 
 impl io::Write for Reader {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(line) = leak(&String::from_utf8_lossy(bytes)) {
+        let line = String::from_utf8_lossy(bytes);
+        if let Some(line) = leak(&line) {
             lock(&LEAKED).push(line.to_owned());
+        }
+        if let Some(kept) = &mut *lock(&KEPT)
+            && line.contains(" silo_hub")
+        {
+            kept.push(line.trim_end().to_owned());
         }
         Ok(bytes.len())
     }
@@ -137,6 +146,21 @@ impl io::Write for Reader {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Keeps what hubs in this process log from now on.
+pub fn keep() {
+    capture();
+    lock(&KEPT).get_or_insert_default();
+}
+
+/// The lines since [`keep`] that have all of these in them. Other tests may run in this process: what a test looks
+/// for has something of its own in it, such as an address.
+pub fn kept(marks: &[&str]) -> Vec<String> {
+    let kept = lock(&KEPT);
+    let lines = kept.iter().flatten();
+    let marked = |line: &&String| marks.iter().all(|mark| line.contains(mark));
+    lines.filter(marked).cloned().collect()
 }
 
 /// Fails the test that drops it if this process has logged a secret.

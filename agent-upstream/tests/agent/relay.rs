@@ -8,7 +8,7 @@ use crate::run::Agent;
 const SEES: &str = "the hub sees this machine behind NAT or a relay as";
 
 /// Makes `hub.test` lead to these addresses.
-fn name_the_hub(addresses: &[&str]) {
+pub(crate) fn name_the_hub(addresses: &[&str]) {
     let lines: String = addresses
         .iter()
         .map(|ip| format!("{ip} hub.test\n"))

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use reqwest::Method;
 use serde_json::Value;
 use silo_e2e::dns::{DnsServer, Program, ZONE};
+use silo_e2e::http_server::{HttpServer, Response};
 use silo_e2e::postgres::Postgres;
 use silo_e2e::provider::{self, Provider};
 use silo_e2e::smtp::{Security, SmtpServer};
@@ -126,6 +128,36 @@ impl Drop for Plesk {
         let _ = self.worker.kill();
         let _ = self.worker.wait();
     }
+}
+
+/// A proxy could read the addresses, and the login of a provider where that is asked without TLS.
+#[tokio::test]
+async fn no_proxy_of_the_environment_is_told_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let provider = Provider::start(&["db.example.net"]);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    // One that would take everything.
+    let proxy = HttpServer::start({
+        let seen = Arc::clone(&seen);
+        move |request| {
+            seen.lock().unwrap().push(request.path().to_owned());
+            Response::text(200, "good 10.0.0.5")
+        }
+    });
+    let hook = hook(folder.path(), &receiver);
+    configure(folder.path(), &[hook, ddns(folder.path(), &provider)]);
+    let variables = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+        .map(|name| format!("{name}={}", proxy.url("")));
+    let mut wrapper = vec!["env", "-u", "no_proxy", "-u", "NO_PROXY"];
+    wrapper.extend(variables.iter().map(String::as_str));
+    let hub = Hub::start_under(&wrapper, folder.path());
+    let caller = Caller::new(&hub, &hub.admin_token());
+    caller.put_ip("office", "db", "10.0.0.5").await;
+    settled(&caller).await;
+    assert_eq!(receiver.taken().len(), 1);
+    assert_eq!(provider.updates().len(), 1);
+    assert_eq!(*seen.lock().unwrap(), [""; 0]);
 }
 
 fn configure(folder: &Path, sinks: &[String]) {

@@ -2,16 +2,19 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter};
+use std::io::{BufRead, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::settings::HubSettings;
-use crate::domain::time::Clock;
+use crate::domain::time::{Clock, Time};
 use crate::registry::{Actor, NoteRestored, RevertSilo, Reverted};
 use crate::runtime::backup::{BackupError, Restored, backup, restore};
 use crate::runtime::open_hub::{OpenHub, check_key, key_file};
-use crate::store::{Via, read_dynahost};
-use crate::transfer::{ExportError, Import, ImportError, by_silo, export, of_dynahost, of_pyddns};
+use crate::store::{Via, is_sqlite, read_dynahost, read_pyddns};
+use crate::transfer::{
+    ExportError, ForeignError, Import, ImportError, Taken, by_silo, export, of_dynahost, of_pyddns,
+    of_pyddns_database,
+};
 use clap::Subcommand;
 use silo_shared::silo::SiloId;
 
@@ -37,8 +40,8 @@ pub(super) enum SiloCommand {
     Import {
         /// The file, or - for standard input
         file: PathBuf,
-        /// The program that wrote the file: pyddns, its response to GET /silos or GET /silos/ID; dynahost, its database
-        /// file
+        /// The program that the file is of: pyddns, its SQLite database file or its answer to GET /silos or
+        /// GET /silos/ID; dynahost, its database file
         #[arg(long, value_name = "PROGRAM")]
         from: Option<Program>,
         /// With --from dynahost: the silo for its hosts [default: that of compat.dynahost]
@@ -126,7 +129,29 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
     }
 }
 
-/// `silo import --from`: skips silos that exist or existed here, since the hub's data is newer.
+/// What pyDDNS's database file or answer holds.
+async fn from_pyddns(file: &Path, now: Time) -> Result<Result<Taken, ForeignError>, Failure> {
+    let failed = |why: String| Failure::Failed(format!("{}: {why}", file.display()));
+    let is_input = file == Path::new("-");
+    let mut content = Vec::new();
+    let read = match is_input {
+        true => std::io::stdin().read_to_end(&mut content),
+        false => File::open(file).and_then(|mut file| file.read_to_end(&mut content)),
+    };
+    read.map_err(|error| failed(error.to_string()))?;
+    if !is_sqlite(&content) {
+        return Ok(of_pyddns(&content, now));
+    }
+    if is_input {
+        return Err(Failure::Usage(
+            "a database can't be read from standard input: name its file".to_owned(),
+        ));
+    }
+    let database = read_pyddns(file).await.map_err(failed)?;
+    Ok(of_pyddns_database(&database, now))
+}
+
+/// `silo import --from`: silos that are or were here are left as they are, since what is here is newer.
 async fn import_from(
     settings: HubSettings,
     file: &Path,
@@ -138,17 +163,10 @@ async fn import_from(
     let taken = match from {
         Program::Pyddns if silo.is_some() => {
             return Err(Failure::Usage(
-                "--silo: pyDDNS's answers name their silos themselves".to_owned(),
+                "--silo: pyDDNS's data names its silos itself".to_owned(),
             ));
         }
-        Program::Pyddns => {
-            let read = match file == Path::new("-") {
-                true => std::io::read_to_string(std::io::stdin()).map(String::into_bytes),
-                false => std::fs::read(file),
-            };
-            let answer = read.map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
-            of_pyddns(&answer, now)
-        }
+        Program::Pyddns => from_pyddns(file, now).await?,
         Program::Dynahost => {
             let of_settings = settings.compat.dynahost.as_ref().map(|of| of.silo.clone());
             let silo = silo.or(of_settings).ok_or_else(|| {

@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod left_out;
 mod reply;
 mod update_request;
 
@@ -104,10 +105,9 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
                 retry_after: UNAVAILABLE_RETRY_AFTER,
             });
         }
-        Ok(update_request) if update_request.unusable > 0 => {
+        Ok(UpdateRequest { left_out, .. }) if !left_out.is_empty() => {
             let (silo, token_id) = (update.silo, caller.token().id);
-            let values = update_request.unusable;
-            tracing::info!(%silo, %token_id, values, "dyndns2: values that are no usable address are left out");
+            tracing::info!(%silo, %token_id, "dyndns2: left out beside what is set: {left_out}");
         }
         _ => {}
     }

@@ -127,3 +127,51 @@ fn with_dynahost(routes: Router<Arc<Hub>>, door: DynahostRoutes) -> Router<Arc<H
             }),
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::update_key::TAKEN;
+    use crate::http::own_routes;
+
+    /// Segments without a route: what browsers ask for by themselves, and what is kept for routes to come.
+    const NO_ROUTES: [&str; 7] = [
+        "favicon.ico",
+        "openapi.json",
+        "records",
+        "robots.txt",
+        "status",
+        "token",
+        "version",
+    ];
+
+    /// The first segments of a router's routes, out of what axum shows of it.
+    fn first_segments(routes: &Router<Arc<Hub>>) -> BTreeSet<String> {
+        let shown = format!("{routes:?}");
+        let paths = shown.split("RouteId(").filter_map(|piece| {
+            let (_, path) = piece.split_once("): \"/")?;
+            path.split('"').next()
+        });
+        let first = paths.filter_map(|path| path.split('/').find(|segment| !segment.is_empty()));
+        first
+            .filter(|segment| !segment.starts_with('{'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// With `compat.sftdyn` a key stands where these would be taken for the route.
+    #[test]
+    fn update_keys_named_like_any_route_are_taken() {
+        let compat = "{sftdyn: true, dynahost: {silo: home, hostnames: [nas]}}";
+        let compat: Compat = serde_yaml::from_str(compat).unwrap();
+        let mut found = first_segments(&own_routes());
+        found.extend(first_segments(&routes(&compat, &[]).routes));
+        for known in ["silos", "ping", "nic", "u", "update"] {
+            assert!(found.contains(known), "{known} is not seen: {found:?}");
+        }
+        found.extend(NO_ROUTES.map(str::to_owned));
+        assert_eq!(found, TAKEN.map(str::to_owned).into());
+    }
+}

@@ -117,9 +117,10 @@ pub struct Foreign {
 /// All routes with the layers around them.
 pub type Front = Finish<Ways>;
 
-/// All routes of REST and the `foreign` ones, which share its layers.
-pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
-    let routes = Router::new()
+/// Every route of REST but the root. Their first segments are no update keys: see
+/// [`crate::domain::update_key::TAKEN`].
+pub(crate) fn own_routes() -> Router<Arc<Hub>> {
+    Router::new()
         .route("/ping", get(open::ping).post(open::ping).put(open::ping))
         .route("/ip", get(open::ip))
         .route("/healthz", get(open::healthz))
@@ -144,7 +145,11 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
         .route("/problems/{slug}", get(problem_pages::page))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}/retry", post(deliveries::retry))
-        .merge(foreign.routes);
+}
+
+/// Every route of REST and `foreign` ones, which share its layers.
+pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
+    let routes = own_routes().merge(foreign.routes);
     let has_root = foreign.has_root;
     let routes = match has_root {
         true => routes,

@@ -47,6 +47,74 @@ pub async fn read_dynahost(file: &Path) -> Result<DynahostDatabase, String> {
     })
 }
 
+/// A silo of pyDDNS's database (its `server/models.py`): a row of the table `silo` with its rows of `dnsrecord`.
+/// Users are not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PyddnsSilo {
+    /// Its id.
+    pub id: String,
+    /// Hostname and address of each record; absent where the row holds NULL.
+    pub records: Vec<(Option<String>, Option<String>)>,
+}
+
+/// How each SQLite file begins (sqlite.org, "Database File Format", section 1.3).
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
+/// Whether these bytes begin a database file.
+pub fn is_sqlite(content: &[u8]) -> bool {
+    content.starts_with(SQLITE)
+}
+
+/// Reads pyDDNS's database file, and leaves no trace beside it. The error says in words why it can't be read.
+pub async fn read_pyddns(file: &Path) -> Result<Vec<PyddnsSilo>, String> {
+    // A file that is taken for immutable is read without what its writer has not yet moved into it.
+    for end in ["-wal", "-journal"] {
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(end);
+        if std::fs::metadata(&beside).is_ok_and(|beside| beside.len() > 0) {
+            return Err(format!(
+                "{} holds changes that are not in the database yet: end pyDDNS's server, then run `sqlite3 FILE .tables` once, or import the server's answer to GET /silos",
+                beside.display()
+            ));
+        }
+    }
+    pyddns_silos(file).await.map_err(|error| match error {
+        sqlx::Error::Database(error) => {
+            format!("is no database of pyDDNS: {}", error.message())
+        }
+        error => format!("is no database of pyDDNS: {error}"),
+    })
+}
+
+async fn pyddns_silos(file: &Path) -> Result<Vec<PyddnsSilo>, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(file);
+    let options = options.read_only(true).immutable(true);
+    let mut connection = options.disable_statement_logging().connect().await?;
+    // The records of silos that are in no row of their own, too.
+    let rows = sqlx::query(
+        "SELECT CAST(silo.id AS TEXT), 0, NULL, NULL FROM silo \
+         UNION ALL SELECT CAST(silo_id AS TEXT), 1, CAST(hostname AS TEXT), CAST(ip AS TEXT) FROM dnsrecord \
+         ORDER BY 1, 2, 3",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    connection.close().await?;
+    let mut silos: Vec<PyddnsSilo> = Vec::new();
+    for row in &rows {
+        let id = row.try_get::<Option<String>, _>(0)?.unwrap_or_default();
+        if silos.last().is_none_or(|last| last.id != id) {
+            silos.push(PyddnsSilo {
+                id,
+                records: Vec::new(),
+            });
+        }
+        if let (1, Some(silo)) = (row.try_get::<i64, _>(1)?, silos.last_mut()) {
+            silo.records.push((row.try_get(2)?, row.try_get(3)?));
+        }
+    }
+    Ok(silos)
+}
+
 async fn read(file: &Path) -> Result<DynahostDatabase, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(file).read_only(true);
     let mut connection = options.disable_statement_logging().connect().await?;

@@ -58,7 +58,10 @@ use connection::{Connector, DbConnection};
 use database_file::DatabaseFile;
 use dialect::{Dialect, is_full};
 pub use failure::{Failure, Phase};
-pub use foreign::{DynahostChange, DynahostDatabase, DynahostHost, read_dynahost};
+pub use foreign::{
+    DynahostChange, DynahostDatabase, DynahostHost, PyddnsSilo, is_sqlite, read_dynahost,
+    read_pyddns,
+};
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
 pub use links::{HistoryNode, NodePlace};

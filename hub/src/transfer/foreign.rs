@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use silo_shared::silo::{Addresses, Hostname, SiloId, parse_address};
 use thiserror::Error;
 
@@ -12,7 +12,8 @@ use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::domain::change::{Attributes, address_changes};
 use crate::domain::time::Time;
 use crate::store::{
-    DynahostDatabase, HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo, Via,
+    DynahostDatabase, HistoryRow, PyddnsSilo, SiloHead, StoredRecord, TransferredRow,
+    TransferredSilo, Via,
 };
 
 /// Why another program's data can't be converted; nothing was imported.
@@ -66,6 +67,24 @@ pub fn of_pyddns(answer: &[u8], now: Time) -> Result<Taken, ForeignError> {
     if answers == 0 {
         return Err(wrong("the file", "is empty"));
     }
+    Ok(taken_silos(silos, now))
+}
+
+/// Takes over the silos of pyDDNS's database.
+pub fn of_pyddns_database(database: &[PyddnsSilo], now: Time) -> Result<Taken, ForeignError> {
+    let mut silos = BTreeMap::new();
+    for PyddnsSilo { id, records } in database {
+        let records: Vec<Value> = records
+            .iter()
+            .map(|(hostname, ip)| json!({"hostname": hostname, "ip": ip}))
+            .collect();
+        let silo = json!({"id": id, "dnsrecords": records});
+        add_silo(&mut silos, &format!("silo {id:?}"), &silo)?;
+    }
+    Ok(taken_silos(silos, now))
+}
+
+fn taken_silos(silos: BTreeMap<SiloId, BTreeMap<Hostname, Addresses>>, now: Time) -> Taken {
     let mut taken = Taken::default();
     let mut lines = Vec::new();
     for (revision, (id, records)) in (now.as_micros()..).zip(silos) {
@@ -76,7 +95,7 @@ pub fn of_pyddns(answer: &[u8], now: Time) -> Result<Taken, ForeignError> {
         lines.push(silo_line(id, records, revision, now));
     }
     taken.export = export(lines, Vec::new());
-    Ok(taken)
+    taken
 }
 
 /// Replaces the full stops in pyDDNS's list with commas.

@@ -14,6 +14,6 @@ mod import;
 mod line;
 
 pub use export::{ExportError, export};
-pub use foreign::{ForeignError, Taken, by_silo, of_dynahost, of_pyddns};
+pub use foreign::{ForeignError, Taken, by_silo, of_dynahost, of_pyddns, of_pyddns_database};
 pub use import::{Import, ImportError, Imported};
 pub use line::Counts;

@@ -1,5 +1,7 @@
 //! `silo import --from`: what pyDDNS and dynahost hold, taken over by the command line beside a running hub.
 
+mod pyddns_database;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -50,12 +52,16 @@ fn file(hub: &TestHub, name: &str, content: &str) -> PathBuf {
 
 /// A database file of dynahost's, after more statements.
 async fn dynahost(hub: &TestHub, name: &str, more: &str) -> PathBuf {
+    database(hub, name, &format!("{DYNAHOST}{more}")).await
+}
+
+/// A database file after these statements.
+async fn database(hub: &TestHub, name: &str, statements: &str) -> PathBuf {
     let file = hub.home.path().join(name);
     sqlx::any::install_default_drivers();
     let url = format!("sqlite:{}?mode=rwc", file.display());
     let mut connection = sqlx::AnyConnection::connect(&url).await.expect("it opens");
-    let all = format!("{DYNAHOST}{more}");
-    let statements = sqlx::raw_sql(AssertSqlSafe(all));
+    let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
     let done = statements.execute(&mut connection).await;
     done.expect("the statements are good");
     connection.close().await.expect("it closes");

@@ -120,6 +120,45 @@ async fn the_script_for_dyndns_py_is_the_pages_and_is_quiet_without_a_change() {
     assert_eq!(before, json!(["192.0.2.9", "2001:db8::9"]));
 }
 
+/// As far as it can be looked at without the name server.
+#[tokio::test]
+async fn the_configuration_for_moving_from_sftdyn_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("session.key");
+    silo_e2e::write_private(
+        &key,
+        "key \"local-ddns\" {\n\talgorithm hmac-sha256;\n\tsecret \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\";\n};\n",
+    );
+    let stanza = stanza(UPDATE_KEYS, "hub");
+    assert!(stanza.contains("\n    adopt: true\n"), "{stanza}");
+    let check = async |text: &str| {
+        let config = folder.path().join("hub.yaml");
+        let text = text.replace("/run/named/session.key", key.to_str().expect("UTF-8"));
+        std::fs::write(&config, text).expect("a file");
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_silo-hub"));
+        let program = program.env_remove("SILO_HUB_DATABASE").arg("check-config");
+        let output = program.arg("--config").arg(&config).output().await;
+        output.expect("it runs")
+    };
+    let output = check(stanza).await;
+    assert!(output.status.success(), "{output:?}");
+    let wrong = check(&stanza.replace("adopt:", "adopts:")).await;
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+/// The commands in running text, too, which are in no block.
+#[test]
+fn every_command_of_the_page_about_update_keys_names_the_data_directory() {
+    let commands: Vec<&str> = UPDATE_KEYS
+        .split("silo-hub update-key add --")
+        .skip(1)
+        .collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    for rest in commands {
+        assert!(rest.starts_with("data-dir "), "{rest}");
+    }
+}
+
 #[tokio::test]
 async fn the_loop_adds_all_keys_of_sftdyn() {
     let (hub, _open) = start(true).await;

@@ -1,5 +1,7 @@
 //! Update keys: `/u/{key}`, and with `compat.sftdyn` `/{key}`.
 
+mod forms;
+
 use reqwest::Method;
 use serde_json::json;
 use silo_hub::internals::domain::update_key::{RawKey, UpdateKey};
@@ -173,6 +175,12 @@ async fn after_ten_wrong_keys_nothing_is_looked_at() {
         }
         let right = format!("{before}0123456789abcdef");
         assert_eq!(get(&hub, &right, "192.0.2.66").await, words(403, "BADKEY"));
+        hub.pass(13);
+        let call = hub.open_call(Method::GET, &right).in_words_of(&[403]);
+        let answer = call.seen_from("192.0.2.66").await;
+        assert_eq!(answer.text(), "BADKEY");
+        assert_eq!(answer.header("retry-after"), Some("47"), "{before}");
+        hub.pass(-13);
         assert_eq!(
             get(&hub, &right, "192.0.2.7").await,
             words(200, "OK"),

@@ -181,7 +181,8 @@ async fn the_log_is_a_table_of_the_hosts_own_history() {
         let policy = log.header("content-security-policy").expect("a policy");
         assert!(policy.starts_with("default-src 'none';"), "{policy}");
         let html = log.text();
-        let newest = "<td>192.0.2.7</td><td>192.0.2.8</td><td>&#60;i&#62;&#38;&#34;&#60;/i&#62;</td>";
+        let newest =
+            "<td>192.0.2.7</td><td>192.0.2.8</td><td>&#60;i&#62;&#38;&#34;&#60;/i&#62;</td>";
         let first = "<td>-</td><td>192.0.2.7</td><td>dynahost</td>";
         assert!(html.find(newest) < html.find(first), "{html}");
         assert!(html.contains(newest) && html.contains(first), "{html}");

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use silo_e2e::logs;
 
 use super::{NAS, WorkerContext, lines};
 use crate::common::{TestHub, revision, text};
@@ -68,6 +69,55 @@ async fn an_address_that_nobody_said_must_be_plausible() {
     // One that a proxy names is taken though it is a proxy's too.
     let answer = office.call("hostname=nas").seen_from("10.0.0.1").await;
     assert_eq!(lines(&answer), "good 10.0.0.1");
+}
+
+/// A value is named by its parameter and the reason, once a request; what may be a password is not repeated.
+#[tokio::test]
+async fn values_that_are_not_used_are_logged_by_parameter_and_reason() {
+    logs::keep();
+    logs::is_secret("hush-hush-myip");
+    let office = WorkerContext::start().await;
+    for (query, status, said, logged) in [
+        (
+            "myip=198.51.100.71&myipv6=fe80::7171",
+            200,
+            "good 198.51.100.71",
+            "left out beside what is set: myipv6: fe80::7171 is a link-local address, which other machines can't reach",
+        ),
+        (
+            "myip=198.51.100.71&ipv6=hush-hush-myip&wanip=198.51.100.72",
+            200,
+            "nochg 198.51.100.71",
+            "left out beside what is set: ipv6: no address; \"wanip\": no parameter that is known here",
+        ),
+        (
+            "wan7171=198.51.100.72",
+            503,
+            "911",
+            "nothing is set: no parameter that is known here holds an address, but \"wan7171\" does: name it myip",
+        ),
+        (
+            "myip=169.254.71.71",
+            503,
+            "911",
+            "nothing is set: 169.254.71.71 is a link-local address, which other machines can't reach",
+        ),
+    ] {
+        let answer = office.call(&format!("hostname=a,b&{query}")).await;
+        let said = match status {
+            200 => format!("{said}|{said}"),
+            _ => said.to_owned(),
+        };
+        assert_eq!((answer.status, lines(&answer)), (status, said), "{query}");
+        let found = logs::kept(&[logged, "silo=office token_id="]);
+        assert_eq!(found.len(), 1, "{query}: {found:?}");
+    }
+    // That a device has none of a family is nothing to report.
+    office
+        .said("hostname=a&myip=0.0.0.0,2001:db8::7171&myipv6=::")
+        .await;
+    assert_eq!(logs::kept(&["2001:db8::7171"]), [""; 0]);
+    assert_eq!(logs::kept(&["left out", "0.0.0.0"]), [""; 0]);
 }
 
 #[tokio::test]
