@@ -1,7 +1,5 @@
 //! Families that are removed by whatever source finds them missing, and records that others change meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

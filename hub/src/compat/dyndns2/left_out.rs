@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::update_request::{NoAddress, unwrapped};
-
 /// The most values that a log line names.
 const MAX_NAMED: usize = 4;
 /// The longest name of a parameter in a message, in characters.
@@ -27,21 +25,6 @@ impl LeftOut {
         }
     }
 
-    pub(super) fn unusable(&mut self, name: &str, text: &str, why: &NoAddress) {
-        // So a router says that it has none of a family.
-        if unwrapped(text).is_some_and(|ip| ip.is_unspecified()) {
-            return;
-        }
-        self.add(|| match why {
-            NoAddress::Implausible(..) => format!("{name}: {why}"),
-            _ if looks_like_an_address(text) => {
-                let text: String = text.chars().take(MAX_VALUE).collect();
-                format!("{name}: {text} is no address of a machine")
-            }
-            _ => format!("{name}: no address"),
-        });
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.named.is_empty()
     }
@@ -57,8 +40,10 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Whether a value has only what addresses have, and something that keys and passwords in hex have not.
-fn looks_like_an_address(text: &str) -> bool {
+/// A value for a message, clipped; `None`: it does not look like an address. That is one of only what addresses have,
+/// and with something that keys and passwords in hex have not.
+pub(super) fn shown(text: &str) -> Option<String> {
     let of_addresses = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/' | '[' | ']');
-    text.contains(['.', ':']) && text.chars().all(of_addresses)
+    let is_one = text.contains(['.', ':']) && text.chars().all(of_addresses);
+    is_one.then(|| text.chars().take(MAX_VALUE).collect())
 }

@@ -9,7 +9,7 @@ use silo_shared::silo::{Addresses, Family, check_address};
 use thiserror::Error;
 use url::form_urlencoded;
 
-use super::left_out::{LeftOut, MAX_NAME};
+use super::left_out::{LeftOut, MAX_NAME, shown};
 use crate::http::client_ip::NoCallerAddress;
 
 /// The parameters for whole addresses, each with one or more values separated by commas: dyndns2's own and the
@@ -82,7 +82,7 @@ impl<'a> Params<'a> {
 }
 
 /// An address as clients write it: perhaps in brackets, perhaps with the length of a single address behind it.
-pub(super) fn unwrapped(text: &str) -> Option<IpAddr> {
+fn unwrapped(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let (bare, length) = match text.split_once('/') {
         Some((bare, length)) => (bare, Some(length)),
@@ -175,7 +175,7 @@ impl UpdateRequest {
                 }
                 Ok(_) => {}
                 Err(why) => {
-                    left_out.unusable(name, text, &why);
+                    note_unusable(&mut left_out, name, text, &why);
                     unusable.push(why);
                 }
             }
@@ -250,6 +250,18 @@ fn usable(text: &str) -> Result<IpAddr, NoAddress> {
         Some(what) => Err(NoAddress::Implausible(ip, what)),
         None => Ok(ip),
     }
+}
+
+/// Notes for the log why a value is not used. An unspecified address is used: it says that there is none of a family.
+fn note_unusable(left_out: &mut LeftOut, name: &str, text: &str, why: &NoAddress) {
+    if unwrapped(text).is_some_and(|ip| ip.is_unspecified()) {
+        return;
+    }
+    left_out.add(|| match (why, shown(text)) {
+        (NoAddress::Implausible(..), _) => format!("{name}: {why}"),
+        (_, Some(text)) => format!("{name}: {text} is no address of a machine"),
+        (_, None) => format!("{name}: no address"),
+    });
 }
 
 /// The bits of the prefix, then those of the suffix.
