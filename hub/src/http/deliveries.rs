@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, LINK};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use silo_shared::silo::{Hostname, SiloId};
@@ -13,8 +13,9 @@ use silo_shared::silo::{Hostname, SiloId};
 use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::headers::PRIVATE;
+use super::page::{Page, respond, rows_to_read};
 use super::request::{DeliveryPath, Query};
-use super::silos::{PRIVATE, header_value};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{Refusal, RetryDelivery};
@@ -59,27 +60,19 @@ pub(super) async fn list(
     let state = query.parse::<DeliveryState>("state")?;
     let sink = query.parse::<SinkName>("sink")?;
     let before = query.id_cursor()?;
-    // One row more than requested shows whether there is a next page.
-    let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = hub
+    let rows = hub
         .store
-        .deliveries(state, sink.as_ref(), before, rows_asked)
+        .deliveries(state, sink.as_ref(), before, rows_to_read(limit))
         .await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let link = rows.last().filter(|_| more).map(|last| {
-        let state = state.map_or(String::new(), |state| format!("state={}&", state.as_str()));
-        let sink = sink.map_or(String::new(), |sink| format!("sink={sink}&"));
-        let cursor = IdCursor(last.id).encode();
-        format!("</deliveries?{state}{sink}limit={limit}&cursor={cursor}>; rel=\"next\"")
+    let page = Page::of(rows, limit);
+    let next = page.next("/deliveries", |last| {
+        let state = state.map_or(String::new(), |state| format!("&state={}", state.as_str()));
+        let sink = sink.map_or(String::new(), |sink| format!("&sink={sink}"));
+        format!("cursor={}{state}{sink}", IdCursor(last.id).encode())
     });
     let sinks = known_sinks(&hub).await?;
-    let documents: Vec<_> = rows.into_iter().map(|row| document(row, &sinks)).collect();
-    let mut response = ([(CACHE_CONTROL, PRIVATE)], Json(documents)).into_response();
-    if let Some(link) = link {
-        response.headers_mut().insert(LINK, header_value(&link)?);
-    }
-    Ok(response)
+    let documents = page.rows.into_iter().map(|row| document(row, &sinks));
+    respond(documents.collect(), next)
 }
 
 /// `POST /deliveries/{id}/retry`: retries at once, also after a refusal; has no effect on a finished delivery.

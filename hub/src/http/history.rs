@@ -3,18 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, LINK};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use silo_shared::silo::Hostname;
 
 use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::page::{Page, respond, rows_to_read};
 use super::request::{Query, SiloPath};
-use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::registry::Refusal;
 use crate::store::{HistoryCursor, HistoryRow};
@@ -54,31 +52,21 @@ pub(super) async fn list(
             ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
         })?),
     };
-    // One row more than requested shows whether there is a next page.
-    let rows_asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = hub
+    let rows = hub
         .store
-        .history(&id, only.as_ref(), after.as_ref(), rows_asked)
+        .history(&id, only.as_ref(), after.as_ref(), rows_to_read(limit))
         .await?;
     if rows.is_empty() && hub.store.silo_head(&id).await?.is_none() {
         return Err(Refusal::NoSilo.into());
     }
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let link = rows.last().filter(|_| more).map(|last| {
-        let filter = only
-            .map(|hostname| format!("hostname={hostname}&"))
-            .unwrap_or_default();
-        let cursor = HistoryCursor::after(last).encode();
-        format!("</silos/{id}/history?{filter}limit={limit}&cursor={cursor}>; rel=\"next\"")
+    let page = Page::of(rows, limit);
+    let next = page.next(&format!("/silos/{id}/history"), |last| {
+        let filter = only.map_or(String::new(), |hostname| format!("&hostname={hostname}"));
+        format!("cursor={}{filter}", HistoryCursor::after(last).encode())
     });
     let admin = caller.token().is_admin();
-    let rows: Vec<Row> = rows.into_iter().map(|row| document(row, admin)).collect();
-    let mut response = ([(CACHE_CONTROL, PRIVATE)], Json(rows)).into_response();
-    if let Some(link) = link {
-        response.headers_mut().insert(LINK, header_value(&link)?);
-    }
-    Ok(response)
+    let rows = page.rows.into_iter().map(|row| document(row, admin));
+    respond(rows.collect(), next)
 }
 
 fn document(row: HistoryRow, admin: bool) -> Row {

@@ -15,12 +15,14 @@ mod finish;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod headers;
 mod history;
 mod host;
 pub(crate) mod intake;
 mod json;
 pub(crate) mod open;
 pub(crate) mod origin;
+mod page;
 mod parameters;
 mod prefer;
 mod problem_pages;

@@ -20,7 +20,9 @@ use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
 use super::finish::NOSNIFF;
+use super::headers::{PRIVATE, SILO_CHANGED, changed, header_value};
 use super::open::prefers_text;
+use super::page::next_link;
 use super::parameters;
 use super::prefer::wait_seconds;
 use super::request::{JsonBody, Query, SiloPath, path_error, tag_list};
@@ -34,8 +36,6 @@ use crate::store::WriteScope;
 /// The maximum size of a page of the list, in bytes, unless its only silo is larger.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Only the client may store it, and must revalidate it each time.
-pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// The prefix of the paths of silos.
 pub(super) const PATH: &str = "/silos/";
 /// The headers of a read's response, by format. The tag and `nosniff` are set later; their places are reserved here.
@@ -108,7 +108,7 @@ pub(super) async fn list(
     )
         .into_response();
     if let Some(last) = last.filter(|_| more) {
-        let link = format!("</silos?limit={limit}&after={last}>; rel=\"next\"");
+        let link = next_link("/silos", limit, &format!("after={last}"));
         response.headers_mut().insert(LINK, header_value(&link)?);
     }
     Ok(response)
@@ -380,19 +380,4 @@ pub(super) async fn remove(
     caller.apply(&hub, place, command).await?;
     let headers = [(SILO_CHANGED, changed(true))];
     Ok((StatusCode::NO_CONTENT, headers).into_response())
-}
-
-/// Whether a write changed anything, as a boolean of Structured Fields (RFC 9651).
-pub(super) const SILO_CHANGED: HeaderName = HeaderName::from_static("silo-changed");
-
-pub(super) fn changed(changed: bool) -> HeaderValue {
-    HeaderValue::from_static(match changed {
-        true => "?1",
-        false => "?0",
-    })
-}
-
-/// A header value of texts that were parsed before, and so contain no control characters.
-pub(super) fn header_value(text: &str) -> Result<HeaderValue, ApiError> {
-    HeaderValue::from_str(text).map_err(|_| ApiError::Internal)
 }

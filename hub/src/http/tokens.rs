@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, LINK, LOCATION};
+use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -14,8 +14,9 @@ use super::Hub;
 use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
+use super::headers::header_value;
+use super::page::{Page, respond, rows_to_read};
 use super::request::{JsonBody, Query, TokenPath};
-use super::silos::{PRIVATE, header_value};
 use crate::domain::time::Time;
 use crate::domain::token::Token;
 use crate::registry::new_token::{NewSecret, NewToken};
@@ -77,21 +78,14 @@ pub(super) async fn list(
             )
         })?;
     }
-    // One more than the page holds shows whether there is a next one.
-    let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut tokens = hub.store.tokens(after, wanted).await?;
-    let more = tokens.len() > limit;
-    tokens.truncate(limit);
-    for token in &mut tokens {
+    let tokens = hub.store.tokens(after, rows_to_read(limit)).await?;
+    let mut page = Page::of(tokens, limit);
+    for token in &mut page.rows {
         token.last_used_at = hub.tokens.last_used(token.id, token.last_used_at);
     }
-    let documents: Vec<_> = tokens.iter().map(|token| document(token, None)).collect();
-    let mut response = ([(CACHE_CONTROL, PRIVATE)], Json(documents)).into_response();
-    if let Some(last) = tokens.last().filter(|_| more) {
-        let link = format!("</tokens?limit={limit}&after={}>; rel=\"next\"", last.id);
-        response.headers_mut().insert(LINK, header_value(&link)?);
-    }
-    Ok(response)
+    let next = page.next("/tokens", |last| format!("after={}", last.id));
+    let documents = page.rows.iter().map(|token| document(token, None));
+    respond(documents.collect(), next)
 }
 
 /// `POST /tokens`: responds with the credential, this once.

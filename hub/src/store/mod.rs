@@ -23,6 +23,7 @@ mod pool;
 mod purge;
 mod records;
 mod restored;
+mod rows;
 mod server_identity;
 mod signed_writes;
 mod silos;
@@ -42,7 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use silo_shared::silo::{Hostname, SiloId};
+use silo_shared::silo::SiloId;
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, ConnectOptions, Connection, Executor, Row};
@@ -73,6 +74,7 @@ pub use outbox::{
 };
 use pool::Pool;
 pub use purge::{OldRows, OldSearch};
+use rows::{hostname, optional, optional_time, silo_id, time};
 use server_identity::Servers;
 pub use signed_writes::WriteScope;
 pub use silos::{SiloHead, StoredRecord, StoredSilo};
@@ -490,33 +492,4 @@ async fn read_fact(
         .fetch_optional(connection)
         .await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?)
-}
-
-fn silo_id(row: &AnyRow, column: usize) -> Result<SiloId, StoreError> {
-    SiloId::parse(row.try_get(column)?).map_err(|_| StoreError::Corrupt("silo id"))
-}
-
-fn hostname(row: &AnyRow, column: usize) -> Result<Hostname, StoreError> {
-    Hostname::parse(row.try_get(column)?).map_err(|_| StoreError::Corrupt("hostname"))
-}
-
-fn time(row: &AnyRow, column: usize) -> Result<Time, StoreError> {
-    Ok(Time::from_millis(row.try_get(column)?))
-}
-
-fn optional_time(row: &AnyRow, column: usize) -> Result<Option<Time>, StoreError> {
-    Ok(row
-        .try_get::<Option<i64>, _>(column)?
-        .map(Time::from_millis))
-}
-
-/// Reads and parses an optional text column.
-fn optional<T: std::str::FromStr>(
-    row: &AnyRow,
-    column: usize,
-    what: &'static str,
-) -> Result<Option<T>, StoreError> {
-    row.try_get::<Option<&str>, _>(column)?
-        .map(|text| text.parse().map_err(|_| StoreError::Corrupt(what)))
-        .transpose()
 }
