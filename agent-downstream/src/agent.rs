@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::diff;
 use crate::hosts::HostsFile;
 use crate::in_place::{self, InPlace, InPlaceError};
-use crate::notes::{Notes, RunTime};
+use crate::notes::{Notes, RunTime, Uptime};
 use crate::outage::Outage;
 use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
 use crate::pull::{Fresh, pull};
@@ -287,28 +287,26 @@ fn run_time() -> RunTime {
             .map_or(0, |since| {
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             }),
-        uptime_ms: uptime_ms(),
+        uptime: uptime(),
     }
 }
 
-/// Milliseconds of a clock that no step of the wall clock moves and that counts from the machine's start, on Linux
-/// with the time for which it slept (clock_gettime(2), `CLOCK_BOOTTIME`).
-#[cfg(unix)]
-fn uptime_ms() -> Option<i64> {
-    use rustix::time::ClockId;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const UPTIME: ClockId = ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const UPTIME: ClockId = ClockId::Monotonic;
-    let at = rustix::time::clock_gettime(UPTIME);
+/// A clock that no step of the wall clock moves and that counts from the machine's start, with the time for which it
+/// slept (clock_gettime(2), `CLOCK_BOOTTIME`).
+#[cfg(target_os = "linux")]
+fn uptime() -> Option<Uptime> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(at.tv_sec).unwrap_or_default();
     let nanoseconds = u64::try_from(at.tv_nsec).unwrap_or_default();
-    i64::try_from(seconds * 1000 + nanoseconds / 1_000_000).ok()
+    let ms = i64::try_from(seconds * 1000 + nanoseconds / 1_000_000).ok()?;
+    Some(Uptime { boot, ms })
 }
 
 /// No such clock is known here.
-#[cfg(not(unix))]
-fn uptime_ms() -> Option<i64> {
+#[cfg(not(target_os = "linux"))]
+fn uptime() -> Option<Uptime> {
     None
 }
 

@@ -31,9 +31,17 @@ const FORGET_AFTER_MS: i64 = 90 * 24 * HOUR_MS;
 pub(crate) struct RunTime {
     /// The wall clock, in Unix milliseconds.
     pub(crate) wall_ms: i64,
-    /// For how long the machine has run, in milliseconds, if that is known. It counts again from each start, so the
-    /// difference of two readings is never more than the time between them.
-    pub(crate) uptime_ms: Option<i64>,
+    /// For how long the machine has run, if that is known.
+    pub(crate) uptime: Option<Uptime>,
+}
+
+/// For how long a machine has run. Readings of one boot differ by the time between them; others say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uptime {
+    /// A random number of the boot (random(4), `boot_id`).
+    pub(crate) boot: u128,
+    /// In milliseconds.
+    pub(crate) ms: i64,
 }
 
 /// The notes on one hosts file.
@@ -42,9 +50,12 @@ pub(crate) struct RunTime {
 pub(crate) struct Notes {
     /// When time was last added, in Unix milliseconds.
     counted_at_ms: i64,
-    /// The same by [`RunTime::uptime_ms`]; version 0.1.0 has none and keeps none.
+    /// The same by [`RunTime::uptime`]; version 0.1.0 has none and keeps none.
     #[serde(skip_serializing_if = "Option::is_none")]
     counted_uptime_ms: Option<i64>,
+    /// The boot of `counted_uptime_ms`, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted_boot: Option<String>,
     /// By silo id.
     silos: BTreeMap<String, SiloNote>,
     /// The lines about the whole file that were last printed.
@@ -130,7 +141,8 @@ impl Notes {
         let elapsed = self.elapsed_ms(at);
         let mut next = self.clone();
         next.counted_at_ms = at.wall_ms;
-        next.counted_uptime_ms = at.uptime_ms;
+        next.counted_uptime_ms = at.uptime.map(|uptime| uptime.ms);
+        next.counted_boot = at.uptime.map(Uptime::boot_text);
         for silo in named {
             next.silos.entry(silo.to_string()).or_default();
         }
@@ -169,6 +181,7 @@ impl Notes {
         let is_soon_after =
             |before: i64, after: i64| (0..WRITE_EVERY_MS).contains(&after.saturating_sub(before));
         let is_soon = is_soon_after(self.counted_at_ms, next.counted_at_ms)
+            && self.counted_boot == next.counted_boot
             && match (self.counted_uptime_ms, next.counted_uptime_ms) {
                 (Some(before), Some(after)) => is_soon_after(before, after),
                 (before, after) => before == after,
@@ -179,6 +192,7 @@ impl Notes {
         let mut now = next.clone();
         now.counted_at_ms = self.counted_at_ms;
         now.counted_uptime_ms = self.counted_uptime_ms;
+        now.counted_boot.clone_from(&self.counted_boot);
         for (silo, note) in &mut now.silos {
             if let Some(old) = self.silos.get(silo) {
                 // The time of an ongoing pause is added later.
@@ -197,14 +211,25 @@ impl Notes {
     /// The time since it was last counted: never more than has passed while the machine ran. Else the wall clock
     /// says it within a bound, so that an agent that runs once after each start comes to an end too.
     fn elapsed_ms(&self, at: RunTime) -> i64 {
-        match (self.counted_uptime_ms, at.uptime_ms) {
-            (Some(before), Some(uptime)) if before <= uptime => uptime - before,
+        match (self.counted_uptime_ms, at.uptime) {
+            (Some(before), Some(uptime))
+                if before <= uptime.ms
+                    && self.counted_boot.as_ref() == Some(&uptime.boot_text()) =>
+            {
+                uptime.ms - before
+            }
             _ if self.counted_at_ms == 0 => 0,
             _ => {
                 let elapsed = at.wall_ms.saturating_sub(self.counted_at_ms);
                 elapsed.clamp(0, UNSURE_COUNTS_MS)
             }
         }
+    }
+}
+
+impl Uptime {
+    fn boot_text(self) -> String {
+        format!("{:032x}", self.boot)
     }
 }
 

@@ -20,7 +20,10 @@ fn ids(text: &str) -> Vec<SiloId> {
 fn clocks(uptime: i64, off_by: i64) -> RunTime {
     RunTime {
         wall_ms: START + uptime + off_by,
-        uptime_ms: Some(uptime),
+        uptime: Some(Uptime {
+            boot: 7,
+            ms: uptime,
+        }),
     }
 }
 
@@ -156,42 +159,64 @@ fn a_step_of_the_clock_makes_no_block_stale_and_keeps_none() {
 
 #[test]
 fn between_two_starts_of_the_machine_at_most_six_hours_count() {
-    // The wall clock, and for how long the machine has run.
-    let at = |wall: i64, uptime: i64| RunTime {
+    // The boot, the wall clock, and for how long the machine has run.
+    let at = |boot: u128, wall: i64, ms: i64| RunTime {
         wall_ms: START + wall,
-        uptime_ms: Some(uptime),
+        uptime: Some(Uptime { boot, ms }),
     };
     for (what, runs, expected) in [
         (
             "an agent that runs once after each start, once a day",
             [
-                (at(0, 5 * MINUTE), "a"),
-                (at(DAY, 4 * MINUTE), "b"),
-                (at(2 * DAY, 3 * MINUTE), "b"),
-                (at(3 * DAY, 2 * MINUTE), "b"),
-                (at(4 * DAY, MINUTE), "b"),
+                (at(0, 0, 5 * MINUTE), "a"),
+                (at(1, DAY, 4 * MINUTE), "b"),
+                (at(2, 2 * DAY, 3 * MINUTE), "b"),
+                (at(3, 3 * DAY, 2 * MINUTE), "b"),
+                (at(4, 4 * DAY, MINUTE), "b"),
             ],
             ["", "", "", "", "a"],
         ),
         (
             "a clock that is years ahead at one start",
             [
-                (at(0, 5 * MINUTE), "a"),
-                (at(500 * DAY, 4 * MINUTE), "b"),
-                (at(HOUR_MS, 3 * MINUTE), "b"),
-                (at(500 * DAY, 2 * MINUTE), "b"),
-                (at(2 * HOUR_MS, MINUTE), "b"),
+                (at(0, 0, 5 * MINUTE), "a"),
+                (at(1, 500 * DAY, 4 * MINUTE), "b"),
+                (at(2, HOUR_MS, 3 * MINUTE), "b"),
+                (at(3, 500 * DAY, 2 * MINUTE), "b"),
+                (at(4, 2 * HOUR_MS, MINUTE), "b"),
             ],
             ["", "", "", "", ""],
         ),
         (
             "a machine without a battery whose clock is put right after each start",
             [
-                (at(0, 5 * HOUR_MS), "a"),
-                (at(-500 * DAY, MINUTE), "b"),
-                (at(5 * HOUR_MS, 2 * MINUTE), "b"),
-                (at(-500 * DAY, MINUTE), "b"),
-                (at(10 * HOUR_MS, 2 * MINUTE), "b"),
+                (at(0, 0, 5 * HOUR_MS), "a"),
+                (at(1, -500 * DAY, MINUTE), "b"),
+                (at(1, 5 * HOUR_MS, 2 * MINUTE), "b"),
+                (at(2, -500 * DAY, MINUTE), "b"),
+                (at(2, 10 * HOUR_MS, 2 * MINUTE), "b"),
+            ],
+            ["", "", "", "", ""],
+        ),
+        (
+            "starts at which the machine has run a little longer than at the last one",
+            [
+                (at(0, 0, MINUTE), "a"),
+                (at(1, DAY, MINUTE + 1), "b"),
+                (at(2, 2 * DAY, MINUTE + 2), "b"),
+                (at(3, 3 * DAY, MINUTE + 3), "b"),
+                (at(4, 4 * DAY, MINUTE + 4), "b"),
+            ],
+            ["", "", "", "", "a"],
+        ),
+        (
+            "a state folder that is moved to a machine that has run for longer",
+            [
+                (at(0, 0, 2 * DAY), "a"),
+                (at(1, 5 * MINUTE, 100 * DAY), "b"),
+                (at(1, 10 * MINUTE, 100 * DAY + 5 * MINUTE), "b"),
+                (at(0, 15 * MINUTE, 2 * DAY + 15 * MINUTE), "b"),
+                (at(1, 20 * MINUTE, 100 * DAY + 15 * MINUTE), "b"),
             ],
             ["", "", "", "", ""],
         ),
@@ -204,7 +229,7 @@ fn between_two_starts_of_the_machine_at_most_six_hours_count() {
 fn where_nobody_knows_for_how_long_the_machine_runs_a_step_counts_six_hours_at_most() {
     for step in STEPS {
         let at = |at: i64, off_by: i64| RunTime {
-            uptime_ms: None,
+            uptime: None,
             ..clocks(at, off_by)
         };
         let runs = [

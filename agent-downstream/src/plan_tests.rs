@@ -347,7 +347,9 @@ fn without_notes_a_pull_is_refused_if_most_of_its_records_are_outside() {
     let beside = format!("10.0.0.5 db\n{}", block("office", "10.0.0.8 tv\n"));
     let moved = ("db", "10.0.0.6");
     let (one, twice) = ("10.0.0.5 db\n", "10.0.0.5 db\n10.0.0.5 db\n");
-    let cases: [(&str, &str, &[Sent], &[usize]); 6] = [
+    let alias = "10.0.0.5 db\n10.0.0.5 db db2\n";
+    let cases: [(&str, &str, &[Sent], &[usize]); 7] = [
+        ("beside a line of another form", alias, &[DB], &[1]),
         ("all", THREE, &[DB, NAS, NAS6], &[2, 3, 4]),
         ("one was added", THREE, &[DB, NAS, NAS6, TV], &[2, 3, 4]),
         ("one was moved", THREE, &[moved, NAS, NAS6], &[3, 4]),

@@ -14,7 +14,7 @@ use crate::forget::ForgetAfter;
 use crate::plan::{Plan, addresses_of};
 use crate::report_error::{ReportError, explain, lacks_right};
 use crate::settings::Settings;
-use crate::state::StateDir;
+use crate::state::{StateDir, StateError};
 
 /// Checks hub, token, addresses and records; returns whether everything is correct.
 pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -> bool {
@@ -80,10 +80,8 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
 
 /// Prints the path of the state folder, and what does not work without it.
 fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
-    if let Err(error) = settings.check_state_folder() {
-        return said.failed("state", error);
-    }
-    match StateDir::probe(&settings.state_dir) {
+    let trusted = settings.check_state_folder().map_err(StateError::from);
+    match trusted.and_then(|()| StateDir::probe(&settings.state_dir)) {
         Ok(dir) => {
             let forget = match settings.forget {
                 ForgetAfter::Off => "no address is removed (forget_family_after is off)".to_owned(),

@@ -60,6 +60,7 @@ impl<'a> Notes<'a> {
 
     fn read(&self) -> Result<(StateDir, Vec<Note<'a>>), StateError> {
         let settings = self.settings;
+        settings.check_state_folder()?;
         let dir = StateDir::open(&settings.state_dir)?;
         let hub = settings.connection.hub.as_str();
         let mut records = Vec::new();

@@ -81,7 +81,7 @@ impl AgentError for EarlyEnd {
 fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     let settings = Settings::load(flags);
     silo_shared::agent::run(PROGRAM, settings, &flags.output, |settings, output| {
-        if !matches!(verb, Verb::Check) {
+        if settings.needs_state && !matches!(verb, Verb::Check) {
             settings.check_state_folder()?;
         }
         settings.connection.warn_of_open_credential(output);

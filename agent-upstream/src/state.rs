@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use silo_shared::config::ConfigError;
 use silo_shared::outage::ReportedFailures;
 use silo_shared::private_file;
 use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
@@ -28,6 +29,9 @@ pub(crate) enum StateError {
         /// The system's error.
         cause: io::Error,
     },
+    /// Other users than root decide about it, where root runs this.
+    #[error("state folder: {0}")]
+    NotTrusted(#[from] ConfigError),
     /// Other users could make this agent remove addresses.
     #[cfg(unix)]
     #[error("state folder: {}: {why}: choose another with --state-dir", .path.display())]

@@ -183,7 +183,9 @@ impl<'a> PlanContext<'a> {
         judged: &Judged,
     ) -> Result<(), Refusal> {
         let is_known = self.known.written.contains_key(silo);
-        if is_known || self.rules.policy.conflicts == Some(Conflicts::Skip) {
+        // What `--adopt` has left outside, another line defines too.
+        let is_decided = self.rules.adopt || self.rules.policy.conflicts == Some(Conflicts::Skip);
+        if is_known || is_decided {
             return Ok(());
         }
         let mut offered: usize = judged.accepted.values().map(|ips| ips.iter().count()).sum();

@@ -80,7 +80,10 @@ pub enum Clock {
     },
 }
 
-/// The origin of [`Clock::monotonic`].
+/// What [`Clock::monotonic`] shows when the process starts: so that times shortly before have a value, too.
+const AT_START: Duration = Duration::from_secs(3600);
+
+/// When the process started.
 static PROCESS_START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Clock {
@@ -103,7 +106,7 @@ impl Clock {
     /// machine is suspended does not count (`CLOCK_MONOTONIC`, clock_gettime(2)).
     pub fn monotonic(&self) -> Duration {
         match self {
-            Self::System => PROCESS_START.elapsed(),
+            Self::System => AT_START + PROCESS_START.elapsed(),
             Self::Set(millis) | Self::Stepped { passed: millis, .. } => {
                 Duration::from_millis(millis.load(Ordering::Acquire).unsigned_abs())
             }

@@ -314,8 +314,13 @@ fn place(
     };
     for end in logs {
         // The log of a database that can't be read, or is missing, must not be taken for the new one's.
-        let log = beside(database, end);
-        match std::fs::rename(&log, beside(&name, end)) {
+        let (log, aside) = (beside(database, end), beside(&name, end));
+        match std::fs::rename(&log, &aside) {
+            Ok(()) if old.is_none() => tracing::warn!(
+                "{} is missing; its log is kept as {}",
+                database.display(),
+                aside.display()
+            ),
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&log)(error)),
             _ => {}
         }

@@ -67,6 +67,8 @@ pub fn is_sqlite(content: &[u8]) -> bool {
 
 /// Reads pyDDNS's database file, and leaves no trace beside it. The error says in words why it can't be read.
 pub async fn read_pyddns(file: &Path) -> Result<Vec<PyddnsSilo>, String> {
+    // SQLite keeps what belongs to a database beside the file itself, not beside a link to it.
+    let file = &file.canonicalize().map_err(|error| error.to_string())?;
     // A file that is taken for immutable is read without what its writer has not yet moved into it.
     for end in ["-wal", "-journal"] {
         let mut beside = file.as_os_str().to_owned();
@@ -78,17 +80,29 @@ pub async fn read_pyddns(file: &Path) -> Result<Vec<PyddnsSilo>, String> {
             ));
         }
     }
-    pyddns_silos(file).await.map_err(|error| match error {
-        sqlx::Error::Database(error) => {
-            format!("is no database of pyDDNS: {}", error.message())
-        }
-        error => format!("is no database of pyDDNS: {error}"),
-    })
+    let is_wal = is_in_wal_mode(file).map_err(|error| error.to_string())?;
+    pyddns_silos(file, is_wal)
+        .await
+        .map_err(|error| match error {
+            sqlx::Error::Database(error) => {
+                format!("is no database of pyDDNS: {}", error.message())
+            }
+            error => format!("is no database of pyDDNS: {error}"),
+        })
 }
 
-async fn pyddns_silos(file: &Path) -> Result<Vec<PyddnsSilo>, sqlx::Error> {
+/// Whether the database writes a write-ahead log: reading it makes files beside it (section 1.3.3 of the format).
+fn is_in_wal_mode(file: &Path) -> std::io::Result<bool> {
+    let mut head = [0; 20];
+    let mut file = std::fs::File::open(file)?;
+    std::io::Read::read_exact(&mut file, &mut head)?;
+    Ok(head[19] == 2)
+}
+
+/// `is_immutable`: the file is read without locks, as nobody writes it. Else SQLite locks it for the time of the read.
+async fn pyddns_silos(file: &Path, is_immutable: bool) -> Result<Vec<PyddnsSilo>, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(file);
-    let options = options.read_only(true).immutable(true);
+    let options = options.read_only(true).immutable(is_immutable);
     let mut connection = options.disable_statement_logging().connect().await?;
     // The records of silos that are in no row of their own, too.
     let rows = sqlx::query(

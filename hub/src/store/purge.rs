@@ -15,9 +15,6 @@ use super::{
 use crate::domain::elapsed::is_ahead;
 use crate::domain::time::Time;
 
-/// How many pages of rows are passed over that a clock stored which was ahead: a purge must end.
-const PASSED_OVER: usize = 200;
-
 /// Rows that are kept as long as the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldRows {
@@ -25,8 +22,10 @@ pub enum OldRows {
     History,
     /// Deleted silos. Key: the revision of the deletion.
     Tombstones,
-    /// Deliveries that are done or given up. Key: the id.
+    /// Deliveries that are done. Key: the id.
     Deliveries,
+    /// Deliveries that were given up. Key: the id.
+    GivenUp,
     /// The audit log. Key: the id.
     Audit,
     /// Refused credentials beyond the maximum number, regardless of age. Key: the id in the audit log.
@@ -35,10 +34,11 @@ pub enum OldRows {
 
 impl OldRows {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::History,
         Self::Tombstones,
         Self::Deliveries,
+        Self::GivenUp,
         Self::Audit,
         Self::Refused,
     ];
@@ -130,12 +130,15 @@ impl Store {
             OldRows::Deliveries => {
                 let done = "SELECT id, created_at FROM deliveries WHERE state = ? \
                      AND id > ? ORDER BY id LIMIT ?";
-                let mut keys = self.oldest(done, &[DONE.into()], search).await?;
-                // Others that failed are still owed: what a state sink was refused.
+                let keys = self.oldest(done, &[DONE.into()], search).await?;
+                self.with_few_names(keys, limit).await?
+            }
+            OldRows::GivenUp => {
+                // Others that failed are still pending: what a state sink was refused.
                 let given_up = "SELECT id, created_at FROM deliveries WHERE state = ? \
                      AND next_at = ? AND id > ? ORDER BY id LIMIT ?";
                 let values = [FAILED.into(), NEVER];
-                keys.extend(self.oldest(given_up, &values, search).await?);
+                let keys = self.oldest(given_up, &values, search).await?;
                 self.with_few_names(keys, limit).await?
             }
             OldRows::Tombstones => {
@@ -197,7 +200,7 @@ impl Store {
     ) -> Result<Vec<i64>, StoreError> {
         let mut after = search.after;
         let mut keys = Vec::new();
-        for _ in 0..PASSED_OVER {
+        loop {
             let mut query = self.dialect.query(sql);
             for value in values {
                 query = query.bind(*value);
@@ -280,7 +283,7 @@ impl WriteTransaction {
             OldRows::Audit | OldRows::Refused => {
                 self.delete_keys("audit", "id", "", None, keys).await
             }
-            OldRows::Deliveries => {
+            OldRows::Deliveries | OldRows::GivenUp => {
                 // A failed delivery may have been retried manually in the meantime.
                 let over = " AND state <> ?";
                 let gone = self

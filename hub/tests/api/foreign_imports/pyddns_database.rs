@@ -134,6 +134,16 @@ async fn what_is_wrong_in_the_database_is_named_and_nothing_is_taken() {
         let (code, said, error) = import(&hub, &["--from", "pyddns", of(&file)]).await;
         assert_eq!((code, &*said), (Some(1), ""), "{words}: {error}");
         assert!(error.contains(words), "{words}: {error}");
+        // SQLite finds them beside the file, whatever links lead to it.
+        #[cfg(unix)]
+        {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let link = folder.path().join("link.db");
+            std::os::unix::fs::symlink(&file, &link).expect("a link");
+            let (code, said, error) = import(&hub, &["--from", "pyddns", of(&link)]).await;
+            assert_eq!((code, &*said), (Some(1), ""), "{words}: {error}");
+            assert!(error.contains(words), "{words}: {error}");
+        }
         if let Some(beside) = &beside {
             std::fs::remove_file(beside).expect("it is still there");
         }
