@@ -544,7 +544,7 @@ async fn sendmail_gets_the_mail_and_its_exit_status_is_the_answer() {
     let event = change(1, "db", "10.0.0.5", "10.0.0.6");
     let keys = sendmail(folder.path(), "exit 0");
     let sink = open(folder.path(), &keys);
-    assert!(sink.check().await.unwrap().ends_with("/sendmail is there"));
+    assert!(sink.check().await.unwrap().ends_with("/sendmail exists"));
     let told = tell_one(&*sink, &event).await;
     assert_eq!(told.outcome, Outcome::Done);
     assert_eq!(told.told, ["ops@example.net"]);

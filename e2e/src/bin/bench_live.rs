@@ -323,7 +323,7 @@ fn resident(pid: usize) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.ok_or_else(|| wrong("the hub's memory is not told"))
+    kib.ok_or_else(|| wrong("the hub's memory is not shown"))
 }
 
 /// CPU time so far, in seconds.
@@ -335,7 +335,7 @@ fn cpu(pid: usize) -> Result<f64> {
     let ticks: Vec<f64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
     match ticks[..] {
         [user, system] => Ok((user + system) / TICKS),
-        _ => Err(wrong("the hub's CPU time is not told")),
+        _ => Err(wrong("the hub's CPU time is not shown")),
     }
 }
 

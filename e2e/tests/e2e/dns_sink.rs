@@ -455,7 +455,7 @@ async fn a_check_proves_server_zone_and_key_and_changes_nothing(program: Program
     assert_eq!(
         said,
         format!(
-            "127.0.0.1:{port} takes updates of {ZONE}, {} by the key silo.",
+            "127.0.0.1:{port} accepts updates of {ZONE}, {} with the key silo.",
             REVERSE[0]
         )
     );

@@ -129,7 +129,7 @@ async fn an_export_moves_a_hub_and_its_key_moves_the_tokens() {
 
     let cut = bare.rsplit_once("\n{\"end").unwrap().0;
     let error = failure(&cli(&elsewhere, cut, &["silo", "import", "-"]));
-    assert!(error.contains("cut short after line 4"), "{error}");
+    assert!(error.contains("truncated after line 4"), "{error}");
     let error = failure(&cli(
         &elsewhere,
         &bare.replace("10.0.0.5", "10.0.0"),

@@ -132,7 +132,7 @@ async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
     assert_eq!(hub.stop(), Some(0));
     place.put_back(&copy);
     let said = place.done(&["restored"]);
-    assert!(said.contains("revisions go on above"), "{said}");
+    assert!(said.contains("revisions continue above"), "{said}");
     let hub = place.start();
     let admin = Caller::new(&hub, &hub.admin_token());
     assert_eq!(address(&admin, "db").await, json!(["192.0.2.10"]));

@@ -165,7 +165,7 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             Box::new(|_| forged("302 Found\r\nlocation: http://x", "")),
         ),
         (
-            "the content is not what Content-Digest says",
+            "the content does not match Content-Digest",
             Box::new(|exchange| altered(exchange, "10.0.0.8", "10.6.6.6")),
         ),
         ("the answer is not from the hub: the signature is wrong", {
@@ -202,7 +202,7 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             Box::new(|exchange| altered(exchange, "\"content-digest\" ", "                 ")),
         ),
         (
-            "is not in the message",
+            "the message lacks",
             Box::new(|exchange| without(exchange, "etag")),
         ),
     ];
@@ -233,7 +233,7 @@ async fn what_is_forged_for_an_upstream_changes_nothing() {
         ),
         (
             "GET /ip",
-            "the content is not what",
+            "the content does not match",
             Box::new(|exchange| altered(exchange, "10.0.0.7", "10.6.6.6")),
         ),
         (

@@ -56,7 +56,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     // A token intercepted on the way must allow only single records.
     if parts.extensions.get::<InTheOpen>().is_some() && !is_for_single_hostnames(caller.token()) {
         let token_id = caller.token().id;
-        tracing::warn!(%token_id, "dyndns2: a token that is not for single hostnames was sent without TLS, and is refused there: everybody on the way could read it");
+        tracing::warn!(%token_id, "dyndns2: a token that is not limited to single hostnames was sent without TLS and refused: it travels in clear text");
         return Ok(Reply::BadAuth);
     }
     let Some(silo) = silo(hub, &caller, basic_user(&parts.headers)).await? else {

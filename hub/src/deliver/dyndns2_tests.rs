@@ -472,8 +472,8 @@ async fn a_sink_of_others_logins_has_none_of_its_own() {
     // name waits.
     let sealed = crate::domain::dynahost::SealedLogin("AAAA".to_owned());
     for (login, words) in [
-        (None, "nobody gives a login"),
-        (Some(sealed), "given again"),
+        (None, "no longer has a login"),
+        (Some(sealed), "another hub key"),
     ] {
         match sink.publish(&publish("192.0.2.1", login)).await {
             Outcome::Refused(trouble) => {

@@ -163,7 +163,7 @@ impl EmailSink {
         match self.open(deadline).await? {
             Open::Sendmail(program) => {
                 sendmail::check(program)?;
-                Ok(format!("{} is there", program.display()))
+                Ok(format!("{} exists", program.display()))
             }
             Open::Smtp(server, mut session) => {
                 let alive = timeout_at(deadline, session.is_alive()).await;

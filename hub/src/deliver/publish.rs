@@ -79,7 +79,7 @@ impl Worker {
             let publication = &name.publication;
             let outcome = match timeout(SEND_DEADLINE, sink.publish(publication)).await {
                 Ok(outcome) => outcome,
-                Err(_) => Outcome::Retry(Trouble::of_sink("it took too long")),
+                Err(_) => Outcome::Retry(Trouble::of_sink("timed out")),
             };
             self.log(publication, &outcome);
             let whole = is_of_sink(&outcome);

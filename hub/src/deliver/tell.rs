@@ -112,7 +112,7 @@ impl Worker {
                 match self.event(pending).await {
                     Ok(event) => events.push(event),
                     Err(error) => {
-                        tracing::warn!(sink = %self.sink.name, "cannot read what is to be told: {error}");
+                        tracing::warn!(sink = %self.sink.name, "cannot read a pending event: {error}");
                         // Results of earlier messages are still written.
                         return ended;
                     }
@@ -146,7 +146,7 @@ impl Worker {
                 tracing::warn!(%sink, %silo, delivery, "delivery failed, will retry: {}", trouble.why);
             }
             Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
-                tracing::error!(%sink, %silo, delivery, "not told: {}", trouble.why);
+                tracing::error!(%sink, %silo, delivery, "delivery failed: {}", trouble.why);
             }
         }
     }
@@ -219,7 +219,7 @@ impl Worker {
 fn too_slow(event: &Event) -> DeliveryResult {
     DeliveryResult {
         told: event.told.clone(),
-        outcome: Outcome::Retry(Trouble::of_sink("it took too long")),
+        outcome: Outcome::Retry(Trouble::of_sink("timed out")),
     }
 }
 

@@ -124,7 +124,7 @@ async fn several_events_have_an_outcome_each() {
     let told = sink.tell(&[known, event(2), event(3)]).await;
     assert_eq!(told[0].told, ["somebody"]);
     assert_eq!(told[0].outcome, Outcome::Done);
-    let trouble = Trouble::of_name("the receiver does not take it: 422");
+    let trouble = Trouble::of_name("the receiver rejected the message: 422");
     assert_eq!(told[1].outcome, Outcome::Retry(trouble));
     assert_eq!(told[2].outcome, Outcome::Done);
 }

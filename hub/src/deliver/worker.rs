@@ -97,7 +97,7 @@ impl Worker {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(sink = %self.sink.name, "cannot look what is owed: {error}");
+                        tracing::error!(sink = %self.sink.name, "cannot read what is pending: {error}");
                     }
                     AFTER_FAILURE
                 }
@@ -162,7 +162,7 @@ impl Worker {
                 Err(
                     error @ (ApplyError::Store(_) | ApplyError::TimedOut | ApplyError::Unknown),
                 ) if tries < WRITE_DOWN_TRIES => {
-                    tracing::debug!(sink = %self.sink.name, "not written down yet: {error}");
+                    tracing::debug!(sink = %self.sink.name, "not recorded yet: {error}");
                     tries += 1;
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }

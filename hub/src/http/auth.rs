@@ -54,7 +54,7 @@ impl Caller {
     pub(super) fn implied_ip(&self, hub: &Hub) -> Result<IpAddr, ApiError> {
         if self.signature.is_some() {
             let detail =
-                "a signed request names the address: whoever relays it could have another one set";
+                "a signed request must name the address: a relay could otherwise change it";
             return Err(ApiError::invalid("/ip", detail));
         }
         self.implied_address(hub)
@@ -273,7 +273,7 @@ async fn note_new_secret(hub: &Hub, cached: &CachedToken, now: Time) {
             credential_hash: known.credential_hash,
         };
         if let Err(error) = hub.registry.apply(command).await {
-            tracing::warn!(token_id = %known.token.id, "the first use of a new secret is not written down yet: {error}");
+            tracing::warn!(token_id = %known.token.id, "the first use of a new secret is not recorded yet: {error}");
         }
     }
 }

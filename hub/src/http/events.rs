@@ -250,7 +250,7 @@ impl EventStream {
             let looked = match self.look().await {
                 Ok(looked) => looked,
                 Err(error) => {
-                    tracing::warn!("a stream of events ends, since the database failed: {error}");
+                    tracing::warn!("an event stream ends because the database failed: {error}");
                     return None;
                 }
             };

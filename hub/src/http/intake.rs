@@ -167,7 +167,7 @@ impl Room {
             };
             let Some(frame) = frame else { return Ok(()) };
             let Ok(frame) = frame else {
-                return Err(ApiError::MalformedBody("the body broke off".to_owned()));
+                return Err(ApiError::MalformedBody("the body ended early".to_owned()));
             };
             if let Some(data) = frame.data_ref() {
                 if data.len() > limit - bytes.len() {

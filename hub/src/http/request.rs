@@ -156,7 +156,10 @@ impl Query {
         match self.get("cursor") {
             None => Ok(IdCursor(i64::MAX)),
             Some(text) => IdCursor::decode(text).ok_or_else(|| {
-                ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
+                ApiError::invalid(
+                    "/cursor",
+                    "not a cursor of this hub: follow the Link header",
+                )
             }),
         }
     }

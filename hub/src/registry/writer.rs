@@ -106,7 +106,10 @@ impl Batch {
             }
             Verdict::OneByOne => {
                 let commands = self.jobs.len();
-                tracing::debug!(commands, "a batch failed, one by one now: {error}");
+                tracing::debug!(
+                    commands,
+                    "a batch failed, retrying its commands one by one: {error}"
+                );
                 for job in self.jobs.into_iter().rev() {
                     batches.push_front(Self::first(vec![job]));
                 }
@@ -188,7 +191,7 @@ impl Writer {
                 }
                 Ended::Unknown(unknown) => {
                     let cause = self.failed(unknown.cause);
-                    tracing::warn!("whether a batch was committed is to be found out: {cause}");
+                    tracing::warn!("finding out whether a batch was committed: {cause}");
                     self.unknown = Some(Unknown { cause, ..unknown });
                 }
             }

@@ -94,7 +94,7 @@ impl Connections {
                 |peer| peer.ip().to_canonical().to_string(),
             );
             tracing::warn!(
-                "{peer}: a request that is no valid HTTP was answered {status}: a URL with a blank or another character that must be percent-encoded, an Authorization field over several lines, or TLS on a port without it (said at most once a minute)"
+                "{peer}: an invalid HTTP request was answered {status}: a URL with a blank or another character that must be percent-encoded, an Authorization field over several lines, or TLS on a port without it (logged at most once a minute)"
             );
         }
     }
@@ -103,7 +103,7 @@ impl Connections {
         let limit = self.0.limits.connections;
         if self.0.complaints.is_due(now - self.0.begun) {
             tracing::warn!(
-                "limits.connections: {limit} connections are open; those without a request give way (said at most once a minute)"
+                "limits.connections: {limit} connections are open; those without a request are closed (logged at most once a minute)"
             );
         }
     }

@@ -33,7 +33,7 @@ pub enum ImportError {
     },
     /// The last line is missing.
     #[error(
-        "the export is cut short after line {0}: what it holds is read in, the whole one can be read in over it"
+        "the export is truncated after line {0}: what it contains was imported; import the complete file over it"
     )]
     CutShort(u64),
     /// The database failed.
@@ -87,10 +87,10 @@ impl<R: BufRead> Import<R> {
         let header: Header = serde_json::from_slice(&lines.line)
             .ok()
             .filter(is_export)
-            .ok_or_else(|| lines.wrong("this is no export of silo-hub"))?;
+            .ok_or_else(|| lines.wrong("not an export of silo-hub"))?;
         if header.version != VERSION {
             return Err(lines.wrong(format!(
-                "an export of version {}, and this program reads version {VERSION}",
+                "export version {}, but this program reads version {VERSION}",
                 header.version
             )));
         }
@@ -185,7 +185,7 @@ impl<R: BufRead> Import<R> {
                     counts.history += 1;
                 }
                 Line::Token(_) | Line::UpdateKey(_) | Line::Dynahost(_) if self.key.is_none() => {
-                    let what = "it gives a right, and the first line names no key of a hub";
+                    let what = "it contains a secret's hash, but the first line names no hub key";
                     return Err(wrong(what.to_owned()));
                 }
                 Line::Token(token) => {
@@ -205,7 +205,7 @@ impl<R: BufRead> Import<R> {
                 }
                 Line::End(_) => {
                     return if self.lines.next()? {
-                        Err(self.lines.wrong("nothing follows the last line"))
+                        Err(self.lines.wrong("nothing may follow the last line"))
                     } else {
                         Ok(Rest::End)
                     };

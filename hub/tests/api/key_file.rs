@@ -110,7 +110,7 @@ async fn a_known_key_that_was_cut_short_is_told_and_stays() {
     for (case, text) in cut_short() {
         std::fs::write(&file, &text).unwrap();
         let said = refusal(&settings).await;
-        for word in [file.to_str().unwrap(), "cut short", "silo-hub key reset"] {
+        for word in [file.to_str().unwrap(), "truncated", "silo-hub key reset"] {
             assert!(said.contains(word), "{case}: no {word} in: {said}");
         }
         let mut program = home.program(&settings);
@@ -141,7 +141,7 @@ async fn a_file_that_is_no_key_is_never_replaced() {
             .expect("it ends in time")
             .expect("it can be run");
         assert_eq!(output.status.code(), Some(2), "{case}: {output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("no hub key"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not a valid hub key"));
         assert_eq!(std::fs::read(&file).unwrap(), text, "{case}");
         assert_eq!(kept(&file), BTreeSet::from([text]), "{case}");
     }

@@ -419,7 +419,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
         let error = import(&to, &format!("{bare}\n{}", lines[at])).await;
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with("line 2: "), "{error}");
-        assert!(error.contains("names no key"), "{error}");
+        assert!(error.contains("names no hub key"), "{error}");
     }
     // One from before there were update keys.
     let old = format!(
@@ -443,7 +443,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
     ));
     let after = format!("{text}{}", lines[office]);
     let error = import(&to, &after).await.unwrap_err().to_string();
-    assert!(error.contains("nothing follows"), "{error}");
+    assert!(error.contains("nothing may follow"), "{error}");
     // After all that the whole export is read in as if nothing had been.
     import(&to, &text).await.unwrap();
     let (have, want) = (exported(&to, false).await, exported(&from, false).await);

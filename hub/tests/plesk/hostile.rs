@@ -192,10 +192,10 @@ fn contents_that_are_not_to_the_letter_are_refused() {
     let whole = String::from_utf8(job("db").1).unwrap();
     let huge = " ".repeat(5000);
     let contents = [
-        (String::new(), "not a file of this form: EOF"),
+        (String::new(), "not a valid job file: EOF"),
         (
             whole[..whole.len() / 2].to_owned(),
-            "not a file of this form: EOF",
+            "not a valid job file: EOF",
         ),
         (format!("{whole}{huge}"), "larger than 4096 bytes"),
         (
@@ -228,11 +228,11 @@ fn contents_that_are_not_to_the_letter_are_refused() {
         ),
         (
             whole.replace("\"version\":1", "\"version\":2"),
-            "version 2 is not known here",
+            "unknown version 2",
         ),
         (
             whole.replace("{", "{\"command\":\"id\","),
-            "not a file of this form: unknown field",
+            "not a valid job file: unknown field",
         ),
     ];
     for (content, why) in contents {

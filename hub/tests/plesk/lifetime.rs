@@ -82,7 +82,7 @@ fn one_worker_at_a_time() {
     let once = bench.work(&["--once"]);
     assert_eq!(once.code, Some(1));
     assert!(
-        once.stderr.contains("state: another worker is at work"),
+        once.stderr.contains("state: another worker is running"),
         "{}",
         once.stderr
     );

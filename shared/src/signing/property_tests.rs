@@ -210,7 +210,7 @@ fn each_thing_that_is_left_out_is_named() {
             .replace(&format!(" {name}"), "");
         assert_eq!(
             read(&format!("silo=({list}){end}")),
-            Err(format!("{name} must be signed and is not"))
+            Err(format!("{name} is not signed but must be"))
         );
     }
     for (parameter, without) in [

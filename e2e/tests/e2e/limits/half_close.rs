@@ -90,7 +90,7 @@ async fn what_is_no_http_is_logged_once_a_minute_without_its_contents() {
     let log = std::fs::read_to_string(log).unwrap();
     let lines: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains("no valid HTTP") || line.contains("not valid HTTP"))
+        .filter(|line| line.contains("invalid HTTP"))
         .collect();
     assert_eq!(lines.len(), 1, "{log}");
     assert!(

@@ -193,11 +193,7 @@ async fn each_failure_of_the_script_has_its_code_and_its_words_and_changes_nothi
             1,
             "10.0.0.7 is not within 192.0.2.0/24",
         ),
-        (
-            "--address 0.0.0.0".to_owned(),
-            1,
-            "is no address of a machine",
-        ),
+        ("--address 0.0.0.0".to_owned(), 1, "is not a usable address"),
     ] {
         failed(&machine.run("try", "", &more), code, words);
     }

@@ -313,11 +313,11 @@ fn what_is_left_out_is_named_without_its_value_where_that_is_no_address() {
         (
             "ipaddr=2001:db8::1/64&myip=192.0.2.1,fe80::1",
             "myip: fe80::1 is a link-local address, which other machines can't reach; \
-             ipaddr: 2001:db8::1/64 is no address of a machine",
+             ipaddr: 2001:db8::1/64 is not a usable address",
         ),
         (
             "myip=192.0.2.1&WanIP=198.51.100.7&pass%0Aword=hush",
-            "\"wanip\": no parameter that is known here",
+            "\"wanip\": unknown parameter",
         ),
         (
             "myip=192.0.2.1,a,b,c,d,e,f",

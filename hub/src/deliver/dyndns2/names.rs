@@ -20,7 +20,7 @@ impl Names {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.is_empty() {
             return Err(
-                "say what records are called at the provider: `domain: example.net` (db becomes \
+                "set the names of records at the provider: `domain: example.net` (db becomes \
                  db.example.net) or `hosts: {db: home.example.net}`"
                     .to_owned(),
             );
@@ -54,7 +54,7 @@ impl Names {
         };
         let name = if hostname.is_single_label() && hostname != domain {
             Hostname::parse(&format!("{hostname}.{domain}"))
-                .map_err(|error| format!("with {domain} behind it: {error}"))?
+                .map_err(|error| format!("with {domain} appended: {error}"))?
         } else if is_within(hostname, domain) {
             hostname.clone()
         } else {

@@ -111,11 +111,11 @@ fn a_reply_is_shown_short_printable_and_without_secrets() {
     };
     assert_eq!(
         why(200, "what? hush! me@example.net\u{1b}[31m\u{e4}\nmore"),
-        "the provider answered 200 and \"what? ***! ***?[31m?\", which is no dyndns2"
+        "the provider answered 200 and \"what? ***! ***?[31m?\", which is not a dyndns2 reply"
     );
     assert_eq!(
         why(200, " \n\n"),
-        "the provider answered 200 and nothing, which is no dyndns2"
+        "the provider answered 200 and nothing, which is not a dyndns2 reply"
     );
     let long = why(403, &"a".repeat(4000));
     let expected = format!("the provider answered 403 and \"{}\"", "a".repeat(60));

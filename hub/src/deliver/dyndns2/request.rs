@@ -80,8 +80,8 @@ impl Endpoint {
             // Without `myip`, providers use the address of the client, here the hub.
             (Ipv6::Myipv6, None, Some(_)) => {
                 return Err(
-                    "it has no IPv4 address, and with `ipv6: myipv6` the provider would take \
-                     the hub's own for it",
+                    "it has no IPv4 address, and with `ipv6: myipv6` the provider would set the \
+                     hub's own instead",
                 );
             }
             _ => {

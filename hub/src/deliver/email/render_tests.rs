@@ -72,14 +72,9 @@ fn failures_of_another_sink_have_words_of_their_own() {
             EventKind::Failing,
             Some("no such host"),
             false,
-            "ovh does not take it: no such host",
+            "ovh rejected it: no such host",
         ),
-        (
-            EventKind::Failing,
-            Some("no"),
-            true,
-            "ovh takes nothing any more: no",
-        ),
+        (EventKind::Failing, Some("no"), true, "ovh is failing: no"),
         (EventKind::Recovered, None, false, "ovh no longer fails"),
         (
             EventKind::Recovered,

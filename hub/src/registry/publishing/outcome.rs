@@ -152,7 +152,7 @@ impl EndPublishing {
             Outcome::Done => return None,
             Outcome::Found(standing) if *standing == name.publication.standing => {
                 // The sink makes no progress: don't retry at once.
-                let trouble = Trouble::of_name("what the receiver holds does not become clear");
+                let trouble = Trouble::of_name("cannot determine what the receiver publishes");
                 self.later(&trouble, outcome, attempts, now)
             }
             Outcome::Found(_) => Later::soon(attempts, now.as_millis()),

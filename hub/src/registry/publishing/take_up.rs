@@ -176,7 +176,7 @@ impl Shift {
             return Ok(());
         }
         if row.is_none() && self.takes_host_names_only && !record.hostname.is_dns_host_name() {
-            let why = format!("{name} has \"_\", which no host name in DNS has");
+            let why = format!("{name} contains \"_\", which a host name in DNS can't");
             let entry = self.finished.entry(Some(why)).or_default();
             entry.push((record, owed));
             return Ok(());

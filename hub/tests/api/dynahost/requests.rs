@@ -59,7 +59,10 @@ async fn only_a_trusted_proxy_says_where_a_call_comes_from() {
         .header("x-real-ip", "198.51.100.1");
     let answer = call.await;
     assert_eq!(answer.status, 400);
-    assert!(answer.text().contains("names no client"), "{answer:?}");
+    assert!(
+        answer.text().contains("names no valid client"),
+        "{answer:?}"
+    );
     for from in ["127.0.0.1", "fe80::1", "unknown", ""] {
         let (status, words) = update_from(&hub, "secid=s&host=nas", from).await;
         assert_eq!(status, 400, "{from}: {words}");

@@ -88,13 +88,13 @@ async fn values_that_are_not_used_are_logged_by_parameter_and_reason() {
             "myip=198.51.100.71&ipv6=hush-hush-myip&wanip=198.51.100.72",
             200,
             "nochg 198.51.100.71",
-            "left out beside what is set: ipv6: no address; \"wanip\": no parameter that is known here",
+            "left out beside what is set: ipv6: no address; \"wanip\": unknown parameter",
         ),
         (
             "wan7171=198.51.100.72",
             503,
             "911",
-            "nothing is set: no parameter that is known here holds an address, but \"wan7171\" does: name it myip",
+            "nothing is set: no known parameter holds an address, but \"wan7171\" does: name it myip",
         ),
         (
             "myip=169.254.71.71",

@@ -22,14 +22,14 @@ pub(super) struct Plan {
 pub(super) enum Refusal {
     /// Plesk does not have the name, but it must exist.
     #[error(
-        "Plesk does not have this name, and --must-exist asks for it: add it there, with any address"
+        "Plesk does not have this name, and --must-exist requires it: add it in Plesk, with any address"
     )]
     Missing,
     /// The name is an alias.
-    #[error("the name holds a CNAME, beside which no address may stand")]
+    #[error("the name has a CNAME and so can't have addresses")]
     Alias,
     /// A line of the listing could not be parsed, so the argument for `--del` is unknown.
-    #[error("Plesk shows an address that is not understood: {0}")]
+    #[error("Plesk shows an address that can't be parsed: {0}")]
     Unreadable(String),
 }
 
