@@ -6,6 +6,7 @@ pub mod dns;
 pub mod forwarder;
 pub mod fuzz;
 pub mod http_server;
+pub mod interceptor;
 pub mod logs;
 pub mod mariadb;
 pub mod postgres;
@@ -15,7 +16,6 @@ pub mod smtp;
 pub mod switch;
 pub mod systemd;
 pub mod template;
-pub mod thief;
 pub mod webhook_receiver;
 mod wire;
 

@@ -73,7 +73,7 @@ fn change(id: i64, hostname: &str, old: &str, new: &str) -> Event {
         changes: vec![change],
         notify: Vec::new(),
         last_seen: None,
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }
@@ -85,14 +85,14 @@ fn with_notify(mut event: Event, hostname: &str, address: &str) -> Event {
 }
 
 async fn tell_one(sink: &dyn EventSink, event: &Event) -> DeliveryResult {
-    let mut told = sink.tell(std::slice::from_ref(event)).await;
-    assert_eq!(told.len(), 1);
-    let told = told.remove(0);
-    if let Some(trouble) = trouble(&told.outcome) {
+    let mut result = sink.tell(std::slice::from_ref(event)).await;
+    assert_eq!(result.len(), 1);
+    let result = result.remove(0);
+    if let Some(trouble) = trouble(&result.outcome) {
         assert!(!trouble.why.contains('@'), "{trouble:?}");
         assert!(!trouble.why.contains(PASSWORD), "{trouble:?}");
     }
-    told
+    result
 }
 
 fn trouble(outcome: &Outcome) -> Option<&Trouble> {
@@ -105,16 +105,16 @@ fn trouble(outcome: &Outcome) -> Option<&Trouble> {
 }
 
 #[track_caller]
-fn retried(told: &DeliveryResult, reach: Reach, words: &str) {
-    match &told.outcome {
+fn retried(result: &DeliveryResult, reach: Reach, words: &str) {
+    match &result.outcome {
         Outcome::Retry(trouble) if trouble.reach == reach && trouble.why.contains(words) => {}
         other => panic!("{other:?}, not retried for {words:?}"),
     }
 }
 
 #[track_caller]
-fn refused(told: &DeliveryResult, words: &str) {
-    match &told.outcome {
+fn refused(result: &DeliveryResult, words: &str) {
+    match &result.outcome {
         Outcome::Refused(trouble) if trouble.why.contains(words) => {
             assert_eq!(trouble.reach, Reach::Name);
         }
@@ -136,9 +136,9 @@ async fn a_change_is_mailed_encrypted_authenticated_and_in_both_parts() {
         "html: '<p class=\"ä\">{silo}/<b>{hostname}</b>: {event}</p>'\n",
     );
     let sink = sink_to(&server, keys);
-    let told = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
-    assert_eq!(told.outcome, Outcome::Done);
-    assert_eq!(told.told, ["ops@example.net"]);
+    let result = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
+    assert_eq!(result.outcome, Outcome::Done);
+    assert_eq!(result.notified, ["ops@example.net"]);
 
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
@@ -183,8 +183,8 @@ async fn without_words_of_ones_own_a_mail_is_plain_and_says_what_happened() {
         (2, "10.0.0.5", "10.0.0.6"),
         (3, "10.0.0.6", ""),
     ] {
-        let told = tell_one(&*sink, &change(id, "db", old, new)).await;
-        assert_eq!(told.outcome, Outcome::Done);
+        let result = tell_one(&*sink, &change(id, "db", old, new)).await;
+        assert_eq!(result.outcome, Outcome::Done);
     }
     let mails = server.mails();
     let subjects: Vec<_> = mails.iter().map(|mail| mail.header("Subject")).collect();
@@ -220,11 +220,11 @@ async fn a_burst_is_one_mail_with_a_line_a_change() {
         change(2, "db", "10.0.0.6", "10.0.0.7"),
         both,
     ];
-    let told = sink.tell(&events).await;
-    assert_eq!(told.len(), 3);
+    let result = sink.tell(&events).await;
+    assert_eq!(result.len(), 3);
     assert!(
-        told.iter().all(|told| told.outcome == Outcome::Done),
-        "{told:?}"
+        result.iter().all(|result| result.outcome == Outcome::Done),
+        "{result:?}"
     );
 
     let mails = server.mails();
@@ -249,10 +249,10 @@ async fn who_is_refused_for_good_keeps_nobody_else_from_being_told() {
     let keys = "to: [a@example.net, refused@example.net, full@example.net, b@example.net]\n";
     let sink = sink_to(&server, keys);
     let mut event = change(1, "db", "10.0.0.5", "10.0.0.6");
-    let told = tell_one(&*sink, &event).await;
-    refused(&told, "to[1]: RCPT TO: 550 5.1.1 <address> no such user");
-    refused(&told, "to[2]: the message: 552 5.2.2 mailbox full");
-    assert_eq!(told.told, ["a@example.net", "b@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    refused(&result, "to[1]: RCPT TO: 550 5.1.1 <address> no such user");
+    refused(&result, "to[2]: the message: 552 5.2.2 mailbox full");
+    assert_eq!(result.notified, ["a@example.net", "b@example.net"]);
     assert_eq!(
         asked_for(&server, "QUIT"),
         1,
@@ -260,11 +260,11 @@ async fn who_is_refused_for_good_keeps_nobody_else_from_being_told() {
         server.log()
     );
 
-    // By hand: those who were told are left in peace, those who were refused are tried again.
-    event.told = told.told;
-    let told = tell_one(&*sink, &event).await;
-    refused(&told, "550");
-    assert_eq!(told.told, ["a@example.net", "b@example.net"]);
+    // A manual retry: notified recipients are skipped, refused ones are tried again.
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    refused(&result, "550");
+    assert_eq!(result.notified, ["a@example.net", "b@example.net"]);
     assert_eq!(asked_for(&server, "RCPT refused@example.net"), 2);
     assert_eq!(server.mails().len(), 2);
 }
@@ -280,19 +280,19 @@ async fn who_is_busy_is_told_later_and_nobody_twice() {
     let sink = sink_to(&server, keys);
     assert_eq!(sink.max_attempts(), 3);
     let mut event = change(1, "db", "10.0.0.5", "10.0.0.6");
-    let told = tell_one(&*sink, &event).await;
-    retried(&told, Reach::Name, "to[0]: RCPT TO: 451 4.2.0");
-    assert_eq!(told.told[0], "a@example.net");
+    let result = tell_one(&*sink, &event).await;
+    retried(&result, Reach::Name, "to[0]: RCPT TO: 451 4.2.0");
+    assert_eq!(result.notified[0], "a@example.net");
 
-    event.told = told.told;
-    let told = tell_one(&*sink, &event).await;
-    retried(&told, Reach::Name, "451");
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    retried(&result, Reach::Name, "451");
 
     server.set_busy(false);
-    event.told = told.told;
-    let told = tell_one(&*sink, &event).await;
-    refused(&told, "to[2]: RCPT TO: 550 5.1.1");
-    let mut names = told.told.clone();
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    refused(&result, "to[2]: RCPT TO: 550 5.1.1");
+    let mut names = result.notified.clone();
     names.sort();
     assert_eq!(
         names,
@@ -319,9 +319,9 @@ async fn a_server_that_was_down_is_tried_again_and_a_repeated_mail_has_its_first
     let sink = sink_to(&server, "to: [ops@example.net]\n");
     let event = change(1, "db", "10.0.0.5", "10.0.0.6");
     server.stop();
-    let told = tell_one(&*sink, &event).await;
-    retried(&told, Reach::Sink, "Connection refused");
-    assert!(told.told.is_empty());
+    let result = tell_one(&*sink, &event).await;
+    retried(&result, Reach::Sink, "Connection refused");
+    assert!(result.notified.is_empty());
     server.start_again();
     assert_eq!(tell_one(&*sink, &event).await.outcome, Outcome::Done);
     // As after a crash before the answer was written down.
@@ -345,9 +345,9 @@ async fn a_server_that_ends_halfway_is_told_nothing_twice() {
         &server,
         "to: [a@example.net, away@example.net, b@example.net]\n",
     );
-    let told = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
-    retried(&told, Reach::Sink, "RCPT TO: 421");
-    assert_eq!(told.told, ["a@example.net"]);
+    let result = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
+    retried(&result, Reach::Sink, "RCPT TO: 421");
+    assert_eq!(result.notified, ["a@example.net"]);
     assert_eq!(asked_for(&server, "RCPT b@example.net"), 0);
 }
 
@@ -368,9 +368,9 @@ async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
     ] {
         event = with_notify(event, hostname, address);
     }
-    let told = tell_one(&*sink, &event).await;
-    assert_eq!(told.outcome, Outcome::Done);
-    assert_eq!(told.told, ["ops@example.net", "berta@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.outcome, Outcome::Done);
+    assert_eq!(result.notified, ["ops@example.net", "berta@example.net"]);
     let mails = server.mails();
     assert_eq!(mails.len(), 2);
     assert_eq!(mails[0].header("Subject"), "office: 2 changes");
@@ -381,8 +381,8 @@ async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
 
     // Without allow_to nobody's own address is heard.
     let sink = sink_to(&server, "to: [ops@example.net]\n");
-    let told = tell_one(&*sink, &event).await;
-    assert_eq!(told.told, ["ops@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.notified, ["ops@example.net"]);
 }
 
 #[tokio::test]
@@ -401,8 +401,8 @@ async fn not_seen_and_back_are_told_in_words_that_fit() {
     }
     let own_words = "to: [ops@example.net]\nunseen_after: 90m\nsubject: '! {hostname} {event}'\n";
     let sink = sink_to(&server, own_words);
-    let told = tell_one(&*sink, &seen(3, EventKind::Unseen)).await;
-    assert_eq!(told.outcome, Outcome::Done);
+    let result = tell_one(&*sink, &seen(3, EventKind::Unseen)).await;
+    assert_eq!(result.outcome, Outcome::Done);
     let events = [seen(4, EventKind::Back), change(5, "nas", "", "10.0.0.7")];
     sink.tell(&events).await;
 
@@ -431,8 +431,8 @@ async fn a_sender_that_is_refused_is_refused_for_good() {
     let folder = tempfile::tempdir().unwrap();
     write_secret(folder.path(), PASSWORD);
     let sink = open(folder.path(), &format!("{keys}to: [ops@example.net]\n"));
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
-    refused(&told, "MAIL FROM: 553 5.7.1 <address>");
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    refused(&result, "MAIL FROM: 553 5.7.1 <address>");
 }
 
 #[tokio::test]
@@ -442,9 +442,9 @@ async fn a_wrong_password_and_a_missing_one_are_tried_again() {
     write_secret(folder.path(), "guessed");
     let keys = format!("{}to: [ops@example.net]\n", smtp_keys(&server));
     let sink = open(folder.path(), &keys);
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
     retried(
-        &told,
+        &result,
         Reach::Sink,
         "refuses the user name or the password (535)",
     );
@@ -455,8 +455,8 @@ async fn a_wrong_password_and_a_missing_one_are_tried_again() {
         .filter(|line| !line.contains("username") && !line.contains("password"));
     let without: Vec<_> = lines.collect();
     let sink = open(folder.path(), &without.join("\n"));
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
-    retried(&told, Reach::Sink, "530");
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    retried(&result, Reach::Sink, "530");
     assert!(server.mails().is_empty());
 }
 
@@ -500,8 +500,8 @@ async fn a_relay_without_encryption_is_used_when_asked_for() {
         server.port()
     );
     let sink = open(folder.path(), &keys);
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
-    assert_eq!(told.outcome, Outcome::Done);
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    assert_eq!(result.outcome, Outcome::Done);
     let mails = server.wait_for(1);
     assert_eq!(mails[0].0["encrypted"], false);
     assert_eq!(asked_for(&server, "EHLO hub.example.net"), 1);
@@ -545,9 +545,9 @@ async fn sendmail_gets_the_mail_and_its_exit_status_is_the_answer() {
     let keys = sendmail(folder.path(), "exit 0");
     let sink = open(folder.path(), &keys);
     assert!(sink.check().await.unwrap().ends_with("/sendmail exists"));
-    let told = tell_one(&*sink, &event).await;
-    assert_eq!(told.outcome, Outcome::Done);
-    assert_eq!(told.told, ["ops@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.outcome, Outcome::Done);
+    assert_eq!(result.notified, ["ops@example.net"]);
     let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
     assert_eq!(arguments, "-i\n-f\nsilo@example.net\n--\nops@example.net\n");
     let stored = std::fs::read(folder.path().join("mail")).unwrap();

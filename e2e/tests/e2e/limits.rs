@@ -1,11 +1,11 @@
 //! Thousands of silent and slow clients, and what honest ones notice of them: nothing.
 
 mod bodies;
+mod connection;
 mod dead_peers;
 mod early;
 mod half_close;
 mod http2;
-mod line;
 mod memory;
 
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use line::{Door, Line, self_signed};
+use connection::{Connection, Endpoint, self_signed};
 use reqwest::Method;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -60,13 +60,13 @@ fn memory_kib(hub: &Hub) -> u64 {
 
 /// Opens so many connections, each with these words: through TLS where there is any, unless there is nothing
 /// to say.
-async fn open(door: &Door, count: usize, begin: &str) -> Vec<Line> {
+async fn open(endpoint: &Endpoint, count: usize, begin: &str) -> Vec<Connection> {
     let mut lines = Vec::new();
     for _ in 0..count {
         // The hub may have cut it off already.
         let Ok(mut line) = (match begin {
-            "" => door.knock().await,
-            _ => door.enter().await,
+            "" => endpoint.connect_tcp().await,
+            _ => endpoint.connect().await,
         }) else {
             continue;
         };
@@ -78,7 +78,7 @@ async fn open(door: &Door, count: usize, begin: &str) -> Vec<Line> {
 }
 
 /// Sends a byte on each, for ever.
-async fn trickle(mut lines: Vec<Line>) {
+async fn trickle(mut lines: Vec<Connection>) {
     loop {
         for line in &mut lines {
             let _ = line.write_all(b"a").await;
@@ -128,21 +128,21 @@ async fn honest_once_there_is_room(hub: &Hub) {
     }
 }
 
-async fn besieged(hub: &Hub, door: &Door) {
+async fn check_under_load(hub: &Hub, endpoint: &Endpoint) {
     let one = client();
     honest(hub, &one).await;
     let before = memory_kib(hub);
-    let mut silent = open(door, SILENT, "").await;
+    let mut silent = open(endpoint, SILENT, "").await;
     honest(hub, &one).await;
     let head = "GET /silos HTTP/1.1\r\nHost: hub\r\nX-Slow: ";
-    let heads = open(door, SLOW_HEADS, head).await;
+    let heads = open(endpoint, SLOW_HEADS, head).await;
     assert!(heads.len() > SLOW_HEADS / 2, "{} got in", heads.len());
     let heads = tokio::spawn(trickle(heads));
     let body = format!(
         "PUT /silos/slow HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\nContent-Length: 100000\r\n\r\n{{",
         hub.admin_token()
     );
-    let bodies = open(door, SLOW_BODIES, &body).await;
+    let bodies = open(endpoint, SLOW_BODIES, &body).await;
     assert_eq!(bodies.len(), SLOW_BODIES);
     let bodies = tokio::spawn(trickle(bodies));
     for _ in 0..10 {
@@ -195,7 +195,7 @@ async fn five_thousand_silent_and_slow_clients_hinder_nobody() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), "limits: {head_seconds: 5}\n");
-    besieged(&hub, &Door::plain(&hub)).await;
+    check_under_load(&hub, &Endpoint::plain(&hub)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,7 +204,7 @@ async fn far_more_clients_than_connections_hinder_nobody_over_tls_either() {
     let folder = tempfile::tempdir().unwrap();
     let config = self_signed(folder.path()) + "limits: {head_seconds: 5, connections: 700}\n";
     let hub = hub_with(folder.path(), &config);
-    besieged(&hub, &Door::tls(&hub, folder.path())).await;
+    check_under_load(&hub, &Endpoint::tls(&hub, folder.path())).await;
     assert!(
         hub.log()
             .contains("limits.connections: 700 connections are open")
@@ -238,7 +238,7 @@ async fn the_limit_of_open_files_is_raised_and_kept_to() {
         "{}",
         hub.log()
     );
-    let silent = open(&Door::plain(&hub), 400, "").await;
+    let silent = open(&Endpoint::plain(&hub), 400, "").await;
     honest(&hub, &client()).await;
     drop(silent);
 }

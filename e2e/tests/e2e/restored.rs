@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use silo_e2e::database::{Database, Kind};
 use silo_e2e::dns::{DnsServer, Program, ZONE};
-use silo_e2e::thief::{Thief, send};
+use silo_e2e::interceptor::{Interceptor, send};
 use silo_e2e::{Caller, Hub, binary, logs, until, write_private};
 
 /// A hub's folder and its database.
@@ -201,15 +201,21 @@ async fn what_was_recorded_before_a_restore_can_not_be_played_again() {
     let credential = hub.token(&["--name", "m", "--role", "write", "--silo", "office"]);
     write_private(&place.path("token"), &credential);
     let copy = place.copy();
-    let thief = Thief::start(hub.url());
+    let interceptor = Interceptor::start(hub.url());
     let mut upstream = Command::new(binary("silo-upstream"));
     upstream
-        .args(["--hub", &thief.url(), "--silo", "office", "--token-file"])
+        .args([
+            "--hub",
+            &interceptor.url(),
+            "--silo",
+            "office",
+            "--token-file",
+        ])
         .arg(place.path("token"))
         .args(["--hostnames", "nas", "once"]);
     let output = logs::run(&mut upstream);
     assert!(output.status.success(), "{output:?}");
-    let session = thief.take();
+    let session = interceptor.take();
     assert!(
         session
             .iter()

@@ -229,12 +229,12 @@ fn a_hub_that_hangs_is_started_anew_and_one_that_lives_is_not() {
 }
 
 /// A hub that tells a socket how it is.
-struct Told {
+struct NotifyingHub {
     child: Child,
     socket: UnixDatagram,
 }
 
-impl Told {
+impl NotifyingHub {
     fn start(folder: &Path, notify: &Path) -> Self {
         let socket = UnixDatagram::bind(notify).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -261,7 +261,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for NotifyingHub {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -271,7 +271,7 @@ impl Drop for Told {
 #[test]
 fn the_service_manager_is_told_that_the_hub_listens_lives_and_stops() {
     let folder = tempfile::tempdir().unwrap();
-    let mut hub = Told::start(folder.path(), &folder.path().join("notify"));
+    let mut hub = NotifyingHub::start(folder.path(), &folder.path().join("notify"));
     // The first beat may come while the listeners are set up.
     let words: Vec<String> = (0..6).map(|_| hub.word()).collect();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
@@ -293,11 +293,11 @@ fn the_service_manager_is_told_that_the_hub_listens_lives_and_stops() {
 fn a_missing_service_manager_is_no_reason_to_fail() {
     let folder = tempfile::tempdir().unwrap();
     let notify = folder.path().join("notify");
-    let hub = Told::start(folder.path(), &notify);
+    let hub = NotifyingHub::start(folder.path(), &notify);
     fs::remove_file(&notify).unwrap();
     let deadline = Instant::now() + PATIENCE;
     let log = || fs::read_to_string(folder.path().join("log")).unwrap();
-    while !log().contains("cannot tell the service manager Alive") {
+    while !log().contains("cannot notify the service manager (Alive)") {
         assert!(Instant::now() < deadline, "{}", log());
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -10,7 +10,7 @@ use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
 use crate::deliver::worker::{Round, Worker};
 use crate::domain::sink::SinkName;
-use crate::registry::{AdoptName, BeginCleaning, EndCleaning, OweRemoval};
+use crate::registry::{AdoptName, BeginCleaning, EndCleaning, EnqueueRemoval};
 use crate::runtime::open_hub::{OpenError, OpenHub};
 use crate::runtime::open_sinks;
 use crate::store::{LedgerRow, LedgerState};
@@ -197,7 +197,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
             continue;
         }
         names += hostnames.len();
-        let command = OweRemoval {
+        let command = EnqueueRemoval {
             sink: name.clone(),
             silo,
             hostnames: hostnames.into_iter().collect(),
@@ -207,7 +207,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     let owner = random_name().map_err(OpenError::from)?;
     let open = Arc::new(open);
     let worker = Worker::new(hub.worker_context(), Arc::clone(&open), owner);
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let round = worker
             .round()
@@ -223,7 +223,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         // Another worker is processing it, or the receiver needs time or is unavailable.
         let known = hub.store.sink(&name).await?;
         let why = known.and_then(|sink| sink.why);
-        if why.is_some() || begun.elapsed() > PATIENCE {
+        if why.is_some() || started.elapsed() > PATIENCE {
             let why = why.unwrap_or_else(|| format!("see /deliveries?sink={name}"));
             return Err(Failure::Failed(format!(
                 "{name}: {left} names are not removed yet ({why}); a running hub continues, otherwise run this command again"

@@ -291,13 +291,13 @@ mod tests {
             "[{name: dns, kind: rfc2136, tell_failures: mail}, \
              {name: mail, kind: email, tell_failures: hook}, {name: hook, kind: webhook}]",
         );
-        let told: Vec<_> = sinks
+        let targets: Vec<_> = sinks
             .unwrap()
             .into_iter()
             .map(|sink| sink.tell_failures.map(|name| name.to_string()))
             .collect();
         assert_eq!(
-            told,
+            targets,
             [Some("mail".to_owned()), Some("hook".to_owned()), None]
         );
     }

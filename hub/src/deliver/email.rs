@@ -125,7 +125,7 @@ impl EmailSink {
                 self.send_one(mail, &mut open, deadline).await
             };
             match result {
-                Ok(()) => ledger.told(mail),
+                Ok(()) => ledger.sent(mail),
                 Err(failure @ Failure::Down(_)) => {
                     let rest = letters[sent..].iter();
                     rest.for_each(|mail| ledger.failed(mail, &failure));

@@ -85,11 +85,11 @@ impl Deliveries {
             sinks: this.sinks.iter().map(|sink| sink.configured()).collect(),
             alone,
         };
-        let begun = this.context.registry.apply(command).await?;
-        for sink in &begun.differing {
+        let started = this.context.registry.apply(command).await?;
+        for sink in &started.differing {
             tracing::warn!(%sink, "another hub on this database serves this sink, or served it minutes ago, with other settings: hubs that share a database must configure the same sinks");
         }
-        say_gone(&begun.gone);
+        say_gone(&started.gone);
         Ok(this)
     }
 

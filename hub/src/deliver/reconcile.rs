@@ -143,9 +143,9 @@ impl Worker {
             hostnames.retain(|hostname| with_login.contains(hostname));
         }
         if !hostnames.is_empty() {
-            let owed: BTreeSet<Hostname> =
-                store.owed_names(name, silo).await?.into_iter().collect();
-            hostnames.retain(|hostname| !owed.contains(hostname));
+            let pending: BTreeSet<Hostname> =
+                store.pending_names(name, silo).await?.into_iter().collect();
+            hostnames.retain(|hostname| !pending.contains(hostname));
         }
         Ok(hostnames)
     }

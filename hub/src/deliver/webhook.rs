@@ -159,14 +159,14 @@ impl EventSink for Webhook {
 
     fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>> {
         Box::pin(async move {
-            let mut told = Vec::with_capacity(events.len());
+            let mut results = Vec::with_capacity(events.len());
             for event in events {
-                told.push(DeliveryResult {
-                    told: event.told.clone(),
+                results.push(DeliveryResult {
+                    notified: event.notified.clone(),
                     outcome: self.send(event).await,
                 });
             }
-            told
+            results
         })
     }
 

@@ -48,15 +48,15 @@ fn event(id: i64) -> Event {
         }],
         notify: Vec::new(),
         last_seen: None,
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }
 
 async fn tell(sink: &dyn EventSink, event: Event) -> Outcome {
-    let mut told = sink.tell(&[event]).await;
-    assert_eq!(told.len(), 1);
-    told.remove(0).outcome
+    let mut results = sink.tell(&[event]).await;
+    assert_eq!(results.len(), 1);
+    results.remove(0).outcome
 }
 
 fn retry(outcome: Outcome) -> Trouble {
@@ -120,13 +120,13 @@ async fn several_events_have_an_outcome_each() {
     receiver.answer_next(Response::text(204, ""));
     receiver.answer_next(Response::text(422, ""));
     let mut known = event(1);
-    known.told.push("somebody".to_owned());
-    let told = sink.tell(&[known, event(2), event(3)]).await;
-    assert_eq!(told[0].told, ["somebody"]);
-    assert_eq!(told[0].outcome, Outcome::Done);
+    known.notified.push("somebody".to_owned());
+    let results = sink.tell(&[known, event(2), event(3)]).await;
+    assert_eq!(results[0].notified, ["somebody"]);
+    assert_eq!(results[0].outcome, Outcome::Done);
     let trouble = Trouble::of_name("the receiver rejected the message: 422");
-    assert_eq!(told[1].outcome, Outcome::Retry(trouble));
-    assert_eq!(told[2].outcome, Outcome::Done);
+    assert_eq!(results[1].outcome, Outcome::Retry(trouble));
+    assert_eq!(results[2].outcome, Outcome::Done);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use super::origin::refuse_foreign_write;
 use super::parameters;
 use super::signing::Verified;
 use crate::auth::secrets::is_credential_of;
-use crate::auth::token_cache::{CachedToken, Turn};
+use crate::auth::token_cache::{CachedToken, LookupPriority};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
 use crate::follow::database_health::TOKENS_GOOD_FOR;
@@ -297,11 +297,11 @@ pub(super) async fn known_token(
     if let Some(held) = hub.tokens.held(id) {
         return Ok(Some(held));
     }
-    let turn = match hub.failures.locked_out_for(ip, hub.clock.reading()) {
-        true => Turn::AfterOthers,
-        false => Turn::AtOnce,
+    let priority = match hub.failures.locked_out_for(ip, hub.clock.reading()) {
+        true => LookupPriority::Low,
+        false => LookupPriority::Normal,
     };
-    Ok(hub.tokens.look_up(id, turn).await?)
+    Ok(hub.tokens.look_up(id, priority).await?)
 }
 
 /// Counts a wrong credential; after too many of them the answer is another one.

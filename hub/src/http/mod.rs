@@ -9,6 +9,7 @@ mod conditional;
 pub(crate) mod connection;
 mod date;
 mod deliveries;
+mod dispatch;
 pub(crate) mod error;
 mod events;
 mod finish;
@@ -33,7 +34,6 @@ pub(crate) mod signing;
 mod silos;
 mod token_rate;
 mod tokens;
-mod ways;
 
 use std::sync::Arc;
 
@@ -62,11 +62,11 @@ pub use token_rate::TokenRate;
 
 use conditional::IfMatchLayer;
 pub use date::DateGuard;
+use dispatch::RouteDispatch;
 use error::ApiError;
 use finish::{Finish, FinishLayer};
 use host::RequireHost;
 use signing::SigningLayer;
-use ways::Ways;
 
 /// The state of all handlers.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ pub struct Foreign {
 }
 
 /// All routes with the layers around them.
-pub type Front = Finish<Ways>;
+pub type Front = Finish<RouteDispatch>;
 
 /// Every route of REST but the root. Their first segments are no update keys: see
 /// [`crate::domain::update_key::TAKEN`].
@@ -173,10 +173,10 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
     );
     let dates = Arc::clone(&hub.dates);
     let direct = direct.with_state(Arc::clone(&hub));
-    let ways = Ways::new(Arc::clone(&hub), direct, layered.with_state(hub));
+    let dispatch = RouteDispatch::new(Arc::clone(&hub), direct, layered.with_state(hub));
     // Requests are traced at debug level only: otherwise the layer is left out.
-    let ways = match tracing::enabled!(tracing::Level::DEBUG) {
-        true => ways.map(|routes| {
+    let dispatch = match tracing::enabled!(tracing::Level::DEBUG) {
+        true => dispatch.map(|routes| {
             routes.layer(
                 TraceLayer::new_for_http()
                     // A 5xx is logged with its cause where it occurs.
@@ -184,9 +184,9 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
                     .make_span_with(span),
             )
         }),
-        false => ways,
+        false => dispatch,
     };
-    FinishLayer { dates }.layer(ways)
+    FinishLayer { dates }.layer(dispatch)
 }
 
 /// Contains the route and never the target, which may contain a secret.

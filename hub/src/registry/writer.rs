@@ -208,9 +208,9 @@ impl Writer {
             return Ended::Answered;
         }
         let reads: Vec<_> = batch.jobs.iter().filter_map(|job| job.reads()).collect();
-        let begun = self.store.begin_write(&reads).await;
+        let transaction = self.store.begin_write(&reads).await;
         drop(reads);
-        let mut transaction = match begun {
+        let mut transaction = match transaction {
             Ok(transaction) => transaction,
             // The database is available; it had only closed this session.
             Err(error) if error.failure() == Failure::Lost && batch.attempt < verdict::ATTEMPTS => {
@@ -291,7 +291,7 @@ impl Writer {
         if let Some(revision) = effects.revision {
             self.listeners.revision.announce(revision);
         }
-        if effects.deliveries_owed {
+        if effects.deliveries_enqueued {
             self.listeners.revision.announce_deliveries();
         }
     }

@@ -68,9 +68,9 @@ use interests::Interests;
 pub use links::{HistoryNode, NodePlace};
 pub use marks::Mark;
 pub use outbox::{
-    Activity, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName, IdCursor, Interest,
-    KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow, Owed, OwedEvent, OwedNames, OwedPage,
-    PendingEvent, QuietRecord, SinkTrouble, Turn,
+    Activity, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName, EventDelivery,
+    IdCursor, Interest, KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow, NamesDelivery,
+    NextAttempt, PendingEvent, PendingName, PendingPage, QuietRecord, SinkTrouble,
 };
 use pool::Pool;
 pub use purge::{OldRows, OldSearch};

@@ -124,7 +124,7 @@ impl<R: BufRead> Import<R> {
         let highest = highest_revision(now);
         let mut imported = Imported::default();
         // The silos whose history this import adds; that of others is left out.
-        let mut begun: BTreeMap<SiloId, i64> = BTreeMap::new();
+        let mut started: BTreeMap<SiloId, i64> = BTreeMap::new();
         registry.apply(BeginImport).await?;
         loop {
             let mut part = ImportPart {
@@ -133,8 +133,8 @@ impl<R: BufRead> Import<R> {
             };
             let read = self.read_part(&mut part, &mut imported.read, highest);
             for row in &part.history {
-                if let Some(revision) = begun.get(&row.silo) {
-                    part.begun.insert(row.silo.clone(), *revision);
+                if let Some(revision) = started.get(&row.silo) {
+                    part.started.insert(row.silo.clone(), *revision);
                 }
             }
             // The lines before an invalid one are imported.
@@ -144,13 +144,13 @@ impl<R: BufRead> Import<R> {
             imported.silos_kept += written.silos_kept;
             imported.history += written.history;
             imported.history_left_out += written.history_left_out;
-            begun.extend(written.begun);
+            started.extend(written.started);
             imported.tokens += written.tokens;
             imported.update_keys += written.update_keys;
             imported.dynahosts += written.dynahosts;
             if let Rest::End = read? {
-                let begun: Vec<SiloId> = begun.into_keys().collect();
-                for silos in begun.chunks(PART_LINES) {
+                let started: Vec<SiloId> = started.into_keys().collect();
+                for silos in started.chunks(PART_LINES) {
                     registry.apply(CloseImported(silos.to_vec())).await?;
                 }
                 registry.apply(EndImport).await?;

@@ -63,8 +63,8 @@ fn each_provider_is_told_ipv6_in_its_way() {
 #[test]
 fn no_request_makes_a_provider_take_the_hubs_own_address() {
     let endpoint = endpoint(PLAIN, Ipv6::Myipv6);
-    let told = endpoint.updates("a.b", &addresses("2001:db8::1"), &ReceiverState::Nothing);
-    assert!(told.unwrap_err().contains("no IPv4 address"));
+    let sent = endpoint.updates("a.b", &addresses("2001:db8::1"), &ReceiverState::Nothing);
+    assert!(sent.unwrap_err().contains("no IPv4 address"));
 }
 
 #[test]

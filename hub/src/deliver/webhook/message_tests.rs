@@ -31,7 +31,7 @@ fn event(kind: EventKind, changes: Vec<AddressChange>) -> Event {
         changes,
         notify: vec![(Hostname::parse("db").unwrap(), "me@example.net".to_owned())],
         last_seen: Some(Time::from_millis(1_767_323_000_000)),
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }
@@ -175,7 +175,7 @@ fn a_message_sent_again_differs_in_its_time_alone() {
         (first.id.as_str(), first.timestamp),
         ("silo_41_7", 1_614_265_330)
     );
-    event.told.push("whoever".to_owned());
+    event.notified.push("whoever".to_owned());
     let again = Message::of(&event, now().plus_seconds(60), &key);
     assert_eq!((&again.id, &again.body), (&first.id, &first.body));
     assert_eq!(again.timestamp, first.timestamp + 60);

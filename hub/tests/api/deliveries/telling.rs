@@ -6,8 +6,9 @@ use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
 use super::scripted::{Desk, Manner, addresses, counts, deliveries, event_sink};
 use crate::common::{START_MS, TestHub, revision};
 
-fn revisions(told: &[Vec<Event>]) -> Vec<Vec<i64>> {
-    told.iter()
+fn revisions(notified: &[Vec<Event>]) -> Vec<Vec<i64>> {
+    notified
+        .iter()
         .map(|events| events.iter().map(|event| event.revision).collect())
         .collect()
 }
@@ -88,7 +89,7 @@ async fn a_failing_message_keeps_its_id_and_its_place_and_is_given_up_at_last() 
     let again = script.told();
     assert_eq!(again.len(), 1);
     assert_eq!(again[0][0].id, told[0][0].id);
-    assert_eq!(again[0][0].told, ["try 0"], "whom it has told already");
+    assert_eq!(again[0][0].notified, ["try 0"], "whom it has told already");
     let shown = &deliveries(&hub, "state=pending").await[1];
     assert_eq!(
         (&shown["attempts"], &shown["why"]),

@@ -29,7 +29,7 @@ impl Exchange {
 type Forge = Box<dyn Fn(&Exchange) -> Vec<u8> + Send>;
 
 /// A running thief. Clients seem to come from 10.0.0.7 to a hub that trusts the loopback as a proxy.
-pub struct Thief {
+pub struct Interceptor {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Exchange>>>,
     forge: Arc<Mutex<Forge>>,
@@ -37,13 +37,13 @@ pub struct Thief {
     accepting: Option<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Thief {
+impl std::fmt::Debug for Interceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Thief({})", self.address)
     }
 }
 
-impl Thief {
+impl Interceptor {
     /// Starts one before the hub at a URL, honest at first.
     pub fn start(hub: &str) -> Self {
         let hub: SocketAddr = hub
@@ -98,7 +98,7 @@ impl Thief {
     }
 }
 
-impl Drop for Thief {
+impl Drop for Interceptor {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         // Wakes the thread; an error means that it has ended already.
