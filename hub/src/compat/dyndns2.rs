@@ -24,8 +24,8 @@ use crate::domain::precondition::Precondition;
 use crate::domain::token::{Role, Token};
 use crate::http::Hub;
 use crate::http::auth::{Caller, basic_user};
+use crate::http::body_budget::{Content, Sender};
 use crate::http::error::{ApiError, UNAVAILABLE_RETRY_AFTER};
-use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_followed_link;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, SetRecord};
@@ -72,7 +72,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         }
         Method::POST if is_form => {
             let request = Request::from_parts(parts, body);
-            let body = read(hub, request, MAX_FORM_BYTES, Sender::Known).await?;
+            let body = read(hub, request, MAX_FORM_BYTES, Sender::Authenticated).await?;
             caller.require_still(hub).await?;
             body
         }

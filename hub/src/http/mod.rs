@@ -4,6 +4,7 @@
 mod audit;
 pub(crate) mod auth;
 mod bodies;
+pub(crate) mod body_budget;
 pub(crate) mod client_ip;
 mod conditional;
 pub(crate) mod connection;
@@ -19,7 +20,6 @@ pub mod fuzz;
 mod headers;
 mod history;
 mod host;
-pub(crate) mod intake;
 mod json;
 pub(crate) mod open;
 pub(crate) mod origin;
@@ -55,8 +55,8 @@ use crate::read::view::View;
 use crate::registry::Registry;
 use crate::store::Store;
 
+pub use body_budget::BodyBudgets;
 pub use client_ip::TrustedProxies;
-pub use intake::Intake;
 pub use signing::{Mismatches, ReadNonces};
 pub use token_rate::TokenRate;
 
@@ -102,7 +102,7 @@ pub struct Hub {
     /// Counts the requests of tokens.
     pub rate: TokenRate,
     /// The memory for request bodies.
-    pub intake: Intake,
+    pub body_budgets: BodyBudgets,
     /// The proxies that may report a client's address.
     pub trusted_proxies: TrustedProxies,
 }

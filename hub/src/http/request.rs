@@ -12,8 +12,8 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Family, Hostname, SiloId};
 
 use super::Hub;
+use super::body_budget::{Content, Sender};
 use super::error::ApiError;
-use super::intake::{Content, Sender};
 use super::signing::Verified;
 use crate::domain::precondition::{Precondition, TagList};
 use crate::store::IdCursor;
@@ -268,7 +268,7 @@ impl Unread {
 
     /// Reads it, up to [`MAX_BODY_BYTES`].
     pub(super) async fn read(self, hub: &Hub) -> Result<Content, ApiError> {
-        read(hub, self.0, MAX_BODY_BYTES, Sender::Known).await
+        read(hub, self.0, MAX_BODY_BYTES, Sender::Authenticated).await
     }
 }
 
@@ -285,7 +285,7 @@ pub(crate) async fn read(
         refuse_coded(&parts.headers)?;
     }
     let content = hub
-        .intake
+        .body_budgets
         .receive(&parts.headers, body, limit, sender)
         .await;
     match parts.extensions.get::<Verified>() {

@@ -428,7 +428,7 @@ impl OpenHub {
                 settings.limits.requests_per_minute,
                 self.clock.clone(),
             ),
-            intake: crate::http::Intake::new(settings.limits.body_bytes),
+            body_budgets: crate::http::BodyBudgets::new(settings.limits.body_bytes),
             trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),
         })
     }

@@ -15,8 +15,8 @@ use crate::auth::token_cache::CachedToken;
 use crate::domain::time::Time;
 use crate::http::Hub;
 use crate::http::auth::{known_token, require_recent, wrong_credential};
+use crate::http::body_budget::Content;
 use crate::http::error::{ApiError, SignatureProblem};
-use crate::http::intake::Content;
 use crate::registry::SignedWrite;
 use crate::store::{KnownToken, SealedKey};
 
