@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_passes() {
+    fn logs_without_secrets_pass() {
         for line in [
             "token_id=abcdefgh12 silo_id=office silo_abcdefgh12",
             "www-authenticate: Basic realm=\"silo\", charset=\"UTF-8\"",

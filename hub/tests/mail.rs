@@ -172,7 +172,7 @@ async fn a_change_is_mailed_encrypted_authenticated_and_in_both_parts() {
 }
 
 #[tokio::test]
-async fn without_words_of_ones_own_a_mail_is_plain_and_says_what_happened() {
+async fn without_templates_a_mail_is_plain_text_with_the_event() {
     let server = SmtpServer::start(Security::Tls, true);
     let keys = smtp_keys(&server).replace("smtp:\n", "smtp:\n  tls: tls\n");
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +244,7 @@ async fn a_burst_is_one_mail_with_a_line_a_change() {
 }
 
 #[tokio::test]
-async fn who_is_refused_for_good_keeps_nobody_else_from_being_told() {
+async fn a_refused_recipient_does_not_block_others() {
     let server = SmtpServer::start(Security::StartTls, true);
     let keys = "to: [a@example.net, refused@example.net, full@example.net, b@example.net]\n";
     let sink = sink_to(&server, keys);
@@ -270,7 +270,7 @@ async fn who_is_refused_for_good_keeps_nobody_else_from_being_told() {
 }
 
 #[tokio::test]
-async fn who_is_busy_is_told_later_and_nobody_twice() {
+async fn a_busy_recipient_is_notified_later_and_nobody_twice() {
     let server = SmtpServer::start(Security::StartTls, true);
     server.set_busy(true);
     let keys = concat!(
@@ -339,7 +339,7 @@ async fn a_server_that_was_down_is_tried_again_and_a_repeated_mail_has_its_first
 }
 
 #[tokio::test]
-async fn a_server_that_ends_halfway_is_told_nothing_twice() {
+async fn a_server_that_disconnects_halfway_gets_nothing_twice() {
     let server = SmtpServer::start(Security::StartTls, true);
     let sink = sink_to(
         &server,
@@ -352,7 +352,7 @@ async fn a_server_that_ends_halfway_is_told_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
+async fn a_records_address_gets_only_its_records_events_if_allowed() {
     let server = SmtpServer::start(Security::StartTls, true);
     let keys = "to: [ops@example.net]\nallow_to: ['*@Example.net']\n";
     let sink = sink_to(&server, keys);
@@ -386,7 +386,7 @@ async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
 }
 
 #[tokio::test]
-async fn not_seen_and_back_are_told_in_words_that_fit() {
+async fn unseen_and_back_are_mailed_in_matching_words() {
     let server = SmtpServer::start(Security::StartTls, true);
     let seen = |id, kind| Event {
         kind,
@@ -461,7 +461,7 @@ async fn a_wrong_password_and_a_missing_one_are_tried_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_said_to_a_server_that_cannot_prove_itself_or_does_not_encrypt() {
+async fn nothing_is_sent_to_a_server_without_valid_tls() {
     let server = SmtpServer::start(Security::StartTls, true);
     let folder = tempfile::tempdir().unwrap();
     write_secret(folder.path(), PASSWORD);
@@ -492,7 +492,7 @@ async fn nothing_is_said_to_a_server_that_cannot_prove_itself_or_does_not_encryp
 }
 
 #[tokio::test]
-async fn a_relay_without_encryption_is_used_when_asked_for() {
+async fn a_relay_without_encryption_is_used_if_configured() {
     let server = SmtpServer::start(Security::None, false);
     let folder = tempfile::tempdir().unwrap();
     let keys = format!(
@@ -573,7 +573,7 @@ async fn sendmail_gets_the_mail_and_its_exit_status_is_the_answer() {
 }
 
 #[tokio::test]
-async fn a_sendmail_that_reads_nothing_is_still_heard() {
+async fn the_status_of_a_sendmail_that_reads_nothing_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let keys = sendmail(folder.path(), "");
     let script = "#!/bin/sh\nexit 68\n";

@@ -319,7 +319,7 @@ fn drift_is_repaired_also_when_the_hub_has_nothing_new() {
 }
 
 #[test]
-fn a_tag_goes_to_no_other_hub_than_the_one_it_came_from() {
+fn an_etag_is_sent_only_to_the_hub_that_issued_it() {
     let (first, second) = (
         FakeHub::office(42, DB),
         FakeHub::office(42, &[("db", "10.0.0.6")]),

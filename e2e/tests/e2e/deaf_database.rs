@@ -115,7 +115,7 @@ async fn a_connection_that_breaks_costs_no_write_and_no_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hub_whose_database_is_silent_says_so_and_can_be_stopped() {
+async fn a_hub_without_database_responses_logs_it_and_can_be_stopped() {
     let Some(scene) = Scene::begin() else { return };
     let admin = &scene.admin;
     assert_eq!(admin.get("/readyz").await.0, 200);
@@ -309,7 +309,7 @@ fn a_hub_can_be_stopped_while_it_starts() {
 }
 
 #[test]
-fn a_hub_whose_server_never_answers_says_so_and_ends() {
+fn a_hub_whose_server_never_answers_logs_it_and_exits() {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, listener) = start_in_vain(folder.path());
     let _connection = listener.accept().unwrap();

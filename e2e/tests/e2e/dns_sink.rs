@@ -469,7 +469,7 @@ async fn a_check_proves_server_zone_and_key_and_changes_nothing(program: Program
 }
 
 #[tokio::test]
-async fn binds_session_key_is_read_anew_at_each_send() {
+async fn binds_session_key_is_read_again_at_each_send() {
     let mut server = DnsServer::make(Program::Bind);
     let keys = format!(
         "server: 127.0.0.1:{}\nzone: {LOCAL_ZONE}\nkey_file: session.key",

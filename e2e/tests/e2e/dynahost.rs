@@ -48,7 +48,7 @@ fn run(hub: &Hub, name: &str, secid: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_pages_lines_do_what_it_says_and_no_secret_is_logged() {
+async fn the_documented_commands_work_and_no_secret_is_logged() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(&["pi.dyn.example.net"]);
     let hub = hub(folder.path(), &provider);

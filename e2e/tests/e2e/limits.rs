@@ -191,7 +191,7 @@ fn hub_with(folder: &Path, config: &str) -> Hub {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_thousand_silent_and_slow_clients_hinder_nobody() {
+async fn five_thousand_silent_and_slow_clients_do_not_delay_others() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), "limits: {head_seconds: 5}\n");
@@ -199,7 +199,7 @@ async fn five_thousand_silent_and_slow_clients_hinder_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn far_more_clients_than_connections_hinder_nobody_over_tls_either() {
+async fn more_clients_than_connections_do_not_delay_others_over_tls() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
     let config = self_signed(folder.path()) + "limits: {head_seconds: 5, connections: 700}\n";
@@ -244,7 +244,7 @@ async fn the_limit_of_open_files_is_raised_and_kept_to() {
 }
 
 #[test]
-fn who_takes_his_answer_slowly_gets_it_and_who_takes_nothing_is_cut_off() {
+fn a_slow_reader_gets_its_response_and_a_stalled_one_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let config = "limits: {head_seconds: 1, idle_seconds: 1, stall_seconds: 2}\n";
     let hub = hub_with(folder.path(), config);

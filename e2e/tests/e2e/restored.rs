@@ -106,7 +106,7 @@ fn sink(server: &DnsServer) -> String {
 }
 
 #[tokio::test]
-async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
+async fn after_a_restored_dump_the_zone_is_corrected_and_no_etag_is_reused() {
     let server = DnsServer::start(Program::Bind);
     let place = Place::new(&sink(&server));
     let name = format!("db.{ZONE}");
@@ -144,7 +144,7 @@ async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
 }
 
 #[tokio::test]
-async fn a_hub_that_runs_drops_what_it_holds_when_its_database_was_put_back() {
+async fn a_running_hub_drops_its_caches_when_its_database_is_restored() {
     let place = Place::new("");
     let mut hub = place.start();
     let mut admin = Caller::new(&hub, &hub.admin_token());
@@ -193,7 +193,7 @@ async fn a_hub_that_runs_drops_what_it_holds_when_its_database_was_put_back() {
 }
 
 #[tokio::test]
-async fn what_was_recorded_before_a_restore_can_not_be_played_again() {
+async fn requests_recorded_before_a_restore_can_not_be_replayed() {
     let place = Place::new("trusted_proxies: [127.0.0.0/8]\n");
     let hub = place.start();
     let admin = Caller::new(&hub, &hub.admin_token());

@@ -118,7 +118,7 @@ fn without(exchange: &Exchange, header: &str) -> Vec<u8> {
 type Forgery = Box<dyn Fn(&Exchange) -> Vec<u8> + Send>;
 
 #[tokio::test]
-async fn what_is_forged_for_a_downstream_changes_nothing() {
+async fn forged_responses_to_a_downstream_change_nothing() {
     let scene = Scene::new().await;
     assert_done(&scene.downstream());
     let old = scene.interceptor.take().pop().unwrap();
@@ -221,7 +221,7 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_forged_for_an_upstream_changes_nothing() {
+async fn forged_responses_to_an_upstream_change_nothing() {
     let scene = Scene::new().await;
     let record = r#"{"hostname":"nas","ips":["10.0.0.7"],"revision":1,"updated_at":"2026-01-02T03:04:05.678Z","last_seen":"2099-01-02T03:04:05.678Z"}"#;
     // Which request's answer is forged, and how.
@@ -334,7 +334,7 @@ async fn a_recorded_session_holds_no_credential_and_can_not_be_played_again() {
 }
 
 #[tokio::test]
-async fn within_stops_who_relays_honestly_from_an_address_of_his_own() {
+async fn within_refuses_the_address_of_a_relay() {
     let scene = Scene::new().await;
     let output = scene.agent(
         "silo-upstream",
@@ -357,7 +357,7 @@ async fn within_stops_who_relays_honestly_from_an_address_of_his_own() {
 }
 
 #[tokio::test]
-async fn auth_is_a_flag_a_variable_and_a_setting_and_check_says_it() {
+async fn auth_is_a_flag_a_variable_and_a_setting_shown_by_check() {
     let scene = Scene::new().await;
     let config = scene.path("own.yaml");
     let sent = |url: &str, auth: &[&str], variable: Option<&str>, setting: &str, program: &str| {

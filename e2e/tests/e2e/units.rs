@@ -191,7 +191,7 @@ fn the_units_confine_what_runs_in_them() {
 }
 
 #[test]
-fn a_hub_that_hangs_is_started_anew_and_one_that_lives_is_not() {
+fn systemd_restarts_a_hanging_hub_and_not_a_live_one() {
     let systemd = set_up();
     systemd.must(
         "mkdir /run/units/silo-hub.service.d
@@ -269,7 +269,7 @@ impl Drop for NotifyingHub {
 }
 
 #[test]
-fn the_service_manager_is_told_that_the_hub_listens_lives_and_stops() {
+fn the_service_manager_is_notified_of_ready_alive_and_stopping() {
     let folder = tempfile::tempdir().unwrap();
     let mut hub = NotifyingHub::start(folder.path(), &folder.path().join("notify"));
     // The first beat may come while the listeners are set up.

@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_least_comes_first_but_never_passes_its_own_hostname() {
+    fn least_tried_events_come_first_in_order_per_hostname() {
         let tried = |id, names: &[&str], attempts| PendingEvent {
             attempts,
             ..pending(id, names, 0)

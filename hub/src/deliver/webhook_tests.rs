@@ -67,7 +67,7 @@ fn retry(outcome: Outcome) -> Trouble {
 }
 
 #[tokio::test]
-async fn an_event_is_told_signed() {
+async fn an_event_is_sent_signed() {
     let (receiver, sink) = receiver_and_sink("");
     assert_eq!(tell(sink.as_ref(), event(7)).await, Outcome::Done);
     // The receiver reports a wrong signature, time, type or method.
@@ -143,7 +143,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_time_gets_at_most_an_hour() {
+async fn a_receivers_retry_delay_is_at_most_an_hour() {
     let (receiver, sink) = receiver_and_sink("");
     for (status, header, seconds) in [(429, "7", 7), (503, "86400", 3600), (500, "60", 60)] {
         let later = Response::text(status, "").with_header("Retry-After", header);
@@ -228,7 +228,7 @@ async fn the_answers_body_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_receiver_is_reached_over_tls_and_a_check_tells_it_nothing() {
+async fn a_receiver_is_reached_over_tls_and_a_check_sends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::make(folder.path());
     let receiver = Receiver::start_tls(&identity);

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_of_unknown_length_gives_back_what_it_does_not_need() {
+    async fn a_body_of_unknown_length_releases_unused_memory() {
         let body_budget = BodyBudgets::new(4 * MIB);
         let headers = HeaderMap::new();
         let mut held = Vec::new();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_gives_way_to_those_who_wait_and_only_to_them() {
+    async fn a_slow_body_is_dropped_only_if_others_wait() {
         // Two of the three MiB for large bodies are reserved.
         let body_budget = BodyBudgets::new(4 * MIB);
         let held = [

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_and_plausible_stands_for_an_address_that_is_left_out() {
+    fn an_omitted_address_is_only_replaced_by_a_plausible_client_address() {
         const PROXY: &str = "10.0.0.1";
         let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
         let unnamed = |ip: &str| Err(NoCallerAddress::Unnamed(ip.parse().unwrap()));

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_parsed_as_it_is() {
+    fn json_is_parsed_without_loss() {
         let text = r#" {"a":[1,-2,2.5,true,null,"\u00e4",{}],"b":{"a":18446744073709551615}} "#;
         let expected = json!({"a": [1, -2, 2.5, true, null, "ä", {}], "b": {"a": u64::MAX}});
         assert_eq!(

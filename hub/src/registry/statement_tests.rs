@@ -163,7 +163,7 @@ async fn a_retry_takes_a_few_statements_however_many_names_are_due() {
 }
 
 #[tokio::test]
-async fn what_is_merged_together_takes_a_few_statements() {
+async fn merging_names_takes_a_few_statements() {
     let database = Database::new().await;
     for revision in 1..=1500 {
         database.enqueue(revision, &["db", "web"]).await;

@@ -20,7 +20,7 @@ pub(super) async fn share(failures: FailureLimit, registry: Registry, clock: Clo
     let mut failing = false;
     loop {
         failures.unshared().await;
-        let unshared = failures.take_untold(ADDRESSES, clock.reading());
+        let unshared = failures.take_unshared(ADDRESSES, clock.reading());
         if unshared.is_empty() {
             continue;
         }

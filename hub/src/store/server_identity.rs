@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_told_from_the_ones_before_and_after() {
+    fn a_server_is_distinguished_from_earlier_and_later_ones() {
         let server = |system: &str, timeline| Server {
             system: system.to_owned(),
             timeline,

@@ -22,7 +22,7 @@ async fn fail(hub: &TestHub, ip: &str) {
 }
 
 #[tokio::test]
-async fn what_was_done_to_tokens_is_told_with_who_did_it() {
+async fn token_changes_are_listed_with_their_actor() {
     let hub = TestHub::start().await;
     let admin = hub.admin.split('_').nth(1).unwrap().to_owned();
     let spec = json!({"name": "nas", "role": "write", "silos": ["office"]});

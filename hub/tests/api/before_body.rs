@@ -42,7 +42,7 @@ fn announced(method: &str, path: &str, headers: &str, length: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_is_refused_by_its_head_is_refused_before_its_body_comes() {
+async fn a_request_refused_by_its_head_is_answered_before_its_body() {
     let hub = TestHub::start_with(|settings| {
         settings.compat.dynahost =
             Some(serde_yaml::from_str("{silo: home, hostnames: [nas]}").unwrap());
@@ -100,7 +100,7 @@ async fn what_is_refused_by_its_head_is_refused_before_its_body_comes() {
 }
 
 #[tokio::test]
-async fn a_signed_write_without_the_right_is_refused_before_its_body_comes() {
+async fn a_signed_write_without_permission_is_refused_before_its_body() {
     let hub = TestHub::start().await;
     let credential = hub.credential("write", &["elsewhere"], &[]).await;
     let signer = Signer::of(&credential);
@@ -121,7 +121,7 @@ async fn a_signed_write_without_the_right_is_refused_before_its_body_comes() {
 
 /// Whoever sends everything before it reads sees the answer, and may go on with the same connection.
 #[tokio::test]
-async fn a_body_that_nobody_reads_is_discarded_and_the_connection_goes_on() {
+async fn an_unread_body_is_discarded_and_the_connection_stays_open() {
     let hub = TestHub::start().await;
     let stream = TcpStream::connect(hub.address).await.unwrap();
     let (mut reading, mut writing) = stream.into_split();

@@ -107,7 +107,7 @@ async fn malformed_tags_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_silo_is_replaced_only_by_who_knows_it() {
+async fn a_silo_is_replaced_only_with_its_current_etag() {
     let hub = TestHub::start().await;
     let stale = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
     let now = hub.put_silo("office", &[("db", "10.0.0.2")]).await;
@@ -309,7 +309,7 @@ async fn a_read_answers_only_while_if_match_holds() {
 }
 
 #[tokio::test]
-async fn if_match_on_what_has_no_tag_holds_for_any_alone() {
+async fn if_match_without_an_etag_only_accepts_any() {
     let hub = TestHub::start().await;
     let tag = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
     for path in [

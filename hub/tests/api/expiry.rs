@@ -238,7 +238,7 @@ async fn silence_while_the_database_takes_no_writes_does_not_count() {
 }
 
 #[tokio::test]
-async fn what_outlived_its_retention_is_removed_and_nothing_else() {
+async fn only_expired_rows_are_removed() {
     const DAY: i64 = 86_400;
     let (hub, open) = TestHub::start_in_parts().await;
     let upkeep = upkeep(&open, 0);

@@ -39,7 +39,7 @@ fn assert_limited(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn the_eleventh_failure_is_429_while_a_valid_token_goes_on() {
+async fn the_eleventh_failure_is_429_while_a_valid_token_is_accepted() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[]).await;
     let fail = || hub.open_call(Method::GET, "/silos").bearer(&wrong());
@@ -129,7 +129,7 @@ async fn a_revoked_tokens_use_is_counted() {
 }
 
 #[tokio::test]
-async fn what_hubs_count_together_is_kept_for_minutes() {
+async fn shared_counts_are_kept_for_minutes() {
     let (hub, open) = TestHub::start_in_parts().await;
     let upkeep = upkeep(&open, 0);
     // More than one statement carries.
@@ -187,7 +187,7 @@ async fn what_hubs_count_together_is_kept_for_minutes() {
 }
 
 #[tokio::test]
-async fn what_a_clock_counted_that_was_ahead_locks_nobody_out_and_is_forgotten() {
+async fn counts_from_a_clock_ahead_lock_no_address_out_and_are_forgotten() {
     for step in STEPS.into_iter().filter(|step| *step > 0) {
         let (hub, open) = TestHub::start_in_parts().await;
         let upkeep = upkeep(&open, 0);

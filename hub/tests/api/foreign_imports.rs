@@ -121,7 +121,7 @@ async fn pyddns_silos_come_once_and_newer_addresses_stay() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_an_answer_of_pyddns_is_named_and_nothing_is_taken() {
+async fn errors_in_a_pyddns_response_are_named_and_nothing_is_imported() {
     let hub = TestHub::start().await;
     for (answer, words) in [
         ("", "the file: is empty"),
@@ -170,7 +170,7 @@ async fn what_is_wrong_in_an_answer_of_pyddns_is_named_and_nothing_is_taken() {
 }
 
 #[tokio::test]
-async fn dynahosts_history_comes_once_with_nobody_bound() {
+async fn dynahosts_history_is_imported_once_without_bindings() {
     let hub = TestHub::start().await;
     let database = dynahost(&hub, "dynahost.db", "").await;
     let page = include_str!("../../../docs/dynahost.md");
@@ -231,7 +231,7 @@ async fn dynahosts_history_comes_once_with_nobody_bound() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_a_database_of_dynahost_is_named_and_nothing_is_taken() {
+async fn errors_in_a_dynahost_database_are_named_and_nothing_is_imported() {
     let hub = TestHub::start().await;
     let no_database = file(&hub, "text.db", "this is a text and not a database");
     let arguments = ["--from", "dynahost", "--silo", "home", of(&no_database)];

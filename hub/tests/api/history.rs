@@ -138,7 +138,7 @@ async fn changes_between_two_pages_shift_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_holds_100_rows_unless_told_otherwise() {
+async fn a_page_holds_100_rows_by_default() {
     let hub = TestHub::start().await;
     let names: Vec<String> = (0..1001).map(|number| format!("h{number}")).collect();
     let rows: Vec<_> = names

@@ -102,7 +102,7 @@ async fn a_key_that_was_cut_short_before_its_first_use_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_known_key_that_was_cut_short_is_told_and_stays() {
+async fn a_truncated_known_key_is_reported_and_kept() {
     let hub = TestHub::start().await;
     let good = hub.read("hub.key");
     let (home, settings) = hub.stop().await;

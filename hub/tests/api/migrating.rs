@@ -141,7 +141,7 @@ async fn every_migration_can_be_finished_when_all_of_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_says_why_and_goes_on_later() {
+async fn a_failed_migration_reports_why_and_continues_later() {
     if Kind::chosen() != Kind::MariaDb {
         return;
     }
@@ -259,7 +259,7 @@ async fn an_embedded_database_is_copied_before_it_is_migrated() {
 }
 
 #[tokio::test]
-async fn no_room_for_the_copy_is_told_and_nothing_is_migrated() {
+async fn a_full_disk_for_the_copy_is_reported_and_nothing_is_migrated() {
     if Kind::chosen() != Kind::Sqlite {
         return;
     }

@@ -301,7 +301,7 @@ async fn an_upstream_knows_no_other_hostnames_and_no_ipv6() {
 }
 
 #[tokio::test]
-async fn what_is_refused_changes_nothing_and_is_an_error_to_the_clients() {
+async fn refused_requests_change_nothing_and_are_errors_for_the_clients() {
     let hub = TestHub::start().await;
     let silo = hub
         .put_silo(

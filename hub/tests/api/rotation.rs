@@ -203,7 +203,7 @@ async fn a_token_revokes_itself_by_its_present_secret() {
 }
 
 #[tokio::test]
-async fn an_export_holds_the_present_secret_alone() {
+async fn an_export_contains_only_the_current_secret() {
     let (hub, id, old) = hub_with_token().await;
     let new = text(&rotate(&hub, &id, &old, &json!({})).await.json()["secret"]);
     let file = hub.home.path().join("export.jsonl");

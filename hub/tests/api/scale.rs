@@ -136,7 +136,7 @@ fn reads(statements: u64, rows: u64) -> Reads {
 }
 
 #[tokio::test]
-async fn tokens_that_never_were_share_their_look_ups() {
+async fn unknown_tokens_share_lookups() {
     let (_hub, open) = TestHub::start_in_parts().await;
     let made_up = (0..500).map(|number| TokenId::parse(&format!("madeup{number:04}")).unwrap());
     let (found, read) = cost(&open, join_all(made_up.map(|id| open.tokens.get(id)))).await;
@@ -287,7 +287,7 @@ async fn a_page_of_a_hostnames_history_reads_the_rows_of_the_page() {
 }
 
 #[tokio::test]
-async fn guesses_share_their_look_ups_and_a_token_is_found_among_them() {
+async fn guesses_share_lookups_and_a_valid_token_is_found() {
     let (hub, open) = TestHub::start_in_parts().await;
     let known = TokenId::parse(hub.admin.split('_').nth(1).unwrap()).unwrap();
     let made_up = (0..500).map(|number| TokenId::parse(&format!("madeup{number:04}")).unwrap());
@@ -301,7 +301,7 @@ async fn guesses_share_their_look_ups_and_a_token_is_found_among_them() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_the_look_up_to_the_next() {
+async fn a_cancelled_lookup_is_taken_over_by_the_next_caller() {
     let (hub, open) = TestHub::start_in_parts().await;
     let known = TokenId::parse(hub.admin.split('_').nth(1).unwrap()).unwrap();
     for priority in [LookupPriority::Normal, LookupPriority::Low] {

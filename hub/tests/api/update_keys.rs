@@ -109,7 +109,7 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn a_key_is_path_and_query_as_they_travel() {
+async fn a_key_is_the_raw_path_and_query() {
     let (hub, open) = start(false).await;
     for (at, (key, target)) in [
         (
@@ -142,7 +142,7 @@ async fn a_key_is_path_and_query_as_they_travel() {
 }
 
 #[tokio::test]
-async fn keys_are_unique_and_a_revoked_one_is_none() {
+async fn keys_are_unique_and_a_revoked_key_is_invalid() {
     let (hub, open) = start(false).await;
     let key = add(&open, "0123456789abcdef", "nas").await.expect("a key");
     let again = add(&open, "0123456789abcdef", "db").await;
@@ -239,7 +239,7 @@ async fn requests_without_a_path_are_no_keys() {
 }
 
 #[tokio::test]
-async fn the_root_speaks_sftdyn_only_where_it_is_told_to() {
+async fn the_root_speaks_sftdyn_only_if_configured() {
     let (hub, open) = start(false).await;
     add(&open, "0123456789abcdef", "nas").await.expect("a key");
     assert_eq!(get(&hub, "/0123456789abcdef", "192.0.2.7").await.0, 404);

@@ -144,7 +144,7 @@ fn a_wrong_command_line_is_named() {
 }
 
 #[test]
-fn who_is_not_root_must_own_what_the_worker_writes() {
+fn a_worker_without_root_must_own_its_files() {
     let bench = Bench::new();
     // Where nobody can reach it.
     fs::copy(HUB, bench.path("silo-hub")).unwrap();

@@ -10,7 +10,7 @@ use crate::bench::{Bench, wait_until};
 const NAME: &str = "db.example.com";
 
 #[test]
-fn a_worker_without_end_takes_what_comes_and_ends_on_a_signal() {
+fn a_worker_processes_new_jobs_until_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let bench = Bench::new();
         let worker = bench.start(&[]);

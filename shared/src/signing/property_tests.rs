@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_fits_its_request_alone(
+    fn a_signed_response_verifies_only_for_its_request(
         request in any_request(),
         status in 200_u16..600,
         etag in prop::option::of("[!-~]{1,10}"),
@@ -283,7 +283,7 @@ fn clocks_may_be_five_minutes_apart() {
 }
 
 #[test]
-fn a_key_prints_nothing_of_itself() {
+fn a_key_does_not_print_its_secret() {
     assert_eq!(format!("{:?}", key('a')), "<signing key>");
     assert_eq!(SigningKey::from_bytes(key('a').expose()), Some(key('a')));
     assert_eq!(SigningKey::from_bytes(b"short"), None);

@@ -66,7 +66,7 @@ async fn wrong_keys_and_zones_are_told_apart(program: Program) {
 }
 
 #[tokio::test]
-async fn a_policy_for_single_names_refuses_the_others_alone() {
+async fn a_policy_for_single_names_refuses_only_the_others() {
     let server = DnsServer::start(Program::Bind);
     let keys = server.sink().replace(ZONE, POLICY_ZONE);
     let sink = sink(&server, &keys);

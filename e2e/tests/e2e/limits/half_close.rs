@@ -69,7 +69,7 @@ async fn half_closed_requests_are_answered_over_tls_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_http_is_logged_once_a_minute_without_its_contents() {
+async fn invalid_http_is_logged_once_a_minute_without_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), "");
     let endpoint = Endpoint::plain(&hub);
@@ -116,7 +116,7 @@ fn sockets(hub: &Hub) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_goes_on_after_a_half_close_and_ends_when_its_client_is_gone() {
+async fn a_stream_continues_after_a_half_close_and_ends_when_its_client_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), &self_signed(folder.path()));
     let endpoint = Endpoint::tls(&hub, folder.path());

@@ -65,7 +65,7 @@ async fn let_lie(hub: &Hub, endpoint: &Endpoint, count: usize) -> Vec<(Client, h
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_takes_make_room_when_the_hub_is_full() {
+async fn unread_responses_are_dropped_when_the_hub_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let limits = "limits: {connections: 20, stall_seconds: 600, idle_seconds: 600}\n";
     let config = self_signed(folder.path()) + limits;
@@ -82,7 +82,7 @@ async fn answers_that_nobody_takes_make_room_when_the_hub_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_takes_nothing_of_his_answer_is_cut_off_over_http_2_too() {
+async fn a_stalled_http_2_reader_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let config = self_signed(folder.path()) + "limits: {stall_seconds: 1, idle_seconds: 600}\n";
     let hub = hub_with(folder.path(), &config);
@@ -97,7 +97,7 @@ async fn who_takes_nothing_of_his_answer_is_cut_off_over_http_2_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_takes_his_answer_slowly_or_waits_for_one_gets_it_over_http_2_too() {
+async fn a_slow_or_waiting_http_2_reader_gets_its_response() {
     let folder = tempfile::tempdir().unwrap();
     let limits = "limits: {idle_seconds: 1, stall_seconds: 2}\n";
     let config = self_signed(folder.path()) + limits;

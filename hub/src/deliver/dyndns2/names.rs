@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_hosts_takes_those_alone() {
+    fn a_list_of_hosts_takes_only_those() {
         let names = names(None, &[("db", "home.example.net")]);
         assert_eq!(names.of(&name("db")), Ok("home.example.net".to_owned()));
         assert_eq!(names.of(&name("web")), Err("not one of `hosts`".to_owned()));

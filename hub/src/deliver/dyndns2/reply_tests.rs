@@ -91,7 +91,7 @@ fn the_word_in_the_body_decides() {
 }
 
 #[test]
-fn a_provider_that_asks_for_time_gets_it() {
+fn a_providers_retry_delay_is_kept() {
     for status in [429, 503] {
         let answer = HttpAnswer {
             status,

@@ -28,7 +28,7 @@ fn one(id: i64) -> Event {
 }
 
 #[test]
-fn nobody_to_tell_is_done() {
+fn an_event_without_recipients_is_done() {
     let results = run(&[one(1)], &[], |_| Ok(()));
     assert_eq!(results[0].outcome, Outcome::Done);
     assert!(results[0].notified.is_empty());
@@ -84,7 +84,7 @@ fn a_server_that_is_away_outweighs_one_receivers_trouble() {
 }
 
 #[test]
-fn many_refusals_are_told_in_short() {
+fn many_refusals_are_abbreviated() {
     let to = [A, "b@x.net", "c@x.net", "d@x.net", "e@x.net"];
     let results = run(&[one(1)], &to, |_| Err(Failure::Refused("550".to_owned())));
     let why = Trouble::of_name("to[0]: 550; to[1]: 550; to[2]: 550; and 2 more");

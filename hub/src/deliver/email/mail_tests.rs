@@ -80,7 +80,7 @@ fn patterns_cover_the_whole_address_and_fold_case() {
 }
 
 #[test]
-fn who_was_told_is_left_out_of_that_event_alone() {
+fn a_notified_recipient_is_skipped_only_for_that_event() {
     let mut first = event(1, vec![change("db", "", "10.0.0.2")]);
     first.notified = vec!["a@x.net".to_owned()];
     let second = event(2, vec![change("nas", "", "10.0.0.3")]);

@@ -117,7 +117,7 @@ fn a_long_subject_is_cut() {
 }
 
 #[test]
-fn a_mail_of_very_many_changes_says_how_many_it_leaves_out() {
+fn a_mail_of_very_many_changes_counts_those_left_out() {
     let changes = (0..MAX_LISTED + 7).map(|n| change(&format!("host-{n}"), "", "10.0.0.2"));
     let events = [event(1, changes.collect())];
     let templates = Templates {

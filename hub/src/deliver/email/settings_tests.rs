@@ -33,7 +33,7 @@ fn secret(folder: &Path, name: &str, text: &str) {
 }
 
 #[test]
-fn what_is_left_out_has_its_usual_value_and_times_have_units() {
+fn settings_have_defaults_and_times_have_units() {
     let plain = sink(GOOD);
     assert_eq!(plain.gather().as_secs(), 0);
     assert_eq!(plain.unseen_after(), None);

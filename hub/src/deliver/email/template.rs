@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_placeholder_is_named() {
+    fn unknown_placeholders_are_named() {
         for name in ["host", "", "Silo", "silo ", "old{new"] {
             let error = Template::parse(&format!("a {{{name}}} b")).unwrap_err();
             let wanted = format!("{{{name}}} is not a placeholder");

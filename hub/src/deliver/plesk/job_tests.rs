@@ -163,7 +163,7 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
 }
 
 #[test]
-fn ids_come_from_file_names_of_one_form_alone() {
+fn ids_are_parsed_from_file_names_of_one_form_only() {
     let id = JobId::of(&ZoneName::parse("example.com", "db").unwrap());
     assert_eq!(JobId::of_job_file(&id.job_file()), Some(id.clone()));
     assert_eq!(JobId::of_result_file(&id.result_file()), Some(id.clone()));

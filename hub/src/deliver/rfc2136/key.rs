@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_a_file_is_said_with_its_line_and_without_the_secret() {
+    fn key_file_errors_name_the_line_and_hide_the_secret() {
         let key = |inner: &str| format!("key silo. {{\n{inner}\n}};\n");
         let whole = key(&format!("algorithm hmac-sha256; secret {SECRET};"));
         for (text, why) in [

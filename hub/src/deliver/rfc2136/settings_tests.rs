@@ -79,7 +79,7 @@ fn names_are_completed_used_as_they_are_or_not_for_this_zone() {
 }
 
 #[test]
-fn what_is_wrong_names_the_field_and_never_the_secret() {
+fn setting_errors_name_the_field_and_hide_the_secret() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write(&at.join("tsig.key"), &format!("{SECRET}\n"), 0o600);

@@ -120,7 +120,7 @@ async fn changes_while_the_receiver_is_away_become_one() {
 }
 
 #[tokio::test]
-async fn a_sink_that_stays_away_is_asked_ever_less_often_up_to_hourly() {
+async fn an_unavailable_sink_is_retried_with_backoff_up_to_hourly() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -263,7 +263,7 @@ async fn a_sink_that_refuses_us_waits_for_other_settings() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_open_is_settled_before_anything_else_is_sent() {
+async fn claims_left_by_a_crash_are_settled_before_other_sends() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, _) = state_sink("dns");
     let name = sink.name.clone();
@@ -357,7 +357,7 @@ async fn two_workers_never_send_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn what_was_there_before_the_sink_is_published_and_what_is_lost_is_set_right() {
+async fn records_older_than_the_sink_are_published_and_lost_ones_restored() {
     let (hub, open) = TestHub::start_in_parts().await;
     hub.put_silo(
         "office",
@@ -475,7 +475,7 @@ async fn what_may_have_arrived_is_not_forgotten_by_a_refusal_or_a_change_back() 
 }
 
 #[tokio::test]
-async fn what_looks_like_the_receiver_s_trouble_may_be_that_of_one_name() {
+async fn a_failure_of_the_receiver_may_be_caused_by_one_name() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -496,7 +496,7 @@ async fn what_looks_like_the_receiver_s_trouble_may_be_that_of_one_name() {
 }
 
 #[tokio::test]
-async fn what_is_handed_over_is_asked_after_ever_less_often() {
+async fn waiting_names_are_polled_with_backoff() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("plesk");
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -544,7 +544,7 @@ async fn a_name_of_two_silos_belongs_to_the_first() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_configured_no_more_leaves_what_it_published() {
+async fn a_removed_sink_keeps_its_published_names() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
     let desk = Desk::begin(&open, "a", vec![sink]).await;

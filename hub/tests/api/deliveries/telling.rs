@@ -14,7 +14,7 @@ fn revisions(notified: &[Vec<Event>]) -> Vec<Vec<i64>> {
 }
 
 #[tokio::test]
-async fn every_change_is_told_once_with_what_changed() {
+async fn every_change_is_sent_once_with_its_addresses() {
     let (hub, open) = TestHub::start_in_parts().await;
     hub.put_silo("office", &[("old", "10.0.0.1")]).await;
     let (sink, script) = event_sink("hook", Manner::default());
@@ -120,7 +120,7 @@ async fn a_failing_message_keeps_its_id_and_its_place_and_is_given_up_at_last() 
 }
 
 #[tokio::test]
-async fn one_hostname_that_always_fails_starves_nobody() {
+async fn a_hostname_that_always_fails_does_not_block_others() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = event_sink("hook", Manner::default());
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -139,7 +139,7 @@ async fn one_hostname_that_always_fails_starves_nobody() {
 }
 
 #[tokio::test]
-async fn a_message_that_looks_like_the_receiver_s_trouble_goes_behind_the_others() {
+async fn a_message_that_fails_the_whole_receiver_is_sent_last() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = event_sink("hook", Manner::default());
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -179,7 +179,7 @@ async fn a_burst_becomes_one_message() {
 }
 
 #[tokio::test]
-async fn a_new_sink_is_not_told_of_what_was_before() {
+async fn a_new_sink_gets_no_earlier_events() {
     let (hub, open) = TestHub::start_in_parts().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let (sink, script) = event_sink("hook", Manner::default());
@@ -190,7 +190,7 @@ async fn a_new_sink_is_not_told_of_what_was_before() {
 }
 
 #[tokio::test]
-async fn silence_is_told_once_and_so_is_its_end() {
+async fn unseen_and_back_are_each_reported_once() {
     let (hub, open) = TestHub::start_in_parts().await;
     let manner = Manner {
         gather: 0,

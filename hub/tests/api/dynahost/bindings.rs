@@ -73,7 +73,7 @@ async fn a_host_is_bound_to_its_first_secid() {
 }
 
 #[tokio::test]
-async fn long_secids_are_told_apart_beyond_their_first_72_bytes() {
+async fn long_secids_differ_beyond_their_first_72_bytes() {
     let (hub, _open) = start().await;
     let long = "s".repeat(72);
     assert_eq!(update(&hub, &format!("secid={long}1&host=nas")).await, ok());
@@ -204,7 +204,7 @@ async fn the_log_is_a_table_of_the_hosts_own_history() {
 }
 
 #[tokio::test]
-async fn who_takes_a_hostname_sees_nothing_of_who_had_it_before() {
+async fn a_new_owner_of_a_hostname_sees_no_earlier_history() {
     let (hub, open) = start().await;
     hub.put_silo("home", &[("nas", "10.0.0.5")]).await;
     hub.delete("/silos/home/records/nas").await;

@@ -59,7 +59,7 @@ fn told(provider: &Provider) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_provider_is_told_when_the_address_changed_and_only_then() {
+async fn the_provider_is_updated_only_when_the_address_changed() {
     let provider = Provider::start(&["nas.example.net"]);
     let (hub, open, desk) = start(&provider).await;
     let query = query("nas.example.net", USERNAME, PASSWORD);
@@ -96,7 +96,7 @@ async fn the_provider_is_told_when_the_address_changed_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
+async fn a_wrong_login_is_shown_and_does_not_block_other_hosts() {
     let provider = Provider::start(&["nas.example.net", "web.example.net"]);
     let (hub, _open, desk) = start(&provider).await;
     let mistyped = query("nas.example.net", USERNAME, "mistyped");
@@ -126,7 +126,7 @@ async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_caller_hears_that_the_provider_refused_its_login() {
+async fn the_response_reports_that_the_provider_refused_the_login() {
     for (host, pass, words) in [
         ("nas.example.net", "mistyped", "(badauth)"),
         ("pi.example.net", PASSWORD, "(nohost)"),

@@ -51,7 +51,7 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn only_a_trusted_proxy_says_where_a_call_comes_from() {
+async fn only_a_trusted_proxy_sets_the_client_address() {
     let (hub, _open) = start().await;
     let call = hub
         .open_call(Method::GET, "/update?secid=s&host=nas")

@@ -41,7 +41,7 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
 }
 
 #[tokio::test]
-async fn an_address_that_nobody_said_must_be_plausible() {
+async fn an_omitted_address_is_only_set_if_plausible() {
     let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     for (query, from) in [
         ("", "127.0.0.1"),
@@ -146,7 +146,7 @@ async fn a_slash_too_many_is_no_other_route() {
 }
 
 #[tokio::test]
-async fn an_update_that_is_sent_to_the_root_is_told_where_to_go() {
+async fn an_update_sent_to_the_root_is_answered_with_the_route() {
     let hub = TestHub::start().await;
     for query in [
         "host=nas",

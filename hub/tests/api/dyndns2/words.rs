@@ -103,7 +103,7 @@ async fn words_of_wrong_hosts_and_addresses_stand_in_the_hosts_line() {
 }
 
 #[tokio::test]
-async fn badauth_is_401_and_asks_for_basic() {
+async fn badauth_is_401_with_a_basic_challenge() {
     let office = WorkerContext::start().await;
     let query = "/nic/update?hostname=nas&myip=192.0.2.1";
     let (id, revoked) = office

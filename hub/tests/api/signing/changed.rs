@@ -410,7 +410,7 @@ async fn bytes_that_are_no_text_are_refused() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn a_wrong_clock_is_reported_with_its_offset() {
     let (hub, admin) = office().await;
     for (created, said) in [
         (

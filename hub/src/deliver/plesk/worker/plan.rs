@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_away_and_what_is_put_there() {
+    fn plans_remove_and_add_the_expected_addresses() {
         for (there, wanted, ours, del, add) in [
             ("10.0.0.5", "10.0.0.6", "", "10.0.0.5", "10.0.0.6"),
             ("10.0.0.6", "10.0.0.6", "", "", ""),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_put_beside_an_alias_or_what_is_not_understood() {
+    fn nothing_is_added_to_an_alias_or_an_unparsed_address() {
         let wanted: Addresses = ips("10.0.0.6").into_iter().collect();
         let alias = Shown {
             is_alias: true,
