@@ -17,7 +17,7 @@ use crate::wire::{CommitAnswer, Protocol, Wire};
 pub enum Moment {
     /// When it begins a transaction, which the server does not learn of.
     Begin,
-    /// Once a transaction is begun and that is answered.
+    /// After the response to a transaction's begin.
     Inside,
     /// At a `COMMIT`, which the server does not learn of.
     Commit,
@@ -117,7 +117,7 @@ impl Forwarder {
         url.to_string()
     }
 
-    /// The next connection that reaches the moment breaks; others go on.
+    /// The next connection that reaches the moment breaks; others continue.
     pub fn arm(&self, moment: Moment, how: How) {
         lock(&self.state).armed = Some((moment, how));
     }
@@ -156,7 +156,7 @@ fn pass(
         at_answer: Mutex::default(),
     });
     let other = Arc::clone(&route);
-    // Both end when either side hangs up.
+    // Both end when either side disconnects.
     std::thread::spawn(move || {
         each_read(&mut from_client, |bytes| route.question(bytes));
         route.hang_up(&route.server);

@@ -1,4 +1,4 @@
-//! Somebody on the way between agents and a hub: keeps what passes, and may hand out other answers.
+//! An interceptor between agents and a hub: records the traffic, and can forge responses.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,7 +28,7 @@ impl Exchange {
 
 type Forge = Box<dyn Fn(&Exchange) -> Vec<u8> + Send>;
 
-/// A running thief. Clients seem to come from 10.0.0.7 to a hub that trusts the loopback as a proxy.
+/// A running interceptor. Clients seem to come from 10.0.0.7 to a hub that trusts the loopback as a proxy.
 pub struct Interceptor {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Exchange>>>,
@@ -39,12 +39,12 @@ pub struct Interceptor {
 
 impl std::fmt::Debug for Interceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Thief({})", self.address)
+        write!(f, "Interceptor({})", self.address)
     }
 }
 
 impl Interceptor {
-    /// Starts one before the hub at a URL, honest at first.
+    /// Starts one in front of the hub at a URL; it forwards unchanged at first.
     pub fn start(hub: &str) -> Self {
         let hub: SocketAddr = hub
             .trim_start_matches("http://")
@@ -63,7 +63,7 @@ impl Interceptor {
                     if stop.load(Ordering::Acquire) {
                         return;
                     }
-                    // A client that goes away is no fault of the thief's.
+                    // A client that disconnects is not an error of the interceptor.
                     let _ = pass(client, hub, &seen, &forge);
                 }
             })

@@ -168,7 +168,7 @@ pub fn kept(marks: &[&str]) -> Vec<String> {
 pub struct Captured(());
 
 impl Captured {
-    /// Begins to look, if nobody does yet.
+    /// Starts the search if it is not running.
     pub fn begin() -> Self {
         capture();
         Self(())

@@ -298,7 +298,7 @@ async fn a_busy_recipient_is_notified_later_and_nobody_twice() {
         names,
         ["a@example.net", "busy@example.net", "later@example.net"]
     );
-    // Nobody asked again for whom it refuses for good, and nobody got it twice.
+    // A permanently refused recipient is not tried again, and no recipient got it twice.
     assert_eq!(asked_for(&server, "RCPT refused@example.net"), 1);
     let mut receivers: Vec<_> = server.mails();
     receivers.sort_by_key(|mail| mail.receivers()[0].to_owned());
@@ -379,7 +379,7 @@ async fn a_records_address_gets_only_its_records_events_if_allowed() {
     assert_eq!(mails[1].header("Subject"), "office/db: 10.0.0.5 → 10.0.0.6");
     assert!(!mails[1].0.to_string().contains("ops@"), "{:?}", mails[1]);
 
-    // Without allow_to nobody's own address is heard.
+    // Without allow_to, no record's own address is used.
     let sink = sink_to(&server, "to: [ops@example.net]\n");
     let result = tell_one(&*sink, &event).await;
     assert_eq!(result.notified, ["ops@example.net"]);
@@ -525,7 +525,7 @@ async fn check_goes_as_far_as_the_password_and_sends_nothing() {
     assert!(!log.contains("MAIL"), "{log}");
 }
 
-/// A program in sendmail's place: files its arguments and its input, then ends as it is told.
+/// A replacement for sendmail: stores its arguments and its input, then exits with the given status.
 fn sendmail(folder: &Path, last_lines: &str) -> String {
     let path = folder.join("sendmail");
     let script = format!(

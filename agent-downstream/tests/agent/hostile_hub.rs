@@ -477,7 +477,7 @@ fn many_skipped_records_do_not_flood_the_output() {
 fn a_token_in_the_open_is_warned_of_but_not_at_every_quiet_run() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("");
-    // Reaches this machine, and yet is no loopback address by its looks.
+    // Reaches this machine, but does not look like a loopback address.
     let url = format!("http://0.0.0.0:{}", hub.port);
     let ran = run(agent()
         .args(sandbox.flags_for(&url))

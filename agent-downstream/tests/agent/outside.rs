@@ -411,7 +411,7 @@ fn the_block_of_a_renamed_silo_gives_way_after_a_day() {
         assert_eq!(ran.code, 1, "{ran:?}");
         assert!(ran.stderr.contains("clean --silo office"), "{ran:?}");
     }
-    // The machine was off over the weekend: that alone is no day without a run that names the silo.
+    // The machine was off over the weekend: that alone does not count as a day without a run that names the silo.
     was_off(&sandbox, 60);
     assert_eq!(run_silo(&sandbox, &hub, "home", &[]).code, 1);
     runs_on(&sandbox, 25);

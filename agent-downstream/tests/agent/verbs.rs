@@ -312,7 +312,7 @@ fn a_write_error_on_stdout_is_a_failure_but_a_closed_pipe_is_not() {
             "{verb}"
         );
     }
-    // The work is done all the same, and a run that has nothing to say fails over nothing.
+    // The work is done nevertheless, and a run without output does not fail.
     fs::write(sandbox.hosts(), "127.0.0.1 localhost\n").unwrap();
     assert_eq!(to(full(), &["once"]).code, 1);
     assert!(sandbox.text().contains("10.0.0.5 db"));

@@ -20,7 +20,7 @@ fn db_at(ip: &str) -> Answer {
     Answer::record("db", &[ip], "2026-01-02T03:04:05Z")
 }
 
-/// Whether a request can't change anything: a write stands on a condition that nothing meets.
+/// Whether a request can't change anything: a write has a condition that is never met.
 fn is_harmless(request: &Request) -> bool {
     request.line.starts_with("GET ") || request.if_match.as_deref() == Some("\"none\"")
 }

@@ -21,7 +21,7 @@ pub(crate) fn name_the_hub(addresses: &[&str]) {
     ));
 }
 
-/// Takes what it is told, and sees the caller by `sees`.
+/// Accepts every report, and sees the caller's address by `sees`.
 fn hub_at(address: &str, sees: impl Fn(&Request) -> String + Send + 'static) -> Hub {
     Hub::start_at(address, move |request| {
         if request.line == "GET /ip" {

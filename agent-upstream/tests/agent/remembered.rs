@@ -1,4 +1,4 @@
-//! What one run tells the next: a family that is gone, and trouble that goes on.
+//! State between runs: missing families and continuing failures.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

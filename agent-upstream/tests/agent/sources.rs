@@ -3,7 +3,7 @@
 use crate::hub::{Answer, Hub};
 use crate::run::Agent;
 
-/// A hub that takes what it is told.
+/// A hub that accepts every report.
 fn hub() -> Hub {
     Hub::start(|request| {
         if request.line.starts_with("PUT") {

@@ -1,4 +1,4 @@
-//! Whole programs whose wall clock is wrong or stepped, by libfaketime; the monotonic clock goes on as it is.
+//! Whole programs whose wall clock is wrong or stepped, by libfaketime; the monotonic clock is unchanged.
 
 mod steps;
 

@@ -150,12 +150,12 @@ async fn a_lost_key_is_named_and_can_be_reset() {
     }
     assert!(
         !key.exists(),
-        "a key that the database does not know is never made by itself"
+        "a key that the database does not know is never created implicitly"
     );
     assert_eq!(hub.cli(&["key", "reset"]).status.code(), Some(0));
     assert_eq!(hub.cli(&["token", "list"]).status.code(), Some(0));
     let admin = Caller::new(&hub, &hub.admin_token());
-    assert_eq!(admin.get("/silos").await.0, 200, "Bearer goes on");
+    assert_eq!(admin.get("/silos").await.0, 200, "Bearer still works");
     // The running hub still has the old key: what it would seal could never be opened.
     let token = serde_json::json!({"name": "n", "role": "read", "silos": ["office"]});
     let made = admin
@@ -412,7 +412,7 @@ async fn update_keys_are_made_listed_and_revoked_beside_a_running_hub() {
     );
 }
 
-/// What lies in the folder is believed: a token in it is an admin's at the first start.
+/// The folder is trusted: a token file in it becomes the admin token at the first start.
 #[cfg(unix)]
 #[test]
 fn a_data_directory_that_others_write_is_refused() {

@@ -20,7 +20,7 @@ use writes::{Write, at_once, put, send, signed_put};
 
 /// By when a hub that is asked to stop has ended: 10 s, and what a busy machine needs.
 const ENDED: Duration = Duration::from_secs(15);
-/// By when writes go on after the network has healed.
+/// By when writes continue after the network has healed.
 const HEALED: Duration = Duration::from_secs(30);
 const TERMINATING: Duration = Duration::from_secs(20);
 
@@ -76,7 +76,7 @@ async fn one_break(scene: &Scene, moment: Moment, how: How, round: u8) -> bool {
     let said = at_once(admin, &writes).await;
     assert!(forwarder.has_fired(), "{what}");
     let healed = Instant::now();
-    until("writes go on", async || {
+    until("writes continue", async || {
         let path = format!("/silos/more/records/r{round}");
         let said = send(put(admin, &path, "10.0.0.9", None)).await;
         said.is_done().then_some(())
@@ -177,7 +177,7 @@ async fn terminated_sessions_make_no_false_refusal() {
     scene.end();
 }
 
-/// Writes with the tag of the last answer: nobody else writes there, so that it always holds. Odd numbers sign.
+/// Writes with the ETag of the last response: there is no other writer, so it always matches. Odd numbers sign.
 async fn count_up(caller: &Caller, number: usize, over: &AtomicBool, done: &AtomicUsize) {
     let path = format!("/silos/count-{number}/records/db");
     let (mut etag, mut is_known): (Option<String>, bool) = (None, true);

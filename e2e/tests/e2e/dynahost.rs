@@ -190,7 +190,7 @@ async fn an_admin_opens_confirms_and_revokes_by_the_command_line() {
     let words = "dynahost: hostnames *.dyn.example.net of the silo home";
     assert!(text(&checked.stdout).contains(words), "{checked:?}");
 
-    // Without the protocol in the configuration there is nothing to open, and nobody brings logins.
+    // Without the protocol in the configuration, there is nothing to open and there are no logins.
     let config = |text: &str| std::fs::write(folder.path().join("hub.yaml"), text).unwrap();
     config("{}\n");
     let missing = add(host);

@@ -46,7 +46,7 @@ async fn a_revert_beside_a_running_hub_is_seen_by_it() {
     put(&admin, "web", "10.0.0.7").await;
     let said = printed(&hub.cli(&["silo", "revert", "office", &first]));
     assert!(said.contains(&first), "{said}");
-    // A machine that is busy with other tests may be slow; it must come by itself all the same.
+    // A machine that is busy with other tests may be slow; it must arrive without further calls.
     let started = Instant::now();
     while records(&admin).await != json!([{"hostname": "db", "ip": "10.0.0.5"}]) {
         assert!(started.elapsed() < PATIENCE, "the hub does not notice");

@@ -1,4 +1,4 @@
-//! Thousands of silent and slow clients, and what honest ones notice of them: nothing.
+//! Thousands of silent and slow clients must not delay normal ones.
 
 mod bodies;
 mod connection;
@@ -58,8 +58,7 @@ fn memory_kib(hub: &Hub) -> u64 {
     kib.parse().unwrap()
 }
 
-/// Opens so many connections, each with these words: through TLS where there is any, unless there is nothing
-/// to say.
+/// Opens `count` connections and sends `begin` on each; without TLS if `begin` is empty.
 async fn open(endpoint: &Endpoint, count: usize, begin: &str) -> Vec<Connection> {
     let mut lines = Vec::new();
     for _ in 0..count {
@@ -77,7 +76,7 @@ async fn open(endpoint: &Endpoint, count: usize, begin: &str) -> Vec<Connection>
     lines
 }
 
-/// Sends a byte on each, for ever.
+/// Sends a byte on each, repeatedly.
 async fn trickle(mut lines: Vec<Connection>) {
     loop {
         for line in &mut lines {
@@ -96,7 +95,7 @@ async fn honest(hub: &Hub, one: &reqwest::Client) {
         let body = json!({"ip": format!("10.0.0.{}", number + 1)});
         let answer = one.put(&path).bearer_auth(&token).json(&body).send().await;
         assert!(answer.unwrap().status().is_success());
-        // And one who comes anew each time.
+        // And a client with a new connection each time.
         let answer = client().get(&path).bearer_auth(&token).send().await;
         assert_eq!(
             answer.unwrap().json::<serde_json::Value>().await.unwrap()["ips"][0],
@@ -157,7 +156,7 @@ async fn check_under_load(hub: &Hub, endpoint: &Endpoint) {
         after < before + MEMORY_KIB,
         "{before} KiB before, {after} KiB after"
     );
-    // Every one that says nothing is cut off.
+    // Every silent connection is closed.
     let all_end = async {
         for line in &mut silent {
             let mut byte = [0];
@@ -167,7 +166,7 @@ async fn check_under_load(hub: &Hub, endpoint: &Endpoint) {
     };
     tokio::time::timeout(PATIENCE, all_end)
         .await
-        .expect("the hub hangs up in time");
+        .expect("the hub closes the connection in time");
     honest(hub, &one).await;
     heads.abort();
     bodies.abort();
@@ -277,9 +276,12 @@ fn a_slow_reader_gets_its_response_and_a_stalled_one_is_disconnected() {
     let mut lazy = std::net::TcpStream::connect(address(&hub)).unwrap();
     lazy.write_all(get.repeat(100).as_bytes()).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    // Once the hub has hung up, what still comes is answered by a reset.
+    // After the hub has closed the connection, it answers further data with a reset.
     while lazy.write_all(b"G").is_ok() {
-        assert!(Instant::now() < deadline, "the hub does not hang up");
+        assert!(
+            Instant::now() < deadline,
+            "the hub keeps the connection open"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -182,7 +182,7 @@ async fn a_running_hub_drops_its_caches_when_its_database_is_restored() {
     put(&admin, "db", "10.0.0.3").await;
     let (_, next) = admin.get("/silos/office").await;
     assert!(next["revision"].as_i64() > Some(newest));
-    // A stream that is resumed is told to begin again.
+    // A resumed stream gets a reset.
     let resumed = admin
         .request(Method::GET, "/events")
         .header("last-event-id", newest.to_string());

@@ -1,4 +1,4 @@
-//! Agents that sign, with somebody on the way who listens, forges and replays.
+//! Agents that sign, with an interceptor that records, forges and replays.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicI64;
 use silo_e2e::interceptor::{Exchange, Interceptor, send};
 use silo_e2e::{Caller, Hub, binary, logs, write_private};
 
-/// A hub that believes the loopback's word on addresses, a thief before it, and a machine with a token.
+/// A hub that trusts the loopback as a proxy, an interceptor in front of it, and a machine with a token.
 struct Scene {
     folder: tempfile::TempDir,
     hub: Hub,
@@ -90,7 +90,7 @@ fn assert_done(output: &Output) {
     );
 }
 
-/// An answer of the thief's own.
+/// A response made by the interceptor.
 fn forged(status: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -123,7 +123,7 @@ async fn forged_responses_to_a_downstream_change_nothing() {
     assert_done(&scene.downstream());
     let old = scene.interceptor.take().pop().unwrap();
     assert!(scene.hosts().contains("10.0.0.5 db"), "{}", scene.hosts());
-    // A 304 that was recorded, and a newer state that the thief would like to keep away.
+    // A recorded 304, and a newer state that the interceptor withholds.
     assert_done(&scene.downstream());
     let unchanged = scene.interceptor.take().pop().unwrap();
     assert!(
@@ -214,7 +214,7 @@ async fn forged_responses_to_a_downstream_change_nothing() {
         assert!(stderr.contains(said), "{said}: {stderr}");
         assert_eq!(scene.hosts(), before, "{said}");
     }
-    // Nothing of it was remembered either: once the thief is honest, the newest state comes.
+    // It was not stored either: once the interceptor forwards again, the newest state arrives.
     scene.interceptor.forge(|exchange| exchange.answer.clone());
     assert_done(&scene.downstream());
     assert!(scene.hosts().contains("10.0.0.8 db"), "{}", scene.hosts());

@@ -96,7 +96,7 @@ fn from_page(name: &str, language: &str) -> &'static str {
     rest.split_once("\n```").unwrap().0
 }
 
-/// Runs a program of the page against a hub, and against one with a thief before it.
+/// Runs a documented program against a hub, and against a hub behind an interceptor.
 async fn try_out(interpreters: &[&str], name: &str, language: &str) {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());

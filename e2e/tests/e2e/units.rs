@@ -222,13 +222,13 @@ fn systemd_restarts_a_hanging_hub_and_not_a_live_one() {
     });
     assert_eq!(show("NRestarts"), "0");
     systemd.must("kill -STOP $(systemctl show --value -p MainPID silo-hub.service)");
-    wait("it is not started anew", &|| {
+    wait("it is not restarted", &|| {
         show("NRestarts") == "1" && show("ActiveState") == "active"
     });
     systemd.must(&format!("curl -sSf http://{ADDRESS}:8053/ping"));
 }
 
-/// A hub that tells a socket how it is.
+/// A hub that notifies a service manager's socket.
 struct NotifyingHub {
     child: Child,
     socket: UnixDatagram,

@@ -120,9 +120,9 @@ async fn several_events_have_an_outcome_each() {
     receiver.answer_next(Response::text(204, ""));
     receiver.answer_next(Response::text(422, ""));
     let mut known = event(1);
-    known.notified.push("somebody".to_owned());
+    known.notified.push("another".to_owned());
     let results = sink.tell(&[known, event(2), event(3)]).await;
-    assert_eq!(results[0].notified, ["somebody"]);
+    assert_eq!(results[0].notified, ["another"]);
     assert_eq!(results[0].outcome, Outcome::Done);
     let trouble = Trouble::of_name("the receiver rejected the message: 422");
     assert_eq!(results[1].outcome, Outcome::Retry(trouble));

@@ -295,7 +295,7 @@ mod tests {
                     let stored = at(second, wrong(second)).now;
                     assert!(earliest <= stored && stored <= latest, "{step} {second}");
                 }
-                // They do not stay behind or ahead for ever.
+                // They do not stay behind or ahead forever.
                 if !(1200..=1275 + 2 * WINDOW).contains(&second) {
                     assert!(
                         earliest >= at(second - WINDOW - 60, 0).now,

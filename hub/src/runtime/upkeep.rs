@@ -118,7 +118,7 @@ fn lock(shown: &Mutex<ShownTimes>) -> MutexGuard<'_, ShownTimes> {
 }
 
 impl Upkeep {
-    /// Works for ever; stop it by dropping the future. Each part keeps its own time: a purge that takes long holds up
+    /// Runs forever; stop it by dropping the future. Each part keeps its own time: a purge that takes long holds up
     /// neither expiry nor what is written down.
     pub async fn work_at(self, periods: Periods) {
         let write_down = async {

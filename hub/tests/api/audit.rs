@@ -93,7 +93,7 @@ async fn refused_credentials_are_counted_by_address_and_minute() {
     }
     hub.pass(60);
     fail(&hub, "192.0.2.1").await;
-    // Nobody showed a credential here.
+    // No credential was sent here.
     assert_eq!(hub.open_call(Method::GET, "/silos").await.status, 401);
     // A stopping hub writes down what it has not yet.
     let hub = hub.restart().await;

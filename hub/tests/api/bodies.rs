@@ -1,4 +1,4 @@
-//! Bodies as a whole: what is no JSON, what is too large, what breaks off, and the most that is taken.
+//! Bodies as a whole: invalid JSON, bodies that are too large or end early, and the largest accepted one.
 
 use reqwest::Method;
 use serde_json::json;
@@ -214,7 +214,7 @@ async fn a_compressed_body_is_refused_with_415() {
     let call = hub.put(OFFICE).json(&silo).bearer(&reader);
     let answer = call.header("content-encoding", "gzip").await;
     assert!(matches!(answer.status, 403 | 415), "{answer:?}");
-    // Where there is no content, nothing is coded.
+    // Without content, there is no coding.
     for call in [hub.get(OFFICE), hub.head(OFFICE)] {
         assert_eq!(call.header("content-encoding", "gzip").await.status, 200);
     }

@@ -1,4 +1,4 @@
-//! Many clients at once: no write is lost, no two states share a tag, nobody reads an old state back.
+//! Concurrent clients: no write is lost, no two states share an ETag, no client reads an older state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use crate::common::{TestHub, dnsrecords, revision};
 
 const OFFICE: &str = "/silos/office";
 const DB: &str = "/silos/office/records/db";
-/// Headers that are no lists of entity tags.
+/// Headers that are not lists of entity tags.
 const MALFORMED: &[&str] = &[
     "41",
     "\"41",
@@ -170,7 +170,7 @@ async fn if_match_makes_no_silo() {
         }
     }
     assert_eq!(hub.get(OFFICE).await.status, 404);
-    // The tag of a silo that was deleted is no better.
+    // Neither is the ETag of a deleted silo.
     let tag = hub.put_silo("office", &[]).await.etag();
     hub.delete(OFFICE).await;
     let answer = hub
@@ -332,7 +332,7 @@ async fn if_match_without_an_etag_only_accepts_any() {
             }
         }
     }
-    // The stream is not begun.
+    // The stream does not start.
     for path in ["/events", "/silos/office/events"] {
         let answer = hub.get(path).header("if-match", &tag).await;
         assert_eq!(answer.status, 412, "{path}");

@@ -141,7 +141,7 @@ async fn a_resumed_stream_sends_what_changed_meanwhile() {
     hub.delete("/silos/office").await;
     let deleted = stream.next().await.unwrap();
     assert_eq!(deleted.event, "deleted");
-    // Also who comes back only then.
+    // Also a stream that is resumed only then.
     let mut stream = Stream::resume(&hub, OFFICE, revision(&now)).await;
     assert_eq!(stream.next().await, Some(deleted));
 }
@@ -200,7 +200,7 @@ async fn a_stream_gets_its_reset_once() {
         ] {
             let what = format!("{raised:?} {path} {deleted}");
             if deleted && raised == Raised::ByPurge {
-                // Nothing is left to be told.
+                // Nothing is left to send.
                 continue;
             }
             begins_anew_once(raised, path, deleted, &what).await;

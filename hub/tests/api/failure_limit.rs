@@ -51,11 +51,11 @@ async fn the_eleventh_failure_is_429_while_a_valid_token_is_accepted() {
     for _ in 0..3 {
         assert_limited(&fail().await);
         assert_eq!(hub.get("/silos/office").await.status, 200);
-        // Without a credential it is no failure.
+        // A request without a credential is not a failure.
         assert_eq!(hub.open_call(Method::GET, "/silos").await.status, 401);
         assert_eq!(hub.open_call(Method::GET, "/ping").await.status, 200);
     }
-    // What a valid token may not do is no failure to show a credential.
+    // A refused permission of a valid token is not a wrong credential.
     let reader = hub.credential("read", &["office"], &[]).await;
     let answer = hub
         .open_call(Method::DELETE, "/silos/office")
@@ -179,7 +179,7 @@ async fn shared_counts_are_kept_for_minutes() {
     let mut seconds = 0;
     while counted(0).await.len() == 100 {
         seconds += 10;
-        assert!(seconds <= 1800, "they are kept for ever");
+        assert!(seconds <= 1800, "they are never removed");
         hub.pass(10);
         upkeep.forget().await.unwrap();
     }

@@ -105,7 +105,7 @@ async fn pyddns_silos_come_once_and_newer_addresses_stay() {
         assert!(said.contains("(0 new, 2 left unchanged)"), "{said}");
     }
     assert_eq!(hub.get("/silos/web").await.json(), before);
-    // What is missing in a silo that is here is no success.
+    // Records missing in an existing silo are a failure.
     hub.delete("/silos/web/records/dbserver").await;
     let (code, _, error) = import(&hub, &arguments).await;
     assert_eq!(code, Some(1), "{error}");
@@ -217,7 +217,7 @@ async fn dynahosts_history_is_imported_once_without_bindings() {
     }
     assert_eq!(hub.get("/silos/home").await.json(), before);
     assert_eq!(hub.history("home").await, rows);
-    // Nobody is bound.
+    // No host is bound.
     let mut list = hub.home.program(&hub.settings);
     let listed = list
         .args(["update-key", "list"])

@@ -1,4 +1,4 @@
-//! Clients that close their half of the connection behind a request, and requests that are no HTTP.
+//! Clients that close their half of the connection behind a request, and requests that are not valid HTTP.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

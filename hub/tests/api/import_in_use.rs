@@ -336,7 +336,7 @@ async fn a_history_that_does_not_fit_together_is_not_replayed() {
     );
     let cases: [(&str, &[Row], Option<&str>); 6] = [
         ("nothing", &[], None),
-        // As though db had been added by somebody else, after it was there.
+        // As if another program had added db after it existed.
         (
             "added again",
             &[(1, "db", None, Some("10.1.0.1"))],

@@ -22,7 +22,7 @@ fn cut_short() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What nobody writes as a key: a wrong `key_file`, which must not be replaced.
+/// Files that can't be a truncated key: a wrong `key_file`, which must not be replaced.
 fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("PEM", b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQ\n".to_vec()),

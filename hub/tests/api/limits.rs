@@ -36,7 +36,7 @@ async fn a_token_over_its_requests_per_minute_gets_429() {
     hub.pass(10);
     assert_eq!(read().await.status, 200);
     assert_eq!(read().await.status, 429);
-    // A DDNS client is told in its own words.
+    // A DDNS client gets its protocol's reply.
     for _ in 0..6 {
         hub.open_call(Method::GET, "/silos/office")
             .bearer(&writer)

@@ -1,4 +1,4 @@
-//! What everybody may ask, and how routes that are not there or not for this method answer.
+//! Routes without credentials, and the responses for missing routes and wrong methods.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ async fn forwarded_addresses_count_only_from_a_trusted_proxy() {
         ("x-forwarded-for", "192.0.2.7", "192.0.2.7"),
         ("x-forwarded-for", "::ffff:192.0.2.7", "192.0.2.7"),
         ("x-forwarded-for", "2001:db8::7", "2001:db8::7"),
-        // What the client wrote itself stands before what the proxy added.
+        // The client's own value precedes the proxy's.
         ("x-forwarded-for", "10.9.9.9, 192.0.2.7", "192.0.2.7"),
         ("forwarded", "for=192.0.2.7;proto=https", "192.0.2.7"),
         ("forwarded", "for=\"[2001:db8::7]:4711\"", "2001:db8::7"),

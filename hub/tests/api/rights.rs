@@ -348,7 +348,7 @@ async fn rights_are_judged_before_preconditions_and_presence() {
             .await;
         assert_eq!(answer.status, 403);
     }
-    // A conditional read by who may not read tells nothing either.
+    // A conditional read without permission reveals nothing either.
     let answer = hub
         .open_call(Method::GET, OFFICE)
         .bearer(&stranger)

@@ -307,7 +307,7 @@ async fn a_cancelled_lookup_is_taken_over_by_the_next_caller() {
     for priority in [LookupPriority::Normal, LookupPriority::Low] {
         let [mut first, mut second, third] =
             [(); 3].map(|()| Box::pin(open.tokens.look_up(known, priority)));
-        // The first has begun to look up, the second waits.
+        // The first runs its lookup, the second waits.
         assert!((&mut first).now_or_never().is_none());
         assert!((&mut second).now_or_never().is_none());
         drop(first);

@@ -154,7 +154,7 @@ async fn a_bodys_revision_must_be_the_present_one() {
     let first = made.json()["revision"].clone();
     let second = put(first.clone(), "10.0.0.6").await;
     assert_eq!(second.status, 200);
-    // Its answer was lost, and it comes again: its state stands.
+    // Its response was lost, and it is repeated: the state is unchanged.
     let again = put(first.clone(), "10.0.0.6").await;
     assert_eq!((again.status, again.etag()), (200, second.etag()));
     assert_eq!(again.header("silo-changed"), Some("?0"));
@@ -371,9 +371,9 @@ async fn a_deleted_silo_is_gone_and_leaves_its_history() {
         ]
     );
     assert!(revision(&rows[0]) > revision(&made.json()));
-    let anew = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    assert_eq!(anew.status, 201);
-    assert!(revision(&anew.json()) > revision(&rows[0]));
+    let again = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    assert_eq!(again.status, 201);
+    assert!(revision(&again.json()) > revision(&rows[0]));
     assert_eq!(hub.history("office").await.len(), 5);
 }
 

@@ -262,7 +262,7 @@ async fn a_second_hub_on_one_sqlite_file_is_refused() {
     );
     let output = program(&hub.home, &hub.settings, &["serve"]).await;
     assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");
-    // The first one goes on.
+    // The first one keeps running.
     assert_eq!(hub.get("/silos/office").await.body, made.body);
     assert_eq!(hub.put_silo("office", &[]).await.status, 200);
     // And once it has ended, another one may.
@@ -297,7 +297,7 @@ async fn a_stopping_hub_finishes_what_runs() {
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // The hub asks for the body: it has begun.
+    // The hub requests the body: it has started to process the request.
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");

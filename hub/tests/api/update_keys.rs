@@ -184,19 +184,19 @@ async fn after_ten_wrong_keys_nothing_is_looked_at() {
         assert_eq!(
             get(&hub, &right, "192.0.2.7").await,
             words(200, "OK"),
-            "others go on"
+            "others continue"
         );
         hub.pass(60);
         assert_eq!(get(&hub, &right, "192.0.2.66").await, words(200, "OK"));
     }
 }
 
-/// A guess is over at once, whoever writes meanwhile; so many that come together are no more than ten.
+/// A guess is answered immediately, even during a write; many concurrent ones count as at most ten.
 #[tokio::test]
 async fn wrong_keys_wait_for_no_writer_and_none_is_looked_at_behind_ten() {
     let (hub, open) = start(true).await;
     add(&open, "0123456789abcdef", "nas").await.expect("a key");
-    let held = open.store.begin_write(&[]).await.expect("nobody writes");
+    let held = open.store.begin_write(&[]).await.expect("no other writer");
     for guess in 0..10 {
         let before = ["/u/", "/"][guess % 2];
         let answer = get(&hub, &format!("{before}guess-{guess}"), "192.0.2.66").await;

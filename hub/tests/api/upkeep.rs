@@ -1,4 +1,4 @@
-//! What the hub does by itself, each part of it beside the others.
+//! The hub's background tasks, which run independently.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -167,7 +167,7 @@ async fn only_a_conditional_read_waits() {
     let read = hub.get(OFFICE).header("prefer", "wait=300").await;
     assert_eq!((read.status, &read.body), (200, &made.body));
     assert_eq!(read.header("preference-applied"), None);
-    // What is no wait is ignored.
+    // Other preferences are ignored.
     for prefer in [
         "wait",
         "wait=soon",

@@ -1,4 +1,4 @@
-//! Who is told when something changes: by this hub, by another program, by an import or a restore.
+//! Wake-ups after a change by this hub, another program, an import or a restore.
 #![expect(
     clippy::unwrap_used,
     reason = "what fails here fails the test that called it"
@@ -316,7 +316,7 @@ async fn a_commit_wakes_only_waiters_for_its_silo() {
         assert_eq!(answer(read).await.status, 200);
     }
     let given = open.revision.wake_ups() - before;
-    // The feed tells of this hub's own commits too: a second wake-up is no harm.
+    // The feed tells of this hub's own commits too: a second wake-up is harmless.
     assert!((READS..=2 * READS).contains(&given), "{given}");
     watched(&open, 0).await;
     other.close().await;
@@ -334,7 +334,7 @@ async fn disconnected_waiters_are_forgotten() {
     watched(&open, 1).await;
     read.abort();
     watched(&open, 0).await;
-    // A commit finds nobody.
+    // A commit finds no waiter.
     let before = open.revision.wake_ups();
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     assert_eq!(open.revision.wake_ups(), before);

@@ -27,7 +27,7 @@ fn job(label: &str) -> (String, Vec<u8>) {
     (name, Job { task, nonce }.to_bytes())
 }
 
-/// Writes a file of `nobody`'s.
+/// Writes a file owned by the user `nobody`.
 fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     give(path);

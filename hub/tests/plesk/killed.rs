@@ -113,7 +113,7 @@ fn an_add_that_fails_after_the_del_is_tried_until_it_works() {
         }
     });
     assert!(bench.at_plesk(NAME).is_empty());
-    // Nobody asks again, and yet the name does not stay empty.
+    // Without another job, the name does not stay empty.
     bench.switch("fail--add", false);
     wait_until("the address is there", || {
         bench.at_plesk(NAME) == ["A 10.0.0.6"]

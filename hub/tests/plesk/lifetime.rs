@@ -1,4 +1,4 @@
-//! How long a worker goes on, and several at once.
+//! A worker's lifetime, and several workers at once.
 
 use rustix::process::Signal;
 use silo_hub::internals::deliver::plesk::job::JobId;

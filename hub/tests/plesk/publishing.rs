@@ -212,7 +212,7 @@ fn a_name_removed_by_the_worker_may_return_but_not_one_removed_by_others() {
     let refused = bench.round(name, "10.0.0.7", ReceiverState::Nothing);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     assert!(bench.at_plesk(name).is_empty());
-    // Nor is the address that somebody puts there afterwards, even if it was ours once.
+    // Nor is an address that another program adds afterwards, even if it was ours once.
     bench.set_zone(&["db.example.com. A 10.0.0.6"]);
     assert_eq!(bench.round(name, "", ReceiverState::Nothing), Outcome::Done);
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);

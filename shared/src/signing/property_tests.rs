@@ -71,7 +71,7 @@ fn tamper(head: &mut RequestHead, content: &mut Vec<u8>, how: u8, field: &'stati
         4 => content.push(b'x'),
         5 if content.is_empty() => head.path = "/other".to_owned(),
         5 => content[0] ^= 1,
-        6 => insert(&mut head.headers, field, "changed by a thief ~~~~~~"),
+        6 => insert(&mut head.headers, field, "changed on the way ~~~~~~"),
         7 if head.headers.remove(field).is_none() => insert(&mut head.headers, field, "added"),
         7 => {}
         8 => {
@@ -138,7 +138,7 @@ proptest! {
         match how {
             0 => status ^= 1,
             1 => content.push(b'x'),
-            2 => { headers.insert("etag", "\"forged by a thief\"".parse().unwrap()); }
+            2 => { headers.insert("etag", "\"forged on the way\"".parse().unwrap()); }
             3 => { headers.append("etag", "\"second\"".parse().unwrap()); headers.append("etag", "\"x\"".parse().unwrap()); }
             4 => head.path.push('x'),
             5 => head.query = Some(format!("{}x", head.query.unwrap_or_default())),

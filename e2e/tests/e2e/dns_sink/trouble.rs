@@ -183,7 +183,7 @@ async fn a_server_that_never_answers_is_given_up_in_time() {
     let server = DnsServer::make(Program::Knot);
     let relay = Relay::start(server.port(), Way::Silent, Way::Silent).await;
     let sink = behind(&server, &relay);
-    // Time stands still while anything happens, and leaps when nothing does.
+    // Time is frozen during activity, and advances when idle.
     let begun = tokio::time::Instant::now();
     let why = words(&sink).await;
     assert!(why.contains("does not answer in time"), "{why}");

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::connection::{Connection, Endpoint};
 use super::{client, honest, honest_once_there_is_room, hub_with};
 
-/// What a hub says that has begun to wait for a body (RFC 9110 section 15.2.1).
+/// What a hub sends when it waits for a body (RFC 9110 section 15.2.1).
 const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Begins a request whose content has so many bytes, and sends nothing of them; the hub waits for them.
@@ -25,11 +25,13 @@ async fn begin(endpoint: &Endpoint, start: &str, length: usize) -> Connection {
     line
 }
 
-/// What comes until the hub hangs up; it may do so with a reset.
+/// The bytes received until the hub closes the connection; it may do so with a reset.
 async fn rest(line: &mut Connection) -> String {
     let mut text = Vec::new();
     let read = async { while matches!(line.read_buf(&mut text).await, Ok(1..)) {} };
-    timeout(2 * PATIENCE, read).await.expect("the hub hangs up");
+    timeout(2 * PATIENCE, read)
+        .await
+        .expect("the hub closes the connection");
     String::from_utf8(text).unwrap()
 }
 
@@ -52,7 +54,7 @@ async fn the_slow_bodies_of_strangers_make_room() {
     }
     honest(&hub, &client()).await;
     for line in slow.iter_mut().take(30) {
-        // Whatever it is told, it is not served.
+        // It is not served in any case.
         assert!(!rest(line).await.contains("200 OK"));
     }
     // Among them one whose secid comes, if late: that is no silence between requests.
@@ -77,7 +79,7 @@ async fn the_slow_bodies_of_others_are_served_and_take_their_places_for_half_a_m
     for _ in 0..20 {
         busy.push(begin(&endpoint, &start, BODY.len()).await);
     }
-    // Nobody gives way.
+    // No body is dropped.
     for _ in 0..20 {
         let mut refused = endpoint.connect().await.unwrap();
         let _ = refused
@@ -85,7 +87,7 @@ async fn the_slow_bodies_of_others_are_served_and_take_their_places_for_half_a_m
             .await;
         assert_eq!(rest(&mut refused).await, "");
     }
-    // Whoever is in is served, and makes room for one.
+    // Admitted bodies are served, each freeing a place.
     let mut done = busy.pop().unwrap();
     done.write_all(BODY.as_bytes()).await.unwrap();
     let answer = rest(&mut done).await;

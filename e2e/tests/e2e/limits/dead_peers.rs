@@ -86,8 +86,11 @@ async fn an_event_stream_over_http_2_ends_when_its_client_answers_no_ping() {
     let (dead, _requests, _stream) = open(true).await;
     timeout(LONG, dead)
         .await
-        .expect("the hub hangs up")
+        .expect("the hub closes the connection")
         .unwrap()
         .ok();
-    assert!(!living.is_finished(), "who answers pings stays");
+    assert!(
+        !living.is_finished(),
+        "a client that answers pings stays connected"
+    );
 }

@@ -1,4 +1,4 @@
-//! Clients that close their half of the connection behind a request, over TLS; and requests that are no HTTP.
+//! Clients that close their half of the connection behind a request, over TLS; and requests that are not valid HTTP.
 
 use silo_e2e::Hub;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,4 +1,4 @@
-//! HTTP/2 clients, who say themselves how much of an answer they take.
+//! HTTP/2 clients, which control the flow of responses.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn unread_responses_are_dropped_when_the_hub_is_full() {
     for (client, _) in lying.into_iter().take(30) {
         timeout(PATIENCE, client.connection)
             .await
-            .expect("who came first gave way")
+            .expect("the oldest connection was closed")
             .unwrap();
     }
 }
@@ -90,7 +90,7 @@ async fn a_stalled_http_2_reader_is_disconnected() {
     for (client, _) in let_lie(&hub, &endpoint, 3).await {
         timeout(PATIENCE, client.connection)
             .await
-            .expect("the hub hangs up in time")
+            .expect("the hub closes the connection in time")
             .unwrap();
     }
     honest(&hub, &client()).await;
@@ -118,7 +118,7 @@ async fn a_slow_or_waiting_http_2_reader_gets_its_response() {
         let mut body = answer.await.unwrap().into_body();
         let mut taken = Vec::new();
         while let Some(piece) = body.data().await {
-            let piece = piece.expect("the hub does not hang up");
+            let piece = piece.expect("the hub keeps the connection open");
             taken.extend_from_slice(&piece);
             body.flow_control().release_capacity(piece.len()).unwrap();
             // This is the client's slowness: several times `stall_seconds` in all.

@@ -19,7 +19,7 @@ use super::{allow_many_files, client, honest, honest_once_there_is_room, hub_wit
 const MIB: u64 = 1024 * 1024;
 const MEMORY: u64 = 256 * MIB;
 const BODY: usize = MIB as usize;
-/// How long attackers go on once all are there.
+/// How long attackers continue once all are connected.
 const SIEGE: Duration = Duration::from_secs(5);
 
 /// The most memory that the hub has ever had resident, in KiB (proc_pid_status(5)).
@@ -63,7 +63,7 @@ async fn attack(endpoint: &Arc<Endpoint>, count: usize, words: &Arc<Vec<u8>>) ->
         let (endpoint, words) = (Arc::clone(endpoint), Arc::clone(words));
         let turn = Arc::clone(&handshakes).acquire_owned().await.unwrap();
         all.spawn(async move {
-            // The hub may hang up at any time.
+            // The hub may close the connection at any time.
             let Ok(mut line) = endpoint.connect().await else {
                 return;
             };
@@ -83,13 +83,13 @@ async fn attack(endpoint: &Arc<Endpoint>, count: usize, words: &Arc<Vec<u8>>) ->
     all
 }
 
-/// While attackers are there that give way to others.
+/// While attackers hold connections that may be closed for others.
 async fn check(hub: &Hub, what: &str) {
     honest(hub, &client()).await;
     check_peak(hub, what);
 }
 
-/// After attackers who had the right to their places.
+/// After attackers with valid tokens.
 async fn check_afterwards(hub: &Hub, what: &str) {
     honest_once_there_is_room(hub).await;
     check_peak(hub, what);
@@ -149,7 +149,7 @@ async fn bodies_with_the_right(is_tls: bool) {
     let (hub, endpoint) = start(folder.path(), is_tls);
     let token = token(&hub, "write", "office").await;
     let attackers = attack(&endpoint, attackers(is_tls), &nearly_a_put(&token)).await;
-    // Who has the right may take all places for a while: they wait for nobody but themselves.
+    // Authenticated clients may take all places for a while: they only delay each other.
     drop(attackers);
     check_afterwards(&hub, "bodies with the right").await;
 }

@@ -33,7 +33,7 @@ fn the_page_shows_the_script_and_python_3_6_can_read_it() {
     assert_eq!(line, Some(stanza(PAGE, "try").trim()));
 }
 
-/// A machine with the script, which seems to be at 10.0.0.7, and somebody on the way to the hub.
+/// A machine with the script, which seems to be at 10.0.0.7, and an interceptor on the way to the hub.
 struct Machine {
     folder: tempfile::TempDir,
     _hub: Hub,
@@ -101,7 +101,7 @@ impl Machine {
     }
 }
 
-/// Runs a command with a wall clock that is off; the monotonic clock goes on as it is.
+/// Runs a command with a wall clock that is off; the monotonic clock is unchanged.
 fn faketime(offset: &str) -> String {
     format!("FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 faketime -f '{offset}'")
 }
@@ -130,7 +130,7 @@ async fn the_script_reports_changes_is_quiet_without_and_shows_the_last() {
         log.contains("Z home: nas is 10.0.0.8, was 10.0.0.7\n"),
         "{log}"
     );
-    // Somebody else has set it: that is put right, and said.
+    // Another client has set it: that is corrected and reported.
     machine
         .admin
         .put_ip("home", "nas", "10.0.0.9")
@@ -221,7 +221,7 @@ async fn each_failure_of_the_script_has_its_code_and_its_words_and_changes_nothi
         1,
         "401 order",
     );
-    // Somebody on the way.
+    // An interceptor.
     let forged = "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"ip\":\"6.6.6.6\"}";
     machine.interceptor.forge(|_| forged.as_bytes().to_vec());
     failed(&machine.run("try", "", ""), 1, "is not signed");

@@ -175,7 +175,7 @@ fn a_repeated_message_differs_only_in_its_time() {
         (first.id.as_str(), first.timestamp),
         ("silo_41_7", 1_614_265_330)
     );
-    event.notified.push("whoever".to_owned());
+    event.notified.push("another".to_owned());
     let again = Message::of(&event, now().plus_seconds(60), &key);
     assert_eq!((&again.id, &again.body), (&first.id, &first.body));
     assert_eq!(again.timestamp, first.timestamp + 60);

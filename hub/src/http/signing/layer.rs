@@ -139,7 +139,7 @@ where
             let response = call(inner, Request::from_parts(parts, body)).await;
             match write.and_then(|write| write.rest()) {
                 None => response,
-                // Refused before a command ran: a replay must fail all the same.
+                // Refused before a command ran: a replay must fail too.
                 Some(write) => {
                     debug_assert!(
                         !response.status().is_success(),

@@ -143,7 +143,7 @@ async fn a_clock_step_reports_no_record_as_unseen() {
         hub.pass(7000);
         desk.work().await;
         assert!(script.told().is_empty(), "{step}");
-        // Silence is told of all the same, whatever the old clock has stored, and so is its end.
+        // Unseen and back are reported, whatever the old clock has stored.
         hub.pass(400);
         desk.work().await;
         let told = script.told();
@@ -242,7 +242,7 @@ async fn a_promise_to_serve_a_sink_holds_for_three_minutes_with_any_clock() {
             assert_eq!(gone().await, [], "{step}");
             hub.pass(180);
         }
-        assert_eq!(gone().await.len(), 1, "{step}: it is served for ever");
+        assert_eq!(gone().await.len(), 1, "{step}: it is never given up");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A state sink is owed one open delivery for each hostname, however often that changes; what version
+//! A state sink has one open delivery for each hostname, however often that changes; what version
 //! 0.1.0 left or still writes beside is merged.
 
 use serde_json::{Value, json};

@@ -208,7 +208,7 @@ async fn a_failed_message_is_reported_and_two_sinks_may_report_each_other() {
         ..hook
     };
     let desk = Desk::begin(&open, "a", vec![mail, hook]).await;
-    // Nobody takes anything: the news of it is given up as well, and nothing is told of that.
+    // No sink accepts anything: the report is abandoned as well, and this is not reported.
     for script in [&mail_script, &hook_script] {
         let busy = || Outcome::Retry(Trouble::of_name("it is busy"));
         script.will(std::iter::repeat_with(busy).take(100));

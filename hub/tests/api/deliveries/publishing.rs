@@ -73,8 +73,12 @@ async fn a_record_is_published_changed_and_removed_with_its_silo() {
 
     put(&hub, "db", "10.0.0.6").await;
     desk.work().await;
-    let anew = publication("db", &["10.0.0.6"], claimed(&["10.0.0.6"]));
-    assert_eq!(script.asked(), [anew], "what was removed is ours no more");
+    let renewed = publication("db", &["10.0.0.6"], claimed(&["10.0.0.6"]));
+    assert_eq!(
+        script.asked(),
+        [renewed],
+        "a removed name is no longer ours"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +106,7 @@ async fn changes_while_the_receiver_is_away_become_one() {
     assert_eq!(counts(&hub).await, [2, 0, 0], "one for each hostname");
 
     hub.pass(1);
-    // Whoever was not tried yet comes first.
+    // Names that were not tried yet come first.
     script.will([Outcome::Done, Outcome::Found(ReceiverState::Nothing)]);
     desk.work().await;
     let asked = script.asked();
@@ -143,7 +147,7 @@ async fn an_unavailable_sink_is_retried_with_backoff_up_to_hourly() {
     assert_eq!(waits.len(), 16, "{waits:?}");
     // 13 doublings: from the 14th on it is an hour, less a quarter at most for jitter.
     assert!((45..=60).contains(&waits[15]), "minutes: {waits:?}");
-    assert_eq!(counts(&hub).await, [1, 0, 0], "for ever");
+    assert_eq!(counts(&hub).await, [1, 0, 0], "it is retried without limit");
 }
 
 #[tokio::test]
@@ -194,8 +198,8 @@ async fn what_needs_a_hand_shows_as_failed_and_heals_by_itself() {
     assert_eq!(script.asked(), []);
     hub.pass(1);
     desk.work().await;
-    let anew = publication("db", &["10.0.0.5"], claimed(&["10.0.0.5"]));
-    assert_eq!(script.asked(), [anew]);
+    let renewed = publication("db", &["10.0.0.5"], claimed(&["10.0.0.5"]));
+    assert_eq!(script.asked(), [renewed]);
     assert_eq!(counts(&hub).await, [0, 0, 1]);
 }
 

@@ -1,4 +1,4 @@
-//! Sinks that answer what a test tells them, and a desk from which a test works off what they are owed.
+//! Scripted sinks, and a desk with which a test processes their pending deliveries.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +62,7 @@ impl Script {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
-    /// What was told since the last call, message by message.
+    /// The messages sent since the last call.
     pub(super) fn told(&self) -> Vec<Vec<Event>> {
         std::mem::take(&mut self.notified.lock().unwrap())
     }

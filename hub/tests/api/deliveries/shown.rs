@@ -124,7 +124,7 @@ async fn done_deliveries_are_purged_and_pending_ones_kept() {
         left,
         [
             "dns barn pending",
-            // What a state sink was refused is still owed: without its row it would be sent again.
+            // A refused delivery of a state sink is kept: without its row it would be sent again.
             "dns home failed",
             "dns shed pending",
             "hook barn pending",

@@ -1,4 +1,4 @@
-//! Event sinks are told every change, in order.
+//! Event sinks get every change, in order.
 
 use serde_json::json;
 use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
@@ -32,7 +32,7 @@ async fn every_change_is_sent_once_with_its_addresses() {
     assert_eq!(third.status, 204);
     desk.work().await;
     let told = script.told();
-    assert_eq!(told.len(), 3, "one by one, attributes alone are no news");
+    assert_eq!(told.len(), 3, "one by one, changed attributes add no event");
     assert_eq!(revisions(&told)[..2], [vec![first], vec![second]]);
     let event = &told[0][0];
     assert_eq!(
@@ -89,7 +89,11 @@ async fn a_failing_message_keeps_its_id_and_its_place_and_is_given_up_at_last() 
     let again = script.told();
     assert_eq!(again.len(), 1);
     assert_eq!(again[0][0].id, told[0][0].id);
-    assert_eq!(again[0][0].notified, ["try 0"], "whom it has told already");
+    assert_eq!(
+        again[0][0].notified,
+        ["try 0"],
+        "the recipients notified before"
+    );
     let shown = &deliveries(&hub, "state=pending").await[1];
     assert_eq!(
         (&shown["attempts"], &shown["why"]),
@@ -244,7 +248,7 @@ async fn unseen_and_back_are_each_reported_once() {
     desk.work().await;
     assert_eq!(script.told()[0][0].kind, EventKind::Unseen, "and again");
     assert_eq!(counts(&hub).await, [0, 0, 4]);
-    // A record that is removed while it is not seen is told as removed, and then no more.
+    // A record that is removed while unseen is reported as removed, and nothing after that.
     hub.delete(path).await;
     hub.pass(60);
     desk.work().await;

@@ -54,7 +54,7 @@ async fn a_host_is_bound_to_its_first_secid() {
         "each host has its own"
     );
 
-    // Also without its record, it stays bound; revoked, it is anybody's again.
+    // It stays bound without its record; once revoked, any caller can bind it.
     hub.delete("/silos/home/records/nas").await;
     assert_eq!(
         update_from(&hub, "secid=two&host=nas", "192.0.2.8").await,
@@ -94,7 +94,7 @@ async fn a_host_with_a_record_is_bound_only_once_an_admin_has_opened_it() {
     let (opened, id) = add(&open, "nas").await;
     assert_eq!(opened, Opened::Open);
     assert_eq!(add(&open, "nas").await, (Opened::OpenAlready, id));
-    // Nobody's yet: there is no history to be seen.
+    // Not bound yet: there is no history to show.
     let log = get(&hub, "/log?secid=one&host=nas", HERE).await;
     assert_eq!((log.status, log.text().to_owned()), wrong());
     assert_eq!(update(&hub, "secid=one&host=nas").await, ok());

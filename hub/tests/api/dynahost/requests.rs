@@ -1,4 +1,4 @@
-//! What a request may be, and what is told of one that is wrong.
+//! Valid requests, and the replies to invalid ones.
 
 use reqwest::Method;
 use serde_json::json;
@@ -134,7 +134,7 @@ async fn what_is_wrong_is_named() {
     assert_eq!(update(&hub, "secid=s&host=nas").await, ok());
 }
 
-/// Whoever asks, before anything is known of him.
+/// Requests of unknown callers.
 #[tokio::test]
 async fn a_form_has_at_most_64_kib() {
     let (hub, _open) = start().await;
@@ -194,7 +194,7 @@ async fn after_ten_failures_nothing_is_looked_at() {
             .expect("it tells when");
         assert!((1..=60).contains(&seconds));
     }
-    assert_eq!(update(&hub, right).await, ok(), "others go on");
+    assert_eq!(update(&hub, right).await, ok(), "others continue");
     hub.pass(60);
     assert_eq!(update_from(&hub, right, "192.0.2.66").await, ok());
 }

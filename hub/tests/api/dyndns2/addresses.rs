@@ -33,7 +33,7 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
         office.ips("nas").await,
         json!(["198.51.100.2", "2001:db8::9"])
     );
-    // Nobody believes a stranger what he says of himself.
+    // An untrusted peer's headers are ignored.
     let plain = WorkerContext::start().await;
     let answer = plain.call("hostname=nas").seen_from("198.51.100.1").await;
     assert_eq!((answer.status, answer.text()), (503, "911\n"));

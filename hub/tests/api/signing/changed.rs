@@ -1,4 +1,4 @@
-//! What somebody on the way may do to a signed request: each of it is refused, and nothing is written.
+//! Changes to a signed request on the network path: each is refused, and nothing is written.
 
 use reqwest::Method;
 use silo_shared::signing::digest::content_digest;

@@ -186,7 +186,7 @@ async fn nonces_are_stored_only_while_their_signature_is_valid() {
     let mut minutes = 10;
     while remembered().await {
         minutes += 1;
-        assert!(minutes <= 30, "it is kept for ever");
+        assert!(minutes <= 30, "it is never removed");
         hub.pass(60);
         upkeep.forget().await.unwrap();
     }
