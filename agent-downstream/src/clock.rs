@@ -1,4 +1,4 @@
-//! The monotonic clock by which a run waits for other programs, and what stands in for it in tests.
+//! The monotonic clock by which a run waits for other programs, and its replacement in tests.
 
 use std::time::{Duration, Instant};
 

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_as_this_program_writes_it_is_told_from_others() {
+    fn own_lines_are_distinguished_from_other_lines() {
         let record = |line: &[u8]| {
             let (name, ip) = Entry::read(line)?.only_record()?;
             Some(format!("{ip} {name}"))

@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_rendered_is_read_back(file in some_file(), office in some_records()) {
+    fn rendered_blocks_parse_to_their_records(file in some_file(), office in some_records()) {
         let id = silo("office");
         let rendered = HostsFile::parse(&file).unwrap().render(&[(&id, &office)], &BTreeSet::new());
         let mut expected = office;

@@ -371,7 +371,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn files_become_what_the_table_says() {
+fn merged_files_match_the_table() {
     const { assert!(CASES.len() >= 40) };
     for (name, given, wanted, becomes) in CASES {
         let (given, becomes) = (expand(given), expand(becomes));
@@ -386,7 +386,7 @@ fn files_become_what_the_table_says() {
 }
 
 #[test]
-fn a_line_of_four_megabytes_goes_through() {
+fn a_line_of_four_megabytes_is_kept() {
     let mut file = vec![b'x'; 4 << 20];
     file.push(b'\n');
     let rendered = render(&file, &[("office", "db 10.0.0.5")]);

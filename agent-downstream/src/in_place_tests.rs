@@ -40,9 +40,9 @@ fn a_file_that_another_program_replaced_is_kept_and_so_are_the_old_contents() {
         new: b"127.0.0.1 localhost\n10.0.0.1 mine\nblock\n".to_vec(),
     };
     state.write_journal(&path, &journal).unwrap();
-    std::fs::write(&path, "made anew\n").unwrap();
+    std::fs::write(&path, "recreated\n").unwrap();
     assert!(recover(&path, &state, InPlace::Allowed).unwrap());
-    assert_eq!(std::fs::read(&path).unwrap(), b"made anew\n");
+    assert_eq!(std::fs::read(&path).unwrap(), b"recreated\n");
     assert_eq!(state.backup(&path).unwrap(), Some(journal.old));
     assert!(!state.has_journal(&path));
     assert!(!recover(&path, &state, InPlace::Allowed).unwrap());

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_lines_are_appended_just_so() {
+    fn only_appended_whole_lines_merge_without_conflict() {
         for (before, after, present, expected) in [
             ("a\n", "a\nb\n", "a\nX\n", Some("b\n")),
             ("", "b\n", "X\n", Some("b\n")),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_out_stands_for_both_or_adds_its_lines() {
+    fn merging_keeps_lines_of_both_versions() {
         let foreign = Foreign {
             before: b"a\nb\n".to_vec(),
             after: b"a\nc\r\n".to_vec(),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overhang_of_ours_is_cut_and_an_edit_is_not() {
+    fn own_trailing_bytes_are_removed_and_edits_kept() {
         let put = "a\nb\n# BEGIN silo x\n1 d\n# END silo x\n";
         assert_eq!(without_hole(put.as_bytes(), b"a\nc\n\0\0"), b"a\nc\n");
         assert_eq!(without_hole(put.as_bytes(), b"a\nc\n"), b"a\nc\n");

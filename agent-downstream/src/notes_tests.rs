@@ -226,7 +226,7 @@ fn between_two_starts_of_the_machine_at_most_six_hours_count() {
 }
 
 #[test]
-fn where_nobody_knows_for_how_long_the_machine_runs_a_step_counts_six_hours_at_most() {
+fn without_uptime_a_clock_step_counts_at_most_six_hours() {
     for step in STEPS {
         let at = |at: i64, off_by: i64| RunTime {
             uptime: None,
@@ -271,7 +271,7 @@ fn a_silo_that_was_never_written_is_not_stale() {
 }
 
 #[test]
-fn what_was_written_is_read_back_and_forgotten_after_months_without_a_block() {
+fn notes_round_trip_and_expire_after_months_without_a_block() {
     let silo = SiloId::parse("office").unwrap();
     let mut records = Records::new();
     for ip in ["10.0.0.5", "fd00::5"] {

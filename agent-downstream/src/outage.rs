@@ -14,7 +14,7 @@ use crate::state::{StateDir, StateError};
 #[derive(Debug)]
 pub(crate) struct Outage<'a> {
     output: &'a Output,
-    told: BTreeMap<String, ReportedFailures>,
+    reported: BTreeMap<String, ReportedFailures>,
     before: BTreeMap<String, ReportedFailures>,
     pending: PendingFailures,
     over: Vec<String>,
@@ -27,11 +27,11 @@ impl<'a> Outage<'a> {
         hub: &str,
         output: &'a Output,
     ) -> Result<Self, StateError> {
-        let told = state.told(hub)?;
+        let reported = state.reported(hub)?;
         Ok(Self {
             output,
-            before: told.clone(),
-            told,
+            before: reported.clone(),
+            reported,
             pending: PendingFailures::default(),
             over: Vec::new(),
         })
@@ -40,7 +40,7 @@ impl<'a> Outage<'a> {
     /// Records that a silo could not be pulled.
     pub(crate) fn failed(&mut self, silo: &SiloId, error: &PullError) {
         let is_new = self
-            .told
+            .reported
             .entry(silo.to_string())
             .or_default()
             .is_new(&error.kind());
@@ -55,8 +55,8 @@ impl<'a> Outage<'a> {
 
     /// Records that a silo was pulled.
     pub(crate) fn pulled(&mut self, silo: &SiloId) {
-        let told = self.told.remove(silo.as_str());
-        if told.is_some_and(|mut told| told.clear()) {
+        let reported = self.reported.remove(silo.as_str());
+        if reported.is_some_and(|mut reported| reported.clear()) {
             self.over.push(silo.to_string());
         }
     }
@@ -72,8 +72,8 @@ impl<'a> Outage<'a> {
             self.output
                 .print(format_args!("{silos}: the hub answers again"));
         }
-        if self.told != self.before {
-            state.note_told(hub, &self.told)?;
+        if self.reported != self.before {
+            state.save_reported(hub, &self.reported)?;
         }
         Ok(())
     }

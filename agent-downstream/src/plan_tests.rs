@@ -64,7 +64,7 @@ fn block(id: &str, lines: &str) -> String {
 }
 
 #[test]
-fn what_changed_is_said() {
+fn updates_list_their_changes() {
     let old = block(
         "office",
         "10.0.0.5 db\n10.0.0.7 nas\n10.0.0.8 tv\n10.0.0.9 x\n",
@@ -403,7 +403,7 @@ fn without_notes_fewer_records_outside_define_their_names() {
 }
 
 #[test]
-fn many_refused_silos_on_a_long_file_are_refused_in_one_turn() {
+fn many_refused_silos_on_a_long_file_are_refused_in_one_pass() {
     // Each of 300 silos has a name that a line defines, in a file of 100 000 lines.
     let mut file: String = (0..100_000)
         .map(|n| format!("10.0.0.1 x{n} y{n}\n"))

@@ -9,7 +9,7 @@ fn snapshot(path: &Path) -> Snapshot {
 }
 
 #[test]
-fn a_mark_is_read_back_and_tells_growth_from_other_changes() {
+fn a_mark_round_trips_and_distinguishes_growth_from_other_changes() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "127.0.0.1 localhost\n").unwrap();
     let mark = Mark::of(&snapshot(file.path()));

@@ -216,23 +216,27 @@ impl StateDir {
     }
 
     /// The failed pulls of this hub's silos that quiet runs have reported. An invalid file counts as missing.
-    pub(crate) fn told(&self, hub: &str) -> Result<BTreeMap<String, ReportedFailures>, StateError> {
-        let bytes = read_if_there(&self.told_path(hub))?.unwrap_or_default();
+    pub(crate) fn reported(
+        &self,
+        hub: &str,
+    ) -> Result<BTreeMap<String, ReportedFailures>, StateError> {
+        let bytes = read_if_there(&self.reported_path(hub))?.unwrap_or_default();
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
     /// Saves what was reported. Without the lock: an overlapping run may at most print a line twice.
-    pub(crate) fn note_told(
+    pub(crate) fn save_reported(
         &self,
         hub: &str,
-        told: &BTreeMap<String, ReportedFailures>,
+        reported: &BTreeMap<String, ReportedFailures>,
     ) -> Result<(), StateError> {
-        let path = self.told_path(hub);
-        let json = serde_json::to_vec(told).map_err(|cause| error(&path, "write", cause.into()))?;
+        let path = self.reported_path(hub);
+        let json =
+            serde_json::to_vec(reported).map_err(|cause| error(&path, "write", cause.into()))?;
         write_whole(&path, &json)
     }
 
-    fn told_path(&self, hub: &str) -> PathBuf {
+    fn reported_path(&self, hub: &str) -> PathBuf {
         let hash = digest(hub.as_bytes());
         self.path.join(format!("outage-{}.json", &hash[..16]))
     }

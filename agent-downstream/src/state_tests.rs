@@ -30,7 +30,7 @@ fn said(hub: &str, revision: i64) -> Remembered {
 }
 
 #[test]
-fn what_a_hub_said_is_remembered_for_that_hub_alone() {
+fn a_response_is_stored_only_for_its_hub() {
     let folder = folder();
     let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
     state.remember(&silo(), &said("http://a:1", 41)).unwrap();
@@ -123,7 +123,7 @@ fn notes_are_kept_for_each_hosts_file_and_damaged_ones_are_as_good_as_none() {
 }
 
 #[test]
-fn what_an_older_version_wrote_is_known_from_what_the_hub_said() {
+fn lines_of_an_older_version_are_recognized_from_the_stored_response() {
     let folder = folder();
     let state = StateDir::open(folder.path()).unwrap().lock().unwrap();
     let hosts = Path::new("/etc/hosts");
@@ -198,7 +198,7 @@ fn a_folder_is_made_private_and_one_that_others_can_write_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn what_stands_where_the_folder_should_be_is_named() {
+fn a_state_path_that_is_not_a_folder_is_named() {
     let folder = folder();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_on_is_told_from_what_begins_and_ends() {
+    fn continuing_skips_are_distinguished_from_new_and_ended_ones() {
         let line = |number: usize, ip: &str| {
             format!(
                 "skipped db: line {number} of the hosts file defines it as 10.0.0.9, but the silo as {ip}: remove it"

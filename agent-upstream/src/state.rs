@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_set_and_is_held_may_be_removed() {
+    fn only_an_address_set_by_this_agent_may_be_removed() {
         let addresses = |text: &str| -> Addresses {
             text.split(' ')
                 .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())

@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// A database of its own on a server, gone when this is dropped, whoever still uses it.
+/// A separate database on a server, removed when this is dropped, even if it is still in use.
 #[derive(Debug)]
 pub struct Database {
     kind: Kind,
@@ -166,7 +166,7 @@ impl Database {
         &self.url
     }
 
-    /// Copies it into a file by the server's own tool, beside whoever uses it.
+    /// Copies it into a file with the server's own tool, while it is in use.
     ///
     /// # Panics
     ///

@@ -46,7 +46,7 @@ pub const OTHER_KEY: (&str, &str, &str) = (
     "hmac-sha256",
     "b3RoZXIta2V5LTEyMy1mb3ItdGhlLXRlc3RzLW9ubHk=",
 );
-/// What stands in the forward zone from the beginning.
+/// The initial content of the forward zone.
 const RECORDS: &str = "\
     ns A 127.0.0.1\n\
     alias CNAME ns\n\
@@ -273,7 +273,7 @@ impl DnsServer {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Changes a zone by `nsupdate`, as somebody else would: lines such as `update add …`.
+    /// Changes a zone with `nsupdate`, as another program would: lines such as `update add …`.
     pub fn change(&self, lines: &[&str]) {
         let mut child = Command::new("nsupdate")
             // By TCP, which waits for a server that is busy; by UDP it gives up after three seconds.

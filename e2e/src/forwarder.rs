@@ -17,7 +17,7 @@ use crate::wire::{CommitAnswer, Protocol, Wire};
 pub enum Moment {
     /// When it begins a transaction, which the server does not learn of.
     Begin,
-    /// Once a transaction is begun and that is answered.
+    /// After the response to a transaction's begin.
     Inside,
     /// At a `COMMIT`, which the server does not learn of.
     Commit,
@@ -54,7 +54,7 @@ pub struct Forwarder {
 
 /// One connection.
 #[derive(Debug)]
-struct Line {
+struct Route {
     client: TcpStream,
     server: TcpStream,
     state: Arc<Mutex<State>>,
@@ -117,7 +117,7 @@ impl Forwarder {
         url.to_string()
     }
 
-    /// The next connection that reaches the moment breaks; others go on.
+    /// The next connection that reaches the moment breaks; others continue.
     pub fn arm(&self, moment: Moment, how: How) {
         lock(&self.state).armed = Some((moment, how));
     }
@@ -146,7 +146,7 @@ fn pass(
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (mut from_client, mut from_server) = (client.try_clone()?, server.try_clone()?);
-    let line = Arc::new(Line {
+    let route = Arc::new(Route {
         client,
         server,
         state: Arc::clone(state),
@@ -155,11 +155,11 @@ fn pass(
         wire: Mutex::new(Wire::new(protocol)),
         at_answer: Mutex::default(),
     });
-    let other = Arc::clone(&line);
-    // Both end when either side hangs up.
+    let other = Arc::clone(&route);
+    // Both end when either side disconnects.
     std::thread::spawn(move || {
-        each_read(&mut from_client, |bytes| line.question(bytes));
-        line.hang_up(&line.server);
+        each_read(&mut from_client, |bytes| route.question(bytes));
+        route.hang_up(&route.server);
     });
     std::thread::spawn(move || {
         each_read(&mut from_server, |bytes| other.answer(bytes));
@@ -177,7 +177,7 @@ fn each_read(from: &mut TcpStream, mut take: impl FnMut(&[u8]) -> io::Result<()>
     }
 }
 
-impl Line {
+impl Route {
     fn question(&self, bytes: &[u8]) -> io::Result<()> {
         if self.is_deaf.load(Ordering::Acquire) {
             return Ok(());

@@ -6,6 +6,7 @@ pub mod dns;
 pub mod forwarder;
 pub mod fuzz;
 pub mod http_server;
+pub mod interceptor;
 pub mod logs;
 pub mod mariadb;
 pub mod postgres;
@@ -15,7 +16,6 @@ pub mod smtp;
 pub mod switch;
 pub mod systemd;
 pub mod template;
-pub mod thief;
 pub mod webhook_receiver;
 mod wire;
 
@@ -115,7 +115,7 @@ pub struct Hub {
     place: Place,
 }
 
-/// Where a hub keeps what is not in its data directory, as its command line must be told too.
+/// Paths outside the hub's data directory, which its command line needs too.
 #[derive(Debug, Default)]
 struct Place {
     database: Option<String>,
@@ -289,7 +289,7 @@ impl Hub {
             .expect("the hub runs")
     }
 
-    /// Tells the hub to read its certificate anew.
+    /// Tells the hub to reload its certificate.
     pub fn hang_up(&self) {
         self.signal("HUP");
     }
@@ -366,7 +366,7 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx with what stands in its `http` block, and waits until `port` takes connections.
+    /// Starts nginx with this `http` block, and waits until `port` takes connections.
     pub fn start(folder: &Path, http: &str, port: u16) -> Self {
         let at = folder.display();
         let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

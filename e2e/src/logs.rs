@@ -168,7 +168,7 @@ pub fn kept(marks: &[&str]) -> Vec<String> {
 pub struct Captured(());
 
 impl Captured {
-    /// Begins to look, if nobody does yet.
+    /// Starts the search if it is not running.
     pub fn begin() -> Self {
         capture();
         Self(())
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_passes() {
+    fn logs_without_secrets_pass() {
         for line in [
             "token_id=abcdefgh12 silo_id=office silo_abcdefgh12",
             "www-authenticate: Basic realm=\"silo\", charset=\"UTF-8\"",

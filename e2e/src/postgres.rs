@@ -28,7 +28,7 @@ pub(crate) fn program_path(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{VERSIONS}/VERSION/bin/{name} is missing: install postgresql"))
 }
 
-/// A port that nobody listens on at this moment.
+/// A port without a listener at this moment.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
     listener

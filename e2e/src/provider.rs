@@ -110,7 +110,7 @@ impl Provider {
         self.state().updates.clone()
     }
 
-    /// What stands at a host.
+    /// The state of a host.
     pub fn addresses(&self, host: &str) -> Vec<IpAddr> {
         self.state().hosts.get(host).cloned().unwrap_or_default()
     }
@@ -215,7 +215,7 @@ impl State {
     }
 }
 
-/// Every address that a request tells; `None` for what is no address.
+/// Every address that a request tells; `None` for other values.
 fn addresses(request: &Request) -> Vec<Option<IpAddr>> {
     request
         .query()

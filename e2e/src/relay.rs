@@ -138,7 +138,7 @@ fn pass(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let sending = {
         let (mut client, mut hub) = (client.try_clone()?, hub.try_clone()?);
         std::thread::spawn(move || {
-            // Ends when either side hangs up.
+            // Ends when either side disconnects.
             let _ = io::copy(&mut client, &mut hub);
             // A client that has gone away needs no connection kept for its next request.
             let _ = hub.shutdown(Shutdown::Write);

@@ -30,7 +30,7 @@ impl Switch {
                     if stop.load(Ordering::Acquire) {
                         return;
                     }
-                    // Where nobody listens, the client is hung up on.
+                    // Without a listener, the client is disconnected.
                     if let Ok(server) =
                         TcpStream::connect(("127.0.0.1", target.load(Ordering::Acquire)))
                     {
@@ -69,7 +69,7 @@ impl Drop for Switch {
     }
 }
 
-/// Passes bytes on both ways until either side hangs up.
+/// Passes bytes on both ways until either side disconnects.
 fn join(client: TcpStream, server: TcpStream) {
     let pass = |from: &TcpStream, to: &TcpStream| -> io::Result<()> {
         let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);

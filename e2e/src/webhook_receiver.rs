@@ -14,7 +14,7 @@ use sha2::Sha256;
 use crate::PATIENCE;
 use crate::http_server::{HttpServer, Identity, Request, Response};
 
-/// The secret that senders must know: as it stands in their file.
+/// The secret that senders must know, in the form of their file.
 pub const SECRET: &str = "whsec_c2l4dGVlbiBieXRlcyBhcmUgbm90IGVub3VnaCBoZXJl";
 
 /// How far a message's time may be off, in seconds.

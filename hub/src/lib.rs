@@ -11,7 +11,7 @@
 //! | `http` | the REST interface; the one place where errors become statuses |
 //! | `deliver` | the workers that tell others of changes, and the sinks |
 //! | `transfer` | export and import |
-//! | `registry` | the one door for writes |
+//! | `registry` | the only path for writes |
 //! | `follow` | the bus, the feed of others' changes, whether the database answers |
 //! | `auth` | credentials |
 //! | `read` | rendered silos in bounded memory |

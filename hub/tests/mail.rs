@@ -73,7 +73,7 @@ fn change(id: i64, hostname: &str, old: &str, new: &str) -> Event {
         changes: vec![change],
         notify: Vec::new(),
         last_seen: None,
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }
@@ -85,14 +85,14 @@ fn with_notify(mut event: Event, hostname: &str, address: &str) -> Event {
 }
 
 async fn tell_one(sink: &dyn EventSink, event: &Event) -> DeliveryResult {
-    let mut told = sink.tell(std::slice::from_ref(event)).await;
-    assert_eq!(told.len(), 1);
-    let told = told.remove(0);
-    if let Some(trouble) = trouble(&told.outcome) {
+    let mut result = sink.tell(std::slice::from_ref(event)).await;
+    assert_eq!(result.len(), 1);
+    let result = result.remove(0);
+    if let Some(trouble) = trouble(&result.outcome) {
         assert!(!trouble.why.contains('@'), "{trouble:?}");
         assert!(!trouble.why.contains(PASSWORD), "{trouble:?}");
     }
-    told
+    result
 }
 
 fn trouble(outcome: &Outcome) -> Option<&Trouble> {
@@ -105,16 +105,16 @@ fn trouble(outcome: &Outcome) -> Option<&Trouble> {
 }
 
 #[track_caller]
-fn retried(told: &DeliveryResult, reach: Reach, words: &str) {
-    match &told.outcome {
+fn retried(result: &DeliveryResult, reach: Reach, words: &str) {
+    match &result.outcome {
         Outcome::Retry(trouble) if trouble.reach == reach && trouble.why.contains(words) => {}
         other => panic!("{other:?}, not retried for {words:?}"),
     }
 }
 
 #[track_caller]
-fn refused(told: &DeliveryResult, words: &str) {
-    match &told.outcome {
+fn refused(result: &DeliveryResult, words: &str) {
+    match &result.outcome {
         Outcome::Refused(trouble) if trouble.why.contains(words) => {
             assert_eq!(trouble.reach, Reach::Name);
         }
@@ -136,9 +136,9 @@ async fn a_change_is_mailed_encrypted_authenticated_and_in_both_parts() {
         "html: '<p class=\"ä\">{silo}/<b>{hostname}</b>: {event}</p>'\n",
     );
     let sink = sink_to(&server, keys);
-    let told = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
-    assert_eq!(told.outcome, Outcome::Done);
-    assert_eq!(told.told, ["ops@example.net"]);
+    let result = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
+    assert_eq!(result.outcome, Outcome::Done);
+    assert_eq!(result.notified, ["ops@example.net"]);
 
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
@@ -172,7 +172,7 @@ async fn a_change_is_mailed_encrypted_authenticated_and_in_both_parts() {
 }
 
 #[tokio::test]
-async fn without_words_of_ones_own_a_mail_is_plain_and_says_what_happened() {
+async fn without_templates_a_mail_is_plain_text_with_the_event() {
     let server = SmtpServer::start(Security::Tls, true);
     let keys = smtp_keys(&server).replace("smtp:\n", "smtp:\n  tls: tls\n");
     let folder = tempfile::tempdir().unwrap();
@@ -183,8 +183,8 @@ async fn without_words_of_ones_own_a_mail_is_plain_and_says_what_happened() {
         (2, "10.0.0.5", "10.0.0.6"),
         (3, "10.0.0.6", ""),
     ] {
-        let told = tell_one(&*sink, &change(id, "db", old, new)).await;
-        assert_eq!(told.outcome, Outcome::Done);
+        let result = tell_one(&*sink, &change(id, "db", old, new)).await;
+        assert_eq!(result.outcome, Outcome::Done);
     }
     let mails = server.mails();
     let subjects: Vec<_> = mails.iter().map(|mail| mail.header("Subject")).collect();
@@ -220,11 +220,11 @@ async fn a_burst_is_one_mail_with_a_line_a_change() {
         change(2, "db", "10.0.0.6", "10.0.0.7"),
         both,
     ];
-    let told = sink.tell(&events).await;
-    assert_eq!(told.len(), 3);
+    let result = sink.tell(&events).await;
+    assert_eq!(result.len(), 3);
     assert!(
-        told.iter().all(|told| told.outcome == Outcome::Done),
-        "{told:?}"
+        result.iter().all(|result| result.outcome == Outcome::Done),
+        "{result:?}"
     );
 
     let mails = server.mails();
@@ -244,15 +244,15 @@ async fn a_burst_is_one_mail_with_a_line_a_change() {
 }
 
 #[tokio::test]
-async fn who_is_refused_for_good_keeps_nobody_else_from_being_told() {
+async fn a_refused_recipient_does_not_block_others() {
     let server = SmtpServer::start(Security::StartTls, true);
     let keys = "to: [a@example.net, refused@example.net, full@example.net, b@example.net]\n";
     let sink = sink_to(&server, keys);
     let mut event = change(1, "db", "10.0.0.5", "10.0.0.6");
-    let told = tell_one(&*sink, &event).await;
-    refused(&told, "to[1]: RCPT TO: 550 5.1.1 <address> no such user");
-    refused(&told, "to[2]: the message: 552 5.2.2 mailbox full");
-    assert_eq!(told.told, ["a@example.net", "b@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    refused(&result, "to[1]: RCPT TO: 550 5.1.1 <address> no such user");
+    refused(&result, "to[2]: the message: 552 5.2.2 mailbox full");
+    assert_eq!(result.notified, ["a@example.net", "b@example.net"]);
     assert_eq!(
         asked_for(&server, "QUIT"),
         1,
@@ -260,17 +260,17 @@ async fn who_is_refused_for_good_keeps_nobody_else_from_being_told() {
         server.log()
     );
 
-    // By hand: those who were told are left in peace, those who were refused are tried again.
-    event.told = told.told;
-    let told = tell_one(&*sink, &event).await;
-    refused(&told, "550");
-    assert_eq!(told.told, ["a@example.net", "b@example.net"]);
+    // A manual retry: notified recipients are skipped, refused ones are tried again.
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    refused(&result, "550");
+    assert_eq!(result.notified, ["a@example.net", "b@example.net"]);
     assert_eq!(asked_for(&server, "RCPT refused@example.net"), 2);
     assert_eq!(server.mails().len(), 2);
 }
 
 #[tokio::test]
-async fn who_is_busy_is_told_later_and_nobody_twice() {
+async fn a_busy_recipient_is_notified_later_and_nobody_twice() {
     let server = SmtpServer::start(Security::StartTls, true);
     server.set_busy(true);
     let keys = concat!(
@@ -280,25 +280,25 @@ async fn who_is_busy_is_told_later_and_nobody_twice() {
     let sink = sink_to(&server, keys);
     assert_eq!(sink.max_attempts(), 3);
     let mut event = change(1, "db", "10.0.0.5", "10.0.0.6");
-    let told = tell_one(&*sink, &event).await;
-    retried(&told, Reach::Name, "to[0]: RCPT TO: 451 4.2.0");
-    assert_eq!(told.told[0], "a@example.net");
+    let result = tell_one(&*sink, &event).await;
+    retried(&result, Reach::Name, "to[0]: RCPT TO: 451 4.2.0");
+    assert_eq!(result.notified[0], "a@example.net");
 
-    event.told = told.told;
-    let told = tell_one(&*sink, &event).await;
-    retried(&told, Reach::Name, "451");
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    retried(&result, Reach::Name, "451");
 
     server.set_busy(false);
-    event.told = told.told;
-    let told = tell_one(&*sink, &event).await;
-    refused(&told, "to[2]: RCPT TO: 550 5.1.1");
-    let mut names = told.told.clone();
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    refused(&result, "to[2]: RCPT TO: 550 5.1.1");
+    let mut names = result.notified.clone();
     names.sort();
     assert_eq!(
         names,
         ["a@example.net", "busy@example.net", "later@example.net"]
     );
-    // Nobody asked again for whom it refuses for good, and nobody got it twice.
+    // A permanently refused recipient is not tried again, and no recipient got it twice.
     assert_eq!(asked_for(&server, "RCPT refused@example.net"), 1);
     let mut receivers: Vec<_> = server.mails();
     receivers.sort_by_key(|mail| mail.receivers()[0].to_owned());
@@ -319,9 +319,9 @@ async fn a_server_that_was_down_is_tried_again_and_a_repeated_mail_has_its_first
     let sink = sink_to(&server, "to: [ops@example.net]\n");
     let event = change(1, "db", "10.0.0.5", "10.0.0.6");
     server.stop();
-    let told = tell_one(&*sink, &event).await;
-    retried(&told, Reach::Sink, "Connection refused");
-    assert!(told.told.is_empty());
+    let result = tell_one(&*sink, &event).await;
+    retried(&result, Reach::Sink, "Connection refused");
+    assert!(result.notified.is_empty());
     server.start_again();
     assert_eq!(tell_one(&*sink, &event).await.outcome, Outcome::Done);
     // As after a crash before the answer was written down.
@@ -339,20 +339,20 @@ async fn a_server_that_was_down_is_tried_again_and_a_repeated_mail_has_its_first
 }
 
 #[tokio::test]
-async fn a_server_that_ends_halfway_is_told_nothing_twice() {
+async fn a_server_that_disconnects_halfway_gets_nothing_twice() {
     let server = SmtpServer::start(Security::StartTls, true);
     let sink = sink_to(
         &server,
         "to: [a@example.net, away@example.net, b@example.net]\n",
     );
-    let told = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
-    retried(&told, Reach::Sink, "RCPT TO: 421");
-    assert_eq!(told.told, ["a@example.net"]);
+    let result = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
+    retried(&result, Reach::Sink, "RCPT TO: 421");
+    assert_eq!(result.notified, ["a@example.net"]);
     assert_eq!(asked_for(&server, "RCPT b@example.net"), 0);
 }
 
 #[tokio::test]
-async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
+async fn a_records_address_gets_only_its_records_events_if_allowed() {
     let server = SmtpServer::start(Security::StartTls, true);
     let keys = "to: [ops@example.net]\nallow_to: ['*@Example.net']\n";
     let sink = sink_to(&server, keys);
@@ -368,9 +368,9 @@ async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
     ] {
         event = with_notify(event, hostname, address);
     }
-    let told = tell_one(&*sink, &event).await;
-    assert_eq!(told.outcome, Outcome::Done);
-    assert_eq!(told.told, ["ops@example.net", "berta@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.outcome, Outcome::Done);
+    assert_eq!(result.notified, ["ops@example.net", "berta@example.net"]);
     let mails = server.mails();
     assert_eq!(mails.len(), 2);
     assert_eq!(mails[0].header("Subject"), "office: 2 changes");
@@ -379,14 +379,14 @@ async fn a_records_own_address_hears_of_its_record_alone_if_it_may() {
     assert_eq!(mails[1].header("Subject"), "office/db: 10.0.0.5 → 10.0.0.6");
     assert!(!mails[1].0.to_string().contains("ops@"), "{:?}", mails[1]);
 
-    // Without allow_to nobody's own address is heard.
+    // Without allow_to, no record's own address is used.
     let sink = sink_to(&server, "to: [ops@example.net]\n");
-    let told = tell_one(&*sink, &event).await;
-    assert_eq!(told.told, ["ops@example.net"]);
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.notified, ["ops@example.net"]);
 }
 
 #[tokio::test]
-async fn not_seen_and_back_are_told_in_words_that_fit() {
+async fn unseen_and_back_are_mailed_in_matching_words() {
     let server = SmtpServer::start(Security::StartTls, true);
     let seen = |id, kind| Event {
         kind,
@@ -401,8 +401,8 @@ async fn not_seen_and_back_are_told_in_words_that_fit() {
     }
     let own_words = "to: [ops@example.net]\nunseen_after: 90m\nsubject: '! {hostname} {event}'\n";
     let sink = sink_to(&server, own_words);
-    let told = tell_one(&*sink, &seen(3, EventKind::Unseen)).await;
-    assert_eq!(told.outcome, Outcome::Done);
+    let result = tell_one(&*sink, &seen(3, EventKind::Unseen)).await;
+    assert_eq!(result.outcome, Outcome::Done);
     let events = [seen(4, EventKind::Back), change(5, "nas", "", "10.0.0.7")];
     sink.tell(&events).await;
 
@@ -431,8 +431,8 @@ async fn a_sender_that_is_refused_is_refused_for_good() {
     let folder = tempfile::tempdir().unwrap();
     write_secret(folder.path(), PASSWORD);
     let sink = open(folder.path(), &format!("{keys}to: [ops@example.net]\n"));
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
-    refused(&told, "MAIL FROM: 553 5.7.1 <address>");
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    refused(&result, "MAIL FROM: 553 5.7.1 <address>");
 }
 
 #[tokio::test]
@@ -442,9 +442,9 @@ async fn a_wrong_password_and_a_missing_one_are_tried_again() {
     write_secret(folder.path(), "guessed");
     let keys = format!("{}to: [ops@example.net]\n", smtp_keys(&server));
     let sink = open(folder.path(), &keys);
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
     retried(
-        &told,
+        &result,
         Reach::Sink,
         "refuses the user name or the password (535)",
     );
@@ -455,13 +455,13 @@ async fn a_wrong_password_and_a_missing_one_are_tried_again() {
         .filter(|line| !line.contains("username") && !line.contains("password"));
     let without: Vec<_> = lines.collect();
     let sink = open(folder.path(), &without.join("\n"));
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
-    retried(&told, Reach::Sink, "530");
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    retried(&result, Reach::Sink, "530");
     assert!(server.mails().is_empty());
 }
 
 #[tokio::test]
-async fn nothing_is_said_to_a_server_that_cannot_prove_itself_or_does_not_encrypt() {
+async fn nothing_is_sent_to_a_server_without_valid_tls() {
     let server = SmtpServer::start(Security::StartTls, true);
     let folder = tempfile::tempdir().unwrap();
     write_secret(folder.path(), PASSWORD);
@@ -492,7 +492,7 @@ async fn nothing_is_said_to_a_server_that_cannot_prove_itself_or_does_not_encryp
 }
 
 #[tokio::test]
-async fn a_relay_without_encryption_is_used_when_asked_for() {
+async fn a_relay_without_encryption_is_used_if_configured() {
     let server = SmtpServer::start(Security::None, false);
     let folder = tempfile::tempdir().unwrap();
     let keys = format!(
@@ -500,8 +500,8 @@ async fn a_relay_without_encryption_is_used_when_asked_for() {
         server.port()
     );
     let sink = open(folder.path(), &keys);
-    let told = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
-    assert_eq!(told.outcome, Outcome::Done);
+    let result = tell_one(&*sink, &change(1, "db", "", "10.0.0.6")).await;
+    assert_eq!(result.outcome, Outcome::Done);
     let mails = server.wait_for(1);
     assert_eq!(mails[0].0["encrypted"], false);
     assert_eq!(asked_for(&server, "EHLO hub.example.net"), 1);
@@ -525,7 +525,7 @@ async fn check_goes_as_far_as_the_password_and_sends_nothing() {
     assert!(!log.contains("MAIL"), "{log}");
 }
 
-/// A program in sendmail's place: files its arguments and its input, then ends as it is told.
+/// A replacement for sendmail: stores its arguments and its input, then exits with the given status.
 fn sendmail(folder: &Path, last_lines: &str) -> String {
     let path = folder.join("sendmail");
     let script = format!(
@@ -544,10 +544,10 @@ async fn sendmail_gets_the_mail_and_its_exit_status_is_the_answer() {
     let event = change(1, "db", "10.0.0.5", "10.0.0.6");
     let keys = sendmail(folder.path(), "exit 0");
     let sink = open(folder.path(), &keys);
-    assert!(sink.check().await.unwrap().ends_with("/sendmail is there"));
-    let told = tell_one(&*sink, &event).await;
-    assert_eq!(told.outcome, Outcome::Done);
-    assert_eq!(told.told, ["ops@example.net"]);
+    assert!(sink.check().await.unwrap().ends_with("/sendmail exists"));
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.outcome, Outcome::Done);
+    assert_eq!(result.notified, ["ops@example.net"]);
     let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
     assert_eq!(arguments, "-i\n-f\nsilo@example.net\n--\nops@example.net\n");
     let stored = std::fs::read(folder.path().join("mail")).unwrap();
@@ -573,7 +573,7 @@ async fn sendmail_gets_the_mail_and_its_exit_status_is_the_answer() {
 }
 
 #[tokio::test]
-async fn a_sendmail_that_reads_nothing_is_still_heard() {
+async fn the_status_of_a_sendmail_that_reads_nothing_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let keys = sendmail(folder.path(), "");
     let script = "#!/bin/sh\nexit 68\n";

@@ -268,7 +268,7 @@ fn hub() -> Sources {
 }
 
 #[test]
-fn no_room_of_the_hub_uses_one_before_it() {
+fn no_module_of_the_hub_uses_an_earlier_one() {
     let sources = hub();
     assert!(sources.files.len() > 150, "{}", sources.files.len());
     assert_eq!(sources.arrows_up(), [""; 0]);
@@ -297,7 +297,7 @@ fn no_files_of_a_crate_use_each_other_in_a_circle() {
 }
 
 #[test]
-fn planted_arrows_are_found() {
+fn planted_dependencies_are_found() {
     let folder = tempfile::tempdir().unwrap();
     for (file, text) in [
         ("lib.rs", "mod http; mod registry; mod store;"),

@@ -191,7 +191,7 @@ def own_address(hub, source):
 
 def check(address, within, given):
     if address.is_unspecified or address.is_multicast:
-        raise Failed("{} is no address of a machine: nothing is reported".format(address))
+        raise Failed("{} is not a usable address: nothing is reported".format(address))
     if not given and (address.is_loopback or address.is_link_local):
         raise Failed("{} can't be reached from other machines: nothing is reported".format(address))
     if within and not any(address in network for network in within):

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_mapping_is_told_so() {
+    fn a_file_that_is_not_a_mapping_is_named() {
         for text in ["- listen\n", "listen\n", "5\n", "~\n", "[]\n", "listen=5\n"] {
             let error = parse_yaml::<Settings>(Path::new("hub.yaml"), text).unwrap_err();
             assert_eq!(
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_told_apart() {
+    fn a_missing_file_is_distinguished_from_other_errors() {
         let error = read_yaml::<Settings>(Path::new("/does/not/exist.yaml")).unwrap_err();
         assert!(matches!(error, ConfigError::Missing(_)), "{error}");
     }

@@ -49,16 +49,16 @@ mod tests {
 
     #[test]
     fn each_kind_of_failure_is_reported_once_until_it_ends() {
-        let mut told = ReportedFailures::default();
-        assert!(!told.clear());
+        let mut reported = ReportedFailures::default();
+        assert!(!reported.clear());
         let said: Vec<bool> = ["down", "down", "401", "down", "401"]
             .iter()
-            .map(|kind| told.is_new(kind))
+            .map(|kind| reported.is_new(kind))
             .collect();
         assert_eq!(said, [true, false, true, false, false]);
-        assert!(told.clear());
-        assert!(!told.clear());
-        assert!(told.is_new("down"));
+        assert!(reported.clear());
+        assert!(!reported.clear());
+        assert!(reported.is_new("down"));
     }
 
     #[test]

@@ -212,7 +212,7 @@ getIpFrom: Socket";
     }
 
     #[test]
-    fn every_age_of_the_file_says_where_the_address_comes_from() {
+    fn every_pyddns_file_version_names_the_address_source() {
         let without = FILE.replace("getIpFrom: Socket", "");
         for (line, source) in [
             ("", AddressSource::ServerApi),
@@ -341,7 +341,7 @@ getIpFrom: Socket";
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_can_read_is_refused_unless_told_otherwise() {
+    fn a_file_readable_by_others_is_refused_unless_configured() {
         use std::os::unix::fs::PermissionsExt;
         let config = parse_text(FILE).unwrap().unwrap();
         let file = private_file();

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_order_mark_goes_and_utf_16_is_named() {
+    fn a_byte_order_mark_is_removed_and_utf_16_is_named() {
         let utf16 = |text: &str, big: bool| -> Vec<u8> {
             let unit = |unit: u16| {
                 if big {

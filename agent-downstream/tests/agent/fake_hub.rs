@@ -37,7 +37,7 @@ pub(crate) enum Reply {
     },
     /// Bytes as they are, then the end of the connection.
     Raw(Vec<u8>),
-    /// Promises a body and gives a byte of it now and then, for as long as anybody listens.
+    /// Announces a body and sends a byte of it now and then, as long as the client is connected.
     Dribble,
 }
 
@@ -116,7 +116,7 @@ impl FakeHub {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (answers, seen) = (Arc::clone(&answers), Arc::clone(&seen));
-                // A client that goes away early is no matter for the hub.
+                // A client that disconnects early does not matter.
                 std::thread::spawn(move || serve(stream, &answers, &seen));
             }
         });

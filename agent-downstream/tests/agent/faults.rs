@@ -387,7 +387,7 @@ fn last_write(calls: &[Call], file: &str, before: usize) -> usize {
 
 /// After a power cut a file that was renamed has its bytes, and the folder knows it under its new name.
 #[test]
-fn what_is_renamed_is_on_the_disk_before_and_its_folder_after() {
+fn the_file_is_synced_before_the_rename_and_its_folder_after() {
     need_root();
     let hub = FakeHub::office(42, DB);
     for way in [Way::Rename, Way::InPlace] {

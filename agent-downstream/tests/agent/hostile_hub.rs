@@ -319,7 +319,7 @@ fn drift_is_repaired_also_when_the_hub_has_nothing_new() {
 }
 
 #[test]
-fn a_tag_goes_to_no_other_hub_than_the_one_it_came_from() {
+fn an_etag_is_sent_only_to_the_hub_that_issued_it() {
     let (first, second) = (
         FakeHub::office(42, DB),
         FakeHub::office(42, &[("db", "10.0.0.6")]),
@@ -477,7 +477,7 @@ fn many_skipped_records_do_not_flood_the_output() {
 fn a_token_in_the_open_is_warned_of_but_not_at_every_quiet_run() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("");
-    // Reaches this machine, and yet is no loopback address by its looks.
+    // Reaches this machine, but does not look like a loopback address.
     let url = format!("http://0.0.0.0:{}", hub.port);
     let ran = run(agent()
         .args(sandbox.flags_for(&url))

@@ -327,7 +327,7 @@ fn a_lock_that_is_never_let_go_ends_the_run_in_time() {
 }
 
 #[test]
-fn what_is_no_hosts_file_is_refused() {
+fn anything_but_a_hosts_file_is_refused() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("");
     fs::remove_file(sandbox.hosts()).unwrap();
@@ -406,7 +406,7 @@ fn every_bit_of_the_mode_is_kept() {
 }
 
 #[test]
-fn of_two_answers_the_newer_one_counts_whichever_run_comes_last() {
+fn the_newer_of_two_responses_wins_in_either_order() {
     const OLD: &[(&str, &str)] = &[("db", "10.0.0.41")];
     const NEW: &[(&str, &str)] = &[("db", "10.0.0.42")];
     // What this run pulled, and what another run has remembered meanwhile.

@@ -79,7 +79,7 @@ fn a_first_run_beside_one_line_of_the_users_own_writes_the_other_records() {
 }
 
 #[test]
-fn clean_without_state_leaves_the_lines_and_says_how_they_go() {
+fn clean_without_state_keeps_the_lines_and_prints_how_to_remove_them() {
     let hub = FakeHub::office(42, THREE);
     let sandbox = without_markers_and_state();
     let before = sandbox.text();

@@ -185,7 +185,7 @@ fn a_name_that_stays_wrong_fails_every_run_and_quiet_runs_say_it_once() {
 }
 
 #[test]
-fn what_the_configuration_leaves_out_is_said_when_it_begins_and_ends() {
+fn names_left_out_by_the_configuration_are_reported_at_start_and_end() {
     let hub = FakeHub::office(
         42,
         &[("db", "10.0.0.5"), ("nas", "10.0.0.7"), ("tv", "127.0.0.1")],
@@ -229,7 +229,7 @@ fn at(ip: &'static str) -> Vec<(&'static str, &'static str)> {
 
 /// How a hub empties a block of ten names; whether that needs --force.
 #[test]
-fn what_a_block_loses_through_the_hub_is_counted() {
+fn names_that_the_hub_removes_from_a_block_are_counted() {
     for ip in [
         "127.0.0.1",
         "169.254.1.1",
@@ -411,7 +411,7 @@ fn the_block_of_a_renamed_silo_gives_way_after_a_day() {
         assert_eq!(ran.code, 1, "{ran:?}");
         assert!(ran.stderr.contains("clean --silo office"), "{ran:?}");
     }
-    // The machine was off over the weekend: that alone is no day without a run that names the silo.
+    // The machine was off over the weekend: that alone does not count as a day without a run that names the silo.
     was_off(&sandbox, 60);
     assert_eq!(run_silo(&sandbox, &hub, "home", &[]).code, 1);
     runs_on(&sandbox, 25);

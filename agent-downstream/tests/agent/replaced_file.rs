@@ -113,7 +113,7 @@ fn check_merged(what: &str, stop: &Stop, faults: &[String], edit: Edit, expected
 }
 
 #[test]
-fn what_is_written_in_the_very_moment_of_the_replacement_is_merged() {
+fn a_write_during_the_replacement_is_merged() {
     let others: [(&str, Edit, &str); 3] = [
         (
             "another file is renamed over it",
@@ -142,7 +142,7 @@ fn what_is_written_in_the_very_moment_of_the_replacement_is_merged() {
 }
 
 #[test]
-fn what_is_written_between_the_looks_at_the_replaced_file_is_merged() {
+fn a_write_between_checks_of_the_replaced_file_is_merged() {
     for (when, stop) in [("second", BEFORE_SECOND_LOOK), ("last", BEFORE_LAST_LOOK)] {
         for (what, edit, expected) in THROUGH_DESCRIPTOR {
             let what = format!("before the {when} look {what}");

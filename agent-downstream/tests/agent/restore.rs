@@ -39,7 +39,7 @@ fn lines_that_others_added_are_not_thrown_away_without_force() {
 }
 
 #[test]
-fn a_restore_shows_what_it_changes_and_with_quiet_does_not() {
+fn restore_prints_its_changes_unless_quiet() {
     let path = |sandbox: &Sandbox| sandbox.hosts().display().to_string();
     for (arguments, shows) in [(&[][..], true), (&["--quiet"], false)] {
         let hub = FakeHub::office(42, DB);
@@ -67,7 +67,7 @@ fn a_restore_shows_what_it_changes_and_with_quiet_does_not() {
 }
 
 #[test]
-fn every_state_of_what_is_outside_the_blocks_is_kept_and_can_be_brought_back() {
+fn every_state_outside_the_blocks_is_backed_up_and_can_be_restored() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("127.0.0.1 localhost\n10.1.1.1 precious\n");
     sandbox.must_run(&hub, &[]);
@@ -102,7 +102,7 @@ fn every_state_of_what_is_outside_the_blocks_is_kept_and_can_be_brought_back() {
 }
 
 #[test]
-fn a_file_behind_a_dangling_link_comes_back_where_the_link_points() {
+fn restore_through_a_dangling_link_creates_its_target() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("");
     fs::create_dir(sandbox.path("real")).unwrap();
@@ -123,7 +123,7 @@ fn a_file_behind_a_dangling_link_comes_back_where_the_link_points() {
 }
 
 #[test]
-fn without_a_backup_the_list_says_so() {
+fn the_list_without_backups_says_that_there_are_none() {
     let sandbox = Sandbox::new("a\n");
     for arguments in [&[][..], &["--list"]] {
         let ran = restore(&sandbox, arguments);
@@ -132,7 +132,7 @@ fn without_a_backup_the_list_says_so() {
 }
 
 #[test]
-fn what_is_shown_cannot_drive_the_terminal() {
+fn control_characters_of_a_backup_do_not_reach_the_terminal() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("127.0.0.1 localhost\n");
     sandbox.must_run(&hub, &[]);

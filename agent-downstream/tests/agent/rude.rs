@@ -141,7 +141,7 @@ fn records_are_taken_back_whatever_became_of_the_markers() {
 }
 
 #[test]
-fn what_is_taken_back_is_said_with_its_line() {
+fn adopted_lines_are_reported_with_their_numbers() {
     let hub = FakeHub::office(42, &[("db", "10.0.0.5")]);
     let sandbox = Sandbox::new("127.0.0.1 localhost\n");
     sandbox.must_run(&hub, &[]);
@@ -164,7 +164,7 @@ fn what_is_taken_back_is_said_with_its_line() {
 }
 
 #[test]
-fn what_is_not_surely_ours_is_not_touched_and_named() {
+fn lines_of_uncertain_origin_are_kept_and_named() {
     type Prepare = fn(&Sandbox, &FakeHub);
     let forget: Prepare = |sandbox, _| {
         rudely(sandbox, r##"sed -i '/^#/d' "$1""##);

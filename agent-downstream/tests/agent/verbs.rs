@@ -172,7 +172,7 @@ fn restore_puts_back_the_last_file_that_was_not_written_here() {
 }
 
 #[test]
-fn check_says_each_and_changes_nothing() {
+fn check_reports_each_item_and_changes_nothing() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("127.0.0.1 localhost\n");
     let listing = || {
@@ -269,7 +269,7 @@ fn the_example_is_printed_and_can_be_used() {
 }
 
 #[test]
-fn what_stdout_does_not_take_is_a_failure_and_a_closed_pipe_none() {
+fn a_write_error_on_stdout_is_a_failure_but_a_closed_pipe_is_not() {
     let hub = FakeHub::office(42, DB);
     let sandbox = Sandbox::new("");
     let to = |stdout: Stdio, arguments: &[&str]| {
@@ -312,7 +312,7 @@ fn what_stdout_does_not_take_is_a_failure_and_a_closed_pipe_none() {
             "{verb}"
         );
     }
-    // The work is done all the same, and a run that has nothing to say fails over nothing.
+    // The work is done nevertheless, and a run without output does not fail.
     fs::write(sandbox.hosts(), "127.0.0.1 localhost\n").unwrap();
     assert_eq!(to(full(), &["once"]).code, 1);
     assert!(sandbox.text().contains("10.0.0.5 db"));
@@ -321,7 +321,7 @@ fn what_stdout_does_not_take_is_a_failure_and_a_closed_pipe_none() {
 }
 
 #[test]
-fn what_stderr_does_not_take_leaves_the_exit_code_to_tell() {
+fn a_write_error_on_stderr_keeps_the_exit_code() {
     let sandbox = Sandbox::new("");
     for format in ["text", "json"] {
         let ran = run(agent()
@@ -548,7 +548,7 @@ fn an_empty_variable_counts_as_not_set() {
 }
 
 #[test]
-fn a_config_file_that_was_asked_for_must_be_there() {
+fn a_missing_config_file_given_by_flag_is_an_error() {
     let sandbox = Sandbox::new("");
     let ran = run(agent()
         .args(["--config", "/nowhere/x.yaml", "--hosts-file"])
@@ -558,7 +558,7 @@ fn a_config_file_that_was_asked_for_must_be_there() {
 }
 
 #[test]
-fn errors_are_json_for_those_who_want_it() {
+fn errors_are_json_with_log_format_json() {
     let sandbox = Sandbox::new("");
     let ran = run(agent()
         .args(sandbox.flags_for("http://127.0.0.1:1"))

@@ -41,7 +41,7 @@ fn one_address_a_line_is_read() {
 /// A command that hangs leaves no process behind: neither itself nor its children.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_hanging_command_is_killed_with_what_it_started() {
+async fn a_hanging_command_is_killed_with_its_children() {
     use rustix::process::{Pid, test_kill_process};
     let folder = tempfile::tempdir().unwrap();
     let pids = folder.path().join("pids");

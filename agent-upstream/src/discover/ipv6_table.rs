@@ -230,7 +230,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_address_is_read_as_the_kernel_tells_it() {
+    fn kernel_address_entries_are_parsed() {
         use netlink_packet_core::Parseable;
         use netlink_packet_route::address::AddressMessage;
 

@@ -102,7 +102,7 @@ fn an_address_that_no_other_machine_can_use_fails_the_run() {
 }
 
 #[test]
-fn within_bounds_each_family_that_it_has_a_network_of() {
+fn within_restricts_only_families_of_its_networks() {
     for (found, within, expected) in [
         (&["10.0.0.5"][..], &["10.0.0.0/8"][..], "10.0.0.5"),
         (&["10.0.0.5"], &["10.0.0.5"], "10.0.0.5"),
@@ -141,7 +141,7 @@ fn within_bounds_each_family_that_it_has_a_network_of() {
 }
 
 #[test]
-fn what_the_hub_sees_of_a_way_within_this_machine_or_link_says_nothing() {
+fn loopback_and_link_local_addresses_seen_by_the_hub_are_ignored() {
     for (found, within, expected) in [
         (&["10.0.0.5", "fe80::5"][..], &[][..], "10.0.0.5"),
         (&["10.0.0.5", "::1"], &[], "10.0.0.5"),
@@ -185,7 +185,7 @@ fn what_the_hub_sees_of_a_way_within_this_machine_or_link_says_nothing() {
 }
 
 #[test]
-fn within_names_an_address_by_a_network_without_this_machines_own() {
+fn within_accepts_an_address_that_this_machine_does_not_have() {
     let own: [IpAddr; 2] = ["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
     for (within, ip, named) in [
         (&[][..], "10.0.0.1", false),
@@ -320,7 +320,7 @@ fn two_routers_that_advertise_at_different_moments_do_not_make_the_address_flap(
 }
 
 #[test]
-fn a_family_is_lacked_where_nothing_else_was_found_of_it() {
+fn a_family_counts_as_missing_if_no_address_of_it_was_found() {
     for (found, mode, v4, v6) in [
         (&["10.0.0.5"][..], Mode::Seen, false, true),
         (&["10.0.0.5", "fe80::5"], Mode::Seen, false, true),
@@ -406,7 +406,7 @@ fn suffix(text: &str, prefix_len: u8) -> Result<Suffix, InvalidSuffix> {
 }
 
 #[test]
-fn a_suffix_stands_behind_the_prefix_found() {
+fn a_suffix_is_appended_to_the_found_prefix() {
     for (host, prefix_len, found, expected) in [
         ("::5", 64, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::5"),
         (
@@ -433,7 +433,7 @@ fn a_suffix_stands_behind_the_prefix_found() {
 }
 
 #[test]
-fn within_bounds_what_is_reported_not_what_was_found() {
+fn within_applies_to_the_reported_address_and_not_to_the_found_one() {
     let rules = |within: &str| Rules {
         suffix: Some(suffix("::3:0:0:0:5", 56).unwrap()),
         ..rules(&[within])
@@ -478,7 +478,7 @@ proptest! {
     }
 
     #[test]
-    fn a_choice_is_among_what_was_found_and_within(
+    fn a_chosen_address_was_found_and_is_within(
         found in proptest::collection::vec((any::<u128>(), any::<bool>(), any::<bool>()), 0..6),
     ) {
         let found: Vec<Candidate> = found

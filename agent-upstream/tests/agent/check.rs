@@ -20,13 +20,13 @@ fn db_at(ip: &str) -> Answer {
     Answer::record("db", &[ip], "2026-01-02T03:04:05Z")
 }
 
-/// Whether a request can't change anything: a write stands on a condition that nothing meets.
+/// Whether a request can't change anything: a write has a condition that is never met.
 fn is_harmless(request: &Request) -> bool {
     request.line.starts_with("GET ") || request.if_match.as_deref() == Some("\"none\"")
 }
 
 #[test]
-fn what_a_run_would_do_is_said_and_not_done() {
+fn check_prints_what_a_run_would_do_and_changes_nothing() {
     for (record, words) in [
         (
             db_at("10.0.0.5"),
@@ -64,7 +64,7 @@ fn what_a_run_would_do_is_said_and_not_done() {
 }
 
 #[test]
-fn without_an_address_a_new_name_is_not_asked_about() {
+fn without_an_address_a_new_name_is_not_requested() {
     let hub = hub(Answer::problem(404, "no such record"), true);
     let ran = Agent::new(&hub.url(), "within: [192.0.2.0/24]\n")
         .args(["check"])
@@ -79,7 +79,7 @@ fn without_an_address_a_new_name_is_not_asked_about() {
 }
 
 #[test]
-fn a_token_that_may_not_write_is_told() {
+fn check_reports_a_token_without_write_permission() {
     let hub = hub(db_at("10.0.0.5"), false);
     let ran = Agent::new(&hub.url(), "").args(["check", "--quiet"]).run();
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
@@ -91,7 +91,7 @@ fn a_token_that_may_not_write_is_told() {
 }
 
 #[test]
-fn a_hub_that_writes_in_spite_of_the_condition_is_told() {
+fn check_reports_a_hub_that_ignores_the_condition() {
     let hub = Hub::start(|request| match request.line.as_str() {
         "GET /ip" => Answer::ip("10.0.0.6"),
         _ => db_at("10.0.0.6"),
@@ -106,7 +106,7 @@ fn a_hub_that_writes_in_spite_of_the_condition_is_told() {
 }
 
 #[test]
-fn what_is_wrong_is_said_and_the_rest_checked_all_the_same() {
+fn check_reports_each_failure_and_continues() {
     let hub = hub(Answer::problem(401, "unknown token"), true);
     let ran = Agent::new(&hub.url(), "within: [192.0.2.0/24]\n")
         .args(["check", "--quiet"])

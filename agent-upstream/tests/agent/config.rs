@@ -164,7 +164,7 @@ fn a_wrong_flag_is_usage() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_token_file_is_named_and_not_waited_for() {
+fn a_token_path_that_is_not_a_regular_file_is_named_without_blocking() {
     let agent = || Agent::bare().args(["--hub", "http://127.0.0.1:1", "--silo", "office"]);
     let fifo = agent();
     let path = fifo.write("fifo", "", 0o600);
@@ -183,7 +183,7 @@ fn what_is_no_token_file_is_named_and_not_waited_for() {
 
 #[cfg(unix)]
 #[test]
-fn a_token_that_others_can_read_is_refused_unless_told_otherwise() {
+fn a_token_readable_by_others_is_refused_unless_configured() {
     let hub = hub();
     let agent = || {
         let agent = Agent::with_file(&format!(
@@ -474,7 +474,7 @@ fn a_token_over_plain_http_to_another_machine_is_warned_of() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_stdout_does_not_take_is_a_failure_and_a_closed_pipe_none() {
+fn a_write_error_on_stdout_is_a_failure_but_a_closed_pipe_is_not() {
     let hub = Hub::start(|request| match request.line.as_str() {
         "GET /ip" => Answer::ip("10.0.0.5"),
         _ if request.if_match.is_some() => Answer::problem(412, "another revision"),

@@ -100,8 +100,8 @@ fn the_best_addresses_of_an_interface_are_taken() {
 }
 
 #[test]
-fn temporary_and_deprecated_addresses_are_passed_over_unless_asked_for() {
-    let name = "namespace::temporary_and_deprecated_addresses_are_passed_over_unless_asked_for";
+fn temporary_and_deprecated_addresses_are_skipped_unless_configured() {
+    let name = "namespace::temporary_and_deprecated_addresses_are_skipped_unless_configured";
     // The kernel makes the temporary address itself, beside one that allows it (ip-address(8)).
     let setup = "
         ip link add d0 type veth peer name p0
@@ -219,13 +219,13 @@ fn the_hub_is_called_through_the_interface_that_is_bound() {
 }
 
 #[test]
-fn both_families_are_asked_apart_where_the_hubs_name_has_both() {
+fn each_family_is_requested_separately_if_the_hubs_name_has_both() {
     let setup = "
         hosts=$(mktemp)
         printf '127.0.0.1 hub.test\\n::1 hub.test\\n' > $hosts
         mount --bind $hosts /etc/hosts
         rm $hosts";
-    let name = "namespace::both_families_are_asked_apart_where_the_hubs_name_has_both";
+    let name = "namespace::each_family_is_requested_separately_if_the_hubs_name_has_both";
     in_namespace(name, setup, || {
         let answer = |request: &crate::hub::Request| match request.line.as_str() {
             "GET /ip" if request.peer.is_ipv4() => Answer::ip("192.0.2.5"),

@@ -197,7 +197,7 @@ fn an_error_to_the_first_question_sends_nothing_more() {
 }
 
 #[test]
-fn a_hub_that_contradicts_itself_is_not_believed() {
+fn contradictory_responses_of_a_hub_are_refused() {
     let hub = hub("10.0.0.6", |_| Answer::record("db", &["10.0.0.5"], &now()));
     Agent::new(&hub.url(), "")
         .run()
@@ -214,7 +214,7 @@ fn an_address_outside_within_changes_nothing() {
 }
 
 #[test]
-fn a_suffix_is_put_behind_the_prefix_that_the_hub_sees() {
+fn a_suffix_is_appended_to_the_prefix_seen_by_the_hub() {
     let hub = hub("2001:db8:1:2:aaaa::9", |request| {
         if is_put(request) {
             Answer::record("db", &["2001:db8:1:2::5"], &now())

@@ -21,7 +21,7 @@ pub(crate) fn name_the_hub(addresses: &[&str]) {
     ));
 }
 
-/// Takes what it is told, and sees the caller by `sees`.
+/// Accepts every report, and sees the caller's address by `sees`.
 fn hub_at(address: &str, sees: impl Fn(&Request) -> String + Send + 'static) -> Hub {
     Hub::start_at(address, move |request| {
         if request.line == "GET /ip" {
@@ -44,12 +44,12 @@ fn agent(hub: &Hub, more: &str) -> Agent {
 }
 
 #[test]
-fn an_address_that_is_not_this_machines_is_said_when_it_is_reported() {
+fn reporting_an_address_of_another_machine_is_announced() {
     let setup = "
         ip link add d0 type veth peer name p0
         for link in d0 p0; do ip link set $link up; done
         ip addr add 192.0.2.5/24 dev d0";
-    let name = "relay::an_address_that_is_not_this_machines_is_said_when_it_is_reported";
+    let name = "relay::reporting_an_address_of_another_machine_is_announced";
     in_namespace(name, setup, || {
         let run = |sees: &'static str, held: &'static str, verb: &str| {
             let hub = Hub::start(move |request| match request.line.as_str() {

@@ -1,4 +1,4 @@
-//! What one run tells the next: a family that is gone, and trouble that goes on.
+//! State between runs: missing families and continuing failures.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -146,8 +146,8 @@ fn a_family_that_is_gone_from_the_interface_is_removed() {
 }
 
 #[test]
-fn what_is_not_surely_gone_and_ours_stays() {
-    let name = "remembered::what_is_not_surely_gone_and_ours_stays";
+fn an_address_is_kept_unless_it_is_ours_and_missing() {
+    let name = "remembered::an_address_is_kept_unless_it_is_ours_and_missing";
     in_namespace(name, SETUP, || {
         let after = "forget_family_after: 1s\n";
         let interface = "addresses: interface:d0\n";
@@ -262,7 +262,7 @@ fn what_is_not_surely_gone_and_ours_stays() {
 }
 
 #[test]
-fn without_a_state_folder_nothing_is_removed_and_check_says_so() {
+fn without_a_state_folder_nothing_is_removed_and_check_reports_it() {
     let record = Record::default();
     let hub = record.hub();
     let agent = |more: &str| {
@@ -353,7 +353,7 @@ fn with_quiet_an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
 }
 
 #[test]
-fn what_strangers_answer_is_named_and_shown_as_it_is() {
+fn responses_of_other_servers_are_named_and_quoted() {
     let page = "<!DOCTYPE html><title>Log in</title>";
     let cases: [(Answer, &[&str]); 6] = [
         (

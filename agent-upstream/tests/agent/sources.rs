@@ -3,7 +3,7 @@
 use crate::hub::{Answer, Hub};
 use crate::run::Agent;
 
-/// A hub that takes what it is told.
+/// A hub that accepts every report.
 fn hub() -> Hub {
     Hub::start(|request| {
         if request.line.starts_with("PUT") {
@@ -43,7 +43,7 @@ mod command {
     }
 
     #[test]
-    fn what_it_prints_is_reported() {
+    fn the_commands_output_is_reported() {
         let hub = hub();
         agent(&hub, "echo fd00::5; echo; echo 10.0.0.5; echo chatter >&2")
             .run()
@@ -52,7 +52,7 @@ mod command {
     }
 
     #[test]
-    fn what_is_wrong_with_it_is_said_and_nothing_changed() {
+    fn a_failing_command_is_reported_and_nothing_changed() {
         let hub = hub();
         for (script, words) in [
             (

@@ -1,5 +1,5 @@
 //! What `scripts/bench` compares the hub's reads with: axum and hyper as they come, with a handler that answers
-//! the same headers and body as the hub whoever asks. It has the hub's allocator and runtime.
+//! the same headers and body as the hub for every caller. It has the hub's allocator and runtime.
 //!
 //! `bare-handler ROUTE HEADERS BODY`: the route that it answers, the head of an answer of the hub as `curl -D` writes
 //! it, and a file with the body. It says on stdout where it listens.

@@ -133,7 +133,7 @@ impl Client {
         loop {
             let read = self.0.read(&mut bytes)?;
             if read == 0 {
-                return Err(wrong("the hub hung up"));
+                return Err(wrong("the hub closed the connection"));
             }
             answer.0.extend_from_slice(&bytes[..read]);
             match answer.whole()? {
@@ -296,7 +296,7 @@ async fn wait_on(
             stream.readable().await?;
             let mut bytes = [0; 1024];
             match stream.try_read(&mut bytes) {
-                Ok(0) => return Err(wrong("the hub hung up")),
+                Ok(0) => return Err(wrong("the hub closed the connection")),
                 Ok(read) => answer.0.extend_from_slice(&bytes[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
@@ -323,7 +323,7 @@ fn resident(pid: usize) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.ok_or_else(|| wrong("the hub's memory is not told"))
+    kib.ok_or_else(|| wrong("the hub's memory is not shown"))
 }
 
 /// CPU time so far, in seconds.
@@ -335,7 +335,7 @@ fn cpu(pid: usize) -> Result<f64> {
     let ticks: Vec<f64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
     match ticks[..] {
         [user, system] => Ok((user + system) / TICKS),
-        _ => Err(wrong("the hub's CPU time is not told")),
+        _ => Err(wrong("the hub's CPU time is not shown")),
     }
 }
 
@@ -445,7 +445,7 @@ fn bench(hub: &Hub, pid: usize, watchers: usize, rounds: usize) -> Result<()> {
     println!("| {watchers} reads that wait for one silo | | goal |");
     println!("|---|---|---|");
     println!(
-        "| PUTs on another silo, {WRITERS} clients: {many:.0}/s, against {none:.0}/s with nobody waiting | **{:.2}** | ≥ 0.9 |",
+        "| PUTs on another silo, {WRITERS} clients: {many:.0}/s, against {none:.0}/s without waiting clients | **{:.2}** | ≥ 0.9 |",
         many / none
     );
     println!("| memory a waiting read, at the first wait | {first:.1} KiB | ≤ 12 |");

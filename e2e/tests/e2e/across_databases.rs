@@ -15,7 +15,7 @@ use silo_e2e::{CLIENT, Caller, Hub, binary};
 /// More than an export reads at once.
 const MANY: usize = 1100;
 
-/// Who may choose a secid, and whose logins come with it; the provider is nobody.
+/// The dynahost settings, with logins for a provider that does not exist.
 const DYNAHOST: &str = "compat: {dynahost: {silo: dyn, hostnames: ['*.dyn']}}\n\
     sinks: [{name: ovh, kind: dyndns2, url: 'http://127.0.0.1:9/nic/update', logins: dynahost}]\n\
     trusted_proxies: [127.0.0.0/8]\n";
@@ -184,7 +184,7 @@ async fn an_export_goes_round_all_databases_unchanged() {
         );
         assert_eq!(station.cli("", &["silo", "export"]), text);
 
-        // Whoever has a token goes on there.
+        // Tokens stay valid there.
         let database = match &station.database {
             Some(database) => database.url().to_string(),
             None => format!("sqlite:{}/hub.db", station.data_dir.display()),

@@ -150,7 +150,7 @@ async fn no_tag_handed_out_before_a_restore_matches_anything_new() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_replaces_nothing() {
+async fn a_file_that_is_not_a_backup_replaces_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());
     let admin = Caller::new(&hub, &hub.admin_token());

@@ -1,4 +1,4 @@
-//! Whole programs whose wall clock is wrong or stepped, by libfaketime; the monotonic clock goes on as it is.
+//! Whole programs whose wall clock is wrong or stepped, by libfaketime; the monotonic clock is unchanged.
 
 mod steps;
 
@@ -90,7 +90,7 @@ async fn year(caller: &Caller) -> String {
 }
 
 #[tokio::test]
-async fn a_hub_whose_clock_is_put_right_after_its_start_removes_nothing() {
+async fn a_hub_whose_clock_is_corrected_after_its_start_removes_nothing() {
     // Side by side: a hub looks for overdue records every ten seconds.
     let cases = [(-8 * HOUR, 0), (-500 * DAY, 0), (0, 2 * DAY), (0, -2 * DAY)];
     let mut cases: JoinSet<()> = cases

@@ -102,7 +102,7 @@ async fn no_secret_reaches_the_log_at_any_level() {
 }
 
 #[tokio::test]
-async fn wrong_use_ends_with_2_and_says_what_to_do() {
+async fn usage_errors_exit_with_2_and_name_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("hub.yaml");
     std::fs::write(&config, "listen: 127.0.0.1:0\nlistn: 5\n").unwrap();
@@ -150,12 +150,12 @@ async fn a_lost_key_is_named_and_can_be_reset() {
     }
     assert!(
         !key.exists(),
-        "a key that the database does not know is never made by itself"
+        "a key that the database does not know is never created implicitly"
     );
     assert_eq!(hub.cli(&["key", "reset"]).status.code(), Some(0));
     assert_eq!(hub.cli(&["token", "list"]).status.code(), Some(0));
     let admin = Caller::new(&hub, &hub.admin_token());
-    assert_eq!(admin.get("/silos").await.0, 200, "Bearer goes on");
+    assert_eq!(admin.get("/silos").await.0, 200, "Bearer still works");
     // The running hub still has the old key: what it would seal could never be opened.
     let token = serde_json::json!({"name": "n", "role": "read", "silos": ["office"]});
     let made = admin
@@ -251,7 +251,7 @@ fn a_relative_path_is_logged_with_where_it_leads() {
 }
 
 #[tokio::test]
-async fn what_holds_secrets_is_for_its_owner_alone() {
+async fn files_with_secrets_are_private_to_their_owner() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());
@@ -339,7 +339,7 @@ async fn a_credential_that_could_not_be_shown_does_not_stay_valid() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_cut_off() {
+async fn a_silent_client_is_disconnected() {
     use std::io::Read;
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());
@@ -412,7 +412,7 @@ async fn update_keys_are_made_listed_and_revoked_beside_a_running_hub() {
     );
 }
 
-/// What lies in the folder is believed: a token in it is an admin's at the first start.
+/// The folder is trusted: a token file in it becomes the admin token at the first start.
 #[cfg(unix)]
 #[test]
 fn a_data_directory_that_others_write_is_refused() {

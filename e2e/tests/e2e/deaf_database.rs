@@ -20,7 +20,7 @@ use writes::{Write, at_once, put, send, signed_put};
 
 /// By when a hub that is asked to stop has ended: 10 s, and what a busy machine needs.
 const ENDED: Duration = Duration::from_secs(15);
-/// By when writes go on after the network has healed.
+/// By when writes continue after the network has healed.
 const HEALED: Duration = Duration::from_secs(30);
 const TERMINATING: Duration = Duration::from_secs(20);
 
@@ -76,7 +76,7 @@ async fn one_break(scene: &Scene, moment: Moment, how: How, round: u8) -> bool {
     let said = at_once(admin, &writes).await;
     assert!(forwarder.has_fired(), "{what}");
     let healed = Instant::now();
-    until("writes go on", async || {
+    until("writes continue", async || {
         let path = format!("/silos/more/records/r{round}");
         let said = send(put(admin, &path, "10.0.0.9", None)).await;
         said.is_done().then_some(())
@@ -115,7 +115,7 @@ async fn a_connection_that_breaks_costs_no_write_and_no_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hub_whose_database_is_silent_says_so_and_can_be_stopped() {
+async fn a_hub_without_database_responses_logs_it_and_can_be_stopped() {
     let Some(scene) = Scene::begin() else { return };
     let admin = &scene.admin;
     assert_eq!(admin.get("/readyz").await.0, 200);
@@ -177,7 +177,7 @@ async fn terminated_sessions_make_no_false_refusal() {
     scene.end();
 }
 
-/// Writes with the tag of the last answer: nobody else writes there, so that it always holds. Odd numbers sign.
+/// Writes with the ETag of the last response: there is no other writer, so it always matches. Odd numbers sign.
 async fn count_up(caller: &Caller, number: usize, over: &AtomicBool, done: &AtomicUsize) {
     let path = format!("/silos/count-{number}/records/db");
     let (mut etag, mut is_known): (Option<String>, bool) = (None, true);
@@ -309,7 +309,7 @@ fn a_hub_can_be_stopped_while_it_starts() {
 }
 
 #[test]
-fn a_hub_whose_server_never_answers_says_so_and_ends() {
+fn a_hub_whose_server_never_answers_logs_it_and_exits() {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, listener) = start_in_vain(folder.path());
     let _connection = listener.accept().unwrap();

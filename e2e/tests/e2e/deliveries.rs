@@ -172,7 +172,7 @@ async fn deliveries(caller: &Caller, filter: &str) -> Vec<Value> {
     list.as_array().unwrap().clone()
 }
 
-/// Waits until nothing is owed any more.
+/// Waits until nothing is pending.
 async fn settled(caller: &Caller) {
     let deadline = Instant::now() + PATIENCE * 4;
     loop {

@@ -115,7 +115,7 @@ async fn names_of_others_are_taken_over_or_left(program: Program) {
     assert!(why(1).starts_with("name exists"), "{}", why(1));
     assert_eq!(server.lookup(&nas, "A"), ["192.0.2.50"], "left alone");
 
-    // Somebody sets it to what the silo says: now it can be taken over.
+    // Another program sets it to the silo's addresses: now it can be taken over.
     server.change(&[
         &format!("update delete {nas} A"),
         &format!("update add {nas} 60 A 192.0.2.51"),

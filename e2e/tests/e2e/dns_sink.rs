@@ -88,7 +88,7 @@ fn failed(outcome: Outcome) -> String {
     }
 }
 
-/// The words of a trouble that is tried again, and whom it concerns.
+/// The message of a retried failure, and what it concerns.
 fn retried(outcome: Outcome) -> (Reach, String) {
     match outcome {
         Outcome::Retry(trouble) => (trouble.reach, trouble.why),
@@ -176,7 +176,7 @@ async fn every_algorithm_and_a_key_file_of_ones_own_sign(program: Program) {
             assert_eq!(server.ttl(&full, "A"), Some(60), "the default");
         }
     }
-    // By name, which may also stand for an address at which nobody listens.
+    // By name, which may also resolve to an address without a listener.
     let by_name = server.sink().replace("127.0.0.1", "localhost");
     let outcome = publish_first(&sink(&server, &by_name), "by-name", "192.0.2.1").await;
     assert_eq!(outcome, Outcome::Done);
@@ -194,7 +194,7 @@ async fn a_publication_that_was_cut_off_is_finished_or_settled(program: Program)
     // Nothing was sent yet.
     let outcome = publish(&sink, "db", ReceiverState::Claimed(x), y).await;
     assert_eq!(outcome, Outcome::Found(ReceiverState::Nothing));
-    // It was sent, and nobody heard the answer.
+    // It was sent, and the response was lost.
     assert_eq!(
         publish(&sink, "db", ReceiverState::Claimed(x), x).await,
         Outcome::Done
@@ -226,7 +226,7 @@ async fn a_publication_that_was_cut_off_is_finished_or_settled(program: Program)
     assert_eq!(server.lookup(&db, "A"), ["192.0.2.21"]);
     assert_eq!(server.lookup(&db, "AAAA"), [""; 0]);
 
-    // What a wildcard answers is nobody's.
+    // A wildcard's answer belongs to no name.
     let wild = format!("x.wild.{ZONE}");
     assert_eq!(server.lookup(&wild, "A"), ["192.0.2.77"]);
     let standing = ReceiverState::Claimed(addresses("192.0.2.77"));
@@ -455,7 +455,7 @@ async fn a_check_proves_server_zone_and_key_and_changes_nothing(program: Program
     assert_eq!(
         said,
         format!(
-            "127.0.0.1:{port} takes updates of {ZONE}, {} by the key silo.",
+            "127.0.0.1:{port} accepts updates of {ZONE}, {} with the key silo.",
             REVERSE[0]
         )
     );
@@ -465,11 +465,15 @@ async fn a_check_proves_server_zone_and_key_and_changes_nothing(program: Program
         why.contains("not the primary server of the zone 100.51.198.in-addr.arpa"),
         "{why}"
     );
-    assert_eq!(server.lookup(ZONE, "SOA"), before, "the serial stands");
+    assert_eq!(
+        server.lookup(ZONE, "SOA"),
+        before,
+        "the serial is unchanged"
+    );
 }
 
 #[tokio::test]
-async fn binds_session_key_is_read_anew_at_each_send() {
+async fn binds_session_key_is_read_again_at_each_send() {
     let mut server = DnsServer::make(Program::Bind);
     let keys = format!(
         "server: 127.0.0.1:{}\nzone: {LOCAL_ZONE}\nkey_file: session.key",

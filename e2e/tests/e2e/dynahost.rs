@@ -48,7 +48,7 @@ fn run(hub: &Hub, name: &str, secid: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_pages_lines_do_what_it_says_and_no_secret_is_logged() {
+async fn the_documented_commands_work_and_no_secret_is_logged() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(&["pi.dyn.example.net"]);
     let hub = hub(folder.path(), &provider);
@@ -190,7 +190,7 @@ async fn an_admin_opens_confirms_and_revokes_by_the_command_line() {
     let words = "dynahost: hostnames *.dyn.example.net of the silo home";
     assert!(text(&checked.stdout).contains(words), "{checked:?}");
 
-    // Without the protocol in the configuration there is nothing to open, and nobody brings logins.
+    // Without the protocol in the configuration, there is nothing to open and there are no logins.
     let config = |text: &str| std::fs::write(folder.path().join("hub.yaml"), text).unwrap();
     config("{}\n");
     let missing = add(host);

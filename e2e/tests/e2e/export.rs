@@ -46,7 +46,7 @@ async fn a_revert_beside_a_running_hub_is_seen_by_it() {
     put(&admin, "web", "10.0.0.7").await;
     let said = printed(&hub.cli(&["silo", "revert", "office", &first]));
     assert!(said.contains(&first), "{said}");
-    // A machine that is busy with other tests may be slow; it must come by itself all the same.
+    // A machine that is busy with other tests may be slow; it must arrive without further calls.
     let started = Instant::now();
     while records(&admin).await != json!([{"hostname": "db", "ip": "10.0.0.5"}]) {
         assert!(started.elapsed() < PATIENCE, "the hub does not notice");
@@ -129,7 +129,7 @@ async fn an_export_moves_a_hub_and_its_key_moves_the_tokens() {
 
     let cut = bare.rsplit_once("\n{\"end").unwrap().0;
     let error = failure(&cli(&elsewhere, cut, &["silo", "import", "-"]));
-    assert!(error.contains("cut short after line 4"), "{error}");
+    assert!(error.contains("truncated after line 4"), "{error}");
     let error = failure(&cli(
         &elsewhere,
         &bare.replace("10.0.0.5", "10.0.0"),

@@ -1,4 +1,4 @@
-//! A hub whose disk is full: writes are refused and said to be, reads go on, nothing is lost, and with
+//! A hub whose disk is full: writes are refused and said to be, reads continue, nothing is lost, and with
 //! room again everything is as before.
 
 use std::fs::File;
@@ -192,13 +192,13 @@ async fn endure(hub: &Hub, disk: &Disk, database: &str) -> Client {
     assert_said(&hub.log(), database);
     println!("{} writes, then: {problem}", client.written.len());
     client.check().await;
-    // A silo that nobody has read before comes from the database.
+    // A silo that was not read before comes from the database.
     let (status, silo) = client.caller.get("/silos/home").await;
     assert_eq!(
         (status, &silo["dnsrecords"][0]["ip"]),
         (200, &"10.1.0.1".into())
     );
-    // Reads go on; but a balancer's other hubs may take writes.
+    // Reads continue; but a balancer's other hubs may take writes.
     assert_eq!(client.caller.get("/readyz").await.0, 503);
     assert_eq!(client.caller.get("/healthz").await.0, 200);
     // Writers that share a commit, too.
@@ -240,7 +240,7 @@ async fn a_full_disk_under_sqlite_refuses_writes_and_loses_nothing() {
     assert!(list.status.success());
     assert!(!String::from_utf8(list.stdout).unwrap().contains("nas"));
 
-    // A hub that is killed and begins anew on the full disk.
+    // A hub that is killed and restarted on the full disk.
     hub.kill();
     let hub = Hub::start(folder.path());
     client.caller = Caller::new(&hub, &hub.admin_token());

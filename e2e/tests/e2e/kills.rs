@@ -77,7 +77,7 @@ async fn two_hundred_kills_lose_no_acknowledged_write() {
     println!("{KILLS} kills, {acknowledged_in_all} acknowledged writes, none lost");
 }
 
-/// Every hostname stands at its last acknowledged write, or at a later one that was under way when the
+/// Every hostname has its last acknowledged write, or at a later one that was under way when the
 /// hub died.
 async fn check(caller: &Caller, latest: &HashMap<String, (String, i64)>) {
     for (hostname, (ip, revision)) in latest {

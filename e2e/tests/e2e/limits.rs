@@ -1,11 +1,11 @@
-//! Thousands of silent and slow clients, and what honest ones notice of them: nothing.
+//! Thousands of silent and slow clients must not delay normal ones.
 
 mod bodies;
+mod connection;
 mod dead_peers;
 mod early;
 mod half_close;
 mod http2;
-mod line;
 mod memory;
 
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use line::{Door, Line, self_signed};
+use connection::{Connection, Endpoint, self_signed};
 use reqwest::Method;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -58,15 +58,14 @@ fn memory_kib(hub: &Hub) -> u64 {
     kib.parse().unwrap()
 }
 
-/// Opens so many connections, each with these words: through TLS where there is any, unless there is nothing
-/// to say.
-async fn open(door: &Door, count: usize, begin: &str) -> Vec<Line> {
+/// Opens `count` connections and sends `begin` on each; without TLS if `begin` is empty.
+async fn open(endpoint: &Endpoint, count: usize, begin: &str) -> Vec<Connection> {
     let mut lines = Vec::new();
     for _ in 0..count {
         // The hub may have cut it off already.
         let Ok(mut line) = (match begin {
-            "" => door.knock().await,
-            _ => door.enter().await,
+            "" => endpoint.connect_tcp().await,
+            _ => endpoint.connect().await,
         }) else {
             continue;
         };
@@ -77,8 +76,8 @@ async fn open(door: &Door, count: usize, begin: &str) -> Vec<Line> {
     lines
 }
 
-/// Sends a byte on each, for ever.
-async fn trickle(mut lines: Vec<Line>) {
+/// Sends a byte on each, repeatedly.
+async fn trickle(mut lines: Vec<Connection>) {
     loop {
         for line in &mut lines {
             let _ = line.write_all(b"a").await;
@@ -96,7 +95,7 @@ async fn honest(hub: &Hub, one: &reqwest::Client) {
         let body = json!({"ip": format!("10.0.0.{}", number + 1)});
         let answer = one.put(&path).bearer_auth(&token).json(&body).send().await;
         assert!(answer.unwrap().status().is_success());
-        // And one who comes anew each time.
+        // And a client with a new connection each time.
         let answer = client().get(&path).bearer_auth(&token).send().await;
         assert_eq!(
             answer.unwrap().json::<serde_json::Value>().await.unwrap()["ips"][0],
@@ -128,21 +127,21 @@ async fn honest_once_there_is_room(hub: &Hub) {
     }
 }
 
-async fn besieged(hub: &Hub, door: &Door) {
+async fn check_under_load(hub: &Hub, endpoint: &Endpoint) {
     let one = client();
     honest(hub, &one).await;
     let before = memory_kib(hub);
-    let mut silent = open(door, SILENT, "").await;
+    let mut silent = open(endpoint, SILENT, "").await;
     honest(hub, &one).await;
     let head = "GET /silos HTTP/1.1\r\nHost: hub\r\nX-Slow: ";
-    let heads = open(door, SLOW_HEADS, head).await;
+    let heads = open(endpoint, SLOW_HEADS, head).await;
     assert!(heads.len() > SLOW_HEADS / 2, "{} got in", heads.len());
     let heads = tokio::spawn(trickle(heads));
     let body = format!(
         "PUT /silos/slow HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\nContent-Length: 100000\r\n\r\n{{",
         hub.admin_token()
     );
-    let bodies = open(door, SLOW_BODIES, &body).await;
+    let bodies = open(endpoint, SLOW_BODIES, &body).await;
     assert_eq!(bodies.len(), SLOW_BODIES);
     let bodies = tokio::spawn(trickle(bodies));
     for _ in 0..10 {
@@ -157,7 +156,7 @@ async fn besieged(hub: &Hub, door: &Door) {
         after < before + MEMORY_KIB,
         "{before} KiB before, {after} KiB after"
     );
-    // Every one that says nothing is cut off.
+    // Every silent connection is closed.
     let all_end = async {
         for line in &mut silent {
             let mut byte = [0];
@@ -167,7 +166,7 @@ async fn besieged(hub: &Hub, door: &Door) {
     };
     tokio::time::timeout(PATIENCE, all_end)
         .await
-        .expect("the hub hangs up in time");
+        .expect("the hub closes the connection in time");
     honest(hub, &one).await;
     heads.abort();
     bodies.abort();
@@ -191,20 +190,20 @@ fn hub_with(folder: &Path, config: &str) -> Hub {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_thousand_silent_and_slow_clients_hinder_nobody() {
+async fn five_thousand_silent_and_slow_clients_do_not_delay_others() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), "limits: {head_seconds: 5}\n");
-    besieged(&hub, &Door::plain(&hub)).await;
+    check_under_load(&hub, &Endpoint::plain(&hub)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn far_more_clients_than_connections_hinder_nobody_over_tls_either() {
+async fn more_clients_than_connections_do_not_delay_others_over_tls() {
     allow_many_files();
     let folder = tempfile::tempdir().unwrap();
     let config = self_signed(folder.path()) + "limits: {head_seconds: 5, connections: 700}\n";
     let hub = hub_with(folder.path(), &config);
-    besieged(&hub, &Door::tls(&hub, folder.path())).await;
+    check_under_load(&hub, &Endpoint::tls(&hub, folder.path())).await;
     assert!(
         hub.log()
             .contains("limits.connections: 700 connections are open")
@@ -238,13 +237,13 @@ async fn the_limit_of_open_files_is_raised_and_kept_to() {
         "{}",
         hub.log()
     );
-    let silent = open(&Door::plain(&hub), 400, "").await;
+    let silent = open(&Endpoint::plain(&hub), 400, "").await;
     honest(&hub, &client()).await;
     drop(silent);
 }
 
 #[test]
-fn who_takes_his_answer_slowly_gets_it_and_who_takes_nothing_is_cut_off() {
+fn a_slow_reader_gets_its_response_and_a_stalled_one_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let config = "limits: {head_seconds: 1, idle_seconds: 1, stall_seconds: 2}\n";
     let hub = hub_with(folder.path(), config);
@@ -277,9 +276,12 @@ fn who_takes_his_answer_slowly_gets_it_and_who_takes_nothing_is_cut_off() {
     let mut lazy = std::net::TcpStream::connect(address(&hub)).unwrap();
     lazy.write_all(get.repeat(100).as_bytes()).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    // Once the hub has hung up, what still comes is answered by a reset.
+    // After the hub has closed the connection, it answers further data with a reset.
     while lazy.write_all(b"G").is_ok() {
-        assert!(Instant::now() < deadline, "the hub does not hang up");
+        assert!(
+            Instant::now() < deadline,
+            "the hub keeps the connection open"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -93,7 +93,7 @@ impl Stream {
             }
             let part = tokio::time::timeout(PATIENCE * 2, self.response.chunk());
             let part = part.await.expect("something comes").unwrap();
-            let part = part.expect("the stream goes on");
+            let part = part.expect("the stream continues");
             self.unread.push_str(std::str::from_utf8(&part).unwrap());
         }
     }
@@ -150,7 +150,7 @@ async fn a_replica_lacks_the_last_transactions<S: Server>() {
         first > highest,
         "{first} may have been handed out for other content, up to {highest}"
     );
-    // A stream that was open all the while is told, and then the state.
+    // A stream that stayed open gets a reset, and then the state.
     open.until("event: reset").await;
     open.until("10.0.0.1\"").await;
     until("what is gone is not shown any more", async || {
@@ -165,7 +165,7 @@ async fn a_replica_lacks_the_last_transactions<S: Server>() {
         .await
         .unwrap();
     assert_eq!(old.status(), 200);
-    until("a token that is gone counts no more", async || {
+    until("a removed token is no longer accepted", async || {
         (guest.get("/silos/office").await.0 == 401).then_some(())
     })
     .await;
@@ -173,7 +173,7 @@ async fn a_replica_lacks_the_last_transactions<S: Server>() {
     assert_eq!(status, 200);
     assert!(record["revision"].as_i64().unwrap() > highest);
     open.until("10.0.0.20").await;
-    // A stream that goes on where another one ended is told that it can't.
+    // A resumed stream gets a reset.
     let mut resumed = Stream::begin(&admin, Some(highest)).await;
     let told = resumed.next().await;
     assert!(told.contains("event: reset"), "{told}");

@@ -25,7 +25,7 @@ async fn a_hub_outlives_its_database() {
     assert!(!read().await.headers().contains_key("silo-stale"));
 
     postgres.stop();
-    let stale = until("reads go on and say that they are stale", async || {
+    let stale = until("reads continue and say that they are stale", async || {
         Some(read().await).filter(|answer| answer.headers().contains_key("silo-stale"))
     })
     .await;
@@ -52,7 +52,7 @@ async fn a_hub_outlives_its_database() {
         assert_eq!(
             admin.get(path).await.0,
             503,
-            "{path} is not held, which is no 404"
+            "{path} is not cached, which is not a 404"
         );
     }
     assert_eq!(admin.get("/readyz").await.0, 503);

@@ -1,4 +1,4 @@
-//! Who a client is, directly and through one and two nginx, whatever he writes into his headers.
+//! A client's address, directly and through one and two nginx, whatever headers it sends.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use silo_e2e::{Hub, Nginx};
 const CLIENT: &str = "127.0.0.7";
 const OTHER: &str = "127.0.0.8";
 
-/// What a client may write to be taken for another.
+/// Headers with which a client may pose as another.
 const SPOOFS: [&str; 6] = [
     "X-Forwarded-For: 192.0.2.99",
     "X-Forwarded-For: 192.0.2.99, 127.0.0.1",
@@ -57,7 +57,7 @@ fn wrong() -> String {
     format!("Authorization: Bearer silo_aaaaaaaaaa_{}", "x".repeat(43))
 }
 
-/// At this URL nobody is taken for another, and nobody escapes the limit of failures by his headers.
+/// At this URL no client can pose as another, and no headers evade the limit of failures.
 fn check(url: &str, passes_forwarded: bool) {
     let ip = |from, headers: &[&str]| {
         let accept = ["Accept: text/plain"];

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use silo_e2e::database::{Database, Kind};
 use silo_e2e::dns::{DnsServer, Program, ZONE};
-use silo_e2e::thief::{Thief, send};
+use silo_e2e::interceptor::{Interceptor, send};
 use silo_e2e::{Caller, Hub, binary, logs, until, write_private};
 
 /// A hub's folder and its database.
@@ -106,7 +106,7 @@ fn sink(server: &DnsServer) -> String {
 }
 
 #[tokio::test]
-async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
+async fn after_a_restored_dump_the_zone_is_corrected_and_no_etag_is_reused() {
     let server = DnsServer::start(Program::Bind);
     let place = Place::new(&sink(&server));
     let name = format!("db.{ZONE}");
@@ -132,7 +132,7 @@ async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
     assert_eq!(hub.stop(), Some(0));
     place.put_back(&copy);
     let said = place.done(&["restored"]);
-    assert!(said.contains("revisions go on above"), "{said}");
+    assert!(said.contains("revisions continue above"), "{said}");
     let hub = place.start();
     let admin = Caller::new(&hub, &hub.admin_token());
     assert_eq!(address(&admin, "db").await, json!(["192.0.2.10"]));
@@ -144,7 +144,7 @@ async fn after_a_restored_dump_the_zone_is_put_right_and_no_tag_comes_again() {
 }
 
 #[tokio::test]
-async fn a_hub_that_runs_drops_what_it_holds_when_its_database_was_put_back() {
+async fn a_running_hub_drops_its_caches_when_its_database_is_restored() {
     let place = Place::new("");
     let mut hub = place.start();
     let mut admin = Caller::new(&hub, &hub.admin_token());
@@ -182,7 +182,7 @@ async fn a_hub_that_runs_drops_what_it_holds_when_its_database_was_put_back() {
     put(&admin, "db", "10.0.0.3").await;
     let (_, next) = admin.get("/silos/office").await;
     assert!(next["revision"].as_i64() > Some(newest));
-    // A stream that is resumed is told to begin again.
+    // A resumed stream gets a reset.
     let resumed = admin
         .request(Method::GET, "/events")
         .header("last-event-id", newest.to_string());
@@ -193,7 +193,7 @@ async fn a_hub_that_runs_drops_what_it_holds_when_its_database_was_put_back() {
 }
 
 #[tokio::test]
-async fn what_was_recorded_before_a_restore_can_not_be_played_again() {
+async fn requests_recorded_before_a_restore_can_not_be_replayed() {
     let place = Place::new("trusted_proxies: [127.0.0.0/8]\n");
     let hub = place.start();
     let admin = Caller::new(&hub, &hub.admin_token());
@@ -201,15 +201,21 @@ async fn what_was_recorded_before_a_restore_can_not_be_played_again() {
     let credential = hub.token(&["--name", "m", "--role", "write", "--silo", "office"]);
     write_private(&place.path("token"), &credential);
     let copy = place.copy();
-    let thief = Thief::start(hub.url());
+    let interceptor = Interceptor::start(hub.url());
     let mut upstream = Command::new(binary("silo-upstream"));
     upstream
-        .args(["--hub", &thief.url(), "--silo", "office", "--token-file"])
+        .args([
+            "--hub",
+            &interceptor.url(),
+            "--silo",
+            "office",
+            "--token-file",
+        ])
         .arg(place.path("token"))
         .args(["--hostnames", "nas", "once"]);
     let output = logs::run(&mut upstream);
     assert!(output.status.success(), "{output:?}");
-    let session = thief.take();
+    let session = interceptor.take();
     assert!(
         session
             .iter()

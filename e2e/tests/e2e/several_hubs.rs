@@ -48,7 +48,7 @@ fn number(silo: &Value) -> Option<u32> {
     Some(u32::from(ip) - u32::from(Ipv4Addr::new(10, 0, 0, 0)))
 }
 
-/// Reads the number, writes the next one if nobody else was faster; again until the end.
+/// Reads the number and writes the next one unless another writer was faster; repeats until the end.
 async fn count_up(caller: Caller, silo: usize, tally: Arc<Tally>, end: Instant) {
     let path = format!("/silos/counter-{silo}");
     while Instant::now() < end {

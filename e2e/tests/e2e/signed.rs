@@ -1,18 +1,18 @@
-//! Agents that sign, with somebody on the way who listens, forges and replays.
+//! Agents that sign, with an interceptor that records, forges and replays.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use silo_e2e::thief::{Exchange, Thief, send};
+use silo_e2e::interceptor::{Exchange, Interceptor, send};
 use silo_e2e::{Caller, Hub, binary, logs, write_private};
 
-/// A hub that believes the loopback's word on addresses, a thief before it, and a machine with a token.
+/// A hub that trusts the loopback as a proxy, an interceptor in front of it, and a machine with a token.
 struct Scene {
     folder: tempfile::TempDir,
     hub: Hub,
-    thief: Thief,
+    interceptor: Interceptor,
     admin: Caller,
     credential: String,
 }
@@ -26,7 +26,7 @@ impl Scene {
         )
         .unwrap();
         let hub = Hub::start_on_chosen(folder.path());
-        let thief = Thief::start(hub.url());
+        let interceptor = Interceptor::start(hub.url());
         let admin = Caller::new(&hub, &hub.admin_token());
         admin.put_ip("office", "db", "10.0.0.5").await.unwrap();
         let credential = hub.token(&["--name", "m", "--role", "write", "--silo", "office"]);
@@ -35,7 +35,7 @@ impl Scene {
         Self {
             folder,
             hub,
-            thief,
+            interceptor,
             admin,
             credential,
         }
@@ -61,11 +61,11 @@ impl Scene {
     }
 
     fn downstream(&self) -> Output {
-        self.agent("silo-downstream", &self.thief.url(), &["once"])
+        self.agent("silo-downstream", &self.interceptor.url(), &["once"])
     }
 
     fn upstream(&self) -> Output {
-        self.agent("silo-upstream", &self.thief.url(), &["once"])
+        self.agent("silo-upstream", &self.interceptor.url(), &["once"])
     }
 
     fn hosts(&self) -> String {
@@ -90,7 +90,7 @@ fn assert_done(output: &Output) {
     );
 }
 
-/// An answer of the thief's own.
+/// A response made by the interceptor.
 fn forged(status: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -118,14 +118,14 @@ fn without(exchange: &Exchange, header: &str) -> Vec<u8> {
 type Forgery = Box<dyn Fn(&Exchange) -> Vec<u8> + Send>;
 
 #[tokio::test]
-async fn what_is_forged_for_a_downstream_changes_nothing() {
+async fn forged_responses_to_a_downstream_change_nothing() {
     let scene = Scene::new().await;
     assert_done(&scene.downstream());
-    let old = scene.thief.take().pop().unwrap();
+    let old = scene.interceptor.take().pop().unwrap();
     assert!(scene.hosts().contains("10.0.0.5 db"), "{}", scene.hosts());
-    // A 304 that was recorded, and a newer state that the thief would like to keep away.
+    // A recorded 304, and a newer state that the interceptor withholds.
     assert_done(&scene.downstream());
-    let unchanged = scene.thief.take().pop().unwrap();
+    let unchanged = scene.interceptor.take().pop().unwrap();
     assert!(
         unchanged.answer.starts_with(b"HTTP/1.1 304"),
         "{}",
@@ -165,7 +165,7 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             Box::new(|_| forged("302 Found\r\nlocation: http://x", "")),
         ),
         (
-            "the content is not what Content-Digest says",
+            "the content does not match Content-Digest",
             Box::new(|exchange| altered(exchange, "10.0.0.8", "10.6.6.6")),
         ),
         ("the answer is not from the hub: the signature is wrong", {
@@ -202,26 +202,26 @@ async fn what_is_forged_for_a_downstream_changes_nothing() {
             Box::new(|exchange| altered(exchange, "\"content-digest\" ", "                 ")),
         ),
         (
-            "is not in the message",
+            "the message lacks",
             Box::new(|exchange| without(exchange, "etag")),
         ),
     ];
     for (said, forgery) in cases {
-        scene.thief.forge(forgery);
+        scene.interceptor.forge(forgery);
         let output = scene.downstream();
         let stderr = text(&output.stderr) + &text(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{said}: {stderr}");
         assert!(stderr.contains(said), "{said}: {stderr}");
         assert_eq!(scene.hosts(), before, "{said}");
     }
-    // Nothing of it was remembered either: once the thief is honest, the newest state comes.
-    scene.thief.forge(|exchange| exchange.answer.clone());
+    // It was not stored either: once the interceptor forwards again, the newest state arrives.
+    scene.interceptor.forge(|exchange| exchange.answer.clone());
     assert_done(&scene.downstream());
     assert!(scene.hosts().contains("10.0.0.8 db"), "{}", scene.hosts());
 }
 
 #[tokio::test]
-async fn what_is_forged_for_an_upstream_changes_nothing() {
+async fn forged_responses_to_an_upstream_change_nothing() {
     let scene = Scene::new().await;
     let record = r#"{"hostname":"nas","ips":["10.0.0.7"],"revision":1,"updated_at":"2026-01-02T03:04:05.678Z","last_seen":"2099-01-02T03:04:05.678Z"}"#;
     // Which request's answer is forged, and how.
@@ -233,7 +233,7 @@ async fn what_is_forged_for_an_upstream_changes_nothing() {
         ),
         (
             "GET /ip",
-            "the content is not what",
+            "the content does not match",
             Box::new(|exchange| altered(exchange, "10.0.0.7", "10.6.6.6")),
         ),
         (
@@ -254,7 +254,7 @@ async fn what_is_forged_for_an_upstream_changes_nothing() {
     ];
     for (line, said, forgery) in cases {
         scene
-            .thief
+            .interceptor
             .forge(move |exchange| match exchange.line() == line {
                 true => forgery(exchange),
                 false => exchange.answer.clone(),
@@ -263,7 +263,12 @@ async fn what_is_forged_for_an_upstream_changes_nothing() {
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{line}: {stderr}");
         assert!(stderr.contains(said), "{line}: {said}: {stderr}");
-        let lines: Vec<_> = scene.thief.take().iter().map(Exchange::line).collect();
+        let lines: Vec<_> = scene
+            .interceptor
+            .take()
+            .iter()
+            .map(Exchange::line)
+            .collect();
         assert_eq!(
             lines.last().map(String::as_str),
             Some(line),
@@ -278,7 +283,7 @@ async fn what_is_forged_for_an_upstream_changes_nothing() {
         }
     }
     // The last write came through, and only its answer did not: the next run finds it so.
-    scene.thief.forge(|exchange| exchange.answer.clone());
+    scene.interceptor.forge(|exchange| exchange.answer.clone());
     assert_done(&scene.upstream());
     assert_eq!(scene.nas().await["ips"], serde_json::json!(["10.0.0.7"]));
 }
@@ -288,8 +293,8 @@ async fn a_recorded_session_holds_no_credential_and_can_not_be_played_again() {
     let scene = Scene::new().await;
     assert_done(&scene.upstream());
     assert_done(&scene.downstream());
-    assert_done(&scene.agent("silo-upstream", &scene.thief.url(), &["check"]));
-    let session = scene.thief.take();
+    assert_done(&scene.agent("silo-upstream", &scene.interceptor.url(), &["check"]));
+    let session = scene.interceptor.take();
     let kinds: Vec<String> = session.iter().map(Exchange::line).collect();
     for kind in [
         "GET /ip",
@@ -329,11 +334,11 @@ async fn a_recorded_session_holds_no_credential_and_can_not_be_played_again() {
 }
 
 #[tokio::test]
-async fn within_stops_who_relays_honestly_from_an_address_of_his_own() {
+async fn within_refuses_the_address_of_a_relay() {
     let scene = Scene::new().await;
     let output = scene.agent(
         "silo-upstream",
-        &scene.thief.url(),
+        &scene.interceptor.url(),
         &["--within", "10.1.0.0/16"],
     );
     assert_eq!(output.status.code(), Some(1));
@@ -345,14 +350,14 @@ async fn within_stops_who_relays_honestly_from_an_address_of_his_own() {
     assert_eq!(scene.nas().await["status"], 404, "nothing was written");
     let output = scene.agent(
         "silo-upstream",
-        &scene.thief.url(),
+        &scene.interceptor.url(),
         &["--within", "10.0.0.0/16"],
     );
     assert_done(&output);
 }
 
 #[tokio::test]
-async fn auth_is_a_flag_a_variable_and_a_setting_and_check_says_it() {
+async fn auth_is_a_flag_a_variable_and_a_setting_shown_by_check() {
     let scene = Scene::new().await;
     let config = scene.path("own.yaml");
     let sent = |url: &str, auth: &[&str], variable: Option<&str>, setting: &str, program: &str| {
@@ -376,7 +381,7 @@ async fn auth_is_a_flag_a_variable_and_a_setting_and_check_says_it() {
         }
         let output = command.output().unwrap();
         assert_done(&output);
-        let session = scene.thief.take();
+        let session = scene.interceptor.take();
         let is_silo = |exchange: &&Exchange| exchange.line().contains("/silos/office");
         let request = text(&session.iter().find(is_silo).unwrap().request).to_lowercase();
         let signed = request.contains("\r\nsignature: ");
@@ -394,7 +399,7 @@ async fn auth_is_a_flag_a_variable_and_a_setting_and_check_says_it() {
         assert!(stdout.contains("ok      authentication: "), "{stdout}");
         signed
     };
-    let (far, near) = (scene.thief.url(), scene.thief.loopback_url());
+    let (far, near) = (scene.interceptor.url(), scene.interceptor.loopback_url());
     for program in ["silo-upstream", "silo-downstream"] {
         for (url, flag, variable, setting, signed) in [
             (&far, &[][..], None, "", true),
@@ -444,7 +449,7 @@ async fn check_names_a_wrong_token_also_where_requests_are_signed() {
             ] {
                 write_private(&scene.path("token"), &token);
                 let flags = ["check", "--auth", auth];
-                let ran = scene.agent(program, &scene.thief.loopback_url(), &flags);
+                let ran = scene.agent(program, &scene.interceptor.loopback_url(), &flags);
                 let stdout = text(&ran.stdout);
                 let said = format!("{program} {auth}: {stdout}{}", text(&ran.stderr));
                 assert_eq!(ran.status.code(), Some(1), "{said}");

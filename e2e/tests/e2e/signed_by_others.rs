@@ -6,7 +6,7 @@ mod ipupdater;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use silo_e2e::thief::Thief;
+use silo_e2e::interceptor::Interceptor;
 use silo_e2e::{Caller, Hub, write_private};
 
 const PAGE: &str = include_str!("../../../docs/signing.md");
@@ -96,17 +96,17 @@ fn from_page(name: &str, language: &str) -> &'static str {
     rest.split_once("\n```").unwrap().0
 }
 
-/// Runs a program of the page against a hub, and against one with a thief before it.
+/// Runs a documented program against a hub, and against a hub behind an interceptor.
 async fn try_out(interpreters: &[&str], name: &str, language: &str) {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());
-    let thief = Thief::start(hub.url());
+    let interceptor = Interceptor::start(hub.url());
     let token = folder.path().join("nas.token");
     let credential = hub.token(&["--name", "n", "--role", "write", "--silo", "office"]);
     write_private(&token, &format!("{credential}\n"));
     let program = folder.path().join("program");
     std::fs::write(&program, from_page(name, language)).unwrap();
-    let url = thief.loopback_url();
+    let url = interceptor.loopback_url();
     for interpreter in interpreters {
         let run = |arguments: &[&str]| {
             let mut command = Command::new(interpreter);
@@ -136,13 +136,13 @@ async fn try_out(interpreters: &[&str], name: &str, language: &str) {
             "{refused:?}"
         );
         // What is not the hub's own is not printed.
-        thief.take();
-        thief.forge(|exchange| {
+        interceptor.take();
+        interceptor.forge(|exchange| {
             let answer = String::from_utf8_lossy(&exchange.answer).into_owned();
             answer.replace("10.0.0.7", "10.6.6.6").into_bytes()
         });
         let forged = run(&["GET", &record]);
-        thief.forge(|exchange| exchange.answer.clone());
+        interceptor.forge(|exchange| exchange.answer.clone());
         assert_eq!(forged.status.code(), Some(1), "{forged:?}");
         assert!(
             text(&forged.stderr).contains("is not signed by the hub"),
@@ -151,7 +151,7 @@ async fn try_out(interpreters: &[&str], name: &str, language: &str) {
         assert_eq!(text(&forged.stdout), "");
         let secret = credential.splitn(3, '_').nth(2).unwrap();
         assert!(
-            thief
+            interceptor
                 .take()
                 .iter()
                 .all(|exchange| !text(&exchange.request).contains(secret))

@@ -231,7 +231,7 @@ fn over_http_2_too_pages_of_other_sites_may_not_write() {
         );
         said(&output)
     };
-    // Refused before its content was read, the request ends well all the same.
+    // Refused before its content was read, the request ends without an error.
     for _ in 0..10 {
         assert_eq!(put("https://evil.example"), "403 2");
     }
@@ -349,7 +349,7 @@ async fn a_new_certificate_is_served_without_a_lost_request() {
         .map(|number| {
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             let (url, admin) = (url.clone(), admin.clone());
-            // Half of them connect anew each time.
+            // Half of them use a new connection each time.
             let client = client(number % 2);
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
@@ -381,7 +381,7 @@ async fn a_new_certificate_is_served_without_a_lost_request() {
             );
         }
         while done.load(Ordering::Relaxed) == before {
-            assert!(Instant::now() < deadline, "nobody is answered");
+            assert!(Instant::now() < deadline, "no request is answered");
             tokio::time::sleep(PAUSE).await;
         }
         pins.push(pin);
@@ -423,7 +423,7 @@ fn what_can_not_be_used_leaves_the_old_certificate() {
     refused("cert", &cert, "broken");
     let said = site.hub.log().matches("holds no PEM certificate").count();
     assert_eq!(said, 1);
-    // Said at once when told.
+    // Logged immediately after the signal.
     std::fs::copy(other.join("cert.pem"), &cert).unwrap();
     site.hub.hang_up();
     refused("key", &key, "this is not the key of the certificate");
@@ -444,7 +444,7 @@ fn what_can_not_be_used_leaves_the_old_certificate() {
         refused("key", &key, "0644");
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
     }
-    // And mended.
+    // And fixed.
     for name in ["key.pem", "cert.pem"] {
         let text = std::fs::read(other.join(name)).unwrap();
         std::fs::write(site.path(name), text).unwrap();

@@ -191,7 +191,7 @@ fn the_units_confine_what_runs_in_them() {
 }
 
 #[test]
-fn a_hub_that_hangs_is_started_anew_and_one_that_lives_is_not() {
+fn systemd_restarts_a_hanging_hub_and_not_a_live_one() {
     let systemd = set_up();
     systemd.must(
         "mkdir /run/units/silo-hub.service.d
@@ -222,19 +222,19 @@ fn a_hub_that_hangs_is_started_anew_and_one_that_lives_is_not() {
     });
     assert_eq!(show("NRestarts"), "0");
     systemd.must("kill -STOP $(systemctl show --value -p MainPID silo-hub.service)");
-    wait("it is not started anew", &|| {
+    wait("it is not restarted", &|| {
         show("NRestarts") == "1" && show("ActiveState") == "active"
     });
     systemd.must(&format!("curl -sSf http://{ADDRESS}:8053/ping"));
 }
 
-/// A hub that tells a socket how it is.
-struct Told {
+/// A hub that notifies a service manager's socket.
+struct NotifyingHub {
     child: Child,
     socket: UnixDatagram,
 }
 
-impl Told {
+impl NotifyingHub {
     fn start(folder: &Path, notify: &Path) -> Self {
         let socket = UnixDatagram::bind(notify).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -261,7 +261,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for NotifyingHub {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -269,9 +269,9 @@ impl Drop for Told {
 }
 
 #[test]
-fn the_service_manager_is_told_that_the_hub_listens_lives_and_stops() {
+fn the_service_manager_is_notified_of_ready_alive_and_stopping() {
     let folder = tempfile::tempdir().unwrap();
-    let mut hub = Told::start(folder.path(), &folder.path().join("notify"));
+    let mut hub = NotifyingHub::start(folder.path(), &folder.path().join("notify"));
     // The first beat may come while the listeners are set up.
     let words: Vec<String> = (0..6).map(|_| hub.word()).collect();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
@@ -293,11 +293,11 @@ fn the_service_manager_is_told_that_the_hub_listens_lives_and_stops() {
 fn a_missing_service_manager_is_no_reason_to_fail() {
     let folder = tempfile::tempdir().unwrap();
     let notify = folder.path().join("notify");
-    let hub = Told::start(folder.path(), &notify);
+    let hub = NotifyingHub::start(folder.path(), &notify);
     fs::remove_file(&notify).unwrap();
     let deadline = Instant::now() + PATIENCE;
     let log = || fs::read_to_string(folder.path().join("log")).unwrap();
-    while !log().contains("cannot tell the service manager Alive") {
+    while !log().contains("cannot notify the service manager (Alive)") {
         assert!(Instant::now() < deadline, "{}", log());
         std::thread::sleep(Duration::from_millis(20));
     }

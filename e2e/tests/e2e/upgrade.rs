@@ -111,7 +111,7 @@ async fn pages(admin: &Caller, path: &str) -> Value {
     rows.into()
 }
 
-/// Only the members that the older version told: newer ones may be added.
+/// Only the members of the older version: newer ones may be added.
 fn like(expected: &Value, found: &Value) -> Value {
     match (expected, found) {
         (Value::Object(expected), Value::Object(found)) => expected
@@ -202,7 +202,7 @@ async fn assert_credentials(hub: &Hub) {
     }
 }
 
-/// What is done stays done, what is owed stays owed.
+/// Done deliveries stay done, pending ones stay pending.
 async fn assert_deliveries(admin: &Caller) {
     let expected = expected()["deliveries"].take();
     let found = pages(admin, "/deliveries?limit=1000").await;
@@ -232,7 +232,7 @@ async fn assert_deliveries(admin: &Caller) {
     }
     assert_eq!(owed(&found, "away"), owed(&expected, "away"));
     assert!(!owed(&found, "away").is_empty());
-    // A state sink owes what is true now: how many rows say so is its own affair.
+    // A state sink publishes the current state: the number of rows does not matter.
     let newest = |rows| {
         let rows = owed(rows, "provider-away");
         let newest = rows.into_iter().max_by_key(|row| row[3].as_i64());
@@ -397,7 +397,7 @@ async fn the_agents_go_on_from_what_an_older_version_left() {
     }
     assert_silos(&Caller::new(&hub, &token("admin"))).await;
 
-    // And they go on: a change gets into the hosts file.
+    // And they keep working: a change gets into the hosts file.
     let config = upstream.join("upstream.yaml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("10.0.0.7", "10.0.0.8")).unwrap();

@@ -95,7 +95,7 @@ impl FailureLimit {
 
     /// What the other hubs are to be told, of `limit` addresses at most. What is left wakes
     /// [`Self::unshared`] again. When a window began is told by the wall clock of now, whatever it showed then.
-    pub fn take_untold(&self, limit: usize, at: Reading) -> Vec<AddressFailures> {
+    pub fn take_unshared(&self, limit: usize, at: Reading) -> Vec<AddressFailures> {
         let mut windows = self.lock();
         let mut unshared = windows
             .iter_mut()
@@ -153,7 +153,7 @@ impl FailureLimit {
     }
 }
 
-/// The window of an address, begun anew when the last one has ended.
+/// The window of an address; it restarts when the last one has ended.
 fn window(windows: &mut Windows, ip: IpAddr, at: Reading) -> &mut Window {
     if windows.len() >= ADDRESSES {
         windows.retain(|_, window| window.holds(at));
@@ -258,22 +258,22 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_told_by_the_present_wall_clock() {
+    fn a_window_is_shared_in_current_wall_clock_time() {
         for step in STEPS_MS {
             let (a, b) = (FailureLimit::default(), FailureLimit::default());
             let ip = "192.0.2.1".parse().unwrap();
             for _ in 0..10 {
                 assert_eq!(a.count(ip, clocks(0, step)), Ok(()));
             }
-            let told = a.take_untold(9, seconds(10));
-            assert_eq!(told[0].began, seconds(0).now, "{step}");
-            b.learn(&told, seconds(10));
+            let shared = a.take_unshared(9, seconds(10));
+            assert_eq!(shared[0].began, seconds(0).now, "{step}");
+            b.learn(&shared, seconds(10));
             assert_eq!(b.over_for(ip, seconds(10)), Some(50), "{step}");
         }
     }
 
     #[test]
-    fn what_a_clock_counted_that_is_wrong_is_not_learnt() {
+    fn counts_from_a_wrong_clock_are_not_learnt() {
         for (ahead_ms, left) in [
             (0, Some(60)),
             (300_000, Some(60)),
@@ -338,20 +338,20 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(b.count(ip, at(1)), Ok(()));
         }
-        let told = a.take_untold(9, at(1));
+        let shared = a.take_unshared(9, at(1));
         let of = |began: Reading, times| AddressFailures {
             ip,
             began: began.now,
             times,
         };
-        assert_eq!(told, [of(at(0), 6)]);
-        assert_eq!(a.take_untold(9, at(1)), []);
-        b.learn(&told, at(1));
+        assert_eq!(shared, [of(at(0), 6)]);
+        assert_eq!(a.take_unshared(9, at(1)), []);
+        b.learn(&shared, at(1));
         assert_eq!(b.over_for(ip, at(2)), None);
         assert_eq!(b.count(ip, at(2)), Ok(()));
         assert_eq!(b.over_for(ip, at(2)), Some(58), "the first one counts");
         // Merged twice, counted once.
-        assert_eq!(b.take_untold(9, at(3)), [of(at(0), 4)]);
+        assert_eq!(b.take_unshared(9, at(3)), [of(at(0), 4)]);
         for _ in 0..2 {
             a.learn(&[of(at(0), 9)], at(3));
         }
@@ -359,7 +359,7 @@ mod tests {
         a.learn(&[of(at(0), 10)], at(3));
         assert_eq!(a.over_for(ip, at(3)), Some(57));
         assert!(a.count(ip, at(4)).is_err());
-        assert_eq!(a.take_untold(9, at(4)), [], "a refused guess is no news");
+        assert_eq!(a.take_unshared(9, at(4)), [], "a refused guess is no news");
         assert_eq!(a.count(ip, at(60)), Ok(()));
         a.learn(&[of(at(0), 10)], at(60));
         assert_eq!(a.over_for(ip, at(60)), None, "news of the last minute");
@@ -376,7 +376,7 @@ mod tests {
         };
         learn(at(0), 10, at(0));
         assert_eq!(hub.over_for(ip, at(59)), Some(1));
-        // Another hub has begun the next minute.
+        // Another hub is in the next minute.
         learn(at(61), 1, at(59));
         assert_eq!(hub.over_for(ip, at(59)), None);
         learn(at(0), 10, at(59));
@@ -386,13 +386,13 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_are_told_in_parts() {
+    fn many_addresses_are_shared_in_parts() {
         let limit = FailureLimit::default();
         let now = seconds(0);
         for host in 0..5_u32 {
             assert_eq!(limit.count(IpAddr::V4(host.into()), now), Ok(()));
         }
-        let mut parts = [(); 3].map(|()| limit.take_untold(2, now)).concat();
+        let mut parts = [(); 3].map(|()| limit.take_unshared(2, now)).concat();
         parts.sort_by_key(|part| part.ip);
         let hosts: Vec<_> = parts.iter().map(|part| part.ip).collect();
         assert_eq!(hosts, [0, 1, 2, 3, 4].map(|host| IpAddr::V4(host.into())));

@@ -25,7 +25,7 @@ pub use secid::{hash_secid, is_secid_of, parse_secid_hash};
 
 /// The system returned no random bytes.
 #[derive(Clone, Copy, Debug, Error)]
-#[error("the system gives no random bytes")]
+#[error("the system's random number generator failed")]
 pub struct NoRandomness;
 
 fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
@@ -64,7 +64,10 @@ pub fn new_credential() -> Result<Credential, NoRandomness> {
 /// A new credential for the same token: its id and 256 new random bits.
 pub fn renewed_credential(id: TokenId) -> Result<Credential, NoRandomness> {
     let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
-    Ok(Credential::parse(&format!("silo_{id}_{secret}")).expect("it is made to the form"))
+    Ok(
+        Credential::parse(&format!("silo_{id}_{secret}"))
+            .expect("it has this form by construction"),
+    )
 }
 
 /// A new update key: 128 random bits in 22 characters of a URL.
@@ -82,7 +85,7 @@ pub fn random_id() -> Result<TokenId, NoRandomness> {
         id.extend(letters.map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
     }
     id.truncate(TokenId::LENGTH);
-    Ok(TokenId::parse(&id).expect("it is made to the form"))
+    Ok(TokenId::parse(&id).expect("it has this form by construction"))
 }
 
 /// The hash that the hub stores to verify a credential.

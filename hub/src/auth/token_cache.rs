@@ -23,9 +23,9 @@ const CAPACITY: usize = 10_000;
 /// Uses of a token within this time count as one.
 const USE_RESOLUTION_MS: i64 = 1000;
 
-/// How many lookups run at once for callers with [`Turn::AtOnce`].
+/// How many lookups run at once for callers with [`LookupPriority::Normal`].
 const LOOKUPS: usize = 2;
-/// How long a lookup with [`Turn::AfterOthers`] waits for further callers.
+/// How long a lookup with [`LookupPriority::Low`] waits for further callers.
 const GATHERING: Duration = Duration::from_millis(10);
 /// The total time that a caller may wait for its lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,12 +34,12 @@ const LOOKED_UP_AT_ONCE: usize = 512;
 
 /// The priority of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum LookupPriority {
     /// As soon as a lookup can start.
-    AtOnce,
+    Normal,
     /// One lookup at a time, at most a hundred per second: for addresses with too many wrong credentials. A valid token
     /// from such an address is accepted after that delay.
-    AfterOthers,
+    Low,
 }
 
 /// A cached token.
@@ -56,8 +56,8 @@ pub struct TokenCache {
     cache: Arc<Cache<TokenId, Arc<CachedToken>>>,
     /// Increases whenever tokens are forgotten; values read before are not cached then.
     generation: Arc<Mutex<u64>>,
-    at_once: Arc<Lookups>,
-    after_others: Arc<Lookups>,
+    normal: Arc<Lookups>,
+    low: Arc<Lookups>,
     used: Arc<Mutex<HashMap<TokenId, Time>>>,
     store: Store,
 }
@@ -104,8 +104,8 @@ impl TokenCache {
         Self {
             cache: Arc::new(Cache::new(CAPACITY)),
             generation: Arc::default(),
-            at_once: Lookups::new(LOOKUPS, Duration::ZERO),
-            after_others: Lookups::new(1, GATHERING),
+            normal: Lookups::new(LOOKUPS, Duration::ZERO),
+            low: Lookups::new(1, GATHERING),
             used: Arc::default(),
             store,
         }
@@ -115,7 +115,7 @@ impl TokenCache {
     pub async fn get(&self, id: TokenId) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
         match self.held(id) {
             Some(held) => Ok(Some(held)),
-            None => self.look_up(id, Turn::AtOnce).await,
+            None => self.look_up(id, LookupPriority::Normal).await,
         }
     }
 
@@ -129,22 +129,22 @@ impl TokenCache {
     pub async fn look_up(
         &self,
         id: TokenId,
-        turn: Turn,
+        priority: LookupPriority,
     ) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
         // Boxed: most calls find their token in the cache, and need a small future.
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_in_turn(id, turn));
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.look_up_queued(id, priority));
         let found = Box::pin(found).await;
         found.unwrap_or_else(|_| Err(Arc::new(StoreError::NoAnswer)))
     }
 
-    async fn look_up_in_turn(
+    async fn look_up_queued(
         &self,
         id: TokenId,
-        turn: Turn,
+        priority: LookupPriority,
     ) -> Result<Option<Arc<CachedToken>>, Arc<StoreError>> {
-        let lookups = match turn {
-            Turn::AtOnce => &self.at_once,
-            Turn::AfterOthers => &self.after_others,
+        let lookups = match priority {
+            LookupPriority::Normal => &self.normal,
+            LookupPriority::Low => &self.low,
         };
         loop {
             let (caller, mut answer) = oneshot::channel();

@@ -172,7 +172,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Key(KeyCommand::Reset) => {
             with_hub(settings, async |hub| {
                 let file = hub.reset_key().await?;
-                say(format_args!("made a new key in {}", file.display()))?;
+                say(format_args!("created a new key in {}", file.display()))?;
                 Ok(())
             })
             .await
@@ -262,7 +262,7 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
         ))?;
         if let (Some(address), false) = (tls.plain_listen, tls.plain_allow.is_empty()) {
             say(format_args!(
-                "without TLS at {address}: {}; everybody on the way can read these secrets",
+                "without TLS at {address}: {}; these secrets travel in clear text",
                 tls.plain_allow
             ))?;
         }
@@ -274,20 +274,18 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
     say(format_args!("database: {database}"))?;
     if connect && missing_file(settings).is_some() {
         say(format_args!(
-            "the database is not there yet: the first start makes it"
+            "the database does not exist yet; the first start creates it"
         ))?;
     } else if connect {
         let store = Store::open(&database, Schema::Check, Clock::System.now()).await?;
         say(format_args!(
-            "the database answers, its schema is up to date"
+            "the database answers and its schema is up to date"
         ))?;
         let known = store.fact(KEY_FINGERPRINT).await;
         store.close().await;
         let data_dir = DataDir::open(&settings.data_dir)?;
         if check_key(&key_file(settings, &data_dir), known?.as_deref())?.is_some() {
-            say(format_args!(
-                "the hub's key is the one that the database knows"
-            ))?;
+            say(format_args!("the hub's key matches the database"))?;
         }
     }
     if let Some(dynahost) = &settings.compat.dynahost {
@@ -301,7 +299,7 @@ async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failu
     match unreached {
         0 => Ok(()),
         _ => Err(Failure::Failed(format!(
-            "{unreached} of the sinks would not be reached"
+            "{unreached} sinks cannot be reached"
         ))),
     }
 }

@@ -10,7 +10,7 @@ use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
 use crate::deliver::worker::{Round, Worker};
 use crate::domain::sink::SinkName;
-use crate::registry::{AdoptName, BeginCleaning, EndCleaning, OweRemoval};
+use crate::registry::{AdoptName, BeginCleaning, EndCleaning, EnqueueRemoval};
 use crate::runtime::open_hub::{OpenError, OpenHub};
 use crate::runtime::open_sinks;
 use crate::store::{LedgerRow, LedgerState};
@@ -77,7 +77,7 @@ pub(super) async fn check(settings: &HubSettings, connect: bool) -> Result<usize
             Sink::Event(sink) => sink.check(),
         };
         let tried = tokio::time::timeout(SEND_DEADLINE, tried).await;
-        match tried.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+        match tried.unwrap_or_else(|_| Err("timed out".to_owned())) {
             Ok(words) => say(format_args!("sink {name}: {kind}: {words}"))?,
             Err(why) => {
                 unreached += 1;
@@ -91,7 +91,7 @@ pub(super) async fn check(settings: &HubSettings, connect: bool) -> Result<usize
 fn state(open: &OpenSink) -> &dyn StateSink {
     match &open.sink {
         Sink::State(sink) => &**sink,
-        Sink::Event(_) => unreachable!("it was looked at before"),
+        Sink::Event(_) => unreachable!("the caller has checked the kind"),
     }
 }
 
@@ -111,7 +111,7 @@ async fn adopt(hub: &OpenHub, open: &OpenSink) -> Result<(), Failure> {
         }
     }
     say(format_args!(
-        "{adopted} names taken over, {ours} were ours already, {others} hold something else"
+        "{adopted} names taken over, {ours} already published by this sink, {others} have other addresses or could not be read"
     ))?;
     Ok(())
 }
@@ -141,7 +141,7 @@ async fn adopt_silo(
         let stands = match sink.observe(&name).await {
             None => {
                 return Err(Failure::Usage(format!(
-                    "{}: a receiver of kind {} cannot be asked what it holds",
+                    "{}: a receiver of kind {} can't be queried for what it publishes",
                     open.name,
                     open.kind.as_str()
                 )));
@@ -188,7 +188,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
             } else {
                 others += 1;
                 eprintln!(
-                    "silo-hub: {} was published under earlier settings and cannot be removed under these",
+                    "silo-hub: {} was published with earlier settings and cannot be removed with the current ones",
                     row.name
                 );
             }
@@ -197,7 +197,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
             continue;
         }
         names += hostnames.len();
-        let command = OweRemoval {
+        let command = EnqueueRemoval {
             sink: name.clone(),
             silo,
             hostnames: hostnames.into_iter().collect(),
@@ -207,7 +207,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     let owner = random_name().map_err(OpenError::from)?;
     let open = Arc::new(open);
     let worker = Worker::new(hub.worker_context(), Arc::clone(&open), owner);
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let round = worker
             .round()
@@ -223,17 +223,17 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         // Another worker is processing it, or the receiver needs time or is unavailable.
         let known = hub.store.sink(&name).await?;
         let why = known.and_then(|sink| sink.why);
-        if why.is_some() || begun.elapsed() > PATIENCE {
+        if why.is_some() || started.elapsed() > PATIENCE {
             let why = why.unwrap_or_else(|| format!("see /deliveries?sink={name}"));
             return Err(Failure::Failed(format!(
-                "{name}: {left} names are not removed yet ({why}); a running hub goes on, or run this again"
+                "{name}: {left} names are not removed yet ({why}); a running hub continues, otherwise run this command again"
             )));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     hub.registry.apply(EndCleaning(name.clone())).await?;
     say(format_args!(
-        "{names} names removed, {others} left; take {name} out of the configuration before a hub starts again"
+        "{names} names removed, {others} left; remove {name} from the configuration before you start a hub"
     ))?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::{Failure, parse_id, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Create a token and print its credential, this once
+    /// Create a token and print its credential; it is shown only once
     Create {
         /// A name for people
         #[arg(long)]
@@ -35,7 +35,7 @@ pub(super) enum TokenCommand {
     },
     /// List the tokens that are not revoked
     List,
-    /// Give a token a new secret and print its credential, this once
+    /// Give a token a new secret and print its credential; it is shown only once
     Rotate {
         /// The token's id, the middle part of the credential
         #[arg(value_parser = parse_id)]
@@ -80,7 +80,7 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
                 .map_err(|errors| Failure::Usage(in_flags(&errors)))?;
             let new = NewToken::make(spec, &key, now).map_err(OpenError::from)?;
             hub.registry.apply(audited(new.command)).await?;
-            eprintln!("token {}, shown this once:", new.token.id);
+            eprintln!("token {}, shown only once:", new.token.id);
             if let Err(error) = say(format_args!("{}", new.credential.expose())) {
                 // A credential that was not printed must not stay valid.
                 hub.registry
@@ -115,7 +115,7 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
                 NewSecret::make(id, overlap, &key, hub.clock.now()).map_err(OpenError::from)?;
             let ends = new.command.former_ends;
             hub.registry.apply(audited(new.command)).await?;
-            eprintln!("token {id}, shown this once; the old secret counts until {ends}:");
+            eprintln!("token {id}, shown only once; the old secret is valid until {ends}:");
             say(format_args!("{}", new.credential.expose()))?;
         }
         TokenCommand::Revoke { id } => {

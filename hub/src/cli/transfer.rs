@@ -112,19 +112,19 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
     let reverted = hub.registry.apply(command).await;
     match reverted.map_err(|error| Failure::Failed(format!("{id}: {error}")))? {
         Reverted::Changed { revision: new } => say(format_args!(
-            "{id} is as it was at revision {revision}, now at revision {new}"
+            "{id} reverted to its state at revision {revision}, now at revision {new}"
         )),
         Reverted::Unchanged { revision: last } => say(format_args!(
-            "{id} is as it was at revision {revision} already: nothing changed, revision {last}"
+            "{id} already equals its state at revision {revision}: nothing changed, revision {last}"
         )),
         Reverted::Unknown { first, last } => Err(Failure::Failed(format!(
-            "{id}: no revision {revision} is known: its history goes from {first} to {last}"
+            "{id}: revision {revision} is unknown: its history goes from {first} to {last}"
         ))),
         Reverted::Unfitting(unfitting) => Err(Failure::Failed(format!(
-            "{id}: nothing was changed: its history does not show what it was at revision {revision}: {unfitting}"
+            "{id}: nothing was changed: its history does not show its state at revision {revision}: {unfitting}"
         ))),
         Reverted::Importing { whole_from } => Err(Failure::Failed(format!(
-            "{id}: nothing was changed: an import that ended early has not brought its whole history before revision {whole_from}: import the same export again"
+            "{id}: nothing was changed: an interrupted import lacks part of its history before revision {whole_from}: import the same export again"
         ))),
     }
 }
@@ -163,7 +163,7 @@ async fn import_from(
     let taken = match from {
         Program::Pyddns if silo.is_some() => {
             return Err(Failure::Usage(
-                "--silo: pyDDNS's data names its silos itself".to_owned(),
+                "--silo: pyDDNS's data already names its silos".to_owned(),
             ));
         }
         Program::Pyddns => from_pyddns(file, now).await?,
@@ -171,13 +171,13 @@ async fn import_from(
             let of_settings = settings.compat.dynahost.as_ref().map(|of| of.silo.clone());
             let silo = silo.or(of_settings).ok_or_else(|| {
                 Failure::Usage(
-                    "--silo: say which silo takes dynahost's hosts, here or by compat.dynahost in the configuration (--config)"
+                    "--silo: name the silo for dynahost's hosts, here or with compat.dynahost in the configuration (--config)"
                         .to_owned(),
                 )
             })?;
             std::fs::metadata(file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
             let database = read_dynahost(file).await.map_err(|error| {
-                Failure::Failed(format!("{name}: is no database of dynahost: {error}"))
+                Failure::Failed(format!("{name}: not a dynahost database: {error}"))
             })?;
             of_dynahost(&database, &silo, now)
         }
@@ -192,7 +192,7 @@ async fn import_from(
             error => failed(&error),
         })?;
         say(format_args!(
-            "read {} silos ({} new, {} left as they are here) with {} records, {} history rows ({} new)",
+            "read {} silos ({} new, {} left unchanged) with {} records, {} history rows ({} new)",
             imported.read.silos,
             imported.silos_added,
             imported.silos_kept,
@@ -217,7 +217,7 @@ async fn import_from(
             })
             .collect();
         Err(Failure::Failed(format!(
-            "{name}: these silos are or were here already and were left as they are, without the records named: {}; set these records yourself, or import into a hub or silo that is new",
+            "{name}: these silos exist or existed here and were left unchanged, without these records: {}; set them yourself, or import into a new hub or silo",
             words.join("; ")
         )))
     })
@@ -242,7 +242,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
             let file = key_file(&settings, &hub.data_dir);
             if check_key(&file, Some(key)).is_err() {
                 return Err(Failure::Usage(format!(
-                    "the tokens, update keys and dynahost secids in this export need another hub.key than {}: put the key of the hub that was exported there before this hub's first start, or leave them out by `silo export --no-tokens`",
+                    "the tokens, update keys and dynahost secids in this export need a hub.key other than {}: put the exporting hub's key there before this hub's first start, or leave them out with `silo export --no-tokens`",
                     file.display()
                 )));
             }
@@ -272,7 +272,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
         match imported.history_left_out {
             0 => Ok(()),
             left_out => say(format_args!(
-                "left out {left_out} history rows: they are of silos that are or were here before this import, which keep the history that they have here"
+                "left out {left_out} history rows: they belong to silos that existed here before this import and keep their own history"
             )),
         }
     })
@@ -283,10 +283,10 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
 pub(super) async fn note_restored(hub: &OpenHub) -> Result<(), Failure> {
     let revision = hub.registry.apply(NoteRestored { past: 0 }).await?;
     say(format_args!(
-        "revisions go on above {revision}; running hubs drop what they hold, event streams begin again, sinks are compared with what they published, and requests that were signed before now are refused"
+        "revisions continue above {revision}; running hubs drop their caches, event streams restart, sinks are compared with what they published, and requests signed before now are refused"
     ))?;
     say(format_args!(
-        "tokens that were revoked after the copy was made count again: look at `silo-hub token list`"
+        "tokens that were revoked after the copy was made are valid again: check `silo-hub token list`"
     ))
 }
 
@@ -304,7 +304,7 @@ impl From<BackupError> for Failure {
 pub(super) async fn back_up(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
     backup(settings, file).await?;
     say(format_args!(
-        "copied the database into {}; the hub's key is not in it",
+        "copied the database to {}; the copy does not contain the hub's key",
         file.display()
     ))
 }
@@ -320,11 +320,14 @@ pub(super) async fn put_back(settings: &HubSettings, file: &Path) -> Result<(), 
         tracing::warn!("{error}");
     }
     say(format_args!(
-        "{} is as it was when it was copied: tokens revoked since then count again",
+        "{} restored from the copy: tokens revoked since then are valid again",
         database.display()
     ))?;
     if let Some(old) = old {
-        say(format_args!("what was there lies in {}", old.display()))?;
+        say(format_args!(
+            "the replaced database is in {}",
+            old.display()
+        ))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::{Failure, parse_id, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UpdateKeyCommand {
-    /// Create an update key and print it, this once
+    /// Create an update key and print it; it is shown only once
     Add {
         /// The silo that it writes to
         #[arg(long, required_unless_present = "dynahost")]
@@ -69,7 +69,7 @@ pub(super) async fn update_key(
             dynahost: None,
         } => {
             let (Some(silo), Some(hostname)) = (silo, hostname) else {
-                unreachable!("both are required where --dynahost is not given");
+                unreachable!("both are required without --dynahost");
             };
             add(hub, &hub_key, (silo, hostname), key, weak).await
         }
@@ -98,13 +98,13 @@ async fn add(
         RawKey::of(text.as_bytes()).map_err(|error| Failure::Usage(format!("--key: {error}")))?;
     if raw.is_taken() {
         return Err(Failure::Usage(
-            "--key: this begins with the name of one of the hub's routes, which would be called instead: choose another"
+            "--key: begins with the name of one of the hub's routes, which would be called instead: choose another"
                 .to_owned(),
         ));
     }
     if !raw.is_strong() && !weak {
         return Err(Failure::Usage(format!(
-            "--key: fewer than {STRONG} characters can be guessed; --weak takes them all the same"
+            "--key: fewer than {STRONG} characters can be guessed: choose a longer key, or accept it with --weak"
         )));
     }
     let id = random_id().map_err(OpenError::from)?;
@@ -120,9 +120,9 @@ async fn add(
     };
     hub.registry.apply(command).await?;
     if made {
-        eprintln!("update key {id}, shown this once; it is called as /u/KEY:");
+        eprintln!("update key {id}, shown only once; call it as /u/KEY:");
     } else {
-        eprintln!("update key {id}; it is called as /u/ and the key as it travels:");
+        eprintln!("update key {id}; call it as /u/ followed by the encoded key:");
     }
     if let Err(error) = say(format_args!("{}", raw.expose())) {
         // A key that was not printed must not stay valid.
@@ -168,7 +168,7 @@ fn parse_hosts(text: &str) -> Result<String, String> {
         // For its error message.
         None => match Hostname::parse(text) {
             Err(why) if !text.contains('*') => Err(why.to_string()),
-            _ => Err("this can match no hostname".to_owned()),
+            _ => Err("can't match any hostname".to_owned()),
         },
     }
 }
@@ -218,11 +218,11 @@ async fn open(hub: &OpenHub, settings: &Dynahost, hostname: Hostname) -> Result<
     };
     let (opened, id) = hub.registry.apply(command).await?;
     let state = match opened {
-        Opened::Open => "is open to the first secid that comes",
-        Opened::OpenAlready => "was open already to the first secid that comes",
-        Opened::Confirmed => "is confirmed as bound to the secid that has come",
+        Opened::Open => "is open to the first secid that calls",
+        Opened::OpenAlready => "was already open to the first secid that calls",
+        Opened::Confirmed => "is confirmed as bound to the secid that has called",
         Opened::ConfirmedAlready => {
-            "is bound to a secid already; revoke it to open the hostname to another"
+            "is already bound to a secid; revoke the binding to open the hostname to another"
         }
     };
     say(format_args!("{id}  {hostname} {state}"))

@@ -26,10 +26,10 @@ use crate::domain::change::Attributes;
 use crate::domain::dynahost::KnownLogin;
 use crate::domain::sink::SinkName;
 use crate::http::Hub;
+use crate::http::body_budget::{Content, Sender};
 use crate::http::client_ip::ClientIp;
 use crate::http::connection::ConnectionHandle;
 use crate::http::error::ApiError;
-use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_foreign;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, GivenLogin, Refusal, SetByDynahost, Shown};
@@ -304,7 +304,7 @@ async fn enter(
     let connection = parts.extensions.get::<ConnectionHandle>();
     let reading = connection.map(ConnectionHandle::give_way_while_reading);
     let request = Request::from_parts(parts.clone(), body);
-    let body = read(hub, request, MAX_FORM_BYTES, Sender::Stranger).await?;
+    let body = read(hub, request, MAX_FORM_BYTES, Sender::Unauthenticated).await?;
     drop(reading);
     Ok((client, parts, body))
 }

@@ -24,8 +24,8 @@ use crate::domain::precondition::Precondition;
 use crate::domain::token::{Role, Token};
 use crate::http::Hub;
 use crate::http::auth::{Caller, basic_user};
+use crate::http::body_budget::{Content, Sender};
 use crate::http::error::{ApiError, UNAVAILABLE_RETRY_AFTER};
-use crate::http::intake::{Content, Sender};
 use crate::http::origin::refuse_followed_link;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, SetRecord};
@@ -56,7 +56,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     // A token intercepted on the way must allow only single records.
     if parts.extensions.get::<InTheOpen>().is_some() && !is_for_single_hostnames(caller.token()) {
         let token_id = caller.token().id;
-        tracing::warn!(%token_id, "dyndns2: a token that is not for single hostnames was sent without TLS, and is refused there: everybody on the way could read it");
+        tracing::warn!(%token_id, "dyndns2: a token that is not limited to single hostnames was sent without TLS and refused: it travels in clear text");
         return Ok(Reply::BadAuth);
     }
     let Some(silo) = silo(hub, &caller, basic_user(&parts.headers)).await? else {
@@ -72,7 +72,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         }
         Method::POST if is_form => {
             let request = Request::from_parts(parts, body);
-            let body = read(hub, request, MAX_FORM_BYTES, Sender::Known).await?;
+            let body = read(hub, request, MAX_FORM_BYTES, Sender::Authenticated).await?;
             caller.require_still(hub).await?;
             body
         }

@@ -160,7 +160,7 @@ async fn carry_out(
             Ok(Some(UpdateKey { id, .. }))
                 if in_the_open.is_some_and(|allowed| !allowed.0.update_keys.contains(&id)) =>
             {
-                tracing::warn!(update_key = %id, "an update key that tls.plain_allow does not name was called without TLS, and is refused there: everybody on the way could read it");
+                tracing::warn!(update_key = %id, "an update key that tls.plain_allow does not list was called without TLS and refused: it travels in clear text");
                 return Answer::BadKey;
             }
             Ok(Some(_)) => {
@@ -190,7 +190,7 @@ async fn carry_out(
 }
 
 fn failed(why: &dyn std::fmt::Display) -> Answer {
-    tracing::error!("an update key could not be followed: {why}");
+    tracing::error!("cannot carry out the call of an update key: {why}");
     Answer::Fail
 }
 

@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Pattern {
         deserialize_text(deserializer, |text| {
             hostname_pattern(text)
                 .map(Self)
-                .ok_or_else(|| format!("{text:?} can match no hostname"))
+                .ok_or_else(|| format!("{text:?} can't match any hostname"))
         })
     }
 }

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_paths_are_told_with_where_they_lead() {
+    fn relative_paths_are_reported_with_their_targets() {
         let text = "key_file: secrets/hub.key\ntls: {cert: /etc/cert.pem, key: key.pem}\n";
         let settings = HubSettings::merge(file(text).unwrap(), &HubArgs::default()).unwrap();
         let here = |path: &str| std::env::current_dir().unwrap().join(path);

@@ -94,7 +94,7 @@ impl SinkSettings {
             let sink = Self::read(index, keys, folder)?;
             if sinks.iter().any(|other| other.name == sink.name) {
                 return Err(ConfigError::Setting(format!(
-                    "sinks: there are two of the name {}",
+                    "sinks: duplicate name {}",
                     sink.name
                 )));
             }
@@ -106,9 +106,9 @@ impl SinkSettings {
             };
             let hears = sinks.iter().find(|other| other.name == *to);
             let why = match hears.map(|other| other.kind) {
-                _ if *to == sink.name => "a sink can't tell of its own failures",
+                _ if *to == sink.name => "a sink can't report its own failures",
                 Some(SinkKind::Email | SinkKind::Webhook) => continue,
-                Some(_) => "only a sink of the kind email or webhook can be told",
+                Some(_) => "only a sink of kind email or webhook can report failures",
                 None => "there is no such sink",
             };
             return Err(sink.own.wrong(format!("tell_failures: {to}: {why}")));
@@ -143,9 +143,11 @@ impl SinkSettings {
             hostnames: shared.hostnames,
             with_login: false,
         };
-        let filter = filter
-            .checked()
-            .map_err(|text| of_sink(format!("{text:?} in silos or hostnames can match nothing")))?;
+        let filter = filter.checked().map_err(|text| {
+            of_sink(format!(
+                "{text:?} in silos or hostnames can't match anything"
+            ))
+        })?;
         Ok(Self {
             own: OwnKeys {
                 sink: name.clone(),
@@ -211,7 +213,7 @@ pub fn read_secret(path: &Path) -> Result<Secret, String> {
         use std::os::unix::fs::PermissionsExt;
         if metadata.permissions().mode() & 0o007 != 0 {
             return Err(named(
-                &"holds a secret and everyone can read it: run `chmod 600` on it",
+                &"contains a secret but every user can read it: run `chmod 600` on it",
             ));
         }
     }
@@ -259,7 +261,7 @@ mod tests {
             ),
             (
                 "[{name: hook, kind: webhook}, {name: hook, kind: email}]",
-                "two of the name hook",
+                "sinks: duplicate name hook",
             ),
             (
                 "- {name: hook, kind: webhook, tell_failures: mail}",
@@ -267,11 +269,11 @@ mod tests {
             ),
             (
                 "- {name: hook, kind: webhook, tell_failures: hook}",
-                "sinks: hook: tell_failures: hook: a sink can't tell of its own failures",
+                "sinks: hook: tell_failures: hook: a sink can't report its own failures",
             ),
             (
                 "[{name: hook, kind: webhook, tell_failures: dns}, {name: dns, kind: rfc2136}]",
-                "sinks: hook: tell_failures: dns: only a sink of the kind email or webhook",
+                "sinks: hook: tell_failures: dns: only a sink of kind email or webhook",
             ),
             (
                 "- {name: hook, kind: webhook, tell_failures: A b}",
@@ -289,13 +291,13 @@ mod tests {
             "[{name: dns, kind: rfc2136, tell_failures: mail}, \
              {name: mail, kind: email, tell_failures: hook}, {name: hook, kind: webhook}]",
         );
-        let told: Vec<_> = sinks
+        let targets: Vec<_> = sinks
             .unwrap()
             .into_iter()
             .map(|sink| sink.tell_failures.map(|name| name.to_string()))
             .collect();
         assert_eq!(
-            told,
+            targets,
             [Some("mail".to_owned()), Some("hook".to_owned()), None]
         );
     }

@@ -82,7 +82,7 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
             return Err(keys.wrong("`preset` and `url` are both given: keep one"));
         }
         (None, None) => {
-            return Err(keys.wrong("where to? `preset: ovh` or `url: https://…/nic/update`"));
+            return Err(keys.wrong("set `preset: ovh` or `url: https://…/nic/update`"));
         }
     };
     let ours = ["hostname", "myip", "myipv6"];
@@ -91,7 +91,7 @@ pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
         .query_pairs()
         .find(|(key, _)| ours.contains(&&**key))
     {
-        return Err(keys.wrong(format!("url: the hub itself adds `{key}`")));
+        return Err(keys.wrong(format!("url: remove `{key}`, which the hub adds")));
     }
     endpoint.ipv6 = own.ipv6.unwrap_or(endpoint.ipv6);
     let names = Names {
@@ -278,14 +278,14 @@ fn login_of(
     let sealed = publication
         .login
         .as_ref()
-        .ok_or("nobody gives a login for it any more")?;
+        .ok_or("it no longer has a login: call the dynahost route with one again")?;
     let owner = LoginOwner {
         sink,
         silo: &publication.silo,
         hostname: &publication.hostname,
     };
     key.and_then(|key| key.open_login(owner, sealed))
-        .ok_or("its login was sealed by another hub key: it must be given again")
+        .ok_or("its login was sealed with another hub key: call the dynahost route with it again")
 }
 
 fn of_name(trouble: Trouble) -> Trouble {
@@ -300,7 +300,7 @@ impl StateSink for Dyndns2 {
         match &self.account {
             Account::OfRecords(_) if self.names.is_empty() => {
                 if hostname.is_single_label() {
-                    return Err("it has no domain, and the sink's settings name none".to_owned());
+                    return Err("it has no domain, and the sink has no `domain` setting".to_owned());
                 }
                 Ok(hostname.to_string())
             }

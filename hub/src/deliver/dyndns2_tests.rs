@@ -93,7 +93,7 @@ fn why(outcome: Outcome) -> String {
 }
 
 #[tokio::test]
-async fn a_record_is_told_with_both_its_addresses() {
+async fn a_record_is_sent_with_both_its_addresses() {
     let home = Home::new("");
     let (first, second) = ("192.0.2.1 2001:db8::1", "192.0.2.2 2001:db8::1");
     assert_eq!(
@@ -157,7 +157,7 @@ async fn what_may_have_been_replaced_is_put_back() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_gone_is_not_told() {
+async fn a_removed_record_is_not_sent() {
     let home = Home::new("");
     for standing in [
         ReceiverState::Nothing,
@@ -472,8 +472,8 @@ async fn a_sink_of_others_logins_has_none_of_its_own() {
     // name waits.
     let sealed = crate::domain::dynahost::SealedLogin("AAAA".to_owned());
     for (login, words) in [
-        (None, "nobody gives a login"),
-        (Some(sealed), "given again"),
+        (None, "no longer has a login"),
+        (Some(sealed), "another hub key"),
     ] {
         match sink.publish(&publish("192.0.2.1", login)).await {
             Outcome::Refused(trouble) => {

@@ -125,7 +125,7 @@ impl EmailSink {
                 self.send_one(mail, &mut open, deadline).await
             };
             match result {
-                Ok(()) => ledger.told(mail),
+                Ok(()) => ledger.sent(mail),
                 Err(failure @ Failure::Down(_)) => {
                     let rest = letters[sent..].iter();
                     rest.for_each(|mail| ledger.failed(mail, &failure));
@@ -163,7 +163,7 @@ impl EmailSink {
         match self.open(deadline).await? {
             Open::Sendmail(program) => {
                 sendmail::check(program)?;
-                Ok(format!("{} is there", program.display()))
+                Ok(format!("{} exists", program.display()))
             }
             Open::Smtp(server, mut session) => {
                 let alive = timeout_at(deadline, session.is_alive()).await;

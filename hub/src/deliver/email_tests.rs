@@ -23,8 +23,8 @@ fn open_sink(port: u16) -> Box<dyn EventSink> {
     }
 }
 
-fn retried_of_sink(told: &DeliveryResult) -> &str {
-    match &told.outcome {
+fn retried_of_sink(result: &DeliveryResult) -> &str {
+    match &result.outcome {
         Outcome::Retry(trouble) if trouble.reach == Reach::Sink => &trouble.why,
         other => panic!("{other:?}"),
     }
@@ -37,8 +37,8 @@ async fn a_server_that_never_answers_is_given_up_before_the_workers_deadline() {
     let sink = open_sink(listener.local_addr().unwrap().port());
     let events = [event(1, vec![change("db", "", "10.0.0.2")])];
     let begin = Instant::now();
-    let told = sink.tell(&events).await;
-    let why = retried_of_sink(&told[0]);
+    let results = sink.tell(&events).await;
+    let why = retried_of_sink(&results[0]);
     assert!(
         why.contains("in time") || why.contains("timed out"),
         "{why}"
@@ -98,9 +98,9 @@ async fn a_mail_that_would_not_be_sent_in_time_is_left_for_the_next_attempt() {
         }
     });
     let events = [event(1, vec![change("db", "", "10.0.0.2")])];
-    let told = sink.tell(&events).await;
-    assert_eq!(told[0].told, ["a@x.net"]);
-    assert_eq!(retried_of_sink(&told[0]), "1 of 2 mails sent in time");
+    let results = sink.tell(&events).await;
+    assert_eq!(results[0].notified, ["a@x.net"]);
+    assert_eq!(retried_of_sink(&results[0]), "1 of 2 mails sent in time");
     assert_eq!(server.await.unwrap(), ["RCPT TO:<a@x.net>"]);
     clock.await.unwrap();
 }

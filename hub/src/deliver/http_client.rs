@@ -112,8 +112,8 @@ impl HttpClient {
             return Err(format!("cannot connect to {server}: {}", causes(&error)));
         }
         let tls = match self.url.scheme() {
-            "https" => "its certificate is good",
-            _ => "without TLS, so that what is sent can be read on the way",
+            "https" => "its certificate is valid",
+            _ => "without TLS: data travels in clear text",
         };
         Ok(format!("connected to {server}, {tls}; nothing was sent"))
     }
@@ -180,7 +180,7 @@ fn causes(error: &reqwest::Error) -> String {
         .collect();
     words.dedup();
     match words.is_empty() {
-        true => "the connection broke off".to_owned(),
+        true => "the connection was lost".to_owned(),
         false => words.join(": "),
     }
 }
@@ -214,11 +214,11 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
     let url =
         Url::parse(text).map_err(|_| "not a URL such as https://ddns.example.net/nic/update")?;
     if !matches!(url.scheme(), "http" | "https") {
-        Err("a URL that begins with http:// or https:// is needed")
+        Err("the URL must begin with http:// or https://")
     } else if !url.username().is_empty() || url.password().is_some() {
-        Err("a URL must not hold a user name or password: give them in their own settings")
+        Err("the URL must not contain a user name or password: use their own settings")
     } else if url.fragment().is_some() {
-        Err("a URL to send to has no part after '#'")
+        Err("the URL must not have a fragment (`#…`)")
     } else {
         Ok(url)
     }

@@ -57,7 +57,7 @@ fn a_url_is_http_and_holds_no_login() {
         ("file:///etc/passwd", "http://"),
         ("https://me@h/", "user name"),
         ("https://:hush@h/", "password"),
-        ("https://h/#top", "'#'"),
+        ("https://h/#top", "fragment"),
     ] {
         let error = parse_url(bad).unwrap_err();
         assert!(
@@ -68,7 +68,7 @@ fn a_url_is_http_and_holds_no_login() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_the_limit_alone() {
+async fn a_response_is_read_only_up_to_the_limit() {
     let server = HttpServer::start(|_| Response::text(200, "x".repeat(100_000)));
     let client = client(&server.url("/"), PATIENT, None);
     assert_eq!(get(&client, 10).await.unwrap().body, b"xxxxxxxxxx");
@@ -76,7 +76,7 @@ async fn an_answer_is_read_up_to_the_limit_alone() {
 }
 
 #[tokio::test]
-async fn what_gives_no_answer_is_said_without_path_and_query() {
+async fn connection_errors_omit_path_and_query() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let url = format!("http://{address}/path?token=hush");
@@ -130,7 +130,7 @@ async fn a_check_connects_with_tls_and_sends_nothing() {
 
     let trusting = client(&url, PATIENT, Some(&identity.ca_file()));
     let words = trusting.check().await.unwrap();
-    assert!(words.contains("its certificate is good"), "{words}");
+    assert!(words.contains("its certificate is valid"), "{words}");
     assert!(words.contains(&server.url("")) && !words.contains("hush"));
 
     let error = client(&url, PATIENT, None).check().await.unwrap_err();

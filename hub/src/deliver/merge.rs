@@ -14,7 +14,7 @@ impl Worker {
     pub(super) async fn merge_some(&self) -> Result<bool, RoundError> {
         let (store, registry) = (&self.context.store, &self.context.registry);
         let after = self.merged.load(Ordering::Acquire);
-        let Some(page) = store.owed_page(&self.sink.name, after).await? else {
+        let Some(page) = store.pending_page(&self.sink.name, after).await? else {
             return Ok(false);
         };
         if page.unmerged.is_empty() {

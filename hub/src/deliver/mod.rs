@@ -85,11 +85,11 @@ impl Deliveries {
             sinks: this.sinks.iter().map(|sink| sink.configured()).collect(),
             alone,
         };
-        let begun = this.context.registry.apply(command).await?;
-        for sink in &begun.differing {
-            tracing::warn!(%sink, "another hub on this database had this sink with other settings within the last minutes, or has it while this one does not: hubs that share a database must have the same sinks");
+        let started = this.context.registry.apply(command).await?;
+        for sink in &started.differing {
+            tracing::warn!(%sink, "another hub on this database serves this sink, or served it minutes ago, with other settings: hubs that share a database must configure the same sinks");
         }
-        say_gone(&begun.gone);
+        say_gone(&started.gone);
         Ok(this)
     }
 
@@ -143,7 +143,7 @@ impl Deliveries {
             Ok::<_, ApplyError>(())
         };
         if let Err(error) = kept.await {
-            tracing::error!("cannot write down that this hub serves its sinks: {error}");
+            tracing::error!("cannot record that this hub serves its sinks: {error}");
         }
     }
 }
@@ -158,7 +158,7 @@ async fn supervised(worker: Worker) {
         match task.join_next().await {
             None | Some(Ok(())) => return,
             Some(Err(error)) => {
-                tracing::error!(%sink, "the worker of this sink failed and is begun anew: {error}");
+                tracing::error!(%sink, "the worker of this sink failed, restarting it: {error}");
                 tokio::time::sleep(AFTER_PANIC).await;
             }
         }
@@ -167,7 +167,7 @@ async fn supervised(worker: Worker) {
 
 fn say_gone(gone: &[(crate::domain::sink::SinkName, u64)]) {
     for (sink, given_up) in gone {
-        tracing::warn!(%sink, given_up, "no hub has this sink any more: what it published stays as it is");
+        tracing::warn!(%sink, given_up, "no hub has this sink any more; what it published is left in place");
     }
 }
 

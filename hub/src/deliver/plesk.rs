@@ -88,8 +88,8 @@ impl StateSink for PleskSink {
             let spool = self.spool.clone();
             let checked = tokio::task::spawn_blocking(move || spool.check()).await;
             match checked {
-                Ok(Ok(0)) => Ok("the spool folder takes jobs; none waits".to_owned()),
-                Ok(Ok(jobs)) => Ok(format!("the spool folder takes jobs; {jobs} wait")),
+                Ok(Ok(0)) => Ok("the spool folder is writable; no pending jobs".to_owned()),
+                Ok(Ok(jobs)) => Ok(format!("the spool folder is writable; {jobs} pending jobs")),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(format!("the spool: {error}")),
             }
@@ -129,7 +129,7 @@ fn outcome(progress: Progress) -> Outcome {
     let JobResult { verdict, why, .. } = match progress {
         Progress::Waiting => return Outcome::Waiting,
         Progress::Forgotten => {
-            let why = "nobody has taken a job for 15 minutes: does `silo-hub plesk-worker` run?";
+            let why = "no job was taken for 15 minutes: check that `silo-hub plesk-worker` runs";
             return Outcome::Retry(Trouble::of_sink(why));
         }
         Progress::Answered(result) => result,

@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout};
 
 use super::sink::{Outcome, Publication, Reach, SEND_DEADLINE, StateSink, Trouble};
-use super::worker::{LEASE_SECONDS, Round, RoundError, SHIFT, Worker};
+use super::worker::{LEASE_SECONDS, Round, RoundError, SEND_WINDOW, Worker};
 use crate::domain::time::Time;
 use crate::registry::{BeginPublishing, EndPublishing, Publishing, TakenUp};
 use crate::store::KnownSink;
@@ -44,8 +44,8 @@ impl Worker {
             takes_host_names_only: sink.takes_host_names_only(),
             records,
         };
-        // The lease starts inside the transaction, the shift before it.
-        let begun = Instant::now();
+        // The lease starts inside the transaction, the send window before it.
+        let started = Instant::now();
         match self.context.registry.apply(command).await? {
             Publishing::NotNow => Ok(Round::Idle),
             Publishing::Names { names, through } => {
@@ -53,7 +53,7 @@ impl Worker {
                     let command = EndPublishing {
                         sink: name.clone(),
                         owner: self.owner.clone(),
-                        ended: self.publish_all(sink, names, begun).await,
+                        ended: self.publish_all(sink, names, started).await,
                         through,
                         jitter: self.jitter(),
                     };
@@ -64,22 +64,22 @@ impl Worker {
         }
     }
 
-    /// Sends one name after another until all are sent, the sink as a whole fails, or the shift is over.
+    /// Sends one name after another until all are sent, the sink as a whole fails, or the send window ends.
     async fn publish_all(
         &self,
         sink: &dyn StateSink,
         names: Vec<TakenUp>,
-        begun: Instant,
+        started: Instant,
     ) -> Vec<(TakenUp, Outcome)> {
         let mut ended = Vec::with_capacity(names.len());
         for name in names {
-            if begun.elapsed() > SHIFT || self.context.revision.is_stopping() {
+            if started.elapsed() > SEND_WINDOW || self.context.revision.is_stopping() {
                 break;
             }
             let publication = &name.publication;
             let outcome = match timeout(SEND_DEADLINE, sink.publish(publication)).await {
                 Ok(outcome) => outcome,
-                Err(_) => Outcome::Retry(Trouble::of_sink("it took too long")),
+                Err(_) => Outcome::Retry(Trouble::of_sink("timed out")),
             };
             self.log(publication, &outcome);
             let whole = is_of_sink(&outcome);

@@ -88,7 +88,7 @@ impl Worker {
             return Ok(true);
         }
         if comparison.differing > 0 {
-            tracing::info!(sink = %self.sink.name, names = comparison.differing, "what is published differs from the silos and is set right");
+            tracing::info!(sink = %self.sink.name, names = comparison.differing, "what is published differs from the silos; correcting it");
         }
         let end = EndReconciling(self.sink.name.clone());
         self.context.registry.apply(end).await?;
@@ -125,7 +125,7 @@ impl Worker {
             if sink.published_name(&row.hostname).as_deref() == Ok(row.name.as_str()) {
                 ledger.insert(row.hostname, row.ours);
             } else {
-                tracing::warn!(sink = %name, %silo, hostname = %row.hostname, "{} was published under earlier settings and stays as it is", row.name);
+                tracing::warn!(sink = %name, %silo, hostname = %row.hostname, "{} was published with earlier settings and is left in place", row.name);
             }
         }
         let gone = ledger
@@ -143,9 +143,9 @@ impl Worker {
             hostnames.retain(|hostname| with_login.contains(hostname));
         }
         if !hostnames.is_empty() {
-            let owed: BTreeSet<Hostname> =
-                store.owed_names(name, silo).await?.into_iter().collect();
-            hostnames.retain(|hostname| !owed.contains(hostname));
+            let pending: BTreeSet<Hostname> =
+                store.pending_names(name, silo).await?.into_iter().collect();
+            hostnames.retain(|hostname| !pending.contains(hostname));
         }
         Ok(hostnames)
     }

@@ -223,23 +223,20 @@ impl Call<'_> {
         } else if found.has_cname {
             Err(self.holds_cname())
         } else if found.addresses.is_empty() {
-            let why = format!("what stood under {name} went away meanwhile");
+            let why = format!("the records of {name} were removed meanwhile");
             Err(Outcome::Retry(Trouble::of_name(why)))
         } else if self.settings().adopt {
             self.replace(&[], UncertainFamilies::default(), wanted)
                 .await
         } else {
             Err(Outcome::Failed(Trouble::of_name(format!(
-                "name exists: {name} is {found} already, which is not ours (`adopt: true` takes it over)"
+                "name exists: {name} is already {found}, which this hub did not publish (`adopt: true` takes it over)"
             ))))
         }
     }
 
     fn holds_cname(&self) -> Outcome {
-        let why = format!(
-            "name holds a CNAME: {} can't have addresses beside it",
-            self.name
-        );
+        let why = format!("name holds a CNAME: {} can't have addresses too", self.name);
         Outcome::Failed(Trouble::of_name(why))
     }
 

@@ -6,7 +6,7 @@ use silo_shared::silo::{Family, Hostname, SiloId};
 use tokio::time::{Instant, timeout};
 
 use super::sink::{DeliveryResult, Event, EventKind, EventSink, Outcome, SEND_DEADLINE, Trouble};
-use super::worker::{LEASE_SECONDS, Round, RoundError, SHIFT, Worker};
+use super::worker::{LEASE_SECONDS, Round, RoundError, SEND_WINDOW, Worker};
 use crate::domain::backoff::has_passed;
 use crate::domain::change::AddressChange;
 use crate::domain::elapsed::lies_ahead;
@@ -49,14 +49,14 @@ impl Worker {
             owner: self.owner.clone(),
             lease_seconds: LEASE_SECONDS,
         };
-        // The lease starts inside the transaction, the shift before it.
-        let begun = Instant::now();
+        // The lease starts inside the transaction, the send window before it.
+        let started = Instant::now();
         if !self.context.registry.apply(lease).await? {
             return Ok(Round::Idle);
         }
         // Another worker may have sent some before this worker got the lease.
         let ended = match self.next(sink, self.context.clock.now()).await? {
-            Next::Tell(events) => self.tell_all(sink, events, begun).await,
+            Next::Tell(events) => self.tell_all(sink, events, started).await,
             Next::Nothing | Next::Until(_) => Vec::new(),
         };
         let command = EndTelling {
@@ -95,7 +95,7 @@ impl Worker {
         &self,
         sink: &dyn EventSink,
         pending: Vec<PendingEvent>,
-        begun: Instant,
+        started: Instant,
     ) -> Vec<(i64, i64, DeliveryResult)> {
         let together = if sink.gather().is_zero() {
             1
@@ -104,7 +104,7 @@ impl Worker {
         };
         let mut ended = Vec::with_capacity(pending.len());
         for some in pending.chunks(together) {
-            if begun.elapsed() > SHIFT || self.context.revision.is_stopping() {
+            if started.elapsed() > SEND_WINDOW || self.context.revision.is_stopping() {
                 break;
             }
             let mut events = Vec::with_capacity(some.len());
@@ -112,21 +112,21 @@ impl Worker {
                 match self.event(pending).await {
                     Ok(event) => events.push(event),
                     Err(error) => {
-                        tracing::warn!(sink = %self.sink.name, "cannot read what is to be told: {error}");
+                        tracing::warn!(sink = %self.sink.name, "cannot read a pending event: {error}");
                         // Results of earlier messages are still written.
                         return ended;
                     }
                 }
             }
-            let told = match timeout(SEND_DEADLINE, sink.tell(&events)).await {
-                Ok(told) => told,
+            let results = match timeout(SEND_DEADLINE, sink.tell(&events)).await {
+                Ok(results) => results,
                 Err(_) => events.iter().map(too_slow).collect(),
             };
             let mut stop = false;
-            for (pending, told) in some.iter().zip(told) {
-                self.log_told(pending, &told.outcome);
-                stop |= !matches!(told.outcome, Outcome::Done);
-                ended.push((pending.id, pending.attempts, told));
+            for (pending, result) in some.iter().zip(results) {
+                self.log_result(pending, &result.outcome);
+                stop |= !matches!(result.outcome, Outcome::Done);
+                ended.push((pending.id, pending.attempts, result));
             }
             // After a failure, the order is determined again.
             if stop {
@@ -136,17 +136,17 @@ impl Worker {
         ended
     }
 
-    fn log_told(&self, pending: &PendingEvent, outcome: &Outcome) {
+    fn log_result(&self, pending: &PendingEvent, outcome: &Outcome) {
         let (sink, silo, delivery) = (&self.sink.name, &pending.silo, pending.id);
         match outcome {
             Outcome::Done | Outcome::Found(_) | Outcome::Waiting => {
-                tracing::debug!(%sink, %silo, delivery, "told");
+                tracing::debug!(%sink, %silo, delivery, "delivered");
             }
             Outcome::Retry(trouble) => {
                 tracing::warn!(%sink, %silo, delivery, "delivery failed, will retry: {}", trouble.why);
             }
             Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
-                tracing::error!(%sink, %silo, delivery, "not told: {}", trouble.why);
+                tracing::error!(%sink, %silo, delivery, "delivery failed: {}", trouble.why);
             }
         }
     }
@@ -157,7 +157,7 @@ impl Worker {
         let concerns = |hostname: &Hostname| pending.names.iter().any(|(name, _)| name == hostname);
         let mut changes = Vec::new();
         let mut via = String::new();
-        let kind = match pending.happening {
+        let kind = match pending.kind {
             DeliveryKind::Unseen => EventKind::Unseen,
             DeliveryKind::Back => EventKind::Back,
             DeliveryKind::Failing => EventKind::Failing,
@@ -207,7 +207,7 @@ impl Worker {
             changes,
             notify: notify.collect(),
             last_seen: pending.last_seen,
-            told: pending.told.clone(),
+            notified: pending.notified.clone(),
             failure: pending.failure.clone().map(|failure| {
                 let hostnames = pending.names.iter().map(|(hostname, _)| hostname.clone());
                 (failure, hostnames.collect())
@@ -218,8 +218,8 @@ impl Worker {
 
 fn too_slow(event: &Event) -> DeliveryResult {
     DeliveryResult {
-        told: event.told.clone(),
-        outcome: Outcome::Retry(Trouble::of_sink("it took too long")),
+        notified: event.notified.clone(),
+        outcome: Outcome::Retry(Trouble::of_sink("timed out")),
     }
 }
 
@@ -326,7 +326,7 @@ mod tests {
     fn pending(id: i64, names: &[&str], next_at: i64) -> PendingEvent {
         PendingEvent {
             id,
-            happening: DeliveryKind::Change,
+            kind: DeliveryKind::Change,
             silo: SiloId::parse("office").unwrap(),
             revision: id,
             created_at: Time::from_millis(id * 1000),
@@ -334,7 +334,7 @@ mod tests {
             attempts: i64::from(next_at > 0),
             last_seen: None,
             failure: None,
-            told: Vec::new(),
+            notified: Vec::new(),
             names: names
                 .iter()
                 .map(|name| (Hostname::parse(name).unwrap(), None))
@@ -348,7 +348,7 @@ mod tests {
         queue.next(gather_ms)
     }
 
-    fn told(next: Next) -> Vec<i64> {
+    fn due(next: Next) -> Vec<i64> {
         match next {
             Next::Tell(events) => events.iter().map(|event| event.id).collect(),
             Next::Until(_) | Next::Nothing => Vec::new(),
@@ -365,7 +365,7 @@ mod tests {
             pending(4, &["nas"], 0),
             pending(5, &["mail"], 0),
         ];
-        assert_eq!(told(next(events.clone(), 0, now)), [2, 5]);
+        assert_eq!(due(next(events.clone(), 0, now)), [2, 5]);
         assert_eq!(
             next(vec![events[0].clone(), events[2].clone()], 0, now),
             Next::Until(90_000)
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_least_comes_first_but_never_passes_its_own_hostname() {
+    fn least_tried_events_come_first_in_order_per_hostname() {
         let tried = |id, names: &[&str], attempts| PendingEvent {
             attempts,
             ..pending(id, names, 0)
@@ -388,7 +388,7 @@ mod tests {
             tried(6, &["mail"], 0),
         ];
         let now = Time::from_millis(10_000);
-        assert_eq!(told(next(events, 0, now)), [6, 3, 4, 5, 1, 2]);
+        assert_eq!(due(next(events, 0, now)), [6, 3, 4, 5, 1, 2]);
     }
 
     #[test]
@@ -396,6 +396,6 @@ mod tests {
         let events = vec![pending(1, &["db"], 0), pending(2, &["db"], 0)];
         let at = |millis| next(events.clone(), 60_000, Time::from_millis(millis));
         assert_eq!(at(2_000), Next::Until(61_000));
-        assert_eq!(told(at(61_000)), [1, 2]);
+        assert_eq!(due(at(61_000)), [1, 2]);
     }
 }

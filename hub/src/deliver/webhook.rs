@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Timeout {
                 .and_then(|duration| Duration::try_from(duration).ok())
                 .filter(|duration| TIMEOUTS.contains(duration))
                 .map(Self)
-                .ok_or("a time from 1s to 25s is needed")
+                .ok_or("must be from 1s to 25s")
         })
     }
 }
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Timeout {
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let own: Keys = keys.parse()?;
     if !(1..=1000).contains(&own.max_attempts) {
-        return Err(keys.wrong("max_attempts: a number from 1 to 1000 is needed"));
+        return Err(keys.wrong("max_attempts: must be from 1 to 1000"));
     }
     let secret = keys.secret("secret_file", &own.secret_file)?;
     let key = SigningKey::parse(&secret).map_err(|why| {
@@ -126,15 +126,15 @@ fn judge(answer: &HttpAnswer) -> Outcome {
     let trouble = match status {
         200..300 => return Outcome::Done,
         410 => {
-            let why = "the receiver wants no more messages (410)";
+            let why = "the receiver accepts no more messages (410)";
             return Outcome::Refused(Trouble::of_sink(why));
         }
         300..400 => Trouble::of_sink(format!(
-            "the receiver answered {status}, a redirect, which is not followed: is `url` right?"
+            "the receiver answered {status}, a redirect, which is not followed: check `url`"
         )),
         // These concern the message; later messages may succeed.
         400 | 409 | 413 | 422 => {
-            Trouble::of_name(format!("the receiver does not take it: {status}"))
+            Trouble::of_name(format!("the receiver rejected the message: {status}"))
         }
         _ => Trouble::of_sink(format!("the receiver answered {status}")),
     };
@@ -159,14 +159,14 @@ impl EventSink for Webhook {
 
     fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>> {
         Box::pin(async move {
-            let mut told = Vec::with_capacity(events.len());
+            let mut results = Vec::with_capacity(events.len());
             for event in events {
-                told.push(DeliveryResult {
-                    told: event.told.clone(),
+                results.push(DeliveryResult {
+                    notified: event.notified.clone(),
                     outcome: self.send(event).await,
                 });
             }
-            told
+            results
         })
     }
 

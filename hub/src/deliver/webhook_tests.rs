@@ -48,15 +48,15 @@ fn event(id: i64) -> Event {
         }],
         notify: Vec::new(),
         last_seen: None,
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }
 
 async fn tell(sink: &dyn EventSink, event: Event) -> Outcome {
-    let mut told = sink.tell(&[event]).await;
-    assert_eq!(told.len(), 1);
-    told.remove(0).outcome
+    let mut results = sink.tell(&[event]).await;
+    assert_eq!(results.len(), 1);
+    results.remove(0).outcome
 }
 
 fn retry(outcome: Outcome) -> Trouble {
@@ -67,7 +67,7 @@ fn retry(outcome: Outcome) -> Trouble {
 }
 
 #[tokio::test]
-async fn an_event_is_told_signed() {
+async fn an_event_is_sent_signed() {
     let (receiver, sink) = receiver_and_sink("");
     assert_eq!(tell(sink.as_ref(), event(7)).await, Outcome::Done);
     // The receiver reports a wrong signature, time, type or method.
@@ -120,13 +120,13 @@ async fn several_events_have_an_outcome_each() {
     receiver.answer_next(Response::text(204, ""));
     receiver.answer_next(Response::text(422, ""));
     let mut known = event(1);
-    known.told.push("somebody".to_owned());
-    let told = sink.tell(&[known, event(2), event(3)]).await;
-    assert_eq!(told[0].told, ["somebody"]);
-    assert_eq!(told[0].outcome, Outcome::Done);
-    let trouble = Trouble::of_name("the receiver does not take it: 422");
-    assert_eq!(told[1].outcome, Outcome::Retry(trouble));
-    assert_eq!(told[2].outcome, Outcome::Done);
+    known.notified.push("another".to_owned());
+    let results = sink.tell(&[known, event(2), event(3)]).await;
+    assert_eq!(results[0].notified, ["another"]);
+    assert_eq!(results[0].outcome, Outcome::Done);
+    let trouble = Trouble::of_name("the receiver rejected the message: 422");
+    assert_eq!(results[1].outcome, Outcome::Retry(trouble));
+    assert_eq!(results[2].outcome, Outcome::Done);
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_time_gets_at_most_an_hour() {
+async fn a_receivers_retry_delay_is_at_most_an_hour() {
     let (receiver, sink) = receiver_and_sink("");
     for (status, header, seconds) in [(429, "7", 7), (503, "86400", 3600), (500, "60", 60)] {
         let later = Response::text(status, "").with_header("Retry-After", header);
@@ -228,7 +228,7 @@ async fn the_answers_body_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_receiver_is_reached_over_tls_and_a_check_tells_it_nothing() {
+async fn a_receiver_is_reached_over_tls_and_a_check_sends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::make(folder.path());
     let receiver = Receiver::start_tls(&identity);

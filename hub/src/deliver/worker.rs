@@ -23,10 +23,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Duration of a worker's lease on a sink, in seconds: covers one send of maximum duration that
 /// starts at the last moment, plus clock differences between hubs.
 pub(super) const LEASE_SECONDS: i64 = 60;
-/// Attempts to write the result of a shift, within the lease.
+/// Attempts to write the result of a round, within the lease.
 const WRITE_DOWN_TRIES: usize = 5;
 /// How long a worker starts sends under one lease.
-pub(super) const SHIFT: Duration = Duration::from_secs(10);
+pub(super) const SEND_WINDOW: Duration = Duration::from_secs(10);
 
 /// The worker of one sink.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ impl Worker {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(sink = %self.sink.name, "cannot look what is owed: {error}");
+                        tracing::error!(sink = %self.sink.name, "cannot read what is pending: {error}");
                     }
                     AFTER_FAILURE
                 }
@@ -149,7 +149,7 @@ impl Worker {
             && lies_ahead_anywhere(known.lease_until, LEASE_SECONDS, now)
     }
 
-    /// Writes the result of a shift, with retries: otherwise the deliveries would be sent again.
+    /// Writes the result of a round, with retries: otherwise the deliveries would be sent again.
     pub(super) async fn write_down<C: Command + Clone>(
         &self,
         command: C,
@@ -162,7 +162,7 @@ impl Worker {
                 Err(
                     error @ (ApplyError::Store(_) | ApplyError::TimedOut | ApplyError::Unknown),
                 ) if tries < WRITE_DOWN_TRIES => {
-                    tracing::debug!(sink = %self.sink.name, "not written down yet: {error}");
+                    tracing::debug!(sink = %self.sink.name, "not recorded yet: {error}");
                     tries += 1;
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_asks_for_a_try_within_seconds() {
+    fn a_change_requests_a_try_within_seconds() {
         let now = Time::from_millis(1_767_323_045_000);
         for (ahead, hurried) in [
             (-86_400, true),

@@ -182,7 +182,7 @@ pub struct Event {
     /// When the record was last seen, for `Unseen` and `Back`.
     pub last_seen: Option<Time>,
     /// The receivers that the sink has reached already, in an earlier attempt, in the sink's own format.
-    pub told: Vec<String>,
+    pub notified: Vec<String>,
     /// The failure of another sink, and the hostnames that it affects, for `Failing` and `Recovered`.
     pub failure: Option<(SinkFailure, Vec<Hostname>)>,
 }
@@ -216,8 +216,8 @@ pub enum EventKind {
 /// The result of sending one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryResult {
-    /// All receivers reached by now, including `Event::told`.
-    pub told: Vec<String>,
+    /// All receivers reached by now, including `Event::notified`.
+    pub notified: Vec<String>,
     /// The outcome.
     pub outcome: Outcome,
 }

@@ -207,7 +207,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_step_is_no_silence() {
+    fn a_clock_step_adds_no_unseen_time() {
         for step in STEPS {
             let mut listening = Listening::default();
             assert_eq!(listening.since(START, at(0, 0)), START);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_counts_from_the_later_of_two_times_that_are_possible() {
+    fn unseen_time_counts_from_the_later_possible_time() {
         let now = START.plus_seconds(10_000);
         let cases = [
             // (last seen, listening since, seconds, silent)
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_binds_for_as_long_as_it_may_be_set_to() {
+    fn a_deadline_binds_at_most_its_maximum() {
         for (until, ahead) in [(-1, false), (0, false), (1, true), (60, true), (61, false)] {
             let until = START.plus_seconds(until);
             assert_eq!(
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_within_the_window_lies_between_the_times_shown() {
+    fn rows_stored_within_the_window_are_between_the_shown_times() {
         const WINDOW: i64 = 600;
         for step in STEPS {
             // The clock is wrong from 1200 s to 1275 s.
@@ -295,7 +295,7 @@ mod tests {
                     let stored = at(second, wrong(second)).now;
                     assert!(earliest <= stored && stored <= latest, "{step} {second}");
                 }
-                // They do not stay behind or ahead for ever.
+                // They do not stay behind or ahead forever.
                 if !(1200..=1275 + 2 * WINDOW).contains(&second) {
                     assert!(
                         earliest >= at(second - WINDOW - 60, 0).now,
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_is_bounded_by_what_was_stored() {
+    fn a_clock_ahead_is_bounded_by_stored_times() {
         let day = 86_400;
         let cases = [
             // (stored before the start, step at the start, passed, found)

@@ -36,7 +36,7 @@ pub struct EntityTag {
 
 /// The header is not a list of entity tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an entity tag stands in double quotes, such as \"41\"; several are separated by commas")]
+#[error("write an entity tag in double quotes, such as \"41\"; separate several with commas")]
 pub struct InvalidTagList;
 
 impl FromStr for TagList {

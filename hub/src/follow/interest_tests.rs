@@ -180,13 +180,13 @@ fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
     #[test]
-    fn nobody_sleeps_over_a_change(steps in prop::collection::vec(step(), 1..60)) {
+    fn every_watcher_wakes_for_a_change(steps in prop::collection::vec(step(), 1..60)) {
         run(steps);
     }
 }
 
 #[test]
-fn a_change_wakes_the_watchers_of_its_topic_alone() {
+fn a_change_wakes_only_the_watchers_of_its_topic() {
     let (wakers, notifier) = Wakers::new();
     let table = Interests::new(wakers.clone());
     let mut notifier = Task::new(notifier.run());

@@ -18,7 +18,7 @@ use super::origin::refuse_foreign_write;
 use super::parameters;
 use super::signing::Verified;
 use crate::auth::secrets::is_credential_of;
-use crate::auth::token_cache::{CachedToken, Turn};
+use crate::auth::token_cache::{CachedToken, LookupPriority};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
 use crate::follow::database_health::TOKENS_GOOD_FOR;
@@ -54,7 +54,7 @@ impl Caller {
     pub(super) fn implied_ip(&self, hub: &Hub) -> Result<IpAddr, ApiError> {
         if self.signature.is_some() {
             let detail =
-                "a signed request names the address: whoever relays it could have another one set";
+                "a signed request must name the address: a relay could otherwise change it";
             return Err(ApiError::invalid("/ip", detail));
         }
         self.implied_address(hub)
@@ -273,7 +273,7 @@ async fn note_new_secret(hub: &Hub, cached: &CachedToken, now: Time) {
             credential_hash: known.credential_hash,
         };
         if let Err(error) = hub.registry.apply(command).await {
-            tracing::warn!(token_id = %known.token.id, "the first use of a new secret is not written down yet: {error}");
+            tracing::warn!(token_id = %known.token.id, "the first use of a new secret is not recorded yet: {error}");
         }
     }
 }
@@ -297,11 +297,11 @@ pub(super) async fn known_token(
     if let Some(held) = hub.tokens.held(id) {
         return Ok(Some(held));
     }
-    let turn = match hub.failures.locked_out_for(ip, hub.clock.reading()) {
-        true => Turn::AfterOthers,
-        false => Turn::AtOnce,
+    let priority = match hub.failures.locked_out_for(ip, hub.clock.reading()) {
+        true => LookupPriority::Low,
+        false => LookupPriority::Normal,
     };
-    Ok(hub.tokens.look_up(id, turn).await?)
+    Ok(hub.tokens.look_up(id, priority).await?)
 }
 
 /// Counts a wrong credential; after too many of them the answer is another one.

@@ -52,7 +52,7 @@ impl TrustedProxies {
             if is_forwarded && !self.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     %peer,
-                    "ignoring X-Forwarded-For / Forwarded of a peer that is not in trusted_proxies (said once)"
+                    "ignoring X-Forwarded-For / Forwarded of a peer that is not in trusted_proxies (logged once)"
                 );
             }
             return ClientIp {
@@ -98,7 +98,7 @@ impl TrustedProxies {
     pub(crate) fn report(&self, why: &NoCallerAddress, clock: &Clock) {
         if self.reports.is_due(clock.monotonic()) {
             tracing::warn!(
-                "an address that a request leaves out cannot be taken: {why} (said once a minute)"
+                "an address that a request leaves out cannot be taken: {why} (logged at most once a minute)"
             );
         }
     }
@@ -189,7 +189,7 @@ pub(crate) struct ClientIp {
 pub(crate) enum NoCallerAddress {
     /// A trusted proxy reports no client.
     #[error(
-        "the trusted proxy {0} names no client that could be read: have it set X-Forwarded-For (or Forwarded) to the address of its peer, or take it out of trusted_proxies"
+        "the trusted proxy {0} names no valid client: have it set X-Forwarded-For (or Forwarded) to the address of its peer, or take it out of trusted_proxies"
     )]
     Unnamed(IpAddr),
     /// The address is of no use to other machines.
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_and_plausible_stands_for_an_address_that_is_left_out() {
+    fn an_omitted_address_is_only_replaced_by_a_plausible_client_address() {
         const PROXY: &str = "10.0.0.1";
         let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
         let unnamed = |ip: &str| Err(NoCallerAddress::Unnamed(ip.parse().unwrap()));

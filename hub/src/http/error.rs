@@ -252,9 +252,9 @@ impl ApiError {
                 format!("too many wrong credentials came from this address; wait {retry_after} s")
             }
             Self::TooManyRequests { retry_after } => {
-                format!("this token has made all its requests of this minute; wait {retry_after} s")
+                format!("this token has used up its requests for this minute; wait {retry_after} s")
             }
-            Self::Unencrypted => "without TLS this hub answers /ping and signed requests only, and of these none whose answer holds a new secret: call it at https://, or sign (and never send a token here)".to_owned(),
+            Self::Unencrypted => "without TLS this hub answers only /ping and signed requests, and none that returns a new secret: call it at https://, or sign (and never send a token here)".to_owned(),
             Self::Unavailable => {
                 "the database does not answer, or takes no writes; try again".to_owned()
             }

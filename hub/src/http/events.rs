@@ -93,14 +93,14 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.spend_nonce(&hub).await?;
-    let mut teller = EventStream {
+    let mut event_stream = EventStream {
         token: hub.revision.watch_token(caller.token().id),
         gaps: hub.revision.gaps(),
         hub,
         caller,
         scope,
-        told: 0,
-        is_state_told: false,
+        sent_revision: 0,
+        is_state_sent: false,
         reset: None,
         floor: 0,
         held_back: None,
@@ -109,11 +109,11 @@ async fn begin(
         unsent: VecDeque::new(),
     };
     if let Some(known) = headers.get(LAST_EVENT_ID) {
-        teller.resume(known).await?;
+        event_stream.resume(known).await?;
     }
-    let parts = stream::unfold(teller, |mut teller| async move {
-        let part = teller.next().await?;
-        Some((Ok::<_, Infallible>(part), teller))
+    let parts = stream::unfold(event_stream, |mut event_stream| async move {
+        let part = event_stream.next().await?;
+        Some((Ok::<_, Infallible>(part), event_stream))
     });
     let headers = [
         (CONTENT_TYPE, EVENT_STREAM),
@@ -186,9 +186,9 @@ struct EventStream {
     /// The number of gaps in the changes when the state was sent.
     gaps: u64,
     /// The revision up to which everything was sent.
-    told: i64,
+    sent_revision: i64,
     /// Whether the state was sent. Until then, deletions need no event.
-    is_state_told: bool,
+    is_state_sent: bool,
     /// The `reset` event to send, if the history since an earlier stream's end is no longer known.
     reset: Option<Event>,
     /// The feed floor when `reset` was last sent, else 0: the id must reach it with the state.
@@ -210,8 +210,8 @@ impl EventStream {
         let position = self.hub.store.position().await?;
         match known.filter(|known| (position.feed_floor..=position.revision).contains(known)) {
             Some(known) => {
-                self.told = known;
-                self.is_state_told = true;
+                self.sent_revision = known;
+                self.is_state_sent = true;
             }
             None => self.begin_again(position),
         }
@@ -220,8 +220,8 @@ impl EventStream {
 
     /// Sends `reset` and the state next.
     fn begin_again(&mut self, position: Position) {
-        self.told = 0;
-        self.is_state_told = false;
+        self.sent_revision = 0;
+        self.is_state_sent = false;
         self.reset = Some(reset(position.revision));
         self.floor = position.feed_floor;
         self.held_back = None;
@@ -250,7 +250,7 @@ impl EventStream {
             let looked = match self.look().await {
                 Ok(looked) => looked,
                 Err(error) => {
-                    tracing::warn!("a stream of events ends, since the database failed: {error}");
+                    tracing::warn!("an event stream ends because the database failed: {error}");
                     return None;
                 }
             };
@@ -275,7 +275,7 @@ impl EventStream {
             self.gaps = gaps;
             // A stream that began after the gap may have sent everything up to the new floor before this hub noticed
             // the gap.
-            if self.told < position.feed_floor {
+            if self.sent_revision < position.feed_floor {
                 self.begin_again(position);
             }
         }
@@ -292,7 +292,7 @@ impl EventStream {
     }
 
     async fn look_at(&mut self, id: &SiloId) -> Result<Option<Event>, StoreError> {
-        if self.told < self.floor
+        if self.sent_revision < self.floor
             && let Some(head) = self.hub.store.silo_head(id).await?
         {
             // What is sent now counts as the state up to the floor, which the database has reached. This hub may not
@@ -300,15 +300,15 @@ impl EventStream {
             self.hub.view.forget_older(id, head.revision);
         }
         if let Some(silo) = self.hub.view.get(id.clone(), Format::Json).await? {
-            let is_new = silo.revision > self.told;
-            self.told = self.told.max(silo.revision).max(self.floor);
-            return Ok(is_new.then(|| whole(&silo, self.told)));
+            let is_new = silo.revision > self.sent_revision;
+            self.sent_revision = self.sent_revision.max(silo.revision).max(self.floor);
+            return Ok(is_new.then(|| whole(&silo, self.sent_revision)));
         }
         let head = self.hub.store.silo_head(id).await?;
-        let deleted = head.filter(|head| head.deleted && head.revision > self.told);
+        let deleted = head.filter(|head| head.deleted && head.revision > self.sent_revision);
         Ok(deleted.map(|head| {
-            self.told = head.revision.max(self.floor);
-            name("deleted", id, head.revision).with_id_from(self.told)
+            self.sent_revision = head.revision.max(self.floor);
+            name("deleted", id, head.revision).with_id_from(self.sent_revision)
         }))
     }
 
@@ -321,7 +321,7 @@ impl EventStream {
                     self.changes.push_front(change);
                     return Ok(Some(event));
                 }
-                self.told = change.revision;
+                self.sent_revision = change.revision;
                 if !self.caller.token().may_read(&change.id) {
                     continue;
                 }
@@ -333,21 +333,24 @@ impl EventStream {
                     return Ok(event);
                 }
             }
-            let since = self.hub.changes.since(self.told).await?;
+            let since = self.hub.changes.since(self.sent_revision).await?;
             if !since.changes.is_empty() {
                 self.changes = since.changes;
                 continue;
             }
             if since.up_to < self.floor {
                 // The database has reached the floor, but this hub may not have received all changes up to it.
-                let more = self.hub.store.changed_since(self.told, READ_AT_ONCE);
+                let more = self
+                    .hub
+                    .store
+                    .changed_since(self.sent_revision, READ_AT_ONCE);
                 self.changes.extend(more.await?.into_iter().map(Arc::new));
                 if !self.changes.is_empty() {
                     continue;
                 }
             }
-            self.told = since.up_to.max(self.floor);
-            self.is_state_told = true;
+            self.sent_revision = since.up_to.max(self.floor);
+            self.is_state_sent = true;
             let last = self.held_back.take();
             return Ok(last.map(|event| event.with_id_from(self.floor)));
         }
@@ -357,7 +360,7 @@ impl EventStream {
         let ChangedSilo { id, revision, .. } = change;
         if change.deleted {
             let deleted = || name("deleted", id, *revision);
-            return Ok(self.is_state_told.then(deleted));
+            return Ok(self.is_state_sent.then(deleted));
         }
         if !full {
             return Ok(Some(name("silo", id, *revision)));
@@ -375,8 +378,8 @@ fn reset(revision: i64) -> Event {
 }
 
 /// A silo's current content, as one line of JSON.
-fn whole(silo: &Rendered, told: i64) -> Event {
-    Event::new("silo", Some(told), silo.body.clone())
+fn whole(silo: &Rendered, sent_revision: i64) -> Event {
+    Event::new("silo", Some(sent_revision), silo.body.clone())
 }
 
 fn name(kind: &'static str, id: &SiloId, revision: i64) -> Event {

@@ -63,7 +63,7 @@ fn check(data: &[u8], error: &ApiError) {
     match error {
         ApiError::MalformedBody(why) => {
             assert!(!why.is_empty());
-            assert!(why.contains("given twice") || serde_json::from_slice::<Value>(plain).is_err());
+            assert!(why.contains("duplicate") || serde_json::from_slice::<Value>(plain).is_err());
         }
         ApiError::Invalid(places) => {
             assert!((1..=100).contains(&places.len()));

@@ -49,7 +49,10 @@ pub(super) async fn list(
     let after = match query.get("cursor") {
         None => None,
         Some(text) => Some(HistoryCursor::decode(text).ok_or_else(|| {
-            ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
+            ApiError::invalid(
+                "/cursor",
+                "not a cursor of this hub: follow the Link header",
+            )
         })?),
     };
     let rows = hub

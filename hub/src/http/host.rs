@@ -55,9 +55,8 @@ pub(super) fn problem(version: Version, headers: &HeaderMap) -> Option<&'static 
     match (hosts.next(), hosts.next()) {
         (None, _) => (version == Version::HTTP_11).then_some("it is missing"),
         (Some(_), Some(_)) => Some("it is duplicated"),
-        (Some(host), None) => {
-            (!is_host(host.as_bytes())).then_some("this is no host name or address with a port")
-        }
+        (Some(host), None) => (!is_host(host.as_bytes()))
+            .then_some("not a valid host name or address with an optional port"),
     }
 }
 

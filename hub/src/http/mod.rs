@@ -4,11 +4,13 @@
 mod audit;
 pub(crate) mod auth;
 mod bodies;
+pub(crate) mod body_budget;
 pub(crate) mod client_ip;
 mod conditional;
 pub(crate) mod connection;
 mod date;
 mod deliveries;
+mod dispatch;
 pub(crate) mod error;
 mod events;
 mod finish;
@@ -18,7 +20,6 @@ pub mod fuzz;
 mod headers;
 mod history;
 mod host;
-pub(crate) mod intake;
 mod json;
 pub(crate) mod open;
 pub(crate) mod origin;
@@ -33,7 +34,6 @@ pub(crate) mod signing;
 mod silos;
 mod token_rate;
 mod tokens;
-mod ways;
 
 use std::sync::Arc;
 
@@ -55,18 +55,18 @@ use crate::read::view::View;
 use crate::registry::Registry;
 use crate::store::Store;
 
+pub use body_budget::BodyBudgets;
 pub use client_ip::TrustedProxies;
-pub use intake::Intake;
 pub use signing::{Mismatches, ReadNonces};
 pub use token_rate::TokenRate;
 
 use conditional::IfMatchLayer;
 pub use date::DateGuard;
+use dispatch::RouteDispatch;
 use error::ApiError;
 use finish::{Finish, FinishLayer};
 use host::RequireHost;
 use signing::SigningLayer;
-use ways::Ways;
 
 /// The state of all handlers.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub struct Hub {
     /// Counts the requests of tokens.
     pub rate: TokenRate,
     /// The memory for request bodies.
-    pub intake: Intake,
+    pub body_budgets: BodyBudgets,
     /// The proxies that may report a client's address.
     pub trusted_proxies: TrustedProxies,
 }
@@ -117,7 +117,7 @@ pub struct Foreign {
 }
 
 /// All routes with the layers around them.
-pub type Front = Finish<Ways>;
+pub type Front = Finish<RouteDispatch>;
 
 /// Every route of REST but the root. Their first segments are no update keys: see
 /// [`crate::domain::update_key::TAKEN`].
@@ -173,10 +173,10 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
     );
     let dates = Arc::clone(&hub.dates);
     let direct = direct.with_state(Arc::clone(&hub));
-    let ways = Ways::new(Arc::clone(&hub), direct, layered.with_state(hub));
+    let dispatch = RouteDispatch::new(Arc::clone(&hub), direct, layered.with_state(hub));
     // Requests are traced at debug level only: otherwise the layer is left out.
-    let ways = match tracing::enabled!(tracing::Level::DEBUG) {
-        true => ways.map(|routes| {
+    let dispatch = match tracing::enabled!(tracing::Level::DEBUG) {
+        true => dispatch.map(|routes| {
             routes.layer(
                 TraceLayer::new_for_http()
                     // A 5xx is logged with its cause where it occurs.
@@ -184,9 +184,9 @@ pub fn front(hub: Arc<Hub>, foreign: Foreign) -> Front {
                     .make_span_with(span),
             )
         }),
-        false => ways,
+        false => dispatch,
     };
-    FinishLayer { dates }.layer(ways)
+    FinishLayer { dates }.layer(dispatch)
 }
 
 /// Contains the route and never the target, which may contain a secret.

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_sent_only_to_who_prefers_it() {
+    fn text_is_sent_only_if_preferred() {
         for (accept, text) in [
             ("", false),
             ("*/*", false),

@@ -42,13 +42,13 @@ kinds! {
         "no credential, or one that is unknown, revoked or expired; or a signature that is incomplete or wrong",
         "send `Authorization: Bearer silo_…`, or Basic with the credential as password, or sign the request";
     CLOCK: UNAUTHORIZED, "clock", "The clocks differ too much",
-        "a signature was made more than 300 s before or after the hub's time, which `Date` tells",
+        "a signature was made more than 300 s before or after the hub's time, which `Date` shows",
         "set the clock";
     REPLAY: UNAUTHORIZED, "replay", "This request was received before",
         "a signed request was received before",
         "sign each try again, with another nonce";
     ORDER: UNAUTHORIZED, "order", "This was signed too early",
-        "a signed write is older than one to the same place that was accepted; or a signed request is older than the moment at which the hub's database was put back from a copy",
+        "a signed write is older than one to the same place that was accepted; or a signed request is older than the restore of the hub's database from a copy",
         "of a write that a newer one replaced: nothing. Else sign it again; if that is refused for longer than a second, set the clock";
     FORBIDDEN: FORBIDDEN, "forbidden", "Insufficient permissions",
         "the token does not permit this, or a page of another site sent the write",
@@ -63,7 +63,7 @@ kinds! {
         "the route has no such method",
         "see the `Allow` header";
     TIMEOUT: REQUEST_TIMEOUT, "timeout", "The request came too slowly",
-        "the body took longer than 30 s, or came slowly while others waited for its room",
+        "the body took longer than 30 s, or came slowly while others waited for its memory",
         "";
     PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "Precondition failed",
         "`If-Match`, `If-None-Match` or the body's `revision` does not hold; on a read, `If-Match`. `ETag` is the present tag",
@@ -84,7 +84,7 @@ kinds! {
         "more than ten wrong credentials a minute from this address",
         "wait for `Retry-After` seconds; requests with valid tokens are still answered";
     TOO_MANY_REQUESTS: TOO_MANY_REQUESTS, "too-many-requests", "Too many requests of this token",
-        "the token has made all its requests of this minute (`limits.requests_per_minute`)",
+        "the token has used up its requests for this minute (`limits.requests_per_minute`)",
         "wait for `Retry-After` seconds";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The hub failed",
         "the hub failed; the cause is in its log",

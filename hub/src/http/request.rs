@@ -12,8 +12,8 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Family, Hostname, SiloId};
 
 use super::Hub;
+use super::body_budget::{Content, Sender};
 use super::error::ApiError;
-use super::intake::{Content, Sender};
 use super::signing::Verified;
 use crate::domain::precondition::{Precondition, TagList};
 use crate::store::IdCursor;
@@ -156,7 +156,10 @@ impl Query {
         match self.get("cursor") {
             None => Ok(IdCursor(i64::MAX)),
             Some(text) => IdCursor::decode(text).ok_or_else(|| {
-                ApiError::invalid("/cursor", "no cursor of this hub: follow the Link header")
+                ApiError::invalid(
+                    "/cursor",
+                    "not a cursor of this hub: follow the Link header",
+                )
             }),
         }
     }
@@ -265,7 +268,7 @@ impl Unread {
 
     /// Reads it, up to [`MAX_BODY_BYTES`].
     pub(super) async fn read(self, hub: &Hub) -> Result<Content, ApiError> {
-        read(hub, self.0, MAX_BODY_BYTES, Sender::Known).await
+        read(hub, self.0, MAX_BODY_BYTES, Sender::Authenticated).await
     }
 }
 
@@ -282,7 +285,7 @@ pub(crate) async fn read(
         refuse_coded(&parts.headers)?;
     }
     let content = hub
-        .intake
+        .body_budgets
         .receive(&parts.headers, body, limit, sender)
         .await;
     match parts.extensions.get::<Verified>() {

@@ -118,13 +118,13 @@ pub(super) async fn list(
 pub(super) async fn read(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     match begin_read(hub, parts).await {
-        Begun::Answer(answer) => answer,
-        Begun::Wait(wait) => Box::pin(wait.answer()).await,
+        ParsedRead::Answer(answer) => answer,
+        ParsedRead::Wait(wait) => Box::pin(wait.answer()).await,
     }
 }
 
 /// The state of a read after its request is parsed.
-pub(super) enum Begun {
+pub(super) enum ParsedRead {
     /// It has a response.
     Answer(Response),
     /// It waits, and needs no part of its request for that.
@@ -132,12 +132,12 @@ pub(super) enum Begun {
 }
 
 /// Begins a read, also for a request that did not pass through the router.
-pub(super) async fn begin_read(hub: Arc<Hub>, parts: Parts) -> Begun {
-    let begun = read_for_caller(hub, parts).await;
-    begun.unwrap_or_else(|error| Begun::Answer(error.into_response()))
+pub(super) async fn begin_read(hub: Arc<Hub>, parts: Parts) -> ParsedRead {
+    let read = read_for_caller(hub, parts).await;
+    read.unwrap_or_else(|error| ParsedRead::Answer(error.into_response()))
 }
 
-async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiError> {
+async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<ParsedRead, ApiError> {
     let hub = &hub;
     let caller = Caller::from_request_parts(&mut parts, hub).await?;
     // The caller's check does not know the route if the request did not pass through the router.
@@ -175,7 +175,7 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiEr
     }
     let (silo, known) = match (known, wait) {
         (Some(known), Some(seconds)) => {
-            return Ok(Begun::Wait(Wait {
+            return Ok(ParsedRead::Wait(Wait {
                 hub: Arc::clone(hub),
                 caller,
                 id,
@@ -190,7 +190,9 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<Begun, ApiEr
     };
     let silo = silo.ok_or(Refusal::NoSilo)?;
     let is_known = known.is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
-    Ok(Begun::Answer(answer(hub, &silo, format, is_known, None)?))
+    Ok(ParsedRead::Answer(answer(
+        hub, &silo, format, is_known, None,
+    )?))
 }
 
 fn headers_of(format: Format) -> HeaderMap {

@@ -88,7 +88,7 @@ pub(super) async fn list(
     respond(documents.collect(), next)
 }
 
-/// `POST /tokens`: responds with the credential, this once.
+/// `POST /tokens`: responds with the credential, the only time that it is shown.
 pub(super) async fn create(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -128,7 +128,7 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /tokens/{id}/rotate`: responds with the new credential, this once; the old one ends after `overlap` seconds.
+/// `POST /tokens/{id}/rotate`: responds with the new credential; the old one ends after `overlap` seconds.
 pub(super) async fn rotate(
     caller: Caller,
     State(hub): State<Arc<Hub>>,

@@ -56,7 +56,7 @@ pub(crate) fn render(silo: &StoredSilo, format: Format) -> Vec<u8> {
             if !hostname.is_dns_host_name() {
                 return writeln!(
                     text,
-                    "; left out, since a zone takes no host name with \"_\": {hostname} {ip}"
+                    "; skipped, because a host name in a zone can't contain \"_\": {hostname} {ip}"
                 );
             }
             // A single label is relative to the origin of the including zone; a longer name is absolute.
@@ -155,7 +155,7 @@ mod tests {
         );
         assert_eq!(
             text(Format::Zone),
-            "db\t30\tIN\tA\t10.0.0.5\ndb\t30\tIN\tAAAA\tfd00::5\n; left out, since a zone takes no host name with \"_\": my_pc 10.0.0.6\nnas.home.arpa.\t30\tIN\tA\t10.0.0.7\n"
+            "db\t30\tIN\tA\t10.0.0.5\ndb\t30\tIN\tAAAA\tfd00::5\n; skipped, because a host name in a zone can't contain \"_\": my_pc 10.0.0.6\nnas.home.arpa.\t30\tIN\tA\t10.0.0.7\n"
         );
         assert_eq!(
             Format::ALL.map(|format| format.tag(41)),

@@ -67,7 +67,7 @@ impl Forget {
 }
 
 #[tokio::test]
-async fn what_is_held_is_answered_until_it_is_forgotten() {
+async fn cached_values_are_returned_until_forgotten() {
     for way in WAYS {
         let shelf = shelf();
         assert_eq!(read(&shelf, 1).await, 1);
@@ -137,7 +137,7 @@ async fn a_change_during_the_second_load_is_seen_too() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_given_up_harms_nobody() {
+async fn a_cancelled_load_does_not_affect_other_readers() {
     let shelf = shelf();
     let place = key();
     let mut joined = pin!(shelf.get(&place, loads(2)));
@@ -151,7 +151,7 @@ async fn a_load_that_is_given_up_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_failed_load_is_an_error_to_one_alone() {
+async fn a_failed_load_is_an_error_for_one_reader_only() {
     let shelf = shelf();
     let place = key();
     let failed = shelf.get(&place, std::future::ready(Err("away")));

@@ -9,7 +9,7 @@ use super::Actor;
 use crate::domain::change::AddressChange;
 use crate::domain::time::Time;
 use crate::store::{
-    DeliveryKind, DueName, HistoryContext, OwedEvent, OwedNames, SiloHead, StoreError,
+    DeliveryKind, DueName, EventDelivery, HistoryContext, NamesDelivery, SiloHead, StoreError,
     StoredRecord, WriteTransaction,
 };
 
@@ -89,11 +89,11 @@ impl<'a> Change<'a> {
             client_ip: self.actor.client_ip,
         };
         transaction.add_history(&context, changes, &self.before);
-        self.owe(transaction, changes).await
+        self.enqueue(transaction, changes).await
     }
 
     /// Enqueues deliveries for the sinks.
-    async fn owe(
+    async fn enqueue(
         self,
         transaction: &mut WriteTransaction,
         changes: &[AddressChange],
@@ -140,9 +140,9 @@ impl<'a> Change<'a> {
                 continue;
             }
             if sink.is_state {
-                let owed = OwedNames {
+                let delivery = NamesDelivery {
                     sink: &sink.name,
-                    happening: DeliveryKind::Change,
+                    kind: DeliveryKind::Change,
                     revision: self.revision,
                     at: self.now,
                 };
@@ -151,19 +151,19 @@ impl<'a> Change<'a> {
                     hostname,
                 };
                 let names: Vec<DueName> = names.into_iter().map(due).collect();
-                transaction.owe_names(&owed, &names).await?;
+                transaction.enqueue_names(&delivery, &names).await?;
                 continue;
             }
-            let owed = OwedEvent {
+            let delivery = EventDelivery {
                 sink: &sink.name,
-                happening: DeliveryKind::Change,
+                kind: DeliveryKind::Change,
                 silo: self.id,
                 revision: self.revision,
                 at: self.now,
                 last_seen: None,
                 failure: None,
             };
-            transaction.owe(&owed, &names).await?;
+            transaction.enqueue_event(&delivery, &names).await?;
         }
         Ok(())
     }

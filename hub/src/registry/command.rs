@@ -39,9 +39,7 @@ pub enum Refusal {
     #[error("there is no such token")]
     NoToken,
     /// `If-Match`, `If-None-Match` or the body's `revision` does not hold.
-    #[error(
-        "the stored state is not the one that If-Match, If-None-Match or the body's revision asks for"
-    )]
+    #[error("the stored state does not match If-Match, If-None-Match or the body's revision")]
     Precondition {
         /// The revision of the stored state; `None`: nothing is stored.
         present: Option<i64>,
@@ -57,7 +55,7 @@ pub enum Refusal {
     #[error("there is no such update key")]
     NoUpdateKey,
     /// The same update key exists already.
-    #[error("this update key is there already: choose another")]
+    #[error("this update key already exists: choose another")]
     KeyTaken,
     /// The hostname is bound to another secid, or has a record that can't be bound.
     #[error("this secid may not set this host")]
@@ -87,14 +85,14 @@ pub enum Refusal {
     #[error("the hub's key was reset while this hub ran: restart it")]
     OtherKey,
     /// The nonce of a signed write was used before.
-    #[error("this request was received before: a retry is signed anew")]
+    #[error("this request was received before: sign each retry again")]
     Replayed,
     /// A signed write is older than a newer one that it would undo.
     #[error("a newer signed write to the same place was accepted before")]
     Order,
     /// A signature is older than the restore of the database.
     #[error(
-        "this was signed before the hub's database was put back from a copy: sign it again; if this goes on for more than a second, the clock is behind"
+        "this was signed before the hub's database was restored from a copy: sign it again; if this goes on for more than a second, the clock is behind"
     )]
     SignedBeforeRestore,
     /// The record would have no address.
@@ -118,7 +116,7 @@ pub enum ApplyError {
     #[error("this may have been carried out; read before you repeat")]
     Unknown,
     /// The command panicked. Nothing was written.
-    #[error("the hub failed at this command")]
+    #[error("the hub failed to run this command")]
     Panicked,
     /// The database file was moved or deleted: writes to it would be lost.
     #[error("the database's file was moved or removed while the hub serves it")]

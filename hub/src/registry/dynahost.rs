@@ -10,7 +10,9 @@ use crate::domain::change::AttributePatch;
 use crate::domain::dynahost::{Binding, KnownLogin, MAX_UNCONFIRMED, SealedLogin, SecidHash};
 use crate::domain::precondition::Precondition;
 use crate::domain::time::Time;
-use crate::store::{Activity, DeliveryKind, DueName, OwedNames, StoreError, Via, WriteTransaction};
+use crate::store::{
+    Activity, DeliveryKind, DueName, NamesDelivery, StoreError, Via, WriteTransaction,
+};
 
 /// Opens a hostname for the first secid that uses it, or confirms the secid that did.
 #[derive(Debug)]
@@ -235,9 +237,9 @@ impl SetByDynahost {
         }
         let known = transaction.sink(sink).await?;
         if known.is_some_and(|known| known.active == Activity::Active) {
-            let owed = OwedNames {
+            let delivery = NamesDelivery {
                 sink,
-                happening: DeliveryKind::Reconcile,
+                kind: DeliveryKind::Reconcile,
                 revision,
                 at: now,
             };
@@ -245,7 +247,7 @@ impl SetByDynahost {
                 silo: self.silo.clone(),
                 hostname: self.hostname.clone(),
             };
-            transaction.owe_names(&owed, &[name]).await?;
+            transaction.enqueue_names(&delivery, &[name]).await?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(super) struct FailedTry<'a> {
     pub(super) trouble: &'a Trouble,
     /// Whether the receiver refuses further attempts.
     pub(super) is_refused: bool,
-    /// Whether the receiver accepted something earlier in the same shift.
+    /// Whether the receiver accepted something earlier in the same round.
     pub(super) is_first: bool,
     /// A random number, for the jitter of the wait.
     pub(super) jitter: u64,

@@ -9,12 +9,12 @@ use silo_shared::silo::SiloId;
 use crate::domain::delivery::SinkFailure;
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DeliveryKind, DueName, KnownSink, OwedEvent, StoreError, WriteTransaction,
+    Activity, DeliveryKind, DueName, EventDelivery, KnownSink, StoreError, WriteTransaction,
 };
 
 /// The results of records at a sink.
 #[derive(Debug, Default)]
-pub(super) struct Fared {
+pub(super) struct RecordResults {
     /// Why a record is refused; `None`: it is no longer refused.
     pub(super) records: BTreeMap<DueName, Option<String>>,
     /// Why the sink as a whole is refused, and the record that revealed it.
@@ -24,7 +24,7 @@ pub(super) struct Fared {
     pub(super) is_served: bool,
 }
 
-impl Fared {
+impl RecordResults {
     /// Enqueues the reports, if the sink names another one for its failures.
     pub(super) async fn tell(
         self,
@@ -46,25 +46,25 @@ impl Fared {
         let named: Vec<&DueName> = named
             .chain(self.whole.iter().map(|(name, _)| name))
             .collect();
-        let told = transaction.told_failures(&sink.name, &named).await?;
-        let was_whole = told.values().any(|of_all| *of_all);
+        let reported = transaction.told_failures(&sink.name, &named).await?;
+        let was_whole = reported.values().any(|of_all| *of_all);
         let ends_whole = self.whole.is_none() && self.is_served;
         let about = |why: Option<String>, of_all| SinkFailure {
             sink: sink.name.clone(),
             why,
             of_all,
         };
-        let mut owed: Vec<(Vec<DueName>, SinkFailure)> = Vec::new();
+        let mut reports: Vec<(Vec<DueName>, SinkFailure)> = Vec::new();
         let (mut failing, mut over) = (Vec::new(), Vec::new());
         if ends_whole {
-            for (name, _) in told.iter().filter(|(_, of_all)| **of_all) {
+            for (name, _) in reported.iter().filter(|(_, of_all)| **of_all) {
                 over.push(name.clone());
-                owed.push((vec![name.clone()], about(None, true)));
+                reports.push((vec![name.clone()], about(None, true)));
             }
         }
         let mut news: BTreeMap<(SiloId, Option<String>), Vec<DueName>> = BTreeMap::new();
         for (name, why) in self.records {
-            let of_all = told.get(&name).copied();
+            let of_all = reported.get(&name).copied();
             let change = match (of_all.filter(|of_all| !(*of_all && ends_whole)), &why) {
                 (None, Some(_)) => &mut failing,
                 (Some(false), None) => &mut over,
@@ -75,7 +75,7 @@ impl Fared {
             of_reason.push(name);
         }
         for ((_, why), names) in news {
-            owed.push((names, about(why, false)));
+            reports.push((names, about(why, false)));
         }
         let whole = self.whole.filter(|_| !was_whole);
         transaction.remove_told_failures(&sink.name, &over).await?;
@@ -87,13 +87,13 @@ impl Fared {
             transaction
                 .put_told_failures(&sink.name, &name, true, now)
                 .await?;
-            owed.push((name, about(Some(why), true)));
+            reports.push((name, about(Some(why), true)));
         }
-        for (names, failure) in owed {
+        for (names, failure) in reports {
             let Some(first) = names.first() else { continue };
-            let event = OwedEvent {
+            let event = EventDelivery {
                 sink: to,
-                happening: match failure.why {
+                kind: match failure.why {
                     Some(_) => DeliveryKind::Failing,
                     None => DeliveryKind::Recovered,
                 },
@@ -107,7 +107,7 @@ impl Fared {
                 .iter()
                 .map(|name| (name.hostname.clone(), None))
                 .collect();
-            transaction.owe(&event, &names).await?;
+            transaction.enqueue_event(&event, &names).await?;
         }
         Ok(())
     }

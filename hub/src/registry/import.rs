@@ -37,8 +37,8 @@ pub struct ImportPart {
     pub silos: Vec<TransferredSilo>,
     /// Rows of the history.
     pub history: Vec<TransferredRow>,
-    /// The silos of these rows that earlier parts have [begun](PartWritten::begun).
-    pub begun: BTreeMap<SiloId, i64>,
+    /// The silos of these rows that earlier parts have [started](PartWritten::started).
+    pub started: BTreeMap<SiloId, i64>,
     /// Whether to leave silos alone that exist or existed here: another program's data is older
     /// than the hub's.
     pub only_new: bool,
@@ -74,7 +74,7 @@ pub struct PartWritten {
     pub history_left_out: u64,
     /// Silos whose history comes from the export: added now, or by an earlier, interrupted import
     /// of it. Each with its revision in the export.
-    pub begun: Vec<(SiloId, i64)>,
+    pub started: Vec<(SiloId, i64)>,
     /// Tokens added.
     pub tokens: u64,
     /// Update keys added.
@@ -116,11 +116,11 @@ impl ImportPart {
         keeps: bool,
         written: &mut PartWritten,
     ) -> Result<(), ApplyError> {
-        let mut begun = self.begun.clone();
-        begun.extend(written.begun.iter().cloned());
+        let mut started = self.started.clone();
+        started.extend(written.started.iter().cloned());
         let (mut brought, mut left_out) = (Vec::new(), Vec::new());
         for row in &self.history {
-            let is_brought = match begun.get(&row.silo) {
+            let is_brought = match started.get(&row.silo) {
                 Some(newest) => keeps || row.row.revision <= *newest,
                 // A silo whose tombstone was already purged.
                 None => keeps && transaction.silo_head(&row.silo).await?.is_none(),
@@ -170,7 +170,7 @@ impl Command for ImportPart {
                 continue;
             }
             if transaction.importing(&silo.id).await? == Some(silo.head.revision) {
-                written.begun.push((silo.id.clone(), silo.head.revision));
+                written.started.push((silo.id.clone(), silo.head.revision));
             }
             let is_there = head.is_some_and(|head| !head.deleted);
             if !silo.head.deleted && change(transaction, silo, is_there, now).await? {
@@ -178,7 +178,7 @@ impl Command for ImportPart {
             }
         }
         transaction.begin_importing(&added).await?;
-        written.begun.append(&mut added);
+        written.started.append(&mut added);
         self.add_history(transaction, keeps, &mut written).await?;
         for token in &self.tokens {
             written.tokens += u64::from(transaction.add_missing_token(token).await?);

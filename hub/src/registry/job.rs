@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_that_gives_up_says_what_may_have_happened() {
+    fn a_timed_out_command_reports_that_it_may_have_run() {
         let waiting = Progress::default();
         assert!(matches!(waiting.give_up(), ApplyError::TimedOut));
         assert!(!waiting.moves(WAITING, RUNNING), "it must not run any more");

@@ -81,8 +81,8 @@ pub use silos::{
     DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
 };
 pub use sinks::{
-    BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, KeepSinks, OweRemoval, RetryDelivery,
-    SinksBegun,
+    BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, EnqueueRemoval, KeepSinks,
+    RetryDelivery, SinksAtStart,
 };
 pub use telling::{BeginTelling, EndTelling, ReportUnseen, is_seen_since};
 pub use tokens::{

@@ -64,7 +64,7 @@ impl Moves {
     pub(super) fn note(&self, recovered: Recovered) {
         self.known.store(recovered.moves, Ordering::Release);
         tracing::warn!(
-            "the database has moved to another server, or was put back, and may lack the last changes (it was at revision {}, this hub at {}): revisions were raised, and everything that was held is read again",
+            "the database has moved to another server or was restored, and may lack the last changes (it was at revision {}, this hub at {}): revisions were raised, and all caches are reloaded",
             recovered.is_at,
             recovered.was_at
         );

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_while_writing_down_is_kept() {
+    fn uses_noted_during_a_write_are_kept() {
         let seen = PendingLastSeen::default();
         let id = SiloId::parse("office").unwrap();
         let db = Hostname::parse("db").unwrap();

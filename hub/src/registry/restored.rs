@@ -33,7 +33,7 @@ pub(super) async fn note_restored(
 ) -> Result<(), StoreError> {
     begin_again(transaction, past, now).await?;
     transaction.forget_what_hubs_hold(now).await?;
-    transaction.doubt_ledger().await?;
+    transaction.mark_ledger_uncertain().await?;
     transaction.wake_workers().await?;
     let not_before = transaction.signed_not_before().await?;
     transaction

@@ -7,7 +7,7 @@ use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DeliveryKind, DueName, KnownSink, OwedNames, StoreError, WriteTransaction,
+    Activity, DeliveryKind, DueName, KnownSink, NamesDelivery, StoreError, WriteTransaction,
 };
 
 /// Validity of a hub's registration for its sinks, in seconds; renewed well before.
@@ -41,7 +41,7 @@ pub struct BeginSinks {
 
 /// The state of the database's sinks when a hub starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SinksBegun {
+pub struct SinksAtStart {
     /// Sinks that another hub serves with other settings, or that this hub lacks.
     pub differing: Vec<SinkName>,
     /// Sinks that no hub has any more, each with its number of abandoned deliveries.
@@ -58,7 +58,7 @@ pub struct BeginCleaning(pub SinkName);
 
 /// Enqueues the removal of a sink's publications of a silo.
 #[derive(Debug)]
-pub struct OweRemoval {
+pub struct EnqueueRemoval {
     /// The sink.
     pub sink: SinkName,
     /// The silo.
@@ -76,19 +76,21 @@ pub struct EndCleaning(pub SinkName);
 pub struct RetryDelivery(pub i64);
 
 impl Command for BeginSinks {
-    type Outcome = SinksBegun;
+    type Outcome = SinksAtStart;
 
     async fn run(
         &self,
         transaction: &mut WriteTransaction,
         now: Time,
-    ) -> Result<SinksBegun, ApplyError> {
+    ) -> Result<SinksAtStart, ApplyError> {
         let known = transaction.sinks().await?;
-        let mut begun = SinksBegun::default();
+        let mut started = SinksAtStart::default();
         let mut changed = false;
         for sink in &self.sinks {
             let old = known.iter().find(|old| old.name == sink.name);
-            changed |= self.begin(transaction, sink, old, &mut begun, now).await?;
+            changed |= self
+                .begin(transaction, sink, old, &mut started, now)
+                .await?;
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         for old in &known {
@@ -101,16 +103,16 @@ impl Command for BeginSinks {
                 continue;
             }
             if !self.alone && lies_ahead_anywhere(old.served_until, PROMISE, now) {
-                begun.differing.push(old.name.clone());
+                started.differing.push(old.name.clone());
             } else {
-                begun.gone.push(give_up(transaction, old).await?);
+                started.gone.push(give_up(transaction, old).await?);
                 changed = true;
             }
         }
         if changed {
             transaction.note_sinks_changed().await?;
         }
-        Ok(begun)
+        Ok(started)
     }
 }
 
@@ -121,7 +123,7 @@ impl BeginSinks {
         transaction: &mut WriteTransaction,
         sink: &ConfiguredSink,
         old: Option<&KnownSink>,
-        begun: &mut SinksBegun,
+        started: &mut SinksAtStart,
         now: Time,
     ) -> Result<bool, StoreError> {
         let same_receiver = old.is_some_and(|old| {
@@ -134,7 +136,7 @@ impl BeginSinks {
             && lies_ahead_anywhere(old.served_until, PROMISE, now)
             && !same
         {
-            begun.differing.push(sink.name.clone());
+            started.differing.push(sink.name.clone());
         }
         let fresh = KnownSink {
             name: sink.name.clone(),
@@ -272,13 +274,13 @@ impl Command for BeginCleaning {
     }
 }
 
-impl Command for OweRemoval {
+impl Command for EnqueueRemoval {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        let owed = OwedNames {
+        let delivery = NamesDelivery {
             sink: &self.sink,
-            happening: DeliveryKind::Clean,
+            kind: DeliveryKind::Clean,
             revision: transaction.revision(),
             at: now,
         };
@@ -287,7 +289,7 @@ impl Command for OweRemoval {
             hostname: hostname.clone(),
         };
         let names: Vec<_> = self.hostnames.iter().map(due).collect();
-        transaction.owe_names(&owed, &names).await?;
+        transaction.enqueue_names(&delivery, &names).await?;
         Ok(())
     }
 }

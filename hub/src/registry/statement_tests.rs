@@ -10,7 +10,7 @@ use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
 use crate::domain::time::Time;
 use crate::store::{
-    DeliveryKind, DueName, Mark, OldRows, OldSearch, OwedEvent, Via, statement_count,
+    DeliveryKind, DueName, EventDelivery, Mark, OldRows, OldSearch, Via, statement_count,
 };
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
@@ -71,10 +71,10 @@ impl Database {
     }
 
     /// Enqueues a delivery in the form of version 0.1.0.
-    async fn owe(&self, revision: i64, hostnames: &[&str]) {
-        let owed = OwedEvent {
+    async fn enqueue(&self, revision: i64, hostnames: &[&str]) {
+        let delivery = EventDelivery {
             sink: &dns(),
-            happening: DeliveryKind::Change,
+            kind: DeliveryKind::Change,
             silo: &office(),
             revision,
             at: NOW,
@@ -86,7 +86,7 @@ impl Database {
             .map(|name| (Hostname::parse(name).unwrap(), None))
             .collect();
         let mut transaction = self.store.begin_write(&[]).await.unwrap();
-        transaction.owe(&owed, &names).await.unwrap();
+        transaction.enqueue_event(&delivery, &names).await.unwrap();
         transaction.commit(MARK, NOW).await.unwrap();
     }
 
@@ -104,7 +104,7 @@ impl Database {
             takes_host_names_only: false,
             records: due.into_iter().map(name).collect(),
         };
-        let (Publishing::Names { names, through }, begun) = self.run(begin).await else {
+        let (Publishing::Names { names, through }, beginning) = self.run(begin).await else {
             panic!("there is something to send");
         };
         let vain = || Outcome::Retry(Trouble::of_name("no answer"));
@@ -115,7 +115,7 @@ impl Database {
             through,
             jitter: 0,
         };
-        begun + self.run(end).await.1
+        beginning + self.run(end).await.1
     }
 }
 
@@ -163,14 +163,19 @@ async fn a_retry_takes_a_few_statements_however_many_names_are_due() {
 }
 
 #[tokio::test]
-async fn what_is_merged_together_takes_a_few_statements() {
+async fn merging_names_takes_a_few_statements() {
     let database = Database::new().await;
     for revision in 1..=1500 {
-        database.owe(revision, &["db", "web"]).await;
+        database.enqueue(revision, &["db", "web"]).await;
     }
     let mut rounds = 0;
     loop {
-        let page = database.store.owed_page(&dns(), 0).await.unwrap().unwrap();
+        let page = database
+            .store
+            .pending_page(&dns(), 0)
+            .await
+            .unwrap()
+            .unwrap();
         if page.unmerged.is_empty() {
             break;
         }
@@ -185,8 +190,8 @@ async fn what_is_merged_together_takes_a_few_statements() {
     assert!((6..30).contains(&rounds), "{rounds}");
     assert_eq!(database.try_in_vain().await, {
         let fresh = Database::new().await;
-        fresh.owe(1, &["db"]).await;
-        fresh.owe(1, &["web"]).await;
+        fresh.enqueue(1, &["db"]).await;
+        fresh.enqueue(1, &["web"]).await;
         fresh.try_in_vain().await
     });
 }

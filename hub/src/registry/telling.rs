@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::failed_try::{FailedTry, is_early, next_at, not_before, trouble_of};
-use super::failing::Fared;
+use super::failing::RecordResults;
 use super::publishing::may_send;
 use super::{ApplyError, Command};
 use crate::domain::delivery::{DeliveryResult, Outcome, Reach};
@@ -14,8 +14,8 @@ use crate::domain::elapsed::is_ahead;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    DeliveryKind, DeliveryState, DueName, NEVER, OwedEvent, SinkTrouble, StoreError, Turn,
-    WriteTransaction,
+    DeliveryKind, DeliveryState, DueName, EventDelivery, NEVER, NextAttempt, SinkTrouble,
+    StoreError, WriteTransaction,
 };
 
 /// Takes the lease of an event sink.
@@ -90,11 +90,11 @@ impl Command for EndTelling {
         let of_sink = |outcome: &Outcome| {
             trouble_of(outcome).is_some_and(|trouble| trouble.reach == Reach::Sink)
         };
-        let mut outcomes = self.ended.iter().rev().map(|(.., told)| &told.outcome);
+        let mut outcomes = self.ended.iter().rev().map(|(.., result)| &result.outcome);
         let whole = outcomes.find(|outcome| of_sink(outcome));
         let taken = |tried: i64| {
             let mut ended = self.ended.iter();
-            ended.any(|(_, before, told)| *before >= tried && told.outcome == Outcome::Done)
+            ended.any(|(_, before, result)| *before >= tried && result.outcome == Outcome::Done)
         };
         let is_back = sink.attempts > 0 && !self.ended.is_empty();
         if whole.is_none() && (is_back || taken(1)) {
@@ -102,7 +102,7 @@ impl Command for EndTelling {
             transaction.hurry_events(&self.sink, now).await?;
         }
         let mut failed = BTreeSet::new();
-        for (id, before, DeliveryResult { told, outcome }) in &self.ended {
+        for (id, before, DeliveryResult { notified, outcome }) in &self.ended {
             // An attempt triggered early by a change while the receiver is unavailable does not
             // count towards a delivery's limit.
             let counts = !(is_early(&sink, now) && of_sink(outcome));
@@ -120,20 +120,22 @@ impl Command for EndTelling {
             if state == DeliveryState::Failed {
                 failed.insert(*id);
             }
-            let turn = match (state, trouble) {
-                (DeliveryState::Failed, _) => Turn {
+            let next_attempt = match (state, trouble) {
+                (DeliveryState::Failed, _) => NextAttempt {
                     next_at: NEVER,
                     not_before: None,
                 },
-                (DeliveryState::Pending, Some(trouble)) if trouble.reach == Reach::Name => Turn {
-                    next_at: next_at(attempts, trouble, self.jitter, now),
-                    not_before: not_before(trouble, now),
-                },
-                _ => Turn::default(),
+                (DeliveryState::Pending, Some(trouble)) if trouble.reach == Reach::Name => {
+                    NextAttempt {
+                        next_at: next_at(attempts, trouble, self.jitter, now),
+                        not_before: not_before(trouble, now),
+                    }
+                }
+                _ => NextAttempt::default(),
             };
             let why = trouble.map(|trouble| trouble.why.as_str());
             transaction
-                .end_event(*id, state, now, attempts, turn, why, told)
+                .end_event(*id, state, now, attempts, next_attempt, why, notified)
                 .await?;
         }
         if let Some((outcome, trouble)) =
@@ -152,8 +154,8 @@ impl Command for EndTelling {
                 .await?;
         }
         if sink.tell_failures.is_some() {
-            let fared = self.fared(transaction, &failed).await?;
-            fared.tell(transaction, &sink, now).await?;
+            let results = self.results(transaction, &failed).await?;
+            results.tell(transaction, &sink, now).await?;
         }
         if sink.lease_owner == self.owner {
             transaction
@@ -167,36 +169,36 @@ impl Command for EndTelling {
 impl EndTelling {
     /// The results of the records in the messages, by the last message that names each. `failed`:
     /// the messages that are not sent again.
-    async fn fared(
+    async fn results(
         &self,
         transaction: &mut WriteTransaction,
         failed: &BTreeSet<i64>,
-    ) -> Result<Fared, StoreError> {
+    ) -> Result<RecordResults, StoreError> {
         let ids: Vec<i64> = self.ended.iter().map(|(id, ..)| *id).collect();
         let mut by_id: BTreeMap<i64, Vec<DueName>> = BTreeMap::new();
         for (id, name) in transaction.records_of_events(&ids).await? {
             by_id.entry(id).or_default().push(name);
         }
-        let mut fared = Fared::default();
-        for (id, _, told) in &self.ended {
+        let mut results = RecordResults::default();
+        for (id, _, result) in &self.ended {
             let names = by_id.remove(id).unwrap_or_default();
-            let why = match &told.outcome {
+            let why = match &result.outcome {
                 Outcome::Done | Outcome::Found(_) => None,
                 Outcome::Refused(trouble) if trouble.reach == Reach::Sink => {
                     let shown = names.into_iter().next();
-                    fared.whole = shown.map(|name| (name, trouble.why.clone()));
+                    results.whole = shown.map(|name| (name, trouble.why.clone()));
                     continue;
                 }
                 Outcome::Retry(trouble) if failed.contains(id) => Some(trouble),
                 Outcome::Failed(trouble) | Outcome::Refused(trouble) => Some(trouble),
                 Outcome::Waiting | Outcome::Retry(_) => continue,
             };
-            fared.is_served |= why.is_none_or(|trouble| trouble.reach == Reach::Name);
+            results.is_served |= why.is_none_or(|trouble| trouble.reach == Reach::Name);
             let why = why.map(|trouble| trouble.why.clone());
             let records = names.into_iter().map(|name| (name, why.clone()));
-            fared.records.extend(records);
+            results.records.extend(records);
         }
-        Ok(fared)
+        Ok(results)
     }
 }
 
@@ -212,8 +214,8 @@ impl Command for ReportUnseen {
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<bool, ApplyError> {
         let (sink, silo, hostname) = (&self.sink, &self.silo, &self.hostname);
         let record = transaction.record(silo, hostname).await?;
-        let told = transaction.unseen(sink, silo, hostname).await?;
-        let (happening, last_seen) = match (&record, told) {
+        let reported = transaction.unseen(sink, silo, hostname).await?;
+        let (kind, last_seen) = match (&record, reported) {
             (Some(record), None)
                 if self.unseen && !is_seen_since(record.last_seen, self.before, now) =>
             {
@@ -222,7 +224,7 @@ impl Command for ReportUnseen {
                     .await?;
                 (DeliveryKind::Unseen, record.last_seen)
             }
-            (Some(record), Some(told)) if !self.unseen && record.last_seen != told => {
+            (Some(record), Some(reported)) if !self.unseen && record.last_seen != reported => {
                 transaction.remove_unseen(sink, silo, hostname).await?;
                 (DeliveryKind::Back, record.last_seen)
             }
@@ -233,9 +235,9 @@ impl Command for ReportUnseen {
             }
             _ => return Ok(false),
         };
-        let owed = OwedEvent {
+        let delivery = EventDelivery {
             sink,
-            happening,
+            kind,
             silo,
             revision: record.as_ref().map_or(0, |record| record.revision),
             at: now,
@@ -244,7 +246,7 @@ impl Command for ReportUnseen {
         };
         let notify = record.and_then(|record| record.attributes.notify);
         transaction
-            .owe(&owed, &[(hostname.clone(), notify)])
+            .enqueue_event(&delivery, &[(hostname.clone(), notify)])
             .await?;
         Ok(true)
     }

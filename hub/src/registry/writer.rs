@@ -106,7 +106,10 @@ impl Batch {
             }
             Verdict::OneByOne => {
                 let commands = self.jobs.len();
-                tracing::debug!(commands, "a batch failed, one by one now: {error}");
+                tracing::debug!(
+                    commands,
+                    "a batch failed, retrying its commands one by one: {error}"
+                );
                 for job in self.jobs.into_iter().rev() {
                     batches.push_front(Self::first(vec![job]));
                 }
@@ -188,7 +191,7 @@ impl Writer {
                 }
                 Ended::Unknown(unknown) => {
                     let cause = self.failed(unknown.cause);
-                    tracing::warn!("whether a batch was committed is to be found out: {cause}");
+                    tracing::warn!("finding out whether a batch was committed: {cause}");
                     self.unknown = Some(Unknown { cause, ..unknown });
                 }
             }
@@ -205,9 +208,9 @@ impl Writer {
             return Ended::Answered;
         }
         let reads: Vec<_> = batch.jobs.iter().filter_map(|job| job.reads()).collect();
-        let begun = self.store.begin_write(&reads).await;
+        let transaction = self.store.begin_write(&reads).await;
         drop(reads);
-        let mut transaction = match begun {
+        let mut transaction = match transaction {
             Ok(transaction) => transaction,
             // The database is available; it had only closed this session.
             Err(error) if error.failure() == Failure::Lost && batch.attempt < verdict::ATTEMPTS => {
@@ -288,7 +291,7 @@ impl Writer {
         if let Some(revision) = effects.revision {
             self.listeners.revision.announce(revision);
         }
-        if effects.deliveries_owed {
+        if effects.deliveries_enqueued {
             self.listeners.revision.announce_deliveries();
         }
     }

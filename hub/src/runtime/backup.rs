@@ -24,11 +24,11 @@ const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 pub enum BackupError {
     /// The database is on a server, which has its own backup tools.
     #[error(
-        "{0} is a server's database: copy it with pg_dump or mariadb-dump, put it back with pg_restore or mariadb while no hub serves, and then run `silo-hub restored`"
+        "{0} is a server's database: back it up with pg_dump or mariadb-dump, restore it with pg_restore or mariadb while no hub serves it, then run `silo-hub restored`"
     )]
     Server(DatabaseUrl),
     /// There is no database to copy.
-    #[error("{}: there is no hub's database here: is this the right --data-dir?", .0.display())]
+    #[error("{}: no hub database here: check --data-dir", .0.display())]
     NoDatabase(PathBuf),
     /// A file can't be created, read or written.
     #[error("{}: {cause}", path.display())]
@@ -39,7 +39,7 @@ pub enum BackupError {
         cause: std::io::Error,
     },
     /// The copy would overwrite a file.
-    #[error("{}: there is such a file already", .0.display())]
+    #[error("{}: the file already exists", .0.display())]
     Exists(PathBuf),
     /// The file to restore is not a copy of a hub's database.
     #[error("{}: {why}", path.display())]
@@ -50,7 +50,7 @@ pub enum BackupError {
         why: &'static str,
     },
     /// A program other than a hub has the database open.
-    #[error("{}: another program uses this database: try again when it has ended", .0.display())]
+    #[error("{}: another program uses this database: stop it, then try again", .0.display())]
     InUse(PathBuf),
     /// The data directory, or the database in the copy or next to it, can't be used.
     #[error(transparent)]
@@ -220,7 +220,7 @@ async fn prepare(
         Some(database) if database.exists() => match present.settle().await {
             Ok(revision) => Some(revision),
             Err(error) => {
-                tracing::warn!("the database that is to be replaced can't be read: {error}");
+                tracing::warn!("cannot read the database to be replaced: {error}");
                 None
             }
         },
@@ -269,17 +269,17 @@ fn copy_backup(file: &Path, new: &Path) -> Result<(), BackupError> {
     };
     let mut from = File::open(file).map_err(failed(file))?;
     if !from.metadata().map_err(failed(file))?.is_file() {
-        return Err(no_backup("this is no file"));
+        return Err(no_backup("not a regular file"));
     }
     if beside(file, "-wal").exists() {
         return Err(no_backup(
-            "a log (-wal) lies beside it: this is a database in use, not what `silo-hub backup` wrote",
+            "it has a log (-wal), so it is a database in use and not a copy made by `silo-hub backup`",
         ));
     }
     let mut magic = [0; 16];
     let is_database = std::io::Read::read_exact(&mut from, &mut magic).is_ok();
     if !is_database || magic != *SQLITE_MAGIC {
-        return Err(no_backup("this is no SQLite database"));
+        return Err(no_backup("not an SQLite database"));
     }
     prepare_database_file(new)?;
     let mut copy = || -> std::io::Result<()> {

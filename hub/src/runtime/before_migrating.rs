@@ -62,7 +62,7 @@ pub(crate) async fn copy(url: &DatabaseUrl, file: &Path) -> Result<Option<File>,
             cause,
         })?;
     tracing::info!(
-        "copied the database into {} before its schema is changed",
+        "copied the database to {} before changing its schema",
         copy.display()
     );
     if let Err(error) = remove_old(&real) {

@@ -31,7 +31,7 @@ pub enum DataDirError {
     #[error("{}: the data directory is not a folder", .0.display())]
     NotAFolder(PathBuf),
     /// Other users could put a key, a token or a database into the data directory.
-    #[error("{}: the data directory {why}, so that others could put files into it: make it private with `chown` and `chmod 700`, or choose another", path.display())]
+    #[error("{}: the data directory {why}, so other users could put files into it: make it private with `chown` and `chmod 700`, or choose another", path.display())]
     Open {
         /// The data directory.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum DataDirError {
     SeveralNames(PathBuf),
     /// The key file exists, but contains no key, or not the one that belongs to the database.
     #[error(
-        "{}: {why}. Put the right file there, or name it with `key_file` (--key-file). If it is lost, `silo-hub key reset` makes a new one and forgets what the old one sealed: Bearer and Basic go on, signing must be set up anew",
+        "{}: {why}. Put the right file there, or name it with `key_file` (--key-file). If it is lost, `silo-hub key reset` creates a new one and deletes what the old one sealed: Bearer and Basic tokens stay valid, signing tokens must be recreated",
         path.display()
     )]
     Key {

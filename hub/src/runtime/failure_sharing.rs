@@ -20,7 +20,7 @@ pub(super) async fn share(failures: FailureLimit, registry: Registry, clock: Clo
     let mut failing = false;
     loop {
         failures.unshared().await;
-        let unshared = failures.take_untold(ADDRESSES, clock.reading());
+        let unshared = failures.take_unshared(ADDRESSES, clock.reading());
         if unshared.is_empty() {
             continue;
         }
@@ -30,7 +30,7 @@ pub(super) async fn share(failures: FailureLimit, registry: Registry, clock: Clo
             // Not repeated: if it was committed after all, it would count twice. This hub counts these failures in any
             // case.
             Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::warn!("the other hubs could not be told of wrong credentials: {error}");
+                tracing::warn!("cannot share wrong credentials with the other hubs: {error}");
             }
             Err(_) => {}
         }

@@ -29,7 +29,7 @@ fn read(path: &Path) -> Result<Content, DataDirError> {
     if path.is_dir() {
         return Err(broken(
             path,
-            "the hub's key is a file, and this is a folder",
+            "the hub's key must be a file, and this is a folder",
         ));
     }
     let Some(bytes) = read_optional(path)? else {
@@ -68,9 +68,9 @@ impl Content {
             Self::Key(key) => Ok(Some(key)),
             Self::CutShort => Err(broken(
                 path,
-                "this file is empty or cut short, as by a power cut: it is not the whole key",
+                "this file is empty or truncated, as after a power failure: it does not contain the whole key",
             )),
-            Self::Foreign => Err(broken(path, "this is no hub key")),
+            Self::Foreign => Err(broken(path, "not a valid hub key")),
         }
     }
 }
@@ -113,7 +113,7 @@ fn replace_cut_short(path: &Path) -> Result<HubKey, DataDirError> {
     match read(path)? {
         Content::CutShort => {
             tracing::warn!(
-                "{}: this file is empty or cut short and nothing was sealed with it: a new key takes its place",
+                "{}: this file is empty or truncated, and nothing was sealed with it: replacing it with a new key",
                 path.display()
             );
             replace_key(path)

@@ -115,7 +115,7 @@ impl HistoryLinks {
             if !self.follow_rows(&mut followed).await? {
                 tracing::warn!(
                     silo = %id,
-                    "its history names more than {MAX_NAMES} hostnames, so that the history of one of them is looked for in all of it"
+                    "its history names more than {MAX_NAMES} hostnames, so the history of one of them is searched in all of it"
                 );
                 self.too_many_names.insert(id.clone());
                 return Ok(true);

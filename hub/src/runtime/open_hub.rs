@@ -53,11 +53,11 @@ pub enum OpenError {
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// There is no database.
-    #[error("{}: there is no hub's database here: is this the right --data-dir? --init makes a new hub", .0.display())]
+    #[error("{}: no hub database here: check --data-dir, or create a new hub with --init", .0.display())]
     NoHub(PathBuf),
     /// The hub's key exists, but its database is missing.
     #[error(
-        "{}: the database is missing or empty, and {} shows that there was one: put it back (`silo-hub restore`), or begin a new hub with `silo-hub serve --init`, which knows no token of the old one",
+        "{}: the database is missing or empty, and {} shows that there was one: restore it (`silo-hub restore`), or create a new hub with `silo-hub serve --init`, without the old one's tokens",
         file.display(),
         key.display()
     )]
@@ -299,7 +299,7 @@ impl OpenHub {
                     });
                 if known {
                     tracing::info!(
-                        "the admin token lies in {}: move it to a safe place",
+                        "the admin token is in {}: move it to a safe place",
                         path.display()
                     );
                 } else {
@@ -394,7 +394,7 @@ pub fn check_key(path: &Path, known: Option<&str>) -> Result<Option<HubKey>, Dat
     };
     match (read_key(path)?, known) {
         (Some(key), Some(known)) if key.fingerprint() != known => {
-            Err(wrong("this is not the key that the database knows"))
+            Err(wrong("this key does not match the database"))
         }
         (None, Some(_)) => Err(wrong("the hub's key is missing")),
         (key, _) => Ok(key),
@@ -428,7 +428,7 @@ impl OpenHub {
                 settings.limits.requests_per_minute,
                 self.clock.clone(),
             ),
-            intake: crate::http::Intake::new(settings.limits.body_bytes),
+            body_budgets: crate::http::BodyBudgets::new(settings.limits.body_bytes),
             trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),
         })
     }

@@ -117,7 +117,7 @@ pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> 
             && !event.has_receiver()
         {
             return Err(ConfigError::Setting(format!(
-                "sinks: {}: tell_failures: {} has no `to`, and tells nobody of failures",
+                "sinks: {}: tell_failures: {} has no `to` and can't report failures",
                 sink.name, hears.name
             )));
         }
@@ -125,7 +125,7 @@ pub fn open_sinks(settings: &HubSettings) -> Result<Vec<OpenSink>, ConfigError> 
     let wants_logins = sinks.iter().find(|sink| sink.filter.with_login);
     match (wants_logins, &settings.compat.dynahost) {
         (Some(sink), None) => Err(ConfigError::Setting(format!(
-            "sinks: {}: logins: dynahost needs compat.dynahost, which brings the logins",
+            "sinks: {}: logins: dynahost requires compat.dynahost, which provides the logins",
             sink.name
         ))),
         _ => Ok(sinks),
@@ -171,7 +171,7 @@ fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep, periods: 
         tasks.spawn("wake-ups", wake_ups);
     }
     let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
-    tasks.spawn("ends of tokens", token_ends);
+    tasks.spawn("token expiry", token_ends);
     tasks.spawn("feed", feed.follow(hub.position));
     if !hub.is_alone() {
         let sharing = failure_sharing::share(
@@ -192,7 +192,7 @@ fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep, periods: 
         hub.database_health.clone(),
         hub.clock.clone(),
     );
-    tasks.spawn("signs of life", alive);
+    tasks.spawn("service manager keep-alive", alive);
     let registry = hub.registry.clone();
     tasks.spawn("writer", async move { registry.ended().await });
     tasks
@@ -285,7 +285,7 @@ async fn ended_by(end: Instant, task: &mut JoinHandle<()>) -> Option<Result<(), 
 async fn write_all_down(upkeep: &Upkeep, end: Instant) {
     match timeout_at(end, upkeep.write_all_down()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!("what was last seen could not be written down: {error}"),
-        Err(_) => tracing::warn!("what was last seen could not be written down in time"),
+        Ok(Err(error)) => tracing::warn!("cannot store the last-seen times: {error}"),
+        Err(_) => tracing::warn!("storing the last-seen times timed out"),
     }
 }

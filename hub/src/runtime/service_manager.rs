@@ -29,7 +29,9 @@ pub(crate) async fn stay_alive(store: Store, database_health: DatabaseHealth, cl
         if matches!(answered, Ok(Ok(_))) || database_health.stale_for(clock.monotonic()).is_some() {
             tell(Word::Alive);
         } else {
-            tracing::warn!("the database does not answer, and nobody has noticed");
+            tracing::warn!(
+                "the database does not answer, and the hub has not detected it: no keep-alive sent"
+            );
         }
         tokio::time::sleep(pause).await;
     }
@@ -51,7 +53,7 @@ fn tell(word: Word) {
         Word::Stopping => NotifyState::Stopping,
     };
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!("cannot tell the service manager {word:?}: {error}");
+        tracing::warn!("cannot notify the service manager ({word:?}): {error}");
     }
 }
 

@@ -19,11 +19,11 @@ use crate::store::KnownToken;
 const TICK: Duration = Duration::from_millis(500);
 
 /// The valid secrets of a token: the current one and the former one; `None`: the token is invalid.
-type ReceiverState = Option<(CredentialHash, Option<CredentialHash>)>;
+type ValidSecrets = Option<(CredentialHash, Option<CredentialHash>)>;
 
 /// Checks the watched tokens forever; stop it by dropping the future.
 pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: Clock) {
-    let mut known: HashMap<TokenId, ReceiverState> = HashMap::new();
+    let mut known: HashMap<TokenId, ValidSecrets> = HashMap::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -33,7 +33,7 @@ pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: 
             let before = known.remove(&id);
             // While the database is unavailable, no token can be found invalid.
             let now = match tokens.get(id).await {
-                Ok(token) => token.and_then(|token| standing(&token.known, clock.now())),
+                Ok(token) => token.and_then(|token| valid_secrets(&token.known, clock.now())),
                 Err(_) => {
                     looked.extend(before.map(|before| (id, before)));
                     continue;
@@ -49,8 +49,8 @@ pub(crate) async fn watch_tokens(tokens: TokenCache, revision: Revision, clock: 
     }
 }
 
-fn standing(known: &KnownToken, now: Time) -> ReceiverState {
+fn valid_secrets(known: &KnownToken, now: Time) -> ValidSecrets {
     let former = known.former_at(now).map(|former| former.credential_hash);
-    let counts = known.token.is_valid_at(now);
-    counts.then_some((known.credential_hash, former))
+    let is_valid = known.token.is_valid_at(now);
+    is_valid.then_some((known.credential_hash, former))
 }

@@ -118,7 +118,7 @@ fn lock(shown: &Mutex<ShownTimes>) -> MutexGuard<'_, ShownTimes> {
 }
 
 impl Upkeep {
-    /// Works for ever; stop it by dropping the future. Each part keeps its own time: a purge that takes long holds up
+    /// Runs forever; stop it by dropping the future. Each part keeps its own time: a purge that takes long holds up
     /// neither expiry nor what is written down.
     pub async fn work_at(self, periods: Periods) {
         let write_down = async {
@@ -244,7 +244,7 @@ impl Upkeep {
         }
         purged += self.purge_ended(before).await?;
         if purged > 0 {
-            tracing::info!(rows = purged, "removed what is older than {days} days");
+            tracing::info!(rows = purged, "removed entries older than {days} days");
         }
         Ok(())
     }
@@ -354,7 +354,7 @@ fn ticks_from(first: Instant, period: Duration) -> Interval {
 
 fn report(done: Result<(), ApplyError>) {
     if let Err(error) = done {
-        tracing::error!("upkeep failed and will be tried again: {error}");
+        tracing::error!("upkeep failed, will retry: {error}");
     }
 }
 

@@ -30,7 +30,7 @@ struct Shared {
     limits: Limits,
     places: Mutex<Places>,
     turns: AtomicU64,
-    begun: Instant,
+    started: Instant,
     complaints: OnceAMinute,
     reports: OnceAMinute,
 }
@@ -41,7 +41,7 @@ impl Connections {
             limits,
             places: Mutex::default(),
             turns: AtomicU64::new(0),
-            begun: Instant::now(),
+            started: Instant::now(),
             complaints: OnceAMinute::default(),
             reports: OnceAMinute::default(),
         }))
@@ -88,22 +88,22 @@ impl Connections {
     /// Logs that a request was refused because it is not HTTP, at most once a minute, without its content, which may
     /// contain a secret.
     pub(super) fn report_no_http(&self, peer: Option<SocketAddr>, status: &str) {
-        if self.0.reports.is_due(self.0.begun.elapsed()) {
+        if self.0.reports.is_due(self.0.started.elapsed()) {
             let peer = peer.map_or_else(
                 || "a client".to_owned(),
                 |peer| peer.ip().to_canonical().to_string(),
             );
             tracing::warn!(
-                "{peer}: a request that is no valid HTTP was answered {status}: a URL with a blank or another character that must be percent-encoded, an Authorization field over several lines, or TLS on a port without it (said at most once a minute)"
+                "{peer}: an invalid HTTP request was answered {status}: a URL with a blank or another character that must be percent-encoded, an Authorization field over several lines, or TLS on a port without it (logged at most once a minute)"
             );
         }
     }
 
     fn complain(&self, now: Instant) {
         let limit = self.0.limits.connections;
-        if self.0.complaints.is_due(now - self.0.begun) {
+        if self.0.complaints.is_due(now - self.0.started) {
             tracing::warn!(
-                "limits.connections: {limit} connections are open; those without a request give way (said at most once a minute)"
+                "limits.connections: {limit} connections are open; those without a request are closed (logged at most once a minute)"
             );
         }
     }
@@ -169,9 +169,9 @@ impl Connection {
 
     /// Lets the connection be closed in favor of new ones until the returned value is dropped: the hub is waiting,
     /// under a deadline, for content of an unauthenticated sender.
-    pub(super) fn read_for_nobody(self: &Arc<Self>) -> Reading {
+    pub(super) fn read_unauthenticated(self: &Arc<Self>) -> UnauthenticatedRead {
         self.change(|state| state.reading += 1);
-        Reading(Arc::clone(self))
+        UnauthenticatedRead(Arc::clone(self))
     }
 
     /// Applies a state change, and updates whether the connection may be closed; if so, it is the last in the order.
@@ -245,9 +245,9 @@ impl Drop for Running {
 
 /// The hub is waiting for an unauthenticated sender's content.
 #[derive(Debug)]
-pub(super) struct Reading(Arc<Connection>);
+pub(super) struct UnauthenticatedRead(Arc<Connection>);
 
-impl Drop for Reading {
+impl Drop for UnauthenticatedRead {
     fn drop(&mut self) {
         self.0.change(|state| state.reading -= 1);
     }
@@ -264,6 +264,6 @@ impl ConnectionControl for Connection {
     }
 
     fn give_way_while_reading(self: Arc<Self>) -> Box<dyn Send> {
-        Box::new(self.read_for_nobody())
+        Box::new(self.read_unauthenticated())
     }
 }

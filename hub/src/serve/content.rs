@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Buf;
 use tokio::runtime::Handle;
 
-use super::connections::{Connection, Reading, Running};
+use super::connections::{Connection, Running, UnauthenticatedRead};
 use super::kill_switch::lock;
 
 /// The maximum duration of discarding. Slower connections are closed; over HTTP/2, streams are.
@@ -147,14 +147,14 @@ where
     fn discard(&self, body: B) {
         if let Ok(runtime) = Handle::try_current() {
             let running = self.connection.begin();
-            let reading = self.connection.read_for_nobody();
+            let reading = self.connection.read_unauthenticated();
             runtime.spawn(discard(body, (reading, running)));
         }
     }
 }
 
 /// Reads content to its end, up to the limits: beyond them, hyper closes the connection or resets the stream.
-async fn discard<B: Body + Unpin>(mut body: B, counted: (Reading, Running)) {
+async fn discard<B: Body + Unpin>(mut body: B, counted: (UnauthenticatedRead, Running)) {
     let all = async {
         let mut left = MOST_DISCARDED;
         while let Some(Ok(frame)) = body.frame().await {

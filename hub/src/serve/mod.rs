@@ -180,7 +180,7 @@ impl Listeners {
         tokio::select! {
             served = async { tokio::try_join!(main, plain) } => Ok(served.map(|_| ())?),
             () = self.connections.cut_off_the_slow() => unreachable!("there are always slow ones"),
-            () = reloading => unreachable!("files are looked at for ever"),
+            () = reloading => unreachable!("the watch never ends"),
             () = stop => unreachable!("stopping waits for the listeners"),
         }
     }

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::connections::{Connection, Connections, Reading, Running};
+use super::connections::{Connection, Connections, Running, UnauthenticatedRead};
 use crate::config::limits::Limits;
 
 const MOST: usize = 4;
@@ -30,7 +30,7 @@ enum Event {
     WaitForMore(usize),
     Finish(usize),
     /// The hub starts to wait for content of an unauthenticated sender, or stops.
-    ReadForNobody(usize),
+    ReadUnauthenticated(usize),
     ReadEnough(usize),
     /// The kernel's buffers become full, or not full.
     SetWriting(usize, bool),
@@ -48,7 +48,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => one.clone().prop_map(HandOver),
         1 => one.clone().prop_map(WaitForMore),
         2 => one.clone().prop_map(Finish),
-        1 => one.clone().prop_map(ReadForNobody),
+        1 => one.clone().prop_map(ReadUnauthenticated),
         1 => one.clone().prop_map(ReadEnough),
         1 => (one, any::<bool>()).prop_map(|(one, writing)| SetWriting(one, writing)),
         2 => (1..40_u64).prop_map(Pass),
@@ -60,7 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct Modelled {
     real: Arc<Connection>,
     requests: Vec<(Running, bool)>,
-    readings: Vec<Reading>,
+    readings: Vec<UnauthenticatedRead>,
     /// There was a request on it.
     is_used: bool,
     is_writing: bool,
@@ -213,11 +213,11 @@ impl World {
                 // A request whose content is being read ends after the reading.
                 one.requests.len() > one.readings.len() && one.requests.pop().is_some()
             }),
-            Event::ReadForNobody(number) => self.to(number, |one| {
+            Event::ReadUnauthenticated(number) => self.to(number, |one| {
                 let handed_over = one.requests.iter().filter(|(_, sending)| *sending).count();
                 let may_begin = one.requests.len() > one.readings.len() + handed_over;
                 if may_begin {
-                    one.readings.push(one.real.read_for_nobody());
+                    one.readings.push(one.real.read_unauthenticated());
                 }
                 may_begin
             }),

@@ -16,7 +16,7 @@ pub(crate) fn raise_limit() {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!("the limit of open files stays as it is: {error}");
+        tracing::debug!("cannot raise the limit of open files: {error}");
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_client_is_noticed_whichever_way_it_comes() {
+    async fn every_kind_of_client_disconnect_is_detected() {
         for (what, unread) in [
             ("half", ""),
             ("whole", ""),

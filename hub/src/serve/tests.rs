@@ -31,7 +31,7 @@ fn is_cut(connection: &Arc<Connection>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_ones_give_way_first_but_not_those_who_have_only_just_come() {
+async fn idle_connections_are_closed_first_except_new_ones() {
     let connections = connections(3);
     let [sending, idle, running] = [(); 3].map(|()| connections.admit().expect("there is room"));
     let mut lying = sending.begin();
@@ -89,7 +89,7 @@ impl Body for Stream {
 }
 
 #[tokio::test]
-async fn an_answer_goes_in_pieces_and_may_give_way_only_while_one_is_to_be_taken() {
+async fn a_response_is_sent_in_pieces_and_may_be_dropped_only_while_one_is_unread() {
     const KIB_40: &[u8] = &[7; 40 * 1024];
     let connections = connections(1);
     let only = connections.admit().expect("there is room");

@@ -114,7 +114,9 @@ impl Connector {
                 Err(error) if failure(&error) != Failure::Answered => return Err(error),
                 Err(error) => {
                     if self.lock_refused().insert(wish) {
-                        tracing::warn!("the database lacks a setting, `{wish}`: {error}");
+                        tracing::warn!(
+                            "the database does not support the setting `{wish}`: {error}"
+                        );
                     }
                 }
             }

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_end_the_session_are_told_from_answers() {
+    fn errors_that_end_the_session_are_distinguished_from_responses() {
         for (sqlstate, number, ends) in [
             (Some("57P01"), None, true),
             (Some("57P02"), None, true),

@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_told_apart() {
+    fn statements_are_split() {
         let counted: Vec<usize> = MIGRATIONS[..LAST_OF_0_1_0]
             .iter()
             .map(|(_, sql)| statements(sql).len())

@@ -68,9 +68,9 @@ use interests::Interests;
 pub use links::{HistoryNode, NodePlace};
 pub use marks::Mark;
 pub use outbox::{
-    Activity, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName, IdCursor, Interest,
-    KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow, Owed, OwedEvent, OwedNames, OwedPage,
-    PendingEvent, QuietRecord, SinkTrouble, Turn,
+    Activity, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName, EventDelivery,
+    IdCursor, Interest, KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow, NamesDelivery,
+    NextAttempt, PendingEvent, PendingName, PendingPage, QuietRecord, SinkTrouble,
 };
 use pool::Pool;
 pub use purge::{OldRows, OldSearch};
@@ -139,7 +139,7 @@ pub enum StoreError {
     },
     /// The database has no schema of a hub.
     #[error(
-        "{url}: there is no hub's database here: is this the right --database or --data-dir? --init makes a new hub"
+        "{url}: no hub database here: check --database and --data-dir, or create a new hub with --init"
     )]
     NoHub {
         /// The database, without its password.
@@ -235,7 +235,7 @@ impl Store {
                 return Err(StoreError::Open {
                     url: url.to_string(),
                     cause: format!(
-                        "nothing there answered as a database within {} s",
+                        "no database answered within {} s",
                         CONNECT_TIMEOUT.as_secs()
                     ),
                 });

@@ -104,7 +104,7 @@ impl Servers {
             Err(sqlx::Error::Database(error)) => {
                 if !std::mem::replace(&mut self.lock().is_nameless, true) {
                     tracing::warn!(
-                        "the database does not tell which server it is, so a move to another one may go unnoticed: {error}"
+                        "cannot identify the database server, so a move to another one may go undetected: {error}"
                     );
                 }
                 return Ok(());
@@ -128,9 +128,7 @@ impl Servers {
                 known.moves += 1;
             }
             Verdict::Behind => {
-                return Err(refused(
-                    "this server's successor was promoted: it is left behind",
-                ));
+                return Err(refused("another server was promoted in its place"));
             }
         }
         Ok(())
@@ -173,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_told_from_the_ones_before_and_after() {
+    fn a_server_is_distinguished_from_earlier_and_later_ones() {
         let server = |system: &str, timeline| Server {
             system: system.to_owned(),
             timeline,

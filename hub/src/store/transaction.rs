@@ -60,12 +60,12 @@ impl Store {
         &self,
         reads: &[(&SiloId, &Hostname)],
     ) -> Result<WriteTransaction, StoreError> {
-        let begun = self.begin_unlimited(reads);
+        let transaction = self.begin_unlimited(reads);
         if !self.dialect.is_remote() {
-            return begun.await;
+            return transaction.await;
         }
-        let begun = tokio::time::timeout(BEGIN_TIMEOUT, begun).await;
-        begun.unwrap_or(Err(StoreError::NoAnswer))
+        let transaction = tokio::time::timeout(BEGIN_TIMEOUT, transaction).await;
+        transaction.unwrap_or(Err(StoreError::NoAnswer))
     }
 
     async fn begin_unlimited(
@@ -112,7 +112,7 @@ impl Store {
             delivery: None,
             must_commit: false,
             effects: Effects::default(),
-            owed_to: BTreeSet::new(),
+            enqueued_for: BTreeSet::new(),
         })
     }
 }
@@ -134,7 +134,7 @@ pub struct WriteTransaction {
     pub(super) must_commit: bool,
     pub(super) effects: Effects,
     /// The sinks with new pending deliveries.
-    pub(super) owed_to: BTreeSet<SinkName>,
+    pub(super) enqueued_for: BTreeSet<SinkName>,
 }
 
 /// Why a transaction has not certainly been committed.
@@ -165,7 +165,7 @@ pub struct Effects {
     /// Whether a change affected all tokens.
     pub all_tokens_changed: bool,
     /// Whether there are new pending deliveries.
-    pub deliveries_owed: bool,
+    pub deliveries_enqueued: bool,
     /// Records that a write named without changing them.
     pub seen: Vec<(SiloId, Hostname)>,
 }
@@ -182,7 +182,7 @@ impl WriteTransaction {
     pub async fn take_delivery(&mut self) -> Result<i64, StoreError> {
         let next = self.last_delivery().await? + 1;
         self.delivery = Some(next);
-        self.effects.deliveries_owed = true;
+        self.effects.deliveries_enqueued = true;
         Ok(next)
     }
 

@@ -65,7 +65,7 @@ impl Files {
         if Pin::of(&chain[0]).is_none() {
             return Err(match version(&chain[0]) {
                 Some(old @ (1 | 2)) => wrong_cert(&format!(
-                    "its first certificate is of X.509 version {old}, and TLS clients take version 3 only (`openssl x509 -req` makes version 1 unless it is given extensions): make a new certificate and key by `silo-hub tls self-signed --name HOST --out FOLDER`"
+                    "its first certificate is of X.509 version {old}, and TLS clients take version 3 only (`openssl x509 -req` makes version 1 unless it is given extensions): create a new certificate and key with `silo-hub tls self-signed --name HOST --out FOLDER`"
                 )),
                 _ => wrong_cert("its first certificate can't be read"),
             });

@@ -59,9 +59,7 @@ impl TlsFile {
         let missing = |words: &str| Err(ConfigError::Setting(words.to_owned()));
         let plain_allow = self.plain_allow.check()?;
         if !plain_allow.is_empty() && self.plain_listen.is_none() {
-            return missing(
-                "tls.plain_allow: without tls.plain_listen there is no listener that it is for",
-            );
+            return missing("tls.plain_allow: requires tls.plain_listen");
         }
         match (self.cert, self.key) {
             (Some(cert), Some(key)) => Ok(Some(TlsSettings {

@@ -21,7 +21,7 @@ pub(crate) enum SelfSignedError {
     #[error("--name {0}: neither a host name nor an IP address")]
     Name(String),
     /// The file exists already.
-    #[error("{}: is there already, and is not overwritten", .0.display())]
+    #[error("{}: already exists and is not overwritten", .0.display())]
     Exists(PathBuf),
     /// A file can't be written.
     #[error("{}: {cause}", path.display())]
@@ -32,7 +32,7 @@ pub(crate) enum SelfSignedError {
         cause: std::io::Error,
     },
     /// The certificate library failed.
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot create a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn make(
     }
     let pair = KeyPair::generate()?;
     let made = params(names, now, ends)?.self_signed(&pair)?;
-    let pin = Pin::of(made.der()).expect("what was just made can be read");
+    let pin = Pin::of(made.der()).expect("a certificate that was just created can be parsed");
     std::fs::create_dir_all(folder).map_err(of_file(folder))?;
     // The key first: a leftover certificate would make the next try fail needlessly.
     write_new(&key, &pair.serialize_pem(), 0o600)?;

@@ -23,8 +23,8 @@ pub(super) fn check_revision(revision: i64, highest: i64) -> Result<(), Wrong> {
     match revision {
         1.. if revision <= highest => Ok(()),
         1..MAX_REVISION => Err(format!(
-            "revision {revision} is more than a day ahead of this machine's clock: is the clock right, here and where the export was made?"
+            "revision {revision} is more than a day ahead of this machine's clock: check the clock here and where the export was made"
         )),
-        _ => Err(format!("{revision} is no revision")),
+        _ => Err(format!("{revision} is not a valid revision")),
     }
 }

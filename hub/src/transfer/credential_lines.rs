@@ -206,8 +206,9 @@ impl DynahostLine {
         let secid = self
             .secid_hash
             .map(|hash| {
-                parse_secid_hash(&hash)
-                    .ok_or_else(|| wrong("secid_hash is no Argon2id hash of this hub's costs"))
+                parse_secid_hash(&hash).ok_or_else(|| {
+                    wrong("secid_hash is not an Argon2id hash with this hub's parameters")
+                })
             })
             .transpose()?;
         let login = self

@@ -55,7 +55,7 @@ pub fn of_pyddns(answer: &[u8], now: Time) -> Result<Taken, ForeignError> {
     let mut answers = 0;
     for value in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
         answers += 1;
-        match value.map_err(|error| wrong("the file is no JSON", error))? {
+        match value.map_err(|error| wrong("the file is not JSON", error))? {
             Value::Array(list) => {
                 for (at, silo) in list.iter().enumerate() {
                     add_silo(&mut silos, &format!("[{at}]"), silo)?;
@@ -126,7 +126,8 @@ fn add_silo(
         .map_err(|error| wrong(format!("{place}.id"), error))?;
     let place = id.to_string();
     let list = silo.get("dnsrecords").and_then(Value::as_array);
-    let list = list.ok_or_else(|| wrong(format!("{place}.dnsrecords"), "is no list of records"))?;
+    let list =
+        list.ok_or_else(|| wrong(format!("{place}.dnsrecords"), "is not a list of records"))?;
     let mut records = BTreeMap::new();
     for (at, record) in list.iter().enumerate() {
         let place = format!("{place}.dnsrecords[{at}]");
@@ -144,13 +145,13 @@ fn add_silo(
     }
     match silos.insert(id, records) {
         None => Ok(()),
-        Some(_) => Err(wrong(place, "this silo is in the file twice")),
+        Some(_) => Err(wrong(place, "duplicate silo")),
     }
 }
 
 fn text_of<'a>(value: &'a Value, place: &str, member: &str) -> Result<&'a str, ForeignError> {
     let text = value.get(member).and_then(Value::as_str);
-    text.ok_or_else(|| wrong(format!("{place}.{member}"), "is missing or no text"))
+    text.ok_or_else(|| wrong(format!("{place}.{member}"), "is missing or not a string"))
 }
 
 /// Converts dynahost's hosts with their history to a silo. A host has one address in dynahost: an
@@ -170,7 +171,7 @@ pub fn of_dynahost(
             .insert(hostname.clone(), Addresses::default())
             .is_some()
         {
-            return Err(wrong(place, format!("{hostname} is in the table twice")));
+            return Err(wrong(place, format!("duplicate hostname {hostname}")));
         }
         names.insert(host.id, hostname);
     }
@@ -185,14 +186,14 @@ pub fn of_dynahost(
         let place = format!("row {} of log", change.id);
         let hostname = names
             .get(&change.host_id)
-            .ok_or_else(|| wrong(&place, format!("there is no host {}", change.host_id)))?;
+            .ok_or_else(|| wrong(&place, format!("no host {}", change.host_id)))?;
         let ip = address(&place, &change.ip)?;
         let at = change
             .at
             .map(|seconds| Time::default().plus_seconds(seconds));
         let at = at
             .filter(|at| (Time::default()..=now.plus_seconds(MAX_AHEAD)).contains(at))
-            .ok_or_else(|| wrong(&place, "mod_date is no time, or in the future"))?;
+            .ok_or_else(|| wrong(&place, "mod_date is not a valid time, or is in the future"))?;
         history.set(hostname, ip, at);
     }
     for host in &database.hosts {

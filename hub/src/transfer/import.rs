@@ -33,7 +33,7 @@ pub enum ImportError {
     },
     /// The last line is missing.
     #[error(
-        "the export is cut short after line {0}: what it holds is read in, the whole one can be read in over it"
+        "the export is truncated after line {0}: what it contains was imported; import the complete file over it"
     )]
     CutShort(u64),
     /// The database failed.
@@ -87,10 +87,10 @@ impl<R: BufRead> Import<R> {
         let header: Header = serde_json::from_slice(&lines.line)
             .ok()
             .filter(is_export)
-            .ok_or_else(|| lines.wrong("this is no export of silo-hub"))?;
+            .ok_or_else(|| lines.wrong("not an export of silo-hub"))?;
         if header.version != VERSION {
             return Err(lines.wrong(format!(
-                "an export of version {}, and this program reads version {VERSION}",
+                "export version {}, but this program reads version {VERSION}",
                 header.version
             )));
         }
@@ -124,7 +124,7 @@ impl<R: BufRead> Import<R> {
         let highest = highest_revision(now);
         let mut imported = Imported::default();
         // The silos whose history this import adds; that of others is left out.
-        let mut begun: BTreeMap<SiloId, i64> = BTreeMap::new();
+        let mut started: BTreeMap<SiloId, i64> = BTreeMap::new();
         registry.apply(BeginImport).await?;
         loop {
             let mut part = ImportPart {
@@ -133,8 +133,8 @@ impl<R: BufRead> Import<R> {
             };
             let read = self.read_part(&mut part, &mut imported.read, highest);
             for row in &part.history {
-                if let Some(revision) = begun.get(&row.silo) {
-                    part.begun.insert(row.silo.clone(), *revision);
+                if let Some(revision) = started.get(&row.silo) {
+                    part.started.insert(row.silo.clone(), *revision);
                 }
             }
             // The lines before an invalid one are imported.
@@ -144,13 +144,13 @@ impl<R: BufRead> Import<R> {
             imported.silos_kept += written.silos_kept;
             imported.history += written.history;
             imported.history_left_out += written.history_left_out;
-            begun.extend(written.begun);
+            started.extend(written.started);
             imported.tokens += written.tokens;
             imported.update_keys += written.update_keys;
             imported.dynahosts += written.dynahosts;
             if let Rest::End = read? {
-                let begun: Vec<SiloId> = begun.into_keys().collect();
-                for silos in begun.chunks(PART_LINES) {
+                let started: Vec<SiloId> = started.into_keys().collect();
+                for silos in started.chunks(PART_LINES) {
                     registry.apply(CloseImported(silos.to_vec())).await?;
                 }
                 registry.apply(EndImport).await?;
@@ -185,7 +185,7 @@ impl<R: BufRead> Import<R> {
                     counts.history += 1;
                 }
                 Line::Token(_) | Line::UpdateKey(_) | Line::Dynahost(_) if self.key.is_none() => {
-                    let what = "it gives a right, and the first line names no key of a hub";
+                    let what = "it contains a secret's hash, but the first line names no hub key";
                     return Err(wrong(what.to_owned()));
                 }
                 Line::Token(token) => {
@@ -205,7 +205,7 @@ impl<R: BufRead> Import<R> {
                 }
                 Line::End(_) => {
                     return if self.lines.next()? {
-                        Err(self.lines.wrong("nothing follows the last line"))
+                        Err(self.lines.wrong("nothing may follow the last line"))
                     } else {
                         Ok(Rest::End)
                     };

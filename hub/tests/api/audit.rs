@@ -22,7 +22,7 @@ async fn fail(hub: &TestHub, ip: &str) {
 }
 
 #[tokio::test]
-async fn what_was_done_to_tokens_is_told_with_who_did_it() {
+async fn token_changes_are_listed_with_their_actor() {
     let hub = TestHub::start().await;
     let admin = hub.admin.split('_').nth(1).unwrap().to_owned();
     let spec = json!({"name": "nas", "role": "write", "silos": ["office"]});
@@ -93,7 +93,7 @@ async fn refused_credentials_are_counted_by_address_and_minute() {
     }
     hub.pass(60);
     fail(&hub, "192.0.2.1").await;
-    // Nobody showed a credential here.
+    // No credential was sent here.
     assert_eq!(hub.open_call(Method::GET, "/silos").await.status, 401);
     // A stopping hub writes down what it has not yet.
     let hub = hub.restart().await;

@@ -1,5 +1,5 @@
 //! What the hub answers before a body has come: it waits for none that it refuses, asks for none
-//! (`Expect: 100-continue`), and discards what comes all the same so that the client sees the answer.
+//! (`Expect: 100-continue`), and discards a body that still arrives, so that the client gets the answer.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::common::{DEADLINE, TestHub, raw_status};
 use crate::signing::Signer;
 
-/// Far less than the 30 s that a body may take: whoever answers within this has not waited for one.
+/// Far less than the 30 s that a body may take: a response within this time did not wait for one.
 const AT_ONCE: Duration = Duration::from_secs(15);
 
 /// Sends a head alone; answers what comes back until the end of the answer's head.
@@ -42,7 +42,7 @@ fn announced(method: &str, path: &str, headers: &str, length: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_is_refused_by_its_head_is_refused_before_its_body_comes() {
+async fn a_request_refused_by_its_head_is_answered_before_its_body() {
     let hub = TestHub::start_with(|settings| {
         settings.compat.dynahost =
             Some(serde_yaml::from_str("{silo: home, hostnames: [nas]}").unwrap());
@@ -100,7 +100,7 @@ async fn what_is_refused_by_its_head_is_refused_before_its_body_comes() {
 }
 
 #[tokio::test]
-async fn a_signed_write_without_the_right_is_refused_before_its_body_comes() {
+async fn a_signed_write_without_permission_is_refused_before_its_body() {
     let hub = TestHub::start().await;
     let credential = hub.credential("write", &["elsewhere"], &[]).await;
     let signer = Signer::of(&credential);
@@ -119,9 +119,9 @@ async fn a_signed_write_without_the_right_is_refused_before_its_body_comes() {
     assert!(answer.contains("\r\nsignature: "), "{answer}");
 }
 
-/// Whoever sends everything before it reads sees the answer, and may go on with the same connection.
+/// A client that sends everything before it reads gets the response, and can keep using the connection.
 #[tokio::test]
-async fn a_body_that_nobody_reads_is_discarded_and_the_connection_goes_on() {
+async fn an_unread_body_is_discarded_and_the_connection_stays_open() {
     let hub = TestHub::start().await;
     let stream = TcpStream::connect(hub.address).await.unwrap();
     let (mut reading, mut writing) = stream.into_split();
@@ -134,7 +134,7 @@ async fn a_body_that_nobody_reads_is_discarded_and_the_connection_goes_on() {
         }
         let last = b"GET /ping HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n";
         writing.write_all(last).await?;
-        // Closing it now would say that nobody waits for the answers.
+        // Closing it now would mean that no client waits for the responses.
         Ok::<_, std::io::Error>(writing)
     });
     let mut answers = String::new();

@@ -1,4 +1,4 @@
-//! Bodies as a whole: what is no JSON, what is too large, what breaks off, and the most that is taken.
+//! Bodies as a whole: invalid JSON, bodies that are too large or end early, and the largest accepted one.
 
 use reqwest::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ const OFFICE: &str = "/silos/office";
 const DB: &str = "/silos/office/records/db";
 
 #[tokio::test]
-async fn what_is_no_json_is_refused() {
+async fn a_body_that_is_not_json_is_refused() {
     let guarded = Guarded::start().await;
     let deep = format!("{{\"dnsrecords\":{}", "[".repeat(500_000));
     let deep_in_a_record = format!("{{\"ip\":{}", "{\"ip\":".repeat(150_000));
@@ -152,7 +152,7 @@ async fn a_body_that_breaks_off_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_in_a_coding_is_refused_and_told_so() {
+async fn a_compressed_body_is_refused_with_415() {
     let guarded = Guarded::start().await;
     let hub = &guarded.hub;
     let silo = dnsrecords(&[("db", "10.0.0.6")]);
@@ -214,7 +214,7 @@ async fn a_body_in_a_coding_is_refused_and_told_so() {
     let call = hub.put(OFFICE).json(&silo).bearer(&reader);
     let answer = call.header("content-encoding", "gzip").await;
     assert!(matches!(answer.status, 403 | 415), "{answer:?}");
-    // Where there is no content, nothing is coded.
+    // Without content, there is no coding.
     for call in [hub.get(OFFICE), hub.head(OFFICE)] {
         assert_eq!(call.header("content-encoding", "gzip").await.status, 200);
     }

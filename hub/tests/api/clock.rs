@@ -32,7 +32,7 @@ pub(crate) const STEPS: [i64; 8] = [
 ];
 
 #[tokio::test]
-async fn time_by_which_the_clock_stepped_is_not_silence() {
+async fn a_clock_step_does_not_count_as_unseen_time() {
     for step in STEPS {
         let (hub, open) = TestHub::start_in_parts().await;
         let upkeep = upkeep(&open, 0);
@@ -72,7 +72,7 @@ async fn time_by_which_the_clock_stepped_is_not_silence() {
 }
 
 #[tokio::test]
-async fn what_a_clock_stored_that_was_ahead_binds_no_start_either() {
+async fn rows_from_a_clock_ahead_do_not_bind_a_start() {
     let hub = TestHub::start().await.restart_off_by(8 * HOUR).await;
     let body = json!({"ip": "10.0.0.5", "expires_after": 4 * HOUR});
     assert_eq!(hub.put(DB).json(&body).await.status, 201);
@@ -215,7 +215,7 @@ async fn a_rotated_secret_outlives_a_clock_that_is_ahead_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_limit_of_requests_waits_for_no_clock() {
+async fn the_request_limit_ignores_clock_steps() {
     for step in STEPS {
         let hub = TestHub::start_with(|settings| {
             settings.limits.requests_per_minute = NonZeroU32::new(6);

@@ -1,4 +1,4 @@
-//! Many clients at once: no write is lost, no two states share a tag, nobody reads an old state back.
+//! Concurrent clients: no write is lost, no two states share an ETag, no client reads an older state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -202,7 +202,7 @@ async fn compare_and_swap_writers_lose_no_update() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_made_a_silo_first_is_one_alone() {
+async fn only_one_concurrent_put_creates_a_silo() {
     const WRITERS: usize = 12;
     let hub = TestHub::start().await;
     for round in 0..10 {

@@ -7,7 +7,7 @@ use crate::common::{TestHub, dnsrecords, revision};
 
 const OFFICE: &str = "/silos/office";
 const DB: &str = "/silos/office/records/db";
-/// Headers that are no lists of entity tags.
+/// Headers that are not lists of entity tags.
 const MALFORMED: &[&str] = &[
     "41",
     "\"41",
@@ -107,7 +107,7 @@ async fn malformed_tags_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_silo_is_replaced_only_by_who_knows_it() {
+async fn a_silo_is_replaced_only_with_its_current_etag() {
     let hub = TestHub::start().await;
     let stale = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
     let now = hub.put_silo("office", &[("db", "10.0.0.2")]).await;
@@ -170,7 +170,7 @@ async fn if_match_makes_no_silo() {
         }
     }
     assert_eq!(hub.get(OFFICE).await.status, 404);
-    // The tag of a silo that was deleted is no better.
+    // Neither is the ETag of a deleted silo.
     let tag = hub.put_silo("office", &[]).await.etag();
     hub.delete(OFFICE).await;
     let answer = hub
@@ -309,7 +309,7 @@ async fn a_read_answers_only_while_if_match_holds() {
 }
 
 #[tokio::test]
-async fn if_match_on_what_has_no_tag_holds_for_any_alone() {
+async fn if_match_without_an_etag_only_accepts_any() {
     let hub = TestHub::start().await;
     let tag = hub.put_silo("office", &[("db", "10.0.0.1")]).await.etag();
     for path in [
@@ -332,7 +332,7 @@ async fn if_match_on_what_has_no_tag_holds_for_any_alone() {
             }
         }
     }
-    // The stream is not begun.
+    // The stream does not start.
     for path in ["/events", "/silos/office/events"] {
         let answer = hub.get(path).header("if-match", &tag).await;
         assert_eq!(answer.status, 412, "{path}");

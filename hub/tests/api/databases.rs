@@ -10,7 +10,7 @@ use crate::common::{DEADLINE, Home, Kind, TestHub, refusal};
 const WRONG_PASSWORD: (&str, &str) = ("geheim%40Passwort%2F7", "geheim@Passwort/7");
 
 #[tokio::test]
-async fn a_schema_of_a_newer_program_is_refused_and_left_alone() {
+async fn a_schema_of_a_newer_program_is_refused_and_unchanged() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let (home, mut settings) = hub.stop().await;

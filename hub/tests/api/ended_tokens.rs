@@ -68,7 +68,7 @@ async fn a_token_that_is_revoked_before_its_body_has_come_makes_no_other() {
     assert_eq!(raw_status(&request.end().await), 401);
     let tokens = hub.get("/tokens").await.json();
     assert_eq!(tokens.as_array().unwrap().len(), 1, "{tokens}");
-    // Nobody else pays for it.
+    // No other token is affected.
     assert_eq!(raw_status(&others.end().await), 201);
 }
 

@@ -107,7 +107,7 @@ fn parsed(text: &str) -> Option<DeliveryResult> {
 }
 
 #[tokio::test]
-async fn a_silos_state_and_every_change_are_told() {
+async fn a_stream_sends_a_silos_state_and_every_change() {
     let hub = TestHub::start().await;
     let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
     let mut stream = Stream::begin(&hub, OFFICE).await;
@@ -127,7 +127,7 @@ async fn a_silos_state_and_every_change_are_told() {
 }
 
 #[tokio::test]
-async fn who_comes_back_hears_what_is_new() {
+async fn a_resumed_stream_sends_what_changed_meanwhile() {
     let hub = TestHub::start().await;
     let first = hub.put_silo("office", &[("db", "10.0.0.5")]).await.json();
     hub.put_silo("office", &[("db", "10.0.0.6")]).await;
@@ -141,13 +141,13 @@ async fn who_comes_back_hears_what_is_new() {
     hub.delete("/silos/office").await;
     let deleted = stream.next().await.unwrap();
     assert_eq!(deleted.event, "deleted");
-    // Also who comes back only then.
+    // Also a stream that is resumed only then.
     let mut stream = Stream::resume(&hub, OFFICE, revision(&now)).await;
     assert_eq!(stream.next().await, Some(deleted));
 }
 
 #[tokio::test]
-async fn who_was_away_for_too_long_is_told_to_begin_anew() {
+async fn a_stream_resumed_too_late_gets_a_reset() {
     let (hub, open) = TestHub::start_in_parts().await;
     let old = hub.put_silo("gone", &[]).await.json();
     let office = hub.put_silo("office", &[]).await.json();
@@ -190,7 +190,7 @@ enum Raised {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_told_to_begin_anew_is_told_so_once() {
+async fn a_stream_gets_its_reset_once() {
     for raised in [Raised::ByPurge, Raised::ByRestore, Raised::UnderStream] {
         for (path, deleted) in [
             (OFFICE, false),
@@ -200,7 +200,7 @@ async fn a_stream_that_was_told_to_begin_anew_is_told_so_once() {
         ] {
             let what = format!("{raised:?} {path} {deleted}");
             if deleted && raised == Raised::ByPurge {
-                // Nothing is left to be told.
+                // Nothing is left to send.
                 continue;
             }
             begins_anew_once(raised, path, deleted, &what).await;
@@ -252,7 +252,7 @@ async fn begins_anew_once(raised: Raised, path: &str, deleted: bool, what: &str)
 }
 
 #[tokio::test]
-async fn all_silos_that_a_token_may_read_are_told() {
+async fn a_stream_sends_all_silos_that_the_token_may_read() {
     let hub = TestHub::start().await;
     let b = revision(&hub.put_silo("b", &[("db", "10.0.0.5")]).await.json());
     let secret = revision(&hub.put_silo("secret", &[]).await.json());
@@ -291,7 +291,7 @@ async fn all_silos_that_a_token_may_read_are_told() {
 }
 
 #[tokio::test]
-async fn more_silos_than_are_read_at_once_are_told_each_once() {
+async fn more_silos_than_one_page_are_each_sent_once() {
     const SILOS: usize = 250;
     let hub = TestHub::start().await;
     for number in 0..SILOS {
@@ -307,7 +307,7 @@ async fn more_silos_than_are_read_at_once_are_told_each_once() {
 }
 
 #[tokio::test]
-async fn what_another_hub_writes_is_told() {
+async fn a_stream_sends_changes_of_another_hub() {
     let Some((a, b)) = two_hubs().await else {
         return;
     };

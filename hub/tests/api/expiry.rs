@@ -226,7 +226,7 @@ async fn silence_while_the_database_takes_no_writes_does_not_count() {
     hub.pass(1000);
     drop(held);
     other.close().await;
-    // Overdue by the stored time, but until now nobody could be heard.
+    // Overdue by the stored time, but no report could be received until now.
     upkeep.expire().await.unwrap();
     assert_eq!(hub.get(DB).await.status, 200);
     hub.pass(1799);
@@ -238,7 +238,7 @@ async fn silence_while_the_database_takes_no_writes_does_not_count() {
 }
 
 #[tokio::test]
-async fn what_outlived_its_retention_is_removed_and_nothing_else() {
+async fn only_expired_rows_are_removed() {
     const DAY: i64 = 86_400;
     let (hub, open) = TestHub::start_in_parts().await;
     let upkeep = upkeep(&open, 0);
@@ -262,7 +262,7 @@ async fn what_outlived_its_retention_is_removed_and_nothing_else() {
         200,
         "silos themselves stay"
     );
-    // Whoever has come less far must not rely on what it holds.
+    // A reader at an earlier revision must not rely on its cache.
     let position = open.store.position().await.unwrap();
     assert_eq!(position.feed_floor, floor_before.revision);
 }

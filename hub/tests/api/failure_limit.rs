@@ -39,7 +39,7 @@ fn assert_limited(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn the_eleventh_failure_is_429_while_a_valid_token_goes_on() {
+async fn the_eleventh_failure_is_429_while_a_valid_token_is_accepted() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[]).await;
     let fail = || hub.open_call(Method::GET, "/silos").bearer(&wrong());
@@ -51,11 +51,11 @@ async fn the_eleventh_failure_is_429_while_a_valid_token_goes_on() {
     for _ in 0..3 {
         assert_limited(&fail().await);
         assert_eq!(hub.get("/silos/office").await.status, 200);
-        // Without a credential it is no failure.
+        // A request without a credential is not a failure.
         assert_eq!(hub.open_call(Method::GET, "/silos").await.status, 401);
         assert_eq!(hub.open_call(Method::GET, "/ping").await.status, 200);
     }
-    // What a valid token may not do is no failure to show a credential.
+    // A refused permission of a valid token is not a wrong credential.
     let reader = hub.credential("read", &["office"], &[]).await;
     let answer = hub
         .open_call(Method::DELETE, "/silos/office")
@@ -129,7 +129,7 @@ async fn a_revoked_tokens_use_is_counted() {
 }
 
 #[tokio::test]
-async fn what_hubs_count_together_is_kept_for_minutes() {
+async fn shared_counts_are_kept_for_minutes() {
     let (hub, open) = TestHub::start_in_parts().await;
     let upkeep = upkeep(&open, 0);
     // More than one statement carries.
@@ -179,7 +179,7 @@ async fn what_hubs_count_together_is_kept_for_minutes() {
     let mut seconds = 0;
     while counted(0).await.len() == 100 {
         seconds += 10;
-        assert!(seconds <= 1800, "they are kept for ever");
+        assert!(seconds <= 1800, "they are never removed");
         hub.pass(10);
         upkeep.forget().await.unwrap();
     }
@@ -187,7 +187,7 @@ async fn what_hubs_count_together_is_kept_for_minutes() {
 }
 
 #[tokio::test]
-async fn what_a_clock_counted_that_was_ahead_locks_nobody_out_and_is_forgotten() {
+async fn counts_from_a_clock_ahead_lock_no_address_out_and_are_forgotten() {
     for step in STEPS.into_iter().filter(|step| *step > 0) {
         let (hub, open) = TestHub::start_in_parts().await;
         let upkeep = upkeep(&open, 0);

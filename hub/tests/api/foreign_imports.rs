@@ -89,8 +89,7 @@ async fn pyddns_silos_come_once_and_newer_addresses_stay() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     assert_eq!(arguments, ["--from", "pyddns", of(&answer)]);
     let (code, said, error) = import(&hub, &arguments).await;
-    let words =
-        "read 2 silos (2 new, 0 left as they are here) with 2 records, 0 history rows (0 new)\n";
+    let words = "read 2 silos (2 new, 0 left unchanged) with 2 records, 0 history rows (0 new)\n";
     assert_eq!((code, &*said), (Some(0), words), "{error}");
     let expected = dnsrecords(&[("dbserver", "192.0.2.2"), ("webserver", "192.0.2.1")]);
     let stored = hub.get("/silos/web").await.json();
@@ -103,10 +102,10 @@ async fn pyddns_silos_come_once_and_newer_addresses_stay() {
     for _ in 0..2 {
         let (code, said, error) = import(&hub, &arguments).await;
         assert_eq!(code, Some(0), "{error}");
-        assert!(said.contains("(0 new, 2 left as they are here)"), "{said}");
+        assert!(said.contains("(0 new, 2 left unchanged)"), "{said}");
     }
     assert_eq!(hub.get("/silos/web").await.json(), before);
-    // What is missing in a silo that is here is no success.
+    // Records missing in an existing silo are a failure.
     hub.delete("/silos/web/records/dbserver").await;
     let (code, _, error) = import(&hub, &arguments).await;
     assert_eq!(code, Some(1), "{error}");
@@ -122,13 +121,13 @@ async fn pyddns_silos_come_once_and_newer_addresses_stay() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_an_answer_of_pyddns_is_named_and_nothing_is_taken() {
+async fn errors_in_a_pyddns_response_are_named_and_nothing_is_imported() {
     let hub = TestHub::start().await;
     for (answer, words) in [
         ("", "the file: is empty"),
-        ("{\"message\":", "the file is no JSON: EOF"),
-        ("[{}]", "[0].id: is missing or no text"),
-        (r#"[{"id": "web"}]"#, "web.dnsrecords: is no list"),
+        ("{\"message\":", "the file is not JSON: EOF"),
+        ("[{}]", "[0].id: is missing or not a string"),
+        (r#"[{"id": "web"}]"#, "web.dnsrecords: is not a list"),
         (r#"[{"id": "/", "dnsrecords": []}]"#, "[0].id: a silo id"),
         (
             r#"{"id": "web", "dnsrecords": [{"hostname": "a", "ip": "None"}]}"#,
@@ -148,7 +147,7 @@ async fn what_is_wrong_in_an_answer_of_pyddns_is_named_and_nothing_is_taken() {
         ),
         (
             r#"[{"id": "web", "dnsrecords": []}, {"id": "WEB", "dnsrecords": []}]"#,
-            "web: this silo is in the file twice",
+            "web: duplicate silo",
         ),
     ] {
         let answer = file(&hub, "wrong.json", answer);
@@ -171,7 +170,7 @@ async fn what_is_wrong_in_an_answer_of_pyddns_is_named_and_nothing_is_taken() {
 }
 
 #[tokio::test]
-async fn dynahosts_history_comes_once_with_nobody_bound() {
+async fn dynahosts_history_is_imported_once_without_bindings() {
     let hub = TestHub::start().await;
     let database = dynahost(&hub, "dynahost.db", "").await;
     let page = include_str!("../../../docs/dynahost.md");
@@ -179,8 +178,7 @@ async fn dynahosts_history_comes_once_with_nobody_bound() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     assert_eq!(arguments[..4], ["--from", "dynahost", "--silo", "home"]);
     let (code, said, error) = import(&hub, &arguments).await;
-    let words =
-        "read 1 silos (1 new, 0 left as they are here) with 2 records, 5 history rows (5 new)\n";
+    let words = "read 1 silos (1 new, 0 left unchanged) with 2 records, 5 history rows (5 new)\n";
     assert_eq!((code, &*said), (Some(0), words), "{error}");
     let stored = hub.get("/silos/home").await.json();
     let expected = dnsrecords(&[
@@ -214,12 +212,12 @@ async fn dynahosts_history_comes_once_with_nobody_bound() {
     for _ in 0..2 {
         let (code, said, error) = import(&hub, &arguments).await;
         assert_eq!(code, Some(0), "{error}");
-        assert!(said.contains("(0 new, 1 left as they are here)"), "{said}");
+        assert!(said.contains("(0 new, 1 left unchanged)"), "{said}");
         assert!(said.contains("5 history rows (0 new)"), "{said}");
     }
     assert_eq!(hub.get("/silos/home").await.json(), before);
     assert_eq!(hub.history("home").await, rows);
-    // Nobody is bound.
+    // No host is bound.
     let mut list = hub.home.program(&hub.settings);
     let listed = list
         .args(["update-key", "list"])
@@ -233,21 +231,17 @@ async fn dynahosts_history_comes_once_with_nobody_bound() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_a_database_of_dynahost_is_named_and_nothing_is_taken() {
+async fn errors_in_a_dynahost_database_are_named_and_nothing_is_imported() {
     let hub = TestHub::start().await;
-    let no_database = file(
-        &hub,
-        "text.db",
-        "this is no database of any kind, but a text",
-    );
+    let no_database = file(&hub, "text.db", "this is a text and not a database");
     let arguments = ["--from", "dynahost", "--silo", "home", of(&no_database)];
     let (code, _, error) = import(&hub, &arguments).await;
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("is no database of dynahost"), "{error}");
+    assert!(error.contains("not a dynahost database"), "{error}");
     for (at, (more, words)) in [
         (
             "DROP TABLE log;",
-            "is no database of dynahost: no such table: log",
+            "not a dynahost database: no such table: log",
         ),
         (
             "UPDATE log SET new_ip = 'unknown' WHERE id = 3;",
@@ -259,15 +253,15 @@ async fn what_is_wrong_in_a_database_of_dynahost_is_named_and_nothing_is_taken()
         ),
         (
             "UPDATE log SET host_id = 9 WHERE id = 2;",
-            "row 2 of log: there is no host 9",
+            "row 2 of log: no host 9",
         ),
         (
             "UPDATE log SET mod_date = 'x' WHERE id = 1;",
-            "row 1 of log: mod_date is no time",
+            "row 1 of log: mod_date is not a valid time",
         ),
         (
             "UPDATE log SET mod_date = '2999-01-01 00:00:00' WHERE id = 1;",
-            "row 1 of log: mod_date is no time, or in the future",
+            "row 1 of log: mod_date is not a valid time, or is in the future",
         ),
         (
             "UPDATE hosts SET host = 'a b' WHERE id = 1;",
@@ -279,7 +273,7 @@ async fn what_is_wrong_in_a_database_of_dynahost_is_named_and_nothing_is_taken()
         ),
         (
             "UPDATE hosts SET host = 'PI.dyn.example.net' WHERE id = 1;",
-            "row 2 of hosts: pi.dyn.example.net is in the table twice",
+            "row 2 of hosts: duplicate hostname pi.dyn.example.net",
         ),
     ]
     .into_iter()

@@ -10,7 +10,7 @@ const ROOM: u32 = 16_384;
 
 /// SQLite and PostgreSQL are filled by a disk that is really full, in the end-to-end tests.
 #[tokio::test]
-async fn a_full_table_of_mariadb_is_said_to_be_full() {
+async fn a_full_mariadb_table_is_reported_as_a_full_disk() {
     if Kind::chosen() != Kind::MariaDb {
         return;
     }

@@ -1,4 +1,4 @@
-//! Clients that close their half of the connection behind a request, and requests that are no HTTP.
+//! Clients that close their half of the connection behind a request, and requests that are not valid HTTP.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -127,7 +127,7 @@ async fn each_form_of_a_half_closed_request_is_answered() {
 }
 
 #[tokio::test]
-async fn a_half_closed_request_that_waits_is_answered_with_what_is_known() {
+async fn a_half_closed_long_poll_is_answered_with_the_current_state() {
     let hub = TestHub::start().await;
     let tag = hub.put_silo("office", &[("db", "10.0.0.5")]).await.etag();
     let more = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
@@ -138,7 +138,7 @@ async fn a_half_closed_request_that_waits_is_answered_with_what_is_known() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_answered_with_the_usual_causes() {
+async fn invalid_http_is_answered_with_the_usual_causes() {
     let hub = TestHub::start().await;
     let wrapped = "Authorization: Basic aG9tZTpzaWxvX2FhYWFhYWFhYWFf\r\nYWFhYWFhYWE=\r\n";
     for (what, head, status) in [

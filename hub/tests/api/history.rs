@@ -58,7 +58,7 @@ async fn an_address_changed_is_a_row() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.next_link(), None);
     assert_eq!(answer.json(), json!(rows));
-    // Who it was and from where is told to admins alone.
+    // Actor and address are only shown to admins.
     let reader = hub.credential("read", &["office"], &[]).await;
     for credential in [&reader, &writer] {
         let answer = hub.open_call(Method::GET, HISTORY).bearer(credential).await;
@@ -138,7 +138,7 @@ async fn changes_between_two_pages_shift_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_holds_100_rows_unless_told_otherwise() {
+async fn a_page_holds_100_rows_by_default() {
     let hub = TestHub::start().await;
     let names: Vec<String> = (0..1001).map(|number| format!("h{number}")).collect();
     let rows: Vec<_> = names

@@ -434,7 +434,7 @@ async fn what_an_older_hub_wrote_is_linked_while_others_write() {
 }
 
 #[tokio::test]
-async fn whoever_links_a_silo_notices_that_rows_were_added_or_another_links_it() {
+async fn linking_detects_added_rows_and_a_concurrent_linker() {
     let (hub, open) = TestHub::start_in_parts().await;
     let mut older = OlderHub::beside(&hub).await;
     older.set("office", "db", "10.0.0.5", START_MS).await;

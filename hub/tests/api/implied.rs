@@ -238,7 +238,7 @@ async fn each_route_logs_once_a_minute_that_trusted_proxies_must_be_set() {
         logs::kept(&[
             " WARN ",
             "the trusted proxy 10.71.72.73 names no client",
-            "take it out of trusted_proxies (said once a minute)",
+            "take it out of trusted_proxies (logged at most once a minute)",
         ])
         .len()
     };

@@ -119,7 +119,7 @@ async fn a_silo_that_is_or_was_here_gets_none_of_the_exports_history() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_in_the_export_leaves_a_silo_and_its_history_alone() {
+async fn a_silo_deleted_in_the_export_keeps_its_records_and_history_here() {
     let (source, from) = TestHub::start_in_parts().await;
     source.put_silo("office", &[("db", "10.1.0.1")]).await;
     source.delete("/silos/office").await;
@@ -137,7 +137,7 @@ async fn what_is_deleted_in_the_export_leaves_a_silo_and_its_history_alone() {
 }
 
 #[tokio::test]
-async fn a_silo_that_never_was_here_comes_with_its_history_in_whatever_parts() {
+async fn a_new_silo_is_imported_with_its_history_in_any_parts() {
     let (source, text) = source().await;
     let wanted = source.history("office").await;
     let lines: Vec<&str> = text.lines().collect();
@@ -221,7 +221,7 @@ async fn a_revert_behind_an_import_that_ended_early_is_refused() {
 }
 
 #[tokio::test]
-async fn another_export_that_comes_between_closes_no_gap_and_opens_none() {
+async fn an_export_imported_in_between_changes_no_history_gap() {
     let (source, text) = source().await;
     let wanted = source.history("office").await;
     let lines: Vec<&str> = text.lines().collect();
@@ -336,7 +336,7 @@ async fn a_history_that_does_not_fit_together_is_not_replayed() {
     );
     let cases: [(&str, &[Row], Option<&str>); 6] = [
         ("nothing", &[], None),
-        // As though db had been added by somebody else, after it was there.
+        // As if another program had added db after it existed.
         (
             "added again",
             &[(1, "db", None, Some("10.1.0.1"))],

@@ -22,7 +22,7 @@ fn cut_short() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What nobody writes as a key: a wrong `key_file`, which must not be replaced.
+/// Files that can't be a truncated key: a wrong `key_file`, which must not be replaced.
 fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("PEM", b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQ\n".to_vec()),
@@ -102,7 +102,7 @@ async fn a_key_that_was_cut_short_before_its_first_use_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_known_key_that_was_cut_short_is_told_and_stays() {
+async fn a_truncated_known_key_is_reported_and_kept() {
     let hub = TestHub::start().await;
     let good = hub.read("hub.key");
     let (home, settings) = hub.stop().await;
@@ -110,7 +110,7 @@ async fn a_known_key_that_was_cut_short_is_told_and_stays() {
     for (case, text) in cut_short() {
         std::fs::write(&file, &text).unwrap();
         let said = refusal(&settings).await;
-        for word in [file.to_str().unwrap(), "cut short", "silo-hub key reset"] {
+        for word in [file.to_str().unwrap(), "truncated", "silo-hub key reset"] {
             assert!(said.contains(word), "{case}: no {word} in: {said}");
         }
         let mut program = home.program(&settings);
@@ -141,7 +141,7 @@ async fn a_file_that_is_no_key_is_never_replaced() {
             .expect("it ends in time")
             .expect("it can be run");
         assert_eq!(output.status.code(), Some(2), "{case}: {output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("no hub key"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not a valid hub key"));
         assert_eq!(std::fs::read(&file).unwrap(), text, "{case}");
         assert_eq!(kept(&file), BTreeSet::from([text]), "{case}");
     }

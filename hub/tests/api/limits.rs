@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::common::{TestHub, raw_status};
 
 #[tokio::test]
-async fn a_token_has_its_requests_a_minute_and_then_is_told_to_wait() {
+async fn a_token_over_its_requests_per_minute_gets_429() {
     let hub = TestHub::start_with(|settings| {
         settings.limits.requests_per_minute = NonZeroU32::new(6);
     })
@@ -26,7 +26,7 @@ async fn a_token_has_its_requests_a_minute_and_then_is_told_to_wait() {
         assert_eq!(answer.json()["type"], "/problems/too-many-requests");
         assert_eq!(answer.header("retry-after"), Some("10"));
     }
-    // Others, and who needs no token, go on.
+    // Other tokens, and requests without one, are still served.
     let write = hub
         .open_call(Method::PUT, "/silos/office/records/db")
         .bearer(&writer)
@@ -36,7 +36,7 @@ async fn a_token_has_its_requests_a_minute_and_then_is_told_to_wait() {
     hub.pass(10);
     assert_eq!(read().await.status, 200);
     assert_eq!(read().await.status, 429);
-    // A DDNS client is told in its own words.
+    // A DDNS client gets its protocol's reply.
     for _ in 0..6 {
         hub.open_call(Method::GET, "/silos/office")
             .bearer(&writer)

@@ -73,7 +73,7 @@ async fn before_0018() -> (
     (home, settings, history)
 }
 
-/// MariaDB commits at every DDL statement: a killed start leaves the version begun.
+/// MariaDB commits at every DDL statement: a killed start leaves the migration unfinished.
 #[tokio::test]
 async fn a_start_killed_within_a_migration_is_finished_by_the_next() {
     if Kind::chosen() != Kind::MariaDb {
@@ -141,7 +141,7 @@ async fn every_migration_can_be_finished_when_all_of_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_says_why_and_goes_on_later() {
+async fn a_failed_migration_reports_why_and_continues_later() {
     if Kind::chosen() != Kind::MariaDb {
         return;
     }
@@ -151,7 +151,7 @@ async fn a_migration_that_fails_says_why_and_goes_on_later() {
     run(&mut connection, "RENAME TABLE history TO moved").await;
     let said = refusal(&settings).await;
     assert!(said.contains("history' doesn't exist"), "{said}");
-    // What is begun is finished only if all of it can be.
+    // An unfinished migration is completed only if all of it can be.
     let said = refusal(&settings).await;
     assert!(said.contains("history' doesn't exist"), "{said}");
     run(&mut connection, "RENAME TABLE moved TO history").await;
@@ -213,7 +213,7 @@ async fn an_embedded_database_is_copied_before_it_is_migrated() {
     for old in ["0003", "0009", "0011", "0017"] {
         std::fs::write(folder.join(format!("hub.db.before-{old}")), old).unwrap();
     }
-    // Not of this kind: what `restore` puts aside, and what somebody named so.
+    // Not of this kind: files that `restore` sets aside, and files with a similar name.
     for other in ["hub.db.before-2027-01-01T000000.000Z", "hub.db.before-mine"] {
         std::fs::write(folder.join(other), "").unwrap();
     }
@@ -259,7 +259,7 @@ async fn an_embedded_database_is_copied_before_it_is_migrated() {
 }
 
 #[tokio::test]
-async fn no_room_for_the_copy_is_told_and_nothing_is_migrated() {
+async fn a_full_disk_for_the_copy_is_reported_and_nothing_is_migrated() {
     if Kind::chosen() != Kind::Sqlite {
         return;
     }

@@ -1,4 +1,4 @@
-//! A hub is made where one is begun, and nowhere else; and what is told when its database is gone.
+//! A new hub is only created on request; and the errors when its database is missing.
 
 use std::process::Output;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What everybody may ask, and how routes that are not there or not for this method answer.
+//! Routes without credentials, and the responses for missing routes and wrong methods.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ async fn forwarded_addresses_count_only_from_a_trusted_proxy() {
         ("x-forwarded-for", "192.0.2.7", "192.0.2.7"),
         ("x-forwarded-for", "::ffff:192.0.2.7", "192.0.2.7"),
         ("x-forwarded-for", "2001:db8::7", "2001:db8::7"),
-        // What the client wrote itself stands before what the proxy added.
+        // The client's own value precedes the proxy's.
         ("x-forwarded-for", "10.9.9.9, 192.0.2.7", "192.0.2.7"),
         ("forwarded", "for=192.0.2.7;proto=https", "192.0.2.7"),
         ("forwarded", "for=\"[2001:db8::7]:4711\"", "2001:db8::7"),
@@ -74,7 +74,7 @@ async fn forwarded_addresses_count_only_from_a_trusted_proxy() {
 }
 
 #[tokio::test]
-async fn ip_is_not_told_where_a_trusted_proxy_names_nobody() {
+async fn ip_is_refused_if_a_trusted_proxy_names_no_client() {
     let trusting = TestHub::start_behind_a_proxy().await;
     let ask = || trusting.open_call(Method::GET, "/ip");
     for call in [
@@ -109,7 +109,7 @@ async fn a_running_hub_is_healthy_and_ready() {
 }
 
 #[tokio::test]
-async fn the_root_tells_programs_where_the_description_is() {
+async fn the_root_links_to_the_description() {
     let hub = TestHub::start().await;
     for accept in ["*/*", "application/json"] {
         let answer = hub
@@ -175,7 +175,7 @@ async fn unknown_routes_are_problems_404() {
 }
 
 #[tokio::test]
-async fn wrong_methods_are_405_and_told_the_right_ones() {
+async fn wrong_methods_are_405_with_allow() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let silo = vec!["DELETE", "GET", "HEAD", "PUT"];
@@ -242,7 +242,7 @@ async fn wrong_methods_are_405_and_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn head_tells_of_every_read_what_get_would() {
+async fn head_has_the_headers_of_get_for_every_read() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[("db", "10.0.0.5"), ("nas", "10.0.0.7")])
         .await;
@@ -291,7 +291,7 @@ async fn head_tells_of_every_read_what_get_would() {
 }
 
 #[tokio::test]
-async fn broken_requests_are_refused_and_the_hub_goes_on() {
+async fn broken_requests_are_refused_and_the_hub_keeps_running() {
     let hub = TestHub::start().await;
     for request in [
         "GET /silos HTTP/1.1\r\n\r\n\r\n",

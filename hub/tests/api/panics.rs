@@ -25,7 +25,7 @@ impl Command for Panics {
 }
 
 #[tokio::test]
-async fn a_command_that_panics_is_told_so_and_the_others_of_its_batch_run() {
+async fn a_panicking_command_is_answered_500_and_the_rest_of_its_batch_runs() {
     const OTHERS: usize = 20;
     let (hub, open) = TestHub::start_in_parts().await;
     let ran = Arc::new(Semaphore::new(0));

@@ -72,7 +72,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// One request on a connection of its own; the client reads as much as it is told to, and hangs up.
+    /// One request on a separate connection; the client reads the given amount and disconnects.
     async fn exchange(&self, request: &str) -> (u16, Value) {
         let socket = TcpSocket::new_v4().expect("a socket can be made");
         let from = SocketAddr::from((self.from, 0));
@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
                 }
                 let count = stream.read_buf(&mut answer).await.expect("it answers");
                 let so_far = String::from_utf8_lossy(&answer);
-                assert!(count > 0, "the hub hangs up: {so_far}");
+                assert!(count > 0, "the hub closes the connection: {so_far}");
             }
         });
         answer.await.expect("the hub answers in time")
@@ -245,7 +245,7 @@ async fn an_upstream_and_a_downstream_work_as_the_page_sets_them_up() {
     assert_eq!(upstream.upstream().await, Ends::Unchanged);
     let (status, answer) = upstream.put_silo("127.0.0.5").await;
     assert_eq!(status, 200);
-    assert_eq!(answer, before.json(), "equal is no change");
+    assert_eq!(answer, before.json(), "equal addresses are not a change");
 
     upstream.from = Ipv4Addr::new(127, 0, 0, 6);
     assert_eq!(upstream.upstream().await, Ends::Pushed);
@@ -285,7 +285,7 @@ async fn an_upstream_knows_no_other_hostnames_and_no_ipv6() {
         assert_eq!(stored(&hub).await, mine, "the IPv6 address is gone");
     }
 
-    // What stands beside the addresses stays.
+    // Attributes other than addresses are kept.
     let comment = hub.put("/silos/web/records/webserver");
     let comment = comment.json(&json!({"ip": "127.0.0.5", "comment": "rack 3"}));
     assert_eq!(comment.await.status, 200);
@@ -301,7 +301,7 @@ async fn an_upstream_knows_no_other_hostnames_and_no_ipv6() {
 }
 
 #[tokio::test]
-async fn what_is_refused_changes_nothing_and_is_an_error_to_the_clients() {
+async fn refused_requests_change_nothing_and_are_errors_for_the_clients() {
     let hub = TestHub::start().await;
     let silo = hub
         .put_silo(

@@ -94,7 +94,7 @@ async fn families_that_are_not_named_stay() {
 }
 
 #[tokio::test]
-async fn no_body_stands_for_the_callers_address() {
+async fn a_put_without_a_body_sets_the_callers_address() {
     let hub = TestHub::start_behind_a_proxy().await;
     let answer = hub.put(DB).seen_from("192.0.2.9").await;
     assert_eq!(answer.status, 201);
@@ -206,7 +206,7 @@ async fn an_unchanged_put_moves_only_last_seen() {
 }
 
 #[tokio::test]
-async fn what_was_last_seen_survives_a_restart() {
+async fn last_seen_survives_a_restart() {
     let hub = TestHub::start().await;
     let made = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
     hub.pass(60);
@@ -356,7 +356,7 @@ async fn attributes_are_kept_until_they_are_cleared() {
 }
 
 #[tokio::test]
-async fn an_attribute_alone_takes_a_revision_and_no_history() {
+async fn an_attribute_change_takes_a_revision_and_adds_no_history() {
     let hub = TestHub::start().await;
     let made = hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
     let history = hub.history("office").await;
@@ -478,7 +478,7 @@ async fn texts_of_any_script_come_back_as_they_were_given() {
 }
 
 #[tokio::test]
-async fn a_deletion_says_that_it_changed_the_silo() {
+async fn a_deletion_reports_that_it_changed_the_silo() {
     let hub = TestHub::start().await;
     for path in [DB, "/silos/office"] {
         hub.put_silo("office", &[("db", "10.0.0.5"), ("nas", "10.0.0.6")])

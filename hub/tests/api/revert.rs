@@ -106,7 +106,7 @@ async fn what_never_was_is_refused() {
 }
 
 #[tokio::test]
-async fn a_deleted_silo_comes_back_and_kept_records_keep_their_comments() {
+async fn a_revert_restores_a_deleted_silo_and_keeps_comments() {
     let (hub, open) = TestHub::start_in_parts().await;
     let old = hub
         .put_silo("office", &[("db", "10.0.0.5"), ("web", "10.0.0.7")])

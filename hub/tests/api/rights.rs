@@ -186,7 +186,7 @@ async fn each_role_may_do_what_its_silos_and_hostnames_allow() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_open_routes_goes_without_a_credential() {
+async fn only_the_open_routes_need_no_credential() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     for Request {
@@ -212,7 +212,7 @@ async fn nothing_but_the_open_routes_goes_without_a_credential() {
 
 /// A browser shows a password prompt for a Basic challenge, also when a script of a page asked.
 #[tokio::test]
-async fn a_browsers_fetch_is_challenged_for_a_bearer_token_alone() {
+async fn a_browsers_fetch_gets_only_a_bearer_challenge() {
     let hub = TestHub::start_behind_a_proxy().await;
     hub.put_silo("office", &[]).await;
     for (number, (headers, expected)) in [
@@ -348,7 +348,7 @@ async fn rights_are_judged_before_preconditions_and_presence() {
             .await;
         assert_eq!(answer.status, 403);
     }
-    // A conditional read by who may not read tells nothing either.
+    // A conditional read without permission reveals nothing either.
     let answer = hub
         .open_call(Method::GET, OFFICE)
         .bearer(&stranger)

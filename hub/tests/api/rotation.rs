@@ -166,7 +166,7 @@ async fn an_old_secret_rotates_again_until_the_new_one_is_used() {
             true => signed_status(&hub, credential).await,
             false => status(&hub, credential).await,
         };
-        // The answers are lost: nobody has the secrets in them.
+        // The responses are lost, and with them the secrets.
         let lost = text(&by(&old).await.json()["secret"]);
         let lost_too = text(&by(&old).await.json()["secret"]);
         assert_eq!(used(&lost).await, 401, "it ends with the next one");
@@ -175,7 +175,7 @@ async fn an_old_secret_rotates_again_until_the_new_one_is_used() {
         assert_eq!(new.status, 201);
         let new = text(&new.json()["secret"]);
         assert_eq!(used(&lost_too).await, 401);
-        // The one that arrived is used, and from then on whoever finds the old one can't lock its owner out.
+        // The received one is used; from then on the old one can't be used to lock its owner out.
         assert_eq!(used(&new).await, 200);
         let refused = by(&old).await;
         assert_eq!(refused.status, 403, "{refused:?}");
@@ -203,7 +203,7 @@ async fn a_token_revokes_itself_by_its_present_secret() {
 }
 
 #[tokio::test]
-async fn an_export_holds_the_present_secret_alone() {
+async fn an_export_contains_only_the_current_secret() {
     let (hub, id, old) = hub_with_token().await;
     let new = text(&rotate(&hub, &id, &old, &json!({})).await.json()["secret"]);
     let file = hub.home.path().join("export.jsonl");

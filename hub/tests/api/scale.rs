@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::registry::{BeginImport, EndImport, ImportPart};
 use silo_hub::internals::store::{Reads, SiloHead, TransferredSilo};
-use silo_hub::internals::token_cache::Turn;
+use silo_hub::internals::token_cache::LookupPriority;
 use silo_shared::credential::TokenId;
 use silo_shared::silo::SiloId;
 
@@ -136,7 +136,7 @@ fn reads(statements: u64, rows: u64) -> Reads {
 }
 
 #[tokio::test]
-async fn tokens_that_never_were_share_their_look_ups() {
+async fn unknown_tokens_share_lookups() {
     let (_hub, open) = TestHub::start_in_parts().await;
     let made_up = (0..500).map(|number| TokenId::parse(&format!("madeup{number:04}")).unwrap());
     let (found, read) = cost(&open, join_all(made_up.map(|id| open.tokens.get(id)))).await;
@@ -287,12 +287,12 @@ async fn a_page_of_a_hostnames_history_reads_the_rows_of_the_page() {
 }
 
 #[tokio::test]
-async fn guesses_share_their_look_ups_and_a_token_is_found_among_them() {
+async fn guesses_share_lookups_and_a_valid_token_is_found() {
     let (hub, open) = TestHub::start_in_parts().await;
     let known = TokenId::parse(hub.admin.split('_').nth(1).unwrap()).unwrap();
     let made_up = (0..500).map(|number| TokenId::parse(&format!("madeup{number:04}")).unwrap());
     let all = made_up.chain([known]);
-    let look_ups = join_all(all.map(|id| open.tokens.look_up(id, Turn::AfterOthers)));
+    let look_ups = join_all(all.map(|id| open.tokens.look_up(id, LookupPriority::Low)));
     let (found, read) = cost(&open, look_ups).await;
     let found: Vec<_> = found.into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(found.len(), 1);
@@ -301,13 +301,13 @@ async fn guesses_share_their_look_ups_and_a_token_is_found_among_them() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_the_look_up_to_the_next() {
+async fn a_cancelled_lookup_is_taken_over_by_the_next_caller() {
     let (hub, open) = TestHub::start_in_parts().await;
     let known = TokenId::parse(hub.admin.split('_').nth(1).unwrap()).unwrap();
-    for turn in [Turn::AtOnce, Turn::AfterOthers] {
+    for priority in [LookupPriority::Normal, LookupPriority::Low] {
         let [mut first, mut second, third] =
-            [(); 3].map(|()| Box::pin(open.tokens.look_up(known, turn)));
-        // The first has begun to look up, the second waits.
+            [(); 3].map(|()| Box::pin(open.tokens.look_up(known, priority)));
+        // The first runs its lookup, the second waits.
         assert!((&mut first).now_or_never().is_none());
         assert!((&mut second).now_or_never().is_none());
         drop(first);

@@ -141,7 +141,7 @@ async fn at_once_on_one_file() {
 }
 
 #[tokio::test]
-async fn what_is_written_on_one_is_read_on_the_other() {
+async fn a_write_on_one_hub_is_read_on_the_other() {
     let Some((a, b)) = two_hubs().await else {
         return;
     };

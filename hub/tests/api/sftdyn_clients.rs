@@ -130,7 +130,7 @@ async fn curl_gets_all_five_answers() {
     let other = OpenHub::open(&hub.settings, hub.clock())
         .await
         .expect("it opens beside the hub");
-    let held = other.store.begin_write(&[]).await.expect("nobody writes");
+    let held = other.store.begin_write(&[]).await.expect("no other writer");
     assert_eq!(curl("/u/?host=nas&key=0123456789").await, "FAIL 500");
     drop(held);
     other.close().await;

@@ -126,7 +126,7 @@ async fn a_page_of_large_silos_ends_before_its_limit() {
 }
 
 #[tokio::test]
-async fn a_page_holds_1000_silos_unless_told_otherwise() {
+async fn a_page_holds_1000_silos_by_default() {
     const SILOS: usize = 1003;
     let hub = TestHub::start().await;
     let mut puts = JoinSet::new();

@@ -22,7 +22,7 @@ const SORTED: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_new_silo_is_answered_201_as_it_is_stored() {
+async fn a_new_silo_is_answered_201_with_its_stored_form() {
     let hub = TestHub::start().await;
     let made = hub.put("/silos/office").json(&dnsrecords(UNSORTED)).await;
     assert_eq!(made.status, 201);
@@ -117,7 +117,7 @@ async fn unchanged_put_keeps_the_revision_and_adds_no_history() {
 }
 
 #[tokio::test]
-async fn what_was_read_can_be_edited_and_put_back() {
+async fn a_read_document_can_be_edited_and_put() {
     let hub = TestHub::start().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let read = hub.get("/silos/office").await;
@@ -154,7 +154,7 @@ async fn a_bodys_revision_must_be_the_present_one() {
     let first = made.json()["revision"].clone();
     let second = put(first.clone(), "10.0.0.6").await;
     assert_eq!(second.status, 200);
-    // Its answer was lost, and it comes again: its state stands.
+    // Its response was lost, and it is repeated: the state is unchanged.
     let again = put(first.clone(), "10.0.0.6").await;
     assert_eq!((again.status, again.etag()), (200, second.etag()));
     assert_eq!(again.header("silo-changed"), Some("?0"));
@@ -371,14 +371,14 @@ async fn a_deleted_silo_is_gone_and_leaves_its_history() {
         ]
     );
     assert!(revision(&rows[0]) > revision(&made.json()));
-    let anew = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    assert_eq!(anew.status, 201);
-    assert!(revision(&anew.json()) > revision(&rows[0]));
+    let again = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
+    assert_eq!(again.status, 201);
+    assert!(revision(&again.json()) > revision(&rows[0]));
     assert_eq!(hub.history("office").await.len(), 5);
 }
 
 #[tokio::test]
-async fn deleting_what_is_not_there_is_404() {
+async fn deleting_a_missing_silo_is_404() {
     let hub = TestHub::start().await;
     assert_eq!(hub.delete("/silos/none").await.status, 404);
     let next = revision(&hub.put_silo("a", &[]).await.json());

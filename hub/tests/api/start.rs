@@ -92,7 +92,7 @@ async fn a_restart_keeps_everything() {
 }
 
 #[tokio::test]
-async fn another_databases_token_is_not_valid_and_left_alone() {
+async fn another_databases_token_file_is_invalid_and_kept() {
     let other = TestHub::start().await;
     let hub = TestHub::start().await;
     let own = hub.admin.clone();
@@ -106,7 +106,7 @@ async fn another_databases_token_is_not_valid_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_whole_credential_that_lies_there_is_taken() {
+async fn an_existing_complete_credential_is_used() {
     let (home, settings) = furnished().await;
     let credential = format!("silo_abcdefgh12_{}", "Ab-_9".repeat(9).get(..43).unwrap());
     let file = settings.data_dir.join("admin.token");
@@ -123,7 +123,7 @@ async fn a_whole_credential_that_lies_there_is_taken() {
 }
 
 #[tokio::test]
-async fn a_broken_token_file_is_made_anew() {
+async fn a_broken_token_file_is_replaced() {
     for broken in [
         "",
         "\n",
@@ -161,7 +161,7 @@ async fn a_hub_whose_tokens_were_all_revoked_makes_no_new_one() {
 }
 
 #[tokio::test]
-async fn a_moved_token_file_is_not_made_again() {
+async fn a_moved_token_file_is_not_recreated() {
     let hub = TestHub::start().await;
     let admin = hub.admin.clone();
     std::fs::remove_file(hub.data("admin.token")).unwrap();
@@ -172,7 +172,7 @@ async fn a_moved_token_file_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_missing_or_other_key_stops_the_start_and_says_what_to_do() {
+async fn a_missing_or_wrong_key_stops_the_start_with_the_remedy() {
     let other = TestHub::start().await;
     let hub = TestHub::start().await;
     let admin = hub.admin.clone();
@@ -219,7 +219,7 @@ async fn a_missing_or_other_key_stops_the_start_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn after_a_key_reset_bearer_and_basic_go_on() {
+async fn after_a_key_reset_bearer_and_basic_still_work() {
     let hub = TestHub::start().await;
     let old = hub.read("hub.key");
     let (home, settings) = hub.stop().await;
@@ -234,7 +234,7 @@ async fn after_a_key_reset_bearer_and_basic_go_on() {
 }
 
 #[tokio::test]
-async fn the_key_may_lie_elsewhere() {
+async fn the_key_file_may_be_elsewhere() {
     let (home, mut settings) = furnished().await;
     let elsewhere = home.path().join("shared.key");
     settings.key_file = Some(elsewhere.clone());
@@ -262,7 +262,7 @@ async fn a_second_hub_on_one_sqlite_file_is_refused() {
     );
     let output = program(&hub.home, &hub.settings, &["serve"]).await;
     assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");
-    // The first one goes on.
+    // The first one keeps running.
     assert_eq!(hub.get("/silos/office").await.body, made.body);
     assert_eq!(hub.put_silo("office", &[]).await.status, 200);
     // And once it has ended, another one may.
@@ -271,7 +271,7 @@ async fn a_second_hub_on_one_sqlite_file_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_stop() {
+async fn acknowledged_writes_are_stored_after_a_stop() {
     let hub = TestHub::start().await;
     let mut last = String::new();
     for number in 1..=20 {
@@ -297,7 +297,7 @@ async fn a_stopping_hub_finishes_what_runs() {
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // The hub asks for the body: it has begun.
+    // The hub requests the body: it has started to process the request.
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");

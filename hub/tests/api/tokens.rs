@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::common::{DEADLINE, PAUSE, START, TestHub, dnsrecords, text};
 
 #[tokio::test]
-async fn a_new_token_shows_its_credential_this_once() {
+async fn a_new_token_shows_its_credential_only_once() {
     let hub = TestHub::start().await;
     let answer = hub
         .post("/tokens")
@@ -285,7 +285,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_files_of_a_hub_on_sqlite_are_for_their_owner_alone() {
+async fn the_files_of_a_hub_on_sqlite_are_private_to_their_owner() {
     use std::os::unix::fs::PermissionsExt;
     let hub = TestHub::start_on_sqlite().await;
     hub.put_silo("office", &[]).await;

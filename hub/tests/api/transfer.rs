@@ -94,7 +94,7 @@ async fn a_second_import_adds_nothing() {
 }
 
 #[tokio::test]
-async fn a_database_in_use_gives_new_revisions_and_says_how_they_came() {
+async fn an_import_into_a_used_database_takes_new_revisions_and_reports_them() {
     let (source, from) = TestHub::start_in_parts().await;
     fill(&source).await;
     let (target, to) = TestHub::start_in_parts().await;
@@ -132,7 +132,7 @@ async fn a_database_in_use_gives_new_revisions_and_says_how_they_came() {
 }
 
 #[tokio::test]
-async fn a_cut_short_import_is_completed_by_the_whole_one() {
+async fn a_truncated_import_is_completed_by_the_complete_file() {
     let (source, from) = TestHub::start_in_parts().await;
     fill(&source).await;
     let text = exported(&from, false).await;
@@ -155,7 +155,7 @@ async fn a_cut_short_import_is_completed_by_the_whole_one() {
 }
 
 #[tokio::test]
-async fn whoever_writes_into_a_cut_short_import_ends_the_keeping_of_revisions() {
+async fn a_write_into_a_truncated_import_ends_its_keeping_of_revisions() {
     let (source, from) = TestHub::start_in_parts().await;
     fill(&source).await;
     let text = exported(&from, false).await;
@@ -173,7 +173,7 @@ async fn whoever_writes_into_a_cut_short_import_ends_the_keeping_of_revisions() 
 }
 
 #[tokio::test]
-async fn tokens_go_on_where_the_key_is_the_same() {
+async fn imported_tokens_stay_valid_with_the_same_key() {
     let (source, from) = TestHub::start_in_parts().await;
     fill(&source).await;
     let reader = source.credential("read", &["office"], &[]).await;
@@ -207,7 +207,7 @@ async fn start_with_key(file: &std::path::Path) -> (TestHub, Arc<OpenHub>) {
 }
 
 #[tokio::test]
-async fn update_keys_go_on_where_the_key_is_the_same() {
+async fn imported_update_keys_stay_valid_with_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hub.key");
     let (_source, from) = start_with_key(&file).await;
@@ -262,7 +262,7 @@ async fn update_keys_go_on_where_the_key_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_revert_goes_behind_an_import() {
+async fn a_revert_reaches_before_an_import() {
     let (source, from) = TestHub::start_in_parts().await;
     let first = source
         .put_silo("office", &[("db", "10.0.0.5")])
@@ -419,7 +419,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
         let error = import(&to, &format!("{bare}\n{}", lines[at])).await;
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with("line 2: "), "{error}");
-        assert!(error.contains("names no key"), "{error}");
+        assert!(error.contains("names no hub key"), "{error}");
     }
     // One from before there were update keys.
     let old = format!(
@@ -443,7 +443,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
     ));
     let after = format!("{text}{}", lines[office]);
     let error = import(&to, &after).await.unwrap_err().to_string();
-    assert!(error.contains("nothing follows"), "{error}");
+    assert!(error.contains("nothing may follow"), "{error}");
     // After all that the whole export is read in as if nothing had been.
     import(&to, &text).await.unwrap();
     let (have, want) = (exported(&to, false).await, exported(&from, false).await);

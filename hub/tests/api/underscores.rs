@@ -63,8 +63,9 @@ async fn bind_takes_the_zone_of_a_silo_that_has_names_with_underscores() {
     let zone = hub.get("/silos/office?format=zone").await;
     let zone = zone.text();
     for name in names {
-        let line =
-            format!("; left out, since a zone takes no host name with \"_\": {name} 10.0.0.7\n");
+        let line = format!(
+            "; skipped, because a host name in a zone can't contain \"_\": {name} 10.0.0.7\n"
+        );
         assert!(zone.contains(&line), "{name}: {zone}");
     }
     let (taken, said) = is_zone(hub.home.path(), zone);

@@ -109,7 +109,7 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn a_key_is_path_and_query_as_they_travel() {
+async fn a_key_is_the_raw_path_and_query() {
     let (hub, open) = start(false).await;
     for (at, (key, target)) in [
         (
@@ -142,7 +142,7 @@ async fn a_key_is_path_and_query_as_they_travel() {
 }
 
 #[tokio::test]
-async fn keys_are_unique_and_a_revoked_one_is_none() {
+async fn keys_are_unique_and_a_revoked_key_is_invalid() {
     let (hub, open) = start(false).await;
     let key = add(&open, "0123456789abcdef", "nas").await.expect("a key");
     let again = add(&open, "0123456789abcdef", "db").await;
@@ -184,19 +184,19 @@ async fn after_ten_wrong_keys_nothing_is_looked_at() {
         assert_eq!(
             get(&hub, &right, "192.0.2.7").await,
             words(200, "OK"),
-            "others go on"
+            "others continue"
         );
         hub.pass(60);
         assert_eq!(get(&hub, &right, "192.0.2.66").await, words(200, "OK"));
     }
 }
 
-/// A guess is over at once, whoever writes meanwhile; so many that come together are no more than ten.
+/// A guess is answered immediately, even during a write; many concurrent ones count as at most ten.
 #[tokio::test]
 async fn wrong_keys_wait_for_no_writer_and_none_is_looked_at_behind_ten() {
     let (hub, open) = start(true).await;
     add(&open, "0123456789abcdef", "nas").await.expect("a key");
-    let held = open.store.begin_write(&[]).await.expect("nobody writes");
+    let held = open.store.begin_write(&[]).await.expect("no other writer");
     for guess in 0..10 {
         let before = ["/u/", "/"][guess % 2];
         let answer = get(&hub, &format!("{before}guess-{guess}"), "192.0.2.66").await;
@@ -239,7 +239,7 @@ async fn requests_without_a_path_are_no_keys() {
 }
 
 #[tokio::test]
-async fn the_root_speaks_sftdyn_only_where_it_is_told_to() {
+async fn the_root_speaks_sftdyn_only_if_configured() {
     let (hub, open) = start(false).await;
     add(&open, "0123456789abcdef", "nas").await.expect("a key");
     assert_eq!(get(&hub, "/0123456789abcdef", "192.0.2.7").await.0, 404);

@@ -1,4 +1,4 @@
-//! What the hub does by itself, each part of it beside the others.
+//! The hub's background tasks, which run independently.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -63,12 +63,12 @@ async fn a_long_purge_holds_up_neither_expiry_nor_what_is_written_down() {
         ..Periods::default()
     };
     let work = tokio::spawn(crate::expiry::upkeep(&open, 0).work_at(periods));
-    let begun = async {
+    let started = async {
         while old_rows(&mut connection).await == OLD_ROWS {
             tokio::time::sleep(PAUSE).await;
         }
     };
-    tokio::time::timeout(DEADLINE, begun).await.unwrap();
+    tokio::time::timeout(DEADLINE, started).await.unwrap();
     // Now one record is named and another one becomes overdue.
     hub.pass(3600);
     hub.put("/silos/office/records/db")

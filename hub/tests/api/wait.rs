@@ -111,7 +111,7 @@ async fn a_waiting_read_ends_with_404_when_the_silo_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_waiting_read_tells_nothing_to_a_token_that_was_revoked() {
+async fn a_long_poll_with_a_revoked_token_gets_nothing() {
     let hub = TestHub::start().await;
     let tag = hub.put_silo("office", &[("db", "10.0.0.5")]).await.etag();
     let read = waiting(&hub, OFFICE, &tag, "wait=300").await;
@@ -167,7 +167,7 @@ async fn only_a_conditional_read_waits() {
     let read = hub.get(OFFICE).header("prefer", "wait=300").await;
     assert_eq!((read.status, &read.body), (200, &made.body));
     assert_eq!(read.header("preference-applied"), None);
-    // What is no wait is ignored.
+    // Other preferences are ignored.
     for prefer in [
         "wait",
         "wait=soon",
@@ -241,7 +241,7 @@ async fn another_programs_change_is_seen_and_wakes_waiting_reads() {
 }
 
 #[tokio::test]
-async fn who_knows_a_newer_state_than_the_hub_is_not_answered_the_older_one() {
+async fn a_client_with_a_newer_state_is_not_sent_the_older_one() {
     // No task of this hub looks for other programs' changes.
     let (hub, _open) = TestHub::start_in_parts().await;
     let old = hub.put_silo("office", &[("db", "10.0.0.5")]).await;

@@ -1,4 +1,4 @@
-//! Who is told when something changes: by this hub, by another program, by an import or a restore.
+//! Wake-ups after a change by this hub, another program, an import or a restore.
 #![expect(
     clippy::unwrap_used,
     reason = "what fails here fails the test that called it"
@@ -99,7 +99,7 @@ async fn commits_out_of_order(hub: &TestHub, open: &OpenHub, by: Other) -> Follo
 }
 
 #[tokio::test]
-async fn a_waiting_read_hears_of_an_older_commit_of_another_program() {
+async fn a_long_poll_wakes_for_an_older_commit_of_another_program() {
     for by in OTHERS {
         let (hub, open) = TestHub::start_in_parts().await;
         let tag = hub.put_silo("office", &[("nas", "10.0.0.7")]).await.etag();
@@ -117,7 +117,7 @@ async fn a_waiting_read_hears_of_an_older_commit_of_another_program() {
 }
 
 #[tokio::test]
-async fn a_stream_hears_of_an_older_commit_of_another_program() {
+async fn a_stream_sends_an_older_commit_of_another_program() {
     for by in OTHERS {
         for path in [OFFICE_EVENTS, "/events?full=1"] {
             let (hub, open) = TestHub::start_in_parts().await;
@@ -143,7 +143,7 @@ async fn a_stream_hears_of_an_older_commit_of_another_program() {
 }
 
 #[tokio::test]
-async fn a_wait_that_ends_looks_once_more() {
+async fn a_wait_checks_once_more_at_its_end() {
     // No task of this hub looks for other programs' changes.
     let (hub, open) = TestHub::start_in_parts().await;
     let tag = hub.put_silo("office", &[("nas", "10.0.0.7")]).await.etag();
@@ -226,7 +226,7 @@ async fn an_import_into_an_empty_database_wakes_its_streams() {
 }
 
 #[tokio::test]
-async fn who_comes_back_after_an_import_is_told_to_begin_again() {
+async fn a_stream_resumed_after_an_import_gets_a_reset() {
     let (source, from) = TestHub::start_in_parts().await;
     source.put_silo("office", &[("db", "10.0.0.5")]).await;
     let text = exported(&from, false).await;
@@ -246,7 +246,7 @@ async fn who_comes_back_after_an_import_is_told_to_begin_again() {
 }
 
 #[tokio::test]
-async fn who_comes_back_after_a_restore_is_told_to_begin_again() {
+async fn a_stream_resumed_after_a_restore_gets_a_reset() {
     if Kind::chosen() != Kind::Sqlite {
         return;
     }
@@ -288,7 +288,7 @@ async fn watched(open: &OpenHub, silos: usize) {
 }
 
 #[tokio::test]
-async fn a_commit_wakes_those_who_wait_for_its_silo_alone() {
+async fn a_commit_wakes_only_waiters_for_its_silo() {
     const READS: u64 = 5;
     let (hub, open) = TestHub::start_in_parts().await;
     let tag = hub.put_silo("office", &[]).await.etag();
@@ -316,14 +316,14 @@ async fn a_commit_wakes_those_who_wait_for_its_silo_alone() {
         assert_eq!(answer(read).await.status, 200);
     }
     let given = open.revision.wake_ups() - before;
-    // The feed tells of this hub's own commits too: a second wake-up is no harm.
+    // The feed tells of this hub's own commits too: a second wake-up is harmless.
     assert!((READS..=2 * READS).contains(&given), "{given}");
     watched(&open, 0).await;
     other.close().await;
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_those_who_go_away() {
+async fn disconnected_waiters_are_forgotten() {
     let (hub, open) = TestHub::start_in_parts().await;
     let tag = hub.put_silo("office", &[]).await.etag();
     hub.put_silo("other", &[]).await;
@@ -334,7 +334,7 @@ async fn nothing_is_kept_of_those_who_go_away() {
     watched(&open, 1).await;
     read.abort();
     watched(&open, 0).await;
-    // A commit finds nobody.
+    // A commit finds no waiter.
     let before = open.revision.wake_ups();
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     assert_eq!(open.revision.wake_ups(), before);

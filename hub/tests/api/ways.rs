@@ -18,7 +18,7 @@ async fn read(hub: &TestHub, target: &str, headers: &str) -> (Vec<String>, Strin
 }
 
 #[tokio::test]
-async fn a_silo_is_read_alike_whichever_way_the_request_goes() {
+async fn a_silo_is_read_alike_with_and_without_the_router() {
     let hub = TestHub::start().await;
     let tag = hub.put_silo("office", &[("db", "10.0.0.5")]).await.etag();
     hub.put_silo("empty", &[]).await;

@@ -205,7 +205,7 @@ impl Bench {
         self.start_by(Command::new(HUB), arguments)
     }
 
-    /// Starts a worker by another program, or as somebody else.
+    /// Starts a worker through another program, or as another user.
     pub(crate) fn start_by(&self, mut command: Command, arguments: &[&str]) -> Worker {
         command.arg("plesk-worker").env("SILO_LEAK", "x");
         for argument in arguments {

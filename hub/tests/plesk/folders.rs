@@ -1,4 +1,4 @@
-//! Folders that somebody else could exchange are refused before anything is done.
+//! Folders that another user could replace are refused before anything is done.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -144,9 +144,9 @@ fn a_wrong_command_line_is_named() {
 }
 
 #[test]
-fn who_is_not_root_must_own_what_the_worker_writes() {
+fn a_worker_without_root_must_own_its_files() {
     let bench = Bench::new();
-    // Where nobody can reach it.
+    // Where no other user can access it.
     fs::copy(HUB, bench.path("silo-hub")).unwrap();
     let work = || {
         let mut command = Command::new(bench.path("silo-hub"));

@@ -27,7 +27,7 @@ fn job(label: &str) -> (String, Vec<u8>) {
     (name, Job { task, nonce }.to_bytes())
 }
 
-/// Writes a file of `nobody`'s.
+/// Writes a file owned by the user `nobody`.
 fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     give(path);
@@ -134,7 +134,7 @@ fn files_of_others_are_not_taken() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_read() {
+fn only_regular_files_are_read() {
     refused(
         |_, jobs| {
             let (name, _) = job("db");
@@ -188,14 +188,14 @@ fn names_that_are_not_those_of_jobs_are_not_opened() {
 }
 
 #[test]
-fn contents_that_are_not_to_the_letter_are_refused() {
+fn invalid_job_contents_are_refused() {
     let whole = String::from_utf8(job("db").1).unwrap();
     let huge = " ".repeat(5000);
     let contents = [
-        (String::new(), "not a file of this form: EOF"),
+        (String::new(), "not a valid job file: EOF"),
         (
             whole[..whole.len() / 2].to_owned(),
-            "not a file of this form: EOF",
+            "not a valid job file: EOF",
         ),
         (format!("{whole}{huge}"), "larger than 4096 bytes"),
         (
@@ -228,11 +228,11 @@ fn contents_that_are_not_to_the_letter_are_refused() {
         ),
         (
             whole.replace("\"version\":1", "\"version\":2"),
-            "version 2 is not known here",
+            "unknown version 2",
         ),
         (
             whole.replace("{", "{\"command\":\"id\","),
-            "not a file of this form: unknown field",
+            "not a valid job file: unknown field",
         ),
     ];
     for (content, why) in contents {
@@ -267,7 +267,7 @@ fn a_file_without_end_is_not_read_to_the_end() {
 }
 
 #[test]
-fn thousands_of_bad_files_are_told_in_few_lines_and_stop_no_job() {
+fn thousands_of_bad_files_are_logged_in_few_lines_and_stop_no_job() {
     let bench = Bench::new();
     for n in 0..3000 {
         write(&bench.path(&format!("spool/jobs/bad{n}")), b"x");

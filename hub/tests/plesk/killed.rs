@@ -30,12 +30,12 @@ fn killed_in_between() -> Bench {
 }
 
 #[test]
-fn the_next_run_finishes_what_was_begun() {
+fn the_next_run_finishes_an_interrupted_update() {
     let bench = killed_in_between();
     let ran = bench.once();
     assert!(
         ran.stderr
-            .contains("db.example.com: finished what was begun"),
+            .contains("db.example.com: finished an interrupted update"),
         "{}",
         ran.stderr
     );
@@ -60,7 +60,7 @@ fn it_is_finished_even_when_the_job_was_withdrawn() {
 }
 
 #[test]
-fn a_newer_wish_comes_true_after_it() {
+fn a_newer_update_follows_an_interrupted_one() {
     let bench = killed_in_between();
     let standing = ReceiverState::Claimed(addresses("10.0.0.6"));
     assert_eq!(bench.round(NAME, "10.0.0.7", standing), Outcome::Done);
@@ -69,7 +69,7 @@ fn a_newer_wish_comes_true_after_it() {
 }
 
 #[test]
-fn a_removal_comes_true_after_it() {
+fn a_removal_follows_an_interrupted_update() {
     let bench = killed_in_between();
     assert_eq!(bench.round(NAME, "", ReceiverState::Nothing), Outcome::Done);
     assert!(bench.at_plesk(NAME).is_empty());
@@ -79,7 +79,7 @@ fn a_removal_comes_true_after_it() {
 }
 
 #[test]
-fn a_domain_that_is_no_longer_allowed_is_not_finished_but_told() {
+fn an_update_of_a_domain_no_longer_allowed_is_reported_and_not_finished() {
     let bench = killed_in_between();
     let arguments = ["--spool", "@spool", "--owner", "65534", "--state", "@state"];
     let arguments = [
@@ -90,7 +90,7 @@ fn a_domain_that_is_no_longer_allowed_is_not_finished_but_told() {
     assert_eq!(ran.code, Some(1));
     assert!(
         ran.stderr
-            .contains("not finished yet: the worker's --domains do not have example.com"),
+            .contains("not finished yet: example.com is not in the worker's --domains"),
         "{}",
         ran.stderr
     );
@@ -113,7 +113,7 @@ fn an_add_that_fails_after_the_del_is_tried_until_it_works() {
         }
     });
     assert!(bench.at_plesk(NAME).is_empty());
-    // Nobody asks again, and yet the name does not stay empty.
+    // Without another job, the name does not stay empty.
     bench.switch("fail--add", false);
     wait_until("the address is there", || {
         bench.at_plesk(NAME) == ["A 10.0.0.6"]
@@ -124,7 +124,7 @@ fn an_add_that_fails_after_the_del_is_tried_until_it_works() {
 }
 
 #[test]
-fn what_was_to_be_taken_away_is_not_forgotten_when_plesk_fails() {
+fn pending_removals_are_kept_when_plesk_fails() {
     let bench = Bench::new();
     let published = ReceiverState::Published(addresses("10.0.0.5 fd00::5"));
     bench.set_zone(&["db.example.com. A 10.0.0.5", "db.example.com. AAAA fd00::5"]);
@@ -143,7 +143,7 @@ fn what_was_to_be_taken_away_is_not_forgotten_when_plesk_fails() {
 }
 
 #[test]
-fn a_broken_state_file_is_told_and_stops_nobody() {
+fn a_broken_state_file_is_reported_and_stops_no_job() {
     let bench = killed_in_between();
     for entry in fs::read_dir(bench.path("state")).unwrap() {
         let path = entry.unwrap().path();
@@ -160,18 +160,14 @@ fn a_broken_state_file_is_told_and_stops_nobody() {
         }
     }
     let ran = bench.once();
-    assert!(
-        ran.stderr.contains(".name: passed over: EOF"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains(".name: skipped: EOF"), "{}", ran.stderr);
     let refused = bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     bench.calls();
 }
 
 #[test]
-fn old_and_new_are_on_the_disk_before_anything_is_taken_away() {
+fn old_and_new_addresses_are_stored_before_a_removal() {
     let bench = Bench::new();
     bench.publish(NAME, "10.0.0.6", ReceiverState::Nothing);
     let trace = bench.path("trace");

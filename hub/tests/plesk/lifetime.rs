@@ -1,4 +1,4 @@
-//! How long a worker goes on, and several at once.
+//! A worker's lifetime, and several workers at once.
 
 use rustix::process::Signal;
 use silo_hub::internals::deliver::plesk::job::JobId;
@@ -10,7 +10,7 @@ use crate::bench::{Bench, wait_until};
 const NAME: &str = "db.example.com";
 
 #[test]
-fn a_worker_without_end_takes_what_comes_and_ends_on_a_signal() {
+fn a_worker_processes_new_jobs_until_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let bench = Bench::new();
         let worker = bench.start(&[]);
@@ -82,7 +82,7 @@ fn one_worker_at_a_time() {
     let once = bench.work(&["--once"]);
     assert_eq!(once.code, Some(1));
     assert!(
-        once.stderr.contains("state: another worker is at work"),
+        once.stderr.contains("state: another worker is running"),
         "{}",
         once.stderr
     );

@@ -40,7 +40,7 @@ fn a_change_replaces_what_info_shows_and_leaves_no_file_behind() {
 }
 
 #[test]
-fn what_is_there_already_is_left_alone() {
+fn existing_equal_addresses_are_kept() {
     let bench = Bench::new();
     let done = bench.round("db.example.com", "10.0.0.5", ReceiverState::Nothing);
     assert_eq!(done, Outcome::Done);
@@ -48,7 +48,7 @@ fn what_is_there_already_is_left_alone() {
 }
 
 #[test]
-fn an_address_that_is_added_at_the_same_time_by_somebody_else_is_fine() {
+fn an_address_added_concurrently_by_another_program_is_accepted() {
     let bench = Bench::new();
     bench.switch("hide-once", true);
     bench.set_zone(&["web.example.com. A 10.0.0.6"]);
@@ -66,7 +66,7 @@ fn an_address_that_is_added_at_the_same_time_by_somebody_else_is_fine() {
 }
 
 #[test]
-fn ipv6_is_added_changed_as_plesk_writes_it_and_taken_away_where_it_is_ours() {
+fn ipv6_is_added_changed_and_removed_in_plesks_form() {
     let bench = Bench::new();
     let both = addresses("10.0.0.5 fd00::6");
     let done = bench.round("db.example.com", "10.0.0.5 fd00::6", ReceiverState::Nothing);
@@ -98,7 +98,7 @@ fn ipv6_is_added_changed_as_plesk_writes_it_and_taken_away_where_it_is_ours() {
 }
 
 #[test]
-fn a_removed_record_takes_away_what_we_published_and_nothing_else() {
+fn a_removed_record_removes_only_published_addresses() {
     let bench = Bench::new();
     bench.set_zone(&[
         "db.example.com. A 10.0.0.5",
@@ -140,7 +140,7 @@ fn the_zones_own_name_and_names_deeper_in_it_have_their_labels() {
 }
 
 #[test]
-fn a_domain_that_the_worker_is_not_told_of_is_refused_by_name() {
+fn a_domain_not_in_domains_is_refused_by_name() {
     let bench = Bench::new();
     let name = "db.example.net";
     let publish = || bench.publish_in("example.net", name, "10.0.0.6", ReceiverState::Nothing);
@@ -148,21 +148,18 @@ fn a_domain_that_the_worker_is_not_told_of_is_refused_by_name() {
     let ran = bench.once();
     assert!(
         ran.stderr
-            .contains("db.example.net: the worker's --domains do not have example.net")
+            .contains("db.example.net: example.net is not in the worker's --domains")
     );
     let Outcome::Failed(trouble) = publish() else {
         panic!("a domain that is not allowed");
     };
     assert_eq!(trouble.reach, Reach::Sink);
-    assert_eq!(
-        trouble.why,
-        "the worker's --domains do not have example.net"
-    );
+    assert_eq!(trouble.why, "example.net is not in the worker's --domains");
     assert!(bench.calls().is_empty(), "Plesk was not even asked");
 }
 
 #[test]
-fn a_name_that_plesk_does_not_have_is_refused_unless_told_otherwise() {
+fn a_name_missing_in_plesk_is_refused_unless_configured() {
     let bench = Bench::new();
     let name = "web.example.com";
     let Outcome::Failed(trouble) = bench.round(name, "10.0.0.6", ReceiverState::Nothing) else {
@@ -190,7 +187,7 @@ fn a_name_that_plesk_does_not_have_is_refused_unless_told_otherwise() {
 }
 
 #[test]
-fn a_name_that_we_took_away_may_come_back_but_not_one_that_somebody_else_took_away() {
+fn a_name_removed_by_the_worker_may_return_but_not_one_removed_by_others() {
     let bench = Bench::new();
     let name = "db.example.com";
     let published = ReceiverState::Published(addresses("10.0.0.5"));
@@ -215,7 +212,7 @@ fn a_name_that_we_took_away_may_come_back_but_not_one_that_somebody_else_took_aw
     let refused = bench.round(name, "10.0.0.7", ReceiverState::Nothing);
     assert!(matches!(refused, Outcome::Failed(_)), "{refused:?}");
     assert!(bench.at_plesk(name).is_empty());
-    // Nor is the address that somebody puts there afterwards, even if it was ours once.
+    // Nor is an address that another program adds afterwards, even if it was ours once.
     bench.set_zone(&["db.example.com. A 10.0.0.6"]);
     assert_eq!(bench.round(name, "", ReceiverState::Nothing), Outcome::Done);
     assert_eq!(bench.at_plesk(name), ["A 10.0.0.6"]);
@@ -235,7 +232,7 @@ fn an_alias_is_not_touched() {
 }
 
 #[test]
-fn a_plesk_that_fails_is_told_and_asked_again_later() {
+fn a_failing_plesk_is_reported_and_retried() {
     let bench = Bench::new();
     let name = "db.example.com";
     let trouble = |outcome| match outcome {
@@ -296,7 +293,7 @@ fn a_plesk_that_fails_is_told_and_asked_again_later() {
 }
 
 #[test]
-fn a_plesk_that_ends_well_without_doing_it_is_not_believed() {
+fn a_plesk_success_without_the_change_is_a_failure() {
     let bench = Bench::new();
     for verb in ["ignore--add", "ignore--del"] {
         bench.switch(verb, true);
@@ -307,10 +304,7 @@ fn a_plesk_that_ends_well_without_doing_it_is_not_believed() {
             panic!("{verb}: {outcome:?}");
         };
         assert_eq!(trouble.reach, Reach::Name);
-        assert_eq!(
-            trouble.why,
-            "plesk ended well, but does not show what it was told"
-        );
+        assert_eq!(trouble.why, "plesk succeeded, but does not show the change");
         bench.switch(verb, false);
         bench.set_zone(&["db.example.com. A 10.0.0.5"]);
     }

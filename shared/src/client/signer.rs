@@ -111,7 +111,7 @@ fn nonce() -> Result<String, String> {
     let mut bytes = [0; 16];
     SystemRandom::new()
         .fill(&mut bytes)
-        .map_err(|_| "the system gives no random bytes".to_owned())?;
+        .map_err(|_| "the system's random number generator failed".to_owned())?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

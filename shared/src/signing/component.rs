@@ -98,7 +98,7 @@ fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>, SignatureErr
     for line in headers.get_all(name) {
         let text = line.to_str().map_err(|_| SignatureError::Malformed {
             field: "a signed field",
-            why: "holds more than printable ASCII",
+            why: "contains more than printable ASCII",
         })?;
         lines.push(text.trim_matches([' ', '\t']));
     }
@@ -119,7 +119,7 @@ pub(super) fn only<'a>(
     }
     let text = line.to_str().map_err(|_| SignatureError::Malformed {
         field: "a field of the signature",
-        why: "holds more than printable ASCII",
+        why: "contains more than printable ASCII",
     })?;
     Ok(Some(text.trim_matches([' ', '\t'])))
 }

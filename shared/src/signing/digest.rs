@@ -22,7 +22,7 @@ pub fn check_content(headers: &HeaderMap, content: &[u8]) -> Result<(), Signatur
         only(headers, &CONTENT_DIGEST)?.ok_or(SignatureError::malformed(FIELD, "is missing"))?;
     let dictionary: Dictionary = Parser::new(text)
         .parse()
-        .map_err(|_| SignatureError::malformed(FIELD, "is no dictionary of RFC 9651"))?;
+        .map_err(|_| SignatureError::malformed(FIELD, "is not a dictionary (RFC 9651)"))?;
     let Some(ListEntry::Item(Item {
         bare_item: BareItem::ByteSequence(bytes),
         ..

@@ -178,9 +178,9 @@ pub fn read(headers: &HeaderMap) -> Result<Option<(SignatureInput, Vec<u8>)>, Si
 fn only_member(field: &'static str, text: &str) -> Result<ListEntry, SignatureError> {
     let dictionary: Dictionary = Parser::new(text)
         .parse()
-        .map_err(|_| SignatureError::malformed(field, "is no dictionary of RFC 9651"))?;
+        .map_err(|_| SignatureError::malformed(field, "is not a dictionary (RFC 9651)"))?;
     if dictionary.len() > 1 {
-        let why = "must hold one signature alone";
+        let why = "must contain exactly one signature";
         return Err(SignatureError::malformed(field, why));
     }
     // Also detects a duplicate member, of which a parser keeps the last.

@@ -51,16 +51,16 @@ pub enum SignatureError {
         why: &'static str,
     },
     /// A duplicate field.
-    #[error("{0} stands in the message more than once")]
+    #[error("duplicate {0}")]
     Repeated(String),
     /// An unknown component.
-    #[error("the component {0} is not known here")]
+    #[error("unknown component {0}")]
     UnknownComponent(String),
     /// A component that the message does not have.
-    #[error("the component {0} is not in the message")]
+    #[error("the message lacks the component {0}")]
     AbsentComponent(String),
     /// A required component is not signed.
-    #[error("{0} must be signed and is not")]
+    #[error("{0} is not signed but must be")]
     Uncovered(String),
     /// A required parameter is missing.
     #[error("Signature-Input: the parameter {0} is missing")]
@@ -78,7 +78,7 @@ pub enum SignatureError {
     #[error("the signature has expired")]
     Expired,
     /// The content differs from what was signed.
-    #[error("the content is not what Content-Digest says")]
+    #[error("the content does not match Content-Digest")]
     Content,
 }
 

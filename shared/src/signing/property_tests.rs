@@ -71,7 +71,7 @@ fn tamper(head: &mut RequestHead, content: &mut Vec<u8>, how: u8, field: &'stati
         4 => content.push(b'x'),
         5 if content.is_empty() => head.path = "/other".to_owned(),
         5 => content[0] ^= 1,
-        6 => insert(&mut head.headers, field, "changed by a thief ~~~~~~"),
+        6 => insert(&mut head.headers, field, "changed on the way ~~~~~~"),
         7 if head.headers.remove(field).is_none() => insert(&mut head.headers, field, "added"),
         7 => {}
         8 => {
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_fits_its_request_alone(
+    fn a_signed_response_verifies_only_for_its_request(
         request in any_request(),
         status in 200_u16..600,
         etag in prop::option::of("[!-~]{1,10}"),
@@ -138,7 +138,7 @@ proptest! {
         match how {
             0 => status ^= 1,
             1 => content.push(b'x'),
-            2 => { headers.insert("etag", "\"forged by a thief\"".parse().unwrap()); }
+            2 => { headers.insert("etag", "\"forged on the way\"".parse().unwrap()); }
             3 => { headers.append("etag", "\"second\"".parse().unwrap()); headers.append("etag", "\"x\"".parse().unwrap()); }
             4 => head.path.push('x'),
             5 => head.query = Some(format!("{}x", head.query.unwrap_or_default())),
@@ -210,7 +210,7 @@ fn each_thing_that_is_left_out_is_named() {
             .replace(&format!(" {name}"), "");
         assert_eq!(
             read(&format!("silo=({list}){end}")),
-            Err(format!("{name} must be signed and is not"))
+            Err(format!("{name} is not signed but must be"))
         );
     }
     for (parameter, without) in [
@@ -283,7 +283,7 @@ fn clocks_may_be_five_minutes_apart() {
 }
 
 #[test]
-fn a_key_prints_nothing_of_itself() {
+fn a_key_does_not_print_its_secret() {
     assert_eq!(format!("{:?}", key('a')), "<signing key>");
     assert_eq!(SigningKey::from_bytes(key('a').expose()), Some(key('a')));
     assert_eq!(SigningKey::from_bytes(b"short"), None);

@@ -28,7 +28,7 @@ const STEPS: [i64; 8] = [
 const DB: &str = "/silos/office/records/db";
 
 #[test]
-fn hub_and_agents_go_on_once_a_clock_that_was_wrong_is_put_right() {
+fn hub_and_agents_continue_after_a_wrong_clock_is_corrected() {
     let cases = STEPS.map(|step| [(step, true), (step, false)]).concat();
     // They wait for the hub to try a delivery again.
     for_each_on(8, &cases, |(step, at_start)| {

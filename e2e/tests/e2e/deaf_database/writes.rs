@@ -113,7 +113,7 @@ impl Kind {
     pub(crate) const ALL: [Self; 4] = [Self::Put, Self::SignedPut, Self::Delete, Self::Token];
 }
 
-/// A write that nobody else interferes with.
+/// A write without concurrent writers.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) kind: Kind,

@@ -112,7 +112,7 @@ fn changed(way: Way, answer: &[u8]) -> Vec<u8> {
     let mut answer = answer.to_vec();
     match way {
         Way::Pass | Way::Silent | Way::LoseFirstAnswer => {}
-        // Another bit that nobody minds is flipped too, so that it differs when the RCODE was 0.
+        // An ignored bit is flipped too, so that it differs when the RCODE was 0.
         Way::Flip => answer[3] = (answer[3] & 0xf0) ^ 0x20,
         Way::Unsign => {
             answer[3] &= 0xf0;

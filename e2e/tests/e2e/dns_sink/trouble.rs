@@ -39,9 +39,8 @@ async fn wrong_keys_and_zones_are_told_apart(program: Program) {
     assert_eq!(words(&wrong).await, why);
     assert_eq!(check(&wrong).await, Err(why));
 
-    let wrong = of("name: silo.", "name: nobody.");
-    let why =
-        format!("{at} does not know the key nobody., or not as one for this (NOTAUTH, BADKEY)");
+    let wrong = of("name: silo.", "name: unknown.");
+    let why = format!("{at} does not know the key unknown., or not for this use (NOTAUTH, BADKEY)");
     assert_eq!(words(&wrong).await, why);
     assert_eq!(check(&wrong).await, Err(why));
 
@@ -57,7 +56,7 @@ async fn wrong_keys_and_zones_are_told_apart(program: Program) {
             let (reach, why) = retried(publish_first(&wrong, "db", "192.0.2.1").await);
             assert_eq!(reach, Reach::Name);
             let expected =
-                format!("{at} does not let the key other. change or read db.{ZONE} (REFUSED)");
+                format!("{at} does not allow the key other. to change or read db.{ZONE} (REFUSED)");
             assert!(why.starts_with(&expected), "{why}");
             assert!(check(&wrong).await.unwrap_err().contains("(REFUSED)"));
         }
@@ -67,7 +66,7 @@ async fn wrong_keys_and_zones_are_told_apart(program: Program) {
 }
 
 #[tokio::test]
-async fn a_policy_for_single_names_refuses_the_others_alone() {
+async fn a_policy_for_single_names_refuses_only_the_others() {
     let server = DnsServer::start(Program::Bind);
     let keys = server.sink().replace(ZONE, POLICY_ZONE);
     let sink = sink(&server, &keys);
@@ -79,7 +78,7 @@ async fn a_policy_for_single_names_refuses_the_others_alone() {
     );
     assert_eq!(publish_first(&sink, "db", "192.0.2.1").await, Outcome::Done);
     let said = check(&sink).await.unwrap();
-    assert!(said.contains("see whether its policy covers"), "{said}");
+    assert!(said.contains("check that its policy covers"), "{said}");
 }
 
 async fn a_clock_that_is_off_is_said_with_the_difference(program: Program) {
@@ -184,7 +183,7 @@ async fn a_server_that_never_answers_is_given_up_in_time() {
     let server = DnsServer::make(Program::Knot);
     let relay = Relay::start(server.port(), Way::Silent, Way::Silent).await;
     let sink = behind(&server, &relay);
-    // Time stands still while anything happens, and leaps when nothing does.
+    // Time is frozen during activity, and advances when idle.
     let begun = tokio::time::Instant::now();
     let why = words(&sink).await;
     assert!(why.contains("does not answer in time"), "{why}");

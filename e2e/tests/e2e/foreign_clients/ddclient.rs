@@ -89,7 +89,7 @@ async fn ddclient_sets_several_hosts_and_sends_nothing_twice() {
 }
 
 #[tokio::test]
-async fn ddclient_says_what_went_wrong() {
+async fn ddclient_logs_the_error() {
     let mut home = Home::start("198.51.100.7");
     let good = home.filled("ddclient");
     let wrong = Ddclient::new(&home, "wrong", &good.replace(&home.token, WRONG));

@@ -51,7 +51,7 @@ impl Inadyn {
         (output.status.success(), said(&output))
     }
 
-    /// Lets it run on by itself.
+    /// Lets it run unattended.
     fn stay(&self) -> Staying {
         let log = self.folder.join("log");
         let file = std::fs::File::create(&log).unwrap();
@@ -81,7 +81,7 @@ impl Staying {
     fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Before the log is read: what it said last stands there then.
+            // Before the log is read, so that it contains the last lines.
             let ended = self.child.try_wait().unwrap();
             let log = std::fs::read(&self.log).unwrap();
             let log = String::from_utf8_lossy(&log[self.read..]).into_owned();

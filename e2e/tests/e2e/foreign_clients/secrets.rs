@@ -26,7 +26,7 @@ const LOGIN: &str = "login-86f24a";
 const PASS: &str = "pass-c93e17 and more";
 const REFUSED_MAIL: &str = "mail-f0a9d3@example.net";
 
-/// Sends a request as it is; answers what comes back until the hub hangs up.
+/// Sends a request unchanged; returns the response until the hub closes the connection.
 fn send(hub: &Hub, request: &str) -> String {
     let mut stream = TcpStream::connect(hub.url().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -154,7 +154,7 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
             let post = request(&format!("POST {route}"), Some(&bearer(&token)), &form);
             for request in [get, post] {
                 let answer = send(&hub, &request);
-                // Once the provider has refused the login of `b`, that is what the caller is told.
+                // Once the provider has refused the login of `b`, the response reports it.
                 let is_refused = host == "b" && answer.starts_with("HTTP/1.1 403 ");
                 assert!(
                     answer.starts_with("HTTP/1.1 200 ") || is_refused,
@@ -223,7 +223,7 @@ fn no_secret_is_in_a_log_an_answer_or_a_file() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    // What is no HTTP.
+    // Invalid HTTP.
     for request in [
         format!("GET /u/{KEY} HTTP/9.9\r\nHost: hub\r\n\r\n"),
         format!("GET /u/{made_key}\u{1} HTTP/1.1\r\nHost: hub\r\n\r\n"),

@@ -12,8 +12,8 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
+use super::connection::{Connection, Endpoint, self_signed};
 use super::hub_with;
-use super::line::{Door, Line, self_signed};
 
 /// Several times what the hub needs to notice.
 const LONG: Duration = Duration::from_secs(180);
@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(180);
 /// A connection whose client still takes what comes, as its kernel would, but is not there any more: nothing that it
 /// says arrives.
 struct Muted {
-    line: Line,
+    line: Connection,
     is_muted: Arc<AtomicBool>,
 }
 
@@ -60,10 +60,10 @@ impl AsyncWrite for Muted {
 async fn an_event_stream_over_http_2_ends_when_its_client_answers_no_ping() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), &self_signed(folder.path()));
-    let door = Door::tls(&hub, folder.path());
+    let endpoint = Endpoint::tls(&hub, folder.path());
     let open = async |dies: bool| {
         let line = Muted {
-            line: door.enter().await.unwrap(),
+            line: endpoint.connect().await.unwrap(),
             is_muted: Arc::new(AtomicBool::new(false)),
         };
         let mute = Arc::clone(&line.is_muted);
@@ -86,8 +86,11 @@ async fn an_event_stream_over_http_2_ends_when_its_client_answers_no_ping() {
     let (dead, _requests, _stream) = open(true).await;
     timeout(LONG, dead)
         .await
-        .expect("the hub hangs up")
+        .expect("the hub closes the connection")
         .unwrap()
         .ok();
-    assert!(!living.is_finished(), "who answers pings stays");
+    assert!(
+        !living.is_finished(),
+        "a client that answers pings stays connected"
+    );
 }

@@ -58,7 +58,7 @@ async fn pythons_http_client_and_curl_see_every_answer_before_the_end_of_a_body(
     std::fs::write(&body, vec![b' '; 2 * mib]).unwrap();
     for case in cases.as_array().unwrap() {
         let (method, path) = (case[0].as_str().unwrap(), case[1].as_str().unwrap());
-        // curl asks first (Expect: 100-continue) unless it is told not to.
+        // curl sends `Expect: 100-continue` by default.
         for expect in [None, Some("Expect:")] {
             let mut curl = Command::new("curl");
             curl.args(["--silent", "--show-error", "--max-time", "60"]);

@@ -1,4 +1,4 @@
-//! Clients that close their half of the connection behind a request, over TLS; and requests that are no HTTP.
+//! Clients that close their half of the connection behind a request, over TLS; and requests that are not valid HTTP.
 
 use silo_e2e::Hub;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use super::line::{Door, self_signed};
+use super::connection::{Endpoint, self_signed};
 use super::{PATIENCE, hub_with};
 
 /// How a client closes its half.
@@ -44,24 +44,24 @@ async fn answer(mut stream: TlsStream<TcpStream>, request: &str, close: Close) -
 async fn half_closed_requests_are_answered_over_tls_too() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), &self_signed(folder.path()));
-    let door = Door::tls(&hub, folder.path());
+    let endpoint = Endpoint::tls(&hub, folder.path());
     for close in [Close::Notify, Close::Connection] {
         for number in 1..=20 {
-            let stream = door.enter_tls().await.unwrap();
+            let stream = endpoint.connect_tls().await.unwrap();
             let address = format!("10.0.0.{number}");
             let answer = answer(stream, &put(&hub, &address), close).await;
             assert!(answer.starts_with("HTTP/1.1 20"), "{close:?}: {answer}");
             assert!(answer.contains(&address), "{close:?}: {answer}");
         }
         // A write whose content is cut off is none.
-        let stream = door.enter_tls().await.unwrap();
+        let stream = endpoint.connect_tls().await.unwrap();
         let request = put(&hub, "10.0.0.99");
         let answer = answer(stream, &request[..request.len() - 2], close).await;
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
             "{close:?}: {answer}"
         );
-        let read = door.enter_tls().await.unwrap();
+        let read = endpoint.connect_tls().await.unwrap();
         let request = put(&hub, "").replace("PUT", "GET");
         let stored = self::answer(read, &request, close).await;
         assert!(stored.contains("10.0.0.20"), "{close:?}: {stored}");
@@ -69,12 +69,12 @@ async fn half_closed_requests_are_answered_over_tls_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_http_is_logged_once_a_minute_without_its_contents() {
+async fn invalid_http_is_logged_once_a_minute_without_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), "");
-    let door = Door::plain(&hub);
+    let endpoint = Endpoint::plain(&hub);
     for number in 0..20 {
-        let mut stream = door.enter().await.unwrap();
+        let mut stream = endpoint.connect().await.unwrap();
         let request = format!(
             "GET /nic/update?hostname=my pc{number} HTTP/1.1\r\nHost: the-host\r\nX-Own: the-field\r\n\r\n"
         );
@@ -90,7 +90,7 @@ async fn what_is_no_http_is_logged_once_a_minute_without_its_contents() {
     let log = std::fs::read_to_string(log).unwrap();
     let lines: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains("no valid HTTP") || line.contains("not valid HTTP"))
+        .filter(|line| line.contains("invalid HTTP"))
         .collect();
     assert_eq!(lines.len(), 1, "{log}");
     assert!(
@@ -116,12 +116,12 @@ fn sockets(hub: &Hub) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_goes_on_after_a_half_close_and_ends_when_its_client_is_gone() {
+async fn a_stream_continues_after_a_half_close_and_ends_when_its_client_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_with(folder.path(), &self_signed(folder.path()));
-    let door = Door::tls(&hub, folder.path());
+    let endpoint = Endpoint::tls(&hub, folder.path());
     let write = async |address: &str| {
-        let stream = door.enter_tls().await.unwrap();
+        let stream = endpoint.connect_tls().await.unwrap();
         let answer = answer(stream, &put(&hub, address), Close::Notify).await;
         assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
     };
@@ -129,7 +129,7 @@ async fn a_stream_goes_on_after_a_half_close_and_ends_when_its_client_is_gone() 
     write("10.0.0.1").await;
     let mut streams = Vec::new();
     for path in ["/events", "/silos/office/events"] {
-        let mut stream = door.enter_tls().await.unwrap();
+        let mut stream = endpoint.connect_tls().await.unwrap();
         let token = hub.admin_token();
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\r\n\r\n");

@@ -13,13 +13,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::line::{Door, self_signed};
+use super::connection::{Endpoint, self_signed};
 use super::{allow_many_files, client, honest, honest_once_there_is_room, hub_with};
 
 const MIB: u64 = 1024 * 1024;
 const MEMORY: u64 = 256 * MIB;
 const BODY: usize = MIB as usize;
-/// How long attackers go on once all are there.
+/// How long attackers continue once all are connected.
 const SIEGE: Duration = Duration::from_secs(5);
 
 /// The most memory that the hub has ever had resident, in KiB (proc_pid_status(5)).
@@ -39,32 +39,32 @@ fn limits_of_256_mib() -> String {
     )
 }
 
-fn start(folder: &Path, is_tls: bool) -> (Hub, Arc<Door>) {
+fn start(folder: &Path, is_tls: bool) -> (Hub, Arc<Endpoint>) {
     allow_many_files();
     let limits = limits_of_256_mib();
-    let (hub, door) = if is_tls {
+    let (hub, endpoint) = if is_tls {
         let hub = hub_with(folder, &(self_signed(folder) + &limits));
-        let door = Door::tls(&hub, folder);
-        (hub, door)
+        let endpoint = Endpoint::tls(&hub, folder);
+        (hub, endpoint)
     } else {
         let hub = hub_with(folder, &limits);
-        let door = Door::plain(&hub);
-        (hub, door)
+        let endpoint = Endpoint::plain(&hub);
+        (hub, endpoint)
     };
-    (hub, Arc::new(door))
+    (hub, Arc::new(endpoint))
 }
 
 /// Opens so many connections, a few at a time, and sends these bytes on each as fast as the hub takes them; takes no
 /// answer.
-async fn attack(door: &Arc<Door>, count: usize, words: &Arc<Vec<u8>>) -> JoinSet<()> {
+async fn attack(endpoint: &Arc<Endpoint>, count: usize, words: &Arc<Vec<u8>>) -> JoinSet<()> {
     let handshakes = Arc::new(Semaphore::new(64));
     let mut all = JoinSet::new();
     for _ in 0..count {
-        let (door, words) = (Arc::clone(door), Arc::clone(words));
+        let (endpoint, words) = (Arc::clone(endpoint), Arc::clone(words));
         let turn = Arc::clone(&handshakes).acquire_owned().await.unwrap();
         all.spawn(async move {
-            // The hub may hang up at any time.
-            let Ok(mut line) = door.enter().await else {
+            // The hub may close the connection at any time.
+            let Ok(mut line) = endpoint.connect().await else {
                 return;
             };
             drop(turn);
@@ -83,13 +83,13 @@ async fn attack(door: &Arc<Door>, count: usize, words: &Arc<Vec<u8>>) -> JoinSet
     all
 }
 
-/// While attackers are there that give way to others.
+/// While attackers hold connections that may be closed for others.
 async fn check(hub: &Hub, what: &str) {
     honest(hub, &client()).await;
     check_peak(hub, what);
 }
 
-/// After attackers who had the right to their places.
+/// After attackers with valid tokens.
 async fn check_afterwards(hub: &Hub, what: &str) {
     honest_once_there_is_room(hub).await;
     check_peak(hub, what);
@@ -137,27 +137,27 @@ fn attackers(is_tls: bool) -> usize {
 
 async fn bodies_without_the_right(is_tls: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let (hub, door) = start(folder.path(), is_tls);
+    let (hub, endpoint) = start(folder.path(), is_tls);
     let token = token(&hub, "read", "elsewhere").await;
-    let attackers = attack(&door, attackers(is_tls), &nearly_a_put(&token)).await;
+    let attackers = attack(&endpoint, attackers(is_tls), &nearly_a_put(&token)).await;
     check(&hub, "bodies without the right").await;
     drop(attackers);
 }
 
 async fn bodies_with_the_right(is_tls: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let (hub, door) = start(folder.path(), is_tls);
+    let (hub, endpoint) = start(folder.path(), is_tls);
     let token = token(&hub, "write", "office").await;
-    let attackers = attack(&door, attackers(is_tls), &nearly_a_put(&token)).await;
-    // Who has the right may take all places for a while: they wait for nobody but themselves.
+    let attackers = attack(&endpoint, attackers(is_tls), &nearly_a_put(&token)).await;
+    // Authenticated clients may take all places for a while: they only delay each other.
     drop(attackers);
     check_afterwards(&hub, "bodies with the right").await;
 }
 
 async fn heads(is_tls: bool, count: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let (hub, door) = start(folder.path(), is_tls);
-    let attackers = attack(&door, count, &nearly_a_head()).await;
+    let (hub, endpoint) = start(folder.path(), is_tls);
+    let attackers = attack(&endpoint, count, &nearly_a_head()).await;
     check(&hub, "unfinished heads").await;
     drop(attackers);
 }
@@ -196,16 +196,18 @@ async fn unfinished_heads_cost_bounded_memory_over_tls_too() {
 async fn bodies_over_http_2(role: &str, silo: &str) {
     const STREAMS: usize = 20;
     let folder = tempfile::tempdir().unwrap();
-    let (hub, door) = start(folder.path(), true);
+    let (hub, endpoint) = start(folder.path(), true);
     let bearer = format!("Bearer {}", token(&hub, role, silo).await);
     let url = format!("{}/silos/office", hub.url());
     let handshakes = Arc::new(Semaphore::new(64));
     let mut attackers = JoinSet::new();
     for _ in 0..600 {
-        let (door, bearer, url) = (Arc::clone(&door), bearer.clone(), url.clone());
+        let (endpoint, bearer, url) = (Arc::clone(&endpoint), bearer.clone(), url.clone());
         let turn = Arc::clone(&handshakes).acquire_owned().await.unwrap();
         attackers.spawn(async move {
-            let Ok(line) = door.enter().await else { return };
+            let Ok(line) = endpoint.connect().await else {
+                return;
+            };
             let Ok((mut requests, connection)) = Builder::new()
                 .handshake::<_, std::io::Cursor<Vec<u8>>>(line)
                 .await

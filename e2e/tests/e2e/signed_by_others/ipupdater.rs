@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use silo_e2e::thief::Thief;
+use silo_e2e::interceptor::Interceptor;
 use silo_e2e::{Caller, Hub, TRUSTS_LOOPBACK, stanza, write_private};
 
 use super::text;
@@ -33,11 +33,11 @@ fn the_page_shows_the_script_and_python_3_6_can_read_it() {
     assert_eq!(line, Some(stanza(PAGE, "try").trim()));
 }
 
-/// A machine with the script, which seems to be at 10.0.0.7, and somebody on the way to the hub.
+/// A machine with the script, which seems to be at 10.0.0.7, and an interceptor on the way to the hub.
 struct Machine {
     folder: tempfile::TempDir,
     _hub: Hub,
-    thief: Thief,
+    interceptor: Interceptor,
     admin: Caller,
 }
 
@@ -53,7 +53,7 @@ impl Machine {
         let credential = hub.token(&arguments.split(' ').collect::<Vec<_>>());
         write_private(&folder.path().join("token"), &format!("{credential}\n"));
         Self {
-            thief: Thief::start(hub.url()),
+            interceptor: Interceptor::start(hub.url()),
             admin: Caller::new(&hub, &hub.admin_token()),
             folder,
             _hub: hub,
@@ -73,7 +73,7 @@ impl Machine {
         let line = stanza(PAGE, name)
             .trim()
             .replace("silo-ipupdate.py", script)
-            .replace("http://10.0.0.1:8053", &self.thief.url())
+            .replace("http://10.0.0.1:8053", &self.interceptor.url())
             .replace("/etc/silo/token", self.path("token").to_str().unwrap())
             .replace(
                 "/var/lib/silo-ipupdate",
@@ -101,7 +101,7 @@ impl Machine {
     }
 }
 
-/// Runs a command with a wall clock that is off; the monotonic clock goes on as it is.
+/// Runs a command with a wall clock that is off; the monotonic clock is unchanged.
 fn faketime(offset: &str) -> String {
     format!("FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 faketime -f '{offset}'")
 }
@@ -130,7 +130,7 @@ async fn the_script_reports_changes_is_quiet_without_and_shows_the_last() {
         log.contains("Z home: nas is 10.0.0.8, was 10.0.0.7\n"),
         "{log}"
     );
-    // Somebody else has set it: that is put right, and said.
+    // Another client has set it: that is corrected and reported.
     machine
         .admin
         .put_ip("home", "nas", "10.0.0.9")
@@ -141,7 +141,7 @@ async fn the_script_reports_changes_is_quiet_without_and_shows_the_last() {
     // The secret does not travel.
     let token = std::fs::read_to_string(machine.path("token")).unwrap();
     let secret = token.trim().splitn(3, '_').nth(2).unwrap();
-    for exchange in machine.thief.take() {
+    for exchange in machine.interceptor.take() {
         assert!(!text(&exchange.request).contains(secret));
     }
 }
@@ -193,11 +193,7 @@ async fn each_failure_of_the_script_has_its_code_and_its_words_and_changes_nothi
             1,
             "10.0.0.7 is not within 192.0.2.0/24",
         ),
-        (
-            "--address 0.0.0.0".to_owned(),
-            1,
-            "is no address of a machine",
-        ),
+        ("--address 0.0.0.0".to_owned(), 1, "is not a usable address"),
     ] {
         failed(&machine.run("try", "", &more), code, words);
     }
@@ -225,18 +221,20 @@ async fn each_failure_of_the_script_has_its_code_and_its_words_and_changes_nothi
         1,
         "401 order",
     );
-    // Somebody on the way.
+    // An interceptor.
     let forged = "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"ip\":\"6.6.6.6\"}";
-    machine.thief.forge(|_| forged.as_bytes().to_vec());
+    machine.interceptor.forge(|_| forged.as_bytes().to_vec());
     failed(&machine.run("try", "", ""), 1, "is not signed");
-    machine.thief.forge(|exchange| {
+    machine.interceptor.forge(|exchange| {
         let answer = text(&exchange.answer);
         answer.replace("10.0.0.7", "10.6.6.6").into_bytes()
     });
     failed(&machine.run("try", "", ""), 1, "its signature is wrong");
-    machine.thief.forge(|_| b"no HTTP\r\n\r\n".to_vec());
+    machine.interceptor.forge(|_| b"no HTTP\r\n\r\n".to_vec());
     failed(&machine.run("try", "", ""), 1, "cannot be reached");
-    machine.thief.forge(|exchange| exchange.answer.clone());
+    machine
+        .interceptor
+        .forge(|exchange| exchange.answer.clone());
     assert_eq!(machine.ips().await, serde_json::json!(["10.0.0.7"]));
     assert!(
         machine.log().contains("Z failed: GET /ip: 401 clock"),

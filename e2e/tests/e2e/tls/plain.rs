@@ -65,7 +65,7 @@ fn without_tls_only_ping_and_signed_requests_are_let_in() {
     for path in ["/silos", "/u/key", "/key", "/nic/update?hostname=db"] {
         assert_eq!(ask(path, &[signed]).0, "401", "{path}");
     }
-    // Anybody could read what a signed request is answered with: no new secret is among it.
+    // The response to a signed request is readable on the network: it never contains a new secret.
     for path in ["/tokens", "/tokens/aaaaaaaaaa/rotate"] {
         let url = format!("{plain}{path}");
         let answer = said(&run("curl", &["-sS", "-X", "POST", "-H", signed, &url]));

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_opened_by_its_key_for_its_owner_alone() {
+    fn a_login_opens_only_with_its_key_and_for_its_owner() {
         let (sink, silo) = (
             SinkName::parse("ovh").unwrap(),
             SiloId::parse("home").unwrap(),

@@ -74,7 +74,7 @@ impl<'a> Params<'a> {
         let Some(name) = self.get("backend")? else {
             return match (self.get("login")?, self.get("pass")?) {
                 (None, None) => Ok(None),
-                _ => Err(Reply::wrong("backend", "login and pass are for which?")),
+                _ => Err(Reply::wrong("backend", "login and pass require a backend")),
             };
         };
         let (login, pass) = (self.needed("login")?, self.needed("pass")?);

@@ -109,7 +109,7 @@ pub(super) enum NoAddress {
     #[error("two addresses of one family")]
     Two,
     /// `ip6lanprefix` is not a network.
-    #[error("ip6lanprefix is no IPv6 network such as 2001:db8:1:2::/64")]
+    #[error("ip6lanprefix is not an IPv6 network such as 2001:db8:1:2::/64")]
     Prefix,
     /// `suffix` is not a host part.
     #[error("suffix is not the host part of an IPv6 address, such as ::5")]
@@ -126,7 +126,7 @@ pub(super) enum NoAddress {
     #[error(transparent)]
     Caller(#[from] NoCallerAddress),
     /// The address may be in a parameter with another name.
-    #[error("no parameter that is known here holds an address, but {0:?} does: name it myip")]
+    #[error("no known parameter holds an address, but {0:?} does: name it myip")]
     Unknown(String),
 }
 
@@ -208,7 +208,7 @@ impl UpdateRequest {
             whole.set(caller()?);
         }
         for name in params.unknown_addresses() {
-            left_out.add(|| format!("{name:?}: no parameter that is known here"));
+            left_out.add(|| format!("{name:?}: unknown parameter"));
         }
         Ok(Self {
             whole,
@@ -259,7 +259,7 @@ fn note_unusable(left_out: &mut LeftOut, name: &str, text: &str, why: &NoAddress
     }
     left_out.add(|| match (why, shown(text)) {
         (NoAddress::Implausible(..), _) => format!("{name}: {why}"),
-        (_, Some(text)) => format!("{name}: {text} is no address of a machine"),
+        (_, Some(text)) => format!("{name}: {text} is not a usable address"),
         (_, None) => format!("{name}: no address"),
     });
 }

@@ -165,7 +165,7 @@ fn a_prefix_is_put_before_the_suffix() {
 }
 
 #[test]
-fn every_length_of_prefix_keeps_its_bits_and_no_more() {
+fn every_prefix_length_keeps_only_its_bits() {
     let (ones, zeros) = (Ipv6Addr::from_bits(u128::MAX), Ipv6Addr::from_bits(0));
     for length in 0..=128_u8 {
         let net = |ip| Ipv6Net::new(ip, length).unwrap();
@@ -182,7 +182,7 @@ fn every_length_of_prefix_keeps_its_bits_and_no_more() {
 }
 
 #[test]
-fn what_is_no_address_is_named() {
+fn values_that_are_not_addresses_are_named() {
     for (query, stored, why) in [
         ("myip=nonsense", None, NoAddress::Address),
         ("myip=nonsense,0.0.0.0", None, NoAddress::Address),
@@ -313,11 +313,11 @@ fn what_is_left_out_is_named_without_its_value_where_that_is_no_address() {
         (
             "ipaddr=2001:db8::1/64&myip=192.0.2.1,fe80::1",
             "myip: fe80::1 is a link-local address, which other machines can't reach; \
-             ipaddr: 2001:db8::1/64 is no address of a machine",
+             ipaddr: 2001:db8::1/64 is not a usable address",
         ),
         (
             "myip=192.0.2.1&WanIP=198.51.100.7&pass%0Aword=hush",
-            "\"wanip\": no parameter that is known here",
+            "\"wanip\": unknown parameter",
         ),
         (
             "myip=192.0.2.1,a,b,c,d,e,f",

@@ -20,7 +20,7 @@ impl Names {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.is_empty() {
             return Err(
-                "say what records are called at the provider: `domain: example.net` (db becomes \
+                "set the names of records at the provider: `domain: example.net` (db becomes \
                  db.example.net) or `hosts: {db: home.example.net}`"
                     .to_owned(),
             );
@@ -54,7 +54,7 @@ impl Names {
         };
         let name = if hostname.is_single_label() && hostname != domain {
             Hostname::parse(&format!("{hostname}.{domain}"))
-                .map_err(|error| format!("with {domain} behind it: {error}"))?
+                .map_err(|error| format!("with {domain} appended: {error}"))?
         } else if is_within(hostname, domain) {
             hostname.clone()
         } else {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_hosts_takes_those_alone() {
+    fn a_list_of_hosts_takes_only_those() {
         let names = names(None, &[("db", "home.example.net")]);
         assert_eq!(names.of(&name("db")), Ok("home.example.net".to_owned()));
         assert_eq!(names.of(&name("web")), Err("not one of `hosts`".to_owned()));

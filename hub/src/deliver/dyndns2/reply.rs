@@ -50,21 +50,21 @@ fn of_line(line: &str, sent: &Addresses) -> Option<Outcome> {
     let later = |why: &str| Outcome::Retry(Trouble::of_sink(why).not_before(PROVIDERS_TROUBLE));
     Some(match word.as_str() {
         "good" | "nochg" => taken(words.next().unwrap_or(""), sent),
-        "badauth" => refused_sink(
-            "the provider refuses the login (badauth): are user name and password right?",
-        ),
-        "!donator" => refused_sink("the account does not include what was asked for (!donator)"),
+        "badauth" => {
+            refused_sink("the provider refuses the login (badauth): check user name and password")
+        }
+        "!donator" => refused_sink("the account does not include this feature (!donator)"),
         "abuse" => refused_sink("the provider has blocked updates for abuse (abuse)"),
         "badagent" => refused_sink(
-            "the provider does not accept this client (badagent): some ask for a `contact`",
+            "the provider does not accept this client (badagent): some require a `contact`",
         ),
-        "badsys" => refused_sink("the provider does not know `system` as the URL has it (badsys)"),
+        "badsys" => refused_sink("the provider does not know the `system` in the URL (badsys)"),
         "nohost" => refused_name("the account has no such host (nohost)"),
         "!yours" => refused_name("the host belongs to another account (!yours)"),
-        "notfqdn" => refused_name("the provider takes this for no full hostname (notfqdn)"),
+        "notfqdn" => refused_name("the provider does not accept this as a full hostname (notfqdn)"),
         "numhost" => refused_name("the provider can't update this host (numhost)"),
-        "911" => later("the provider has trouble of its own (911)"),
-        "dnserr" => later("the provider's DNS has trouble (dnserr)"),
+        "911" => later("the provider reports an internal error (911)"),
+        "dnserr" => later("the provider reports a DNS error (dnserr)"),
         _ => return None,
     })
 }
@@ -81,11 +81,11 @@ fn taken(list: &str, sent: &Addresses) -> Outcome {
     } else if first == IpAddr::from([127, 0, 0, 1]) {
         // Dyn's answer to clients that it blocks.
         Outcome::Refused(Trouble::of_sink(
-            "the provider ignores this client (good 127.0.0.1): some ask for a `contact`",
+            "the provider ignores this client (good 127.0.0.1): some require a `contact`",
         ))
     } else {
         Outcome::Refused(Trouble::of_name(format!(
-            "the provider took another address than it was sent, {first}: does it know `myip`?"
+            "the provider set {first}, which was not sent: check that it supports `myip`"
         )))
     }
 }
@@ -106,20 +106,20 @@ fn of_status(answer: &HttpAnswer, line: &str, secrets: &[&str]) -> Outcome {
     let failed = |why: String| Outcome::Failed(Trouble::of_sink(why));
     match status {
         200..300 | 400 => Outcome::Failed(Trouble::of_name(format!(
-            "the provider answered {status} and {}, which is no dyndns2",
+            "the provider answered {status} and {}, which is not a dyndns2 reply",
             said()
         ))),
         300..400 => failed(format!(
-            "the provider answered {status}, a redirect, which is not followed: is `url` right?"
+            "the provider answered {status}, a redirect, which is not followed: check `url`"
         )),
         401 => Outcome::Refused(Trouble::of_sink(
-            "the provider refuses the login (401): are user name and password right?",
+            "the provider refuses the login (401): check user name and password",
         )),
-        404 | 410 => failed(format!(
-            "the provider answered {status}: nothing is at `url`"
+        404 | 410 => failed(format!("the provider answered {status}: check `url`")),
+        408 | 425 | 429 => later(format!(
+            "the provider answered {status}: temporarily unavailable"
         )),
-        408 | 425 | 429 => later(format!("the provider answered {status}: not now")),
-        500.. => later(format!("the provider has trouble of its own ({status})")),
+        500.. => later(format!("the provider has an internal error ({status})")),
         _ => failed(format!("the provider answered {status} and {}", said())),
     }
 }

@@ -91,7 +91,7 @@ fn the_word_in_the_body_decides() {
 }
 
 #[test]
-fn a_provider_that_asks_for_time_gets_it() {
+fn a_providers_retry_delay_is_kept() {
     for status in [429, 503] {
         let answer = HttpAnswer {
             status,
@@ -111,11 +111,11 @@ fn a_reply_is_shown_short_printable_and_without_secrets() {
     };
     assert_eq!(
         why(200, "what? hush! me@example.net\u{1b}[31m\u{e4}\nmore"),
-        "the provider answered 200 and \"what? ***! ***?[31m?\", which is no dyndns2"
+        "the provider answered 200 and \"what? ***! ***?[31m?\", which is not a dyndns2 reply"
     );
     assert_eq!(
         why(200, " \n\n"),
-        "the provider answered 200 and nothing, which is no dyndns2"
+        "the provider answered 200 and nothing, which is not a dyndns2 reply"
     );
     let long = why(403, &"a".repeat(4000));
     let expected = format!("the provider answered 403 and \"{}\"", "a".repeat(60));

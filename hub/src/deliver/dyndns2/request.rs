@@ -60,33 +60,33 @@ impl Endpoint {
         wanted: &Addresses,
         standing: &ReceiverState,
     ) -> Result<Vec<Update>, &'static str> {
-        let mut told = *wanted;
+        let mut sent = *wanted;
         if self.ipv6 == Ipv6::Off {
-            told.clear(Family::V6);
+            sent.clear(Family::V6);
         }
         let is_news = |ip: &IpAddr| surely_held(standing, Family::of(*ip)) != Some(*ip);
-        if !told.iter().any(|ip| is_news(&ip)) {
+        if !sent.iter().any(|ip| is_news(&ip)) {
             return Ok(Vec::new());
         }
-        Ok(match (self.ipv6, told.v4, told.v6) {
-            (Ipv6::Separate, ..) => told
+        Ok(match (self.ipv6, sent.v4, sent.v6) {
+            (Ipv6::Separate, ..) => sent
                 .iter()
                 .filter(is_news)
                 .map(|ip| self.update(name, &format!("myip={ip}"), Addresses::from_iter([ip])))
                 .collect(),
             (Ipv6::Myipv6, Some(v4), Some(v6)) => {
-                vec![self.update(name, &format!("myip={v4}&myipv6={v6}"), told)]
+                vec![self.update(name, &format!("myip={v4}&myipv6={v6}"), sent)]
             }
             // Without `myip`, providers use the address of the client, here the hub.
             (Ipv6::Myipv6, None, Some(_)) => {
                 return Err(
-                    "it has no IPv4 address, and with `ipv6: myipv6` the provider would take \
-                     the hub's own for it",
+                    "it has no IPv4 address, and with `ipv6: myipv6` the provider would set the \
+                     hub's own instead",
                 );
             }
             _ => {
-                let list: Vec<String> = told.iter().map(|ip| ip.to_string()).collect();
-                vec![self.update(name, &format!("myip={}", list.join(",")), told)]
+                let list: Vec<String> = sent.iter().map(|ip| ip.to_string()).collect();
+                vec![self.update(name, &format!("myip={}", list.join(",")), sent)]
             }
         })
     }

@@ -21,7 +21,7 @@ fn endpoint(url: &str, ipv6: Ipv6) -> Endpoint {
 }
 
 #[test]
-fn ovh_is_asked_as_its_guide_says() {
+fn ovh_requests_follow_its_guide() {
     let ovh = Endpoint::ovh();
     let base = "https://dns.eu.ovhapis.com/nic/update?system=dyndns&hostname=db.example.net&myip=";
     let both = [format!("{base}192.0.2.1"), format!("{base}2001:db8::1")];
@@ -34,7 +34,7 @@ fn ovh_is_asked_as_its_guide_says() {
 }
 
 #[test]
-fn each_provider_is_told_ipv6_in_its_way() {
+fn ipv6_is_sent_in_each_providers_form() {
     let both = "192.0.2.1 2001:db8::1";
     for (ipv6, wanted, queries) in [
         (Ipv6::Myip, both, &["myip=192.0.2.1,2001:db8::1"][..]),
@@ -63,8 +63,8 @@ fn each_provider_is_told_ipv6_in_its_way() {
 #[test]
 fn no_request_makes_a_provider_take_the_hubs_own_address() {
     let endpoint = endpoint(PLAIN, Ipv6::Myipv6);
-    let told = endpoint.updates("a.b", &addresses("2001:db8::1"), &ReceiverState::Nothing);
-    assert!(told.unwrap_err().contains("no IPv4 address"));
+    let sent = endpoint.updates("a.b", &addresses("2001:db8::1"), &ReceiverState::Nothing);
+    assert!(sent.unwrap_err().contains("no IPv4 address"));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn what_the_provider_surely_holds_is_not_sent_again() {
 }
 
 #[test]
-fn an_address_that_is_not_told_is_no_news() {
+fn an_unchanged_address_is_not_sent() {
     let endpoint = endpoint(PLAIN, Ipv6::Off);
     let published = ReceiverState::Published(addresses("192.0.2.1 2001:db8::1"));
     let sent = urls(&endpoint, "192.0.2.1 2001:db8::2", published);

@@ -1,7 +1,7 @@
 //! Records which receivers were notified of which event, over all attempts, and derives the result
 //! for the worker.
 //!
-//! `Event::told` holds the address of each notified receiver. While other receivers are pending, it
+//! `Event::notified` holds the address of each notified receiver. While other receivers are pending, it
 //! also holds `!`, the address and the reason of each permanently refused receiver, which is not
 //! tried again. When the event is finished, these entries are removed: a manual retry includes the
 //! refused receivers.
@@ -17,8 +17,8 @@ pub(super) struct Ledger<'a> {
 }
 
 struct Entry {
-    told: Vec<String>,
-    /// The marker for `told` while other receivers are pending, and the reason.
+    notified: Vec<String>,
+    /// The marker for `notified` while other receivers are pending, and the reason.
     refused: Vec<(String, String)>,
     pending: Option<Trouble>,
 }
@@ -27,9 +27,9 @@ impl<'a> Ledger<'a> {
     /// A ledger of the events to send.
     pub(super) fn new(events: &'a [Event]) -> Self {
         let entry = |event: &Event| {
-            let told = event.told.iter().filter(|text| !text.starts_with('!'));
+            let notified = event.notified.iter().filter(|text| !text.starts_with('!'));
             Entry {
-                told: told.cloned().collect(),
+                notified: notified.cloned().collect(),
                 refused: Vec::new(),
                 pending: None,
             }
@@ -46,8 +46,8 @@ impl<'a> Ledger<'a> {
         let prefix = format!("!{} ", key(&mail.to.email));
         let whom = mail.whom.to_string();
         mail.news.retain(|item| {
-            let mut told = self.events[item.index].told.iter();
-            let Some(marker) = told.find(|text| text.starts_with(&prefix)) else {
+            let mut notified = self.events[item.index].notified.iter();
+            let Some(marker) = notified.find(|text| text.starts_with(&prefix)) else {
                 return true;
             };
             let why = format!("{whom}: {}", &marker[prefix.len()..]);
@@ -58,10 +58,10 @@ impl<'a> Ledger<'a> {
     }
 
     /// Records that the receiver got the mail.
-    pub(super) fn told(&mut self, mail: &Mail<'_>) {
+    pub(super) fn sent(&mut self, mail: &Mail<'_>) {
         let key = key(&mail.to.email);
         for index in indexes(mail) {
-            self.entries[index].told.push(key.clone());
+            self.entries[index].notified.push(key.clone());
         }
     }
 
@@ -100,7 +100,7 @@ impl Entry {
         let outcome = match (self.pending, self.refused.is_empty()) {
             (Some(trouble), _) => {
                 let markers = self.refused.into_iter().map(|(marker, _)| marker);
-                self.told.extend(markers);
+                self.notified.extend(markers);
                 Outcome::Retry(trouble)
             }
             (None, true) => Outcome::Done,
@@ -110,7 +110,7 @@ impl Entry {
             }
         };
         DeliveryResult {
-            told: self.told,
+            notified: self.notified,
             outcome,
         }
     }

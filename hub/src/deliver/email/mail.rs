@@ -111,7 +111,7 @@ pub(super) fn letters<'a>(
     }
     for mail in &mut letters {
         let key = key(&mail.to.email);
-        mail.news.retain(|item| !item.event.told.contains(&key));
+        mail.news.retain(|item| !item.event.notified.contains(&key));
     }
     letters.retain(|mail| !mail.news.is_empty());
     letters

@@ -6,7 +6,7 @@ fn boxes(list: &[&str]) -> Vec<Mailbox> {
 }
 
 /// Receiver and hostnames of each mail.
-fn told(events: &[Event], to: &[&str], allow_to: &[&str]) -> Vec<(String, Vec<String>)> {
+fn planned(events: &[Event], to: &[&str], allow_to: &[&str]) -> Vec<(String, Vec<String>)> {
     let allow_to: Vec<_> = allow_to.iter().map(|&text| text.to_owned()).collect();
     let letters = letters(events, &boxes(to), &allow_to);
     let hostnames = |mail: &Mail<'_>| {
@@ -34,7 +34,7 @@ fn operators_hear_of_all_and_records_of_themselves() {
     second.notify = vec![(second.changes[0].hostname.clone(), "D@x.NET".to_owned())];
     let events = [first, second];
     assert_eq!(
-        told(
+        planned(
             &events,
             &["a@x.net", "B <b@x.net>", "A@X.net"],
             &["*@x.net"]
@@ -48,10 +48,10 @@ fn operators_hear_of_all_and_records_of_themselves() {
     );
     // An operator gets one mail.
     assert_eq!(
-        told(&events, &["d@x.net"], &["d@*"]),
+        planned(&events, &["d@x.net"], &["d@*"]),
         expected(&[("d@x.net", &["db", "nas", "db"])])
     );
-    assert_eq!(told(&events, &[], &["*@y.net"]), expected(&[]));
+    assert_eq!(planned(&events, &[], &["*@y.net"]), expected(&[]));
 }
 
 #[test]
@@ -74,21 +74,21 @@ fn patterns_cover_the_whole_address_and_fold_case() {
         ("@x.net", "*", false),
         ("nobody", "*", false),
     ] {
-        let count = told(&events(address), &[], &[glob]).len();
+        let count = planned(&events(address), &[], &[glob]).len();
         assert_eq!(count, usize::from(heard), "{address} {glob}");
     }
 }
 
 #[test]
-fn who_was_told_is_left_out_of_that_event_alone() {
+fn a_notified_recipient_is_skipped_only_for_that_event() {
     let mut first = event(1, vec![change("db", "", "10.0.0.2")]);
-    first.told = vec!["a@x.net".to_owned()];
+    first.notified = vec!["a@x.net".to_owned()];
     let second = event(2, vec![change("nas", "", "10.0.0.3")]);
     assert_eq!(
-        told(&[first.clone(), second], &["A@x.net", "b@x.net"], &[]),
+        planned(&[first.clone(), second], &["A@x.net", "b@x.net"], &[]),
         expected(&[("A@x.net", &["nas"]), ("b@x.net", &["db", "nas"])])
     );
-    assert_eq!(told(&[first], &["a@x.net"], &[]), expected(&[]));
+    assert_eq!(planned(&[first], &["a@x.net"], &[]), expected(&[]));
 }
 
 #[test]

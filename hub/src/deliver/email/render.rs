@@ -192,8 +192,8 @@ fn fitting(own: Option<&Template>, item: &News<'_>, change: &str, seen: &str) ->
 fn failing(failure: &SinkFailure) -> String {
     let SinkFailure { sink, why, of_all } = failure;
     match (why, of_all) {
-        (Some(why), false) => format!("{sink} does not take it: {why}"),
-        (Some(why), true) => format!("{sink} takes nothing any more: {why}"),
+        (Some(why), false) => format!("{sink} rejected it: {why}"),
+        (Some(why), true) => format!("{sink} is failing: {why}"),
         (None, false) => format!("{sink} no longer fails"),
         (None, true) => format!("{sink} no longer fails as a whole"),
     }

@@ -72,14 +72,9 @@ fn failures_of_another_sink_have_words_of_their_own() {
             EventKind::Failing,
             Some("no such host"),
             false,
-            "ovh does not take it: no such host",
+            "ovh rejected it: no such host",
         ),
-        (
-            EventKind::Failing,
-            Some("no"),
-            true,
-            "ovh takes nothing any more: no",
-        ),
+        (EventKind::Failing, Some("no"), true, "ovh is failing: no"),
         (EventKind::Recovered, None, false, "ovh no longer fails"),
         (
             EventKind::Recovered,
@@ -122,7 +117,7 @@ fn a_long_subject_is_cut() {
 }
 
 #[test]
-fn a_mail_of_very_many_changes_says_how_many_it_leaves_out() {
+fn a_mail_of_very_many_changes_counts_those_left_out() {
     let changes = (0..MAX_LISTED + 7).map(|n| change(&format!("host-{n}"), "", "10.0.0.2"));
     let events = [event(1, changes.collect())];
     let templates = Templates {

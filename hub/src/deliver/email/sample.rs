@@ -33,7 +33,7 @@ pub(super) fn event(id: i64, changes: Vec<AddressChange>) -> Event {
         changes,
         notify: Vec::new(),
         last_seen: None,
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }

@@ -135,7 +135,7 @@ impl EmailSettings {
 
     fn check(&self) -> Result<(), &'static str> {
         if self.to.is_empty() && self.allow_to.is_empty() {
-            Err("to names nobody, and allow_to lets no record name anybody")
+            Err("`to` is empty and `allow_to` allows no address: set one of them")
         } else if self.digest > MAX_DIGEST {
             Err("digest: at most 24h")
         } else if self
@@ -177,7 +177,7 @@ impl SmtpKeys {
             return Err(wrong("host: neither a hostname nor an IP address"));
         }
         if self.port == Some(0) {
-            return Err(wrong("port: 0 is no port"));
+            return Err(wrong("port: 0 is not a valid port"));
         }
         let password = match (&self.username, &self.password_file) {
             (None, None) => None,
@@ -192,8 +192,8 @@ impl SmtpKeys {
             }
             if password.is_some() && !is_loopback(&self.host) && !self.allow_plaintext_password {
                 return Err(wrong(
-                    "tls: none would send the password readable for everyone on the way; \
-                     allow_plaintext_password: true says that this is meant",
+                    "tls: none would send the password in clear text; set \
+                     allow_plaintext_password: true to accept this",
                 ));
             }
         }
@@ -257,7 +257,7 @@ fn mailbox(own: &OwnKeys, key: &str, text: &str) -> Result<Mailbox, ConfigError>
     let mut all = text.parse::<Mailboxes>().into_iter().flatten();
     match (all.next(), all.next()) {
         (Some(one), None) => Ok(one),
-        _ => Err(own.wrong(format!("{key}: not one mail address"))),
+        _ => Err(own.wrong(format!("{key}: not a single mail address"))),
     }
 }
 
@@ -280,7 +280,7 @@ fn texts<'a>(
         Some(Value::Sequence(list)) => list.iter().map(Value::as_str).collect(),
         Some(_) => None,
     };
-    all.ok_or_else(|| own.wrong(format!("{key}: not a list of texts")))
+    all.ok_or_else(|| own.wrong(format!("{key}: not a list of strings")))
 }
 
 /// A duration such as `90s`, `1m` or `2h`. The unit is required.

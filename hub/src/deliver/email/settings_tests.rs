@@ -33,7 +33,7 @@ fn secret(folder: &Path, name: &str, text: &str) {
 }
 
 #[test]
-fn what_is_left_out_has_its_usual_value_and_times_have_units() {
+fn settings_have_defaults_and_times_have_units() {
     let plain = sink(GOOD);
     assert_eq!(plain.gather().as_secs(), 0);
     assert_eq!(plain.unseen_after(), None);
@@ -67,26 +67,26 @@ fn wrong_settings_are_named_by_their_key() {
         (without("smtp"), "one of smtp and sendmail"),
         (more("sendmail: /bin/true"), "one of smtp and sendmail"),
         (without("from"), "sinks: mail: missing field `from`"),
-        (without("to"), "to names nobody"),
+        (without("to"), "`to` is empty"),
         (
             GOOD.replace("silo@example.net", "silo"),
-            "from: not one mail address",
+            "from: not a single mail address",
         ),
         (
             GOOD.replace("[a@example.net]", "[a@example.net, b]"),
-            "to[1]: not one mail address",
+            "to[1]: not a single mail address",
         ),
         (
             GOOD.replace("[a@example.net]", "['a@example.net, b@example.net']"),
-            "to[0]: not one mail address",
+            "to[0]: not a single mail address",
         ),
         (
             GOOD.replace("[a@example.net]", "['a@example.net junk']"),
-            "to[0]: not one",
+            "to[0]: not a single",
         ),
         (
             GOOD.replace("[a@example.net]", "[\"a@example.net\\r\\nBcc: b@c\"]"),
-            "to[0]: not one",
+            "to[0]: not a single",
         ),
         (
             more("allow_to: ['*@ok.example', 'x y@z']"),
@@ -94,7 +94,7 @@ fn wrong_settings_are_named_by_their_key() {
         ),
         (
             more("subject: 'a {host}'"),
-            "subject: {host} is no placeholder",
+            "subject: {host} is not a placeholder",
         ),
         (
             more("subject: \"a\\nBcc: {new}\""),
@@ -102,7 +102,7 @@ fn wrong_settings_are_named_by_their_key() {
         ),
         (more("subject: ''"), "subject: must be one line"),
         (more("text: '{'"), "text: a { is not closed"),
-        (more("html: '{ip}'"), "html: {ip} is no placeholder"),
+        (more("html: '{ip}'"), "html: {ip} is not a placeholder"),
         (more("digest: 1"), "digest: not a time such as"),
         (GOOD.replace("[a@example.net]", "5"), "to: not a list"),
         (GOOD.replace("[a@example.net]", "[5]"), "to: not a list"),

@@ -110,7 +110,7 @@ impl Session {
                 .server_info()
                 .supports_feature(Extension::SmtpUtfEight)
             {
-                let why = "the server takes no addresses beyond ASCII (SMTPUTF8)";
+                let why = "the server does not support non-ASCII addresses (SMTPUTF8)";
                 return Err(Failure::Refused(why.to_owned()));
             }
             parameters.push(MailParameter::SmtpUtfEight);
@@ -195,7 +195,7 @@ fn auth_words(error: &Error) -> String {
         }
         Some(code) => format!("it cannot check the password now ({code})"),
         None if error.is_client() => {
-            "it offers no authentication that is known here (PLAIN, LOGIN)".to_owned()
+            "it offers no supported authentication (PLAIN, LOGIN)".to_owned()
         }
         None => format!("authentication: {}", words(error)),
     }

@@ -67,7 +67,7 @@ impl Template {
             } else {
                 let (name, after) = after
                     .split_once('}')
-                    .ok_or("a { is not closed; write {{ for a brace of the text")?;
+                    .ok_or("a { is not closed; write {{ for a literal brace")?;
                 let value = Placeholder::of(name).ok_or_else(|| unknown(name))?;
                 if !plain.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -104,7 +104,7 @@ fn unknown(name: &str) -> String {
         .map(|(name, _)| format!("{{{name}}}"))
         .collect();
     format!(
-        "{{{name}}} is no placeholder; there are {}, and {{{{ stands for a brace",
+        "{{{name}}} is not a placeholder; known are {}, and {{{{ for a literal brace",
         known.join(" ")
     )
 }
@@ -136,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_placeholder_is_named() {
+    fn unknown_placeholders_are_named() {
         for name in ["host", "", "Silo", "silo ", "old{new"] {
             let error = Template::parse(&format!("a {{{name}}} b")).unwrap_err();
-            let wanted = format!("{{{name}}} is no placeholder");
+            let wanted = format!("{{{name}}} is not a placeholder");
             assert!(error.starts_with(&wanted), "{error}");
             assert!(error.contains(" {hostname} "), "{error}");
         }

@@ -80,7 +80,7 @@ pub struct Nonce(String);
 
 /// The system returned no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the system gives no random bytes")]
+#[error("the system's random number generator failed")]
 pub struct NoRandomness;
 
 impl Nonce {
@@ -167,10 +167,10 @@ pub enum InvalidFile {
     #[error("larger than {MAX_BYTES} bytes")]
     TooLarge,
     /// Not the expected JSON.
-    #[error("not a file of this form: {0}")]
+    #[error("not a valid job file: {0}")]
     Form(serde_json::Error),
     /// An unknown format version.
-    #[error("version {0} is not known here: hub and worker must be of one version")]
+    #[error("unknown version {0}: hub and worker must have the same version")]
     Version(u32),
     /// The nonce is invalid.
     #[error("nonce: not 32 hexadecimal digits")]
@@ -338,7 +338,7 @@ pub(super) fn stored_address(text: &str) -> Result<IpAddr, String> {
     let ip = parse_address(text).map_err(|error| error.to_string())?;
     match ip.to_string() == text {
         true => Ok(ip),
-        false => Err("an address is not in its stored form".to_owned()),
+        false => Err("an address is not in canonical form".to_owned()),
     }
 }
 

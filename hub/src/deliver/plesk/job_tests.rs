@@ -96,19 +96,19 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
     let whole = file("1", NONCE, "example.com", "db", "[]");
     assert!(parse(&whole).is_ok());
     for (json, why) in [
-        (String::new(), "not a file of this form: EOF"),
-        ("[]".to_owned(), "not a file of this form: invalid length 0"),
+        (String::new(), "not a valid job file: EOF"),
+        ("[]".to_owned(), "not a valid job file: invalid length 0"),
         (
             whole.replace("}", ",\"x\":1}"),
-            "not a file of this form: unknown field `x`",
+            "not a valid job file: unknown field `x`",
         ),
         (
             whole.replace("}", ",\"label\":\"db\"}"),
-            "not a file of this form: duplicate field",
+            "not a valid job file: duplicate field",
         ),
         (
             format!("{whole}{whole}"),
-            "not a file of this form: trailing characters",
+            "not a valid job file: trailing characters",
         ),
         (
             format!("{whole}{}", " ".repeat(5000)),
@@ -116,7 +116,7 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
         ),
         (
             file("2", NONCE, "example.com", "db", "[]"),
-            "version 2 is not known here",
+            "unknown version 2",
         ),
         (file("1", "00", "example.com", "db", "[]"), "nonce: not 32"),
         (
@@ -142,11 +142,11 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
         ),
         (
             file("1", NONCE, "example.com", "db", r#"["FD00::6"]"#),
-            "wanted: an address is not in its stored form",
+            "wanted: an address is not in canonical form",
         ),
         (
             file("1", NONCE, "example.com", "db", r#"["::ffff:10.0.0.6"]"#),
-            "wanted: an address is not in its stored form",
+            "wanted: an address is not in canonical form",
         ),
         (
             file("1", NONCE, "example.com", "db", r#"["0.0.0.0"]"#),
@@ -154,7 +154,7 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
         ),
         (
             file("1", NONCE, "example.com", "db", r#"[{}]"#),
-            "not a file of this form: invalid type",
+            "not a valid job file: invalid type",
         ),
     ] {
         let error = parse(&json).unwrap_err().to_string();
@@ -163,7 +163,7 @@ fn a_job_that_is_not_to_the_letter_is_refused_by_name() {
 }
 
 #[test]
-fn ids_come_from_file_names_of_one_form_alone() {
+fn ids_are_parsed_from_file_names_of_one_form_only() {
     let id = JobId::of(&ZoneName::parse("example.com", "db").unwrap());
     assert_eq!(JobId::of_job_file(&id.job_file()), Some(id.clone()));
     assert_eq!(JobId::of_result_file(&id.result_file()), Some(id.clone()));

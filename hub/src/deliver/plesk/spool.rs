@@ -115,8 +115,8 @@ impl Spool {
         Ok(job.nonce)
     }
 
-    /// A job is forgotten when it has lain there for long and the worker has answered nobody for as long, both as
-    /// this process has seen it.
+    /// A job counts as forgotten if it and the worker's results have both been unchanged for long, as observed by this
+    /// process.
     fn watch(&self, id: JobId, nonce: Nonce) -> Result<Progress, SpoolError> {
         let metadata = fs::metadata(&self.results).and_then(|metadata| metadata.modified());
         let answered = match metadata {

@@ -128,7 +128,7 @@ fn a_newer_task_takes_the_place_of_an_older_one_of_its_name() {
 }
 
 #[test]
-fn what_is_no_job_or_no_result_counts_as_nothing() {
+fn files_that_are_not_jobs_or_results_are_ignored() {
     let bench = Bench::new();
     let task = task("db", "10.0.0.6");
     let id = JobId::of(&task.zone_name);
@@ -149,7 +149,7 @@ fn what_is_no_job_or_no_result_counts_as_nothing() {
 }
 
 #[test]
-fn a_job_that_nobody_takes_is_told_but_not_while_the_worker_answers_others() {
+fn an_untaken_job_is_reported_unless_the_worker_answers_others() {
     let bench = Bench::new();
     let task = task("db", "10.0.0.6");
     bench.spool.hand_over(&task).unwrap();
@@ -178,7 +178,7 @@ const STEPS_S: [i64; 8] = [
 ];
 
 #[test]
-fn a_step_of_the_clock_neither_makes_a_job_forgotten_nor_keeps_it_from_that() {
+fn a_clock_step_neither_forgets_nor_keeps_a_job() {
     for step in STEPS_S {
         for restarts in [false, true] {
             for steps_back in [false, true] {
@@ -208,7 +208,7 @@ fn a_step_of_the_clock_neither_makes_a_job_forgotten_nor_keeps_it_from_that() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_named() {
+fn a_missing_folder_is_named() {
     let bench = Bench::new();
     bench.spool.hand_over(&task("db", "10.0.0.6")).unwrap();
     assert_eq!(bench.spool.check().unwrap(), 1);

@@ -75,7 +75,7 @@ fn names_get_the_zone_or_a_reason() {
 }
 
 #[test]
-fn the_task_says_what_may_be_taken_away_and_stays_the_same_once_claimed() {
+fn the_task_lists_removable_addresses_and_is_fixed_once_claimed() {
     let (a, b) = (addresses("10.0.0.5 fd00::5"), addresses("10.0.0.6"));
     let task = |wanted, standing| sink().task(&publication(wanted, standing)).unwrap();
     let published = task("10.0.0.6", ReceiverState::Published(a));

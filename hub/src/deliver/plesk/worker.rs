@@ -118,17 +118,17 @@ async fn work_on(mut work: Work, end: &mut End) -> Result<(), WorkerError> {
             return match passed {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(WorkerError::Failed(
-                    "not everything could be done this time".to_owned(),
+                    "this pass did not complete, will retry".to_owned(),
                 )),
                 Err(error) => Err(WorkerError::Failed(format!(
-                    "the worker's own folders fail: {error}"
+                    "cannot use the worker's own folders: {error}"
                 ))),
             };
         }
         pause = match passed {
             Ok(_) => PAUSE,
             Err(error) => {
-                error!("the worker's own folders fail: {error}");
+                error!("cannot use the worker's own folders: {error}");
                 (pause * 2).min(LONGEST_PAUSE)
             }
         };
@@ -149,10 +149,10 @@ async fn lock(state: &State, end: &mut End) -> Result<Option<Lock>, WorkerError>
             return Ok(Some(lock));
         }
         if end.until == Until::Once {
-            return Err(failed("another worker is at work".to_owned()));
+            return Err(failed("another worker is running".to_owned()));
         }
         if !is_told {
-            info!("another worker is at work; waiting for its end");
+            info!("another worker is running; waiting for it to end");
             is_told = true;
         }
         if !end.wait(PAUSE).await {

@@ -22,7 +22,7 @@ pub enum InvalidZoneName {
     #[error("label: {0}")]
     Label(InvalidHostname),
     /// A hostname, but not in stored form, such as with upper case.
-    #[error("{0}: not in its stored form (lower case, no dot at the end, no Unicode)")]
+    #[error("{0}: not in canonical form (lower case, no trailing dot, no Unicode)")]
     Form(&'static str),
 }
 
@@ -141,9 +141,9 @@ mod tests {
     fn only_the_stored_form_is_parsed() {
         for (zone, label, why) in [
             ("", "db", "zone: a hostname must not be empty"),
-            ("Example.com", "db", "zone: not in its stored form"),
-            ("example.com.", "db", "zone: not in its stored form"),
-            ("example.com", "DB", "label: not in its stored form"),
+            ("Example.com", "db", "zone: not in canonical form"),
+            ("example.com.", "db", "zone: not in canonical form"),
+            ("example.com", "DB", "label: not in canonical form"),
             (
                 "example.com",
                 ".",
@@ -180,7 +180,7 @@ mod tests {
                 "a b",
                 "label: a hostname's labels consist of",
             ),
-            ("example.com", "dä", "label: not in its stored form"),
+            ("example.com", "dä", "label: not in canonical form"),
         ] {
             let error = ZoneName::parse(zone, label).unwrap_err().to_string();
             assert!(error.starts_with(why), "{zone:?} {label:?}: {error}");

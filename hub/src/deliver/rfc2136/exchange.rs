@@ -82,11 +82,11 @@ async fn addresses_of(server: &Server, until: Instant) -> Result<Vec<SocketAddr>
     match timeout_at(wait, lookup).await {
         Ok(Ok(addresses)) => Ok(addresses.collect()),
         Ok(Err(error)) => Err(Fault::Silent(format!(
-            "the server {} can't be found: {error}",
+            "cannot look up the server {}: {error}",
             server.host
         ))),
         Err(_) => Err(Fault::Silent(format!(
-            "the server {} can't be found in time",
+            "looking up the server {} timed out",
             server.host
         ))),
     }

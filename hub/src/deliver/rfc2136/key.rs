@@ -68,14 +68,14 @@ impl Key {
         let name = Name::from_ascii(name.to_ascii_lowercase())
             .ok()
             .filter(|name| !name.is_root() && !name.is_wildcard())
-            .ok_or_else(|| format!("name: {name:?} is no name of a key"))?;
+            .ok_or_else(|| format!("name: {name:?} is not a valid key name"))?;
         let algorithm = match algorithm.to_ascii_lowercase().trim_end_matches('.') {
             "hmac-sha256" => TsigAlgorithm::HmacSha256,
             "hmac-sha384" => TsigAlgorithm::HmacSha384,
             "hmac-sha512" => TsigAlgorithm::HmacSha512,
             _ => {
                 return Err(format!(
-                    "algorithm: {algorithm:?} is none of hmac-sha256, hmac-sha384, hmac-sha512"
+                    "algorithm: {algorithm:?} is not one of hmac-sha256, hmac-sha384, hmac-sha512"
                 ));
             }
         };
@@ -83,7 +83,7 @@ impl Key {
             .decode(secret.expose().trim())
             .ok()
             .filter(|secret| !secret.is_empty())
-            .ok_or("secret: it is not Base64")?;
+            .ok_or("secret: not valid Base64")?;
         TSigner::new(secret, algorithm, name, FUDGE_SECONDS)
             .map(Self)
             .map_err(|error| error.to_string())
@@ -108,7 +108,7 @@ impl Key {
                 Some("secret") => secret = Some(Secret::new(words.value("a secret")?)),
                 Some("}") => break,
                 // Omits the word, which may be the secret.
-                _ => return Err(format!("line {}: neither algorithm nor secret", words.line)),
+                _ => return Err(format!("line {}: expected algorithm or secret", words.line)),
             }
             words.expect(";")?;
         }
@@ -116,8 +116,8 @@ impl Key {
         if words.next()?.is_some() {
             return Err(format!("line {}: more than one key", words.line));
         }
-        let algorithm = algorithm.ok_or("it names no algorithm")?;
-        let secret = secret.ok_or("it holds no secret")?;
+        let algorithm = algorithm.ok_or("no algorithm")?;
+        let secret = secret.ok_or("no secret")?;
         Self::new(&name, &algorithm, &secret)
     }
 }
@@ -143,8 +143,7 @@ impl Words<'_> {
                 self.skip(self.text.find('\n').unwrap_or(self.text.len()));
             } else if self.text.starts_with("/*") {
                 let end = self.text[2..].find("*/");
-                let end =
-                    end.ok_or_else(|| format!("line {}: a comment without end", self.line))?;
+                let end = end.ok_or_else(|| format!("line {}: unterminated comment", self.line))?;
                 self.skip(end + 4);
             } else {
                 return Ok(());
@@ -161,7 +160,7 @@ impl Words<'_> {
         if first == '"' {
             let end = self.text[1..].find(['"', '\n']);
             let end = end.filter(|end| self.text[1 + end..].starts_with('"'));
-            let end = end.ok_or_else(|| format!("line {}: a quote without end", self.line))?;
+            let end = end.ok_or_else(|| format!("line {}: unterminated quote", self.line))?;
             let word = self.text[1..=end].to_owned();
             self.skip(end + 2);
             return Ok(Some(word));
@@ -219,27 +218,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_a_file_is_said_with_its_line_and_without_the_secret() {
+    fn key_file_errors_name_the_line_and_hide_the_secret() {
         let key = |inner: &str| format!("key silo. {{\n{inner}\n}};\n");
         let whole = key(&format!("algorithm hmac-sha256; secret {SECRET};"));
         for (text, why) in [
             (String::new(), "line 1: key is missing"),
             ("key {".to_owned(), "line 1: the key's name is missing"),
             ("key silo. \nalgorithm".to_owned(), "line 2: { is missing"),
-            (key(""), "it names no algorithm"),
-            (key("algorithm hmac-sha256;"), "it holds no secret"),
+            (key(""), "no algorithm"),
+            (key("algorithm hmac-sha256;"), "no secret"),
             (key("algorithm hmac-sha256"), "line 3: ; is missing"),
             (key("secret ;"), "line 2: a secret is missing"),
-            (key("secret \"AAEC\n\""), "line 2: a quote without end"),
-            (key("/* algorithm"), "line 2: a comment without end"),
-            (key(SECRET), "line 2: neither algorithm nor secret"),
+            (key("secret \"AAEC\n\""), "line 2: unterminated quote"),
+            (key("/* algorithm"), "line 2: unterminated comment"),
+            (key(SECRET), "line 2: expected algorithm or secret"),
             (
                 key("algorithm hmac-md5; secret AAEC;"),
-                "algorithm: \"hmac-md5\" is none of hmac-sha256, hmac-sha384, hmac-sha512",
+                "algorithm: \"hmac-md5\" is not one of hmac-sha256, hmac-sha384, hmac-sha512",
             ),
             (
                 key("algorithm hmac-sha256; secret AAECAw;"),
-                "secret: it is not Base64",
+                "secret: not valid Base64",
             ),
             (format!("{whole}{whole}"), "line 4: more than one key"),
         ] {

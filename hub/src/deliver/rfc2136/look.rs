@@ -92,7 +92,7 @@ impl Call<'_> {
         if found.has_cname {
             Err(Trouble::of_name("name holds a CNAME"))
         } else if !found.is_exactly(&addresses) {
-            let why = format!("name holds several addresses of a family: {found}");
+            let why = format!("name has several addresses of a family: {found}");
             Err(Trouble::of_name(why))
         } else {
             Ok(addresses)
@@ -132,10 +132,10 @@ impl Call<'_> {
         }
         match answer.response_code {
             ResponseCode::YXRRSet => Ok(format!(
-                "{server} takes updates of {zones} by the key {key_name}"
+                "{server} accepts updates of {zones} with the key {key_name}"
             )),
             ResponseCode::Refused => Ok(format!(
-                "{server} knows {zones} and the key {key_name}, but would not let it change {name}: see whether its policy covers the names of your records"
+                "{server} knows {zones} and the key {key_name}, but does not allow it to change {name}: check that its policy covers the names of your records"
             )),
             code => Err(Trouble::of_sink(self.asked(zone).words(code))),
         }

@@ -111,7 +111,7 @@ pub(super) struct Zone {
 
 impl Zone {
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &dyn fmt::Display| format!("{text:?} is no zone: {why}");
+        let wrong = |why: &dyn fmt::Display| format!("{text:?} is not a valid zone: {why}");
         let text = Hostname::parse(text).map_err(|error| wrong(&error))?;
         let name = dns_name(text.as_str()).map_err(|why| wrong(&why))?;
         Ok(Self { name, text })
@@ -170,7 +170,7 @@ impl Settings {
             let zone = Zone::parse(text).map_err(|why| wrong("reverse", why))?;
             if !zone.is_reverse() {
                 let why =
-                    format!("{text} is no zone of whole labels under in-addr.arpa or ip6.arpa");
+                    format!("{text} is not a zone of whole labels under in-addr.arpa or ip6.arpa");
                 return Err(wrong("reverse", why));
             }
             reverse.push(zone);

@@ -79,7 +79,7 @@ fn names_are_completed_used_as_they_are_or_not_for_this_zone() {
 }
 
 #[test]
-fn what_is_wrong_names_the_field_and_never_the_secret() {
+fn setting_errors_name_the_field_and_hide_the_secret() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write(&at.join("tsig.key"), &format!("{SECRET}\n"), 0o600);
@@ -116,23 +116,23 @@ fn what_is_wrong_names_the_field_and_never_the_secret() {
         ),
         (
             format!("server: 127.0.0.1\nzone: a..b\n{KEY}"),
-            "office: zone: \"a..b\" is no zone: a hostname must not contain an empty label",
+            "office: zone: \"a..b\" is not a valid zone: a hostname must not contain an empty label",
         ),
         (
             format!("{base}{KEY}\nreverse: [office.test]"),
-            "office: reverse: office.test is no zone of whole labels",
+            "office: reverse: office.test is not a zone of whole labels",
         ),
         (
             format!("{base}{KEY}\nreverse: [300.192.in-addr.arpa]"),
-            "office: reverse: 300.192.in-addr.arpa is no zone of whole labels",
+            "office: reverse: 300.192.in-addr.arpa is not a zone of whole labels",
         ),
         (
             format!("{base}{}", KEY.replace("sha256", "md5")),
-            "office: key.algorithm: \"hmac-md5\" is none of",
+            "office: key.algorithm: \"hmac-md5\" is not one of",
         ),
         (
             format!("{base}{}", KEY.replace("Silo.", "'a..b'")),
-            "office: key.name: \"a..b\" is no name of a key",
+            "office: key.name: \"a..b\" is not a valid key name",
         ),
         (
             format!("{base}{}", KEY.replace("tsig.key", "gone.key")),
@@ -140,13 +140,16 @@ fn what_is_wrong_names_the_field_and_never_the_secret() {
         ),
         (
             format!("{base}{}", KEY.replace("tsig.key", "no.key")),
-            "office: key.secret: it is not Base64",
+            "office: key.secret: not valid Base64",
         ),
         (
             format!("{base}{}", KEY.replace("tsig.key", "open.key")),
-            "everyone can read it",
+            "every user can read it",
         ),
-        (format!("{base}key_file: open.key"), "everyone can read it"),
+        (
+            format!("{base}key_file: open.key"),
+            "every user can read it",
+        ),
         (format!("{base}key_file: half.key"), "half.key: line 1: "),
     ] {
         let said = open(at, &keys).unwrap_err();

@@ -24,10 +24,10 @@ impl Asked<'_> {
     pub(super) fn fault(&self, fault: &Fault) -> Trouble {
         let Self { server, key, .. } = self;
         match fault {
-            Fault::Unsendable(why) => Trouble::of_name(format!("no message could be made: {why}")),
+            Fault::Unsendable(why) => Trouble::of_name(format!("cannot build the message: {why}")),
             Fault::Silent(why) => Trouble::of_sink(why.clone()),
             Fault::BadKey => Trouble::of_sink(format!(
-                "{server} does not know the key {key}, or not as one for this (NOTAUTH, BADKEY)"
+                "{server} does not know the key {key}, or not for this use (NOTAUTH, BADKEY)"
             )),
             Fault::BadSignature => Trouble::of_sink(format!(
                 "{server} has another secret for the key {key} (NOTAUTH, BADSIG)"
@@ -47,7 +47,7 @@ impl Asked<'_> {
                 Trouble::of_sink(format!("{words}; the answer is not signed"))
             }
             Fault::Unproven => Trouble::of_sink(format!(
-                "the answer of {server} is not signed by the key {key}: it is not believed"
+                "the answer of {server} is not signed with the key {key} and was ignored"
             )),
         }
     }
@@ -78,21 +78,21 @@ impl Asked<'_> {
                 format!("{server} is not the primary server of the zone {zone} (NOTAUTH)")
             }
             ResponseCode::Refused => format!(
-                "{server} does not let the key {key} change or read {name} (REFUSED): see its policy for the zone {zone}"
+                "{server} does not allow the key {key} to change or read {name} (REFUSED): check its policy for the zone {zone}"
             ),
             ResponseCode::NotZone => format!("{name} is not in the zone {zone} (NOTZONE)"),
             ResponseCode::ServFail => {
                 format!(
-                    "{server} has a trouble of its own with the zone {zone} (SERVFAIL): see its log"
+                    "{server} has an internal error with the zone {zone} (SERVFAIL): see its log"
                 )
             }
             ResponseCode::FormErr => format!("{server} can't read the message (FORMERR)"),
-            ResponseCode::NotImp => format!("{server} does not do DNS UPDATE (NOTIMP)"),
+            ResponseCode::NotImp => format!("{server} does not support DNS UPDATE (NOTIMP)"),
             ResponseCode::YXRRSet | ResponseCode::YXDomain => {
-                format!("something stands under {name} that should not (YXRRSET)")
+                format!("{name} has a record that must not exist (YXRRSET)")
             }
             ResponseCode::NXRRSet | ResponseCode::NXDomain => {
-                format!("what should stand under {name} does not (NXRRSET)")
+                format!("{name} lacks a record that must exist (NXRRSET)")
             }
             other => format!("{server} answers {name} with RCODE {}", u16::from(other)),
         }

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_deletes_both_families_and_adds_what_is_left() {
+    fn a_replacement_deletes_both_families_and_adds_the_current_addresses() {
         let addresses: Addresses = ["2001:db8::1".parse().unwrap()].into_iter().collect();
         let (zone, db) = (name("office.test."), name("db.office.test."));
         let message = Update::of(&zone)
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_leaves_a_family_alone_that_is_not_named() {
+    fn a_replacement_keeps_a_family_that_is_not_named() {
         let addresses: Addresses = ["2001:db8::1".parse().unwrap()].into_iter().collect();
         let (zone, db) = (name("office.test."), name("db.office.test."));
         let message = Update::of(&zone)

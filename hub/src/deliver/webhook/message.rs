@@ -27,7 +27,7 @@ impl SigningKey {
         let bytes = match secret.expose().strip_prefix(SECRET_PREFIX) {
             Some(text) => STANDARD
                 .decode(text)
-                .map_err(|_| "after whsec_ there is no base64")?,
+                .map_err(|_| "not valid base64 after whsec_")?,
             None => secret.expose().as_bytes().to_vec(),
         };
         if bytes.len() < MIN_KEY_BYTES {

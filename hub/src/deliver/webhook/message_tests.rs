@@ -31,7 +31,7 @@ fn event(kind: EventKind, changes: Vec<AddressChange>) -> Event {
         changes,
         notify: vec![(Hostname::parse("db").unwrap(), "me@example.net".to_owned())],
         last_seen: Some(Time::from_millis(1_767_323_000_000)),
-        told: Vec::new(),
+        notified: Vec::new(),
         failure: None,
     }
 }
@@ -70,7 +70,7 @@ fn a_secret_is_whsec_and_base64_or_the_bytes_of_any_text() {
 }
 
 #[test]
-fn a_change_is_told_as_the_history_has_it() {
+fn a_change_message_equals_the_history() {
     let changes = vec![
         change("db", Some("10.0.0.5"), Some("10.0.0.6")),
         change("db", None, Some("fd00::6")),
@@ -95,7 +95,7 @@ fn a_change_is_told_as_the_history_has_it() {
 }
 
 #[test]
-fn a_record_that_is_not_seen_is_told_with_its_addresses() {
+fn an_unseen_message_has_the_records_addresses() {
     for (kind, name) in [
         (EventKind::Unseen, "record.unseen"),
         (EventKind::Back, "record.back"),
@@ -119,7 +119,7 @@ fn a_record_that_is_not_seen_is_told_with_its_addresses() {
 }
 
 #[test]
-fn failures_of_another_sink_are_told_with_their_reason() {
+fn failure_messages_have_the_reason() {
     for (kind, name, why, all) in [
         (
             EventKind::Failing,
@@ -164,7 +164,7 @@ fn failures_of_another_sink_are_told_with_their_reason() {
 }
 
 #[test]
-fn a_message_sent_again_differs_in_its_time_alone() {
+fn a_repeated_message_differs_only_in_its_time() {
     let key = key("a text of more than twenty-four bytes").unwrap();
     let mut event = event(
         EventKind::Change,
@@ -175,7 +175,7 @@ fn a_message_sent_again_differs_in_its_time_alone() {
         (first.id.as_str(), first.timestamp),
         ("silo_41_7", 1_614_265_330)
     );
-    event.told.push("whoever".to_owned());
+    event.notified.push("another".to_owned());
     let again = Message::of(&event, now().plus_seconds(60), &key);
     assert_eq!((&again.id, &again.body), (&first.id, &first.body));
     assert_eq!(again.timestamp, first.timestamp + 60);

@@ -139,11 +139,11 @@ where
             let response = call(inner, Request::from_parts(parts, body)).await;
             match write.and_then(|write| write.rest()) {
                 None => response,
-                // Refused before a command ran: a replay must fail all the same.
+                // Refused before a command ran: a replay must fail too.
                 Some(write) => {
                     debug_assert!(
                         !response.status().is_success(),
-                        "a handler wrote past Caller::apply, so that a replay would write again"
+                        "a handler wrote without Caller::apply, so a replay would write again"
                     );
                     let nothing = Signed {
                         write,
@@ -181,11 +181,14 @@ async fn sign(hub: &Hub, signer: &Signer, response: Response, may_stream: bool) 
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if is_stream {
-        debug_assert!(may_stream, "a stream whose nonce was not spent durably");
+        debug_assert!(
+            may_stream,
+            "a stream must not start before its nonce is stored"
+        );
         return Response::from_parts(parts, body);
     }
     let failed = |error: &dyn std::fmt::Display| {
-        tracing::error!("an answer could not be signed: {error}");
+        tracing::error!("cannot sign a response: {error}");
         ApiError::Internal.into_response()
     };
     // Every response but a stream is in memory already.

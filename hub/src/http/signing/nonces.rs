@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_spent_once_a_token_for_as_long_as_it_could_be_shown() {
+    fn a_nonce_is_spent_once_per_token_while_its_signature_is_valid() {
         let nonces = ReadNonces::default();
         let [a, b] = ["aaaaaaaaaa", "bbbbbbbbbb"].map(|id| TokenId::parse(id).unwrap());
         let at = |millis| Duration::from_millis(1_000_000 + millis);

@@ -15,8 +15,8 @@ use crate::auth::token_cache::CachedToken;
 use crate::domain::time::Time;
 use crate::http::Hub;
 use crate::http::auth::{known_token, require_recent, wrong_credential};
+use crate::http::body_budget::Content;
 use crate::http::error::{ApiError, SignatureProblem};
-use crate::http::intake::Content;
 use crate::registry::SignedWrite;
 use crate::store::{KnownToken, SealedKey};
 
@@ -64,7 +64,7 @@ pub(super) async fn signer(
         open(&known.signing_key, known)
     });
     let (Some(token), Some(key)) = (cached, key) else {
-        let detail = "keyid names no token of this hub, or one that is revoked or expired, or whose signing key was forgotten with the hub's key";
+        let detail = "keyid is unknown, or its token is revoked or expired, or its signing key was lost with the hub's key";
         return Err(wrong_signature(hub, ip, detail.to_owned()));
     };
     let mut verified = signature.verify(&head, &key).map(|()| (key, false));

@@ -9,10 +9,11 @@ use crate::domain::backoff::LONGEST;
 use crate::domain::delivery::{Outcome, Reach, ReceiverState, Trouble, UncertainFamilies};
 use crate::domain::time::Time;
 use crate::registry::failed_try::{FailedTry, next_at, trouble_of};
-use crate::registry::failing::Fared;
+use crate::registry::failing::RecordResults;
 use crate::registry::{ApplyError, Command};
 use crate::store::{
-    DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, Owed, SinkTrouble, WriteTransaction,
+    DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, PendingName, SinkTrouble,
+    WriteTransaction,
 };
 
 /// Delay before the result of a submitted job is checked again, in milliseconds. It doubles each time.
@@ -63,23 +64,23 @@ impl Command for EndPublishing {
 }
 
 /// Notes the result of a record for failure reports.
-fn note_fared(fared: &mut Fared, record: &DueName, outcome: &Outcome) {
+fn note_fared(results: &mut RecordResults, record: &DueName, outcome: &Outcome) {
     let why = match outcome {
         Outcome::Done => None,
         Outcome::Failed(trouble) | Outcome::Refused(trouble) => Some(trouble),
         Outcome::Found(_) | Outcome::Waiting | Outcome::Retry(_) => {
-            fared.is_served |= matches!(outcome, Outcome::Found(_));
+            results.is_served |= matches!(outcome, Outcome::Found(_));
             return;
         }
     };
     match why {
         Some(trouble) if trouble.reach == Reach::Sink => {
-            fared.whole = Some((record.clone(), trouble.why.clone()));
+            results.whole = Some((record.clone(), trouble.why.clone()));
         }
         why => {
-            fared.is_served = true;
+            results.is_served = true;
             let why = why.map(|trouble| trouble.why.clone());
-            fared.records.insert(record.clone(), why);
+            results.records.insert(record.clone(), why);
         }
     }
 }
@@ -96,10 +97,13 @@ impl EndPublishing {
     ) -> Result<(), ApplyError> {
         let records: Vec<DueName> = self.ended.iter().map(|(name, _)| name.record()).collect();
         let (sink, through) = (&self.sink, self.through);
-        let mut owed = transaction.owed(sink, &records, through).await?;
+        let mut pending = transaction.pending_of(sink, &records, through).await?;
         let mut tried = self.ended.iter().zip(&records);
         let is_cured = tried.any(|((_, outcome), record)| {
-            *outcome == Outcome::Done && owed.get(record).is_some_and(|owed| owed.is_failing)
+            *outcome == Outcome::Done
+                && pending
+                    .get(record)
+                    .is_some_and(|pending| pending.is_failing)
         });
         if is_back || is_cured {
             // Before the names just tried get new waits.
@@ -107,8 +111,8 @@ impl EndPublishing {
         }
         let mut ledger = Vec::new();
         let mut finished = Vec::new();
-        let mut postponed: BTreeMap<Later, Vec<(DueName, Owed)>> = BTreeMap::new();
-        let mut fared = Fared::default();
+        let mut postponed: BTreeMap<Later, Vec<(DueName, PendingName)>> = BTreeMap::new();
+        let mut results = RecordResults::default();
         for ((name, outcome), record) in self.ended.iter().zip(records) {
             if let Some(ours) = ours_after(name, outcome) {
                 ledger.push(LedgerRow {
@@ -118,16 +122,16 @@ impl EndPublishing {
                     ours,
                 });
             }
-            note_fared(&mut fared, &record, outcome);
-            let Some(owed) = owed.remove(&record) else {
+            note_fared(&mut results, &record, outcome);
+            let Some(pending) = pending.remove(&record) else {
                 continue;
             };
-            match self.turn_after(name, outcome, owed.attempts, now) {
-                None => finished.push((record, owed)),
-                Some(later) => postponed.entry(later).or_default().push((record, owed)),
+            match self.turn_after(name, outcome, pending.attempts, now) {
+                None => finished.push((record, pending)),
+                Some(later) => postponed.entry(later).or_default().push((record, pending)),
             }
         }
-        fared.tell(transaction, known, now).await?;
+        results.tell(transaction, known, now).await?;
         transaction.put_ledger(sink, &ledger).await?;
         transaction
             .finish_names(sink, &finished, through, None, now)
@@ -152,7 +156,7 @@ impl EndPublishing {
             Outcome::Done => return None,
             Outcome::Found(standing) if *standing == name.publication.standing => {
                 // The sink makes no progress: don't retry at once.
-                let trouble = Trouble::of_name("what the receiver holds does not become clear");
+                let trouble = Trouble::of_name("cannot determine what the receiver publishes");
                 self.later(&trouble, outcome, attempts, now)
             }
             Outcome::Found(_) => Later::soon(attempts, now.as_millis()),

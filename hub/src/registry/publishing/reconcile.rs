@@ -3,7 +3,7 @@
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
-use crate::store::{DeliveryKind, DueName, LedgerRow, OwedNames, WriteTransaction};
+use crate::store::{DeliveryKind, DueName, LedgerRow, NamesDelivery, WriteTransaction};
 
 /// Enqueues records whose publication differs, unless they are pending already.
 #[derive(Debug)]
@@ -56,18 +56,18 @@ impl Command for EnqueueDifference {
         transaction: &mut WriteTransaction,
         now: Time,
     ) -> Result<usize, ApplyError> {
-        let owed = transaction
-            .owed(&self.sink, &self.differing, i64::MAX)
+        let pending = transaction
+            .pending_of(&self.sink, &self.differing, i64::MAX)
             .await?;
-        let is_new = |name: &&DueName| !owed.contains_key(*name);
+        let is_new = |name: &&DueName| !pending.contains_key(*name);
         let names: Vec<_> = self.differing.iter().filter(is_new).cloned().collect();
-        let owed = OwedNames {
+        let delivery = NamesDelivery {
             sink: &self.sink,
-            happening: DeliveryKind::Reconcile,
+            kind: DeliveryKind::Reconcile,
             revision: transaction.revision(),
             at: now,
         };
-        transaction.owe_names(&owed, &names).await?;
+        transaction.enqueue_names(&delivery, &names).await?;
         Ok(names.len())
     }
 }
@@ -119,10 +119,10 @@ impl Command for AdoptName {
             silo: row.silo.clone(),
             hostname: row.hostname.clone(),
         };
-        let owed = transaction.owed(sink, &[record], i64::MAX).await?;
-        let owed: Vec<_> = owed.into_iter().collect();
+        let pending = transaction.pending_of(sink, &[record], i64::MAX).await?;
+        let pending: Vec<_> = pending.into_iter().collect();
         transaction
-            .finish_names(sink, &owed, i64::MAX, None, now)
+            .finish_names(sink, &pending, i64::MAX, None, now)
             .await?;
         Ok(true)
     }

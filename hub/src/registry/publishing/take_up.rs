@@ -6,9 +6,11 @@ use super::{BeginPublishing, Publishing, TakenUp, may_send};
 use crate::domain::backoff::LONGEST;
 use crate::domain::delivery::{Publication, ReceiverState};
 use crate::domain::time::Time;
-use crate::registry::failing::Fared;
+use crate::registry::failing::RecordResults;
 use crate::registry::{ApplyError, Command};
-use crate::store::{Activity, DueName, KnownSink, Later, LedgerRow, NEVER, Owed, WriteTransaction};
+use crate::store::{
+    Activity, DueName, KnownSink, Later, LedgerRow, NEVER, PendingName, WriteTransaction,
+};
 
 impl Command for BeginPublishing {
     type Outcome = Publishing;
@@ -28,37 +30,37 @@ impl Command for BeginPublishing {
             transaction.end_hurry(&sink.name).await?;
         }
         let through = transaction.last_delivery().await?;
-        let mut shift = Shift::begin(self, transaction, &sink, through).await?;
+        let mut batch = ClaimBatch::begin(self, transaction, &sink, through).await?;
         for (record, name) in &self.records {
-            let Some(owed) = shift.owed.remove(record) else {
+            let Some(pending) = batch.pending.remove(record) else {
                 continue;
             };
             match name {
                 Ok(name) => {
-                    shift
-                        .take_up(transaction, &sink, record.clone(), owed, name, now)
+                    batch
+                        .take_up(transaction, &sink, record.clone(), pending, name, now)
                         .await?;
                 }
                 Err(why) => {
-                    let entry = shift.finished.entry(Some(why.clone())).or_default();
-                    entry.push((record.clone(), owed));
+                    let entry = batch.finished.entry(Some(why.clone())).or_default();
+                    entry.push((record.clone(), pending));
                 }
             }
         }
         let name = &self.sink;
-        shift.fared().tell(transaction, &sink, now).await?;
-        for (why, names) in &shift.finished {
+        batch.results().tell(transaction, &sink, now).await?;
+        for (why, names) in &batch.finished {
             transaction
                 .finish_names(name, names, through, why.as_deref(), now)
                 .await?;
         }
-        for (later, names) in &shift.postponed {
+        for (later, names) in &batch.postponed {
             transaction
                 .postpone_names(name, names, through, later, now)
                 .await?;
         }
-        transaction.put_ledger(name, &shift.claims).await?;
-        let names = shift.names;
+        transaction.put_ledger(name, &batch.claims).await?;
+        let names = batch.names;
         if !names.is_empty() {
             let until = now.plus_seconds(self.lease_seconds);
             transaction
@@ -69,13 +71,13 @@ impl Command for BeginPublishing {
     }
 }
 
-/// The due records of one shift: read with a few statements, decided one by one, written with a few
+/// The due records of one round: read with a few statements, decided one by one, written with a few
 /// statements.
 #[derive(Debug, Default)]
-struct Shift {
+struct ClaimBatch {
     /// What is pending for each record.
-    owed: BTreeMap<DueName, Owed>,
-    /// What is ours, by name at the receiver, including claims of this shift.
+    pending: BTreeMap<DueName, PendingName>,
+    /// What is ours, by name at the receiver, including claims of this round.
     ledger: BTreeMap<String, LedgerRow>,
     /// Whether the sink accepts only valid DNS host names.
     takes_host_names_only: bool,
@@ -84,25 +86,25 @@ struct Shift {
     /// The claims for them.
     claims: Vec<LedgerRow>,
     /// Records with nothing to send, by reason.
-    finished: BTreeMap<Option<String>, Vec<(DueName, Owed)>>,
+    finished: BTreeMap<Option<String>, Vec<(DueName, PendingName)>>,
     /// Records that can't be sent now.
-    postponed: BTreeMap<Later, Vec<(DueName, Owed)>>,
+    postponed: BTreeMap<Later, Vec<(DueName, PendingName)>>,
 }
 
-impl Shift {
+impl ClaimBatch {
     /// The results of records for which nothing is sent.
-    fn fared(&self) -> Fared {
-        let mut fared = Fared::default();
+    fn results(&self) -> RecordResults {
+        let mut results = RecordResults::default();
         let finished = self.finished.values().flatten();
         let finished = finished.map(|(name, _)| (name.clone(), None));
-        fared.records.extend(finished);
+        results.records.extend(finished);
         for (later, names) in self.postponed.iter().filter(|(later, _)| later.failed) {
             let names = names
                 .iter()
                 .map(|(name, _)| (name.clone(), later.why.clone()));
-            fared.records.extend(names);
+            results.records.extend(names);
         }
-        fared
+        results
     }
 
     /// Reads the data for the decisions.
@@ -118,15 +120,17 @@ impl Shift {
             .iter()
             .filter_map(|(_, name)| name.as_deref().ok())
             .collect();
-        let owed = transaction.owed(&sink.name, &records, through).await?;
-        let reads: Vec<_> = owed
+        let pending = transaction
+            .pending_of(&sink.name, &records, through)
+            .await?;
+        let reads: Vec<_> = pending
             .keys()
             .map(|name| (&name.silo, &name.hostname))
             .collect();
         transaction.look_up(&reads).await?;
         let ledger = transaction.ledger(&sink.name, &names).await?;
         Ok(Self {
-            owed,
+            pending,
             ledger: ledger
                 .into_iter()
                 .map(|row| (row.name.clone(), row))
@@ -142,7 +146,7 @@ impl Shift {
         transaction: &mut WriteTransaction,
         sink: &KnownSink,
         record: DueName,
-        owed: Owed,
+        pending: PendingName,
         name: &str,
         now: Time,
     ) -> Result<(), ApplyError> {
@@ -158,7 +162,10 @@ impl Shift {
             row.is_some_and(|row| (&row.silo, &row.hostname) != (&record.silo, &record.hostname));
         if let Some(row) = row.filter(|_| is_others) {
             if wanted.is_empty() {
-                self.finished.entry(None).or_default().push((record, owed));
+                self.finished
+                    .entry(None)
+                    .or_default()
+                    .push((record, pending));
             } else {
                 let why = format!(
                     "{name} is published for {} of the silo {} already",
@@ -171,19 +178,22 @@ impl Shift {
                     why: Some(why),
                 };
                 let entry = self.postponed.entry(later).or_default();
-                entry.push((record, owed));
+                entry.push((record, pending));
             }
             return Ok(());
         }
         if row.is_none() && self.takes_host_names_only && !record.hostname.is_dns_host_name() {
-            let why = format!("{name} has \"_\", which no host name in DNS has");
+            let why = format!("{name} contains \"_\", which a host name in DNS can't");
             let entry = self.finished.entry(Some(why)).or_default();
-            entry.push((record, owed));
+            entry.push((record, pending));
             return Ok(());
         }
         let ours = row.map(|row| row.ours).unwrap_or_default();
         if ours.is_surely(&wanted) {
-            self.finished.entry(None).or_default().push((record, owed));
+            self.finished
+                .entry(None)
+                .or_default()
+                .push((record, pending));
             return Ok(());
         }
         // An older claim of a first publication is resolved before anything else is claimed.

@@ -58,17 +58,17 @@ impl DeliveryKind {
             Self::Recovered,
         ]
         .into_iter()
-        .find(|happening| happening.as_str() == text)
+        .find(|kind| kind.as_str() == text)
     }
 }
 
 /// A delivery to enqueue.
 #[derive(Clone, Copy, Debug)]
-pub struct OwedEvent<'a> {
+pub struct EventDelivery<'a> {
     /// The sink.
     pub sink: &'a SinkName,
     /// What it reports.
-    pub happening: DeliveryKind,
+    pub kind: DeliveryKind,
     /// The silo.
     pub silo: &'a SiloId,
     /// Its revision.
@@ -87,7 +87,7 @@ pub struct PendingEvent {
     /// Its id.
     pub id: i64,
     /// What it reports.
-    pub happening: DeliveryKind,
+    pub kind: DeliveryKind,
     /// The silo.
     pub silo: SiloId,
     /// Its revision.
@@ -103,7 +103,7 @@ pub struct PendingEvent {
     /// The failure of another sink, for events about that.
     pub failure: Option<SinkFailure>,
     /// Receivers already notified.
-    pub told: Vec<String>,
+    pub notified: Vec<String>,
     /// The hostnames, each with the record's own mail address.
     pub names: Vec<(Hostname, Option<String>)>,
 }
@@ -138,7 +138,7 @@ fn stored_failure(failure: &SinkFailure) -> Result<String, StoreError> {
 
 /// When an event is due again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct NextAttempt {
     /// The time, in milliseconds since the epoch.
     pub next_at: i64,
     /// The earliest time that the receiver asked for, if it did.
@@ -167,11 +167,11 @@ impl Store {
             .await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
-            let told: Option<&str> = row.try_get(8)?;
-            let told = told.map(serde_json::from_str).transpose();
+            let notified: Option<&str> = row.try_get(8)?;
+            let notified = notified.map(serde_json::from_str).transpose();
             events.push(PendingEvent {
                 id: row.try_get(0)?,
-                happening: DeliveryKind::parse(row.try_get(1)?)
+                kind: DeliveryKind::parse(row.try_get(1)?)
                     .ok_or(StoreError::Corrupt("delivery"))?,
                 silo: silo_id(row, 2)?,
                 revision: row.try_get(3)?,
@@ -180,7 +180,7 @@ impl Store {
                 attempts: row.try_get(6)?,
                 last_seen: optional_time(row, 7)?,
                 failure: failure(row.try_get(9)?)?,
-                told: told
+                notified: notified
                     .map_err(|_| StoreError::Corrupt("delivery"))?
                     .unwrap_or_default(),
                 names: Vec::new(),
@@ -210,15 +210,15 @@ impl Store {
 impl WriteTransaction {
     /// Enqueues an event about these hostnames, each with the mail address that the record names;
     /// returns the delivery's id.
-    pub async fn owe(
+    pub async fn enqueue_event(
         &mut self,
-        owed: &OwedEvent<'_>,
+        delivery: &EventDelivery<'_>,
         names: &[(Hostname, Option<String>)],
     ) -> Result<i64, StoreError> {
         const HEAD: &str = "INSERT INTO delivery_names (delivery, hostname, sink, silo, state, \
              attempts, next_at, notify)";
         let id = self.take_delivery().await?;
-        self.owed_to.insert(owed.sink.clone());
+        self.enqueued_for.insert(delivery.sink.clone());
         self.dialect
             .query(
                 "INSERT INTO deliveries (id, sink, event, silo, revision, created_at, state, \
@@ -226,16 +226,16 @@ impl WriteTransaction {
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(id)
-            .bind(owed.sink.as_str())
-            .bind(owed.happening.as_str())
-            .bind(owed.silo.as_str())
-            .bind(owed.revision)
-            .bind(owed.at.as_millis())
+            .bind(delivery.sink.as_str())
+            .bind(delivery.kind.as_str())
+            .bind(delivery.silo.as_str())
+            .bind(delivery.revision)
+            .bind(delivery.at.as_millis())
             .bind(PENDING)
             .bind(0_i64)
             .bind(0_i64)
-            .bind(owed.last_seen.map(Time::as_millis))
-            .bind(owed.failure.map(stored_failure).transpose()?)
+            .bind(delivery.last_seen.map(Time::as_millis))
+            .bind(delivery.failure.map(stored_failure).transpose()?)
             .execute(&mut *self.inner)
             .await?;
         for chunk in statement_chunks(names) {
@@ -244,8 +244,8 @@ impl WriteTransaction {
                 query = query
                     .bind(id)
                     .bind(hostname.as_str())
-                    .bind(owed.sink.as_str())
-                    .bind(owed.silo.as_str())
+                    .bind(delivery.sink.as_str())
+                    .bind(delivery.silo.as_str())
                     .bind(PENDING)
                     .bind(0_i64)
                     .bind(0_i64)
@@ -308,9 +308,9 @@ impl WriteTransaction {
         state: super::DeliveryState,
         now: Time,
         attempts: i64,
-        turn: Turn,
+        next_attempt: NextAttempt,
         why: Option<&str>,
-        told: &[String],
+        notified: &[String],
     ) -> Result<(), StoreError> {
         use super::DeliveryState as S;
         self.must_commit = true;
@@ -319,9 +319,11 @@ impl WriteTransaction {
             S::Done => DONE,
             S::Failed => FAILED,
         };
-        let told = match told {
+        let notified = match notified {
             [] => None,
-            told => Some(serde_json::to_string(told).map_err(|_| StoreError::Corrupt("delivery"))?),
+            notified => {
+                Some(serde_json::to_string(notified).map_err(|_| StoreError::Corrupt("delivery"))?)
+            }
         };
         let failing = (state != S::Done).then_some(now.as_millis());
         self.dialect
@@ -334,12 +336,12 @@ impl WriteTransaction {
             .bind(number)
             .bind((state == S::Done).then_some(now.as_millis()))
             .bind(attempts)
-            .bind(turn.next_at)
-            .bind(turn.not_before)
+            .bind(next_attempt.next_at)
+            .bind(next_attempt.not_before)
             .bind(i64::from(state == S::Done))
             .bind(failing)
             .bind(why)
-            .bind(told)
+            .bind(notified)
             .bind(id)
             .execute(&mut *self.inner)
             .await?;

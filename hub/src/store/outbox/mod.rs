@@ -9,10 +9,10 @@ mod sinks;
 mod told_failures;
 mod unseen;
 
-pub use deliveries::{DeliveryKind, OwedEvent, PendingEvent, Turn};
+pub use deliveries::{DeliveryKind, EventDelivery, NextAttempt, PendingEvent};
 pub use ledger::{LedgerRow, LedgerState};
-pub use names::{DueName, Later, Owed};
-pub use open::{OwedNames, OwedPage};
+pub use names::{DueName, Later, PendingName};
+pub use open::{NamesDelivery, PendingPage};
 pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow};
 pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
 pub use unseen::QuietRecord;

@@ -50,7 +50,7 @@ impl Later {
 
 /// What is pending of one record for a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Owed {
+pub struct PendingName {
     /// Number of failed attempts.
     pub attempts: i64,
     /// Whether it failed and has not succeeded since.
@@ -177,7 +177,7 @@ impl Store {
     }
 
     /// The hostnames of a silo that are pending for a sink, including refused ones.
-    pub async fn owed_names(
+    pub async fn pending_names(
         &self,
         sink: &SinkName,
         silo: &SiloId,
@@ -201,12 +201,12 @@ impl Store {
 
 impl WriteTransaction {
     /// What is pending of these records up to a delivery; a record with nothing pending has no entry.
-    pub async fn owed(
+    pub async fn pending_of(
         &mut self,
         sink: &SinkName,
         names: &[DueName],
         through: i64,
-    ) -> Result<BTreeMap<DueName, Owed>, StoreError> {
+    ) -> Result<BTreeMap<DueName, PendingName>, StoreError> {
         let mut statements = Statements::new(self.dialect);
         let names: Vec<&DueName> = names.iter().collect();
         for chunk in padded_chunks(&names) {
@@ -218,21 +218,21 @@ impl WriteTransaction {
             bind_names(&mut statements, sink, &chunk);
             statements.bind(PENDING).bind(FAILED).bind(through);
         }
-        let mut owed: BTreeMap<DueName, Owed> = BTreeMap::new();
+        let mut pending: BTreeMap<DueName, PendingName> = BTreeMap::new();
         for row in statements.fetch(&mut self.inner).await?.iter().flatten() {
-            let of_name = owed.entry(due_name(row, 0)?).or_default();
+            let of_name = pending.entry(due_name(row, 0)?).or_default();
             of_name.attempts = of_name.attempts.max(row.try_get(2)?);
             of_name.deliveries.push(row.try_get(3)?);
             of_name.is_failing |= row.try_get::<Option<i64>, _>(4)?.is_some();
         }
-        Ok(owed)
+        Ok(pending)
     }
 
     /// Marks everything pending of these records up to a delivery as done, with a remark.
     pub async fn finish_names(
         &mut self,
         sink: &SinkName,
-        names: &[(DueName, Owed)],
+        names: &[(DueName, PendingName)],
         through: i64,
         why: Option<&str>,
         now: Time,
@@ -254,7 +254,7 @@ impl WriteTransaction {
     pub async fn postpone_names(
         &mut self,
         sink: &SinkName,
-        names: &[(DueName, Owed)],
+        names: &[(DueName, PendingName)],
         through: i64,
         later: &Later,
         now: Time,
@@ -305,15 +305,15 @@ impl WriteTransaction {
     async fn update_names(
         &mut self,
         sink: &SinkName,
-        names: &[(DueName, Owed)],
+        names: &[(DueName, PendingName)],
         through: i64,
         now: Time,
         changes: &str,
         bind: impl Fn(&mut Statements),
     ) -> Result<(), StoreError> {
         let mut statements = Statements::new(self.dialect);
-        for (_, owed) in names {
-            for delivery in &owed.deliveries {
+        for (_, pending) in names {
+            for delivery in &pending.deliveries {
                 self.unwritten.settle(*delivery, now);
             }
         }

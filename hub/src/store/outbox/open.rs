@@ -27,11 +27,11 @@ const PAGE_NAMES: usize = 2000;
 
 /// Records to enqueue for a state sink.
 #[derive(Clone, Copy, Debug)]
-pub struct OwedNames<'a> {
+pub struct NamesDelivery<'a> {
     /// The sink.
     pub sink: &'a SinkName,
     /// What happened to the records.
-    pub happening: DeliveryKind,
+    pub kind: DeliveryKind,
     /// The revision of the change.
     pub revision: i64,
     /// The time of the change.
@@ -40,7 +40,7 @@ pub struct OwedNames<'a> {
 
 /// A page of a state sink's pending deliveries, checked for merging.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwedPage {
+pub struct PendingPage {
     /// The last delivery checked.
     pub last: i64,
     /// Records with more than one open delivery, or with one shared with other records. Empty:
@@ -106,11 +106,11 @@ impl OpenRow {
 
 impl Store {
     /// Checks a state sink's pending deliveries after one; `None`: there are no more.
-    pub async fn owed_page(
+    pub async fn pending_page(
         &self,
         sink: &SinkName,
         after: i64,
-    ) -> Result<Option<OwedPage>, StoreError> {
+    ) -> Result<Option<PendingPage>, StoreError> {
         let mut ids: Vec<i64> = Vec::new();
         for state in [PENDING, FAILED] {
             let rows = self
@@ -169,7 +169,7 @@ impl Store {
         }
         unmerged.sort_unstable();
         unmerged.dedup();
-        Ok(Some(OwedPage { last, unmerged }))
+        Ok(Some(PendingPage { last, unmerged }))
     }
 
     /// Those of these records that have more than one open row; only some of them if many rows have
@@ -202,15 +202,15 @@ impl Store {
 impl WriteTransaction {
     /// Enqueues these records for a state sink, each named once: each then has one open delivery,
     /// of this change, due immediately.
-    pub async fn owe_names(
+    pub async fn enqueue_names(
         &mut self,
-        owed: &OwedNames<'_>,
+        delivery: &NamesDelivery<'_>,
         names: &[DueName],
     ) -> Result<(), StoreError> {
         if !names.is_empty() {
-            self.owed_to.insert(owed.sink.clone());
+            self.enqueued_for.insert(delivery.sink.clone());
         }
-        let open = self.open_rows(owed.sink, names).await?;
+        let open = self.open_rows(delivery.sink, names).await?;
         let mut rows: BTreeMap<&DueName, OpenRow> = BTreeMap::new();
         for name in names {
             let row = OpenRow {
@@ -221,9 +221,9 @@ impl WriteTransaction {
                 next_at: 0,
                 failing_since: None,
                 why: None,
-                event: owed.happening.as_str().to_owned(),
-                revision: owed.revision,
-                created_at: owed.at.as_millis(),
+                event: delivery.kind.as_str().to_owned(),
+                revision: delivery.revision,
+                created_at: delivery.at.as_millis(),
                 is_alone: true,
             };
             rows.insert(name, row);
@@ -234,8 +234,13 @@ impl WriteTransaction {
             }
         }
         let rows: Vec<OpenRow> = rows.into_values().collect();
-        self.replace(owed.sink, &open.iter().collect::<Vec<_>>(), &rows, owed.at)
-            .await
+        self.replace(
+            delivery.sink,
+            &open.iter().collect::<Vec<_>>(),
+            &rows,
+            delivery.at,
+        )
+        .await
     }
 
     /// Merges the open deliveries of these records, at most 64, into one each; `true`: there may be more.

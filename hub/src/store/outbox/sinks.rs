@@ -315,7 +315,7 @@ impl WriteTransaction {
     /// them. They match no row of a sink that is not failing.
     pub(in crate::store) fn hurry_sinks(&self, statements: &mut Statements, now: Time) {
         let soon = now.plus_seconds(AFTER_CHANGE).as_millis();
-        for sink in &self.owed_to {
+        for sink in &self.enqueued_for {
             statements
                 .add("UPDATE sinks SET hurry_at = ? WHERE name = ? AND hurry_at > ?")
                 .bind(soon)
@@ -387,7 +387,7 @@ impl WriteTransaction {
 
     /// Marks what every receiver holds as uncertain, since this database was restored: ledger and
     /// silos are compared, and everything of ours is sent again.
-    pub async fn doubt_ledger(&mut self) -> Result<(), StoreError> {
+    pub async fn mark_ledger_uncertain(&mut self) -> Result<(), StoreError> {
         self.must_commit = true;
         self.dialect
             .query("UPDATE ledger SET claimed = coalesce(claimed, published), unsure = 3")

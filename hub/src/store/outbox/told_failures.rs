@@ -30,11 +30,11 @@ impl WriteTransaction {
             statements.add(format!("{COLUMNS} {any}"));
             bind_names(&mut statements, sink, &chunk);
         }
-        let mut told = BTreeMap::new();
+        let mut reported = BTreeMap::new();
         for row in statements.fetch(&mut self.inner).await?.iter().flatten() {
-            told.insert(due_name(row, 0)?, row.try_get::<i64, _>(2)? != 0);
+            reported.insert(due_name(row, 0)?, row.try_get::<i64, _>(2)? != 0);
         }
-        Ok(told)
+        Ok(reported)
     }
 
     /// Records that these records were reported as failing. `of_all`: for the sink as a whole.

@@ -97,7 +97,7 @@ async fn started(open: &std::sync::Arc<OpenHub>) -> Upkeep {
 }
 
 #[tokio::test]
-async fn a_step_of_the_clock_purges_nothing_that_is_young_and_keeps_nothing_that_is_old() {
+async fn a_clock_step_purges_only_old_rows() {
     for step in STEPS {
         for at_start in [true, false] {
             let what = format!("{step} {at_start}");
@@ -130,7 +130,7 @@ async fn a_step_of_the_clock_purges_nothing_that_is_young_and_keeps_nothing_that
 }
 
 #[tokio::test]
-async fn what_a_clock_stored_that_was_ahead_keeps_nothing_that_was_stored_later() {
+async fn rows_from_a_clock_ahead_do_not_keep_later_rows() {
     for step in STEPS.into_iter().filter(|step| *step > 0) {
         let (hub, open) = TestHub::start_in_parts().await;
         let mut connection = hub.home.connect().await;
@@ -203,7 +203,7 @@ async fn rows_between(connection: &mut AnyConnection, keys: std::ops::Range<i64>
 }
 
 #[tokio::test]
-async fn pages_that_a_clock_stored_that_was_ahead_keep_nothing_that_was_stored_later() {
+async fn pages_from_a_clock_ahead_do_not_keep_later_rows() {
     let (hub, open) = TestHub::start_in_parts().await;
     let mut connection = hub.home.connect().await;
     let start = Time::from_millis(START_MS);
@@ -228,7 +228,7 @@ async fn pages_that_a_clock_stored_that_was_ahead_keep_nothing_that_was_stored_l
 }
 
 #[tokio::test]
-async fn what_a_clock_stored_that_was_behind_stays_as_long_as_what_was_stored_before() {
+async fn rows_from_a_clock_behind_are_kept_as_long_as_earlier_rows() {
     for step in STEPS.into_iter().filter(|step| *step < 0) {
         let (hub, open) = TestHub::start_in_parts().await;
         let mut connection = hub.home.connect().await;
@@ -247,7 +247,7 @@ async fn what_a_clock_stored_that_was_behind_stays_as_long_as_what_was_stored_be
 }
 
 #[tokio::test]
-async fn a_hub_that_starts_years_ahead_purges_what_was_old_before_and_nothing_else() {
+async fn a_hub_started_years_ahead_purges_only_what_was_already_old() {
     let hub = TestHub::start_with(|settings| settings.retention_days = 30).await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let mut connection = hub.home.connect().await;

@@ -29,12 +29,12 @@ impl Call {
         }
     }
 
-    /// In dyndns2, which says errors in words of its own.
+    /// In dyndns2, which says errors in its own words.
     pub(crate) fn in_words(self) -> Self {
         self.in_words_of(&[200, 401, 503])
     }
 
-    /// In a foreign protocol that says errors in words of its own, with these statuses.
+    /// In a foreign protocol that says errors in its own words, with these statuses.
     pub(crate) fn in_words_of(mut self, statuses: &'static [u16]) -> Self {
         self.in_words = Some(statuses);
         self

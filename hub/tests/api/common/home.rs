@@ -55,7 +55,7 @@ impl Home {
             .expect("the file can be copied");
     }
 
-    /// A new folder with an SQLite file to be, for what is told of that file alone.
+    /// A new folder for an SQLite file, for messages about that file.
     pub(crate) fn of_sqlite() -> Self {
         Self {
             dir: folder(),

@@ -91,7 +91,7 @@ impl TestHub {
         Self::start_in(Arc::new(home), settings).await
     }
 
-    /// A new hub with a new SQLite file whatever the tests run on, for what is told of that file alone.
+    /// A new hub with a new SQLite file whatever the tests run on, for messages about that file.
     pub(crate) async fn start_on_sqlite() -> Self {
         let home = Home::of_sqlite();
         let settings = home.settings();
@@ -241,7 +241,7 @@ impl TestHub {
         let running = tokio::spawn(async move {
             tokio::select! {
                 served = axum::serve(listener, app) => served.expect("it serves"),
-                () = wake_ups => unreachable!("they run for ever"),
+                () = wake_ups => unreachable!("they never end"),
             }
             Ok(())
         });
@@ -406,7 +406,7 @@ impl TestHub {
         pages
     }
 
-    /// Sends bytes, and no more of them than these: the hub sees the client go away.
+    /// Sends bytes, without closing: the hub sees the client go away.
     pub(crate) async fn broken_off(&self, request: &str) {
         let mut stream = TcpStream::connect(self.address)
             .await
@@ -416,14 +416,14 @@ impl TestHub {
             .await
             .expect("the hub reads");
         stream.shutdown().await.expect("the end can be told");
-        // Whether the hub answers this or hangs up at once is its own affair.
+        // Whether the hub answers this or hangs up at once does not matter.
         let mut answer = Vec::new();
         let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer))
             .await
-            .expect("the hub hangs up in time");
+            .expect("the hub closes the connection in time");
     }
 
-    /// Sends bytes as they are and answers the bytes that come back until the hub hangs up.
+    /// Sends bytes as they are and returns the response bytes until the hub closes the connection.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
         let stream = TcpStream::connect(self.address)
             .await
@@ -431,7 +431,7 @@ impl TestHub {
         let (mut reading, mut writing) = stream.into_split();
         let request = request.as_ref().to_owned();
         let sending = tokio::spawn(async move {
-            // The hub may hang up before everything is sent.
+            // The hub may close the connection before everything is sent.
             let _ = writing.write_all(&request).await;
             writing
         });
@@ -439,7 +439,7 @@ impl TestHub {
         // A reset after the answer is as good as an end.
         let _ = tokio::time::timeout(DEADLINE, reading.read_to_end(&mut answer))
             .await
-            .expect("the hub answers and hangs up in time");
+            .expect("the hub answers and closes the connection in time");
         sending.abort();
         String::from_utf8(answer).expect("the answer is UTF-8")
     }

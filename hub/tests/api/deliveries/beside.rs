@@ -81,7 +81,7 @@ async fn sinks_for_dns_skip_names_with_underscores_and_say_so() {
         desk.work().await;
         let all = deliveries(&hub, "").await;
         assert!(!all.is_empty(), "{kind}");
-        let why = format!("{published} has \"_\", which no host name in DNS has");
+        let why = format!("{published} contains \"_\", which a host name in DNS can't");
         for delivery in all {
             assert_eq!(delivery["state"], "done", "{kind}: {delivery}");
             let of = &delivery["hostnames"][0];

@@ -79,7 +79,7 @@ async fn is_sent_after_the_longest_wait(
 }
 
 #[tokio::test]
-async fn what_is_gathered_waits_no_longer_than_that() {
+async fn gathered_changes_wait_at_most_the_digest_time() {
     let (hub, open) = TestHub::start_in_parts().await;
     let manner = Manner {
         gather: 60,
@@ -116,7 +116,7 @@ async fn a_lease_of_a_clock_that_was_ahead_does_not_bind() {
 }
 
 #[tokio::test]
-async fn a_step_of_the_clock_is_no_silence_to_tell_of() {
+async fn a_clock_step_reports_no_record_as_unseen() {
     for step in [
         400,
         8 * 3600,
@@ -143,7 +143,7 @@ async fn a_step_of_the_clock_is_no_silence_to_tell_of() {
         hub.pass(7000);
         desk.work().await;
         assert!(script.told().is_empty(), "{step}");
-        // Silence is told of all the same, whatever the old clock has stored, and so is its end.
+        // Unseen and back are reported, whatever the old clock has stored.
         hub.pass(400);
         desk.work().await;
         let told = script.told();
@@ -160,7 +160,7 @@ async fn a_step_of_the_clock_is_no_silence_to_tell_of() {
 }
 
 #[tokio::test]
-async fn silence_is_looked_for_once_a_minute_whatever_the_wall_clock_does() {
+async fn unseen_records_are_searched_once_a_minute_despite_clock_steps() {
     // Each less than what counts as a step.
     for step in [0, -30, -59, 59] {
         let (hub, open) = TestHub::start_in_parts().await;
@@ -215,7 +215,7 @@ fn configured(fingerprint: &str) -> ConfiguredSink {
 }
 
 #[tokio::test]
-async fn a_promise_to_serve_a_sink_holds_for_three_minutes_whatever_clock_gave_it() {
+async fn a_promise_to_serve_a_sink_holds_for_three_minutes_with_any_clock() {
     for step in [0].into_iter().chain(STEPS) {
         let (hub, open) = TestHub::start_in_parts().await;
         let begin = async |fingerprint: &str| {
@@ -242,12 +242,12 @@ async fn a_promise_to_serve_a_sink_holds_for_three_minutes_whatever_clock_gave_i
             assert_eq!(gone().await, [], "{step}");
             hub.pass(180);
         }
-        assert_eq!(gone().await.len(), 1, "{step}: it is served for ever");
+        assert_eq!(gone().await.len(), 1, "{step}: it is never given up");
     }
 }
 
 #[tokio::test]
-async fn a_hub_that_serves_a_sink_goes_on_when_its_clock_is_put_right() {
+async fn a_hub_continues_to_serve_a_sink_when_its_clock_is_corrected() {
     for step in STEPS {
         let (hub, open) = TestHub::start_in_parts().await;
         let begin = BeginSinks {

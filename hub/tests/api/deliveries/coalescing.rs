@@ -1,4 +1,4 @@
-//! A state sink is owed one open delivery for each hostname, however often that changes; what version
+//! A state sink has one open delivery for each hostname, however often that changes; what version
 //! 0.1.0 left or still writes beside is merged.
 
 use serde_json::{Value, json};
@@ -331,7 +331,7 @@ async fn what_a_hub_of_the_first_version_writes_beside_is_merged_later() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_owed_again_when_the_sink_is_back_and_goes_with_the_retention_else() {
+async fn abandoned_deliveries_are_enqueued_again_if_the_sink_returns_and_purged_otherwise() {
     for is_back in [true, false] {
         let (hub, open) = TestHub::start_in_parts().await;
         let (sink, script) = state_sink("dns");

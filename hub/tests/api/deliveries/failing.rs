@@ -71,7 +71,7 @@ fn refused() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_refused_record_is_told_once_and_once_that_it_is_over() {
+async fn a_refused_record_and_its_recovery_are_each_reported_once() {
     let outcomes: [fn() -> Outcome; 2] = [refused, || {
         Outcome::Failed(Trouble::of_name("no such host"))
     }];
@@ -120,7 +120,7 @@ async fn a_refused_record_is_told_once_and_once_that_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_refused_as_a_whole_is_told_once() {
+async fn a_sink_that_is_refused_as_a_whole_is_reported_once() {
     for is_state in [true, false] {
         let (hub, _open, desk, script, heard) = start(is_state).await;
         let sink = if is_state { "dns" } else { "mail" };
@@ -146,7 +146,7 @@ async fn a_sink_that_is_refused_as_a_whole_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_refused_after_the_sink_was_is_told_by_itself() {
+async fn a_record_refused_after_the_sink_is_reported_separately() {
     let (hub, _open, desk, script, heard) = start(true).await;
     script.will([Outcome::Refused(Trouble::of_sink("wrong password"))]);
     put(&hub, DB, "10.0.0.1").await;
@@ -177,7 +177,7 @@ async fn a_record_that_is_gone_fails_no_longer() {
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_not_told() {
+async fn temporary_failures_are_not_reported() {
     let (hub, _open, desk, script, heard) = start(true).await;
     script.will([
         Outcome::Retry(Trouble::of_sink("no answer")),
@@ -194,7 +194,7 @@ async fn what_passes_by_itself_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_given_up_is_told_and_two_sinks_may_tell_of_each_other() {
+async fn a_failed_message_is_reported_and_two_sinks_may_report_each_other() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (mail, mail_script) = event_sink("mail", Manner::default());
     let (hook, hook_script) = event_sink("hook", Manner::default());
@@ -208,7 +208,7 @@ async fn a_message_that_is_given_up_is_told_and_two_sinks_may_tell_of_each_other
         ..hook
     };
     let desk = Desk::begin(&open, "a", vec![mail, hook]).await;
-    // Nobody takes anything: the news of it is given up as well, and nothing is told of that.
+    // No sink accepts anything: the report is abandoned as well, and this is not reported.
     for script in [&mail_script, &hook_script] {
         let busy = || Outcome::Retry(Trouble::of_name("it is busy"));
         script.will(std::iter::repeat_with(busy).take(100));
@@ -229,7 +229,7 @@ async fn a_message_that_is_given_up_is_told_and_two_sinks_may_tell_of_each_other
 }
 
 #[tokio::test]
-async fn a_mail_sink_without_receivers_hears_of_no_failures() {
+async fn a_mail_sink_without_recipients_gets_no_failure_reports() {
     let (mut hub, _open) = TestHub::start_in_parts().await;
     for (mail, is_good) in [("to: [ops@x.net]", true), ("allow_to: ['*@x.net']", false)] {
         let sinks = format!(

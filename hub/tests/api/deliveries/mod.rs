@@ -1,4 +1,4 @@
-//! What is owed to sinks, and how the workers work it off; the sinks are made of what a test tells them
+//! Deliveries to sinks, and how the workers process them; the sinks are scripted by each test
 //! to answer, and write down what they were asked.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -73,8 +73,12 @@ async fn a_record_is_published_changed_and_removed_with_its_silo() {
 
     put(&hub, "db", "10.0.0.6").await;
     desk.work().await;
-    let anew = publication("db", &["10.0.0.6"], claimed(&["10.0.0.6"]));
-    assert_eq!(script.asked(), [anew], "what was removed is ours no more");
+    let renewed = publication("db", &["10.0.0.6"], claimed(&["10.0.0.6"]));
+    assert_eq!(
+        script.asked(),
+        [renewed],
+        "a removed name is no longer ours"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +106,7 @@ async fn changes_while_the_receiver_is_away_become_one() {
     assert_eq!(counts(&hub).await, [2, 0, 0], "one for each hostname");
 
     hub.pass(1);
-    // Whoever was not tried yet comes first.
+    // Names that were not tried yet come first.
     script.will([Outcome::Done, Outcome::Found(ReceiverState::Nothing)]);
     desk.work().await;
     let asked = script.asked();
@@ -120,7 +124,7 @@ async fn changes_while_the_receiver_is_away_become_one() {
 }
 
 #[tokio::test]
-async fn a_sink_that_stays_away_is_asked_ever_less_often_up_to_hourly() {
+async fn an_unavailable_sink_is_retried_with_backoff_up_to_hourly() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -143,7 +147,7 @@ async fn a_sink_that_stays_away_is_asked_ever_less_often_up_to_hourly() {
     assert_eq!(waits.len(), 16, "{waits:?}");
     // 13 doublings: from the 14th on it is an hour, less a quarter at most for jitter.
     assert!((45..=60).contains(&waits[15]), "minutes: {waits:?}");
-    assert_eq!(counts(&hub).await, [1, 0, 0], "for ever");
+    assert_eq!(counts(&hub).await, [1, 0, 0], "it is retried without limit");
 }
 
 #[tokio::test]
@@ -194,8 +198,8 @@ async fn what_needs_a_hand_shows_as_failed_and_heals_by_itself() {
     assert_eq!(script.asked(), []);
     hub.pass(1);
     desk.work().await;
-    let anew = publication("db", &["10.0.0.5"], claimed(&["10.0.0.5"]));
-    assert_eq!(script.asked(), [anew]);
+    let renewed = publication("db", &["10.0.0.5"], claimed(&["10.0.0.5"]));
+    assert_eq!(script.asked(), [renewed]);
     assert_eq!(counts(&hub).await, [0, 0, 1]);
 }
 
@@ -263,7 +267,7 @@ async fn a_sink_that_refuses_us_waits_for_other_settings() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_open_is_settled_before_anything_else_is_sent() {
+async fn claims_left_by_a_crash_are_settled_before_other_sends() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, _) = state_sink("dns");
     let name = sink.name.clone();
@@ -357,7 +361,7 @@ async fn two_workers_never_send_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn what_was_there_before_the_sink_is_published_and_what_is_lost_is_set_right() {
+async fn records_older_than_the_sink_are_published_and_lost_ones_restored() {
     let (hub, open) = TestHub::start_in_parts().await;
     hub.put_silo(
         "office",
@@ -475,7 +479,7 @@ async fn what_may_have_arrived_is_not_forgotten_by_a_refusal_or_a_change_back() 
 }
 
 #[tokio::test]
-async fn what_looks_like_the_receiver_s_trouble_may_be_that_of_one_name() {
+async fn a_failure_of_the_receiver_may_be_caused_by_one_name() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -496,7 +500,7 @@ async fn what_looks_like_the_receiver_s_trouble_may_be_that_of_one_name() {
 }
 
 #[tokio::test]
-async fn what_is_handed_over_is_asked_after_ever_less_often() {
+async fn waiting_names_are_polled_with_backoff() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("plesk");
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -544,7 +548,7 @@ async fn a_name_of_two_silos_belongs_to_the_first() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_configured_no_more_leaves_what_it_published() {
+async fn a_removed_sink_keeps_its_published_names() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
     let desk = Desk::begin(&open, "a", vec![sink]).await;

@@ -102,7 +102,7 @@ async fn changes_cause_one_try_in_five_seconds_at_most() {
 }
 
 #[tokio::test]
-async fn a_change_does_not_shorten_what_the_receiver_asked_for() {
+async fn a_change_does_not_shorten_the_receivers_retry_delay() {
     for is_state in [true, false] {
         let (hub, desk, script) = start(is_state).await;
         let wait = Duration::from_secs(1800);
@@ -180,7 +180,7 @@ async fn messages_that_wait_are_due_once_one_that_failed_is_taken() {
 }
 
 #[tokio::test]
-async fn a_success_of_what_never_failed_hurries_nobody() {
+async fn a_success_without_an_earlier_failure_hurries_no_other_name() {
     for is_state in [true, false] {
         let (hub, desk, script) = start(is_state).await;
         put(&hub, WEB, "10.0.0.5").await;

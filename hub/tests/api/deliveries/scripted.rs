@@ -1,4 +1,4 @@
-//! Sinks that answer what a test tells them, and a desk from which a test works off what they are owed.
+//! Scripted sinks, and a desk with which a test processes their pending deliveries.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::common::{START_MS, TestHub};
 pub(crate) struct Script {
     answers: Mutex<VecDeque<Outcome>>,
     asked: Mutex<Vec<Publication>>,
-    told: Mutex<Vec<Vec<Event>>>,
+    notified: Mutex<Vec<Vec<Event>>>,
     hangs: AtomicBool,
     host_names_only: AtomicBool,
     hung: Notify,
@@ -62,9 +62,9 @@ impl Script {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
-    /// What was told since the last call, message by message.
+    /// The messages sent since the last call.
     pub(super) fn told(&self) -> Vec<Vec<Event>> {
-        std::mem::take(&mut self.told.lock().unwrap())
+        std::mem::take(&mut self.notified.lock().unwrap())
     }
 
     fn answer(&self) -> Outcome {
@@ -135,11 +135,11 @@ impl EventSink for ScriptedEvents {
 
     fn tell<'a>(&'a self, events: &'a [Event]) -> Answer<'a, Vec<DeliveryResult>> {
         Box::pin(async move {
-            self.0.told.lock().unwrap().push(events.to_vec());
+            self.0.notified.lock().unwrap().push(events.to_vec());
             let told = |event: &Event| DeliveryResult {
-                told: [
-                    event.told.clone(),
-                    vec![format!("try {}", event.told.len())],
+                notified: [
+                    event.notified.clone(),
+                    vec![format!("try {}", event.notified.len())],
                 ]
                 .concat(),
                 outcome: self.0.answer(),

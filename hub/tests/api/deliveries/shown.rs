@@ -9,7 +9,7 @@ use super::scripted::{Desk, Manner, counts, deliveries, event_sink, state_sink};
 use crate::common::TestHub;
 
 #[tokio::test]
-async fn they_are_for_admins_alone() {
+async fn deliveries_are_only_shown_to_admins() {
     let hub = TestHub::start().await;
     for role in ["read", "write"] {
         let credential = hub.credential(role, &["*"], &[]).await;
@@ -90,7 +90,7 @@ async fn they_come_newest_first_by_state_and_sink_page_by_page() {
 }
 
 #[tokio::test]
-async fn what_is_over_goes_with_the_retention_and_what_is_owed_stays() {
+async fn done_deliveries_are_purged_and_pending_ones_kept() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (dns, script) = state_sink("dns");
     let (hook, told) = event_sink("hook", Manner::default());
@@ -124,7 +124,7 @@ async fn what_is_over_goes_with_the_retention_and_what_is_owed_stays() {
         left,
         [
             "dns barn pending",
-            // What a state sink was refused is still owed: without its row it would be sent again.
+            // A refused delivery of a state sink is kept: without its row it would be sent again.
             "dns home failed",
             "dns shed pending",
             "hook barn pending",

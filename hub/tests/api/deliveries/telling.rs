@@ -1,4 +1,4 @@
-//! Event sinks are told every change, in order.
+//! Event sinks get every change, in order.
 
 use serde_json::json;
 use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
@@ -6,14 +6,15 @@ use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
 use super::scripted::{Desk, Manner, addresses, counts, deliveries, event_sink};
 use crate::common::{START_MS, TestHub, revision};
 
-fn revisions(told: &[Vec<Event>]) -> Vec<Vec<i64>> {
-    told.iter()
+fn revisions(notified: &[Vec<Event>]) -> Vec<Vec<i64>> {
+    notified
+        .iter()
         .map(|events| events.iter().map(|event| event.revision).collect())
         .collect()
 }
 
 #[tokio::test]
-async fn every_change_is_told_once_with_what_changed() {
+async fn every_change_is_sent_once_with_its_addresses() {
     let (hub, open) = TestHub::start_in_parts().await;
     hub.put_silo("office", &[("old", "10.0.0.1")]).await;
     let (sink, script) = event_sink("hook", Manner::default());
@@ -31,7 +32,7 @@ async fn every_change_is_told_once_with_what_changed() {
     assert_eq!(third.status, 204);
     desk.work().await;
     let told = script.told();
-    assert_eq!(told.len(), 3, "one by one, attributes alone are no news");
+    assert_eq!(told.len(), 3, "one by one, changed attributes add no event");
     assert_eq!(revisions(&told)[..2], [vec![first], vec![second]]);
     let event = &told[0][0];
     assert_eq!(
@@ -88,7 +89,11 @@ async fn a_failing_message_keeps_its_id_and_its_place_and_is_given_up_at_last() 
     let again = script.told();
     assert_eq!(again.len(), 1);
     assert_eq!(again[0][0].id, told[0][0].id);
-    assert_eq!(again[0][0].told, ["try 0"], "whom it has told already");
+    assert_eq!(
+        again[0][0].notified,
+        ["try 0"],
+        "the recipients notified before"
+    );
     let shown = &deliveries(&hub, "state=pending").await[1];
     assert_eq!(
         (&shown["attempts"], &shown["why"]),
@@ -119,7 +124,7 @@ async fn a_failing_message_keeps_its_id_and_its_place_and_is_given_up_at_last() 
 }
 
 #[tokio::test]
-async fn one_hostname_that_always_fails_starves_nobody() {
+async fn a_hostname_that_always_fails_does_not_block_others() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = event_sink("hook", Manner::default());
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -138,7 +143,7 @@ async fn one_hostname_that_always_fails_starves_nobody() {
 }
 
 #[tokio::test]
-async fn a_message_that_looks_like_the_receiver_s_trouble_goes_behind_the_others() {
+async fn a_message_that_fails_the_whole_receiver_is_sent_last() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = event_sink("hook", Manner::default());
     let desk = Desk::begin(&open, "a", vec![sink]).await;
@@ -178,7 +183,7 @@ async fn a_burst_becomes_one_message() {
 }
 
 #[tokio::test]
-async fn a_new_sink_is_not_told_of_what_was_before() {
+async fn a_new_sink_gets_no_earlier_events() {
     let (hub, open) = TestHub::start_in_parts().await;
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     let (sink, script) = event_sink("hook", Manner::default());
@@ -189,7 +194,7 @@ async fn a_new_sink_is_not_told_of_what_was_before() {
 }
 
 #[tokio::test]
-async fn silence_is_told_once_and_so_is_its_end() {
+async fn unseen_and_back_are_each_reported_once() {
     let (hub, open) = TestHub::start_in_parts().await;
     let manner = Manner {
         gather: 0,
@@ -243,7 +248,7 @@ async fn silence_is_told_once_and_so_is_its_end() {
     desk.work().await;
     assert_eq!(script.told()[0][0].kind, EventKind::Unseen, "and again");
     assert_eq!(counts(&hub).await, [0, 0, 4]);
-    // A record that is removed while it is not seen is told as removed, and then no more.
+    // A record that is removed while unseen is reported as removed, and nothing after that.
     hub.delete(path).await;
     hub.pass(60);
     desk.work().await;

@@ -54,7 +54,7 @@ async fn a_host_is_bound_to_its_first_secid() {
         "each host has its own"
     );
 
-    // Also without its record, it stays bound; revoked, it is anybody's again.
+    // It stays bound without its record; once revoked, any caller can bind it.
     hub.delete("/silos/home/records/nas").await;
     assert_eq!(
         update_from(&hub, "secid=two&host=nas", "192.0.2.8").await,
@@ -73,7 +73,7 @@ async fn a_host_is_bound_to_its_first_secid() {
 }
 
 #[tokio::test]
-async fn long_secids_are_told_apart_beyond_their_first_72_bytes() {
+async fn long_secids_differ_beyond_their_first_72_bytes() {
     let (hub, _open) = start().await;
     let long = "s".repeat(72);
     assert_eq!(update(&hub, &format!("secid={long}1&host=nas")).await, ok());
@@ -94,7 +94,7 @@ async fn a_host_with_a_record_is_bound_only_once_an_admin_has_opened_it() {
     let (opened, id) = add(&open, "nas").await;
     assert_eq!(opened, Opened::Open);
     assert_eq!(add(&open, "nas").await, (Opened::OpenAlready, id));
-    // Nobody's yet: there is no history to be seen.
+    // Not bound yet: there is no history to show.
     let log = get(&hub, "/log?secid=one&host=nas", HERE).await;
     assert_eq!((log.status, log.text().to_owned()), wrong());
     assert_eq!(update(&hub, "secid=one&host=nas").await, ok());
@@ -204,7 +204,7 @@ async fn the_log_is_a_table_of_the_hosts_own_history() {
 }
 
 #[tokio::test]
-async fn who_takes_a_hostname_sees_nothing_of_who_had_it_before() {
+async fn a_new_owner_of_a_hostname_sees_no_earlier_history() {
     let (hub, open) = start().await;
     hub.put_silo("home", &[("nas", "10.0.0.5")]).await;
     hub.delete("/silos/home/records/nas").await;

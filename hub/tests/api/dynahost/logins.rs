@@ -1,4 +1,4 @@
-//! Logins that callers give for a DDNS provider, and what the provider is told by them.
+//! Logins that callers give for a DDNS provider, and the provider's requests made with them.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn told(provider: &Provider) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_provider_is_told_when_the_address_changed_and_only_then() {
+async fn the_provider_is_updated_only_when_the_address_changed() {
     let provider = Provider::start(&["nas.example.net"]);
     let (hub, open, desk) = start(&provider).await;
     let query = query("nas.example.net", USERNAME, PASSWORD);
@@ -71,7 +71,7 @@ async fn the_provider_is_told_when_the_address_changed_and_only_then() {
     assert_eq!(counts(&hub).await, [0, 0, 1]);
     assert_eq!(update_from(&hub, &query, "192.0.2.8").await, ok());
     desk.work().await;
-    // Whoever changes the record.
+    // Whichever caller changes the record.
     hub.put("/silos/home/records/nas.example.net")
         .json(&serde_json::json!({"ip": "192.0.2.9"}))
         .await;
@@ -83,7 +83,7 @@ async fn the_provider_is_told_when_the_address_changed_and_only_then() {
     ];
     assert_eq!(told(&provider), all);
 
-    // Hosts without a login are no affair of the provider's, at their change or at the comparison.
+    // Hosts without a login are not sent to the provider, after a change or a comparison.
     assert_eq!(update(&hub, "secid=one&host=web.example.net").await, ok());
     hub.put_silo("office", &[("nas.example.net", "10.0.0.5")])
         .await;
@@ -96,7 +96,7 @@ async fn the_provider_is_told_when_the_address_changed_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
+async fn a_wrong_login_is_shown_and_does_not_block_other_hosts() {
     let provider = Provider::start(&["nas.example.net", "web.example.net"]);
     let (hub, _open, desk) = start(&provider).await;
     let mistyped = query("nas.example.net", USERNAME, "mistyped");
@@ -126,7 +126,7 @@ async fn a_wrong_login_is_shown_and_holds_back_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_caller_hears_that_the_provider_refused_its_login() {
+async fn the_response_reports_that_the_provider_refused_the_login() {
     for (host, pass, words) in [
         ("nas.example.net", "mistyped", "(badauth)"),
         ("pi.example.net", PASSWORD, "(nohost)"),
@@ -134,13 +134,13 @@ async fn a_caller_hears_that_the_provider_refused_its_login() {
         let provider = Provider::start(&["nas.example.net"]);
         let (hub, _open, desk) = start(&provider).await;
         let given = query(host, USERNAME, pass);
-        assert_eq!(update(&hub, &given).await, ok(), "nobody knows yet");
+        assert_eq!(update(&hub, &given).await, ok(), "not refused yet");
         desk.work().await;
         let (status, text) = update(&hub, &given).await;
         assert_eq!(status, 403, "{host}: {text}");
         assert!(text.contains("ovh") && text.contains(words), "{text}");
         assert!(!text.contains(pass), "{text}");
-        // The record has the caller's address all the same.
+        // The record has the caller's address nevertheless.
         let moved = update_from(&hub, &given, "192.0.2.8").await;
         assert_eq!(moved, ok(), "{host}: it is tried again at a change");
         desk.work().await;
@@ -263,5 +263,5 @@ async fn logins_lie_sealed_in_the_database_and_go_with_the_hubs_key() {
     let from = update_from(&hub, "secid=hush-hush&host=nas.example.net", "192.0.2.8").await;
     assert_eq!(from, ok());
     desk.work().await;
-    assert_eq!(provider.requests(), 1, "nobody gives a login any more");
+    assert_eq!(provider.requests(), 1, "no login is left");
 }

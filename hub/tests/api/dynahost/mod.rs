@@ -67,7 +67,7 @@ pub(crate) fn ok() -> (u16, String) {
     (200, "OK".to_owned())
 }
 
-/// What a wrong secid is told.
+/// The reply to a wrong secid.
 fn wrong() -> (u16, String) {
     (403, "this secid may not set this host\n".to_owned())
 }

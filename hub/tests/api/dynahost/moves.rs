@@ -13,7 +13,7 @@ use super::{home, name, ok, speak, update, wrong};
 use crate::common::TestHub;
 use crate::transfer::{exported, import};
 
-/// A provider that nobody calls in these tests.
+/// A provider that is not called in these tests.
 const OVH: &str =
     "- {name: ovh, kind: dyndns2, url: 'http://127.0.0.1:9/nic/update', logins: dynahost}\n";
 
@@ -77,7 +77,7 @@ async fn dynahosts_hosts_go_on_where_the_key_is_the_same() {
     assert_ne!(own[0].id, theirs[0].id, "the one that was here stays");
     assert_eq!(sealed(&to).await, sealed(&from).await);
 
-    // Each goes on with its own secid, and with no other.
+    // Each continues with its own secid only.
     for (query, answer) in [
         ("secid=two-7f3a&host=nas.example.net", wrong()),
         (&*nas, ok()),

@@ -1,4 +1,4 @@
-//! What a request may be, and what is told of one that is wrong.
+//! Valid requests, and the replies to invalid ones.
 
 use reqwest::Method;
 use serde_json::json;
@@ -51,7 +51,7 @@ async fn a_call_sets_the_record_to_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn only_a_trusted_proxy_says_where_a_call_comes_from() {
+async fn only_a_trusted_proxy_sets_the_client_address() {
     let (hub, _open) = start().await;
     let call = hub
         .open_call(Method::GET, "/update?secid=s&host=nas")
@@ -59,7 +59,10 @@ async fn only_a_trusted_proxy_says_where_a_call_comes_from() {
         .header("x-real-ip", "198.51.100.1");
     let answer = call.await;
     assert_eq!(answer.status, 400);
-    assert!(answer.text().contains("names no client"), "{answer:?}");
+    assert!(
+        answer.text().contains("names no valid client"),
+        "{answer:?}"
+    );
     for from in ["127.0.0.1", "fe80::1", "unknown", ""] {
         let (status, words) = update_from(&hub, "secid=s&host=nas", from).await;
         assert_eq!(status, 400, "{from}: {words}");
@@ -131,7 +134,7 @@ async fn what_is_wrong_is_named() {
     assert_eq!(update(&hub, "secid=s&host=nas").await, ok());
 }
 
-/// Whoever asks, before anything is known of him.
+/// Requests of unknown callers.
 #[tokio::test]
 async fn a_form_has_at_most_64_kib() {
     let (hub, _open) = start().await;
@@ -191,7 +194,7 @@ async fn after_ten_failures_nothing_is_looked_at() {
             .expect("it tells when");
         assert!((1..=60).contains(&seconds));
     }
-    assert_eq!(update(&hub, right).await, ok(), "others go on");
+    assert_eq!(update(&hub, right).await, ok(), "others continue");
     hub.pass(60);
     assert_eq!(update_from(&hub, right, "192.0.2.66").await, ok());
 }

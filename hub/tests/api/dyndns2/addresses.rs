@@ -33,7 +33,7 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
         office.ips("nas").await,
         json!(["198.51.100.2", "2001:db8::9"])
     );
-    // Nobody believes a stranger what he says of himself.
+    // An untrusted peer's headers are ignored.
     let plain = WorkerContext::start().await;
     let answer = plain.call("hostname=nas").seen_from("198.51.100.1").await;
     assert_eq!((answer.status, answer.text()), (503, "911\n"));
@@ -41,7 +41,7 @@ async fn the_callers_address_is_meant_where_none_is_sent() {
 }
 
 #[tokio::test]
-async fn an_address_that_nobody_said_must_be_plausible() {
+async fn an_omitted_address_is_only_set_if_plausible() {
     let office = WorkerContext::on(TestHub::start_behind_a_proxy().await).await;
     for (query, from) in [
         ("", "127.0.0.1"),
@@ -88,13 +88,13 @@ async fn values_that_are_not_used_are_logged_by_parameter_and_reason() {
             "myip=198.51.100.71&ipv6=hush-hush-myip&wanip=198.51.100.72",
             200,
             "nochg 198.51.100.71",
-            "left out beside what is set: ipv6: no address; \"wanip\": no parameter that is known here",
+            "left out beside what is set: ipv6: no address; \"wanip\": unknown parameter",
         ),
         (
             "wan7171=198.51.100.72",
             503,
             "911",
-            "nothing is set: no parameter that is known here holds an address, but \"wan7171\" does: name it myip",
+            "nothing is set: no known parameter holds an address, but \"wan7171\" does: name it myip",
         ),
         (
             "myip=169.254.71.71",
@@ -146,7 +146,7 @@ async fn a_slash_too_many_is_no_other_route() {
 }
 
 #[tokio::test]
-async fn an_update_that_is_sent_to_the_root_is_told_where_to_go() {
+async fn an_update_sent_to_the_root_is_answered_with_the_route() {
     let hub = TestHub::start().await;
     for query in [
         "host=nas",

@@ -34,7 +34,7 @@ async fn a_post_is_as_good_by_query_or_by_form() {
         .header("authorization", &format!("Basic {pair}"))
         .body(format!("hostname=nas&more={}", "x".repeat(64 * 1024)));
     assert_eq!(long.await.status, 413);
-    // Who may not write is told so before his body is read.
+    // A client without permission is refused before its body is read.
     let big = office
         .hub
         .raw(

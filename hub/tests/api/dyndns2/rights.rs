@@ -7,7 +7,7 @@ use super::{basic, ips, lines};
 use crate::common::{TestHub, text};
 
 #[tokio::test]
-async fn the_token_or_the_user_name_tells_the_silo() {
+async fn the_silo_follows_from_the_token_or_the_user_name() {
     let hub = TestHub::start().await;
     hub.put_silo("home", &[]).await;
     hub.put_silo("gone", &[]).await;

@@ -103,7 +103,7 @@ async fn words_of_wrong_hosts_and_addresses_stand_in_the_hosts_line() {
 }
 
 #[tokio::test]
-async fn badauth_is_401_and_asks_for_basic() {
+async fn badauth_is_401_with_a_basic_challenge() {
     let office = WorkerContext::start().await;
     let query = "/nic/update?hostname=nas&myip=192.0.2.1";
     let (id, revoked) = office
@@ -132,7 +132,7 @@ async fn badauth_is_401_and_asks_for_basic() {
             "{name}"
         );
     }
-    // In the URL it is no credential.
+    // A token in the URL is not a credential.
     let path = format!("{query}&username=x&password={}", office.token);
     let answer = office.hub.open_call(Method::GET, &path).in_words().await;
     assert_eq!(answer.status, 401);
@@ -172,7 +172,7 @@ async fn too_many_failures_are_911_and_never_429() {
     assert_eq!(fail("198.51.100.1").await.status, 401);
 }
 
-/// What a token may not do is no wrong credential.
+/// A missing permission is not a wrong credential.
 #[tokio::test]
 async fn nohost_and_an_unnamed_silo_are_no_failures() {
     let office = WorkerContext::start().await;

@@ -86,7 +86,7 @@ async fn what_is_wrong_in_the_database_is_named_and_nothing_is_taken() {
         ),
         (
             "INSERT INTO dnsrecord VALUES ('web', 'a', '192.0.2.1'), ('web', 'b', NULL);",
-            "web.dnsrecords[1].ip: is missing or no text",
+            "web.dnsrecords[1].ip: is missing or not a string",
         ),
         (
             "INSERT INTO dnsrecord VALUES ('web', 'a', '192.0.2.300');",
@@ -98,7 +98,7 @@ async fn what_is_wrong_in_the_database_is_named_and_nothing_is_taken() {
         ),
         (
             "INSERT INTO silo VALUES ('web', NULL), ('WEB', NULL);",
-            "web: this silo is in the file twice",
+            "web: duplicate silo",
         ),
     ]
     .into_iter()

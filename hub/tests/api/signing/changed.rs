@@ -1,4 +1,4 @@
-//! What somebody on the way may do to a signed request: each of it is refused, and nothing is written.
+//! Changes to a signed request on the network path: each is refused, and nothing is written.
 
 use reqwest::Method;
 use silo_shared::signing::digest::content_digest;
@@ -58,14 +58,18 @@ async fn a_changed_request_is_refused() {
         (
             "body",
             |s| s.content = ip("10.0.0.66").to_string().into(),
-            "the content is not what",
+            "the content does not match",
         ),
         (
             "longer body",
             |s| s.content.push(b' '),
-            "the content is not what",
+            "the content does not match",
         ),
-        ("no body", |s| s.content.clear(), "the content is not what"),
+        (
+            "no body",
+            |s| s.content.clear(),
+            "the content does not match",
+        ),
         (
             "body and digest",
             |s| {
@@ -80,7 +84,7 @@ async fn a_changed_request_is_refused() {
             |s| {
                 s.head.headers.remove("content-digest");
             },
-            "is not in the message",
+            "the message lacks",
         ),
         (
             "two digests",
@@ -88,7 +92,7 @@ async fn a_changed_request_is_refused() {
                 let digest = s.header("content-digest").to_owned();
                 s.add("content-digest", &digest);
             },
-            "content-digest stands",
+            "duplicate content-digest",
         ),
         (
             "type",
@@ -98,7 +102,7 @@ async fn a_changed_request_is_refused() {
         (
             "two types",
             |s| s.add("content-type", "application/json"),
-            "content-type stands",
+            "duplicate content-type",
         ),
         (
             "precondition",
@@ -110,22 +114,22 @@ async fn a_changed_request_is_refused() {
             |s| {
                 s.head.headers.remove("if-match");
             },
-            "is not in the message",
+            "the message lacks",
         ),
         (
             "two preconditions",
             |s| s.add("if-match", "*"),
-            "if-match stands",
+            "duplicate if-match",
         ),
         (
             "added precondition",
             |s| s.set("if-none-match", "*"),
-            "\"if-none-match\" must be signed",
+            "\"if-none-match\" is not signed",
         ),
         (
             "added preference",
             |s| s.set("prefer", "wait=1"),
-            "\"prefer\" must be signed",
+            "\"prefer\" is not signed",
         ),
         (
             "applied",
@@ -162,12 +166,12 @@ async fn a_changed_request_is_refused() {
         (
             "left out",
             |s| replace(s, "signature-input", " \"if-match\"", ""),
-            "\"if-match\" must be signed",
+            "\"if-match\" is not signed",
         ),
         (
             "left out",
             |s| replace(s, "signature-input", "\"@query\" ", ""),
-            "\"@query\" must be signed",
+            "\"@query\" is not signed",
         ),
         (
             "order",
@@ -201,7 +205,7 @@ async fn a_changed_request_is_refused() {
                 let input = s.header("signature-input").to_owned();
                 s.add("signature-input", &input);
             },
-            "signature-input stands",
+            "duplicate signature-input",
         ),
         (
             "two signatures",
@@ -209,7 +213,7 @@ async fn a_changed_request_is_refused() {
                 let signature = s.header("signature").to_owned();
                 s.add("signature", &signature);
             },
-            "signature stands",
+            "duplicate signature",
         ),
         (
             "a second signature",
@@ -219,7 +223,7 @@ async fn a_changed_request_is_refused() {
                 s.set("signature-input", &input);
                 s.set("signature", &signature);
             },
-            "one signature alone",
+            "exactly one signature",
         ),
         (
             "label",
@@ -235,7 +239,7 @@ async fn a_changed_request_is_refused() {
                 let key = format!("keyid=\"{}\"", s.signer.keyid);
                 replace(s, "signature-input", &key, "keyid=\"aaaaaaaaaa\"");
             },
-            "keyid names no token",
+            "keyid is unknown",
         ),
         (
             "key",
@@ -243,7 +247,7 @@ async fn a_changed_request_is_refused() {
                 let key = format!("keyid=\"{}\"", s.signer.keyid);
                 replace(s, "signature-input", &key, "keyid=\"\"");
             },
-            "keyid names no token",
+            "keyid is unknown",
         ),
         (
             "signature",
@@ -263,7 +267,7 @@ async fn a_changed_request_is_refused() {
         (
             "input",
             |s| s.set("signature-input", "silo=(((("),
-            "is no dictionary",
+            "is not a dictionary",
         ),
     ];
     for (number, (what, tamper, said)) in cases.iter().enumerate() {
@@ -406,7 +410,7 @@ async fn bytes_that_are_no_text_are_refused() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn a_wrong_clock_is_reported_with_its_offset() {
     let (hub, admin) = office().await;
     for (created, said) in [
         (

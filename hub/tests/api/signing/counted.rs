@@ -34,7 +34,7 @@ async fn after_ten_wrong_signatures_a_minute_the_answer_is_429() {
         }
         let answer = kind().call(&hub).seen_from(&ip).await;
         assert_refused(&answer, 429, "too-many-failures");
-        // A valid one goes on.
+        // A valid one is still accepted.
         let shot = good();
         let answer = shot.call(&hub).seen_from(&ip).await;
         assert_eq!(answer.status, 200, "{answer:?}");

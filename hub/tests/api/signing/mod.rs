@@ -36,7 +36,7 @@ pub(crate) struct Draft {
     nonce: String,
 }
 
-/// A signed request, as a thief on the way would have it.
+/// A signed request, as an attacker on the network path would have it.
 #[derive(Clone)]
 pub(crate) struct Shot {
     pub(crate) head: RequestHead,
@@ -167,7 +167,7 @@ impl Shot {
             .open_call(self.head.method.clone(), &target)
             .header("host", &self.head.authority);
         if self.head.path == "/ip" {
-            // A proxy that names nobody gives the hub no address to tell.
+            // If the proxy names no client, the hub has no address to return.
             call = call.seen_from("192.0.2.7");
         }
         for (name, value) in &self.head.headers {

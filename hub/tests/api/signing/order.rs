@@ -1,4 +1,4 @@
-//! A signed write that was held back on the way can't undo a newer one.
+//! A delayed signed write can't undo a newer one.
 
 use reqwest::Method;
 

@@ -162,7 +162,7 @@ async fn a_replay_breaks_no_batch() {
 }
 
 #[tokio::test]
-async fn what_could_be_shown_again_is_remembered_and_no_longer() {
+async fn nonces_are_stored_only_while_their_signature_is_valid() {
     let (hub, open) = TestHub::start_in_parts().await;
     let admin = Signer::of(&hub.admin);
     let upkeep = upkeep(&open, 0);
@@ -186,7 +186,7 @@ async fn what_could_be_shown_again_is_remembered_and_no_longer() {
     let mut minutes = 10;
     while remembered().await {
         minutes += 1;
-        assert!(minutes <= 30, "it is kept for ever");
+        assert!(minutes <= 30, "it is never removed");
         hub.pass(60);
         upkeep.forget().await.unwrap();
     }
@@ -195,7 +195,7 @@ async fn what_could_be_shown_again_is_remembered_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_replay_is_refused_before_its_content_comes() {
+async fn a_replay_is_refused_before_its_content() {
     let (hub, admin) = office().await;
     let shot = admin.sign(&hub, admin.draft(Method::PUT, DB).json(&ip("10.0.0.6")));
     assert_eq!(shot.send(&hub).await.status, 200);
@@ -230,7 +230,7 @@ fn all_kinds(signer: &Signer, hub: &TestHub, created: i64) -> Vec<Shot> {
 }
 
 #[tokio::test]
-async fn what_was_signed_before_a_restore_is_refused_by_running_and_restarted_hubs() {
+async fn requests_signed_before_a_restore_are_refused_by_running_and_restarted_hubs() {
     let (mut hub, admin) = office().await;
     let open = OpenHub::open(&hub.settings, hub.clock())
         .await

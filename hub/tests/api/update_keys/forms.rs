@@ -137,7 +137,7 @@ async fn the_command_line_refuses_keys_that_begin_with_a_routes_name() {
     ] {
         let (code, said, error) = add_by_program(&hub, key).await;
         assert_eq!((code, &*said), (Some(2), ""), "{key}: {error}");
-        let why = "--key: this begins with the name of one of the hub's routes";
+        let why = "--key: begins with the name of one of the hub's routes";
         assert!(error.contains(why), "{key}: {error}");
     }
     assert_eq!(open.store.update_keys().await.expect("a list"), []);

@@ -53,7 +53,7 @@ pub(super) enum PleskError {
     #[error("plesk {0} ended with {1}: {2}")]
     Ended(&'static str, String, String),
     /// Its output is unusable.
-    #[error("plesk {0}: its output is too large or does not end")]
+    #[error("plesk {0}: its output is too large or endless")]
     Output(&'static str),
 }
 
@@ -177,7 +177,7 @@ impl Ran {
             .flatten()
             .map(|bytes| printable(&String::from_utf8_lossy(&bytes)))
             .find(|words| !words.is_empty())
-            .unwrap_or_else(|| "it says nothing".to_owned());
+            .unwrap_or_else(|| "no output".to_owned());
         PleskError::Ended(verb, ending, said.chars().take(MAX_WORDS).collect())
     }
 }

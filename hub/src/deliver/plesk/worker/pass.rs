@@ -196,7 +196,7 @@ impl Work {
             };
             let ours: Vec<IpAddr> = entry.ours().collect();
             match self.make_true(&task, Some(&entry), ours, seen).await {
-                Ok(()) => info!("{}: finished what was begun", entry.zone_name),
+                Ok(()) => info!("{}: finished an interrupted update", entry.zone_name),
                 Err(Failure::DeliveryResult(trouble)) => {
                     warn!("{}: not finished yet: {}", entry.zone_name, trouble.why);
                     self.wait_longer(&id);
@@ -237,7 +237,7 @@ impl Work {
             zone_name, wanted, ..
         } = task;
         if !self.domains.contains(zone_name.zone()) {
-            let why = format!("the worker's --domains do not have {}", zone_name.zone());
+            let why = format!("{} is not in the worker's --domains", zone_name.zone());
             return Err(Trouble::new(Verdict::FailedZone, why).into());
         }
         ours.sort();
@@ -271,7 +271,7 @@ impl Work {
         self.apply(zone_name, &change, seen).await?;
         seen.forget(zone_name.zone());
         if !plan(seen, true).await?.is_empty() {
-            let why = "plesk ended well, but does not show what it was told";
+            let why = "plesk succeeded, but does not show the change";
             return Err(Trouble::new(Verdict::RetryName, why).into());
         }
         self.state.write(&goal.finish())?;
@@ -327,7 +327,7 @@ fn said(change: &Plan) -> String {
     let old: Vec<String> = change.del.iter().map(|old| old.ip.to_string()).collect();
     let new: Vec<String> = change.add.iter().map(IpAddr::to_string).collect();
     match (old.join(" "), new.join(" ")) {
-        (old, new) if new.is_empty() => format!("took {old} away"),
+        (old, new) if new.is_empty() => format!("removed {old}"),
         (old, new) if old.is_empty() => format!("added {new}"),
         (old, new) => format!("set to {new}, was {old}"),
     }

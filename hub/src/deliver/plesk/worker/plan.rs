@@ -22,14 +22,14 @@ pub(super) struct Plan {
 pub(super) enum Refusal {
     /// Plesk does not have the name, but it must exist.
     #[error(
-        "Plesk does not have this name, and --must-exist asks for it: add it there, with any address"
+        "Plesk does not have this name, and --must-exist requires it: add it in Plesk, with any address"
     )]
     Missing,
     /// The name is an alias.
-    #[error("the name holds a CNAME, beside which no address may stand")]
+    #[error("the name has a CNAME and so can't have addresses")]
     Alias,
     /// A line of the listing could not be parsed, so the argument for `--del` is unknown.
-    #[error("Plesk shows an address that is not understood: {0}")]
+    #[error("Plesk shows an address that can't be parsed: {0}")]
     Unreadable(String),
 }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_away_and_what_is_put_there() {
+    fn plans_remove_and_add_the_expected_addresses() {
         for (there, wanted, ours, del, add) in [
             ("10.0.0.5", "10.0.0.6", "", "10.0.0.5", "10.0.0.6"),
             ("10.0.0.6", "10.0.0.6", "", "", ""),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_put_beside_an_alias_or_what_is_not_understood() {
+    fn nothing_is_added_to_an_alias_or_an_unparsed_address() {
         let wanted: Addresses = ips("10.0.0.6").into_iter().collect();
         let alias = Shown {
             is_alias: true,

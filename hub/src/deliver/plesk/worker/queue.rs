@@ -25,7 +25,7 @@ pub(super) struct Queue {
     results: Folder,
     owner: Uid,
     me: Uid,
-    told: HashSet<(CString, String)>,
+    reported: HashSet<(CString, String)>,
 }
 
 impl Queue {
@@ -37,14 +37,14 @@ impl Queue {
             results: spool.child("results", me)?,
             owner,
             me,
-            told: HashSet::new(),
+            reported: HashSet::new(),
         })
     }
 
     /// Jobs without a result. Other files are logged once and ignored.
     pub(super) fn open_jobs(&mut self) -> io::Result<Vec<(JobId, Job)>> {
         let mut jobs = Vec::new();
-        let mut told = 0_usize;
+        let mut reported = 0_usize;
         for name in self.jobs.names(MAX_NAMES)? {
             // The hub's temporary files.
             if name.to_bytes().starts_with(b".") {
@@ -53,11 +53,11 @@ impl Queue {
             match self.read_job(&name) {
                 Ok(Some((id, job))) => jobs.push((id, job)),
                 Ok(None) => {}
-                Err(why) => told += usize::from(self.tell(name, why, told < MAX_TOLD)),
+                Err(why) => reported += usize::from(self.tell(name, why, reported < MAX_TOLD)),
             }
         }
-        if told > MAX_TOLD {
-            let more = told - MAX_TOLD;
+        if reported > MAX_TOLD {
+            let more = reported - MAX_TOLD;
             warn!(
                 "{}: {more} more files were refused",
                 self.jobs.path().display()
@@ -93,10 +93,10 @@ impl Queue {
 
     /// Logs a refusal unless logged before; returns whether it is new.
     fn tell(&mut self, name: CString, why: String, aloud: bool) -> bool {
-        if self.told.len() >= MAX_KEPT {
-            self.told.clear();
+        if self.reported.len() >= MAX_KEPT {
+            self.reported.clear();
         }
-        if aloud && !self.told.contains(&(name.clone(), why.clone())) {
+        if aloud && !self.reported.contains(&(name.clone(), why.clone())) {
             warn!(
                 "{}/{}: refused: {}",
                 self.jobs.path().display(),
@@ -104,7 +104,7 @@ impl Queue {
                 printable(&why)
             );
         }
-        self.told.insert((name, why))
+        self.reported.insert((name, why))
     }
 
     /// The result written for a job; an unreadable one counts as none and is replaced.

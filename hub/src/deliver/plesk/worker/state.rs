@@ -119,7 +119,7 @@ impl State {
             },
             Err(error) => error.to_string(),
         };
-        warn!("{}: {name}: passed over: {words}", self.path().display());
+        warn!("{}: {name}: skipped: {words}", self.path().display());
         None
     }
 
@@ -165,7 +165,7 @@ impl State {
 fn parse(id: &JobId, bytes: &[u8]) -> Result<Entry, String> {
     let file: EntryFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if file.version != VERSION {
-        return Err(format!("version {} is not known here", file.version));
+        return Err(format!("unknown version {}", file.version));
     }
     let zone_name = ZoneName::parse(&file.zone, &file.label).map_err(|error| error.to_string())?;
     if JobId::of(&zone_name) != *id {

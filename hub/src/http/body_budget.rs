@@ -1,7 +1,7 @@
 //! Receives request bodies: limits the total size over all connections, and sets a deadline.
 //!
 //! A body reserves memory for all of it before any of it is read, so that bodies do not deadlock. Small bodies and
-//! bodies of unknown senders have separate budgets, so that large ones do not block them.
+//! bodies of unauthenticated senders have separate budgets, so that large ones do not block them.
 
 use std::ops::Deref;
 use std::pin::pin;
@@ -20,11 +20,11 @@ use super::error::ApiError;
 /// The deadline for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a body waits for memory.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body that blocks others must deliver [`LEAST_BROUGHT`] in each such interval.
-const BRING_TIMEOUT: Duration = Duration::from_secs(3);
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(10);
+/// A body that blocks others must deliver [`MIN_PROGRESS`] in each such interval.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 /// In bytes.
-const LEAST_BROUGHT: usize = 16 * 1024;
+const MIN_PROGRESS: usize = 16 * 1024;
 /// The maximum size of a small body, in bytes.
 const SMALL: usize = 16 * 1024;
 /// Memory is counted in units of this many bytes.
@@ -32,23 +32,23 @@ const UNIT: usize = 1024;
 
 /// The memory for bodies.
 #[derive(Debug)]
-pub struct Intake {
-    large: Room,
-    small: Room,
-    strangers: Room,
+pub struct BodyBudgets {
+    large: Budget,
+    small: Budget,
+    unauthenticated: Budget,
 }
 
 /// The sender of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// Authenticated by a token.
-    Known,
+    Authenticated,
     /// Not authenticated yet.
-    Stranger,
+    Unauthenticated,
 }
 
 #[derive(Debug)]
-struct Room {
+struct Budget {
     units: Arc<Semaphore>,
     total: usize,
     waiting: AtomicUsize,
@@ -59,7 +59,7 @@ struct Room {
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Deref for Content {
@@ -70,14 +70,14 @@ impl Deref for Content {
     }
 }
 
-impl Intake {
+impl BodyBudgets {
     /// Creates budgets of this many bytes in total.
     pub fn new(bytes: usize) -> Self {
         let part = bytes / 8;
         Self {
-            large: Room::new(bytes - 2 * part),
-            small: Room::new(part),
-            strangers: Room::new(part),
+            large: Budget::new(bytes - 2 * part),
+            small: Budget::new(part),
+            unauthenticated: Budget::new(part),
         }
     }
 
@@ -100,21 +100,21 @@ impl Intake {
         if http_body::Body::is_end_stream(&body) {
             return Ok(Content::default());
         }
-        let room = match sender {
-            Sender::Stranger => &self.strangers,
-            Sender::Known if most <= SMALL => &self.small,
-            Sender::Known => &self.large,
+        let budget = match sender {
+            Sender::Unauthenticated => &self.unauthenticated,
+            Sender::Authenticated if most <= SMALL => &self.small,
+            Sender::Authenticated => &self.large,
         };
-        let mut taken = room.take(most).await?;
+        let mut taken = budget.take(most).await?;
         let mut bytes = Vec::with_capacity(most);
-        room.fill(&mut bytes, body, limit).await?;
+        budget.fill(&mut bytes, body, limit).await?;
         // For a body of unknown length.
         bytes.shrink_to_fit();
         let surplus = taken.num_permits().saturating_sub(units(bytes.len()));
         drop(taken.split(surplus));
         Ok(Content {
             bytes,
-            _room: Some(taken),
+            _memory: Some(taken),
         })
     }
 }
@@ -123,7 +123,7 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT)
 }
 
-impl Room {
+impl Budget {
     fn new(bytes: usize) -> Self {
         let total = bytes / UNIT;
         Self {
@@ -140,8 +140,8 @@ impl Room {
             return Ok(taken);
         }
         let _waits = Waits::count(&self.waiting);
-        let turn = Arc::clone(&self.units).acquire_many_owned(wanted);
-        match timeout(ROOM_TIMEOUT, turn).await {
+        let permit = Arc::clone(&self.units).acquire_many_owned(wanted);
+        match timeout(BUDGET_TIMEOUT, permit).await {
             Ok(Ok(taken)) => Ok(taken),
             Ok(Err(_)) => Err(ApiError::Internal),
             Err(_) => Err(ApiError::Busy),
@@ -153,28 +153,28 @@ impl Room {
     async fn fill(&self, bytes: &mut Vec<u8>, body: Body, limit: usize) -> Result<(), ApiError> {
         let mut body = pin!(body);
         let deadline = Instant::now() + BODY_TIMEOUT;
-        let mut due = Instant::now() + BRING_TIMEOUT;
-        let mut brought = 0;
+        let mut due = Instant::now() + PROGRESS_INTERVAL;
+        let mut received = 0;
         loop {
             let Ok(frame) = timeout_at(due.min(deadline), body.frame()).await else {
                 let now = Instant::now();
-                let gives_way = brought < LEAST_BROUGHT && self.waiting.load(Ordering::Relaxed) > 0;
+                let gives_way = received < MIN_PROGRESS && self.waiting.load(Ordering::Relaxed) > 0;
                 if now >= deadline || gives_way {
                     return Err(ApiError::Timeout);
                 }
-                (due, brought) = (now + BRING_TIMEOUT, 0);
+                (due, received) = (now + PROGRESS_INTERVAL, 0);
                 continue;
             };
             let Some(frame) = frame else { return Ok(()) };
             let Ok(frame) = frame else {
-                return Err(ApiError::MalformedBody("the body broke off".to_owned()));
+                return Err(ApiError::MalformedBody("the body ended early".to_owned()));
             };
             if let Some(data) = frame.data_ref() {
                 if data.len() > limit - bytes.len() {
                     return Err(ApiError::TooLarge { limit });
                 }
                 bytes.extend_from_slice(data);
-                brought += data.len();
+                received += data.len();
             }
         }
     }
@@ -212,10 +212,10 @@ mod tests {
         HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(length))])
     }
 
-    async fn whole(intake: &Intake, length: usize) -> Result<Content, ApiError> {
+    async fn whole(body_budget: &BodyBudgets, length: usize) -> Result<Content, ApiError> {
         let body = Body::from(vec![b' '; length]);
         let headers = declared(length);
-        let content = intake.receive(&headers, body, MAX_BODY_BYTES, Sender::Known);
+        let content = body_budget.receive(&headers, body, MAX_BODY_BYTES, Sender::Authenticated);
         content.await
     }
 
@@ -234,38 +234,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bodies_wait_for_room_in_turn_and_not_for_ever() {
-        let intake = Intake::new(4 * MIB);
+        let body_budget = BodyBudgets::new(4 * MIB);
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(whole(&intake, MIB).await.unwrap());
+            held.push(whole(&body_budget, MIB).await.unwrap());
         }
         let began = Instant::now();
-        let refused = whole(&intake, MIB).await.unwrap_err();
+        let refused = whole(&body_budget, MIB).await.unwrap_err();
         assert!(matches!(refused, ApiError::Busy), "{refused:?}");
-        assert_eq!(began.elapsed(), ROOM_TIMEOUT);
+        assert_eq!(began.elapsed(), BUDGET_TIMEOUT);
         // Other bodies have budgets of their own.
-        assert_eq!(whole(&intake, SMALL).await.unwrap().len(), SMALL);
+        assert_eq!(whole(&body_budget, SMALL).await.unwrap().len(), SMALL);
         let form = Body::from("host=nas");
         let headers = HeaderMap::new();
-        let stranger = intake.receive(&headers, form, 64 * 1024, Sender::Stranger);
+        let stranger = body_budget.receive(&headers, form, 64 * 1024, Sender::Unauthenticated);
         assert_eq!(stranger.await.unwrap().deref(), b"host=nas");
         let last = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             held.pop();
         };
-        let (content, ()) = tokio::join!(whole(&intake, MIB), last);
+        let (content, ()) = tokio::join!(whole(&body_budget, MIB), last);
         assert_eq!(content.unwrap().len(), MIB);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_of_unknown_length_gives_back_what_it_does_not_need() {
-        let intake = Intake::new(4 * MIB);
+    async fn a_body_of_unknown_length_releases_unused_memory() {
+        let body_budget = BodyBudgets::new(4 * MIB);
         let headers = HeaderMap::new();
         let mut held = Vec::new();
         for _ in 0..100 {
             let pieces = stream::iter([Ok::<_, Infallible>(vec![b' '; 20_000])]);
             let body = Body::from_stream(pieces);
-            let content = intake.receive(&headers, body, MAX_BODY_BYTES, Sender::Known);
+            let content =
+                body_budget.receive(&headers, body, MAX_BODY_BYTES, Sender::Authenticated);
             held.push(content.await.unwrap());
         }
         let too_large =
@@ -273,7 +274,8 @@ mod tests {
                 Ok::<_, Infallible>(vec![b' '; 600_000]);
                 2
             ]));
-        let refused = intake.receive(&headers, too_large, MAX_BODY_BYTES, Sender::Known);
+        let refused =
+            body_budget.receive(&headers, too_large, MAX_BODY_BYTES, Sender::Authenticated);
         assert!(matches!(
             refused.await.unwrap_err(),
             ApiError::TooLarge {
@@ -282,18 +284,22 @@ mod tests {
         ));
         drop(held);
         let all = (3 * MIB / UNIT, MIB / 2 / UNIT, MIB / 2 / UNIT);
-        let rooms = [&intake.large, &intake.small, &intake.strangers];
-        let [large, small, strangers] = rooms.map(|room| room.units.available_permits());
-        assert_eq!((large, small, strangers), all);
+        let rooms = [
+            &body_budget.large,
+            &body_budget.small,
+            &body_budget.unauthenticated,
+        ];
+        let [large, small, unauthenticated] = rooms.map(|budget| budget.units.available_permits());
+        assert_eq!((large, small, unauthenticated), all);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_gives_way_to_those_who_wait_and_only_to_them() {
+    async fn a_slow_body_is_dropped_only_if_others_wait() {
         // Two of the three MiB for large bodies are reserved.
-        let intake = Intake::new(4 * MIB);
+        let body_budget = BodyBudgets::new(4 * MIB);
         let held = [
-            whole(&intake, MIB).await.unwrap(),
-            whole(&intake, MIB).await.unwrap(),
+            whole(&body_budget, MIB).await.unwrap(),
+            whole(&body_budget, MIB).await.unwrap(),
         ];
         let headers = declared(MIB);
         for (piece, others_wait, seconds, comes) in [
@@ -303,7 +309,8 @@ mod tests {
             (MIB / 20, true, 20, true),
         ] {
             let began = Instant::now();
-            let slow = intake.receive(&headers, slow(piece), MAX_BODY_BYTES, Sender::Known);
+            let slow =
+                body_budget.receive(&headers, slow(piece), MAX_BODY_BYTES, Sender::Authenticated);
             let slow = async {
                 let slow = slow.await;
                 (slow.map(|content| content.len()), began.elapsed().as_secs())
@@ -311,8 +318,8 @@ mod tests {
             let waiting = async {
                 while others_wait && began.elapsed().as_secs() < 20 {
                     // Bodies that time out try again.
-                    let room = timeout(Duration::from_secs(9), whole(&intake, MIB)).await;
-                    if matches!(room, Ok(Ok(_))) {
+                    let budget = timeout(Duration::from_secs(9), whole(&body_budget, MIB)).await;
+                    if matches!(budget, Ok(Ok(_))) {
                         break;
                     }
                 }

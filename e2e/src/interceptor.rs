@@ -1,4 +1,4 @@
-//! Somebody on the way between agents and a hub: keeps what passes, and may hand out other answers.
+//! An interceptor between agents and a hub: records the traffic, and can forge responses.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,8 +28,8 @@ impl Exchange {
 
 type Forge = Box<dyn Fn(&Exchange) -> Vec<u8> + Send>;
 
-/// A running thief. Clients seem to come from 10.0.0.7 to a hub that trusts the loopback as a proxy.
-pub struct Thief {
+/// A running interceptor. Clients seem to come from 10.0.0.7 to a hub that trusts the loopback as a proxy.
+pub struct Interceptor {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Exchange>>>,
     forge: Arc<Mutex<Forge>>,
@@ -37,14 +37,14 @@ pub struct Thief {
     accepting: Option<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Thief {
+impl std::fmt::Debug for Interceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Thief({})", self.address)
+        write!(f, "Interceptor({})", self.address)
     }
 }
 
-impl Thief {
-    /// Starts one before the hub at a URL, honest at first.
+impl Interceptor {
+    /// Starts one in front of the hub at a URL; it forwards unchanged at first.
     pub fn start(hub: &str) -> Self {
         let hub: SocketAddr = hub
             .trim_start_matches("http://")
@@ -63,7 +63,7 @@ impl Thief {
                     if stop.load(Ordering::Acquire) {
                         return;
                     }
-                    // A client that goes away is no fault of the thief's.
+                    // A client that disconnects is not an error of the interceptor.
                     let _ = pass(client, hub, &seen, &forge);
                 }
             })
@@ -98,7 +98,7 @@ impl Thief {
     }
 }
 
-impl Drop for Thief {
+impl Drop for Interceptor {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         // Wakes the thread; an error means that it has ended already.

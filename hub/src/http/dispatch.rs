@@ -19,19 +19,19 @@ use tower::Service;
 
 use super::finish::Finish;
 use super::signing::is_of_signature;
-use super::silos::Begun;
+use super::silos::ParsedRead;
 use super::{Hub, host, silos};
 
 /// Dispatches requests to the routes.
 #[derive(Clone, Debug)]
-pub struct Ways {
+pub struct RouteDispatch {
     /// For reads of silos without the router; `None`: all requests go through it.
     hub: Option<Arc<Hub>>,
     direct: Router,
     layered: Router,
 }
 
-impl Ways {
+impl RouteDispatch {
     /// `direct` must respond like `layered` to requests that need no layers.
     pub(super) fn new(hub: Arc<Hub>, direct: Router, layered: Router) -> Self {
         Self {
@@ -51,10 +51,10 @@ impl Ways {
     }
 }
 
-impl Finish<Ways> {
+impl Finish<RouteDispatch> {
     /// Maps the routers.
     pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
-        self.map_inner(|ways| ways.map(change))
+        self.map_inner(|dispatch| dispatch.map(change))
     }
 }
 
@@ -65,7 +65,7 @@ pub struct ReadSilo(Read);
 
 /// The future of the beginning is freed before the read waits.
 enum Read {
-    Begins(Boxed<Begun>),
+    Begins(Boxed<ParsedRead>),
     Waits(Boxed<Response>),
 }
 
@@ -76,8 +76,8 @@ impl Future for ReadSilo {
         loop {
             match &mut self.0 {
                 Read::Begins(read) => match ready!(read.as_mut().poll(context)) {
-                    Begun::Answer(answer) => return Poll::Ready(Ok(answer)),
-                    Begun::Wait(wait) => self.0 = Read::Waits(Box::pin(wait.answer())),
+                    ParsedRead::Answer(answer) => return Poll::Ready(Ok(answer)),
+                    ParsedRead::Wait(wait) => self.0 = Read::Waits(Box::pin(wait.answer())),
                 },
                 Read::Waits(wait) => return wait.as_mut().poll(context).map(Ok),
             }
@@ -85,7 +85,7 @@ impl Future for ReadSilo {
     }
 }
 
-impl Service<Request> for Ways {
+impl Service<Request> for RouteDispatch {
     type Response = Response;
     type Error = Infallible;
     type Future = Either<ReadSilo, RouteFuture<Infallible>>;
@@ -102,8 +102,8 @@ impl Service<Request> for Ways {
         match &self.hub {
             Some(hub) if reads_silo(&request) => {
                 let (parts, _) = request.into_parts();
-                let begun = silos::begin_read(Arc::clone(hub), parts);
-                Either::Left(ReadSilo(Read::Begins(Box::pin(begun))))
+                let read = silos::begin_read(Arc::clone(hub), parts);
+                Either::Left(ReadSilo(Read::Begins(Box::pin(read))))
             }
             _ => Either::Right(self.direct.call(request)),
         }

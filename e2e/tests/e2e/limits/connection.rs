@@ -1,4 +1,4 @@
-//! Connections to a hub, through TLS or not.
+//! Connections to a hub, with or without TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use tokio_rustls::client::TlsStream;
 use super::address;
 
 /// A connection.
-pub(crate) type Line = Box<dyn Stream>;
+pub(crate) type Connection = Box<dyn Stream>;
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Makes a certificate; answers the configuration of a hub that shows it.
+/// Creates a certificate; returns the configuration of a hub that uses it.
 pub(crate) fn self_signed(folder: &Path) -> String {
     let at = folder.display();
     let made = Command::new(binary("silo-hub"))
@@ -37,12 +37,12 @@ pub(crate) fn self_signed(folder: &Path) -> String {
 }
 
 /// Where a hub listens.
-pub(crate) struct Door {
+pub(crate) struct Endpoint {
     address: SocketAddr,
     tls: Option<TlsConnector>,
 }
 
-impl Door {
+impl Endpoint {
     pub(crate) fn plain(hub: &Hub) -> Self {
         Self {
             address: address(hub),
@@ -50,7 +50,7 @@ impl Door {
         }
     }
 
-    /// Of a hub that shows the certificate of this folder.
+    /// For a hub that uses the certificate in this folder.
     pub(crate) fn tls(hub: &Hub, folder: &Path) -> Self {
         let mut roots = RootCertStore::empty();
         let cert = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
@@ -67,28 +67,28 @@ impl Door {
         }
     }
 
-    /// Connects, and says nothing.
-    pub(crate) async fn knock(&self) -> io::Result<Line> {
+    /// Connects without sending anything.
+    pub(crate) async fn connect_tcp(&self) -> io::Result<Connection> {
         Ok(Box::new(TcpStream::connect(self.address).await?))
     }
 
-    /// Connects, and shakes hands where the hub speaks TLS.
-    pub(crate) async fn enter(&self) -> io::Result<Line> {
+    /// Connects, with a TLS handshake if the hub uses TLS.
+    pub(crate) async fn connect(&self) -> io::Result<Connection> {
         let stream = TcpStream::connect(self.address).await?;
         match &self.tls {
             None => Ok(Box::new(stream)),
-            Some(tls) => Ok(Box::new(self.shake_hands(tls, stream).await?)),
+            Some(tls) => Ok(Box::new(self.handshake(tls, stream).await?)),
         }
     }
 
-    /// Connects to a hub that speaks TLS, and shakes hands.
-    pub(crate) async fn enter_tls(&self) -> io::Result<TlsStream<TcpStream>> {
-        let tls = self.tls.as_ref().expect("this door has TLS");
-        self.shake_hands(tls, TcpStream::connect(self.address).await?)
+    /// Connects to a hub that uses TLS.
+    pub(crate) async fn connect_tls(&self) -> io::Result<TlsStream<TcpStream>> {
+        let tls = self.tls.as_ref().expect("this endpoint has TLS");
+        self.handshake(tls, TcpStream::connect(self.address).await?)
             .await
     }
 
-    async fn shake_hands(
+    async fn handshake(
         &self,
         tls: &TlsConnector,
         stream: TcpStream,
