@@ -170,6 +170,7 @@ pub(crate) fn restore(
         output.write(shown.as_bytes());
     }
     if restored? {
+        forget_blocks_not_in(&backup, settings, &locked, &path)?;
         if !output.is_quiet() {
             output.write(shown.as_bytes());
         }
@@ -178,6 +179,31 @@ pub(crate) fn restore(
         output.print_unless_quiet(format!("{name}: already equal to the backup"));
     }
     Ok(true)
+}
+
+/// Forgets what was written of silos without a block in a restored file: its lines outside of blocks are the user's.
+fn forget_blocks_not_in(
+    restored: &[u8],
+    settings: &Settings,
+    locked: &LockedState,
+    path: &Path,
+) -> Result<(), AgentError> {
+    let present: Vec<SiloId> = match HostsFile::parse(restored) {
+        Ok(file) => file.silos().cloned().collect(),
+        // The next run names its broken markers.
+        Err(_) => return Ok(()),
+    };
+    let mut notes = locked.notes(path, |name| settings.wants(name))?;
+    let before = notes.clone();
+    for silo in notes.written().into_keys() {
+        if !present.contains(&silo) {
+            notes.cleaned(&silo);
+        }
+    }
+    if notes != before {
+        locked.put_notes(path, &notes)?;
+    }
+    Ok(())
 }
 
 /// The hosts file, if it exists, and its path.

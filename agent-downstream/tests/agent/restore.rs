@@ -39,6 +39,21 @@ fn lines_that_others_added_are_not_thrown_away_without_force() {
 }
 
 #[test]
+fn restored_lines_outside_of_blocks_are_the_users_own() {
+    let hub = FakeHub::office(42, DB);
+    let own = "127.0.0.1 localhost\n10.0.0.5 db\n";
+    let sandbox = Sandbox::new(own);
+    let ran = sandbox.run(&hub, &["once", "--adopt"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(sandbox.text().contains("# BEGIN"), "{}", sandbox.text());
+    assert_eq!(restore(&sandbox, &[]).code, 0);
+    assert_eq!(sandbox.text(), own);
+    let ran = sandbox.run(&hub, &["clean", "--all"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(sandbox.text(), own, "{ran:?}");
+}
+
+#[test]
 fn restore_prints_its_changes_unless_quiet() {
     let path = |sandbox: &Sandbox| sandbox.hosts().display().to_string();
     for (arguments, shows) in [(&[][..], true), (&["--quiet"], false)] {

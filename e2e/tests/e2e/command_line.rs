@@ -207,6 +207,27 @@ fn wait_for_log(hub: &Hub, words: &[&str]) {
     }
 }
 
+#[test]
+fn check_config_names_the_file_that_it_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hub.yaml");
+    std::fs::write(&file, "listen: 127.0.0.1:7\n").unwrap();
+    let checked = |arguments: &[&str]| {
+        let mut command = Command::new(binary("silo-hub"));
+        command.arg("check-config").args(arguments);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let file = file.to_str().unwrap();
+    let said = checked(&["--config", file]);
+    let first = format!("configuration: {file}\nlisten: 127.0.0.1:7\n");
+    assert!(said.starts_with(&first), "{said}");
+    let said = checked(&[]);
+    assert!(said.contains("(no --config)"), "{said}");
+    assert!(said.contains("listen: 127.0.0.1:8053"), "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_database_file_that_is_moved_away_is_logged_as_an_error_until_it_is_back() {

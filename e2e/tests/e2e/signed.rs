@@ -1,6 +1,6 @@
 //! Agents that sign, with an interceptor that records, forges and replays.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -487,30 +487,43 @@ async fn a_clock_that_is_off_is_named_with_its_offset() {
     ));
     let token = folder.path().join("data/admin.token");
     let url = format!("http://0.0.0.0:{port}");
-    let pull = async |folder: &Path| {
-        let mut command = tokio::process::Command::new(binary("silo-downstream"));
-        command.args(["once", "--hub", &url, "--silo", "office", "--token-file"]);
+    let run = async |program: &str, verb: &str| {
+        let mut command = tokio::process::Command::new(binary(program));
+        command.args([verb, "--hub", &url, "--silo", "office", "--token-file"]);
         command
             .arg(&token)
-            .arg("--hosts-file")
-            .arg(folder.join("hosts"));
-        command.arg("--state-dir").arg(folder.join("state"));
+            .arg("--state-dir")
+            .arg(folder.path().join(program));
+        match program {
+            "silo-upstream" => command.args(["--hostnames", "db"]),
+            _ => command.arg("--hosts-file").arg(folder.path().join("hosts")),
+        };
         let output = command.output().await.unwrap();
         text(&output.stderr) + &text(&output.stdout)
     };
     std::fs::write(folder.path().join("hosts"), "").unwrap();
     assert_eq!(healthz(port).await, 200);
-    assert!(pull(folder.path()).await.contains("no such silo"));
+    let said = run("silo-downstream", "once").await;
+    assert!(said.contains("no such silo"), "{said}");
     for (offset, side) in [(1000, "behind"), (-1000, "ahead of")] {
         let now = Clock::System.now().as_millis();
         clock.store(now + offset * 1000, std::sync::atomic::Ordering::Release);
-        let said = pull(folder.path()).await;
-        assert!(
-            said.contains("this machine's clock is ")
-                && said.contains(&format!(" s {side} the hub's")),
-            "{said}"
-        );
-        assert!(said.contains("100") || said.contains("99"), "{said}");
+        for (program, verb) in [
+            ("silo-downstream", "once"),
+            ("silo-downstream", "check"),
+            ("silo-upstream", "once"),
+            ("silo-upstream", "check"),
+        ] {
+            let said = run(program, verb).await;
+            assert!(
+                said.contains("this machine's clock is ")
+                    && said.contains(&format!(" s {side} the hub's")),
+                "{program} {verb}: {said}"
+            );
+            assert!(said.contains("100") || said.contains("99"), "{said}");
+            // The token is right.
+            assert!(!said.contains("FAILED  token"), "{program} {verb}: {said}");
+        }
     }
     drop(stop);
     running.await.unwrap().unwrap();

@@ -12,7 +12,7 @@ mod update_key;
 use std::fmt;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::settings::{EXAMPLE, HubArgs, HubSettings};
@@ -151,7 +151,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve => serve(settings).await,
         Command::Migrate => migrate(settings).await,
-        Command::CheckConfig { connect } => check_config(&settings, connect).await,
+        Command::CheckConfig { connect } => {
+            check_config(cli.settings.config.as_deref(), &settings, connect).await
+        }
         Command::Token(command) => {
             with_hub(settings, async |hub| token::token(hub, command).await).await
         }
@@ -252,8 +254,18 @@ fn missing_file(settings: &HubSettings) -> Option<PathBuf> {
     database_url(settings).file().filter(|file| !file.exists())
 }
 
-async fn check_config(settings: &HubSettings, connect: bool) -> Result<(), Failure> {
+async fn check_config(
+    file: Option<&Path>,
+    settings: &HubSettings,
+    connect: bool,
+) -> Result<(), Failure> {
     let database = database_url(settings);
+    match file {
+        Some(file) => say(format_args!("configuration: {}", file.display()))?,
+        None => say(format_args!(
+            "configuration: flags, environment and defaults (no --config)"
+        ))?,
+    }
     say(format_args!("listen: {}", settings.listen))?;
     if let Some(tls) = &settings.tls {
         let pin = Identity::open(tls)?.pin();

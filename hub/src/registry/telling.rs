@@ -155,7 +155,7 @@ impl Command for EndTelling {
         }
         if sink.tell_failures.is_some() {
             let results = self.results(transaction, &failed).await?;
-            results.tell(transaction, &sink, now).await?;
+            results.report(transaction, &sink, now).await?;
         }
         if sink.lease_owner == self.owner {
             transaction

@@ -34,6 +34,9 @@ pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
             "the connection ended {when}: if the hub uses {other}, write {scheme}:// in `hub`"
         );
     }
+    if causes(error).any(is_refused) {
+        return "connection refused: check that the hub runs, that it listens on this address (`listen`), and the port in `hub`".to_owned();
+    }
     chain(error)
 }
 
@@ -144,6 +147,13 @@ fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<hyper::Error>()
         .is_some_and(hyper::Error::is_parse)
+}
+
+/// Whether nothing listens there, or a firewall says so.
+fn is_refused(cause: &(dyn Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 /// Whether the other side closed the connection.

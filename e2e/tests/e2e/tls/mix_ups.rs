@@ -135,7 +135,17 @@ fn a_tls_mix_up_gives_one_line_with_the_remedy() {
     let other_pin = format!("sha256//{}=", "A".repeat(43));
     let pinned = &["--pin-sha256", other_pin.as_str()][..];
     // The hub, flags, the store of trusted certificates, and words of the line.
-    let cases: [(String, &[&str], &str, &str); 12] = [
+    let nothing = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    let cases: [(String, &[&str], &str, &str); 13] = [
+        (
+            at("http", nothing),
+            &[],
+            good.cert(),
+            "connection refused: check that the hub runs",
+        ),
         (
             at("https", plain),
             &[],

@@ -64,7 +64,7 @@ impl Command for EndPublishing {
 }
 
 /// Notes the result of a record for failure reports.
-fn note_fared(results: &mut RecordResults, record: &DueName, outcome: &Outcome) {
+fn note_result(results: &mut RecordResults, record: &DueName, outcome: &Outcome) {
     let why = match outcome {
         Outcome::Done => None,
         Outcome::Failed(trouble) | Outcome::Refused(trouble) => Some(trouble),
@@ -114,7 +114,11 @@ impl EndPublishing {
         let mut postponed: BTreeMap<Later, Vec<(DueName, PendingName)>> = BTreeMap::new();
         let mut results = RecordResults::default();
         for ((name, outcome), record) in self.ended.iter().zip(records) {
-            if let Some(ours) = ours_after(name, outcome) {
+            note_result(&mut results, &record, outcome);
+            let pending = pending.remove(&record);
+            let attempts = pending.as_ref().map_or(0, |pending| pending.attempts);
+            let after = after(name, outcome, attempts, self.jitter, now);
+            if let Some(ours) = after.ours {
                 ledger.push(LedgerRow {
                     name: name.publication.name.clone(),
                     silo: record.silo.clone(),
@@ -122,16 +126,15 @@ impl EndPublishing {
                     ours,
                 });
             }
-            note_fared(&mut results, &record, outcome);
-            let Some(pending) = pending.remove(&record) else {
+            let Some(pending) = pending else {
                 continue;
             };
-            match self.turn_after(name, outcome, pending.attempts, now) {
+            match after.again {
                 None => finished.push((record, pending)),
                 Some(later) => postponed.entry(later).or_default().push((record, pending)),
             }
         }
-        results.tell(transaction, known, now).await?;
+        results.report(transaction, known, now).await?;
         transaction.put_ledger(sink, &ledger).await?;
         transaction
             .finish_names(sink, &finished, through, None, now)
@@ -143,65 +146,67 @@ impl EndPublishing {
         }
         Ok(())
     }
-
-    /// When a name is due again; `None`: it is done.
-    fn turn_after(
-        &self,
-        name: &TakenUp,
-        outcome: &Outcome,
-        attempts: i64,
-        now: Time,
-    ) -> Option<Later> {
-        Some(match outcome {
-            Outcome::Done => return None,
-            Outcome::Found(standing) if *standing == name.publication.standing => {
-                // The sink makes no progress: don't retry at once.
-                let trouble = Trouble::of_name("cannot determine what the receiver publishes");
-                self.later(&trouble, outcome, attempts, now)
-            }
-            Outcome::Found(_) => Later::soon(attempts, now.as_millis()),
-            Outcome::Waiting => {
-                let asked = attempts.clamp(0, WAITING_ATTEMPTS);
-                Later::soon(
-                    (asked + 1).min(WAITING_ATTEMPTS).max(attempts),
-                    now.as_millis() + (ASK_AGAIN_MS << asked),
-                )
-            }
-            Outcome::Retry(trouble) | Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
-                self.later(trouble, outcome, attempts, now)
-            }
-        })
-    }
-
-    fn later(&self, trouble: &Trouble, outcome: &Outcome, attempts: i64, now: Time) -> Later {
-        let attempts = attempts + 1;
-        let next_at = match outcome {
-            Outcome::Refused(_) => NEVER,
-            // The sink as a whole is on hold. After that, names not yet tried come before this one,
-            // which may be the cause of the failure.
-            _ if trouble.reach == Reach::Sink => now.as_millis(),
-            Outcome::Failed(_) => next_at(attempts, trouble, self.jitter, now)
-                .max(now.plus_seconds(LONGEST).as_millis()),
-            _ => next_at(attempts, trouble, self.jitter, now),
-        };
-        Later {
-            failed: matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)),
-            attempts,
-            next_at,
-            why: Some(trouble.why.clone()),
-        }
-    }
 }
 
-/// What is ours after an attempt; `None`: as claimed before it.
-fn ours_after(name: &TakenUp, outcome: &Outcome) -> Option<LedgerState> {
-    match outcome {
-        Outcome::Done => Some(surely(name.publication.wanted)),
-        Outcome::Found(standing) => Some(found(*standing)),
+/// What follows from an attempt at a name.
+#[derive(Debug, PartialEq, Eq)]
+struct After {
+    /// What is ours now; `None`: as claimed before the attempt.
+    ours: Option<LedgerState>,
+    /// When the name is due again; `None`: it is done.
+    again: Option<Later>,
+}
+
+/// What follows from the outcome of an attempt at a name that had `attempts` failed ones before. `jitter`: a random
+/// number for the wait.
+fn after(name: &TakenUp, outcome: &Outcome, attempts: i64, jitter: u64, now: Time) -> After {
+    let failed = |trouble: &Trouble| Some(retry(trouble, outcome, attempts + 1, jitter, now));
+    let (ours, again) = match outcome {
+        Outcome::Done => (Some(surely(name.publication.wanted)), None),
+        Outcome::Found(standing) if *standing == name.publication.standing => {
+            // The sink makes no progress: don't retry at once.
+            let trouble = Trouble::of_name("cannot determine what the receiver publishes");
+            (Some(found(*standing)), failed(&trouble))
+        }
+        Outcome::Found(standing) => {
+            let again = Later::soon(attempts, now.as_millis());
+            (Some(found(*standing)), Some(again))
+        }
         // It may have arrived: the claim remains.
-        Outcome::Waiting | Outcome::Retry(_) => None,
+        Outcome::Waiting => {
+            let asked = attempts.clamp(0, WAITING_ATTEMPTS);
+            let again = Later::soon(
+                (asked + 1).min(WAITING_ATTEMPTS).max(attempts),
+                now.as_millis() + (ASK_AGAIN_MS << asked),
+            );
+            (None, Some(again))
+        }
+        Outcome::Retry(trouble) => (None, failed(trouble)),
         // This attempt wrote nothing; an earlier one may have.
-        Outcome::Failed(_) | Outcome::Refused(_) => Some(name.before),
+        Outcome::Failed(trouble) | Outcome::Refused(trouble) => {
+            (Some(name.before), failed(trouble))
+        }
+    };
+    After { ours, again }
+}
+
+/// When a name is due after so many failed attempts.
+fn retry(trouble: &Trouble, outcome: &Outcome, attempts: i64, jitter: u64, now: Time) -> Later {
+    let next_at = match outcome {
+        Outcome::Refused(_) => NEVER,
+        // The sink as a whole is on hold. After that, names not yet tried come before this one,
+        // which may be the cause of the failure.
+        _ if trouble.reach == Reach::Sink => now.as_millis(),
+        Outcome::Failed(_) => {
+            next_at(attempts, trouble, jitter, now).max(now.plus_seconds(LONGEST).as_millis())
+        }
+        _ => next_at(attempts, trouble, jitter, now),
+    };
+    Later {
+        failed: matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)),
+        attempts,
+        next_at,
+        why: Some(trouble.why.clone()),
     }
 }
 
@@ -235,3 +240,7 @@ fn found(standing: ReceiverState) -> LedgerState {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use silo_shared::silo::Addresses;
+
 use super::{BeginPublishing, Publishing, TakenUp, may_send};
 use crate::domain::backoff::LONGEST;
 use crate::domain::delivery::{Publication, ReceiverState};
@@ -9,7 +11,8 @@ use crate::domain::time::Time;
 use crate::registry::failing::RecordResults;
 use crate::registry::{ApplyError, Command};
 use crate::store::{
-    Activity, DueName, KnownSink, Later, LedgerRow, NEVER, PendingName, WriteTransaction,
+    Activity, DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, PendingName,
+    WriteTransaction,
 };
 
 impl Command for BeginPublishing {
@@ -48,7 +51,7 @@ impl Command for BeginPublishing {
             }
         }
         let name = &self.sink;
-        batch.results().tell(transaction, &sink, now).await?;
+        batch.results().report(transaction, &sink, now).await?;
         for (why, names) in &batch.finished {
             transaction
                 .finish_names(name, names, through, why.as_deref(), now)
@@ -69,6 +72,16 @@ impl Command for BeginPublishing {
         }
         Ok(Publishing::Names { names, through })
     }
+}
+
+/// What becomes of a due record.
+enum Step {
+    /// There is nothing to send, with a reason if it can't be published.
+    Finish(Option<String>),
+    /// It is looked at again later.
+    Postpone(Later),
+    /// It is sent, beginning with what the ledger says of its name.
+    Claim(LedgerState),
 }
 
 /// The due records of one round: read with a few statements, decided one by one, written with a few
@@ -140,6 +153,37 @@ impl ClaimBatch {
         })
     }
 
+    /// What becomes of a record whose addresses at the receiver's `name` shall be `wanted`.
+    fn decide(&self, record: &DueName, name: &str, wanted: &Addresses, now: Time) -> Step {
+        let row = self.ledger.get(name);
+        let is_others =
+            |row: &&LedgerRow| (&row.silo, &row.hostname) != (&record.silo, &record.hostname);
+        if let Some(row) = row.filter(is_others) {
+            if wanted.is_empty() {
+                return Step::Finish(None);
+            }
+            let why = format!(
+                "{name} is published for {} of the silo {} already",
+                row.hostname, row.silo
+            );
+            return Step::Postpone(Later {
+                failed: true,
+                attempts: 1,
+                next_at: now.plus_seconds(LONGEST).as_millis(),
+                why: Some(why),
+            });
+        }
+        if row.is_none() && self.takes_host_names_only && !record.hostname.is_dns_host_name() {
+            let why = format!("{name} contains \"_\", which a host name in DNS can't");
+            return Step::Finish(Some(why));
+        }
+        let ours = row.map(|row| row.ours).unwrap_or_default();
+        if ours.is_surely(wanted) {
+            return Step::Finish(None);
+        }
+        Step::Claim(ours)
+    }
+
     /// Claims a record, if there is anything to send.
     async fn take_up(
         &mut self,
@@ -157,45 +201,19 @@ impl ClaimBatch {
             false => None,
         };
         let wanted = present.map(|record| record.addresses).unwrap_or_default();
-        let row = self.ledger.get(name);
-        let is_others =
-            row.is_some_and(|row| (&row.silo, &row.hostname) != (&record.silo, &record.hostname));
-        if let Some(row) = row.filter(|_| is_others) {
-            if wanted.is_empty() {
-                self.finished
-                    .entry(None)
-                    .or_default()
-                    .push((record, pending));
-            } else {
-                let why = format!(
-                    "{name} is published for {} of the silo {} already",
-                    row.hostname, row.silo
-                );
-                let later = Later {
-                    failed: true,
-                    attempts: 1,
-                    next_at: now.plus_seconds(LONGEST).as_millis(),
-                    why: Some(why),
-                };
+        let ours = match self.decide(&record, name, &wanted, now) {
+            Step::Claim(ours) => ours,
+            Step::Finish(why) => {
+                let entry = self.finished.entry(why).or_default();
+                entry.push((record, pending));
+                return Ok(());
+            }
+            Step::Postpone(later) => {
                 let entry = self.postponed.entry(later).or_default();
                 entry.push((record, pending));
+                return Ok(());
             }
-            return Ok(());
-        }
-        if row.is_none() && self.takes_host_names_only && !record.hostname.is_dns_host_name() {
-            let why = format!("{name} contains \"_\", which a host name in DNS can't");
-            let entry = self.finished.entry(Some(why)).or_default();
-            entry.push((record, pending));
-            return Ok(());
-        }
-        let ours = row.map(|row| row.ours).unwrap_or_default();
-        if ours.is_surely(&wanted) {
-            self.finished
-                .entry(None)
-                .or_default()
-                .push((record, pending));
-            return Ok(());
-        }
+        };
         // An older claim of a first publication is resolved before anything else is claimed.
         let settles = ours.published.is_none() && ours.claimed.is_some_and(|old| old != wanted);
         let claimed = ours.claiming(wanted);

@@ -41,7 +41,7 @@ async fn silos_of_the_database_come_once_and_it_is_only_read() {
     for (new, kept) in [(3, 0), (0, 3)] {
         let (code, said, error) = import(&hub, &["--from", "pyddns", of(&file)]).await;
         let words = format!(
-            "read 3 silos ({new} new, {kept} left as they are here) with 3 records, 0 history rows (0 new)\n"
+            "read 3 silos ({new} new, {kept} left unchanged) with 3 records, 0 history rows (0 new)\n"
         );
         assert_eq!((code, said), (Some(0), words), "{error}");
     }
