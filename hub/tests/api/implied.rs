@@ -122,7 +122,7 @@ fn with(call: Call, headers: &[(&str, &str)]) -> Call {
     headers.iter().fold(call, add)
 }
 
-const UNNAMED: &str = "the trusted proxy 127.0.0.1 names no client that could be read: have it set \
+const UNNAMED: &str = "the trusted proxy 127.0.0.1 names no valid client: have it set \
     X-Forwarded-For (or Forwarded) to the address of its peer, or take it out of trusted_proxies";
 const FOR: &str = "x-forwarded-for";
 
@@ -237,7 +237,7 @@ async fn each_route_logs_once_a_minute_that_trusted_proxies_must_be_set() {
     let logged = || {
         logs::kept(&[
             " WARN ",
-            "the trusted proxy 10.71.72.73 names no client",
+            "the trusted proxy 10.71.72.73 names no valid client",
             "take it out of trusted_proxies (logged at most once a minute)",
         ])
         .len()
