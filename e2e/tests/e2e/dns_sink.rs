@@ -275,7 +275,7 @@ async fn a_name_that_exists_is_taken_over_only_when_told_so(program: Program) {
     for wanted in ["192.0.2.40", "192.0.2.99 2001:db8::99", "2001:db8::99"] {
         let why = failed(publish_first(&plain, "taken", wanted).await);
         assert!(
-            why.starts_with("name exists: taken.office.home.arpa is 192.0.2.99"),
+            why.starts_with("name exists: taken.office.home.arpa is already 192.0.2.99"),
             "{why}"
         );
     }
@@ -496,7 +496,7 @@ async fn binds_session_key_is_read_again_at_each_send() {
     );
     let said = check(&sink).await.unwrap();
     assert!(
-        said.ends_with("takes updates of local.home.arpa by the key local-ddns."),
+        said.ends_with("accepts updates of local.home.arpa with the key local-ddns."),
         "{said}"
     );
     server.stop();

@@ -166,7 +166,7 @@ async fn an_admin_opens_confirms_and_revokes_by_the_command_line() {
         "{confirmed:?}"
     );
     assert!(list().ends_with("dynahost: bound"), "{}", list());
-    assert!(text(&add(host).stdout).contains("revoke it"));
+    assert!(text(&add(host).stdout).contains("revoke the binding"));
     let id = list().split(' ').next().unwrap().to_owned();
     assert!(hub.cli(&["update-key", "revoke", &id]).status.success());
     assert_eq!(list(), "");
