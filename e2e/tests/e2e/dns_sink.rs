@@ -288,7 +288,7 @@ async fn a_name_that_exists_is_taken_over_only_when_told_so(program: Program) {
     server.change(&many.iter().map(String::as_str).collect::<Vec<_>>());
     let why = failed(publish_first(&plain, "many", "192.0.2.40").await);
     assert!(
-        why.contains(" is 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, … already"),
+        why.contains(" is already 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, …, which"),
         "{why}"
     );
 

@@ -202,7 +202,7 @@ async fn an_admin_opens_confirms_and_revokes_by_the_command_line() {
     config("sinks: [{name: ovh, kind: dyndns2, preset: ovh, logins: dynahost}]\n");
     let checked = hub.cli(&["check-config"]);
     assert_eq!(checked.status.code(), Some(2));
-    let words = "sinks: ovh: logins: dynahost needs compat.dynahost";
+    let words = "sinks: ovh: logins: dynahost requires compat.dynahost";
     assert!(text(&checked.stderr).contains(words), "{checked:?}");
     config("compat: {dynahost: {silo: home, hostnames: ['a b']}}\n");
     let checked = hub.cli(&["check-config"]);
