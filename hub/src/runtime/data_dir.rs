@@ -170,7 +170,8 @@ impl DataDir {
 
 /// Makes an embedded database's file readable only by its owner before SQLite opens it; its log files inherit the mode.
 pub(crate) fn prepare_database_file(file: &Path) -> Result<(), DataDirError> {
-    match write_private(file, "") {
+    // A link may lead to a file that is not there yet.
+    match write_private(&real_file(file)?, "") {
         Err(DataDirError::File { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => Ok(()),
         done => done,
     }
