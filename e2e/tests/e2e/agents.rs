@@ -191,6 +191,7 @@ async fn the_configuration_of_a_pyddns_client_is_taken_as_it_is() {
     let upstream = || {
         Command::new(binary("silo-upstream"))
             .args(["once", "--config", config.to_str().unwrap()])
+            .env("STATE_DIRECTORY", folder.path())
             .output()
             .unwrap()
     };

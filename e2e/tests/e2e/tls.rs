@@ -26,6 +26,8 @@ fn said(output: &Output) -> String {
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
+        // No state of an upstream agent is left on this machine.
+        .env("STATE_DIRECTORY", "/dev/null/state")
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"))
