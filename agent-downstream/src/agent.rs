@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use silo_shared::agent::CannotStart;
-use silo_shared::client::{ClientError, HubClient, Route};
+use silo_shared::client::{HubClient, Route};
 use silo_shared::config::ConfigError;
 use silo_shared::connection::Connection;
 use silo_shared::output::Output;
@@ -248,10 +248,8 @@ pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, A
 /// Creates the client; warns if the credential will be sent unencrypted.
 fn connect(settings: &Settings, output: &Output) -> Result<(Connection, HubClient), AgentError> {
     let connection = settings.connection()?;
-    let client = HubClient::new(&connection, Route::default()).map_err(|error| match error {
-        ClientError::Setup(what) => ConfigError::Setting(what),
-        other => ConfigError::Setting(other.to_string()),
-    })?;
+    let client = HubClient::new(&connection, Route::default())
+        .map_err(|error| ConfigError::Setting(error.to_string()))?;
     connection.warn_of_open_credential(output);
     Ok((connection, client))
 }

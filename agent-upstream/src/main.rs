@@ -26,7 +26,6 @@ use std::time::Duration;
 use clap::CommandFactory;
 use jiff::Timestamp;
 use silo_shared::agent::{AgentError, CannotStart, print, wait};
-use silo_shared::client::ClientError;
 use silo_shared::config::ConfigError;
 use silo_shared::flags::read_command_line;
 use silo_shared::output::Output;
@@ -106,10 +105,8 @@ async fn run(verb: &Verb, settings: &Settings, output: &Output) -> Result<bool, 
     Ok(match verb {
         Verb::Check => check::check(settings, time, output).await,
         _ => {
-            let client = agent::hub_client(settings).map_err(|error| match error {
-                ClientError::Setup(what) => ConfigError::Setting(what),
-                other => ConfigError::Setting(other.to_string()),
-            })?;
+            let client = agent::hub_client(settings)
+                .map_err(|error| ConfigError::Setting(error.to_string()))?;
             agent::once(settings, &client, time, output).await
         }
     })

@@ -133,13 +133,19 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
 async fn from_pyddns(file: &Path, now: Time) -> Result<Result<Taken, ForeignError>, Failure> {
     let failed = |why: String| Failure::Failed(format!("{}: {why}", file.display()));
     let is_input = file == Path::new("-");
-    let mut content = Vec::new();
-    let read = match is_input {
-        true => std::io::stdin().read_to_end(&mut content),
-        false => File::open(file).and_then(|mut file| file.read_to_end(&mut content)),
+    let mut input: Box<dyn Read + Send> = match is_input {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(File::open(file).map_err(|error| failed(error.to_string()))?),
     };
-    read.map_err(|error| failed(error.to_string()))?;
+    let mut content = Vec::new();
+    // A database's beginning tells it apart: it is read as one then.
+    let mut head = input.by_ref().take(16);
+    head.read_to_end(&mut content)
+        .map_err(|error| failed(error.to_string()))?;
     if !is_sqlite(&content) {
+        input
+            .read_to_end(&mut content)
+            .map_err(|error| failed(error.to_string()))?;
         return Ok(of_pyddns(&content, now));
     }
     if is_input {

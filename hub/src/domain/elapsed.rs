@@ -181,6 +181,19 @@ impl LatestNow {
     }
 }
 
+/// By how many seconds tests step the wall clock.
+#[cfg(test)]
+pub(crate) const STEPS: [i64; 8] = [
+    400,
+    -400,
+    28_800,
+    -28_800,
+    172_800,
+    -172_800,
+    43_200_000,
+    -43_200_000,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,17 +207,6 @@ mod tests {
             monotonic: Duration::from_secs(passed.unsigned_abs()),
         }
     }
-
-    const STEPS: [i64; 8] = [
-        400,
-        -400,
-        28_800,
-        -28_800,
-        172_800,
-        -172_800,
-        43_200_000,
-        -43_200_000,
-    ];
 
     #[test]
     fn a_clock_step_adds_no_unseen_time() {

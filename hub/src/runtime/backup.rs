@@ -14,10 +14,7 @@ use crate::runtime::data_dir::{
     DataDir, DataDirError, lock_database_file, make_private_file, prepare_database_file,
 };
 use crate::runtime::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
-use crate::store::StoreError;
-
-/// The header of an SQLite file.
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+use crate::store::{StoreError, is_sqlite};
 
 /// Why a copy was not made or not restored. Nothing has changed then.
 #[derive(Debug, Error)]
@@ -278,7 +275,7 @@ fn copy_backup(file: &Path, new: &Path) -> Result<(), BackupError> {
     }
     let mut magic = [0; 16];
     let is_database = std::io::Read::read_exact(&mut from, &mut magic).is_ok();
-    if !is_database || magic != *SQLITE_MAGIC {
+    if !is_database || !is_sqlite(&magic) {
         return Err(no_backup("not an SQLite database"));
     }
     prepare_database_file(new)?;

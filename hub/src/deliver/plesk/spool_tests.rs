@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::super::job::Verdict;
 use super::super::zone_name::ZoneName;
 use super::*;
+use crate::domain::elapsed::STEPS;
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -166,20 +167,9 @@ fn an_untaken_job_is_reported_unless_the_worker_answers_others() {
     assert_eq!(bench.spool.hand_over(&other).unwrap(), Progress::Waiting);
 }
 
-const STEPS_S: [i64; 8] = [
-    400,
-    -400,
-    28_800,
-    -28_800,
-    172_800,
-    -172_800,
-    43_200_000,
-    -43_200_000,
-];
-
 #[test]
 fn a_clock_step_neither_forgets_nor_keeps_a_job() {
-    for step in STEPS_S {
+    for step in STEPS {
         for restarts in [false, true] {
             for steps_back in [false, true] {
                 let what = format!("{step} {restarts} {steps_back}");
