@@ -1,41 +1,88 @@
 //! Addresses that no record should hold: the machine itself, or no machine at all. Pure.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why an address can't be another machine's, as a noun phrase; `None` if it can.
-///
-/// An IPv6 address that a translator or tunnel maps to an IPv4 address is judged by the IPv4 address.
-pub fn not_another_machine(ip: IpAddr) -> Option<&'static str> {
-    match ip {
-        IpAddr::V4(v4) => not_another_machine_v4(v4),
-        IpAddr::V6(v6) if v6.is_unspecified() => Some("the unspecified address"),
-        IpAddr::V6(v6) if v6.is_loopback() => Some("a loopback address"),
-        IpAddr::V6(v6) if v6.is_multicast() => Some("a multicast address"),
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
-        // RFC 3879 section 4.
-        IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfec0 => {
-            Some("a site-local address (fec0::/10)")
+/// Why an address can't be another machine's; shown as a noun phrase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAnotherMachine {
+    /// 0.0.0.0, `::`.
+    Unspecified,
+    /// 127.0.0.0/8, `::1`.
+    Loopback,
+    /// 0.0.0.0/8 (RFC 1122 section 3.2.1.3).
+    ThisNetwork,
+    /// 255.255.255.255.
+    Broadcast,
+    /// 169.254.0.0/16, `fe80::/10`.
+    LinkLocal,
+    /// 224.0.0.0/4, `ff00::/8`.
+    Multicast,
+    /// 240.0.0.0/4 (RFC 1112 section 4).
+    Reserved,
+    /// `fec0::/10` (RFC 3879 section 4).
+    SiteLocal,
+    /// An IPv6 address that a translator or tunnel maps to such an IPv4 address.
+    Embedded,
+}
+
+impl NotAnotherMachine {
+    /// Judges an address; `None` if it can be another machine's.
+    ///
+    /// An IPv6 address that a translator or tunnel maps to an IPv4 address is judged by the IPv4 address.
+    pub fn of(ip: IpAddr) -> Option<Self> {
+        match ip {
+            IpAddr::V4(v4) => Self::of_v4(v4),
+            IpAddr::V6(v6) if v6.is_unspecified() => Some(Self::Unspecified),
+            IpAddr::V6(v6) if v6.is_loopback() => Some(Self::Loopback),
+            IpAddr::V6(v6) if v6.is_multicast() => Some(Self::Multicast),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(Self::LinkLocal),
+            IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfec0 => Some(Self::SiteLocal),
+            IpAddr::V6(v6) => {
+                let inner = embedded(v6).and_then(Self::of_v4);
+                inner.map(|_| Self::Embedded)
+            }
         }
-        IpAddr::V6(v6) => {
-            let inner = embedded(v6).and_then(not_another_machine_v4);
-            inner.map(|_| "an IPv6 form of an IPv4 address that is not another machine's")
+    }
+
+    fn of_v4(v4: Ipv4Addr) -> Option<Self> {
+        match v4.octets() {
+            [0, 0, 0, 0] => Some(Self::Unspecified),
+            [127, ..] => Some(Self::Loopback),
+            [0, ..] => Some(Self::ThisNetwork),
+            [255, 255, 255, 255] => Some(Self::Broadcast),
+            [169, 254, ..] => Some(Self::LinkLocal),
+            [224..=239, ..] => Some(Self::Multicast),
+            [240..=255, ..] => Some(Self::Reserved),
+            _ => None,
+        }
+    }
+
+    /// The noun phrase.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "the unspecified address",
+            Self::Loopback => "a loopback address",
+            Self::ThisNetwork => "not the address of a machine (0.0.0.0/8)",
+            Self::Broadcast => "the broadcast address",
+            Self::LinkLocal => "a link-local address",
+            Self::Multicast => "a multicast address",
+            Self::Reserved => "not the address of a machine (240.0.0.0/4)",
+            Self::SiteLocal => "a site-local address (fec0::/10)",
+            Self::Embedded => "an IPv6 form of an IPv4 address that is not another machine's",
         }
     }
 }
 
-fn not_another_machine_v4(v4: Ipv4Addr) -> Option<&'static str> {
-    match v4.octets() {
-        [0, 0, 0, 0] => Some("the unspecified address"),
-        [127, ..] => Some("a loopback address"),
-        // RFC 1122 section 3.2.1.3.
-        [0, ..] => Some("not the address of a machine (0.0.0.0/8)"),
-        [255, 255, 255, 255] => Some("the broadcast address"),
-        [169, 254, ..] => Some("a link-local address"),
-        [224..=239, ..] => Some("a multicast address"),
-        // RFC 1112 section 4.
-        [240..=255, ..] => Some("not the address of a machine (240.0.0.0/4)"),
-        _ => None,
+impl fmt::Display for NotAnotherMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
+}
+
+/// The noun phrase of [`NotAnotherMachine`] for an address; `None` if it can be another machine's.
+pub fn not_another_machine(ip: IpAddr) -> Option<&'static str> {
+    NotAnotherMachine::of(ip).map(NotAnotherMachine::as_str)
 }
 
 /// The IPv4 address that a translator or tunnel maps this one to.

@@ -1,14 +1,17 @@
 //! Runs a subcommand for both agents: settings, output and logging, the async runtime, the exit code.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
 use thiserror::Error;
 
 use crate::config::ConfigError;
 use crate::flags::OutputFlags;
+use crate::log_file::LogFile;
 use crate::output::Output;
-use crate::program::{DONE, LogFormat, OWN_WARNINGS, failed, misused, start_logging};
+use crate::program::{DONE, LogFormat, OWN_WARNINGS, failed, misused, start_logging_to};
+use crate::trusted_file::{Kind, Trust};
 
 /// Why a subcommand ended early.
 pub trait AgentError: Display + From<ConfigError> {
@@ -41,8 +44,17 @@ pub fn run<S: OutputSettings, E: AgentError>(
         Ok(settings) => (settings.is_quiet(), settings.log_format()),
         Err(_) => (false, flags.log_format.unwrap_or_default()),
     };
-    let output = Output::new(program, quiet, format);
-    start_logging(format, OWN_WARNINGS);
+    let json = flags.json.unwrap_or_default();
+    let output = Output::new(program, quiet, format).in_json(json);
+    let log = match flags.log_file.as_deref().map(open_log).transpose() {
+        Ok(log) => log,
+        Err(error) => {
+            output.print_error(error);
+            return misused();
+        }
+    };
+    start_logging_to(log.as_ref(), format, OWN_WARNINGS);
+    let output = output.to_log(log);
     let done = settings
         .map_err(E::from)
         .and_then(|settings| verb(&settings, &output));
@@ -59,6 +71,14 @@ pub fn run<S: OutputSettings, E: AgentError>(
         }
     };
     output.finish(code)
+}
+
+/// Opens the log file, unless other users could have put a link to another file there.
+fn open_log(path: &Path) -> Result<LogFile, String> {
+    Trust::default()
+        .check(Kind::LogFile, path)
+        .map_err(|error| error.to_string())?;
+    LogFile::open(path).map_err(|error| format!("log_file {}: {error}", path.display()))
 }
 
 /// Runs a subcommand that calls the hub, on this thread.

@@ -1,10 +1,11 @@
-//! The output of `check` in both agents: one line per check.
+//! The output of `check` in both agents: one line, or one event `check`, per check.
 
 use std::fmt::Display;
 use std::path::Path;
 
 use crate::client::TokenVerdict;
 use crate::connection::Connection;
+use crate::fact::Fact;
 use crate::output::Output;
 
 /// The output and the result so far.
@@ -30,14 +31,16 @@ impl<'a> Checklist<'a> {
 
     /// A check passed.
     pub fn ok(&self, what: impl Display, detail: impl Display) {
+        let text = format!("ok      {what}: {detail}");
         self.output
-            .print_unless_quiet(format_args!("ok      {what}: {detail}"));
+            .tell_unless_quiet(&fact(true, &what, &detail, text));
     }
 
     /// A check failed.
     pub fn failed(&mut self, what: impl Display, detail: impl Display) {
         self.is_ok = false;
-        self.output.print(format_args!("FAILED  {what}: {detail}"));
+        let text = format!("FAILED  {what}: {detail}");
+        self.output.tell(&fact(false, &what, &detail, text));
     }
 
     /// The configuration was read, from this file if there is one.
@@ -50,7 +53,13 @@ impl<'a> Checklist<'a> {
 
     /// How the agent authenticates.
     pub fn authentication(&self, connection: &Connection) {
-        self.ok("authentication", connection.explain_authentication());
+        if let [hub] = connection.hubs() {
+            return self.ok("authentication", hub.explain_authentication());
+        }
+        for hub in connection.hubs() {
+            let words = format_args!("{}: {}", hub.url, hub.explain_authentication());
+            self.ok("authentication", words);
+        }
     }
 
     /// Whether the hub accepted the token; prints nothing without verdicts.
@@ -65,4 +74,11 @@ impl<'a> Checklist<'a> {
             self.ok("token", "accepted");
         }
     }
+}
+
+fn fact(is_ok: bool, what: &impl Display, detail: &impl Display, text: String) -> Fact {
+    Fact::new("check", text)
+        .with("ok", is_ok)
+        .with("what", what.to_string())
+        .with("detail", detail.to_string())
 }

@@ -7,9 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserializer;
-use serde::de::{self, DeserializeOwned, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, SeqAccess, Visitor};
 use thiserror::Error;
 
+use crate::held;
 use crate::text::{self, NotText};
 use crate::trusted_file::NotTrusted;
 
@@ -53,7 +54,7 @@ pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 
 /// Reads a file as text, for callers that inspect it before parsing. Removes a byte order mark.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| ConfigError::of_file(path, error))?;
+    let bytes = held::read(path).map_err(|error| ConfigError::of_file(path, error))?;
     text::decode(&bytes)
         .map(str::to_owned)
         .map_err(|error| ConfigError::NotText(path.to_owned(), error))
@@ -137,6 +138,49 @@ where
     deserializer.deserialize_str(Text(parse))
 }
 
+/// Deserializes a text, or a list of texts, and parses each; an error then contains the line and the key.
+pub fn deserialize_texts<'de, D, T, E>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    struct Texts<T, E>(fn(&str) -> Result<T, E>);
+    struct Text<T, E>(fn(&str) -> Result<T, E>);
+
+    impl<'de, T, E: fmt::Display> Visitor<'de> for Texts<T, E> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a list of texts")
+        }
+
+        fn visit_str<F: de::Error>(self, text: &str) -> Result<Vec<T>, F> {
+            Ok(vec![(self.0)(text).map_err(F::custom)?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(item) = list.next_element_seed(Text(self.0))? {
+                all.push(item);
+            }
+            Ok(all)
+        }
+    }
+
+    impl<'de, T, E: fmt::Display> DeserializeSeed<'de> for Text<T, E> {
+        type Value = T;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+            deserialize_text(deserializer, self.0)
+        }
+    }
+
+    deserializer.deserialize_any(Texts(parse))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +239,8 @@ mod tests {
         );
     }
 
+    // Its paths are those of Unix.
+    #[cfg(unix)]
     #[test]
     fn relative_paths_begin_at_the_file_and_are_never_mistaken() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,18 +1,19 @@
-//! The settings for an agent's connection to a hub: URL, credential, and TLS.
+//! The settings for an agent's connection to its hubs: URLs, credential, and TLS.
 //!
 //! Both agents fill [`ConnectionSettings`] from their configuration file, overridden by flags and environment;
 //! [`ConnectionSettings::resolve`] reads the token and checks everything.
 
-use std::fs::File;
-use std::io::Read;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::{Host, Url};
 
-use crate::config::ConfigError;
+use crate::agent_name::AgentName;
+use crate::config::{ConfigError, deserialize_texts};
 use crate::credential::{Credential, Secret};
+use crate::held;
 use crate::output::Output;
 use crate::pin::Pins;
 use crate::text;
@@ -24,10 +25,12 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 /// The hub's settings from a configuration file or flags; each value is optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionSettings {
-    /// The hub's URL, such as `http://hub.lan:8053`.
-    pub hub: Option<String>,
+    /// The hubs' URLs, such as `http://hub.lan:8053`, in order of precedence; empty: not given. All serve one database.
+    pub hubs: Vec<String>,
     /// The credential itself.
     pub token: Option<Secret>,
+    /// The environment variable that `token` is from; `None`: the configuration file.
+    pub token_variable: Option<String>,
     /// A file that contains the credential.
     pub token_file: Option<PathBuf>,
     /// `any`: accept a token file that others can read, as containers mount it.
@@ -38,8 +41,21 @@ pub struct ConnectionSettings {
     pub ca_file: Option<PathBuf>,
     /// The hub's key: with only this, nothing else in the certificate is checked.
     pub pins: Option<Pins>,
+    /// The name by which the hub lists this agent.
+    pub agent_name: Option<AgentName>,
     /// Whose files an agent that runs as root trusts; never set by a file.
     pub trust: Trust,
+}
+
+/// The setting `hub`: a URL, or a list of URLs of hubs that serve one database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubUrls(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for HubUrls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The URLs are checked where a connection is needed: other commands work without.
+        deserialize_texts(deserializer, |text| Ok::<_, Infallible>(text.to_owned())).map(Self)
+    }
 }
 
 /// The setting `auth`: how an agent authenticates.
@@ -93,13 +109,25 @@ pub enum Authentication {
     Signed(Credential),
 }
 
-/// A checked connection to a hub.
+/// One hub of a connection.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub struct HubAddress {
     /// The hub's URL, its path ending in a slash.
-    pub hub: Url,
+    pub url: Url,
     /// How to authenticate.
     pub authentication: Authentication,
+}
+
+/// A checked connection to one or more hubs that serve one database.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The hubs in order of precedence, at least one.
+    hubs: Vec<HubAddress>,
+    /// Whether the token is a copy that the service manager made when it started this process (systemd.exec(5),
+    /// `LoadCredential=`): it stays the same until the next start.
+    pub has_passed_token: bool,
+    /// The name by which the hub lists this agent.
+    pub agent_name: AgentName,
     /// A PEM file with the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// The hub's key: with only this, nothing else in the certificate is checked.
@@ -111,19 +139,26 @@ impl ConnectionSettings {
     #[must_use]
     pub fn overridden_by(self, stronger: Self) -> Self {
         // A token from a stronger source replaces one from a weaker source, of either kind.
-        let (token, token_file) = if stronger.token.is_some() || stronger.token_file.is_some() {
-            (stronger.token, stronger.token_file)
+        let has_token = stronger.token.is_some() || stronger.token_file.is_some();
+        let (token, token_variable, token_file) = if has_token {
+            (stronger.token, stronger.token_variable, stronger.token_file)
         } else {
-            (self.token, self.token_file)
+            (self.token, self.token_variable, self.token_file)
         };
         Self {
-            hub: stronger.hub.or(self.hub),
+            hubs: if stronger.hubs.is_empty() {
+                self.hubs
+            } else {
+                stronger.hubs
+            },
             token,
+            token_variable,
             token_file,
             token_file_mode: stronger.token_file_mode.or(self.token_file_mode),
             auth: stronger.auth.or(self.auth),
             ca_file: stronger.ca_file.or(self.ca_file),
             pins: stronger.pins.or(self.pins),
+            agent_name: stronger.agent_name.or(self.agent_name),
             trust: stronger.trust,
         }
     }
@@ -131,52 +166,65 @@ impl ConnectionSettings {
     /// Reads the token and checks every value. `config_file` is the file with an inline token, which must then be
     /// private too.
     pub fn resolve(&self, config_file: Option<&Path>) -> Result<Connection, ConfigError> {
-        let Some(hub) = &self.hub else {
-            return Err(ConfigError::Setting(
-                "no hub given: set `hub` in the configuration or --hub URL".to_owned(),
+        if self.hubs.is_empty() {
+            return Err(setting(
+                "no hub given: set `hub` in the configuration or --hub URL",
             ));
-        };
-        let secret = match (&self.token, &self.token_file) {
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::Setting(
-                    "`token` and `token_file` are both given: keep one".to_owned(),
-                ));
+        }
+        let credential = self.credential(config_file)?;
+        let mut hubs: Vec<HubAddress> = Vec::new();
+        for hub in &self.hubs {
+            let url = parse_hub_url(hub)?;
+            refuse_pins_over_http(&url, self.pins.as_ref())?;
+            if hubs.iter().any(|known| known.url == url) {
+                return Err(setting(format!("hub: {url} is given twice: keep one")));
             }
-            (None, None) => {
-                return Err(ConfigError::Setting(
-                    "no token given: set `token_file` in the configuration or --token-file FILE"
-                        .to_owned(),
-                ));
-            }
-            (Some(token), None) => {
-                if let Some(file) = config_file {
-                    self.check_private(file)?;
-                }
-                token.clone()
-            }
-            (None, Some(file)) => self
-                .read_token(file)
-                .map_err(|error| ConfigError::Setting(format!("token_file: {error}")))?,
-        };
-        let credential = Credential::parse(secret.expose()).map_err(|error| {
-            ConfigError::Setting(match &self.token_file {
-                Some(file) => format!("token_file: {}: {error}", file.display()),
-                None => format!("token: {error}"),
-            })
-        })?;
-        let hub = parse_hub_url(hub)?;
-        refuse_pins_over_http(&hub, self.pins.as_ref())?;
+            let authentication = if self.auth.unwrap_or_default().signs(&url) {
+                Authentication::Signed(credential.clone())
+            } else {
+                Authentication::Bearer(Secret::new(credential.expose()))
+            };
+            hubs.push(HubAddress {
+                url,
+                authentication,
+            });
+        }
         self.check_ca_file()?;
-        let authentication = match self.auth.unwrap_or_default().signs(&hub) {
-            true => Authentication::Signed(credential),
-            false => Authentication::Bearer(Secret::new(credential.expose())),
-        };
         Ok(Connection {
-            hub,
-            authentication,
+            hubs,
+            has_passed_token: self.has_passed_token(config_file),
+            agent_name: self.agent_name.clone().unwrap_or_default(),
             ca_file: self.ca_file.clone(),
             pins: self.pins.clone(),
         })
+    }
+
+    /// The token, from where it is given.
+    fn credential(&self, config_file: Option<&Path>) -> Result<Credential, ConfigError> {
+        let (secret, source) = match (&self.token, &self.token_file) {
+            (Some(_), Some(_)) => {
+                return Err(setting("`token` and `token_file` are both given: keep one"));
+            }
+            (None, None) => {
+                return Err(setting(
+                    "no token given: set `token_file` in the configuration or --token-file FILE",
+                ));
+            }
+            (Some(token), None) => {
+                if let (Some(file), None) = (config_file, &self.token_variable) {
+                    self.check_private(file)?;
+                }
+                let source = self.token_variable.as_deref().unwrap_or("token");
+                (token.clone(), source.to_owned())
+            }
+            (None, Some(file)) => {
+                let token = self
+                    .read_token(file)
+                    .map_err(|error| setting(format!("token_file: {error}")))?;
+                (token, format!("token_file: {}", file.display()))
+            }
+        };
+        Credential::parse(secret.expose()).map_err(|error| setting(format!("{source}: {error}")))
     }
 
     /// Reads a token file. Anything but a regular file is refused before it is opened: a FIFO without a writer would
@@ -190,10 +238,7 @@ impl ConnectionSettings {
         self.check_private(file)?;
         let any_owner = self.token_file_mode == Some(TokenFileMode::Any);
         self.trust.check(Kind::Token { any_owner }, file)?;
-        let mut bytes = Vec::new();
-        File::open(file)
-            .and_then(|opened| opened.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(unreadable)?;
+        let bytes = held::read_up_to(file, MAX_TOKEN_BYTES + 1).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_TOKEN_BYTES {
             return Err(refuse(
                 "too large for a token file: it must contain only the token",
@@ -202,6 +247,20 @@ impl ConnectionSettings {
         let text =
             text::decode(&bytes).map_err(|error| ConfigError::NotText(file.to_owned(), error))?;
         Ok(Secret::new(text.trim()))
+    }
+
+    /// Whether the token is in a file that the service manager passes; see [`Connection::has_passed_token`].
+    fn has_passed_token(&self, config_file: Option<&Path>) -> bool {
+        let file = match (&self.token_file, &self.token_variable) {
+            (Some(file), _) => Some(file.as_path()),
+            (None, None) => config_file,
+            (None, Some(_)) => None,
+        };
+        let real = |path: &Path| path.canonicalize().ok();
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let folder = folder.and_then(|folder| real(Path::new(&folder)));
+        let file = file.and_then(real);
+        folder.is_some() && folder.as_deref() == file.as_deref().and_then(Path::parent)
     }
 
     /// Refuses a `ca_file` that users other than root can change, if root runs this.
@@ -220,7 +279,7 @@ impl ConnectionSettings {
     }
 }
 
-/// Refuses a file with a secret that group or others can read (Unix).
+/// Refuses a file with a secret that others can read, unless it is a credential that systemd passes.
 pub fn check_private(file: &Path) -> Result<(), ConfigError> {
     #[cfg(unix)]
     {
@@ -228,7 +287,8 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
         let metadata =
             std::fs::metadata(file).map_err(|error| ConfigError::of_file(file, error))?;
         let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+        if mode & 0o077 != 0 && !is_credential(file, &metadata, folder.as_deref()) {
             return Err(ConfigError::Setting(format!(
                 "{}: contains a token but other users can read it (mode {mode:04o}): run `chmod 600 {}` (or set `token_file_mode: any` where a container mounts it so)",
                 file.display(),
@@ -236,9 +296,36 @@ pub fn check_private(file: &Path) -> Result<(), ConfigError> {
             )));
         }
     }
-    #[cfg(not(unix))]
-    let _ = file;
+    #[cfg(windows)]
+    if let Some(why) = crate::windows::readable_by_others(file)
+        .map_err(|error| ConfigError::of_file(file, error))?
+    {
+        return Err(ConfigError::Setting(format!(
+            "{}: contains a token but {why} (or set `token_file_mode: any`)",
+            file.display()
+        )));
+    }
     Ok(())
+}
+
+/// Whether a file is a credential of this service (systemd.exec(5), `LoadCredential=`): directly in `folder`, which
+/// only the service's user can enter, with mode 0440 or less and owned by root or this user. The mode is then that of an
+/// access control list, which grants the group nothing.
+#[cfg(unix)]
+fn is_credential(
+    file: &Path,
+    metadata: &std::fs::Metadata,
+    folder: Option<&std::ffi::OsStr>,
+) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let real = |path: &Path| path.canonicalize().ok();
+    let Some(folder) = folder.and_then(|folder| real(Path::new(folder))) else {
+        return false;
+    };
+    let own = rustix::process::geteuid().as_raw();
+    real(file).is_some_and(|file| file.parent() == Some(&folder))
+        && metadata.mode() & 0o7777 & !0o440 == 0
+        && (metadata.uid() == 0 || metadata.uid() == own)
 }
 
 /// Without TLS a pin can't be checked and would give no protection.
@@ -279,35 +366,77 @@ pub fn parse_hub_url(text: &str) -> Result<Url, ConfigError> {
 }
 
 impl Connection {
+    /// A connection to one hub.
+    pub(crate) fn to(hub: HubAddress, agent_name: AgentName) -> Self {
+        Self {
+            hubs: vec![hub],
+            has_passed_token: false,
+            agent_name,
+            ca_file: None,
+            pins: None,
+        }
+    }
+
+    /// The hubs in order of precedence, at least one.
+    pub fn hubs(&self) -> &[HubAddress] {
+        &self.hubs
+    }
+
+    /// The URL that identifies this connection in an agent's state: the first hub's. All hubs serve one database.
+    pub fn key(&self) -> &Url {
+        &self.hubs[0].url
+    }
+
+    /// A connection for each hub alone, in order of precedence.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        self.hubs.iter().map(|hub| Self {
+            hubs: vec![hub.clone()],
+            ..self.clone()
+        })
+    }
+
     /// Warns if the credential is sent unencrypted. Not in a quiet run: cron would mail the line every time.
     pub fn warn_of_open_credential(&self, output: &Output) {
-        if !self.signs() && is_open(&self.hub) && !output.is_quiet() {
-            let hub = self.hub.as_str().trim_end_matches('/');
+        if output.is_quiet() {
+            return;
+        }
+        for hub in self.hubs.iter().filter(|hub| hub.exposes_credential()) {
+            let hub = hub.url.as_str().trim_end_matches('/');
             tracing::warn!(
                 hub,
                 "the token travels unencrypted to {hub}: use `auth: signed`, or https://"
             );
         }
     }
+}
 
+impl HubAddress {
     /// Whether requests are signed.
     pub fn signs(&self) -> bool {
         matches!(self.authentication, Authentication::Signed(_))
     }
 
+    /// Whether the credential can be intercepted on its way.
+    fn exposes_credential(&self) -> bool {
+        !self.signs() && is_open(&self.url)
+    }
+
     /// A short description of the authentication.
     pub fn explain_authentication(&self) -> &'static str {
-        match &self.authentication {
-            Authentication::Signed(_) => {
-                "requests are signed and answers must be: the credential never travels"
-            }
-            _ if is_open(&self.hub) => "the credential travels unencrypted in each request",
-            _ if self.hub.scheme() == "https" => {
-                "the credential travels in each request, encrypted"
-            }
-            _ => "the credential travels in each request, within this machine",
+        if self.signs() {
+            "requests are signed and answers must be: the credential never travels"
+        } else if self.exposes_credential() {
+            "the credential travels unencrypted in each request"
+        } else if self.url.scheme() == "https" {
+            "the credential travels in each request, encrypted"
+        } else {
+            "the credential travels in each request, within this machine"
         }
     }
+}
+
+fn setting(words: impl Into<String>) -> ConfigError {
+    ConfigError::Setting(words.into())
 }
 
 /// Whether data sent to a hub can be intercepted: plain HTTP to another machine.
@@ -322,177 +451,5 @@ fn is_open(hub: &Url) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn private_file(text: &str) -> tempfile::NamedTempFile {
-        // NamedTempFile uses mode 0600.
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
-
-    fn token() -> String {
-        format!("silo_abcdefgh12_{}", "x".repeat(43))
-    }
-
-    #[test]
-    fn a_token_file_is_read_and_must_be_private() {
-        let file = private_file(&format!("{}\n", token()));
-        let settings = ConnectionSettings {
-            hub: Some("https://hub".to_owned()),
-            token_file: Some(file.path().to_owned()),
-            ..Default::default()
-        };
-        let connection = settings.resolve(None).unwrap();
-        assert_eq!(
-            connection.authentication,
-            Authentication::Bearer(Secret::new(token()))
-        );
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let permissions = std::fs::Permissions::from_mode(0o640);
-            std::fs::set_permissions(file.path(), permissions).unwrap();
-            let error = settings.resolve(None).unwrap_err().to_string();
-            assert!(
-                error.contains("0640") && error.contains("chmod 600"),
-                "{error}"
-            );
-            let any = ConnectionSettings {
-                token_file_mode: Some(TokenFileMode::Any),
-                ..settings.clone()
-            };
-            assert!(any.resolve(None).is_ok());
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn other_than_regular_token_files_are_refused_before_reading() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("socket");
-        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
-        let large = private_file(&format!("{}{}", token(), " ".repeat(4096)));
-        let binary = private_file("");
-        std::fs::write(binary.path(), b"\xff\xfd").unwrap();
-        for (path, why) in [
-            (folder.path(), "not a regular file"),
-            (Path::new("/dev/zero"), "not a regular file"),
-            (&link, "not a regular file"),
-            (&socket, "not a regular file"),
-            (&folder.path().join("none"), "there is no such file"),
-            (
-                large.path(),
-                "too large for a token file: it must contain only the token",
-            ),
-            (binary.path(), "is not text: save it as UTF-8"),
-        ] {
-            for mode in [TokenFileMode::Private, TokenFileMode::Any] {
-                let settings = ConnectionSettings {
-                    hub: Some("http://hub".to_owned()),
-                    token_file: Some(path.to_owned()),
-                    token_file_mode: Some(mode),
-                    ..Default::default()
-                };
-                let error = settings.resolve(None).unwrap_err().to_string();
-                assert_eq!(error, format!("token_file: {}: {why}", path.display()));
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_token_is_named_without_being_shown() {
-        let file = private_file("hunter2");
-        let settings = ConnectionSettings {
-            hub: Some("http://hub".to_owned()),
-            token_file: Some(file.path().to_owned()),
-            ..Default::default()
-        };
-        let error = settings.resolve(None).unwrap_err().to_string();
-        assert!(
-            error.contains(&file.path().display().to_string()),
-            "{error}"
-        );
-        assert!(!error.contains("hunter2"), "{error}");
-    }
-
-    #[test]
-    fn a_stronger_token_replaces_a_weaker_one_of_another_kind() {
-        let file = ConnectionSettings {
-            hub: Some("http://a".to_owned()),
-            token: Some(Secret::new(token())),
-            ..Default::default()
-        };
-        let flags = ConnectionSettings {
-            token_file: Some("other.token".into()),
-            ..Default::default()
-        };
-        let merged = file.overridden_by(flags);
-        assert_eq!(merged.hub.as_deref(), Some("http://a"));
-        assert_eq!(merged.token, None);
-        assert_eq!(merged.token_file.as_deref(), Some(Path::new("other.token")));
-    }
-
-    #[test]
-    fn hub_urls_are_checked() {
-        assert_eq!(parse_hub_url("http://h:1").unwrap().as_str(), "http://h:1/");
-        assert_eq!(
-            parse_hub_url("https://h/silo").unwrap().as_str(),
-            "https://h/silo/"
-        );
-        for wrong in [
-            "",
-            "h:8053",
-            "ftp://h",
-            "http://u:p@h",
-            "http://h/?q",
-            "http://h/#f",
-        ] {
-            let error = parse_hub_url(wrong).unwrap_err().to_string();
-            assert!(
-                error.starts_with("hub: ")
-                    && error.ends_with(
-                        "; expected http://HOST:PORT or https://HOST, such as http://hub:8053"
-                    ),
-                "{wrong}: {error}"
-            );
-        }
-    }
-
-    #[test]
-    fn auto_signs_over_plain_http_to_another_machine() {
-        let file = private_file(&token());
-        for (hub, open) in [
-            ("http://hub.lan:8053", true),
-            ("http://10.0.0.1", true),
-            ("http://0.0.0.0:8053", true),
-            ("https://hub.lan", false),
-            ("http://localhost:8053", false),
-            ("http://127.0.0.1:8053", false),
-            ("http://[::1]:8053", false),
-            ("http://[::ffff:127.0.0.1]", false),
-        ] {
-            for (auth, signs) in [
-                (None, open),
-                (Some(AuthMode::Auto), open),
-                (Some(AuthMode::Bearer), false),
-                (Some(AuthMode::Signed), true),
-            ] {
-                let settings = ConnectionSettings {
-                    hub: Some(hub.to_owned()),
-                    token_file: Some(file.path().to_owned()),
-                    auth,
-                    ..Default::default()
-                };
-                let connection = settings.resolve(None).unwrap();
-                assert_eq!(connection.signs(), signs, "{hub} {auth:?}");
-                let words = connection.explain_authentication();
-                assert_eq!(words.contains("signed"), signs, "{words}");
-                assert_eq!(words.contains("unencrypted"), open && !signs, "{words}");
-            }
-        }
-    }
-}
+#[path = "connection_tests.rs"]
+mod tests;

@@ -75,7 +75,7 @@ fn client_config() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>
 
 fn read_roots(file: &Path) -> Result<RootCertStore, String> {
     let wrong = |why: &str| format!("ca_file: {}: {why}", file.display());
-    let pem = std::fs::read(file).map_err(|error| wrong(&error.to_string()))?;
+    let pem = crate::held::read(file).map_err(|error| wrong(&error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| wrong("a PEM certificate in it is broken"))?;

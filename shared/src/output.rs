@@ -1,22 +1,32 @@
-//! Output of both agents: results on stdout, failures on stderr.
+//! Output of both agents: results on stdout, failures on stderr. With `--json`, results and failures are JSON objects
+//! on stdout, one on each line, and nothing else is.
 
-use std::cell::OnceCell;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
+
+use crate::fact::Fact;
+use crate::log_file::LogFile;
 use crate::program::{DONE, LogFormat, failed};
+use crate::text::is_bidi;
 
-/// Where to print, and which lines.
+/// Where to print, in which form, and which facts. A clone prints to the same place.
 ///
 /// A line that can't be written does not stop the work; [`Output::finish`] reports it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Output {
     program: &'static str,
     quiet: bool,
     format: LogFormat,
+    json: bool,
+    now: fn() -> Timestamp,
+    /// Instead of stdout and stderr.
+    log: Option<LogFile>,
     /// The first error from writing to stdout.
-    unwritten: OnceCell<io::Error>,
+    unwritten: Arc<OnceLock<io::Error>>,
 }
 
 impl Output {
@@ -26,7 +36,31 @@ impl Output {
             program,
             quiet,
             format,
-            unwritten: OnceCell::new(),
+            json: false,
+            now: wall_clock,
+            log: None,
+            unwritten: Arc::default(),
+        }
+    }
+
+    /// The same, printing JSON objects if `json` is set.
+    #[must_use]
+    pub fn in_json(self, json: bool) -> Self {
+        Self { json, ..self }
+    }
+
+    /// The same, printing to a file if there is one, each line of text with the time.
+    #[must_use]
+    pub fn to_log(self, log: Option<LogFile>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// The same, printing only changes and failures.
+    #[must_use]
+    pub fn quieted(&self) -> Self {
+        Self {
+            quiet: true,
+            ..self.clone()
         }
     }
 
@@ -35,48 +69,100 @@ impl Output {
         self.quiet
     }
 
+    /// Whether JSON objects are printed.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a result.
+    pub fn tell(&self, fact: &Fact) {
+        if self.json {
+            self.write(format!("{}\n", fact.to_json((self.now)())).as_bytes());
+        } else {
+            self.write(format!("{}{}\n", self.time(), printable(fact)).as_bytes());
+        }
+    }
+
+    /// Prints a result that `quiet` omits.
+    pub fn tell_unless_quiet(&self, fact: &Fact) {
+        if !self.quiet {
+            self.tell(fact);
+        }
+    }
+
+    /// Prints a failure: as a line on stderr, or as an object on stdout.
+    pub fn tell_failure(&self, fact: &Fact) {
+        if self.json {
+            self.tell(fact);
+        } else {
+            self.to_stderr(fact);
+        }
+    }
+
+    /// Prints a fact that is not a failure, as a line on stderr, or as an object on stdout: for commands whose text on
+    /// stdout is something else.
+    pub fn tell_note(&self, fact: &Fact) {
+        match (self.json, self.format) {
+            (true, _) => self.tell(fact),
+            (false, LogFormat::Text) => self.to_stderr(fact),
+            (false, LogFormat::Json) => tracing::warn!("{}", printable(fact)),
+        }
+    }
+
     /// Writes bytes to stdout unchanged.
     pub fn write(&self, bytes: &[u8]) {
-        let mut stdout = io::stdout().lock();
-        if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        let written = match self.log.clone() {
+            Some(mut log) => log.write_all(bytes),
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
+            }
+        };
+        if let Err(error) = written {
             // Only the first error is reported.
             let _ = self.unwritten.set(error);
         }
     }
 
-    /// Prints a result.
+    /// Prints a result that has no event of its own: event `message`.
     pub fn print(&self, line: impl Display) {
-        self.write(format!("{}\n", printable(&line)).as_bytes());
+        self.tell(&Fact::message("message", line));
     }
 
-    /// Prints a result that `quiet` omits.
+    /// The same for one that `quiet` omits.
     pub fn print_unless_quiet(&self, line: impl Display) {
-        if !self.quiet {
-            self.print(line);
-        }
+        self.tell_unless_quiet(&Fact::message("message", line));
     }
 
-    /// Prints a line on stderr that is not a failure.
+    /// Prints a line on stderr that is not a failure: event `note`.
     pub fn print_note(&self, line: impl Display) {
-        match self.format {
-            LogFormat::Text => self.print_error(line),
-            LogFormat::Json => tracing::warn!("{}", printable(&line)),
+        self.tell_note(&Fact::message("note", line));
+    }
+
+    /// Prints a failure: event `error`.
+    pub fn print_error(&self, line: impl Display) {
+        self.tell_failure(&Fact::error(line));
+    }
+
+    /// The time that begins a line of a log file.
+    fn time(&self) -> String {
+        match self.log {
+            Some(_) => format!("{:.3} ", (self.now)()),
+            None => String::new(),
         }
     }
 
-    /// Prints a failure.
-    pub fn print_error(&self, line: impl Display) {
+    fn to_stderr(&self, line: &impl Display) {
         match self.format {
             LogFormat::Text => {
-                // If stderr can't be written, only the exit code is left.
-                let _ = writeln!(
-                    io::stderr().lock(),
-                    "{}: {}",
-                    self.program,
-                    printable(&line)
-                );
+                let line = format!("{}{}: {}\n", self.time(), self.program, printable(line));
+                // If it can't be written, only the exit code is left.
+                let _ = match self.log.clone() {
+                    Some(mut log) => log.write_all(line.as_bytes()),
+                    None => io::stderr().lock().write_all(line.as_bytes()),
+                };
             }
-            LogFormat::Json => tracing::error!("{}", printable(&line)),
+            LogFormat::Json => tracing::error!("{}", printable(line)),
         }
     }
 
@@ -85,12 +171,25 @@ impl Output {
     pub fn finish(self, code: ExitCode) -> ExitCode {
         match self.unwritten.get() {
             Some(error) if code == DONE && error.kind() != ErrorKind::BrokenPipe => {
-                self.print_error(format_args!("cannot write to stdout: {error}"));
+                let place = if self.log.is_some() {
+                    "the log file"
+                } else {
+                    "stdout"
+                };
+                self.print_error(format_args!("cannot write to {place}: {error}"));
                 failed()
             }
             _ => code,
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time of a printed fact, which nothing depends on"
+)]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Text from another machine, reduced to one line of output: at most 400 characters, without control characters or
@@ -100,12 +199,6 @@ pub fn one_line(text: &str) -> String {
         .map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c })
         .take(400)
         .collect()
-}
-
-/// Whether a character reorders the surrounding text (Unicode Annex 9 section 2), or ends a line on some terminals.
-fn is_bidi(c: char) -> bool {
-    matches!(c,
-        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A line without characters that control a terminal or change the order in which the rest is displayed. Lines may end
@@ -172,6 +265,26 @@ mod tests {
         for text in ["שלום 10.0.0.5", "a\tb\nc\n", "10.0.0.5 → 10.0.0.6 …"] {
             assert_eq!(printable(&text), text);
         }
+    }
+
+    #[test]
+    fn a_log_file_gets_results_and_failures_with_their_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = LogFile::open(&path).unwrap();
+        let mut output = Output::new("program", false, LogFormat::Text).to_log(Some(log));
+        output.now = || Timestamp::UNIX_EPOCH;
+        output.print("done");
+        output.print_error("failed");
+        output.clone().in_json(true).print("as an object");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let expected = [
+            "1970-01-01T00:00:00.000Z done",
+            "1970-01-01T00:00:00.000Z program: failed",
+        ];
+        assert_eq!(lines[..2], expected);
+        assert!(lines[2].starts_with('{') && lines.len() == 3, "{text}");
     }
 
     #[test]

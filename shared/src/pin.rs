@@ -12,7 +12,7 @@ use rustls::server::ParsedCertificate;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-use crate::config::deserialize_text;
+use crate::config::deserialize_texts;
 
 const PREFIX: &str = "sha256//";
 
@@ -85,7 +85,12 @@ impl FromStr for Pins {
 
 impl<'de> Deserialize<'de> for Pins {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_text(deserializer, Self::from_str)
+        let lists = deserialize_texts(deserializer, Self::from_str)?;
+        let pins: Vec<Pin> = lists.into_iter().flat_map(|list| list.0).collect();
+        if pins.is_empty() {
+            return Err(serde::de::Error::custom(InvalidPin));
+        }
+        Ok(Self(pins))
     }
 }
 

@@ -4,6 +4,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{self as lines, JsonFields};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::log_file::LogFile;
+use crate::log_line::WithRequest;
 
 /// Success, with or without a change.
 pub const DONE: ExitCode = ExitCode::SUCCESS;
@@ -29,6 +34,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// As it is written on a command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = &'static str;
 
@@ -49,17 +64,37 @@ pub const OWN_WARNINGS: &str = "silo=warn";
 ///
 /// Does nothing if logging was set up before.
 pub fn start_logging(format: LogFormat, default_filter: &str) {
+    start_logging_to(None, format, default_filter);
+}
+
+/// The same, to a file if there is one.
+pub fn start_logging_to(log: Option<&LogFile>, format: LogFormat, default_filter: &str) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // Otherwise an error when writing to stderr is reported on stderr, which panics.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
+        .with_ansi(false)
+        .with_writer(match log.cloned() {
+            Some(log) => BoxMakeWriter::new(move || log.clone()),
+            None => BoxMakeWriter::new(std::io::stderr),
+        });
     // An error means that a subscriber is set already, which then stays.
     let _ = match format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let inner = lines::Format::default().with_ansi(false);
+            let is_json = false;
+            let builder = builder.event_format(WithRequest { inner, is_json });
+            builder.try_init()
+        }
+        LogFormat::Json => {
+            let inner = lines::json().flatten_event(true);
+            let builder = builder.fmt_fields(JsonFields::new());
+            let is_json = true;
+            let builder = builder.event_format(WithRequest { inner, is_json });
+            builder.try_init()
+        }
     };
 }
 

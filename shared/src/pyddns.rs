@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::config::{ConfigError, deserialize_text, parse_yaml};
 use crate::connection::{
-    AuthMode, Authentication, Connection, ConnectionSettings, TokenFileMode, check_private,
-    parse_hub_url, refuse_pins_over_http,
+    AuthMode, Authentication, Connection, ConnectionSettings, HubAddress, TokenFileMode,
+    check_private, parse_hub_url, refuse_pins_over_http,
 };
 use crate::credential::{Credential, Secret};
 use crate::silo::{Hostname, SiloId};
@@ -107,7 +107,7 @@ impl PyddnsConfig {
         let token_file_mode = stronger.token_file_mode.or(self.token_file_mode);
         if stronger.token.is_some() || stronger.token_file.is_some() {
             let settings = ConnectionSettings {
-                hub: Some(self.endpoint.to_string()),
+                hubs: vec![self.endpoint.to_string()],
                 token_file_mode,
                 ..ConnectionSettings::default()
             };
@@ -116,9 +116,14 @@ impl PyddnsConfig {
         if token_file_mode.unwrap_or_default() == TokenFileMode::Private {
             check_private(file)?;
         }
-        let hub = match &stronger.hub {
-            Some(hub) => parse_hub_url(hub)?,
-            None => self.endpoint.clone(),
+        let hub = match &stronger.hubs[..] {
+            [] => self.endpoint.clone(),
+            [hub] => parse_hub_url(hub)?,
+            _ => {
+                return Err(ConfigError::Setting(
+                    "hub: several hubs need a token: set --token-file FILE".to_owned(),
+                ));
+            }
         };
         refuse_pins_over_http(&hub, stronger.pins.as_ref())?;
         stronger.check_ca_file()?;
@@ -136,12 +141,15 @@ impl PyddnsConfig {
             }
             _ => basic(),
         };
-        Ok(Connection {
-            hub,
+        let hub = HubAddress {
+            url: hub,
             authentication,
-            ca_file: stronger.ca_file.clone(),
-            pins: stronger.pins.clone(),
-        })
+        };
+        let agent_name = stronger.agent_name.clone().unwrap_or_default();
+        let mut connection = Connection::to(hub, agent_name);
+        connection.ca_file = stronger.ca_file.clone();
+        connection.pins = stronger.pins.clone();
+        Ok(connection)
     }
 }
 
@@ -186,8 +194,7 @@ getIpFrom: Socket";
     }
 
     fn private_file() -> tempfile::NamedTempFile {
-        // NamedTempFile uses mode 0600.
-        tempfile::NamedTempFile::new().unwrap()
+        crate::private_file::tests::temporary("")
     }
 
     fn basic(username: &str, password: &str) -> Authentication {
@@ -207,8 +214,11 @@ getIpFrom: Socket";
         let connection = config
             .connection(private_file().path(), &ConnectionSettings::default())
             .unwrap();
-        assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
-        assert_eq!(connection.authentication, basic("carol", "correct horse"));
+        assert_eq!(connection.key().as_str(), "http://hub.lan:81/");
+        assert_eq!(
+            connection.hubs()[0].authentication,
+            basic("carol", "correct horse")
+        );
     }
 
     #[test]
@@ -237,7 +247,7 @@ getIpFrom: Socket";
         let connection = config
             .connection(private_file().path(), &ConnectionSettings::default())
             .unwrap();
-        assert_eq!(connection.authentication, basic("7", "0123"));
+        assert_eq!(connection.hubs()[0].authentication, basic("7", "0123"));
     }
 
     #[test]
@@ -279,19 +289,24 @@ getIpFrom: Socket";
         assert_eq!(error, "config.yml: missing field `username`");
     }
 
+    // Its paths are those of Unix.
+    #[cfg(unix)]
     #[test]
     fn flags_beat_the_file() {
         let config = parse_text(FILE).unwrap().unwrap();
         let file = private_file();
         let hub = ConnectionSettings {
-            hub: Some("https://other:8053".to_owned()),
+            hubs: vec!["https://other:8053".to_owned()],
             ca_file: Some("ca.pem".into()),
             ..ConnectionSettings::default()
         };
         let connection = config.connection(file.path(), &hub).unwrap();
-        assert_eq!(connection.hub.as_str(), "https://other:8053/");
+        assert_eq!(connection.key().as_str(), "https://other:8053/");
         assert_eq!(connection.ca_file.as_deref(), Some(Path::new("ca.pem")));
-        assert_eq!(connection.authentication, basic("carol", "correct horse"));
+        assert_eq!(
+            connection.hubs()[0].authentication,
+            basic("carol", "correct horse")
+        );
 
         let token = format!("silo_abcdefgh12_{}", "x".repeat(43));
         let with_token = ConnectionSettings {
@@ -299,11 +314,11 @@ getIpFrom: Socket";
             ..ConnectionSettings::default()
         };
         let connection = config.connection(file.path(), &with_token).unwrap();
-        assert_eq!(connection.hub.as_str(), "http://hub.lan:81/");
+        assert_eq!(connection.key().as_str(), "http://hub.lan:81/");
         // Over plain HTTP to another machine, it is used for signing, unless `auth` is set.
         let credential = Credential::parse(&token).unwrap();
         assert_eq!(
-            connection.authentication,
+            connection.hubs()[0].authentication,
             Authentication::Signed(credential.clone())
         );
         let bearer = ConnectionSettings {
@@ -312,7 +327,7 @@ getIpFrom: Socket";
         };
         let connection = config.connection(file.path(), &bearer).unwrap();
         assert_eq!(
-            connection.authentication,
+            connection.hubs()[0].authentication,
             Authentication::Bearer(Secret::new(&*token))
         );
 
@@ -325,7 +340,7 @@ getIpFrom: Socket";
         };
         let connection = config_with_token.connection(file.path(), &signed(None));
         assert_eq!(
-            connection.unwrap().authentication,
+            connection.unwrap().hubs()[0].authentication,
             Authentication::Signed(credential)
         );
         let error = config

@@ -94,6 +94,35 @@ fn hostnames_follow_rfc_1123_and_the_refused_list() {
 }
 
 #[test]
+fn hostnames_tell_labels_and_underscores() {
+    for (name, is_single, is_host) in [
+        ("db", true, true),
+        ("db.lan", false, true),
+        ("my_pc", true, false),
+        ("_a.lan", false, false),
+    ] {
+        let name = Hostname::parse(name).unwrap();
+        assert_eq!(name.is_single_label(), is_single, "{name}");
+        assert_eq!(name.is_dns_host_name(), is_host, "{name}");
+    }
+}
+
+#[test]
+fn addresses_have_one_of_each_family() {
+    let (v4, v6): (IpAddr, IpAddr) = ("10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap());
+    for ips in [&[][..], &[v4], &[v6], &[v4, v6]] {
+        let mut addresses = Addresses::default();
+        for ip in ips.iter().rev() {
+            assert_eq!(addresses.set(*ip), None);
+        }
+        assert_eq!(addresses.iter().collect::<Vec<_>>(), ips);
+        assert_eq!(addresses.is_empty(), ips.is_empty());
+    }
+    assert_eq!(Family::of(v4).to_string(), "IPv4");
+    assert_eq!(Family::of(v6).to_string(), "IPv6");
+}
+
+#[test]
 fn addresses_are_those_a_machine_can_have() {
     use InvalidAddress as E;
     for (given, stored) in [

@@ -1,4 +1,4 @@
-//! Files that people write: UTF-8, with or without a byte order mark.
+//! Files that people write: UTF-8, with or without a byte order mark. Characters that reorder text.
 
 use std::borrow::Cow;
 
@@ -45,6 +45,12 @@ fn utf16_units(bytes: &[u8]) -> Option<Vec<u16>> {
     };
     let pairs = units.chunks_exact(2);
     Some(pairs.map(|pair| read([pair[0], pair[1]])).collect())
+}
+
+/// Whether a character reorders the surrounding text (Unicode Annex 9 section 2), or ends a line on some terminals.
+pub(crate) fn is_bidi(c: char) -> bool {
+    matches!(c,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

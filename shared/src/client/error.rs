@@ -1,19 +1,32 @@
 //! Why a call to a hub failed, and whether the hub accepted the token.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
-use super::MAX_ANSWER_BYTES;
+use super::{Database, MAX_ANSWER_BYTES};
 use crate::signing::MAX_CLOCK_OFFSET;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// No response: connection refused, timeout, connection lost, TLS failure.
+    /// No response: connection refused, timeout, connection lost.
     #[error("cannot reach the hub at {hub}: {cause}")]
     Unreachable {
         /// Scheme, host and port.
         hub: String,
         /// The error, innermost cause last.
+        cause: String,
+    },
+    /// What answers there does not prove to be the hub: its certificate is not trusted, or it has another key than the
+    /// pinned one. Nothing was sent.
+    ///
+    /// A refusal, as a 401 is: no other hub is asked instead, which would hide it.
+    #[error("cannot trust the hub at {hub}: {cause}")]
+    Untrusted {
+        /// Scheme, host and port.
+        hub: String,
+        /// What is wrong with its certificate or key.
         cause: String,
     },
     /// The hub responded with an error status (or a redirect, which is not followed).
@@ -70,6 +83,20 @@ pub enum ClientError {
         /// Scheme, host and port.
         hub: String,
     },
+    /// The hubs of the configuration serve several databases.
+    #[error(
+        "{} serves database {}, and {} serves database {}: all hubs in `hub` must serve one database; remove the wrong one",
+        .found.hub, .found.id, .known.hub, .known.id
+    )]
+    OtherDatabase {
+        /// That of the hubs until now.
+        known: Database,
+        /// That of another hub.
+        found: Database,
+    },
+    /// No hub of several is available; the failure of each that was asked.
+    #[error("{}", joined(.0))]
+    AllHubs(Vec<ClientError>),
     /// The client can't be created, for example because of a certificate file without certificates.
     #[error("{0}")]
     Setup(String),
@@ -80,14 +107,35 @@ impl ClientError {
     pub fn kind(&self) -> String {
         match self {
             Self::Unreachable { .. } => "unreachable".to_owned(),
+            Self::Untrusted { .. } => "untrusted".to_owned(),
             Self::Status { status, .. } => format!("status {status}"),
             Self::NotAHub { .. } => "not a hub".to_owned(),
             Self::Unsigned { status, .. } => format!("unsigned {status}"),
             Self::Forged { .. } => "forged".to_owned(),
             Self::Clock { .. } => "clock".to_owned(),
             Self::TooLarge { .. } => "too large".to_owned(),
+            Self::OtherDatabase { .. } => "other database".to_owned(),
+            Self::AllHubs(failures) => {
+                let kinds = failures.iter().map(Self::kind);
+                kinds
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            }
             Self::Setup(_) => "setup".to_owned(),
         }
+    }
+
+    /// Whether another hub of the same database may answer: this one can't be reached, or answers 503.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Status { status: 503, .. }
+                | Self::Unsigned { status: 503, .. }
+                | Self::AllHubs(_)
+        )
     }
 
     /// Whether the hub accepted the token; `None`: unknown. A hub signs its responses for a token that it knows, with
@@ -104,9 +152,16 @@ impl ClientError {
             Self::Status {
                 status: 403 | 404, ..
             } => Some(TokenVerdict::Accepted),
+            Self::AllHubs(failures) => failures.iter().find_map(Self::token),
             _ => None,
         }
     }
+}
+
+/// The failures of several hubs in one line.
+fn joined(failures: &[ClientError]) -> String {
+    let words: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }
 
 /// Whether the hub accepted the token.

@@ -40,6 +40,16 @@ pub(super) fn unreachable(error: &reqwest::Error, hub: &Url) -> String {
     chain(error)
 }
 
+/// Whether the other side was refused for its certificate or key.
+pub(super) fn is_untrusted(error: &reqwest::Error) -> bool {
+    let is_refusal = |error: &TlsError| match error {
+        TlsError::InvalidCertificate(_) => true,
+        TlsError::Other(OtherError(inner)) => inner.is::<OtherKey>(),
+        _ => false,
+    };
+    causes(error).filter_map(of_tls).any(is_refusal)
+}
+
 /// Why a client can't be created; `judges_by_system`: it uses the certificates that the system trusts.
 pub(super) fn setup(error: &reqwest::Error, judges_by_system: bool) -> String {
     let has_no_roots = |error: &TlsError| matches!(error, TlsError::General(_));

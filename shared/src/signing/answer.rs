@@ -1,7 +1,7 @@
 //! Responses: the hub signs those to requests whose signature verified, and the agent verifies them. The signature
 //! covers that of the request, so that a response is valid for only one request.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::base::signature_base;
 use super::component::{Component, Message, RequestHead, only};
@@ -9,13 +9,15 @@ use super::digest::{check_content, content_digest};
 use super::input::{self, Parameters, SignatureInput};
 use super::{CONTENT_DIGEST, SignatureError, SigningKey};
 
+/// The id of the hub's database. Every response has it, except those of hubs before 0.2.0.
+pub const SILO_DATABASE: HeaderName = HeaderName::from_static("silo-database");
 /// The components of the request that every signature of a response covers.
 const OF_REQUEST: [&str; 5] = ["@method", "@authority", "@path", "@query", "signature"];
 
 /// Signs a response: adds `Content-Digest` if there is content, `Signature-Input` and `Signature`. `created` is in Unix
 /// seconds.
 ///
-/// Fails if the entity tag is duplicate or not printable ASCII.
+/// Fails if the entity tag or the database's id is duplicate or not printable ASCII.
 pub fn sign(
     status: u16,
     headers: &mut HeaderMap,
@@ -53,6 +55,9 @@ fn required(headers: &HeaderMap, content: &[u8]) -> Result<Vec<Component>, Signa
     }
     if only(headers, &header::ETAG)?.is_some() {
         components.push(Component::new("etag"));
+    }
+    if only(headers, &SILO_DATABASE)?.is_some() {
+        components.push(Component::new(SILO_DATABASE.as_str().to_owned()));
     }
     components.extend(OF_REQUEST.into_iter().map(Component::of_request));
     Ok(components)

@@ -31,8 +31,9 @@ pub fn check_content(headers: &HeaderMap, content: &[u8]) -> Result<(), Signatur
         return Err(SignatureError::malformed(FIELD, "must hold sha-256"));
     };
     // Not secret: it is sent with the content.
-    match digest::digest(&digest::SHA256, content).as_ref() == bytes.as_slice() {
-        true => Ok(()),
-        false => Err(SignatureError::Content),
+    if digest::digest(&digest::SHA256, content).as_ref() == bytes.as_slice() {
+        Ok(())
+    } else {
+        Err(SignatureError::Content)
     }
 }

@@ -114,9 +114,10 @@ impl SignatureInput {
 
     /// Requires that a component is signed.
     pub fn require(&self, component: &Component) -> Result<(), SignatureError> {
-        match self.components.contains(component) {
-            true => Ok(()),
-            false => Err(SignatureError::Uncovered(component.to_string())),
+        if self.components.contains(component) {
+            Ok(())
+        } else {
+            Err(SignatureError::Uncovered(component.to_string()))
         }
     }
 }

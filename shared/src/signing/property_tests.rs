@@ -25,6 +25,7 @@ fn signed_field() -> impl Strategy<Value = &'static str> {
         "if-none-match",
         "prefer",
         "silo-applied",
+        "silo-agent",
     ])
 }
 
@@ -117,13 +118,17 @@ proptest! {
         request in any_request(),
         status in 200_u16..600,
         etag in prop::option::of("[!-~]{1,10}"),
+        database in prop::option::of("[!-~]{1,10}"),
         content in prop::collection::vec(any::<u8>(), 0..40),
-        how in 0_u8..9,
+        how in 0_u8..11,
     ) {
         let (head, _) = signed(request);
         let mut headers = HeaderMap::new();
         if let Some(etag) = &etag {
             headers.insert("etag", etag.parse().unwrap());
+        }
+        if let Some(database) = &database {
+            headers.insert("silo-database", database.parse().unwrap());
         }
         answer::sign(status, &mut headers, &content, &head, &key('a'), KEYID, 7).unwrap();
         let verify = |status, headers: &HeaderMap, content: &[u8], head: &RequestHead| {
@@ -144,6 +149,8 @@ proptest! {
             5 => head.query = Some(format!("{}x", head.query.unwrap_or_default())),
             6 => { head.headers.insert(SIGNATURE, "silo=:AA==:".parse().unwrap()); }
             7 => { content.push(b'x'); headers.insert(CONTENT_DIGEST, super::digest::content_digest(&content)); }
+            8 => { headers.insert("silo-database", "\"forged on the way\"".parse().unwrap()); }
+            9 if headers.remove("silo-database").is_some() => {}
             _ => { headers.remove(SIGNATURE_INPUT); }
         }
         prop_assert!(verify(status, &headers, &content, &head).is_err());
@@ -258,16 +265,57 @@ fn each_thing_that_is_left_out_is_named() {
     );
 }
 
-#[test]
-fn clocks_may_be_five_minutes_apart() {
-    let head = RequestHead {
+/// A request without fields.
+fn plain() -> RequestHead {
+    RequestHead {
         method: Method::GET,
         authority: "h".to_owned(),
         path: "/".to_owned(),
         query: None,
         headers: HeaderMap::new(),
-    };
-    let (head, _) = signed((head, Vec::new()));
+    }
+}
+
+#[test]
+fn content_must_match_a_digest_that_is_signed() {
+    let unsigned = || SignatureError::Uncovered("\"content-digest\"".to_owned());
+    for (sent, received, expected) in [
+        ("", "", Ok(())),
+        ("", "b", Err(unsigned())),
+        ("a", "a", Ok(())),
+        ("a", "b", Err(SignatureError::Content)),
+        ("a", "", Err(SignatureError::Content)),
+    ] {
+        let (head, _) = signed((plain(), sent.as_bytes().to_vec()));
+        // Whether there is content may be unknown while the signature is read.
+        let signature = RequestSignature::read(&head, false).unwrap().unwrap();
+        let checked = signature.check_content(&head, received.as_bytes());
+        assert_eq!(checked, expected, "{sent:?} {received:?}");
+    }
+}
+
+#[test]
+fn a_signature_is_valid_until_it_expires() {
+    let mut head = plain();
+    let input = "silo=(\"@method\" \"@authority\" \"@path\" \"@query\")\
+                 ;created=1;expires=10;nonce=\"n\";keyid=\"k\";alg=\"hmac-sha256\"";
+    head.headers.insert(SIGNATURE_INPUT, input.parse().unwrap());
+    head.headers
+        .insert(SIGNATURE, "silo=:AA==:".parse().unwrap());
+    let signature = RequestSignature::read(&head, false).unwrap().unwrap();
+    for (now_ms, expected) in [
+        (0, Ok(())),
+        (10_000, Ok(())),
+        (10_001, Err(SignatureError::Expired)),
+        (i64::MAX, Err(SignatureError::Expired)),
+    ] {
+        assert_eq!(signature.check_end(now_ms), expected, "{now_ms}");
+    }
+}
+
+#[test]
+fn clocks_may_be_five_minutes_apart() {
+    let (head, _) = signed((plain(), Vec::new()));
     let signature = RequestSignature::read(&head, false).unwrap().unwrap();
     for (offset_ms, refused) in [
         (0, false),

@@ -11,12 +11,13 @@ use super::{ALGORITHM, CONTENT_DIGEST, MAX_CLOCK_OFFSET, MAX_NONCE, SignatureErr
 /// The components that every signature of a request covers.
 const ALWAYS: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 /// The components that it also covers if the request has them.
-const WHERE_PRESENT: [HeaderName; 5] = [
+const WHERE_PRESENT: [HeaderName; 6] = [
     header::CONTENT_TYPE,
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     HeaderName::from_static("prefer"),
     HeaderName::from_static("silo-applied"),
+    HeaderName::from_static("silo-agent"),
 ];
 
 /// Signs a request: adds `Content-Digest` if there is content, `Signature-Input` and `Signature`. Everything else must
@@ -115,9 +116,10 @@ impl RequestSignature {
     /// Verifies that the key made this signature of this request.
     pub fn verify(&self, request: &RequestHead, key: &SigningKey) -> Result<(), SignatureError> {
         let base = signature_base(Message::Request(request), &self.input)?;
-        match key.verifies(&base, &self.signature) {
-            true => Ok(()),
-            false => Err(SignatureError::Wrong),
+        if key.verifies(&base, &self.signature) {
+            Ok(())
+        } else {
+            Err(SignatureError::Wrong)
         }
     }
 
