@@ -7,6 +7,7 @@
 //! | [`cli`] | the command line |
 //! | `runtime` | the hub as a running program: opening, endless tasks, upkeep, backup, stopping |
 //! | `serve` | listeners and connections |
+//! | `dashboard` | the pages for browsers |
 //! | `compat` | foreign protocols, in words of their own |
 //! | `http` | the REST interface; the one place where errors become statuses |
 //! | `deliver` | the workers that tell others of changes, and the sinks |
@@ -24,6 +25,7 @@ mod auth;
 pub mod cli;
 mod compat;
 mod config;
+mod dashboard;
 mod deliver;
 mod domain;
 mod follow;
@@ -40,7 +42,9 @@ mod transfer;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::auth::{secrets, token_cache};
-    pub use crate::config::{compat as compat_settings, database_url, limits, settings, sinks};
+    pub use crate::config::{
+        compat as compat_settings, cors, database_url, limits, settings, sinks,
+    };
     pub use crate::follow::{feed, invalidation};
     pub use crate::runtime::{
         RunError, backup, key_file, link_history, open_hub, open_sinks, run, run_at, upkeep,
@@ -48,6 +52,10 @@ pub mod internals {
 
     pub mod compat {
         pub use crate::compat::*;
+    }
+
+    pub mod dashboard {
+        pub use crate::dashboard::routes;
     }
 
     pub mod deliver {

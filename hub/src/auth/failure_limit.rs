@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::auth::refused::RefusedLog;
+use crate::domain::counting::Counter;
 use crate::domain::failures::{AddressFailures, WINDOW_MS};
 use crate::domain::time::{Reading, Time};
 
@@ -28,6 +29,7 @@ struct Counts {
     windows: Mutex<Windows>,
     log: RefusedLog,
     unshared: Notify,
+    refused: Counter,
 }
 
 type Windows = HashMap<IpAddr, Window>;
@@ -69,6 +71,7 @@ impl FailureLimit {
     /// Counts a failure. `Err` when there were too many: the seconds until the window ends.
     pub fn count(&self, ip: IpAddr, at: Reading) -> Result<(), u64> {
         let ip = network(ip);
+        self.0.refused.add_one();
         self.0.log.note(ip, at.now);
         let mut windows = self.lock();
         let window = window(&mut windows, ip, at);
@@ -86,6 +89,11 @@ impl FailureLimit {
             return Ok(());
         }
         Err(window.seconds_left(at))
+    }
+
+    /// How many failures were counted by this hub.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.get()
     }
 
     /// Returns when there are failures that are not shared with the other hubs.
@@ -205,6 +213,8 @@ fn network(ip: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use silo_e2e::clock::STEPS;
+
     use super::*;
 
     /// The clocks after so many milliseconds, with the wall clock stepped by so many.
@@ -222,20 +232,10 @@ mod tests {
     }
 
     const DAY_MS: i64 = 86_400_000;
-    const STEPS_MS: [i64; 8] = [
-        400_000,
-        -400_000,
-        DAY_MS / 3,
-        -DAY_MS / 3,
-        2 * DAY_MS,
-        -2 * DAY_MS,
-        500 * DAY_MS,
-        -500 * DAY_MS,
-    ];
 
     #[test]
     fn a_step_of_the_clock_neither_ends_nor_prolongs_a_lockout() {
-        for step in STEPS_MS {
+        for step in STEPS.map(|seconds| seconds * 1000) {
             let limit = FailureLimit::default();
             let ip = "192.0.2.1".parse().unwrap();
             for _ in 0..4 {
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_window_is_shared_in_current_wall_clock_time() {
-        for step in STEPS_MS {
+        for step in STEPS.map(|seconds| seconds * 1000) {
             let (a, b) = (FailureLimit::default(), FailureLimit::default());
             let ip = "192.0.2.1".parse().unwrap();
             for _ in 0..10 {

@@ -2,6 +2,7 @@
 
 mod provider_login;
 mod secid;
+mod session;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use crate::store::SealedKey;
 
 pub use provider_login::LoginOwner;
 pub use secid::{hash_secid, is_secid_of, parse_secid_hash};
+pub use session::{LinkCode, SessionId};
 
 /// The system returned no random bytes.
 #[derive(Clone, Copy, Debug, Error)]

@@ -91,9 +91,10 @@ impl Lookups {
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.lock();
         waiting.retain(|(_, caller)| !caller.is_closed());
-        match waiting.len() > LOOKED_UP_AT_ONCE {
-            true => waiting.drain(..LOOKED_UP_AT_ONCE).collect(),
-            false => mem::take(&mut *waiting),
+        if waiting.len() > LOOKED_UP_AT_ONCE {
+            waiting.drain(..LOOKED_UP_AT_ONCE).collect()
+        } else {
+            mem::take(&mut *waiting)
         }
     }
 }
@@ -160,10 +161,11 @@ impl TokenCache {
                     },
                     permit = lookups.running.acquire() => {
                         let _permit = permit.expect("the semaphore is never closed");
-                        match lookups.gathering.is_zero() {
+                        if lookups.gathering.is_zero() {
                             // Callers that arrive at the same time join.
-                            true => tokio::task::yield_now().await,
-                            false => tokio::time::sleep(lookups.gathering).await,
+                            tokio::task::yield_now().await;
+                        } else {
+                            tokio::time::sleep(lookups.gathering).await;
                         }
                         self.answer(lookups.take()).await;
                     }

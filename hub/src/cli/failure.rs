@@ -16,6 +16,8 @@ pub(super) enum Failure {
     Failed(String),
     /// The command line or configuration must be changed first: 2.
     Usage(String),
+    /// What is wrong was printed already: 1.
+    Printed,
     /// The reader closed standard output, as with `| head`: 0, without a message.
     BrokenPipe,
 }
@@ -33,6 +35,7 @@ impl From<OpenError> for Failure {
                 DataDirError::Key { .. }
                 | DataDirError::NotAFolder(_)
                 | DataDirError::Open { .. }
+                | DataDirError::NotTrusted(_)
                 | DataDirError::OfOther { .. }
                 | DataDirError::SeveralNames(_),
             )

@@ -1,9 +1,16 @@
 //! The command line: arguments and the implementation of each command.
 
+mod agent;
+mod dashboard;
 mod failure;
 #[cfg(unix)]
 mod plesk_worker;
+mod progress;
+mod reference;
+#[cfg(windows)]
+mod service;
 mod sink;
+mod status;
 mod tls;
 mod token;
 mod transfer;
@@ -11,24 +18,28 @@ mod update_key;
 
 use std::fmt;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::compat::openapi;
 use crate::config::settings::{EXAMPLE, HubArgs, HubSettings};
 use crate::domain::time::Clock;
 use crate::registry::KEY_FINGERPRINT;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::open_hub::{OpenHub, check_key, database_url, key_file};
 use crate::runtime::run as run_hub;
-use crate::store::{Schema, Store};
+use crate::store::{Queries, Schema, Store};
 use crate::tls::Identity;
 use clap::{CommandFactory, Parser, Subcommand};
 use silo_shared::credential::TokenId;
 use silo_shared::program::{self, start_logging};
 
+use agent::AgentCommand;
+use dashboard::DashboardCommand;
 use failure::Failure;
+use progress::Progress;
 use sink::SinkCommand;
+use status::StatusArgs;
 use tls::TlsCommand;
 use token::TokenCommand;
 use transfer::SiloCommand;
@@ -56,9 +67,17 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Show how a running hub is; exits with 1 if something needs a hand
+    Status(StatusArgs),
     /// Create, list and revoke tokens; a running hub notices at once
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Sign in to the dashboard without a token; a running hub notices at once
+    #[command(subcommand)]
+    Dashboard(DashboardCommand),
+    /// List the agents that use the silos
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Create, list and revoke update keys: secrets that set one record
     #[command(subcommand)]
     UpdateKey(UpdateKeyCommand),
@@ -89,6 +108,24 @@ enum Command {
     /// Process the hub's jobs for Plesk; for root, needs no configuration file
     #[cfg(unix)]
     PleskWorker(plesk_worker::PleskWorkerArgs),
+    /// Print the OpenAPI document, which the hub serves at /openapi.json
+    Openapi {
+        /// As a page for people, docs/api.md
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Process the hub's jobs for Plesk; on Linux only
+    #[cfg(not(unix))]
+    #[command(hide = true)]
+    PleskWorker {
+        /// Anything.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Run the hub as a service of Windows
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Print a commented configuration
     ConfigExample,
     /// Print a shell completion script
@@ -116,6 +153,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             eprintln!("silo-hub: {error}");
             program::failed()
         }
+        Err(Failure::Printed) => program::failed(),
         Err(Failure::Usage(error)) => {
             eprintln!("silo-hub: {error}");
             program::misused()
@@ -124,25 +162,49 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 async fn carry_out(cli: Cli) -> Result<(), Failure> {
+    match without_settings(cli).await? {
+        Some(cli) => with_settings(cli).await,
+        None => Ok(()),
+    }
+}
+
+/// Carries out a command that reads no settings; returns any other one.
+async fn without_settings(cli: Cli) -> Result<Option<Cli>, Failure> {
     match cli.command {
-        Command::Tls(command) => return tls::tls(command),
-        Command::ConfigExample => {
-            std::io::stdout().write_all(EXAMPLE.as_bytes())?;
-            return Ok(());
+        Command::Tls(command) => tls::tls(command)?,
+        Command::ConfigExample => std::io::stdout().write_all(EXAMPLE.as_bytes())?,
+        Command::Openapi { markdown: false } => {
+            std::io::stdout().write_all(openapi::document().json())?;
+        }
+        Command::Openapi { markdown: true } => {
+            let page = reference::markdown(openapi::document().json())
+                .map_err(|error| Failure::Failed(error.to_string()))?;
+            std::io::stdout().write_all(page.as_bytes())?;
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "silo-hub", &mut script);
             std::io::stdout().write_all(&script)?;
-            return Ok(());
         }
         #[cfg(unix)]
         Command::PleskWorker(args) => {
             start_logging(cli.settings.log_format.unwrap_or_default(), "info");
-            return plesk_worker::work(args).await;
+            plesk_worker::work(args).await?;
         }
-        _ => {}
+        #[cfg(not(unix))]
+        Command::PleskWorker { .. } => {
+            return Err(Failure::Usage(
+                "plesk-worker runs on Linux, where Plesk's command line is".to_owned(),
+            ));
+        }
+        #[cfg(windows)]
+        Command::Service(command) => service::service(&cli.settings, command)?,
+        _ => return Ok(Some(cli)),
     }
+    Ok(None)
+}
+
+async fn with_settings(cli: Cli) -> Result<(), Failure> {
     let settings = HubSettings::load(&cli.settings)?;
     let serves = matches!(cli.command, Command::Serve);
     // The pool would log each of its attempts, in addition to the final error.
@@ -154,8 +216,19 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::CheckConfig { connect } => {
             check_config(cli.settings.config.as_deref(), &settings, connect).await
         }
+        Command::Status(args) => status::status(&settings, args).await,
         Command::Token(command) => {
             with_hub(settings, async |hub| token::token(hub, command).await).await
+        }
+        Command::Dashboard(command) => {
+            let address = dashboard::address(&settings)?;
+            with_hub(settings, async |hub| {
+                dashboard::dashboard(hub, &address, command).await
+            })
+            .await
+        }
+        Command::Agent(command) => {
+            with_hub(settings, async |hub| agent::agent(hub, command).await).await
         }
         Command::UpdateKey(command) => {
             let dynahost = settings.compat.dynahost.clone();
@@ -181,7 +254,15 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         #[cfg(unix)]
         Command::PleskWorker(_) => Ok(()),
-        Command::ConfigExample | Command::Completions { .. } | Command::Tls(_) => Ok(()),
+        #[cfg(not(unix))]
+        Command::PleskWorker { .. } => Ok(()),
+        #[cfg(windows)]
+        Command::Service(_) => Ok(()),
+        // Carried out without settings.
+        Command::Openapi { .. }
+        | Command::ConfigExample
+        | Command::Completions { .. }
+        | Command::Tls(_) => Ok(()),
     }
 }
 
@@ -207,7 +288,7 @@ async fn with_new_hub(
 
 async fn serve(settings: HubSettings) -> Result<(), Failure> {
     crate::serve::raise_open_files();
-    let listener = TcpListener::bind(settings.listen).map_err(|error| {
+    let listener = crate::serve::listen(settings.listen).map_err(|error| {
         Failure::Failed(format!("cannot listen on {}: {error}", settings.listen))
     })?;
     let stop = stop_signal()
@@ -229,19 +310,18 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Completes on Ctrl-C.
+/// Completes on Ctrl-C, Ctrl-Break, when the console is closed, and when Windows shuts down.
 #[cfg(not(unix))]
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler, the system's default action applies.
-            std::future::pending::<()>().await;
-        }
+    let mut signals = silo_shared::stay::Signals::listen()?;
+    Ok(async move {
+        signals.next().await;
     })
 }
 
 async fn migrate(mut settings: HubSettings) -> Result<(), Failure> {
     settings.migrate = true;
+    let _progress = Progress::of_steps("migrating", None);
     with_new_hub(settings, async |_| {
         say(format_args!("the database's schema is up to date"))?;
         Ok(())

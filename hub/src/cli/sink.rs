@@ -13,10 +13,11 @@ use crate::domain::sink::SinkName;
 use crate::registry::{AdoptName, BeginCleaning, EndCleaning, EnqueueRemoval};
 use crate::runtime::open_hub::{OpenError, OpenHub};
 use crate::runtime::open_sinks;
-use crate::store::{LedgerRow, LedgerState};
+use crate::store::{LedgerRow, LedgerState, Queries};
 use clap::Subcommand;
 use silo_shared::silo::SiloId;
 
+use super::progress::Progress;
 use super::{Failure, say, with_hub};
 
 /// How long to wait for names that are not removed at once.
@@ -208,15 +209,20 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
     let open = Arc::new(open);
     let worker = Worker::new(hub.worker_context(), Arc::clone(&open), owner);
     let started = Instant::now();
+    let progress = Progress::of_steps("removing", u64::try_from(names).ok());
     loop {
         let round = worker
             .round()
             .await
             .map_err(|error| Failure::Failed(error.to_string()))?;
-        if round == Round::Again {
+        if round == Round::Again && !progress.is_shown() {
             continue;
         }
         let left = still_published(hub, &open).await?;
+        progress.set(u64::try_from(names.saturating_sub(left)).unwrap_or(0));
+        if round == Round::Again {
+            continue;
+        }
         if left == 0 {
             break;
         }
@@ -231,6 +237,7 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+    drop(progress);
     hub.registry.apply(EndCleaning(name.clone())).await?;
     say(format_args!(
         "{names} names removed, {others} left; remove {name} from the configuration before you start a hub"

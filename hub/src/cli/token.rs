@@ -20,7 +20,7 @@ pub(super) enum TokenCommand {
         /// A name for people
         #[arg(long)]
         name: String,
-        /// read, write or admin
+        /// read, write, metrics or admin; metrics reads /metrics and /status, and no silo
         #[arg(long)]
         role: Role,
         /// A silo that it may access: a name or a glob; may be repeated
@@ -92,17 +92,22 @@ pub(super) async fn token(hub: &OpenHub, command: TokenCommand) -> Result<(), Fa
         TokenCommand::List => {
             for token in all_tokens(&hub.store).await? {
                 let spec = token.spec;
-                let silos = if spec.silos.is_empty() {
-                    "*".to_owned()
-                } else {
-                    spec.silos.join(",")
+                let reads_silos = spec.role.reads_silos();
+                let silos = match spec.silos.as_slice() {
+                    _ if !reads_silos => "-".to_owned(),
+                    [] => "*".to_owned(),
+                    silos => silos.join(","),
+                };
+                let hostnames = match spec.hostnames {
+                    _ if !reads_silos => "-".to_owned(),
+                    None => "*".to_owned(),
+                    Some(hostnames) => hostnames.join(","),
                 };
                 let or_dash = |time: Option<Time>| Dash(time);
                 say(format_args!(
-                    "{}  {:5}  silos {silos}  hostnames {}  made {}  ends {}  used {}  {}",
+                    "{}  {:7}  silos {silos}  hostnames {hostnames}  made {}  ends {}  used {}  {}",
                     token.id,
                     spec.role.as_str(),
-                    spec.hostnames.map_or("*".to_owned(), |list| list.join(",")),
                     token.created_at,
                     or_dash(spec.expires_at),
                     or_dash(token.last_used_at),

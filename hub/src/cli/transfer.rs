@@ -2,14 +2,17 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::settings::HubSettings;
+use crate::domain::precondition::Precondition;
+use crate::domain::revision::Revision;
 use crate::domain::time::{Clock, Time};
 use crate::registry::{Actor, NoteRestored, RevertSilo, Reverted};
 use crate::runtime::backup::{BackupError, Restored, backup, restore};
-use crate::runtime::open_hub::{OpenHub, check_key, key_file};
+use crate::runtime::data_dir::beside;
+use crate::runtime::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
 use crate::store::{Via, is_sqlite, read_dynahost, read_pyddns};
 use crate::transfer::{
     ExportError, ForeignError, Import, ImportError, Taken, by_silo, export, of_dynahost, of_pyddns,
@@ -18,6 +21,7 @@ use crate::transfer::{
 use clap::Subcommand;
 use silo_shared::silo::SiloId;
 
+use super::progress::Progress;
 use super::{Failure, say, with_hub, with_new_hub};
 
 #[derive(Debug, Subcommand)]
@@ -28,7 +32,7 @@ pub(super) enum SiloCommand {
         #[arg(value_parser = |text: &str| SiloId::parse(text).map_err(|error| error.to_string()))]
         id: SiloId,
         /// A revision from the silo's history
-        revision: i64,
+        revision: Revision,
     },
     /// Print all stored data as JSON lines
     Export {
@@ -95,7 +99,11 @@ async fn silo_of(hub: &OpenHub, command: SiloCommand) -> Result<(), Failure> {
 }
 
 async fn print(hub: &OpenHub, tokens: bool) -> Result<(), Failure> {
-    let mut output = BufWriter::new(std::io::stdout());
+    let progress = Progress::of_steps("exporting", Some(0));
+    if progress.is_shown() {
+        progress.set_total(hub.store.exported_lines().await?);
+    }
+    let mut output = BufWriter::new(progress.writing(std::io::stdout()));
     match export(&hub.store, tokens, &mut output).await {
         Ok(_) => Ok(()),
         Err(ExportError::Store(error)) => Err(error.into()),
@@ -103,12 +111,15 @@ async fn print(hub: &OpenHub, tokens: bool) -> Result<(), Failure> {
     }
 }
 
-async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure> {
+async fn revert(hub: &OpenHub, id: SiloId, revision: Revision) -> Result<(), Failure> {
     let command = RevertSilo {
         actor: actor(Via::Revert),
         id: id.clone(),
         revision,
+        precondition: Precondition::default(),
+        replayed: None,
     };
+    let command = command.replayed(&hub.store).await?;
     let reverted = hub.registry.apply(command).await;
     match reverted.map_err(|error| Failure::Failed(format!("{id}: {error}")))? {
         Reverted::Changed { revision: new } => say(format_args!(
@@ -133,9 +144,10 @@ async fn revert(hub: &OpenHub, id: SiloId, revision: i64) -> Result<(), Failure>
 async fn from_pyddns(file: &Path, now: Time) -> Result<Result<Taken, ForeignError>, Failure> {
     let failed = |why: String| Failure::Failed(format!("{}: {why}", file.display()));
     let is_input = file == Path::new("-");
-    let mut input: Box<dyn Read + Send> = match is_input {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(File::open(file).map_err(|error| failed(error.to_string()))?),
+    let mut input: Box<dyn Read + Send> = if is_input {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(file).map_err(|error| failed(error.to_string()))?)
     };
     let mut content = Vec::new();
     // A database's beginning tells it apart: it is read as one then.
@@ -231,16 +243,22 @@ async fn import_from(
 }
 
 async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
-    let failed = |error: &dyn Display| match file == Path::new("-") {
-        true => Failure::Failed(error.to_string()),
-        false => Failure::Failed(format!("{}: {error}", file.display())),
+    let failed = |error: &dyn Display| {
+        if file == Path::new("-") {
+            Failure::Failed(error.to_string())
+        } else {
+            Failure::Failed(format!("{}: {error}", file.display()))
+        }
     };
-    let input: Box<dyn BufRead> = match file == Path::new("-") {
-        true => Box::new(std::io::stdin().lock()),
-        false => Box::new(BufReader::new(
-            File::open(file).map_err(|error| failed(&error))?,
-        )),
-    };
+    let mut input: Box<dyn Read> = Box::new(std::io::stdin());
+    let mut size = None;
+    if file != Path::new("-") {
+        let opened = File::open(file).map_err(|error| failed(&error))?;
+        size = opened.metadata().ok().map(|metadata| metadata.len());
+        input = Box::new(opened);
+    }
+    let progress = Progress::of_bytes("importing", size.filter(|size| *size > 0));
+    let input = BufReader::new(progress.reading(input));
     // Before anything is opened, so that a wrong file does not create a database.
     let import = Import::begin(input).map_err(|error| failed(&error))?;
     with_new_hub(settings.clone(), async |hub| {
@@ -255,6 +273,7 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
             hub.key().await?;
         }
         let imported = import.read_in(&hub.registry, hub.clock.now()).await;
+        drop(progress);
         let imported = imported.map_err(|error| match error {
             ImportError::Apply(error) => error.into(),
             error => failed(&error),
@@ -287,9 +306,10 @@ async fn import(settings: HubSettings, file: &Path) -> Result<(), Failure> {
 
 /// Runs `restored`.
 pub(super) async fn note_restored(hub: &OpenHub) -> Result<(), Failure> {
-    let revision = hub.registry.apply(NoteRestored { past: 0 }).await?;
+    let restored = NoteRestored::after(Revision::NONE).map_err(OpenError::from)?;
+    let revision = hub.registry.apply(restored).await?;
     say(format_args!(
-        "revisions continue above {revision}; running hubs drop their caches, event streams restart, sinks are compared with what they published, and requests signed before now are refused"
+        "revisions continue above {revision}; the database has a new id, running hubs drop their caches, event streams restart, sinks are compared with what they published, and requests signed before now are refused"
     ))?;
     say(format_args!(
         "tokens that were revoked after the copy was made are valid again: check `silo-hub token list`"
@@ -306,9 +326,18 @@ impl From<BackupError> for Failure {
     }
 }
 
+/// The size of a file, for an estimate.
+fn size_of(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+}
+
 /// Runs `backup`.
 pub(super) async fn back_up(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
-    backup(settings, file).await?;
+    let size = database_url(settings).file().map(|file| size_of(&file));
+    let progress = Progress::of_bytes("copying", size).watch_file(beside(file, ".part"));
+    let copied = backup(settings, file).await;
+    drop(progress);
+    copied?;
     say(format_args!(
         "copied the database to {}; the copy does not contain the hub's key",
         file.display()
@@ -317,11 +346,16 @@ pub(super) async fn back_up(settings: &HubSettings, file: &Path) -> Result<(), F
 
 /// Runs `restore`.
 pub(super) async fn put_back(settings: &HubSettings, file: &Path) -> Result<(), Failure> {
+    let new = database_url(settings).file();
+    let new = new.map_or_else(PathBuf::new, |file| beside(&file, ".restoring"));
+    let progress = Progress::of_bytes("restoring", Some(size_of(file))).watch_file(new);
+    let restored = restore(settings, Clock::System, file).await;
+    drop(progress);
     let Restored {
         file: database,
         old,
         key,
-    } = restore(settings, Clock::System, file).await?;
+    } = restored?;
     if let Err(error) = key {
         tracing::warn!("{error}");
     }

@@ -26,6 +26,7 @@ use crate::http::Hub;
 use crate::http::auth::{Caller, basic_user};
 use crate::http::body_budget::{Content, Sender};
 use crate::http::error::{ApiError, UNAVAILABLE_RETRY_AFTER};
+use crate::http::openapi::{problem_sets, tags};
 use crate::http::origin::refuse_followed_link;
 use crate::http::request::{content_type, read};
 use crate::registry::{ApplyError, SetRecord};
@@ -35,8 +36,32 @@ use update_request::{NoAddress, Params, UpdateRequest};
 
 /// The maximum number of hosts in a request.
 const MAX_HOSTS: usize = 20;
+/// The response to a request that may succeed when it is sent again.
+const LATER: Reply = Reply::Later {
+    retry_after: UNAVAILABLE_RETRY_AFTER,
+};
 
-/// `GET` or `POST`; every other method is refused, `HEAD` too.
+/// Sets records by the dyndns2 protocol
+///
+/// As ddclient, inadyn, routers and the FRITZ!Box send it; the parameters may also come as a form. The user name of `Basic` may name the
+/// silo. Without `myip`, the address that the request comes from. Unknown parameters are ignored. See docs/ddns-clients.md.
+#[utoipa::path(
+    method(get, post),
+    path = "/nic/update",
+    operation_id = "updateDyndns2",
+    tag = tags::FOREIGN,
+    params(
+        ("hostname" = String, Query, example = "nas"),
+        ("myip" = Option<String>, Query, example = "10.0.0.7"),
+        ("myipv6" = Option<String>, Query, example = "fd00::7"),
+    ),
+    responses(
+        (status = 200, description = "A line for each hostname: `good ADDRESS`, `nochg ADDRESS`, `nohost`, `notfqdn`, `dnserr`, `numhost`; or one line for the request, `badagent` or `abuse`.", body = String, content_type = "text/plain", headers(("Cache-Control" = String))),
+        (status = 401, description = "`badauth`", body = String, content_type = "text/plain", headers(("WWW-Authenticate" = String), ("Cache-Control" = String))),
+        (status = 503, description = "`911`: try again later.", body = String, content_type = "text/plain", headers(("Retry-After" = String), ("Cache-Control" = String))),
+        problem_sets::Dyndns2,
+    ),
+)]
 pub(super) async fn update(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::POST) {
         return not_allowed("GET,POST");
@@ -73,7 +98,9 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
         Method::POST if is_form => {
             let request = Request::from_parts(parts, body);
             let body = read(hub, request, MAX_FORM_BYTES, Sender::Authenticated).await?;
-            caller.require_still(hub).await?;
+            if !is_still(hub, &caller).await? {
+                return Ok(LATER);
+            }
             body
         }
         _ => Content::default(),
@@ -101,9 +128,7 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
                 let (silo, token_id) = (update.silo, caller.token().id);
                 tracing::warn!(%silo, %token_id, "dyndns2: nothing is set: {why}");
             }
-            return Ok(Reply::Later {
-                retry_after: UNAVAILABLE_RETRY_AFTER,
-            });
+            return Ok(LATER);
         }
         Ok(UpdateRequest { left_out, .. }) if !left_out.is_empty() => {
             let (silo, token_id) = (update.silo, caller.token().id);
@@ -113,9 +138,22 @@ async fn reply(hub: &Arc<Hub>, request: Request) -> Result<Reply, ApiError> {
     }
     let mut words = Vec::with_capacity(hostnames.len());
     for hostname in hostnames {
+        // Each host is a write of its own, and the first ones may have waited for the database.
+        if !is_still(hub, &caller).await? {
+            return Ok(LATER);
+        }
         words.push(update.host(hostname).await?);
     }
     Ok(Reply::Hosts(words))
+}
+
+/// Whether the token has the rights that the request began with. Sent again, the request is judged by the present ones;
+/// hosts that were set before are then unchanged.
+async fn is_still(hub: &Hub, caller: &Caller) -> Result<bool, ApiError> {
+    match caller.require_still(hub).await {
+        Err(ApiError::Forbidden(_)) => Ok(false),
+        still => still.map(|()| true),
+    }
 }
 
 /// Whether a token may write only hostnames that it lists in full.

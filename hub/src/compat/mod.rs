@@ -4,6 +4,8 @@
 
 mod dynahost;
 mod dyndns2;
+#[doc(hidden)]
+pub mod openapi;
 mod update_key;
 
 use std::sync::Arc;
@@ -62,7 +64,7 @@ pub(crate) fn routes_in_the_open(allowed: &PlainAllow) -> Foreign {
     }
     Foreign {
         routes,
-        has_root: false,
+        ..Foreign::default()
     }
 }
 
@@ -90,15 +92,17 @@ pub fn routes(compat: &Compat, sinks: &[Arc<OpenSink>]) -> Foreign {
         Some(settings) => with_dynahost(routes, DynahostRoutes::new(settings.clone(), sinks)),
         None => routes,
     };
-    let routes = match compat.sftdyn {
-        true => routes
+    let routes = if compat.sftdyn {
+        routes
             .route("/", any(update_key::root))
-            .fallback(update_key::below_root),
-        false => routes,
+            .fallback(update_key::below_root)
+    } else {
+        routes
     };
     Foreign {
         routes,
         has_root: compat.sftdyn,
+        pages: Router::new(),
     }
 }
 
@@ -136,25 +140,25 @@ mod tests {
     use crate::domain::update_key::TAKEN;
     use crate::http::own_routes;
 
-    /// Segments without a route: what browsers ask for by themselves, and what is kept for routes to come.
-    const NO_ROUTES: [&str; 7] = [
-        "favicon.ico",
-        "openapi.json",
-        "records",
-        "robots.txt",
-        "status",
-        "token",
-        "version",
-    ];
+    /// Segments without a route of REST or a foreign protocol: the pages for browsers, what browsers ask for by
+    /// themselves, and what is kept for routes to come.
+    const NO_ROUTES: [&str; 4] = ["dashboard", "favicon.ico", "invitations", "robots.txt"];
 
-    /// The first segments of a router's routes, out of what axum shows of it.
-    fn first_segments(routes: &Router<Arc<Hub>>) -> BTreeSet<String> {
+    /// The paths of a router's routes, out of what axum shows of it.
+    pub(super) fn paths(routes: &Router<Arc<Hub>>) -> BTreeSet<String> {
         let shown = format!("{routes:?}");
         let paths = shown.split("RouteId(").filter_map(|piece| {
             let (_, path) = piece.split_once("): \"/")?;
-            path.split('"').next()
+            Some(format!("/{}", path.split('"').next()?))
         });
-        let first = paths.filter_map(|path| path.split('/').find(|segment| !segment.is_empty()));
+        paths.collect()
+    }
+
+    fn first_segments(routes: &Router<Arc<Hub>>) -> BTreeSet<String> {
+        let paths = paths(routes);
+        let first = paths
+            .iter()
+            .filter_map(|path| path.split('/').find(|segment| !segment.is_empty()));
         first
             .filter(|segment| !segment.starts_with('{'))
             .map(str::to_owned)
@@ -166,7 +170,7 @@ mod tests {
     fn update_keys_named_like_any_route_are_taken() {
         let compat = "{sftdyn: true, dynahost: {silo: home, hostnames: [nas]}}";
         let compat: Compat = serde_yaml::from_str(compat).unwrap();
-        let mut found = first_segments(&own_routes());
+        let mut found = first_segments(&own_routes().into());
         found.extend(first_segments(&routes(&compat, &[]).routes));
         for known in ["silos", "ping", "nic", "u", "update"] {
             assert!(found.contains(known), "{known} is not seen: {found:?}");

@@ -9,17 +9,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use silo_shared::api::Problem;
 
 use super::{InTheOpen, not_allowed};
 use crate::domain::update_key::{RawKey, UpdateKey};
 use crate::http::Hub;
 use crate::http::client_ip::{ClientIp, NoCallerAddress};
 use crate::http::error::ApiError;
+use crate::http::openapi::{problem_sets, tags};
 use crate::http::origin::refuse_foreign;
+use crate::http::site::accepts_html;
 use crate::registry::{ApplyError, Refusal, SetByUpdateKey};
+use crate::store::Queries;
 
 /// Paths at the root that browsers request by themselves: not counted as guesses.
 const ASKED_BY_BROWSERS: [&str; 2] = ["/favicon.ico", "/robots.txt"];
@@ -62,12 +66,45 @@ impl IntoResponse for Answer {
     }
 }
 
-/// `/u/{key…}`.
+/// Sets a record by an update key
+///
+/// Sets the record of the key to the address that the request comes from, as sftdyn does. The key is the only credential. See
+/// docs/update-keys.md.
+#[utoipa::path(
+    get,
+    path = "/u/{key}",
+    operation_id = "callUpdateKey",
+    tag = tags::FOREIGN,
+    security(()),
+    params(("key" = String, Path)),
+    responses(
+        (status = 200, description = "`OK`: changed; `UPTODATE`: it was so already.", body = String, content_type = "text/plain", headers(("Cache-Control" = String))),
+        (status = 403, description = "`BADKEY`; with `Retry-After`, too many wrong keys came from this address. A problem, if a page of another site sent it.", content((String = "text/plain"), (Problem = "application/problem+json")), headers(("Cache-Control" = String), ("Retry-After" = String))),
+        (status = 500, description = "`FAIL`: the cause is in the hub's log.", body = String, content_type = "text/plain", headers(("Cache-Control" = String))),
+        problem_sets::Foreign,
+    ),
+)]
 pub(super) async fn below_u(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     answer(&hub, request, "/u/").await
 }
 
-/// `/{key}`: paths that match no other route.
+/// Sets a record by an update key, at the root
+///
+/// Only with `compat.sftdyn`; else 404. The root without a key then answers the address that the request comes from.
+#[utoipa::path(
+    get,
+    path = "/{key}",
+    operation_id = "callUpdateKeyAtRoot",
+    tag = tags::FOREIGN,
+    security(()),
+    params(("key" = String, Path)),
+    responses(
+        (status = 200, description = "`OK`: changed; `UPTODATE`: it was so already.", body = String, content_type = "text/plain", headers(("Cache-Control" = String))),
+        (status = 403, description = "`BADKEY`; with `Retry-After`, too many wrong keys came from this address. A problem, if a page of another site sent it.", content((String = "text/plain"), (Problem = "application/problem+json")), headers(("Cache-Control" = String), ("Retry-After" = String))),
+        (status = 500, description = "`FAIL`: the cause is in the hub's log.", body = String, content_type = "text/plain", headers(("Cache-Control" = String))),
+        problem_sets::ForeignAtRoot,
+    ),
+)]
 pub(super) async fn below_root(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let path = request.uri().path();
     let not_found = || ApiError::NotFound("there is no such route").into_response();
@@ -86,13 +123,9 @@ pub(super) async fn below_root(State(hub): State<Arc<Hub>>, request: Request) ->
 
 /// `/`: the caller's address, except for browsers.
 pub(super) async fn root(State(hub): State<Arc<Hub>>, request: Request) -> Response {
-    let is_browser = request
-        .headers()
-        .get_all(ACCEPT)
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|text| text.contains("text/html")));
-    if is_browser {
-        return crate::http::open::root(request.uri().clone())
+    if accepts_html(request.headers()) {
+        let (uri, headers) = (request.uri().clone(), request.headers().clone());
+        return crate::http::open::root(State(hub), uri, headers)
             .await
             .into_response();
     }

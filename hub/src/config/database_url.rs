@@ -65,6 +65,22 @@ impl DatabaseUrl {
         }
     }
 
+    /// The same, with the relative path of an embedded database below this folder; an empty one changes nothing.
+    pub(crate) fn at(self, base: &Path) -> Self {
+        match self.file() {
+            Some(file) if file.is_relative() && !base.as_os_str().is_empty() => {
+                let url = Self::sqlite_file(&base.join(file)).url;
+                let options = self.url.split_once('?').map(|(_, options)| options);
+                let options = options.map_or_else(String::new, |options| format!("?{options}"));
+                Self {
+                    url: url + &options,
+                    dialect: self.dialect,
+                }
+            }
+            _ => self,
+        }
+    }
+
     /// The file of an embedded database.
     pub fn file(&self) -> Option<PathBuf> {
         let path = match self.dialect {

@@ -9,7 +9,9 @@ use silo_shared::config::{ConfigError, read_yaml};
 use silo_shared::network::Network;
 use silo_shared::program::LogFormat;
 
+use crate::config::base::base;
 use crate::config::compat::Compat;
+use crate::config::cors::Origin;
 use crate::config::database_url::DatabaseUrl;
 use crate::config::limits::{Limits, LimitsFile};
 use crate::config::sinks::SinkSettings;
@@ -33,7 +35,9 @@ pub const EXAMPLE: &str = include_str!("../../../config/hub.yaml");
 pub struct HubSettings {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// The certificate for TLS there; `None`: without TLS.
+    /// The address to serve metrics at without a credential; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The certificate for TLS at `listen`; `None`: without TLS.
     pub tls: Option<TlsSettings>,
     /// The limits of what clients may use.
     pub limits: Limits,
@@ -49,6 +53,12 @@ pub struct HubSettings {
     pub init: bool,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` are trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where browsers see this hub, if not where it listens: behind a proxy.
+    pub public_url: Option<Origin>,
+    /// Whether there are pages for browsers.
+    pub dashboard: bool,
+    /// The origins of pages that may call from a browser.
+    pub cors_origins: Vec<Origin>,
     /// The memory for rendered silos, in bytes.
     pub view_bytes: u64,
     /// How many days to keep history, the tombstones of deleted silos, and rights and sinks that have ended.
@@ -66,6 +76,7 @@ pub struct HubSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct HubFile {
     listen: Option<SocketAddr>,
+    metrics_listen: Option<SocketAddr>,
     tls: TlsFile,
     limits: LimitsFile,
     database: Option<String>,
@@ -73,6 +84,9 @@ pub struct HubFile {
     key_file: Option<PathBuf>,
     migrate: Option<bool>,
     trusted_proxies: Vec<Network<IpNet>>,
+    public_url: Option<Origin>,
+    dashboard: Option<bool>,
+    cors_origins: Vec<Origin>,
     view_mib: Option<u64>,
     retention_days: Option<u32>,
     sinks: Vec<serde_yaml::Mapping>,
@@ -89,6 +103,14 @@ pub struct HubArgs {
     /// Address and port to listen on [default: 127.0.0.1:8053]
     #[arg(long, value_name = "ADDR:PORT", env = "SILO_HUB_LISTEN", global = true)]
     pub listen: Option<SocketAddr>,
+    /// Additional address and port that serves /metrics, without TLS and without a credential
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "SILO_HUB_METRICS_LISTEN",
+        global = true
+    )]
+    pub metrics_listen: Option<SocketAddr>,
     /// Certificate (PEM) to serve TLS with
     #[arg(long, value_name = "FILE", env = "SILO_HUB_TLS_CERT", global = true)]
     pub tls_cert: Option<PathBuf>,
@@ -137,43 +159,48 @@ pub struct HubArgs {
 impl HubSettings {
     /// Reads the file from the flags, if any, and applies the flags.
     pub fn load(args: &HubArgs) -> Result<Self, ConfigError> {
-        let file = args
-            .config
+        let base = base();
+        let path = args.config.as_deref().map(|path| base.join(path));
+        let file = path
             .as_deref()
             .map(read_yaml)
             .transpose()?
             .unwrap_or_default();
-        Self::merge(file, args)
+        Self::merge(file, args, &base)
     }
 
-    fn merge(file: HubFile, args: &HubArgs) -> Result<Self, ConfigError> {
+    /// `base`: where relative paths begin; empty: in the working directory.
+    fn merge(file: HubFile, args: &HubArgs, base: &Path) -> Result<Self, ConfigError> {
         let args = args.clone();
+        let at = |path: PathBuf| base.join(path);
         // Relative paths in the file start here.
-        let folder = args.config.as_deref().and_then(Path::parent);
-        let folder = folder.unwrap_or(Path::new(""));
+        let config = args.config.clone().map(at);
+        let folder = config.as_deref().and_then(Path::parent);
+        let folder = folder.unwrap_or(base);
         let database = args
             .database
             .or(file.database)
-            .map(|url| url.parse())
+            .map(|url| url.parse().map(|url: DatabaseUrl| url.at(base)))
             .transpose()
             .map_err(|error| ConfigError::Setting(format!("database: {error}")))?;
         let tls = TlsFile {
-            cert: args.tls_cert.or(file.tls.cert),
-            key: args.tls_key.or(file.tls.key),
+            cert: args.tls_cert.or(file.tls.cert).map(at),
+            key: args.tls_key.or(file.tls.key).map(at),
             plain_listen: args.tls_plain_listen.or(file.tls.plain_listen),
             plain_allow: file.tls.plain_allow,
         };
         let default_listen = || DEFAULT_LISTEN.parse().expect("the default is an address");
         Ok(Self {
             listen: args.listen.or(file.listen).unwrap_or_else(default_listen),
+            metrics_listen: args.metrics_listen.or(file.metrics_listen),
             tls: tls.check()?,
             limits: file.limits.check()?,
             database,
             data_dir: args
                 .data_dir
                 .or(file.data_dir)
-                .unwrap_or_else(|| Path::new(DEFAULT_DATA_DIR).to_owned()),
-            key_file: args.key_file.or(file.key_file),
+                .map_or_else(|| default_data_dir(base), at),
+            key_file: args.key_file.or(file.key_file).map(at),
             migrate: !args.no_migrate && file.migrate.unwrap_or(true),
             init: args.init,
             trusted_proxies: file
@@ -181,6 +208,9 @@ impl HubSettings {
                 .into_iter()
                 .map(|network| network.0)
                 .collect(),
+            public_url: file.public_url,
+            dashboard: file.dashboard.unwrap_or(true),
+            cors_origins: file.cors_origins,
             view_bytes: file
                 .view_mib
                 .unwrap_or(DEFAULT_VIEW_MIB)
@@ -211,6 +241,14 @@ impl HubSettings {
     }
 }
 
+fn default_data_dir(base: &Path) -> PathBuf {
+    if base.as_os_str().is_empty() {
+        PathBuf::from(DEFAULT_DATA_DIR)
+    } else {
+        base.to_owned()
+    }
+}
+
 /// Without any retention, each purge would delete all history and all finished deliveries.
 fn checked_retention(days: Option<u32>) -> Result<u32, ConfigError> {
     match days {
@@ -230,10 +268,12 @@ mod tests {
         parse_yaml(Path::new("hub.yaml"), text)
     }
 
+    #[cfg(unix)]
     #[test]
     fn relative_paths_are_reported_with_their_targets() {
         let text = "key_file: secrets/hub.key\ntls: {cert: /etc/cert.pem, key: key.pem}\n";
-        let settings = HubSettings::merge(file(text).unwrap(), &HubArgs::default()).unwrap();
+        let settings =
+            HubSettings::merge(file(text).unwrap(), &HubArgs::default(), Path::new("")).unwrap();
         let here = |path: &str| std::env::current_dir().unwrap().join(path);
         assert_eq!(
             settings.relative_paths(),
@@ -252,14 +292,38 @@ mod tests {
             listen: Some("127.0.0.1:1".parse().unwrap()),
             ..HubArgs::default()
         };
-        let settings = HubSettings::merge(file(text).unwrap(), &args).unwrap();
+        let settings = HubSettings::merge(file(text).unwrap(), &args, Path::new("")).unwrap();
         assert_eq!(settings.listen.to_string(), "127.0.0.1:1");
         assert_eq!(settings.data_dir, Path::new("/srv/silo"));
         assert_eq!(settings.view_bytes, 1024 * 1024);
         assert!(settings.migrate);
-        let settings = HubSettings::merge(file("").unwrap(), &HubArgs::default()).unwrap();
+        let settings =
+            HubSettings::merge(file("").unwrap(), &HubArgs::default(), Path::new("")).unwrap();
         assert_eq!(settings.listen.to_string(), DEFAULT_LISTEN);
         assert_eq!(settings.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn a_base_is_where_all_relative_paths_begin() {
+        let text = "key_file: hub.key\ndatabase: sqlite:own.db?mode=rw\ntls: {cert: /etc/cert.pem, key: key.pem}\n";
+        let base = Path::new("/base");
+        let settings = HubSettings::merge(file(text).unwrap(), &HubArgs::default(), base).unwrap();
+        assert_eq!(settings.data_dir, base);
+        assert_eq!(settings.key_file, Some(base.join("hub.key")));
+        let tls = settings.tls.as_ref().unwrap();
+        assert_eq!(tls.cert, Path::new("/etc/cert.pem"));
+        assert_eq!(tls.key, base.join("key.pem"));
+        let database = settings.database.as_ref().unwrap();
+        assert_eq!(database.file(), Some(base.join("own.db")));
+        assert!(database.url.ends_with("?mode=rw"), "{database}");
+        let args = HubArgs {
+            data_dir: Some("data".into()),
+            database: Some("postgres://h/silo".to_owned()),
+            ..HubArgs::default()
+        };
+        let settings = HubSettings::merge(HubFile::default(), &args, base).unwrap();
+        assert_eq!(settings.data_dir, base.join("data"));
+        assert_eq!(settings.database.unwrap().url, "postgres://h/silo");
     }
 
     #[test]
@@ -275,15 +339,45 @@ mod tests {
             database: Some("oracle://x".to_owned()),
             ..HubArgs::default()
         };
-        let error = HubSettings::merge(HubFile::default(), &args)
+        let error = HubSettings::merge(HubFile::default(), &args, Path::new(""))
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("database:"), "{error}");
     }
 
     #[test]
+    fn a_wrong_origin_is_named() {
+        let origins = |text| {
+            let settings =
+                HubSettings::merge(file(text).unwrap(), &HubArgs::default(), Path::new(""))
+                    .unwrap();
+            let texts = settings
+                .cors_origins
+                .iter()
+                .map(|origin| origin.as_str().to_owned());
+            texts.collect::<Vec<_>>()
+        };
+        assert!(origins("").is_empty());
+        let two = "cors_origins: [https://Home.lan, \"http://10.0.0.5:8123\"]\n";
+        assert_eq!(origins(two), ["https://home.lan", "http://10.0.0.5:8123"]);
+        for text in ["https://home.lan/page", "home.lan", "\"*\""] {
+            let error = file(&format!(
+                "view_mib: 1\ncors_origins: [https://a.lan, {text}]\n"
+            ));
+            let error = error.unwrap_err().to_string();
+            assert!(
+                error.contains("cors_origins")
+                    && error.contains("line 2")
+                    && error.contains("origin"),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_retention_of_no_days_is_refused() {
-        let days = |text| HubSettings::merge(file(text).unwrap(), &HubArgs::default());
+        let days =
+            |text| HubSettings::merge(file(text).unwrap(), &HubArgs::default(), Path::new(""));
         for (text, expected) in [("", 400), ("retention_days: 1", 1)] {
             assert_eq!(days(text).unwrap().retention_days, expected, "{text}");
         }
@@ -302,14 +396,20 @@ mod tests {
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
             .collect::<Vec<_>>()
             .join("\n");
-        let settings = HubSettings::merge(file(&commented).unwrap(), &HubArgs::default()).unwrap();
+        let settings = HubSettings::merge(
+            file(&commented).unwrap(),
+            &HubArgs::default(),
+            Path::new(""),
+        )
+        .unwrap();
         // A proxy on this machine is reached by either family.
         let proxies = ["127.0.0.1/32", "::1/128"].map(|network| network.parse().unwrap());
         assert_eq!(settings.trusted_proxies, proxies);
         assert_eq!(settings.sinks.len(), 1);
-        HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default()).unwrap();
+        HubSettings::merge(file(EXAMPLE).unwrap(), &HubArgs::default(), Path::new("")).unwrap();
         for key in [
             "listen",
+            "metrics_listen",
             "tls",
             "limits",
             "database",
@@ -317,6 +417,9 @@ mod tests {
             "key_file",
             "migrate",
             "trusted_proxies",
+            "public_url",
+            "dashboard",
+            "cors_origins",
             "view_mib",
             "retention_days",
             "sinks",

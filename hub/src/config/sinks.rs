@@ -11,39 +11,11 @@ use serde_yaml::{Mapping, Value};
 use silo_shared::config::ConfigError;
 use silo_shared::credential::Secret;
 
-use crate::domain::sink::{SinkFilter, SinkName};
+pub use crate::domain::sink::SinkKind;
+use crate::domain::sink::{SinkFilter, SinkName, SinkSort};
 
 /// The maximum size of a secret's file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
-
-/// The kinds of sinks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkKind {
-    /// DNS UPDATE with TSIG.
-    Rfc2136,
-    /// A provider that speaks dyndns2.
-    Dyndns2,
-    /// Plesk's command line.
-    Plesk,
-    /// Mail.
-    Email,
-    /// POST of the change as JSON.
-    Webhook,
-}
-
-impl SinkKind {
-    /// Its name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rfc2136 => "rfc2136",
-            Self::Dyndns2 => "dyndns2",
-            Self::Plesk => "plesk",
-            Self::Email => "email",
-            Self::Webhook => "webhook",
-        }
-    }
-}
 
 /// The configuration of one sink.
 #[derive(Clone, Debug)]
@@ -105,11 +77,14 @@ impl SinkSettings {
                 continue;
             };
             let hears = sinks.iter().find(|other| other.name == *to);
-            let why = match hears.map(|other| other.kind) {
-                _ if *to == sink.name => "a sink can't report its own failures",
-                Some(SinkKind::Email | SinkKind::Webhook) => continue,
-                Some(_) => "only a sink of kind email or webhook can report failures",
-                None => "there is no such sink",
+            let why = match hears.map(|other| other.kind.sort()) {
+                _ if *to == sink.name => "a sink can't report its own failures".to_owned(),
+                Some(SinkSort::Event) => continue,
+                Some(SinkSort::State) => {
+                    let kinds = SinkKind::of_sort(SinkSort::Event).join(" or ");
+                    format!("only a sink of kind {kinds} can report failures")
+                }
+                None => "there is no such sink".to_owned(),
             };
             return Err(sink.own.wrong(format!("tell_failures: {to}: {why}")));
         }
@@ -217,6 +192,12 @@ pub fn read_secret(path: &Path) -> Result<Secret, String> {
             ));
         }
     }
+    #[cfg(windows)]
+    if let Some(why) =
+        silo_shared::windows::readable_by_others(path).map_err(|error| named(&error))?
+    {
+        return Err(named(&format_args!("contains a secret but {why}")));
+    }
     let mut bytes = Vec::new();
     file.take(MAX_SECRET_BYTES + 1)
         .read_to_end(&mut bytes)
@@ -302,6 +283,7 @@ mod tests {
         );
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_secret_must_not_be_readable_for_everyone() {
         let folder = tempfile::tempdir().unwrap();

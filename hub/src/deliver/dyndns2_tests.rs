@@ -257,6 +257,7 @@ async fn a_provider_that_is_away_is_tried_again() {
     );
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_check_sends_no_request() {
     let folder = tempfile::tempdir().unwrap();
@@ -303,6 +304,7 @@ async fn a_contact_is_named_to_the_provider() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn wrong_settings_are_named() {
     let folder = tempfile::tempdir().unwrap();
     write_secret(folder.path(), "password", "hush\n");

@@ -9,8 +9,6 @@ mod failure;
 mod ledger;
 mod mail;
 mod render;
-#[cfg(test)]
-mod sample;
 mod sendmail;
 mod settings;
 mod smtp;

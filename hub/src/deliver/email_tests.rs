@@ -5,22 +5,15 @@ use std::path::Path;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::sink::{Outcome, Reach};
-use super::sample::{change, event};
 use super::*;
-use crate::config::sinks::SinkSettings;
-use crate::deliver::kinds::OpenSink;
+use crate::deliver::test_sinks::{change, event, open_event_sink};
 
 fn open_sink(port: u16) -> Box<dyn EventSink> {
-    let keys = format!(
-        "name: mail\nkind: email\nsmtp: {{ host: 127.0.0.1, port: {port}, tls: none }}\n\
-         from: silo@x.net\nto: [a@x.net, b@x.net]\n"
+    let yaml = format!(
+        "sinks: [{{name: mail, kind: email, smtp: {{host: 127.0.0.1, port: {port}, tls: none}}, \
+         from: silo@x.net, to: [a@x.net, b@x.net]}}]"
     );
-    let list = vec![serde_yaml::from_str(&keys).unwrap()];
-    let sinks = SinkSettings::read_list(list, Path::new("/")).unwrap();
-    match OpenSink::open(&sinks[0]).unwrap().sink {
-        Sink::Event(sink) => sink,
-        Sink::State(_) => panic!("mail is for events"),
-    }
+    open_event_sink(Path::new("/"), &yaml)
 }
 
 fn retried_of_sink(result: &DeliveryResult) -> &str {

@@ -179,9 +179,10 @@ fn causes(error: &reqwest::Error) -> String {
         .map(|cause| cause.to_string().chars().map(printable).take(200).collect())
         .collect();
     words.dedup();
-    match words.is_empty() {
-        true => "the connection was lost".to_owned(),
-        false => words.join(": "),
+    if words.is_empty() {
+        "the connection was lost".to_owned()
+    } else {
+        words.join(": ")
     }
 }
 

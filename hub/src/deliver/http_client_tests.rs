@@ -113,6 +113,7 @@ async fn a_redirect_is_an_answer_like_others() {
     assert_eq!(answer.unwrap().status, 302);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_check_connects_with_tls_and_sends_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,8 +7,8 @@ use silo_shared::credential::Secret;
 use super::sink::Sink;
 use super::{dyndns2, email, plesk, rfc2136, webhook};
 use crate::auth::secrets::{HubKey, hex};
-use crate::config::sinks::{SinkKind, SinkSettings};
-use crate::domain::sink::{SinkFilter, SinkName};
+use crate::config::sinks::SinkSettings;
+use crate::domain::sink::{SinkFilter, SinkKind, SinkName, SinkSort};
 
 /// A sink, ready to use.
 #[derive(Debug)]
@@ -37,6 +37,11 @@ impl OpenSink {
             SinkKind::Email => email::open(settings.own()),
             SinkKind::Webhook => webhook::open(settings.own()),
         }?;
+        let sort = match &sink {
+            Sink::State(_) => SinkSort::State,
+            Sink::Event(_) => SinkSort::Event,
+        };
+        debug_assert_eq!(sort, settings.kind.sort(), "the sort in domain/sink.rs");
         let with_login = matches!(&sink, Sink::State(sink) if sink.wants_logins());
         Ok(Self {
             name: settings.name.clone(),
@@ -109,5 +114,32 @@ mod tests {
             assert_ne!(first, fingerprint(&one(other), &secret("x")), "{other}");
         }
         assert!(!first.contains('x') && first.len() == 64);
+    }
+
+    /// The page that the list of kinds in `docs/deliveries.md` names for a kind, and what the list says that it gets.
+    fn row(kind: SinkKind) -> (String, String) {
+        let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let list = std::fs::read_to_string(pages.join("deliveries.md")).unwrap();
+        let start = format!("| `{}` |", kind.as_str());
+        let row = list.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("docs/deliveries.md has no row {start}"));
+        let cells: Vec<_> = row.split(" | ").collect();
+        let link = cells[3].split(['(', ')']).nth(1).unwrap();
+        let page = std::fs::read_to_string(pages.join(link)).unwrap();
+        (cells[2].to_owned(), page)
+    }
+
+    #[test]
+    fn the_documentation_has_each_kind() {
+        for kind in SinkKind::ALL {
+            let (gets, page) = row(*kind);
+            let expected = match kind.sort() {
+                SinkSort::State => "the current state",
+                SinkSort::Event => "every change",
+            };
+            assert_eq!(gets, expected, "{kind:?}");
+            let setting = format!("kind: {}", kind.as_str());
+            assert!(page.contains(&setting), "its page has no `{setting}`");
+        }
     }
 }

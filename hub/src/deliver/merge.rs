@@ -27,7 +27,7 @@ impl Worker {
                 names: names.to_vec(),
             };
             while registry.apply(command()).await? {
-                if self.context.revision.is_stopping() {
+                if self.context.bus.is_stopping() {
                     return Ok(false);
                 }
             }

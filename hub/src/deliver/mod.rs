@@ -6,6 +6,7 @@
 //! to the current state ([`publish`], compared periodically by [`reconcile`]); event sinks receive
 //! every change ([`tell`]).
 
+pub mod attempts;
 mod comparison;
 pub mod dyndns2;
 pub mod email;
@@ -30,10 +31,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::domain::time::{Clock, Time};
-use crate::follow::revision::Revision;
+use crate::follow::bus::Bus;
 use crate::registry::{ApplyError, BeginSinks, ConfiguredSink, KeepSinks, Registry};
-use crate::store::Store;
+use crate::store::{Queries, Store};
 
+use attempts::Attempts;
 use kinds::OpenSink;
 use sink::Sink;
 use worker::Worker;
@@ -53,11 +55,13 @@ pub struct WorkerContext {
     /// Writes their results.
     pub registry: Registry,
     /// Wakes the workers.
-    pub revision: Revision,
+    pub bus: Bus,
     /// The time.
     pub clock: Clock,
     /// When this hub began to receive writes. Silence before that does not count.
     pub since: Time,
+    /// Counts the attempts.
+    pub attempts: Attempts,
 }
 
 /// The workers of all sinks.
@@ -110,7 +114,7 @@ impl Deliveries {
         for worker in self.workers(&owner) {
             workers.spawn(supervised(worker));
         }
-        let mut news = self.context.revision.subscribe_to_deliveries();
+        let mut news = self.context.bus.subscribe_to_deliveries();
         let mut keep = tokio::time::interval(KEEP);
         keep.tick().await;
         loop {

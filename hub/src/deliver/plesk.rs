@@ -43,6 +43,9 @@ struct PleskSink {
 /// Reads the keys of a `plesk` sink: `spool`, the folder, and `zone`, the domain at Plesk.
 pub fn open(keys: &OwnKeys) -> Result<(Sink, Vec<Secret>), ConfigError> {
     let own: PleskKeys = keys.parse()?;
+    if !cfg!(unix) {
+        return Err(keys.wrong("kind: plesk is for hubs on Linux, beside Plesk's own command line"));
+    }
     if own.spool.as_os_str().is_empty() {
         return Err(keys.wrong("spool: must name a folder"));
     }
@@ -144,5 +147,6 @@ fn outcome(progress: Progress) -> Outcome {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "plesk/tests.rs"]
 mod tests;

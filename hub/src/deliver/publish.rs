@@ -73,7 +73,7 @@ impl Worker {
     ) -> Vec<(TakenUp, Outcome)> {
         let mut ended = Vec::with_capacity(names.len());
         for name in names {
-            if started.elapsed() > SEND_WINDOW || self.context.revision.is_stopping() {
+            if started.elapsed() > SEND_WINDOW || self.context.bus.is_stopping() {
                 break;
             }
             let publication = &name.publication;
@@ -82,6 +82,7 @@ impl Worker {
                 Err(_) => Outcome::Retry(Trouble::of_sink("timed out")),
             };
             self.log(publication, &outcome);
+            self.context.attempts.note(&self.sink.name, &outcome);
             let whole = is_of_sink(&outcome);
             ended.push((name, outcome));
             if whole {

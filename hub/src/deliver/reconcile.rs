@@ -13,7 +13,7 @@ use super::worker::{RoundError, Worker};
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
 use crate::registry::{BeginReconciling, EndReconciling, EnqueueDifference};
-use crate::store::{Activity, DueName, KnownSink, LedgerState};
+use crate::store::{Activity, DueName, KnownSink, LedgerState, Queries};
 
 /// Interval between comparisons, in seconds.
 const RECONCILE_EVERY: i64 = 86_400;

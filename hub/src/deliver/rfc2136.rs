@@ -164,9 +164,10 @@ impl Call<'_> {
             ReceiverState::Nothing if wanted.is_empty() => return Ok(Outcome::Done),
             ReceiverState::Claimed(claimed) if claimed != *wanted => {
                 let is_ours = !claimed.is_empty() && self.holds(&claimed).await?;
-                return Ok(Outcome::Found(match is_ours {
-                    true => ReceiverState::Published(claimed),
-                    false => ReceiverState::Nothing,
+                return Ok(Outcome::Found(if is_ours {
+                    ReceiverState::Published(claimed)
+                } else {
+                    ReceiverState::Nothing
                 }));
             }
             ReceiverState::Claimed(_) if wanted.is_empty() => return Ok(Outcome::Done),

@@ -21,7 +21,7 @@ pub const SEND_DEADLINE: Duration = Duration::from_secs(30);
 /// The return type of a sink's methods, boxed so that the traits are dyn-compatible.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A sink that publishes the current state to its receiver: `rfc2136`, `dyndns2`, `plesk`.
+/// A sink that publishes the current state to its receiver.
 pub trait StateSink: Send + Sync {
     /// The name of a record at the receiver. `Err` says why the record is not for this sink; the
     /// reason is shown with the delivery, which is then done.
@@ -54,7 +54,7 @@ pub trait StateSink: Send + Sync {
     fn check(&self) -> Answer<'_, Result<String, String>>;
 }
 
-/// A sink that receives every change: `email`, `webhook`.
+/// A sink that receives every change.
 pub trait EventSink: Send + Sync {
     /// How long changes are collected into one message. Zero: each is sent immediately.
     fn gather(&self) -> Duration;

@@ -104,7 +104,7 @@ impl Worker {
         };
         let mut ended = Vec::with_capacity(pending.len());
         for some in pending.chunks(together) {
-            if started.elapsed() > SEND_WINDOW || self.context.revision.is_stopping() {
+            if started.elapsed() > SEND_WINDOW || self.context.bus.is_stopping() {
                 break;
             }
             let mut events = Vec::with_capacity(some.len());
@@ -125,6 +125,7 @@ impl Worker {
             let mut stop = false;
             for (pending, result) in some.iter().zip(results) {
                 self.log_result(pending, &result.outcome);
+                self.context.attempts.note(&self.sink.name, &result.outcome);
                 stop |= !matches!(result.outcome, Outcome::Done);
                 ended.push((pending.id, pending.attempts, result));
             }
@@ -328,7 +329,7 @@ mod tests {
             id,
             kind: DeliveryKind::Change,
             silo: SiloId::parse("office").unwrap(),
-            revision: id,
+            revision: id.into(),
             created_at: Time::from_millis(id * 1000),
             next_at,
             attempts: i64::from(next_at > 0),

@@ -6,12 +6,10 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use silo_e2e::http_server::{Identity, Response};
 use silo_e2e::webhook_receiver::{Receiver, SECRET};
-use silo_shared::silo::{Family, Hostname, SiloId};
 
 use super::*;
-use crate::deliver::sink::{EventKind, Reach};
-use crate::deliver::test_sinks::{blocks, open, write_secret};
-use crate::domain::change::AddressChange;
+use crate::deliver::sink::Reach;
+use crate::deliver::test_sinks::{self, blocks, change, open, open_event_sink, write_secret};
 use crate::domain::time::Time;
 
 fn sink(folder: &Path, url: &str, more_keys: &str) -> Box<dyn EventSink> {
@@ -19,10 +17,7 @@ fn sink(folder: &Path, url: &str, more_keys: &str) -> Box<dyn EventSink> {
     let yaml = format!(
         "sinks:\n- {{name: w, kind: webhook, url: {url:?}, secret_file: secret, {more_keys}}}\n"
     );
-    match open(folder, &yaml).unwrap().remove(0).sink {
-        Sink::Event(sink) => sink,
-        Sink::State(_) => panic!("webhook is an event sink"),
-    }
+    open_event_sink(folder, &yaml)
 }
 
 fn receiver_and_sink(more_keys: &str) -> (Receiver, Box<dyn EventSink>) {
@@ -34,22 +29,9 @@ fn receiver_and_sink(more_keys: &str) -> (Receiver, Box<dyn EventSink>) {
 
 fn event(id: i64) -> Event {
     Event {
-        id,
-        kind: EventKind::Change,
-        silo: SiloId::parse("office").unwrap(),
-        revision: 41,
+        revision: 41.into(),
         at: Time::from_millis(1_767_323_045_678),
-        via: "rest".to_owned(),
-        changes: vec![AddressChange {
-            hostname: Hostname::parse("db").unwrap(),
-            family: Family::V4,
-            old: None,
-            new: Some("10.0.0.5".parse().unwrap()),
-        }],
-        notify: Vec::new(),
-        last_seen: None,
-        notified: Vec::new(),
-        failure: None,
+        ..test_sinks::event(id, vec![change("db", "", "10.0.0.5")])
     }
 }
 
@@ -227,6 +209,7 @@ async fn the_answers_body_is_not_waited_for() {
         .unwrap();
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_receiver_is_reached_over_tls_and_a_check_sends_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,6 +277,7 @@ fn wrong_settings_are_named() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn the_pages_stanza_is_valid_and_names_every_setting() {
     let page = include_str!("../../../docs/webhooks.md");
@@ -318,6 +302,7 @@ fn the_pages_stanza_is_valid_and_names_every_setting() {
     assert_eq!(sink.max_attempts(), 20);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn the_pages_example_and_its_ways_to_verify_hold() {
     let page = include_str!("../../../docs/webhooks.md");

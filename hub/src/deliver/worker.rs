@@ -14,7 +14,7 @@ use crate::domain::backoff::{has_passed, is_hurried};
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Command};
-use crate::store::{Activity, KnownSink, StoreError};
+use crate::store::{Activity, KnownSink, Queries, StoreError};
 
 /// Maximum sleep of a worker: deliveries of another hub or the command line may not wake it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
@@ -79,11 +79,11 @@ impl Worker {
 
     /// Works until the hub stops.
     pub async fn work(self) {
-        let mut news = self.context.revision.subscribe_to_deliveries();
+        let mut news = self.context.bus.subscribe_to_deliveries();
         let mut failing = false;
         loop {
             news.mark_known();
-            if self.context.revision.is_stopping() {
+            if self.context.bus.is_stopping() {
                 return;
             }
             let sleep = match self.round().await {

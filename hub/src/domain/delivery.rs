@@ -9,6 +9,8 @@ use super::dynahost::SealedLogin;
 use super::sink::SinkName;
 use super::time::Time;
 
+use crate::domain::revision::Revision;
+
 /// The known state of a name at the receiver: the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReceiverState {
@@ -169,7 +171,7 @@ pub struct Event {
     /// The silo.
     pub silo: SiloId,
     /// The revision that the event created, or that was current.
-    pub revision: i64,
+    pub revision: Revision,
     /// When it happened.
     pub at: Time,
     /// The interface of the change, such as `rest`; see the history.

@@ -64,9 +64,10 @@ impl Listening {
 /// Whether something that was last seen at a stored time has been silent for `seconds`, where silence periods start at
 /// `since`. A time that is ahead of the clock is ignored.
 pub fn is_silent(last_seen: Time, since: Time, seconds: i64, now: Time) -> bool {
-    let counts_from = match is_ahead(last_seen, now) {
-        true => since,
-        false => last_seen.max(since),
+    let counts_from = if is_ahead(last_seen, now) {
+        since
+    } else {
+        last_seen.max(since)
     };
     counts_from.plus_seconds(seconds) <= now
 }
@@ -181,21 +182,10 @@ impl LatestNow {
     }
 }
 
-/// By how many seconds tests step the wall clock.
-#[cfg(test)]
-pub(crate) const STEPS: [i64; 8] = [
-    400,
-    -400,
-    28_800,
-    -28_800,
-    172_800,
-    -172_800,
-    43_200_000,
-    -43_200_000,
-];
-
 #[cfg(test)]
 mod tests {
+    use silo_e2e::clock::STEPS;
+
     use super::*;
 
     const START: Time = Time::from_millis(1_767_323_045_000);
@@ -276,9 +266,12 @@ mod tests {
         const WINDOW: i64 = 600;
         for step in STEPS {
             // The clock is wrong from 1200 s to 1275 s.
-            let wrong = |second: i64| match (1200..1275).contains(&second) {
-                true => step,
-                false => 0,
+            let wrong = |second: i64| {
+                if (1200..1275).contains(&second) {
+                    step
+                } else {
+                    0
+                }
             };
             let window = Duration::from_secs(WINDOW.unsigned_abs());
             let mut shown = ShownTimes::new(window, at(0, 0));

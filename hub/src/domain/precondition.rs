@@ -6,13 +6,15 @@ use std::str::FromStr;
 use silo_shared::silo::Hostname;
 use thiserror::Error;
 
+use crate::domain::revision::Revision;
+
 /// The opaque part of a silo's entity tag.
-pub fn silo_tag(revision: i64) -> String {
+pub fn silo_tag(revision: Revision) -> String {
     revision.to_string()
 }
 
 /// The opaque part of a record's entity tag.
-pub fn record_tag(revision: i64, hostname: &Hostname) -> String {
+pub fn record_tag(revision: Revision, hostname: &Hostname) -> String {
     format!("{revision}-{hostname}")
 }
 
@@ -90,7 +92,7 @@ impl TagList {
     }
 
     /// The newest revision among the tags.
-    pub fn newest_revision(&self) -> Option<i64> {
+    pub fn newest_revision(&self) -> Option<Revision> {
         let Self::Tags(tags) = self else { return None };
         let revision = |tag: &EntityTag| tag.opaque.split('-').next()?.parse().ok();
         tags.iter().filter_map(revision).max()
@@ -126,7 +128,7 @@ pub struct Precondition {
     /// `If-None-Match`.
     pub if_none_match: Option<TagList>,
     /// The revision at which the body of a silo was read, like Kubernetes' `resourceVersion`.
-    pub revision: Option<i64>,
+    pub revision: Option<Revision>,
 }
 
 impl Precondition {
@@ -144,9 +146,16 @@ impl Precondition {
                 .is_none_or(|revision| current == Some(&*silo_tag(revision)))
     }
 
+    /// Whether a target that is there and has no entity tag meets the preconditions.
+    pub fn holds_without_tag(&self) -> bool {
+        !matches!(self.if_match, Some(TagList::Tags(_)))
+            && self.if_none_match != Some(TagList::Any)
+            && self.revision.is_none()
+    }
+
     /// Whether the preconditions fail on a target of this revision and tag only because they name an older one. A write
     /// that would change nothing is then the repetition of one whose response was lost (RFC 9110 section 13.1.1).
-    pub fn is_older_than(&self, revision: i64, tag: &str) -> bool {
+    pub fn is_older_than(&self, revision: Revision, tag: &str) -> bool {
         let of_tags = self.if_match.as_ref().and_then(TagList::newest_revision);
         let newest = of_tags.max(self.revision);
         newest.is_some_and(|newest| newest < revision)
@@ -203,7 +212,11 @@ mod tests {
             ("*", None),
         ] {
             let list: TagList = list.parse().unwrap();
-            assert_eq!(list.newest_revision(), newest, "{list:?}");
+            assert_eq!(
+                list.newest_revision(),
+                newest.map(Revision::from),
+                "{list:?}"
+            );
         }
     }
 
@@ -247,10 +260,12 @@ mod tests {
 
     #[test]
     fn a_repeated_write_names_an_older_tag() {
-        let demand = |if_match: Option<&str>, if_none_match: Option<&str>, revision| Precondition {
+        let demand = |if_match: Option<&str>,
+                      if_none_match: Option<&str>,
+                      revision: Option<i64>| Precondition {
             if_match: if_match.map(|text| text.parse().unwrap()),
             if_none_match: if_none_match.map(|text| text.parse().unwrap()),
-            revision,
+            revision: revision.map(Revision::from),
         };
         for (demand, older) in [
             (demand(Some("\"40\""), None, None), true),
@@ -267,7 +282,7 @@ mod tests {
             (demand(Some("\"40\""), Some("*"), None), false),
             (demand(Some("\"40\""), None, Some(42)), false),
         ] {
-            assert_eq!(demand.is_older_than(41, "41"), older, "{demand:?}");
+            assert_eq!(demand.is_older_than(41.into(), "41"), older, "{demand:?}");
         }
         assert!(demand(None, None, Some(41)).holds(Some("41")));
         assert!(!demand(None, None, Some(40)).holds(Some("41")));

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use silo_shared::silo::{Family, Hostname, Records};
 use thiserror::Error;
 
+use crate::domain::revision::Revision;
+
 /// One address of a record: a hostname has at most one of each family.
 pub type Slot = (Hostname, Family);
 
@@ -13,7 +15,7 @@ pub type Slot = (Hostname, Family);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayRow {
     /// The revision of the command that made the change.
-    pub revision: i64,
+    pub revision: Revision,
     /// Which address changed.
     pub slot: Slot,
     /// The address before.
@@ -56,7 +58,7 @@ fn in_words(address: Option<IpAddr>) -> String {
 }
 
 /// A replay in progress. Addresses without rows have their current value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replay {
     /// The addresses at the revision where the replay begins.
     at: BTreeMap<Slot, Option<IpAddr>>,
@@ -153,7 +155,7 @@ mod tests {
         let mut replay = Replay::begin(before.collect());
         for (revision, (hostname, old, new)) in (1..).zip(rows) {
             replay.follow(&ReplayRow {
-                revision,
+                revision: Revision::from(revision),
                 slot: slot(hostname, old, new),
                 old: address(old),
                 new: address(new),

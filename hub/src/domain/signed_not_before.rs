@@ -22,9 +22,10 @@ impl SignedNotBefore {
     /// The limit after the database was restored at `now`: never earlier than a limit in force.
     #[must_use]
     pub fn moved_to(self, now: Time) -> Self {
-        match self.0 <= now.plus_seconds(MAX_CLOCK_OFFSET) {
-            true => Self(self.0.max(now)),
-            false => Self(now),
+        if self.0 <= now.plus_seconds(MAX_CLOCK_OFFSET) {
+            Self(self.0.max(now))
+        } else {
+            Self(now)
         }
     }
 }

@@ -55,6 +55,72 @@ impl std::str::FromStr for SinkName {
     }
 }
 
+/// What a sink receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkSort {
+    /// The current state of each name.
+    State,
+    /// Every change.
+    Event,
+}
+
+/// Defines the kinds of sinks, each with its name in the configuration and the database, and its sort.
+macro_rules! sink_kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident = $name:literal, $sort:ident;)*) => {
+        /// The kinds of sinks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+        pub enum SinkKind {
+            $($(#[doc = $doc])* #[serde(rename = $name)] $kind,)*
+        }
+
+        impl SinkKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Its name in the configuration and the database.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// What sinks of this kind receive.
+            pub fn sort(self) -> SinkSort {
+                match self { $(Self::$kind => SinkSort::$sort,)* }
+            }
+        }
+    };
+}
+
+sink_kinds! {
+    /// DNS UPDATE with TSIG.
+    Rfc2136 = "rfc2136", State;
+    /// A provider that speaks dyndns2.
+    Dyndns2 = "dyndns2", State;
+    /// Plesk's command line.
+    Plesk = "plesk", State;
+    /// Mail.
+    Email = "email", Event;
+    /// POST of the change as JSON.
+    Webhook = "webhook", Event;
+}
+
+impl SinkKind {
+    /// The kind of this name; `None` if this version does not know it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+
+    /// The names of the kinds of a sort.
+    pub fn of_sort(sort: SinkSort) -> Vec<&'static str> {
+        let kinds = Self::ALL.iter().filter(|kind| kind.sort() == sort);
+        kinds.map(|kind| kind.as_str()).collect()
+    }
+
+    /// Whether sinks of this kind send to the address in a record's `notify`.
+    pub(crate) fn uses_notify_address(self) -> bool {
+        self == Self::Email
+    }
+}
+
 /// Which changes a sink receives: globs over silos and hostnames; an empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SinkFilter {
@@ -91,16 +157,6 @@ impl SinkFilter {
     pub fn takes(&self, silo: &SiloId, hostname: &Hostname) -> bool {
         self.takes_silo(silo) && matches_any(&self.hostnames, hostname.as_str())
     }
-}
-
-/// Whether sinks of this kind, by its name in the configuration, publish the current state rather than each change.
-pub fn is_state_kind(kind: &str) -> bool {
-    matches!(kind, "rfc2136" | "dyndns2" | "plesk")
-}
-
-/// Whether sinks of this kind send to the address in a record's `notify`.
-pub(crate) fn uses_notify_address(kind: &str) -> bool {
-    kind == "email"
 }
 
 fn matches_any(globs: &[String], name: &str) -> bool {

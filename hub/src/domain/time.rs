@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use silo_shared::named_schema;
+
 /// A point in time: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(i64);
@@ -38,6 +40,8 @@ impl Time {
             .map(|time| Self(time.as_millisecond()))
     }
 }
+
+named_schema!(Time, "Time", silo_shared::openapi::time());
 
 impl fmt::Display for Time {
     /// RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`.

@@ -1,11 +1,14 @@
 //! Tokens and their rights.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId, glob_matches};
 use thiserror::Error;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::pattern::{Span, hostname_pattern, silo_pattern, spans};
 use super::time::Time;
@@ -17,17 +20,91 @@ pub enum Role {
     Read,
     /// Read and write its silos.
     Write,
+    /// Read the hub's metrics and status, and no silo.
+    Metrics,
     /// Everything.
     Admin,
+    /// A role of a newer version, which created the token. Grants nothing.
+    Unknown(RoleName),
+}
+
+/// The roles that this version knows: others come from newer versions alone.
+impl PartialSchema for Role {
+    fn schema() -> RefOr<Schema> {
+        let known = [Self::Read, Self::Write, Self::Metrics, Self::Admin];
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(known.map(|role| role.to_string())))
+            .examples([Self::Write.to_string()])
+            .description(Some("A token's role."))
+            .into()
+    }
+}
+
+impl ToSchema for Role {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Role")
+    }
+}
+
+/// The name of a role that this version does not know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RoleName {
+    bytes: [u8; Self::MAX],
+    length: u8,
+}
+
+impl RoleName {
+    /// The maximum length, in bytes: that of the database's column.
+    const MAX: usize = 8;
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_word = text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let mut bytes = [0; Self::MAX];
+        bytes
+            .get_mut(..text.len())?
+            .copy_from_slice(text.as_bytes());
+        let length = u8::try_from(text.len()).ok()?;
+        (is_word && length > 0).then_some(Self { bytes, length })
+    }
+
+    fn as_str(&self) -> &str {
+        let bytes = &self.bytes[..usize::from(self.length)];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
 }
 
 impl Role {
     /// The role's name in the API.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Metrics => "metrics",
             Self::Admin => "admin",
+            Self::Unknown(name) => name.as_str(),
+        }
+    }
+
+    /// A stored role, which a newer version may have introduced; `None`: not the name of a role.
+    pub fn stored(text: &str) -> Option<Self> {
+        let unknown = |_| RoleName::parse(text).map(Self::Unknown);
+        text.parse().map_or_else(unknown, Some)
+    }
+
+    /// Whether the role concerns silos at all.
+    pub fn reads_silos(self) -> bool {
+        match self {
+            Self::Read | Self::Write | Self::Admin => true,
+            Self::Metrics | Self::Unknown(_) => false,
         }
     }
 }
@@ -45,6 +122,7 @@ impl FromStr for Role {
         match text {
             "read" => Ok(Self::Read),
             "write" => Ok(Self::Write),
+            "metrics" => Ok(Self::Metrics),
             "admin" => Ok(Self::Admin),
             _ => Err(InvalidToken::Role),
         }
@@ -58,7 +136,7 @@ pub struct TokenSpec {
     pub name: String,
     /// Its role.
     pub role: Role,
-    /// Names or globs of its silos; empty only for admins.
+    /// Names or globs of its silos; empty only for admins and for metrics.
     pub silos: Vec<String>,
     /// Names or globs of the hostnames that it may write; `None`: all.
     pub hostnames: Option<Vec<String>>,
@@ -73,7 +151,7 @@ pub enum InvalidToken {
     #[error("a token's name has 1 to 100 characters, none of them a control character")]
     Name,
     /// Unknown role.
-    #[error("the role is read, write or admin")]
+    #[error("the role is read, write, metrics or admin")]
     Role,
     /// A read or write token without silos.
     #[error("a read or write token names its silos")]
@@ -81,6 +159,9 @@ pub enum InvalidToken {
     /// An admin token with limits.
     #[error("an admin token may do everything: leave this out")]
     LimitedAdmin,
+    /// A metrics token with silos or hostnames.
+    #[error("a metrics token reads no silos: leave this out")]
+    LimitedMetrics,
     /// An empty list of hostnames.
     #[error("an empty list would allow nothing: leave it out, or name hostnames")]
     NoHostnames,
@@ -93,10 +174,13 @@ pub enum InvalidToken {
     /// An expiry in the past.
     #[error("this time has passed")]
     Expired,
+    /// A change of the role.
+    #[error("a token keeps its role: create another one")]
+    OtherRole,
 }
 
 /// An invalid part of a [`TokenSpec`]: the member (and its entry), and what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The member's name.
     pub member: &'static str,
@@ -104,6 +188,16 @@ pub struct SpecError {
     pub index: Option<usize>,
     /// What is wrong.
     pub error: InvalidToken,
+}
+
+impl SpecError {
+    /// The JSON pointer to the part.
+    pub fn pointer(&self) -> String {
+        match self.index {
+            Some(index) => format!("/{}/{index}", self.member),
+            None => format!("/{}", self.member),
+        }
+    }
 }
 
 impl fmt::Display for SpecError {
@@ -135,16 +229,20 @@ impl TokenSpec {
             Role::Read | Role::Write if self.silos.is_empty() => {
                 refuse("silos", None, InvalidToken::NoSilos);
             }
+            Role::Metrics if !self.silos.is_empty() => {
+                refuse("silos", None, InvalidToken::LimitedMetrics);
+            }
             _ => {}
         }
         match (&self.hostnames, self.role) {
             (None, _) => {}
             (Some(_), Role::Admin) => refuse("hostnames", None, InvalidToken::LimitedAdmin),
+            (Some(_), Role::Metrics) => refuse("hostnames", None, InvalidToken::LimitedMetrics),
             (Some(list), Role::Read | Role::Write) if list.is_empty() => {
                 refuse("hostnames", None, InvalidToken::NoHostnames);
             }
             // Hostnames limit only writes: they have no effect on a read token.
-            (Some(_), Role::Read | Role::Write) => {}
+            (Some(_), Role::Read | Role::Write | Role::Unknown(_)) => {}
         }
         let mut check_list =
             |member, list: &mut Vec<String>, is_name: fn(&str) -> Option<String>| {
@@ -229,27 +327,41 @@ impl Token {
         self.spec.role == Role::Admin
     }
 
+    /// Whether the token may read the hub's metrics and status.
+    pub fn may_read_metrics(&self) -> bool {
+        matches!(self.spec.role, Role::Metrics | Role::Admin)
+    }
+
+    /// Whether this version knows the token's role.
+    pub fn has_known_role(&self) -> bool {
+        !matches!(self.spec.role, Role::Unknown(_))
+    }
+
+    /// Whether the token may read any silos.
+    pub fn reads_silos(&self) -> bool {
+        self.spec.role.reads_silos()
+    }
+
     /// Whether the token may read this silo, and so all of it.
     pub fn may_read(&self, silo: &SiloId) -> bool {
-        self.is_admin()
-            || self
-                .spec
-                .silos
-                .iter()
-                .any(|glob| glob_matches(glob, silo.as_str()))
+        let is_named = |glob: &String| glob_matches(glob, silo.as_str());
+        self.is_admin() || (self.reads_silos() && self.spec.silos.iter().any(is_named))
     }
 
     /// The ranges of silo ids that the token may read, in byte order.
     pub fn readable_spans(&self) -> Vec<Span> {
-        match self.is_admin() {
-            true => spans(&["*".to_owned()]),
-            false => spans(&self.spec.silos),
+        if self.is_admin() {
+            spans(&["*".to_owned()])
+        } else if self.reads_silos() {
+            spans(&self.spec.silos)
+        } else {
+            Vec::new()
         }
     }
 
     /// Whether the token may write anything in this silo.
     pub fn may_write(&self, silo: &SiloId) -> bool {
-        self.spec.role != Role::Read && self.may_read(silo)
+        matches!(self.spec.role, Role::Write | Role::Admin) && self.may_read(silo)
     }
 
     /// Whether the token may write this record.
@@ -269,164 +381,5 @@ impl Token {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: i64 = 1_000_000;
-
-    fn spec(role: Role, silos: &[&str], hostnames: Option<&[&str]>) -> TokenSpec {
-        let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-        TokenSpec {
-            name: "nas".to_owned(),
-            role,
-            silos: owned(silos),
-            hostnames: hostnames.map(owned),
-            expires_at: None,
-        }
-    }
-
-    fn token(spec: TokenSpec) -> Token {
-        Token {
-            id: TokenId::parse("abcdefgh12").unwrap(),
-            spec: spec.check(Time::from_millis(NOW)).unwrap(),
-            created_at: Time::from_millis(NOW),
-            revoked_at: None,
-            last_used_at: None,
-        }
-    }
-
-    #[test]
-    fn rights_follow_role_silos_and_hostnames() {
-        let office = SiloId::parse("office").unwrap();
-        let other = SiloId::parse("other").unwrap();
-        let nas = Hostname::parse("nas-1").unwrap();
-        let db = Hostname::parse("db").unwrap();
-        // read, write, write nas-1, write db, replace; then read of another silo
-        for (spec, rights) in [
-            (
-                spec(Role::Read, &["office"], None),
-                [true, false, false, false, false, false],
-            ),
-            (
-                spec(Role::Write, &["office"], None),
-                [true, true, true, true, true, false],
-            ),
-            (
-                spec(Role::Write, &["Off*"], Some(&["nas-*"])),
-                [true, true, true, false, false, false],
-            ),
-            (
-                spec(Role::Write, &["*"], Some(&["DB."])),
-                [true, true, false, true, false, true],
-            ),
-            (spec(Role::Admin, &[], None), [true; 6]),
-        ] {
-            let token = token(spec);
-            let seen = [
-                token.may_read(&office),
-                token.may_write(&office),
-                token.may_write_record(&office, &nas),
-                token.may_write_record(&office, &db),
-                token.may_replace(&office),
-                token.may_read(&other),
-            ];
-            assert_eq!(seen, rights, "{:?}", token.spec);
-        }
-    }
-
-    #[test]
-    fn wrong_specs_name_the_member() {
-        let long = vec!["a"; 101];
-        for (spec, member, index, error) in [
-            (
-                spec(Role::Read, &[], None),
-                "silos",
-                None,
-                InvalidToken::NoSilos,
-            ),
-            (
-                spec(Role::Write, &["a b"], None),
-                "silos",
-                Some(0),
-                InvalidToken::Pattern,
-            ),
-            (
-                spec(Role::Write, &["a", "-a"], None),
-                "silos",
-                Some(1),
-                InvalidToken::Pattern,
-            ),
-            (
-                spec(Role::Write, &long, None),
-                "silos",
-                None,
-                InvalidToken::TooMany,
-            ),
-            (
-                spec(Role::Admin, &["a"], None),
-                "silos",
-                None,
-                InvalidToken::LimitedAdmin,
-            ),
-            (
-                spec(Role::Admin, &[], Some(&["a"])),
-                "hostnames",
-                None,
-                InvalidToken::LimitedAdmin,
-            ),
-            (
-                spec(Role::Write, &["a"], Some(&[])),
-                "hostnames",
-                None,
-                InvalidToken::NoHostnames,
-            ),
-            (
-                spec(Role::Write, &["a"], Some(&["x", "localhost"])),
-                "hostnames",
-                Some(1),
-                InvalidToken::Pattern,
-            ),
-            (
-                TokenSpec {
-                    name: String::new(),
-                    ..spec(Role::Admin, &[], None)
-                },
-                "name",
-                None,
-                InvalidToken::Name,
-            ),
-            (
-                TokenSpec {
-                    expires_at: Some(Time::from_millis(NOW)),
-                    ..spec(Role::Admin, &[], None)
-                },
-                "expires_at",
-                None,
-                InvalidToken::Expired,
-            ),
-        ] {
-            let errors = spec.check(Time::from_millis(NOW)).unwrap_err();
-            assert_eq!(
-                errors,
-                [SpecError {
-                    member,
-                    index,
-                    error
-                }]
-            );
-        }
-    }
-
-    #[test]
-    fn a_token_ends_when_revoked_or_expired() {
-        let mut token = token(spec(Role::Read, &["a"], None));
-        let now = Time::from_millis(NOW);
-        assert!(token.is_valid_at(now));
-        token.spec.expires_at = Some(now.plus_seconds(1));
-        assert!(token.is_valid_at(now));
-        assert!(!token.is_valid_at(now.plus_seconds(1)));
-        token.spec.expires_at = None;
-        token.revoked_at = Some(now);
-        assert!(!token.is_valid_at(now));
-    }
-}
+#[path = "token_tests.rs"]
+mod tests;

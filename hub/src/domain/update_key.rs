@@ -13,14 +13,16 @@ pub const STRONG: usize = 16;
 /// The maximum length of a key, in bytes as sent: it must fit into a request's head with the rest of it.
 const LONGEST: usize = 32 * 1024;
 
-/// The first path segments of the hub's own routes, and of what browsers request by themselves. With `compat.sftdyn`,
+/// The first path segments of the hub's own routes and pages, and of what browsers request by themselves. With `compat.sftdyn`,
 /// keys directly follow the root's slash, where these would be taken for the route.
-pub const TAKEN: [&str; 23] = [
+pub const TAKEN: [&str; 25] = [
     "audit",
+    "dashboard",
     "deliveries",
     "events",
     "favicon.ico",
     "healthz",
+    "invitations",
     "ip",
     "log",
     "metrics",

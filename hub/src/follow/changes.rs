@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::follow::revision::Revision;
+use crate::domain::revision::Revision;
+use crate::follow::bus::Bus;
 use crate::store::{ChangedSilo, Store, StoreError};
 
 /// Number of changes kept in the log.
@@ -20,7 +21,7 @@ const GIVEN_AT_ONCE: usize = 100;
 #[derive(Debug)]
 pub struct Changes {
     store: Store,
-    revision: Revision,
+    bus: Bus,
     log: Mutex<Log>,
     reading: tokio::sync::Mutex<()>,
 }
@@ -28,8 +29,8 @@ pub struct Changes {
 /// Every change in `(from, to]`, ordered by revision.
 #[derive(Debug)]
 struct Log {
-    from: i64,
-    to: i64,
+    from: Revision,
+    to: Revision,
     changes: VecDeque<Arc<ChangedSilo>>,
     /// Number of announcements when the database was last queried.
     announcements: u64,
@@ -44,30 +45,30 @@ pub struct Since {
     pub changes: VecDeque<Arc<ChangedSilo>>,
     /// The revision up to which these changes are complete; if there are none, the next call may
     /// start there.
-    pub up_to: i64,
+    pub up_to: Revision,
 }
 
 impl Changes {
     /// An empty log that starts at a revision that the database has reached.
-    pub fn new(store: Store, revision: Revision, from: i64) -> Self {
+    pub fn new(store: Store, bus: Bus, from: Revision) -> Self {
         let log = Log {
             from,
             to: from,
             changes: VecDeque::new(),
-            announcements: revision.announcements(),
-            gaps: revision.gaps(),
+            announcements: bus.announcements(),
+            gaps: bus.gaps(),
         };
         Self {
             store,
-            revision,
+            bus,
             log: Mutex::new(log),
             reading: tokio::sync::Mutex::default(),
         }
     }
 
     /// The changes after a revision, at least those announced before this call.
-    pub async fn since(&self, revision: i64) -> Result<Since, StoreError> {
-        let announced = self.revision.announcements();
+    pub async fn since(&self, revision: Revision) -> Result<Since, StoreError> {
+        let announced = self.bus.announcements();
         let begin = {
             let log = self.log();
             match log.since(revision, announced) {
@@ -85,7 +86,7 @@ impl Changes {
             if let Some(since) = log.since(revision, announced) {
                 return Ok(since);
             }
-            (log.to, self.revision.announcements())
+            (log.to, self.bus.announcements())
         };
         loop {
             let read = self.store.changed_since(to, at_once(READ_AT_ONCE)).await?;
@@ -110,7 +111,7 @@ impl Changes {
     }
 
     /// Queries the database for changes older than the log, which starts at `begin`.
-    async fn read(&self, revision: i64, begin: i64) -> Result<Since, StoreError> {
+    async fn read(&self, revision: Revision, begin: Revision) -> Result<Since, StoreError> {
         let read = self.store.changed_since(revision, at_once(GIVEN_AT_ONCE));
         let changes: VecDeque<_> = read.await?.into_iter().map(Arc::new).collect();
         let up_to = match changes.back() {
@@ -124,7 +125,7 @@ impl Changes {
     /// The log, emptied if there was a gap since: its content may no longer be valid.
     fn log(&self) -> MutexGuard<'_, Log> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let gaps = self.revision.gaps();
+        let gaps = self.bus.gaps();
         if log.gaps != gaps {
             log.gaps = gaps;
             log.changes.clear();
@@ -136,7 +137,7 @@ impl Changes {
 
 impl Log {
     /// The changes after a revision; `None` if the database must be queried.
-    fn since(&self, revision: i64, announced: u64) -> Option<Since> {
+    fn since(&self, revision: Revision, announced: u64) -> Option<Since> {
         if self.announcements < announced || revision < self.from {
             return None;
         }

@@ -15,10 +15,11 @@ use crate::auth::failure_limit::FailureLimit;
 use crate::auth::token_cache::TokenCache;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
+use crate::follow::bus::Bus;
 use crate::follow::database_health::DatabaseHealth;
+use crate::follow::database_id::KnownDatabaseId;
 use crate::follow::invalidation::Invalidation;
-use crate::follow::revision::Revision;
-use crate::store::{CommitWatch, Position, Store, StoreError};
+use crate::store::{CommitWatch, Position, Queries, Store, StoreError};
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(250);
@@ -52,11 +53,13 @@ pub struct Feed<W> {
     /// Receives the failed attempts counted by other hubs.
     pub failures: FailureLimit,
     /// Announces new revisions.
-    pub revision: Revision,
+    pub bus: Bus,
     /// Records whether the database responds.
     pub database_health: DatabaseHealth,
     /// Receives the time from which signatures are valid.
     pub signed_not_before: KnownSignedNotBefore,
+    /// Receives the id of the database.
+    pub database_id: KnownDatabaseId,
     /// The time.
     pub clock: Clock,
 }
@@ -139,7 +142,7 @@ impl<W: WriteProbe> Feed<W> {
     /// cached data may never have existed there. The registry then raises the revisions.
     async fn position(&self, server: &mut KnownServer) -> Result<Option<Position>, StoreError> {
         // Read before querying the database, whose revision is then at least this unless it lost some.
-        let past = self.revision.current();
+        let past = self.bus.current();
         if server.looked_at.elapsed() >= LOOK_AT_SERVER {
             self.store.look_at_server().await?;
             server.looked_at = Instant::now();
@@ -172,7 +175,7 @@ impl<W: WriteProbe> Feed<W> {
         }
         if position.deliveries != held.deliveries {
             held.deliveries = position.deliveries;
-            self.revision.announce_deliveries();
+            self.bus.announce_deliveries();
         }
         if position.failures != held.failures {
             let counted = self.store.failures_since(held.failures).await?;
@@ -183,8 +186,12 @@ impl<W: WriteProbe> Feed<W> {
             // Deletions in between are no longer reported: cached data may be wrong.
             self.tokens.forget_all();
             self.invalidation.anything_changed();
+            // A restored database has another one.
+            if let Some(id) = self.store.database_id().await? {
+                self.database_id.set(id);
+            }
             held.revision = position.feed_floor;
-            self.revision.announce(position.feed_floor);
+            self.bus.announce(position.feed_floor);
         }
         loop {
             let limit = i64::try_from(PAGE).expect("a page is small");
@@ -195,7 +202,7 @@ impl<W: WriteProbe> Feed<W> {
                 held.revision = silo.revision;
             }
             if let Some(last) = changed.last() {
-                self.revision.announce(last.revision);
+                self.bus.announce(last.revision);
             }
             if changed.len() < PAGE {
                 return Ok(());

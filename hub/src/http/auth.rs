@@ -1,4 +1,7 @@
-//! Authenticates callers by their credential and checks the rights of its token. The foreign protocols use it too.
+//! Authenticates callers by their credential and checks the rights of its token. The foreign protocols use it too, and
+//! the dashboard, whose sessions stand for the credential that they were made with.
+
+mod session;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use silo_shared::credential::{Credential, TokenId};
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::Hub;
+use super::agent_claim;
 use super::client_ip::{ClientIp, NoCallerAddress};
 use super::error::ApiError;
 use super::origin::refuse_foreign_write;
@@ -19,6 +23,7 @@ use super::parameters;
 use super::signing::Verified;
 use crate::auth::secrets::is_credential_of;
 use crate::auth::token_cache::{CachedToken, LookupPriority};
+use crate::domain::agents::AgentClaim;
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
 use crate::follow::database_health::TOKENS_GOOD_FOR;
@@ -27,6 +32,8 @@ use crate::registry::{
 };
 use crate::store::{KnownToken, Via, WriteScope};
 
+pub(crate) use session::wrong_code;
+
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -34,6 +41,8 @@ pub(crate) struct Caller {
     client: ClientIp,
     signature: Option<Verified>,
     by_former: bool,
+    /// What the request says of its agent.
+    agent: Option<Box<AgentClaim>>,
 }
 
 const NO_SILO: ApiError = ApiError::NotFound("there is no such silo");
@@ -44,6 +53,11 @@ impl Caller {
         &self.cached.known.token
     }
 
+    /// The same token with what verifies its credential.
+    pub(crate) fn known(&self) -> &KnownToken {
+        &self.cached.known
+    }
+
     /// The client's address.
     pub(crate) fn ip(&self) -> IpAddr {
         self.client.ip
@@ -51,7 +65,7 @@ impl Caller {
 
     /// The client's address, if it may be used as the address that the request omits: see [`ClientIp::implied`].
     /// Refused for a signed request, since a relay could then have its own address set.
-    pub(super) fn implied_ip(&self, hub: &Hub) -> Result<IpAddr, ApiError> {
+    pub(crate) fn implied_ip(&self, hub: &Hub) -> Result<IpAddr, ApiError> {
         if self.signature.is_some() {
             let detail =
                 "a signed request must name the address: a relay could otherwise change it";
@@ -68,19 +82,34 @@ impl Caller {
             .inspect_err(|why| hub.trusted_proxies.report(why, &hub.clock))
     }
 
+    /// Whether the request names its agent.
+    pub(super) fn names_agent(&self) -> bool {
+        self.agent.is_some()
+    }
+
+    /// Notes the agent that the request names, if any, for a silo that is there.
+    pub(super) fn note_agent(&self, hub: &Hub, silo: &SiloId) {
+        if let Some(claim) = &self.agent {
+            let (agents, now) = (hub.registry.agents(), hub.clock.now());
+            agents.note(claim, silo, self.token().id, self.ip(), now);
+        }
+    }
+
     /// Allows the token itself, authenticated with its current secret, and admins.
-    pub(super) fn require_revoke(&self, id: Option<TokenId>) -> Result<(), ApiError> {
-        match id == Some(self.token().id) && !self.by_former {
-            true => Ok(()),
-            false => self.require_admin(),
+    pub(crate) fn require_revoke(&self, id: Option<TokenId>) -> Result<(), ApiError> {
+        if id == Some(self.token().id) && !self.by_former && self.token().has_known_role() {
+            Ok(())
+        } else {
+            self.require_admin()
         }
     }
 
     /// Allows the token itself and admins. Returns the former secret if it authenticated the request: it may rotate
     /// again until the new secret is used, since the response that contained the new secret may be lost. After that, a
     /// leaked former secret could lock the owner out.
-    pub(super) fn require_rotate(&self, id: TokenId) -> Result<Option<CredentialHash>, ApiError> {
-        if self.token().id != id {
+    pub(crate) fn require_rotate(&self, id: TokenId) -> Result<Option<CredentialHash>, ApiError> {
+        // A token of an unknown role may do nothing.
+        if self.token().id != id || !self.token().has_known_role() {
             return self.require_admin().map(|()| None);
         }
         match &self.cached.known.former {
@@ -93,27 +122,42 @@ impl Caller {
     }
 
     /// Refuses a token that was revoked or expired since, or whose secret ended: receiving a body and waiting in a read
-    /// take time.
+    /// take time. Also one whose rights were changed, since those that it had were checked.
     pub(crate) async fn require_still(&self, hub: &Hub) -> Result<(), ApiError> {
+        let now = self.refreshed(hub).await?;
+        let (before, now) = (&self.token().spec, &now.token().spec);
+        let is_same = before.silos == now.silos && before.hostnames == now.hostnames;
+        is_same.then_some(()).ok_or(ApiError::Forbidden(
+            "the rights of the token were changed while the request ran: send it again",
+        ))
+    }
+
+    /// The caller with the present rights of its token; refused like [`Self::require_still`] if the token or its secret
+    /// has ended.
+    pub(crate) async fn refreshed(&self, hub: &Hub) -> Result<Self, ApiError> {
         let now = hub.clock.now();
         let then = &self.cached.known;
         let shown = match (self.by_former, &then.former) {
             (true, Some(former)) => former.credential_hash,
             _ => then.credential_hash,
         };
-        let still = hub.tokens.get(then.token.id).await?.is_some_and(|cached| {
+        let still = hub.tokens.get(then.token.id).await?.filter(|cached| {
             let known = &cached.known;
             let former = known.former_at(now).map(|former| former.credential_hash);
             known.token.is_valid_at(now)
                 && (known.credential_hash == shown || former == Some(shown))
         });
-        still.then_some(()).ok_or(ApiError::Unauthorized(
+        let cached = still.ok_or(ApiError::Unauthorized(
             "the token was revoked, or its secret ended, while the request ran",
-        ))
+        ))?;
+        Ok(Self {
+            cached,
+            ..self.clone()
+        })
     }
 
     /// Runs a command. A signed command runs at most once, and not after a newer one in the same scope.
-    pub(super) async fn apply<C: Command>(
+    pub(crate) async fn apply<C: Command>(
         &self,
         hub: &Hub,
         place: WriteScope,
@@ -167,28 +211,52 @@ impl Caller {
     }
 
     /// Admins only.
-    pub(super) fn require_admin(&self) -> Result<(), ApiError> {
+    pub(crate) fn require_admin(&self) -> Result<(), ApiError> {
         let right = self.token().is_admin();
         right
             .then_some(())
             .ok_or(ApiError::Forbidden("this needs an admin token"))
     }
 
+    /// Admins, and tokens for metrics.
+    pub(crate) fn require_metrics(&self) -> Result<(), ApiError> {
+        let right = self.token().may_read_metrics();
+        right.then_some(()).ok_or(ApiError::Forbidden(
+            "this needs an admin token, or one with the role metrics",
+        ))
+    }
+
+    /// Tokens whose role concerns silos, which may still name none that is there.
+    pub(crate) fn require_silos(&self) -> Result<(), ApiError> {
+        let right = self.token().reads_silos();
+        right
+            .then_some(())
+            .ok_or(ApiError::Forbidden("this token's role reads no silos"))
+    }
+
     /// Checks read access. A silo that the token may not read is reported as missing.
-    pub(super) fn require_read(&self, id: &SiloId) -> Result<(), ApiError> {
+    pub(crate) fn require_read(&self, id: &SiloId) -> Result<(), ApiError> {
         self.token().may_read(id).then_some(()).ok_or(NO_SILO)
     }
 
     /// Checks the right to replace or delete a whole silo.
-    pub(super) fn require_replace(&self, id: &SiloId) -> Result<(), ApiError> {
+    pub(crate) fn require_replace(&self, id: &SiloId) -> Result<(), ApiError> {
         let right = self.token().may_replace(id);
         right.then_some(()).ok_or(ApiError::Forbidden(
             "this token may not replace or delete the silo",
         ))
     }
 
+    /// Checks the right to write any record of the silo.
+    pub(crate) fn require_write_some(&self, id: &SiloId) -> Result<(), ApiError> {
+        let right = self.token().may_write(id);
+        right
+            .then_some(())
+            .ok_or(ApiError::Forbidden("this token may not write the silo"))
+    }
+
     /// Checks the right to write one record.
-    pub(super) fn require_write(&self, id: &SiloId, hostname: &Hostname) -> Result<(), ApiError> {
+    pub(crate) fn require_write(&self, id: &SiloId, hostname: &Hostname) -> Result<(), ApiError> {
         let right = self.token().may_write_record(id, hostname);
         right
             .then_some(())
@@ -208,9 +276,9 @@ impl FromRequestParts<Arc<Hub>> for Caller {
 
 impl Caller {
     async fn of(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        refuse_foreign_write(parts)?;
+        refuse_foreign_write(parts, &hub.cors)?;
         let Ok(client) = ClientIp::from_request_parts(parts, hub).await;
-        let ip = client.ip;
+        let agent = agent_claim::claim(&parts.headers).map(Box::new);
         if let Some(signature) = parts.extensions.get::<Verified>() {
             require_rate(hub, &signature.token)?;
             if !signature.by_former {
@@ -221,6 +289,7 @@ impl Caller {
                 client,
                 signature: Some(signature.clone()),
                 by_former: signature.by_former,
+                agent,
             });
         }
         let headers = &parts.headers;
@@ -229,9 +298,33 @@ impl Caller {
             let detail = "send a token: Authorization: Bearer silo_…";
             return Err(ApiError::Unauthorized(detail));
         };
-        let now = hub.clock.now();
         let is_only = shown.next().is_none();
-        let known = match credential(authorization.as_bytes()).filter(|_| is_only) {
+        let credential = credential(authorization.as_bytes()).filter(|_| is_only);
+        Self::by_credential(hub, credential, client, agent).await
+    }
+
+    /// The caller with this credential, whose request counts as one of its token.
+    async fn by_credential(
+        hub: &Hub,
+        credential: Option<Credential>,
+        client: ClientIp,
+        agent: Option<Box<AgentClaim>>,
+    ) -> Result<Self, ApiError> {
+        let caller = Self::authenticated(hub, credential, client, agent).await?;
+        require_rate(hub, &caller.cached)?;
+        caller.note_new_secret(hub).await;
+        Ok(caller)
+    }
+
+    /// The caller with this credential; `None`: what was shown is none. A wrong one counts against the address.
+    async fn authenticated(
+        hub: &Hub,
+        credential: Option<Credential>,
+        client: ClientIp,
+        agent: Option<Box<AgentClaim>>,
+    ) -> Result<Self, ApiError> {
+        let (ip, now) = (client.ip, hub.clock.now());
+        let known = match credential {
             None => None,
             Some(credential) => known_token(hub, credential.id(), ip)
                 .await?
@@ -248,16 +341,20 @@ impl Caller {
         };
         require_recent(hub)?;
         hub.tokens.note_use(&cached, now);
-        require_rate(hub, &cached)?;
-        if !by_former {
-            note_new_secret(hub, &cached, now).await;
-        }
         Ok(Self {
             cached,
             client,
             signature: None,
             by_former,
+            agent,
         })
+    }
+
+    /// Stores that the token's present secret was used, if it was.
+    async fn note_new_secret(&self, hub: &Hub) {
+        if !self.by_former {
+            note_new_secret(hub, &self.cached, hub.clock.now()).await;
+        }
     }
 }
 
@@ -297,9 +394,10 @@ pub(super) async fn known_token(
     if let Some(held) = hub.tokens.held(id) {
         return Ok(Some(held));
     }
-    let priority = match hub.failures.locked_out_for(ip, hub.clock.reading()) {
-        true => LookupPriority::Low,
-        false => LookupPriority::Normal,
+    let priority = if hub.failures.locked_out_for(ip, hub.clock.reading()) {
+        LookupPriority::Low
+    } else {
+        LookupPriority::Normal
     };
     Ok(hub.tokens.look_up(id, priority).await?)
 }
@@ -322,9 +420,10 @@ fn require_rate(hub: &Hub, token: &CachedToken) -> Result<(), ApiError> {
 /// revocation since.
 pub(super) fn require_recent(hub: &Hub) -> Result<(), ApiError> {
     let stale = hub.database_health.stale_for(hub.clock.monotonic());
-    match stale.is_some_and(|seconds| seconds > TOKENS_GOOD_FOR) {
-        true => Err(ApiError::Unavailable),
-        false => Ok(()),
+    if stale.is_some_and(|seconds| seconds > TOKENS_GOOD_FOR) {
+        Err(ApiError::Unavailable)
+    } else {
+        Ok(())
     }
 }
 

@@ -38,7 +38,7 @@ impl TrustedProxies {
         }
     }
 
-    fn trusts(&self, ip: IpAddr) -> bool {
+    pub(super) fn trusts(&self, ip: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&ip))
     }
 
@@ -202,9 +202,10 @@ pub(crate) enum NoCallerAddress {
 impl ClientIp {
     /// The address, if it is known to be the client's.
     pub(crate) fn named(self) -> Result<IpAddr, NoCallerAddress> {
-        match self.is_named {
-            true => Ok(self.ip),
-            false => Err(NoCallerAddress::Unnamed(self.ip)),
+        if self.is_named {
+            Ok(self.ip)
+        } else {
+            Err(NoCallerAddress::Unnamed(self.ip))
         }
     }
 
@@ -236,6 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn only_hops_that_trusted_proxies_name_count() {
         let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
         for (peer, header, value, client) in [
@@ -346,6 +348,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn an_omitted_address_is_only_replaced_by_a_plausible_client_address() {
         const PROXY: &str = "10.0.0.1";
         let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);

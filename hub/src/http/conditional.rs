@@ -1,4 +1,4 @@
-//! `If-Match` on reads (RFC 9110 section 13.1.1), for all routes: a layer inspects the route's response. So the
+//! `If-Match` on reads (RFC 9110 section 13.1.1), for all routes of REST: a layer inspects the route's response. So the
 //! condition is evaluated only where the response would otherwise be a success (section 13.2.1), and before
 //! `If-None-Match` (section 13.2.2), since a 304 becomes a 412 too. Writes evaluate their preconditions inside the
 //! transaction.
@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,6 @@ use tower::{Layer, Service};
 
 use super::error::ApiError;
 use super::request::tag_list;
-use super::signing::is_foreign;
 use crate::domain::precondition::TagList;
 
 /// Evaluates `If-Match` of `GET` and `HEAD`.
@@ -62,11 +61,8 @@ where
     }
 }
 
-/// Whether a request only reads: foreign protocols write on `GET`.
 fn only_reads(request: &Request) -> bool {
-    let route = request.extensions().get::<MatchedPath>();
     matches!(*request.method(), Method::GET | Method::HEAD)
-        && route.is_some_and(|route| !is_foreign(route.as_str()))
 }
 
 /// The response if the condition holds, else a 412.

@@ -14,42 +14,81 @@ use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::headers::PRIVATE;
+use super::openapi::values::{Cursor, DeliveryId, EntityTags, GivenSinkName, Limit};
+use super::openapi::{self, tags};
 use super::page::{Page, respond, rows_to_read};
 use super::request::{DeliveryPath, Query};
+use crate::domain::precondition::Precondition;
+use crate::domain::revision::Revision;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::registry::{Refusal, RetryDelivery};
 use crate::store::WriteScope;
-use crate::store::{DeliveryRow, DeliveryState, IdCursor, KnownSink, NEVER, NameRow};
+use crate::store::{DeliveryRow, DeliveryState, IdCursor, KnownSink, NEVER, NameRow, Queries};
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
-struct Document {
-    id: i64,
-    sink: String,
-    event: String,
-    silo: SiloId,
-    revision: i64,
-    at: Time,
-    state: &'static str,
-    done_at: Option<Time>,
-    attempts: i64,
-    failing_since: Option<Time>,
-    why: Option<String>,
-    next_try: Option<Time>,
-    hostnames: Vec<Name>,
+/// A delivery to a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub(crate) struct Document {
+    #[schema(minimum = 1, example = 1)]
+    pub(crate) id: i64,
+    #[schema(example = "dns")]
+    pub(crate) sink: String,
+    /// What it tells: `change`, `unseen`, `back`, `failing` or `recovered`.
+    #[schema(example = "change")]
+    pub(crate) event: String,
+    pub(crate) silo: SiloId,
+    pub(crate) revision: Revision,
+    pub(crate) at: Time,
+    #[schema(value_type = DeliveryState)]
+    pub(crate) state: &'static str,
+    #[schema(required = true)]
+    pub(crate) done_at: Option<Time>,
+    #[schema(minimum = 0, example = 1)]
+    pub(crate) attempts: i64,
+    #[schema(required = true)]
+    pub(crate) failing_since: Option<Time>,
+    /// Why the last attempt failed.
+    #[schema(required = true, example = "the server answers REFUSED")]
+    pub(crate) why: Option<String>,
+    #[schema(required = true)]
+    pub(crate) next_try: Option<Time>,
+    pub(crate) hostnames: Vec<Name>,
 }
 
-#[derive(Debug, Serialize)]
-struct Name {
-    hostname: Hostname,
-    state: &'static str,
-    attempts: i64,
-    failing_since: Option<Time>,
-    why: Option<String>,
-    next_try: Option<Time>,
+/// The part of a delivery that concerns one hostname.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryOfHostname)]
+pub(crate) struct Name {
+    pub(crate) hostname: Hostname,
+    #[schema(value_type = DeliveryState)]
+    pub(crate) state: &'static str,
+    #[schema(minimum = 0, example = 1)]
+    pub(crate) attempts: i64,
+    #[schema(required = true)]
+    pub(crate) failing_since: Option<Time>,
+    /// Why the last attempt failed.
+    #[schema(required = true, example = "the server answers REFUSED")]
+    pub(crate) why: Option<String>,
+    #[schema(required = true)]
+    pub(crate) next_try: Option<Time>,
 }
 
-/// `GET /deliveries`: newest first.
+/// Lists deliveries to sinks
+///
+/// Newest first. `limit` is 100 unless given. For admins.
+#[utoipa::path(
+    get,
+    path = "/deliveries",
+    operation_id = "listDeliveries",
+    tag = tags::OPERATION,
+    params(("state" = Option<DeliveryState>, Query), ("sink" = Option<GivenSinkName>, Query), ("limit" = Option<Limit>, Query), ("cursor" = Option<Cursor>, Query)),
+    responses(
+        (status = 200, description = "A page of deliveries.", body = Vec<Document>, headers(("Link" = String), ("Cache-Control" = String))),
+        openapi::problem_sets::ReadByRight,
+    ),
+)]
 pub(super) async fn list(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -75,14 +114,35 @@ pub(super) async fn list(
     respond(documents.collect(), next)
 }
 
-/// `POST /deliveries/{id}/retry`: retries at once, also after a refusal; has no effect on a finished delivery.
+/// Retries a delivery
+///
+/// Also after a refusal. For admins.
+#[utoipa::path(
+    post,
+    path = "/deliveries/{delivery}/retry",
+    operation_id = "retryDelivery",
+    tag = tags::OPERATION,
+    params(("delivery" = DeliveryId, Path), ("If-Match" = Option<EntityTags>, Header), ("If-None-Match" = Option<EntityTags>, Header)),
+    responses(
+        (status = 200, description = "The delivery, which is tried again at once; a finished one stays as it is.", body = Document, headers(("Cache-Control" = String))),
+        openapi::problem_sets::WriteOfOne,
+    ),
+)]
 pub(super) async fn retry(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
     DeliveryPath(id): DeliveryPath,
+    precondition: Precondition,
 ) -> Result<Response, ApiError> {
     caller.require_admin()?;
     let id = id.ok_or(Refusal::NoDelivery)?;
+    if !precondition.holds_without_tag() {
+        hub.store.delivery(id).await?.ok_or(Refusal::NoDelivery)?;
+        return Err(ApiError::Precondition {
+            tag: None,
+            is_weakened: false,
+        });
+    }
     caller
         .apply(&hub, WriteScope::Unscoped, RetryDelivery(id))
         .await?;
@@ -91,7 +151,8 @@ pub(super) async fn retry(
     Ok(([(CACHE_CONTROL, PRIVATE)], Json(document(row, &sinks))).into_response())
 }
 
-async fn known_sinks(hub: &Hub) -> Result<HashMap<SinkName, KnownSink>, ApiError> {
+/// All sinks that were ever configured.
+pub(crate) async fn known_sinks(hub: &Hub) -> Result<HashMap<SinkName, KnownSink>, ApiError> {
     let sinks = hub.store.sinks().await?;
     Ok(sinks
         .into_iter()
@@ -99,8 +160,8 @@ async fn known_sinks(hub: &Hub) -> Result<HashMap<SinkName, KnownSink>, ApiError
         .collect())
 }
 
-/// A pending delivery also waits for its sink if the whole sink has failed.
-fn document(row: DeliveryRow, sinks: &HashMap<SinkName, KnownSink>) -> Document {
+/// Describes a delivery. A pending one also waits for its sink if the whole sink has failed.
+pub(crate) fn document(row: DeliveryRow, sinks: &HashMap<SinkName, KnownSink>) -> Document {
     let trouble = sinks
         .get(&row.sink)
         .filter(|sink| sink.why.is_some() && row.state == DeliveryState::Pending);

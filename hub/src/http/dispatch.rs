@@ -17,7 +17,7 @@ use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
 use tower::Service;
 
-use super::finish::Finish;
+use super::observe::Observing;
 use super::signing::is_of_signature;
 use super::silos::ParsedRead;
 use super::{Hub, host, silos};
@@ -26,36 +26,10 @@ use super::{Hub, host, silos};
 #[derive(Clone, Debug)]
 pub struct RouteDispatch {
     /// For reads of silos without the router; `None`: all requests go through it.
-    hub: Option<Arc<Hub>>,
-    direct: Router,
-    layered: Router,
-}
-
-impl RouteDispatch {
-    /// `direct` must respond like `layered` to requests that need no layers.
-    pub(super) fn new(hub: Arc<Hub>, direct: Router, layered: Router) -> Self {
-        Self {
-            hub: Some(hub),
-            direct,
-            layered,
-        }
-    }
-
-    /// Wraps both routers, for all requests.
-    pub(super) fn map(self, change: impl Fn(Router) -> Router) -> Self {
-        Self {
-            hub: None,
-            direct: change(self.direct),
-            layered: change(self.layered),
-        }
-    }
-}
-
-impl Finish<RouteDispatch> {
-    /// Maps the routers.
-    pub(crate) fn map(self, change: impl Fn(Router) -> Router) -> Self {
-        self.map_inner(|dispatch| dispatch.map(change))
-    }
+    pub(super) hub: Option<Arc<Hub>>,
+    /// Must respond like `layered` to requests that need no layers.
+    pub(super) direct: Router,
+    pub(super) layered: Router,
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -88,7 +62,7 @@ impl Future for ReadSilo {
 impl Service<Request> for RouteDispatch {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<ReadSilo, RouteFuture<Infallible>>;
+    type Future = Either<Observing<ReadSilo>, RouteFuture<Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Routers are always ready.
@@ -101,9 +75,11 @@ impl Service<Request> for RouteDispatch {
         }
         match &self.hub {
             Some(hub) if reads_silo(&request) => {
+                let running = hub.requests.begin_read(&request);
                 let (parts, _) = request.into_parts();
                 let read = silos::begin_read(Arc::clone(hub), parts);
-                Either::Left(ReadSilo(Read::Begins(Box::pin(read))))
+                let read = ReadSilo(Read::Begins(Box::pin(read)));
+                Either::Left(Observing::new(read, running))
             }
             _ => Either::Right(self.direct.call(request)),
         }

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use silo_shared::api::{FieldError, PROBLEM_JSON, Problem};
+use silo_shared::request_id;
 use silo_shared::signing::MAX_CLOCK_OFFSET;
 use silo_shared::silo::Hostname;
 
@@ -32,6 +33,8 @@ pub enum ApiError {
     Signature(SignatureProblem),
     /// The credential does not permit this: 403.
     Forbidden(&'static str),
+    /// The credential does not permit parts of the body: 403.
+    ForbiddenPlaces(Vec<FieldError>),
     /// The requested resource does not exist: 404.
     NotFound(&'static str),
     /// The route exists, but not with this method: 405.
@@ -167,7 +170,7 @@ impl ApiError {
             Self::Invalid(_) => &problems::INVALID,
             Self::Unauthorized(_) => &problems::UNAUTHORIZED,
             Self::Signature(problem) => problem.kind(),
-            Self::Forbidden(_) => &problems::FORBIDDEN,
+            Self::Forbidden(_) | Self::ForbiddenPlaces(_) => &problems::FORBIDDEN,
             Self::NotFound(_) => &problems::NOT_FOUND,
             Self::MethodNotAllowed => &problems::METHOD_NOT_ALLOWED,
             Self::Timeout => &problems::TIMEOUT,
@@ -224,7 +227,7 @@ impl ApiError {
             Self::Malformed(detail) | Self::MalformedBody(detail) | Self::CallerUnknown(detail) => {
                 detail.clone()
             }
-            Self::Invalid(errors) => match errors.as_slice() {
+            Self::Invalid(errors) | Self::ForbiddenPlaces(errors) => match errors.as_slice() {
                 [only] => place(only),
                 [first, ..] => format!("{} (and {} more)", place(first), errors.len() - 1),
                 [] => "a value is wrong".to_owned(),
@@ -235,14 +238,12 @@ impl ApiError {
             Self::Signature(problem) => problem.detail(),
             Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
             Self::Timeout => "the body did not arrive in time".to_owned(),
-            Self::Precondition { is_weakened, .. } => match is_weakened {
-                true => "If-Match names the present entity tag as a proxy has changed it (W/ before it, or a content coding in it); have the proxy pass ETag on as it is, without compression".to_owned(),
-                false => Refusal::Precondition {
-                    present: None,
-                    is_weakened: false,
-                }
-                .to_string(),
-            },
+            Self::Precondition { is_weakened: true, .. } => "If-Match names the present entity tag as a proxy has changed it (W/ before it, or a content coding in it); have the proxy pass ETag on as it is, without compression".to_owned(),
+            Self::Precondition { is_weakened: false, .. } => Refusal::Precondition {
+                present: None,
+                is_weakened: false,
+            }
+            .to_string(),
             Self::TooLarge { limit } => format!("a body has at most {limit} bytes here"),
             Self::MediaType => "send the body as Content-Type: application/json".to_owned(),
             Self::ContentEncoding => {
@@ -293,7 +294,7 @@ impl IntoResponse for ApiError {
             status: kind.status.as_u16(),
             detail: self.detail(),
             errors: match &self {
-                Self::Invalid(errors) => errors.clone(),
+                Self::Invalid(errors) | Self::ForbiddenPlaces(errors) => errors.clone(),
                 // The pointer to the whole document (RFC 6901).
                 Self::TooLarge { .. } | Self::MalformedBody(_) => {
                     vec![FieldError {
@@ -303,6 +304,7 @@ impl IntoResponse for ApiError {
                 }
                 _ => Vec::new(),
             },
+            request_id: request_id::current().map(|id| id.to_string()),
         };
         let mut response = (kind.status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -378,6 +380,7 @@ impl From<Refusal> for ApiError {
             }
             Refusal::BoundMeanwhile => Self::Unavailable,
             Refusal::KeyTaken => Self::invalid("/key", refusal),
+            Refusal::BadToken(wrong) => Self::invalid(wrong.pointer(), wrong.error),
             Refusal::NoSink => Self::NotFound("there is no such sink"),
             Refusal::SinkGone => Self::NotFound("no hub has this delivery's sink any more"),
             Refusal::NoDelivery => Self::NotFound("there is no such delivery"),
@@ -395,6 +398,8 @@ impl From<Refusal> for ApiError {
             // The body may contain `ip`, `ips` or nothing at all.
             Refusal::TooManyRecords => Self::invalid("", refusal),
             Refusal::NoAddress => Self::invalid("/ip", refusal),
+            Refusal::NoAddressAt(index) => Self::invalid(format!("/set/{index}/ip"), refusal),
+            Refusal::NoRecordAt(index) => Self::invalid(format!("/remove/{index}"), refusal),
         }
     }
 }

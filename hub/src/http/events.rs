@@ -27,7 +27,12 @@ use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::headers::PRIVATE;
+use super::openapi::values::{AgentField, AppliedField, EventId, Flag, GivenSiloId};
+use super::openapi::{self, tags};
 use super::request::{Query, SiloPath};
+use super::session_watch::{SessionCheck, SessionWatch};
+use super::watchers::{WatcherKind, Watching};
+use crate::domain::revision::Revision;
 use crate::follow::interest::Interest;
 use crate::read::render::Format;
 use crate::read::view::Rendered;
@@ -48,7 +53,22 @@ const NO_BUFFERING: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("no"),
 );
 
-/// `GET /silos/{id}/events`
+/// Follows a silo
+///
+/// The stream sends the present state first, or with `Last-Event-ID` what is newer. Event `silo`: `id` is a revision, `data` the silo as
+/// `GET` answers it. Event `deleted`: `data` is `{"id","revision"}`. Event `reset`: what was sent before counts no longer; the state
+/// follows. A comment line comes every 15 s.
+#[utoipa::path(
+    get,
+    path = "/silos/{id}/events",
+    operation_id = "followSilo",
+    tag = tags::EVENTS,
+    params(("id" = GivenSiloId, Path), ("Last-Event-ID" = Option<EventId>, Header), ("Silo-Agent" = Option<AgentField>, Header), ("Silo-Applied" = Option<AppliedField>, Header)),
+    responses(
+        (status = 200, description = "A stream of events that does not end.", body = String, content_type = "text/event-stream", headers(("Cache-Control" = String), ("X-Accel-Buffering" = String))),
+        openapi::problem_sets::StreamOfOne,
+    ),
+)]
 pub(super) async fn of_silo(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -63,27 +83,61 @@ pub(super) async fn of_silo(
     if head.deleted && !headers.contains_key(LAST_EVENT_ID) {
         return Err(Refusal::NoSilo.into());
     }
-    let scope = Scope::Silo(hub.revision.watch_silo(id));
+    if !head.deleted {
+        caller.note_agent(&hub, &id);
+    }
+    let scope = Scope::Silo(hub.bus.watch_silo(id));
     begin(hub, caller, scope, &headers).await
 }
 
-/// `GET /events`: all silos that the token may read; with `?full=1` their current content, else only their names.
+/// Follows all silos that the token may read
+///
+/// As for one silo; the `data` of `silo` is `{"id","revision"}` unless `full` is 1.
+#[utoipa::path(
+    get,
+    path = "/events",
+    operation_id = "followSilos",
+    tag = tags::EVENTS,
+    params(("full" = Option<Flag>, Query), ("Last-Event-ID" = Option<EventId>, Header)),
+    responses(
+        (status = 200, description = "A stream of events that does not end.", body = String, content_type = "text/event-stream", headers(("Cache-Control" = String), ("X-Accel-Buffering" = String))),
+        openapi::problem_sets::Stream,
+    ),
+)]
 pub(super) async fn of_all(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    caller.require_silos()?;
     let full = match query.get("full") {
         None | Some("0") => false,
         Some("1") => true,
         Some(_) => return Err(ApiError::invalid("/full", "full is 0 or 1")),
     };
     let scope = Scope::All {
-        news: hub.revision.watch_all(),
+        news: hub.bus.watch_all(),
         full,
     };
     begin(hub, caller, scope, &headers).await
+}
+
+/// Follows all silos that a session of the dashboard may read, by name, from the revision that its page shows. The
+/// stream ends with the session.
+pub(crate) async fn of_session(
+    hub: Arc<Hub>,
+    caller: Caller,
+    check: SessionCheck,
+    known: Option<HeaderValue>,
+) -> Result<Response, ApiError> {
+    caller.require_silos()?;
+    let scope = Scope::All {
+        news: hub.bus.watch_all(),
+        full: false,
+    };
+    let session = SessionWatch::new(check);
+    follow(hub, caller, scope, known.as_ref(), Some(session)).await
 }
 
 async fn begin(
@@ -93,22 +147,38 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.spend_nonce(&hub).await?;
+    follow(hub, caller, scope, headers.get(LAST_EVENT_ID), None).await
+}
+
+async fn follow(
+    hub: Arc<Hub>,
+    caller: Caller,
+    scope: Scope,
+    known: Option<&HeaderValue>,
+    session: Option<SessionWatch>,
+) -> Result<Response, ApiError> {
+    let kind = match scope {
+        Scope::Silo(_) => WatcherKind::Silo,
+        Scope::All { .. } => WatcherKind::All,
+    };
     let mut event_stream = EventStream {
-        token: hub.revision.watch_token(caller.token().id),
-        gaps: hub.revision.gaps(),
+        _watching: hub.watchers.enter(kind),
+        token: hub.bus.watch_token(caller.token().id),
+        gaps: hub.bus.gaps(),
         hub,
         caller,
+        session,
         scope,
-        sent_revision: 0,
+        sent_revision: Revision::NONE,
         is_state_sent: false,
         reset: None,
-        floor: 0,
+        floor: Revision::NONE,
         held_back: None,
         changes: VecDeque::new(),
         last_sent: Instant::now(),
         unsent: VecDeque::new(),
     };
-    if let Some(known) = headers.get(LAST_EVENT_ID) {
+    if let Some(known) = known {
         event_stream.resume(known).await?;
     }
     let parts = stream::unfold(event_stream, |mut event_stream| async move {
@@ -150,12 +220,12 @@ impl Scope {
 #[derive(Debug)]
 struct Event {
     kind: &'static str,
-    id: Option<i64>,
+    id: Option<Revision>,
     data: Bytes,
 }
 
 impl Event {
-    fn new(kind: &'static str, id: Option<i64>, data: impl Into<Bytes>) -> Self {
+    fn new(kind: &'static str, id: Option<Revision>, data: impl Into<Bytes>) -> Self {
         Self {
             kind,
             id,
@@ -164,7 +234,7 @@ impl Event {
     }
 
     /// The same event, with an id that is at least `least`.
-    fn with_id_from(self, least: i64) -> Self {
+    fn with_id_from(self, least: Revision) -> Self {
         let id = self.id.max(Some(least));
         Self { id, ..self }
     }
@@ -177,22 +247,24 @@ impl Event {
 }
 
 /// One stream.
-#[derive(Debug)]
 struct EventStream {
+    _watching: Watching,
     hub: Arc<Hub>,
     caller: Caller,
+    /// `None`: it needs no session.
+    session: Option<SessionWatch>,
     scope: Scope,
     token: Interest<TokenId>,
     /// The number of gaps in the changes when the state was sent.
     gaps: u64,
     /// The revision up to which everything was sent.
-    sent_revision: i64,
+    sent_revision: Revision,
     /// Whether the state was sent. Until then, deletions need no event.
     is_state_sent: bool,
     /// The `reset` event to send, if the history since an earlier stream's end is no longer known.
     reset: Option<Event>,
-    /// The feed floor when `reset` was last sent, else 0: the id must reach it with the state.
-    floor: i64,
+    /// The feed floor when `reset` was last sent, else [`Revision::NONE`]: the id must reach it with the state.
+    floor: Revision,
     /// An event of the state of all silos after `reset`, held until it is known whether it is the last one.
     held_back: Option<Event>,
     /// Changes to send next.
@@ -205,7 +277,10 @@ struct EventStream {
 impl EventStream {
     /// Resumes where an earlier stream ended, if the deletions since then are still known.
     async fn resume(&mut self, known: &HeaderValue) -> Result<(), ApiError> {
-        let known = known.to_str().ok().and_then(|id| id.parse::<i64>().ok());
+        let known = known
+            .to_str()
+            .ok()
+            .and_then(|id| id.parse::<Revision>().ok());
         // This hub may lag behind the one that served the earlier stream; the database is authoritative.
         let position = self.hub.store.position().await?;
         match known.filter(|known| (position.feed_floor..=position.revision).contains(known)) {
@@ -220,7 +295,7 @@ impl EventStream {
 
     /// Sends `reset` and the state next.
     fn begin_again(&mut self, position: Position) {
-        self.sent_revision = 0;
+        self.sent_revision = Revision::NONE;
         self.is_state_sent = false;
         self.reset = Some(reset(position.revision));
         self.floor = position.feed_floor;
@@ -247,6 +322,11 @@ impl EventStream {
             self.scope.mark_known();
             self.token.mark_known();
             self.caller.require_still(&self.hub).await.ok()?;
+            if let Some(session) = &mut self.session
+                && !session.goes_on().await
+            {
+                return None;
+            }
             let looked = match self.look().await {
                 Ok(looked) => looked,
                 Err(error) => {
@@ -259,7 +339,12 @@ impl EventStream {
             }
             let goes_on = tokio::select! {
                 goes_on = self.scope.changed() => goes_on,
-                goes_on = self.token.changed() => goes_on,
+                goes_on = self.token.changed() => {
+                    if let Some(session) = &mut self.session {
+                        session.token_changed();
+                    }
+                    goes_on
+                }
                 () = tokio::time::sleep_until(self.last_sent + SIGN_OF_LIFE) => return Some(None),
             };
             if !goes_on {
@@ -269,7 +354,7 @@ impl EventStream {
     }
 
     async fn look(&mut self) -> Result<Option<Event>, StoreError> {
-        let gaps = self.hub.revision.gaps();
+        let gaps = self.hub.bus.gaps();
         if self.gaps != gaps {
             let position = self.hub.store.position().await?;
             self.gaps = gaps;
@@ -372,17 +457,17 @@ impl EventStream {
     }
 }
 
-fn reset(revision: i64) -> Event {
+fn reset(revision: Revision) -> Event {
     let data = json!({ "revision": revision });
     Event::new("reset", None, data.to_string())
 }
 
 /// A silo's current content, as one line of JSON.
-fn whole(silo: &Rendered, sent_revision: i64) -> Event {
+fn whole(silo: &Rendered, sent_revision: Revision) -> Event {
     Event::new("silo", Some(sent_revision), silo.body.clone())
 }
 
-fn name(kind: &'static str, id: &SiloId, revision: i64) -> Event {
+fn name(kind: &'static str, id: &SiloId, revision: Revision) -> Event {
     let data = json!({ "id": id, "revision": revision });
     Event::new(kind, Some(revision), data.to_string())
 }

@@ -1,5 +1,5 @@
-//! Adds to every response, whichever route or layer made it: `X-Content-Type-Options`, a correct `Date` where hyper's
-//! is wrong, for a browser's fetch no challenge that would open a password prompt, and a 500 after a panic. One layer
+//! Adds to every response, whichever route or layer made it: `X-Content-Type-Options`, `Silo-Database`, a correct `Date`
+//! where hyper's is wrong, for a browser's fetch no challenge that would open a password prompt, and a 500 after a panic. One layer
 //! for all of it, since tower-http's layer for panics boxes every body twice.
 
 use std::convert::Infallible;
@@ -11,19 +11,27 @@ use std::task::{Context, Poll, ready};
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::header::{DATE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{DATE, Entry, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
 use pin_project_lite::pin_project;
+use silo_shared::request_id::RequestScope;
+use silo_shared::signing::answer::SILO_DATABASE;
 use tower::{Layer, Service};
 
+use super::cors::{self, Cors};
 use super::date::DateGuard;
 use super::error::{ApiError, CHALLENGE_BEARER};
+use super::site;
+use crate::follow::database_id::KnownDatabaseId;
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// The id of a request that has one because it failed or the log mentions it.
+const SILO_REQUEST: HeaderName = HeaderName::from_static("silo-request");
 
 /// `X-Content-Type-Options` of every response.
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -33,6 +41,10 @@ pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 pub(super) struct FinishLayer {
     /// Detects whether hyper's `Date` is right.
     pub(super) dates: Arc<DateGuard>,
+    /// The id of the database.
+    pub(super) database_id: KnownDatabaseId,
+    /// The pages of other sites that may call.
+    pub(super) cors: Arc<Cors>,
 }
 
 impl<S> Layer<S> for FinishLayer {
@@ -42,6 +54,8 @@ impl<S> Layer<S> for FinishLayer {
         Finish {
             inner,
             dates: Arc::clone(&self.dates),
+            database_id: self.database_id.clone(),
+            cors: Arc::clone(&self.cors),
         }
     }
 }
@@ -51,16 +65,8 @@ impl<S> Layer<S> for FinishLayer {
 pub struct Finish<S> {
     inner: S,
     dates: Arc<DateGuard>,
-}
-
-impl<S> Finish<S> {
-    /// Maps the inner service.
-    pub(super) fn map_inner(self, change: impl FnOnce(S) -> S) -> Self {
-        Self {
-            inner: change(self.inner),
-            dates: self.dates,
-        }
-    }
+    database_id: KnownDatabaseId,
+    cors: Arc<Cors>,
 }
 
 impl<S, B> Service<Request<B>> for Finish<S>
@@ -80,14 +86,32 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_fetch = is_fetch(request.headers());
         let is_head = *request.method() == Method::HEAD;
-        let answer = catch_unwind(AssertUnwindSafe(|| self.inner.call(request.map(Body::new))));
+        // As it is before anything is read for the response.
+        let database_id = self.database_id.header();
+        // Pages belong to their own site alone.
+        let is_called = self.cors.is_used() && !site::is_page(request.uri().path());
+        let cors = is_called.then(|| {
+            let headers = request.headers();
+            let is_preflight = self.cors.is_preflight(request.method(), headers);
+            Box::new(Called {
+                origin: self.cors.allowed(headers),
+                preflight: is_preflight.then(cors::preflight),
+            })
+        });
+        let mut scope = RequestScope::default();
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            scope.enter(|| self.inner.call(request.map(Body::new)))
+        }));
         let answer = answer.map(|answer| AssertUnwindSafe(answer).catch_unwind());
         let dates = &self.dates;
         Finishing {
             answer: answer.ok(),
+            scope,
             is_fetch,
             is_head,
+            database_id: Some(database_id),
             dated_by: dates.is_needed().then(|| Arc::clone(dates)),
+            cors,
         }
     }
 }
@@ -98,11 +122,23 @@ pin_project! {
         // `None`: the inner service panicked in `call`.
         #[pin]
         answer: Option<CatchUnwind<AssertUnwindSafe<F>>>,
+        scope: RequestScope,
         is_fetch: bool,
         is_head: bool,
+        database_id: Option<HeaderValue>,
         // `None`: hyper's `Date` is right.
         dated_by: Option<Arc<DateGuard>>,
+        // `None`: no page of another site may call.
+        cors: Option<Box<Called>>,
     }
+}
+
+/// What is known of a request where pages of other sites may call.
+struct Called {
+    /// The page's origin, if it may call.
+    origin: Option<HeaderValue>,
+    /// The response, instead of any other.
+    preflight: Option<Response>,
 }
 
 impl<F> Future for Finishing<F>
@@ -113,24 +149,44 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = match this.answer.as_pin_mut() {
-            Some(answer) => ready!(answer.poll(context)).ok(),
-            None => None,
+        let preflight = this
+            .cors
+            .as_mut()
+            .and_then(|called| called.preflight.take());
+        let answer = match (preflight, this.answer.as_pin_mut()) {
+            (Some(preflight), _) => Some(Ok(preflight)),
+            (None, Some(answer)) => ready!(this.scope.enter(|| answer.poll(context))).ok(),
+            (None, None) => None,
         };
         let mut answer = match answer {
             Some(Ok(answer)) => answer,
             // The log has the panic's message.
             None => {
-                let answer = ApiError::Internal.into_response();
-                match *this.is_head {
-                    true => answer.map(|_| Body::empty()),
-                    false => answer,
+                let answer = this.scope.enter(|| {
+                    tracing::error!("a request panicked; it is answered 500");
+                    ApiError::Internal.into_response()
+                });
+                if *this.is_head {
+                    answer.map(|_| Body::empty())
+                } else {
+                    answer
                 }
             }
         };
         let is_refused = answer.status() == StatusCode::UNAUTHORIZED;
         let headers = answer.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if let Some(id) = this.scope.id()
+            && let Ok(id) = HeaderValue::try_from(id.to_string())
+        {
+            headers.insert(SILO_REQUEST, id);
+        }
+        if let Some(id) = this.database_id.take() {
+            name_database(headers, id);
+        }
+        if let Some(called) = this.cors.take() {
+            cors::add(headers, called.origin);
+        }
         if let Some(dates) = this.dated_by {
             headers.insert(DATE, dates.date());
         }
@@ -138,6 +194,15 @@ where
             leave_bearer_alone(headers);
         }
         Poll::Ready(Ok(answer))
+    }
+}
+
+/// Adds the id of the database, unless the response has it already: then it is signed.
+fn name_database(headers: &mut HeaderMap, id: HeaderValue) {
+    match headers.entry(SILO_DATABASE) {
+        Entry::Occupied(mut place) if place.get().is_empty() => drop(place.insert(id)),
+        Entry::Occupied(_) => {}
+        Entry::Vacant(place) => drop(place.insert(id)),
     }
 }
 
@@ -174,11 +239,14 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     use super::*;
+    use crate::domain::database_id::DatabaseId;
     use crate::domain::time::Clock;
 
     fn layer() -> FinishLayer {
         FinishLayer {
             dates: Arc::new(DateGuard::new(Clock::System)),
+            database_id: KnownDatabaseId::new(DatabaseId::new(7)),
+            cors: Arc::default(),
         }
     }
 

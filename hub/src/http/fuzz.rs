@@ -1,9 +1,11 @@
 //! A fuzz target: takes bytes and panics if an invariant is violated. The package `silo-fuzz` runs it under libFuzzer;
 //! the test below runs it briefly.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
+use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, MAX_RECORDS, SiloId, count_records};
 
 use super::bodies::{self, RecordPatch};
@@ -31,7 +33,7 @@ pub fn bodies(data: &[u8]) {
         Err(error) => check(data, &error),
     }
     let hostname = Hostname::parse("db").expect("it is a hostname");
-    match bodies::record(Some(data), &hostname, || Ok(caller)) {
+    match bodies::record(Some(data), &id, &hostname, || Ok(caller)) {
         Ok(RecordPatch {
             addresses,
             cleared,
@@ -41,10 +43,20 @@ pub fn bodies(data: &[u8]) {
             assert!(cleared.is_none_or(|family| addresses.get(family).is_none()));
             if !addresses.is_empty() {
                 let printed = json!({ "ips": addresses.iter().collect::<Vec<_>>() }).to_string();
-                let again = bodies::record(Some(printed.as_bytes()), &hostname, || Ok(caller));
+                let printed = Some(printed.as_bytes());
+                let again = bodies::record(printed, &id, &hostname, || Ok(caller));
                 let again = again.expect("what was read can be sent");
                 assert_eq!(again.addresses, addresses);
             }
+        }
+        Err(error) => check(data, &error),
+    }
+    match bodies::records(data, &id, |_| true, || Ok(caller)) {
+        Ok(patches) => {
+            let set = patches.set.iter().map(|(hostname, _)| hostname);
+            let all: Vec<_> = set.chain(&patches.removed).collect();
+            assert!(all.len() <= MAX_RECORDS);
+            assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         }
         Err(error) => check(data, &error),
     }
@@ -52,8 +64,14 @@ pub fn bodies(data: &[u8]) {
         Ok(spec) => assert_eq!(spec.clone().check(now), Ok(spec)),
         Err(error) => check(data, &error),
     }
-    if let Err(error) = bodies::overlap(data) {
-        check(data, &error);
+    let token = TokenId::parse("abcdefgh12").expect("it is the id of a token");
+    let others = [
+        bodies::overlap(data).err(),
+        bodies::revert(data).err(),
+        bodies::token_patch(data, token, now).err(),
+    ];
+    for error in others.iter().flatten() {
+        check(data, error);
     }
 }
 

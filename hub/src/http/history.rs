@@ -6,37 +6,63 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
+use silo_shared::credential::TokenId;
+use silo_shared::openapi::Address;
 use silo_shared::silo::Hostname;
 
 use super::Hub;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::openapi::values::{Cursor, GivenHostname, GivenSiloId, Limit};
+use super::openapi::{self, tags};
 use super::page::{Page, respond, rows_to_read};
 use super::request::{Query, SiloPath};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::registry::Refusal;
+use crate::store::Via;
 use crate::store::{HistoryCursor, HistoryRow};
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+/// A change of one address.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Change)]
 struct Row {
     at: Time,
-    revision: i64,
+    revision: Revision,
     hostname: Hostname,
+    /// `null`: it was added.
+    #[schema(value_type = Option<Address>, required = true)]
     old_ip: Option<IpAddr>,
+    /// `null`: it was removed.
+    #[schema(value_type = Option<Address>, required = true)]
     new_ip: Option<IpAddr>,
+    #[schema(value_type = Via)]
     via: String,
-    #[serde(flatten)]
-    origin: Option<Origin>,
+    /// Whose change it was; for admins only. `null`: not that of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TokenId>)]
+    token: Option<Option<String>>,
+    /// Where it came from; for admins only. `null`: from the hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Address>)]
+    client_ip: Option<Option<IpAddr>>,
 }
 
-/// The author of a change, for admins only.
-#[derive(Debug, Serialize)]
-struct Origin {
-    token: Option<String>,
-    client_ip: Option<IpAddr>,
-}
-
-/// `GET /silos/{id}/history`: newest first.
+/// Lists the changes of a silo
+///
+/// Newest first, one row for each changed address. The history of a deleted silo stays readable. `limit` is 100 unless given.
+#[utoipa::path(
+    get,
+    path = "/silos/{id}/history",
+    operation_id = "listHistory",
+    tag = tags::SILOS,
+    params(("id" = GivenSiloId, Path), ("hostname" = Option<GivenHostname>, Query), ("limit" = Option<Limit>, Query), ("cursor" = Option<Cursor>, Query)),
+    responses(
+        (status = 200, description = "A page of changes.", body = Vec<Row>, headers(("Link" = String), ("Cache-Control" = String))),
+        openapi::problem_sets::ReadOfOne,
+    ),
+)]
 pub(super) async fn list(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -80,9 +106,7 @@ fn document(row: HistoryRow, admin: bool) -> Row {
         old_ip: row.old,
         new_ip: row.new,
         via: row.via,
-        origin: admin.then_some(Origin {
-            token: row.token,
-            client_ip: row.client_ip,
-        }),
+        token: admin.then_some(row.token),
+        client_ip: admin.then_some(row.client_ip),
     }
 }

@@ -50,7 +50,7 @@ where
 }
 
 /// What is wrong with the host of a request.
-pub(super) fn problem(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+pub(crate) fn problem(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => (version == Version::HTTP_11).then_some("it is missing"),

@@ -150,6 +150,17 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// A whole number: to JSON Schema, 5.0 is an integer as 5 is. `None`: another value, or a fraction so large that reading it may
+/// have rounded it to a whole number.
+pub(super) fn whole_number(value: &Value) -> Option<i64> {
+    /// Below it, neighbours differ by less than one, and so does what is read in the last place.
+    const EXACT: f64 = 4_503_599_627_370_496.0;
+    let whole = |number: &f64| number.fract() == 0.0 && number.abs() < EXACT;
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().filter(whole).map(|number| number as i64))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -225,6 +236,31 @@ mod tests {
                 "{:?}: {why}",
                 String::from_utf8_lossy(&body)
             );
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_however_they_are_written() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("-0.0", Some(0)),
+            ("86400", Some(86_400)),
+            ("86400.0", Some(86_400)),
+            ("8.64e4", Some(86_400)),
+            ("-5.0", Some(-5)),
+            ("9007199254740991", Some(9_007_199_254_740_991)),
+            ("4503599627370495.0", Some(4_503_599_627_370_495)),
+            ("4503599627370496.0", None),
+            ("9007199254740991.0", None),
+            ("1e300", None),
+            ("18446744073709551615", None),
+            ("0.5", None),
+            ("\"5\"", None),
+            ("null", None),
+            ("true", None),
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(whole_number(&value), number, "{text}");
         }
     }
 

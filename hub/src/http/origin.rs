@@ -3,12 +3,17 @@
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 
+use super::cors::Cors;
 use super::error::ApiError;
+use super::signing::Verified;
 
 /// Refuses a write with `Sec-Fetch-Site: cross-site` or with an `Origin` that is not this host.
-pub(super) fn refuse_foreign_write(request: &Parts) -> Result<(), ApiError> {
+///
+/// Pages that may call the hub may also write.
+pub(super) fn refuse_foreign_write(request: &Parts, cors: &Cors) -> Result<(), ApiError> {
     let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads {
+    let is_signed = request.extensions.get::<Verified>().is_some();
+    if reads || cors.may_write(&request.headers, is_signed) {
         Ok(())
     } else {
         refuse_foreign(request)
@@ -17,8 +22,8 @@ pub(super) fn refuse_foreign_write(request: &Parts) -> Result<(), ApiError> {
 
 /// The same for any method, for routes that change something on `GET`.
 pub(crate) fn refuse_foreign(request: &Parts) -> Result<(), ApiError> {
-    let foreign = is_foreign(request);
-    (!foreign).then_some(()).ok_or(ApiError::Forbidden(
+    let is_cross = is_cross_site(request);
+    (!is_cross).then_some(()).ok_or(ApiError::Forbidden(
         "a page of another site may not write here",
     ))
 }
@@ -29,15 +34,16 @@ pub(crate) fn refuse_followed_link(request: &Parts) -> Result<(), ApiError> {
     refuse_foreign(request)?;
     let headers = &request.headers;
     let is_followed = headers.contains_key("upgrade-insecure-requests");
-    match is_followed && !headers.contains_key("sec-fetch-site") {
-        true => Err(ApiError::Forbidden(
+    if is_followed && !headers.contains_key("sec-fetch-site") {
+        Err(ApiError::Forbidden(
             "a browser may not write here over plain HTTP: any page could have made it",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 
-fn is_foreign(request: &Parts) -> bool {
+fn is_cross_site(request: &Parts) -> bool {
     let headers = &request.headers;
     if headers
         .get("sec-fetch-site")

@@ -1,12 +1,83 @@
 //! Pages of lists: how many rows to read, and the `Link` to the next page (RFC 8288).
 
 use axum::Json;
-use axum::http::header::{CACHE_CONTROL, LINK};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LINK};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::ApiError;
 use super::headers::{PRIVATE, header_value};
+
+/// The maximum size of a page, in bytes, unless its only entry is larger.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// The content of a page that has a limit of entries and of bytes.
+#[derive(Debug)]
+pub(super) struct ListBody {
+    body: Vec<u8>,
+    limit: usize,
+    entries: usize,
+}
+
+impl ListBody {
+    /// Without an entry.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            body: Vec::from(b"["),
+            limit,
+            entries: 0,
+        }
+    }
+
+    /// How many entries it has.
+    pub(super) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Adds an entry; false if there is no place for it. The first entry is sent regardless of its size; otherwise the
+    /// list could not continue.
+    pub(super) fn push(&mut self, entry: &[u8]) -> bool {
+        let is_full = self.entries > 0 && self.body.len() + entry.len() + 2 > PAGE_BYTES;
+        if self.entries == self.limit || is_full {
+            return false;
+        }
+        if self.entries > 0 {
+            self.body.push(b',');
+        }
+        self.body.extend_from_slice(entry);
+        self.entries += 1;
+        true
+    }
+
+    /// The same for an entry that is serialized.
+    pub(super) fn push_json(&mut self, entry: &impl Serialize) -> Result<bool, ApiError> {
+        let entry = serde_json::to_vec(entry).map_err(|_| ApiError::Internal)?;
+        Ok(self.push(&entry))
+    }
+
+    /// The response.
+    pub(super) fn respond(
+        mut self,
+        etag: HeaderValue,
+        next: Option<&str>,
+    ) -> Result<Response, ApiError> {
+        self.body.push(b']');
+        let kind = HeaderValue::from_static("application/json");
+        let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, PRIVATE), (ETAG, etag)];
+        let mut response = (headers, self.body).into_response();
+        if let Some(link) = next {
+            response.headers_mut().insert(LINK, header_value(link)?);
+        }
+        Ok(response)
+    }
+}
+
+/// The response to a client that knows the tag.
+pub(super) fn not_modified(etag: HeaderValue) -> Response {
+    let headers = [(ETAG, etag), (CACHE_CONTROL, PRIVATE)];
+    (StatusCode::NOT_MODIFIED, headers).into_response()
+}
 
 /// The rows of a page, and whether there are more.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,44 +2,67 @@
 //! silently.
 
 use axum::extract::MatchedPath;
+use axum::http::Method;
 use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use super::error::ApiError;
 
-/// The parameters of each route that takes any, for all methods. Other routes take none.
-const PARAMETERS: [(&str, &[&str]); 9] = [
-    ("/silos", &["limit", "after"]),
-    ("/silos/{id}", &["format"]),
-    ("/silos/{id}/records/{hostname}", &["family"]),
-    ("/silos/{id}/history", &["hostname", "limit", "cursor"]),
-    ("/silos/{id}/events", &[]),
-    ("/events", &["full"]),
-    ("/tokens", &["limit", "after"]),
-    ("/audit", &["limit", "cursor"]),
-    ("/deliveries", &["state", "sink", "limit", "cursor"]),
+/// The parameters of each method and route that takes any. Others take none. `HEAD` is as `GET`.
+const PARAMETERS: [(Method, &str, &[&str]); 11] = [
+    (Method::GET, "/silos", &["limit", "after"]),
+    (Method::GET, "/silos/{id}", &["format"]),
+    (Method::GET, "/silos/{id}/records", &["q", "limit", "after"]),
+    (
+        Method::DELETE,
+        "/silos/{id}/records/{hostname}",
+        &["family"],
+    ),
+    (
+        Method::GET,
+        "/records",
+        &["q", "hostname", "address", "limit", "after"],
+    ),
+    (
+        Method::GET,
+        "/silos/{id}/history",
+        &["hostname", "limit", "cursor"],
+    ),
+    (Method::GET, "/silos/{id}/agents", &["limit", "cursor"]),
+    (Method::GET, "/events", &["full"]),
+    (Method::GET, "/tokens", &["limit", "after"]),
+    (Method::GET, "/audit", &["limit", "cursor"]),
+    (
+        Method::GET,
+        "/deliveries",
+        &["state", "sink", "limit", "cursor"],
+    ),
 ];
 /// Routes below these belong to this interface. Other routes may have parameters that are not listed here, such as
 /// those of foreign protocols, or those that monitors add to bypass caches.
-const OWN: [&str; 6] = [
+const OWN: [&str; 10] = [
     "/silos",
+    "/records",
     "/events",
     "/tokens",
     "/audit",
     "/deliveries",
     "/metrics",
+    "/token",
+    "/version",
+    "/status",
 ];
 
 /// Refuses unknown parameters of a request, once its caller is authenticated.
 pub(super) fn check(parts: &Parts) -> Result<(), ApiError> {
     match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
-        (Some(query), Some(route)) => check_query(route.as_str(), query),
+        (Some(query), Some(route)) => check_query(&parts.method, route.as_str(), query),
         _ => Ok(()),
     }
 }
 
 /// The same for a known route.
-pub(super) fn check_query(route: &str, query: &str) -> Result<(), ApiError> {
+pub(super) fn check_query(method: &Method, route: &str, query: &str) -> Result<(), ApiError> {
     let is_own = OWN.iter().any(|own| {
         route
             .strip_prefix(own)
@@ -48,8 +71,15 @@ pub(super) fn check_query(route: &str, query: &str) -> Result<(), ApiError> {
     if !is_own {
         return Ok(());
     }
-    let of_route = PARAMETERS.iter().find(|(known, _)| *known == route);
-    let known = of_route.map_or(&[][..], |(_, known)| known);
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let of_request = PARAMETERS
+        .iter()
+        .find(|(of, at, _)| of == method && *at == route);
+    let known = of_request.map_or(&[][..], |(.., known)| known);
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         if !known.contains(&&*name) {
             let name: String = name.chars().take(64).collect();
@@ -71,6 +101,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_method_has_its_own_parameters() {
+        const RECORD: &str = "/silos/{id}/records/{hostname}";
+        const RECORDS: &str = "/silos/{id}/records";
+        for (method, route, query, is_taken) in [
+            (Method::DELETE, RECORD, "family=4", true),
+            (Method::GET, RECORD, "family=4", false),
+            (Method::PUT, RECORD, "family=4", false),
+            (Method::GET, RECORDS, "q=x", true),
+            (Method::HEAD, RECORDS, "q=x", true),
+            (Method::PATCH, RECORDS, "q=x", false),
+            (Method::GET, "/silos/{id}", "format=hosts", true),
+            (Method::PUT, "/silos/{id}", "format=hosts", false),
+            (Method::DELETE, "/silos/{id}", "format=hosts", false),
+            (Method::POST, "/tokens", "limit=1", false),
+        ] {
+            let taken = check_query(&method, route, query).is_ok();
+            assert_eq!(taken, is_taken, "{method} {route}?{query}");
+        }
+    }
+
+    #[test]
     fn unknown_parameters_are_refused_on_own_routes() {
         for (route, query, refused) in [
             ("/silos", "limit=5&after=a", None),
@@ -79,7 +130,11 @@ mod tests {
             ("/silos", "Limit=5", Some("/Limit")),
             ("/silos/{id}", "format=hosts", None),
             ("/silos/{id}", "fromat=hosts", Some("/fromat")),
-            ("/silos/{id}/records/{hostname}", "family=4", None),
+            ("/silos/{id}/records", "q=db&limit=1&after=a", None),
+            ("/silos/{id}/records", "hostname=db", Some("/hostname")),
+            ("/silos/{id}/revert", "revision=1", Some("/revision")),
+            ("/records", "hostname=db&address=10.0.0.7&q=x", None),
+            ("/records", "host=db", Some("/host")),
             ("/silos/{id}/records/{hostname}", "ip=10.0.0.7", Some("/ip")),
             (
                 "/silos/{id}/history",
@@ -88,6 +143,8 @@ mod tests {
             ),
             ("/tokens/{token}/rotate", "overlap=5", Some("/overlap")),
             ("/metrics", "a=b", Some("/a")),
+            ("/token", "a=b", Some("/a")),
+            ("/version", "a=b", Some("/a")),
             ("/ping", "a=b", None),
             ("/ip", "1795226983", None),
             ("/nic/update", "hostname=nas", None),
@@ -95,7 +152,7 @@ mod tests {
             ("/update", "secid=s", None),
             ("/silosophy", "a=b", None),
         ] {
-            let found = match check_query(route, query) {
+            let found = match check_query(&Method::GET, route, query) {
                 Ok(()) => None,
                 Err(ApiError::Invalid(errors)) => Some(errors[0].pointer.clone()),
                 Err(other) => panic!("{other:?}"),

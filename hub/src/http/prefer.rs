@@ -1,31 +1,87 @@
 //! `Prefer` (RFC 7240).
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, HeaderName};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The longest time that a read waits for a change.
 const MAX_WAIT_SECONDS: u64 = 300;
 
-/// The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most [`MAX_WAIT_SECONDS`]. `None`: there is no such
-/// preference, or its value is not a number of seconds.
-pub(super) fn wait_seconds(headers: &HeaderMap) -> Option<u64> {
+/// How long a read whose preference for a wait can't be used waits, so that a client that repeats it does not do so
+/// without a pause.
+const UNUSABLE_WAIT_SECONDS: u64 = 1;
+
+/// How long a read may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    seconds: u64,
+    is_applied: bool,
+}
+
+impl Patience {
+    /// In seconds.
+    pub(super) fn seconds(self) -> u64 {
+        self.seconds
+    }
+
+    /// Whether it is what the client prefers, at most [`MAX_WAIT_SECONDS`].
+    pub(super) fn is_applied(self) -> bool {
+        self.is_applied
+    }
+}
+
+/// The patience of `Prefer: wait=N` (RFC 7240 section 4.3). `None`: there is no such preference.
+pub(super) fn patience(headers: &HeaderMap) -> Option<Patience> {
     // Most requests have no such header, and a lookup would hash its name.
     if !headers.keys().any(|name| *name == PREFER) {
         return None;
     }
-    let seconds = preference(headers, "wait")?;
+    let unusable = Patience {
+        seconds: UNUSABLE_WAIT_SECONDS,
+        is_applied: false,
+    };
+    let Some(seconds) = preference(headers, "wait") else {
+        let is_meant = |element| {
+            let name = token(skip_blanks(element));
+            name.is_some_and(|(name, _)| name.eq_ignore_ascii_case("wait"))
+        };
+        let fields = values(headers);
+        let mut elements = fields.iter().flat_map(|field| elements(field));
+        return elements.any(is_meant).then_some(unusable);
+    };
     let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
-    // A number that overflows is a long time too.
-    is_number.then(|| seconds.parse().unwrap_or(u64::MAX).min(MAX_WAIT_SECONDS))
+    Some(if is_number {
+        Patience {
+            // A number that overflows is a long time too.
+            seconds: seconds.parse().unwrap_or(u64::MAX).min(MAX_WAIT_SECONDS),
+            is_applied: true,
+        }
+    } else {
+        unusable
+    })
+}
+
+/// Whether a write is to be answered without the representation (RFC 7240 section 4.2).
+pub(super) fn prefers_minimal(headers: &HeaderMap) -> bool {
+    preference(headers, "return").is_some_and(|value| value.eq_ignore_ascii_case("minimal"))
+}
+
+/// The values of all fields. What is not UTF-8 makes only its own element malformed.
+fn values(headers: &HeaderMap) -> Vec<Cow<'_, str>> {
+    let fields = headers.get_all(PREFER).into_iter();
+    fields
+        .map(|field| String::from_utf8_lossy(field.as_bytes()))
+        .collect()
 }
 
 /// The value of a preference, empty if it has none. Only the first of the same name counts; malformed ones are ignored
 /// (RFC 7240 section 2).
 fn preference(headers: &HeaderMap, name: &str) -> Option<String> {
-    let fields = headers.get_all(PREFER).into_iter();
+    let fields = values(headers);
     fields
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(elements)
+        .iter()
+        .flat_map(|field| elements(field))
         .filter_map(parse)
         .find(|(token, _)| token.eq_ignore_ascii_case(name))
         .map(|(_, value)| value)
@@ -106,71 +162,83 @@ fn skip_blanks(text: &str) -> &str {
 mod tests {
     use super::*;
 
+    const UNUSABLE: Option<Patience> = Some(Patience {
+        seconds: 1,
+        is_applied: false,
+    });
+
+    fn wait(seconds: u64) -> Option<Patience> {
+        Some(Patience {
+            seconds,
+            is_applied: true,
+        })
+    }
+
     #[test]
     fn wait_is_read_from_prefer_and_bounded() {
-        for (fields, seconds) in [
-            (&["wait=30"][..], Some(30)),
-            (&["wait=0"], Some(0)),
-            (&["wait=007"], Some(7)),
-            (&["respond-async, wait=10"], Some(10)),
-            (&["respond-async", "wait=10"], Some(10)),
-            (&[" ,, wait=10 ,"], Some(10)),
-            (&["WAIT=10"], Some(10)),
-            (&["Wait = \"5\""], Some(5)),
-            (&["wait\t=\t5"], Some(5)),
-            (&["wait=\"\\5\""], Some(5)),
-            (&["wait=100000"], Some(300)),
-            (&["wait=99999999999999999999999"], Some(300)),
+        for (fields, expected) in [
+            (&["wait=30"][..], wait(30)),
+            (&["wait=0"], wait(0)),
+            (&["wait=007"], wait(7)),
+            (&["respond-async, wait=10"], wait(10)),
+            (&["respond-async", "wait=10"], wait(10)),
+            (&[" ,, wait=10 ,"], wait(10)),
+            (&["WAIT=10"], wait(10)),
+            (&["Wait = \"5\""], wait(5)),
+            (&["wait\t=\t5"], wait(5)),
+            (&["wait=\"\\5\""], wait(5)),
+            (&["wait=100000"], wait(300)),
+            (&["wait=99999999999999999999999"], wait(300)),
             // Parameters of this preference, and of others.
-            (&["wait=10; foo=bar"], Some(10)),
-            (&["wait=10;foo;bar = \"a;b,c\" ;; ;"], Some(10)),
-            (&["wait=10; wait=20"], Some(10)),
+            (&["wait=10; foo=bar"], wait(10)),
+            (&["wait=10;foo;bar = \"a;b,c\" ;; ;"], wait(10)),
+            (&["wait=10; wait=20"], wait(10)),
             (&["handling=strict; wait=3"], None),
-            (&["handling=strict; wait=3, wait=4"], Some(4)),
-            (&["handling=strict;wait=3", "wait=4"], Some(4)),
+            (&["handling=strict; wait=3, wait=4"], wait(4)),
+            (&["handling=strict;wait=3", "wait=4"], wait(4)),
             (&["foo; wait=3"], None),
             (&["foo=\"; wait=3\""], None),
             // Commas and quotes within quoted strings.
             (&["foo=\"bar, wait=3\""], None),
-            (&["foo=\"bar, wait=3\", wait=4"], Some(4)),
-            (&["foo=\"\\\", wait=3\", wait=4"], Some(4)),
-            (&["foo=\"\\\\\", wait=4"], Some(4)),
-            (&["foo; bar=\"a, wait=3\"; baz, wait=4"], Some(4)),
+            (&["foo=\"bar, wait=3\", wait=4"], wait(4)),
+            (&["foo=\"\\\", wait=3\", wait=4"], wait(4)),
+            (&["foo=\"\\\\\", wait=4"], wait(4)),
+            (&["foo; bar=\"a, wait=3\"; baz, wait=4"], wait(4)),
             // The first one counts, in any field line.
-            (&["wait=10, wait=20"], Some(10)),
-            (&["wait=10", "wait=20"], Some(10)),
-            (&["wait=20, wait=10"], Some(20)),
-            (&["wait, wait=10"], None),
-            (&["wait=\"\", wait=10"], None),
-            (&["wait=soon, wait=10"], None),
+            (&["wait=10, wait=20"], wait(10)),
+            (&["wait=10", "wait=20"], wait(10)),
+            (&["wait=20, wait=10"], wait(20)),
+            (&["wait, wait=10"], UNUSABLE),
+            (&["wait=\"\", wait=10"], UNUSABLE),
+            (&["wait=soon, wait=10"], UNUSABLE),
             // Values that are not a number of seconds.
-            (&["wait"], None),
-            (&["wait=\"\""], None),
-            (&["wait=soon"], None),
-            (&["wait=-1"], None),
-            (&["wait=+1"], None),
-            (&["wait=1.5"], None),
-            (&["wait=3s"], None),
-            (&["wait=0x10"], None),
-            (&["wait=\" 5\""], None),
+            (&["wait"], UNUSABLE),
+            (&["wait=\"\""], UNUSABLE),
+            (&["wait=soon"], UNUSABLE),
+            (&["wait=-1"], UNUSABLE),
+            (&["wait=+1"], UNUSABLE),
+            (&["wait=1.5"], UNUSABLE),
+            (&["wait=3s"], UNUSABLE),
+            (&["wait=0x10"], UNUSABLE),
+            (&["wait=\" 5\""], UNUSABLE),
             // Only the malformed element is ignored.
-            (&["wait="], None),
-            (&["wait=, wait=10"], Some(10)),
-            (&["wait=10 20"], None),
-            (&["wait=10 20, wait=30"], Some(30)),
-            (&["wait==10"], None),
+            (&["wait="], UNUSABLE),
+            (&["wait=, wait=10"], wait(10)),
+            (&["wait=10 20"], UNUSABLE),
+            (&["wait=10 20, wait=30"], wait(30)),
+            (&["wait==10"], UNUSABLE),
             (&["=10"], None),
-            (&["wait=10; ="], None),
-            (&["wait=10; foo bar"], None),
-            (&["wait=\"10"], None),
+            (&["wait=10; ="], UNUSABLE),
+            (&["wait=10; foo bar"], UNUSABLE),
+            (&["wait=\"10"], UNUSABLE),
             (&["foo=\"bar, wait=10"], None),
-            (&["foo=\"bar", "wait=10"], Some(10)),
+            (&["foo=\"bar", "wait=10"], wait(10)),
             (&["\"wait\"=10"], None),
             (&["w@it=10"], None),
             (&["x-wait=10"], None),
             (&["waiting=10"], None),
-            (&["(foo), wait=10"], Some(10)),
-            (&["wait:10"], None),
+            (&["(foo), wait=10"], wait(10)),
+            (&["wait:10"], UNUSABLE),
             (&["handling=lenient"], None),
             (&[""], None),
             (&[], None),
@@ -179,14 +247,37 @@ mod tests {
             for field in fields {
                 headers.append(PREFER, field.parse().unwrap());
             }
-            assert_eq!(wait_seconds(&headers), seconds, "{fields:?}");
+            assert_eq!(patience(&headers), expected, "{fields:?}");
         }
-        let mut headers = HeaderMap::new();
-        headers.append(
-            PREFER,
-            axum::http::HeaderValue::from_bytes(b"f=\xe9, wait=1").unwrap(),
-        );
-        headers.append(PREFER, "wait=2".parse().unwrap());
-        assert_eq!(wait_seconds(&headers), Some(2));
+        // What is not ASCII is no token.
+        for (field, expected) in [
+            (&b"f=\xe9, wait=3"[..], wait(3)),
+            (b"f=\xc3\xa9, wait=3", wait(3)),
+            (b"wait=\xe9, wait=3", wait(3)),
+            (b"wait=\xe9", UNUSABLE),
+            (b"f=\xe9", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let field = axum::http::HeaderValue::from_bytes(field).unwrap();
+            headers.append(PREFER, field);
+            assert_eq!(patience(&headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_minimal_answer_is_read_from_prefer() {
+        for (field, minimal) in [
+            ("return=minimal", true),
+            ("Return=\"Minimal\"", true),
+            ("wait=3, return=minimal; foo", true),
+            ("return=representation", false),
+            ("return=representation, return=minimal", false),
+            ("return", false),
+            ("foo; return=minimal", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, field.parse().unwrap());
+            assert_eq!(prefers_minimal(&headers), minimal, "{field}");
+        }
     }
 }

@@ -73,7 +73,7 @@ kinds! {
         "";
     MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is not JSON",
         "the body's `Content-Type` is not JSON",
-        "send `application/json` (at silos and records none is as good)";
+        "send `application/json`, or no `Content-Type`";
     CONTENT_ENCODING: UNSUPPORTED_MEDIA_TYPE, "content-encoding", "The body is compressed",
         "the body has a `Content-Encoding` other than `identity`",
         "send the body uncompressed, without `Content-Encoding`";
@@ -101,6 +101,21 @@ kinds! {
 }
 
 impl Kind {
+    /// The kind as an item of a list in Markdown.
+    pub(super) fn markdown(&self) -> String {
+        let Self {
+            slug,
+            meaning,
+            remedy,
+            ..
+        } = self;
+        if remedy.is_empty() {
+            format!("- `/problems/{slug}`: {meaning}.")
+        } else {
+            format!("- `/problems/{slug}`: {meaning}. What to do: {remedy}.")
+        }
+    }
+
     /// The page as text.
     pub(super) fn text(&self) -> String {
         let Self {
@@ -178,9 +193,10 @@ mod tests {
             ..
         } in ALL
         {
-            let remedy = match remedy.is_empty() {
-                true => String::new(),
-                false => format!(" {remedy}"),
+            let remedy = if remedy.is_empty() {
+                String::new()
+            } else {
+                format!(" {remedy}")
             };
             let status = status.as_u16();
             table += &format!("| `/problems/{slug}` | {status} | {meaning} |{remedy} |\n");

@@ -14,17 +14,18 @@ use silo_shared::silo::{Family, Hostname, SiloId};
 use super::Hub;
 use super::body_budget::{Content, Sender};
 use super::error::ApiError;
+use super::prefer::prefers_minimal;
 use super::signing::Verified;
 use crate::domain::precondition::{Precondition, TagList};
 use crate::store::IdCursor;
 
 /// `{id}` of the path.
 #[derive(Debug)]
-pub(super) struct SiloPath(pub SiloId);
+pub(crate) struct SiloPath(pub SiloId);
 
 /// `{id}` and `{hostname}` of the path.
 #[derive(Debug)]
-pub(super) struct RecordPath(pub SiloId, pub Hostname);
+pub(crate) struct RecordPath(pub SiloId, pub Hostname);
 
 /// `{token}` of the path; `None` if it is not a token id.
 #[derive(Debug)]
@@ -102,24 +103,25 @@ impl FromRequestParts<Arc<Hub>> for TokenPath {
 
 /// The parameters of the query; unknown ones are refused (`parameters`).
 #[derive(Debug)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl FromRequestParts<Arc<Hub>> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
-        let query = parts.uri.query().unwrap_or("");
-        Ok(Self(
-            url::form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        ))
+        Ok(Self::parsed(parts.uri.query().unwrap_or("")))
     }
 }
 
 impl Query {
+    /// Of the part of a URL after the question mark.
+    pub(crate) fn parsed(query: &str) -> Self {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
     /// The last value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .rev()
@@ -128,7 +130,7 @@ impl Query {
     }
 
     /// Parses the value of a parameter.
-    pub(super) fn parse<T>(&self, name: &'static str) -> Result<Option<T>, ApiError>
+    pub(crate) fn parse<T>(&self, name: &'static str) -> Result<Option<T>, ApiError>
     where
         T: std::str::FromStr<Err: ToString>,
     {
@@ -187,6 +189,18 @@ impl FromRequestParts<Arc<Hub>> for Precondition {
     }
 }
 
+/// Whether a write is to be answered without the representation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrefersMinimal(pub bool);
+
+impl FromRequestParts<Arc<Hub>> for PrefersMinimal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        Ok(Self(prefers_minimal(&parts.headers)))
+    }
+}
+
 /// The entity tags of a header, over all its lines.
 pub(super) fn tag_list(headers: &HeaderMap, name: HeaderName) -> Result<Option<TagList>, ApiError> {
     let mut values = headers.get_all(&name).iter();
@@ -216,9 +230,10 @@ impl FromRequest<Arc<Hub>> for JsonBody {
 
     async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
         let kind = content_type(request.headers());
-        match kind.is_none_or(|kind| is_json(&kind) || DEFAULT_TYPES.contains(&&*kind)) {
-            true => Ok(Self(Unread(request))),
-            false => Err(ApiError::MediaType),
+        if kind.is_none_or(|kind| is_json(&kind) || DEFAULT_TYPES.contains(&&*kind)) {
+            Ok(Self(Unread(request)))
+        } else {
+            Err(ApiError::MediaType)
         }
     }
 }

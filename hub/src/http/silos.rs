@@ -1,4 +1,4 @@
-//! `/silos` and `/silos/{id}`.
+//! `/silos/{id}`.
 
 use std::pin::pin;
 use std::sync::{Arc, LazyLock};
@@ -7,12 +7,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use silo_shared::api::SiloDocument;
+use silo_shared::signing::answer::SILO_DATABASE;
 use silo_shared::silo::SiloId;
 
 use super::Hub;
@@ -20,25 +22,31 @@ use super::auth::Caller;
 use super::bodies;
 use super::error::ApiError;
 use super::finish::NOSNIFF;
-use super::headers::{PRIVATE, SILO_CHANGED, changed, header_value};
+use super::headers::{
+    PREFERENCE_APPLIED, PRIVATE, SILO_CHANGED, changed, header_value, representation_or_none,
+};
 use super::open::prefers_text;
-use super::page::next_link;
+use super::openapi::bodies::SiloBody;
+use super::openapi::values::{
+    AgentField, AppliedField, EntityTags, FormatName, GivenSiloId, Preferences,
+};
+use super::openapi::{self, tags};
 use super::parameters;
-use super::prefer::wait_seconds;
-use super::request::{JsonBody, Query, SiloPath, path_error, tag_list};
+use super::prefer::{Patience, patience};
+use super::request::{JsonBody, PrefersMinimal, Query, SiloPath, path_error, tag_list};
+use super::waiting::applied;
+use super::watchers::WatcherKind;
 use crate::domain::precondition::{Precondition, TagList};
 use crate::http::connection::ConnectionHandle;
 use crate::read::render::Format;
 use crate::read::view::Rendered;
-use crate::registry::{DeleteSilo, Refusal, ReplaceSilo};
+use crate::registry::{DeleteSilo, Refusal, ReplaceSilo, WrittenSilo};
 use crate::store::WriteScope;
-
-/// The maximum size of a page of the list, in bytes, unless its only silo is larger.
-const PAGE_BYTES: usize = 1024 * 1024;
 
 /// The prefix of the paths of silos.
 pub(super) const PATH: &str = "/silos/";
-/// The headers of a read's response, by format. The tag and `nosniff` are set later; their places are reserved here.
+/// The headers of a read's response, by format. The tag, `nosniff` and the database's id are set later; their places are
+/// reserved here.
 static HEADERS: LazyLock<[HeaderMap; 3]> = LazyLock::new(|| Format::ALL.map(headers_of));
 /// The headers of a 304, in the same way.
 static HEADERS_OF_KNOWN: LazyLock<HeaderMap> = LazyLock::new(|| {
@@ -49,72 +57,22 @@ static HEADERS_OF_KNOWN: LazyLock<HeaderMap> = LazyLock::new(|| {
 /// For how many seconds the database has been silent, on reads that continue without it.
 const SILO_STALE: HeaderName = HeaderName::from_static("silo-stale");
 
-/// `GET /silos`: the silos that the token may read, in byte order of their ids.
-pub(super) async fn list(
-    caller: Caller,
-    State(hub): State<Arc<Hub>>,
-    query: Query,
-) -> Result<Response, ApiError> {
-    let limit = query.limit(1000)?;
-    let mut after = query
-        .parse::<SiloId>("after")?
-        .map(|id| id.to_string())
-        .unwrap_or_default();
-    let mut body = Vec::from(b"[");
-    let mut last: Option<SiloId> = None;
-    let mut silos = 0;
-    let mut more = false;
-    let token = caller.token();
-    'spans: for span in token.readable_spans() {
-        loop {
-            // One more than the page holds shows whether there is a next one.
-            let wanted = limit - silos + 1;
-            let ids = hub.store.silo_ids_in(&span, &after, wanted).await?;
-            let is_end = ids.len() < wanted;
-            for id in ids {
-                after = id.to_string();
-                if !token.may_read(&id) {
-                    continue;
-                }
-                // Skips a silo that was deleted since its id was read.
-                let Some(silo) = hub.view.get(id.clone(), Format::Json).await? else {
-                    continue;
-                };
-                // The first silo is sent regardless of its size; otherwise the list could not continue.
-                let is_full = silos > 0 && body.len() + silo.body.len() + 2 > PAGE_BYTES;
-                if silos == limit || is_full {
-                    more = true;
-                    break 'spans;
-                }
-                if silos > 0 {
-                    body.push(b',');
-                }
-                body.extend_from_slice(&silo.body);
-                silos += 1;
-                last = Some(id);
-            }
-            if is_end {
-                break;
-            }
-        }
-    }
-    body.push(b']');
-    let mut response = (
-        [
-            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (CACHE_CONTROL, PRIVATE),
-        ],
-        body,
-    )
-        .into_response();
-    if let Some(last) = last.filter(|_| more) {
-        let link = next_link("/silos", limit, &format!("after={last}"));
-        response.headers_mut().insert(LINK, header_value(&link)?);
-    }
-    Ok(response)
-}
-
-/// `GET /silos/{id}`, in the requested format; with `Prefer: wait`, responds once it differs.
+/// Reads a silo
+///
+/// JSON, or with `?format=hosts` or `Accept: text/plain` the lines of a hosts file, or with `?format=zone` a fragment of a DNS zone. Each
+/// form has an entity tag of its own. With `If-None-Match` and `Prefer: wait=SECONDS` (at most 300) the answer waits until the silo differs.
+#[utoipa::path(
+    get,
+    path = "/silos/{id}",
+    operation_id = "readSilo",
+    tag = tags::SILOS,
+    params(("id" = GivenSiloId, Path), ("format" = Option<FormatName>, Query), ("If-None-Match" = Option<EntityTags>, Header), ("Prefer" = Option<Preferences>, Header), ("Silo-Agent" = Option<AgentField>, Header), ("Silo-Applied" = Option<AppliedField>, Header)),
+    responses(
+        (status = 200, description = "The silo: JSON, or lines of a hosts file or of a zone.", content((SiloDocument = "application/json"), (String = "text/plain")), headers(("ETag" = String), ("Cache-Control" = String), ("Vary" = String), ("Silo-Stale" = String), ("Preference-Applied" = String))),
+        (status = 304, description = "Not modified: `If-None-Match` has the present entity tag.", headers(("ETag" = String), ("Cache-Control" = String), ("Vary" = String), ("Silo-Stale" = String), ("Preference-Applied" = String))),
+        openapi::problem_sets::ReadOfOne,
+    ),
+)]
 pub(super) async fn read(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     match begin_read(hub, parts).await {
@@ -141,7 +99,8 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<ParsedRead, 
     let hub = &hub;
     let caller = Caller::from_request_parts(&mut parts, hub).await?;
     // The caller's check does not know the route if the request did not pass through the router.
-    parameters::check_query("/silos/{id}", parts.uri.query().unwrap_or(""))?;
+    let query = parts.uri.query().unwrap_or("");
+    parameters::check_query(&parts.method, "/silos/{id}", query)?;
     let id = match parts.uri.path().strip_prefix(PATH) {
         Some(id) if !id.contains('%') => {
             SiloId::parse(id).map_err(|error| path_error("id", error))?
@@ -164,7 +123,7 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<ParsedRead, 
         }
     };
     let known = tag_list(headers, IF_NONE_MATCH)?;
-    let mut wait = known.as_ref().and_then(|_| wait_seconds(headers));
+    let mut wait = patience(headers);
     if let Some(wanted) = tag_list(headers, IF_MATCH)? {
         let silo = known_silo(hub, &id, format, &wanted).await?;
         let silo = silo.ok_or(Refusal::NoSilo)?;
@@ -173,22 +132,34 @@ async fn read_for_caller(hub: Arc<Hub>, mut parts: Parts) -> Result<ParsedRead, 
             wait = None;
         }
     }
+    let noted = caller.names_agent().then(|| id.clone());
     let (silo, known) = match (known, wait) {
-        (Some(known), Some(seconds)) => {
-            return Ok(ParsedRead::Wait(Wait {
-                hub: Arc::clone(hub),
-                caller,
-                id,
-                format,
-                known,
-                seconds,
-                connection: parts.extensions.get::<ConnectionHandle>().cloned(),
-            }));
-        }
         (Some(known), None) => (known_silo(hub, &id, format, &known).await?, Some(known)),
-        (None, _) => (hub.view.get(id, format).await?, None),
+        (None, None) => (hub.view.get(id, format).await?, None),
+        (known, Some(patience)) => {
+            let unknown = match known {
+                Some(_) => None,
+                // Without a tag, only a silo that is not there yet is worth a wait.
+                None => hub.view.get(id.clone(), format).await?,
+            };
+            if unknown.is_none() {
+                return Ok(ParsedRead::Wait(Wait {
+                    hub: Arc::clone(hub),
+                    caller,
+                    id,
+                    format,
+                    known,
+                    patience,
+                    connection: parts.extensions.get::<ConnectionHandle>().cloned(),
+                }));
+            }
+            (unknown, None)
+        }
     };
     let silo = silo.ok_or(Refusal::NoSilo)?;
+    if let Some(id) = noted {
+        caller.note_agent(hub, &id);
+    }
     let is_known = known.is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
     Ok(ParsedRead::Answer(answer(
         hub, &silo, format, is_known, None,
@@ -203,27 +174,30 @@ fn headers_of(format: Format) -> HeaderMap {
         (CACHE_CONTROL, PRIVATE),
         (VARY, HeaderValue::from_static("Accept")),
         (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+        (SILO_DATABASE, HeaderValue::from_static("")),
     ])
 }
 
-/// The response with a silo: 304 if the caller knows it. `wait`: the seconds that the caller asked to wait.
+/// The response with a silo: 304 if the caller knows it. `wait`: how long the caller asked to wait.
 fn answer(
     hub: &Hub,
     silo: &Rendered,
     format: Format,
     is_known: bool,
-    wait: Option<u64>,
+    wait: Option<Patience>,
 ) -> Result<Response, ApiError> {
-    let (status, body) = match is_known {
-        true => (StatusCode::NOT_MODIFIED, Body::empty()),
-        false => (StatusCode::OK, Body::from(silo.body.clone())),
+    let (status, body) = if is_known {
+        (StatusCode::NOT_MODIFIED, Body::empty())
+    } else {
+        (StatusCode::OK, Body::from(silo.body.clone()))
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     // A copy costs less than inserting the headers one by one.
-    *response.headers_mut() = match is_known {
-        true => HEADERS_OF_KNOWN.clone(),
-        false => HEADERS[format as usize].clone(),
+    *response.headers_mut() = if is_known {
+        HEADERS_OF_KNOWN.clone()
+    } else {
+        HEADERS[format as usize].clone()
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, silo.etag.clone());
@@ -232,9 +206,8 @@ fn answer(
     {
         headers.insert(SILO_STALE, seconds.into());
     }
-    if let Some(seconds) = wait {
-        let applied = header_value(&format!("wait={seconds}"))?;
-        headers.insert(HeaderName::from_static("preference-applied"), applied);
+    if let Some(applied) = wait.and_then(applied) {
+        headers.insert(PREFERENCE_APPLIED, applied);
     }
     Ok(response)
 }
@@ -266,8 +239,9 @@ pub(super) struct Wait {
     caller: Caller,
     id: SiloId,
     format: Format,
-    known: TagList,
-    seconds: u64,
+    /// The tags that the caller knows; `None`: it waits for any.
+    known: Option<TagList>,
+    patience: Patience,
     /// The connection of the request.
     connection: Option<ConnectionHandle>,
 }
@@ -284,10 +258,12 @@ impl Wait {
         let Self {
             hub, format, known, ..
         } = self;
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(self.seconds);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(self.patience.seconds());
         // Before the first read, so that no change is missed between the two.
-        let mut interest = hub.revision.watch_silo(self.id.clone());
+        let mut interest = hub.bus.watch_silo(self.id.clone());
+        let _watching = hub.watchers.enter(WatcherKind::Read);
         let mut is_over = false;
+        let mut is_noted = false;
         let mut ended = pin!(async {
             match &self.connection {
                 Some(connection) => connection.client_ended().await,
@@ -296,9 +272,20 @@ impl Wait {
         });
         let silo = loop {
             interest.mark_known();
-            let silo = known_silo(hub, &self.id, *format, known).await?;
+            let silo = match known {
+                Some(known) => known_silo(hub, &self.id, *format, known).await?,
+                None => hub.view.get(self.id.clone(), *format).await?,
+            };
+            if silo.is_some() && !is_noted {
+                self.caller.note_agent(hub, &self.id);
+                is_noted = true;
+            }
             let tag = silo.as_ref().map(|silo| silo.tag.as_str());
-            if is_over || !known.matches_weakly(tag) {
+            let differs = match known {
+                Some(known) => !known.matches_weakly(tag),
+                None => tag.is_some(),
+            };
+            if is_over || differs {
                 break silo;
             }
             let changed = async {
@@ -317,29 +304,50 @@ impl Wait {
                 Err(_) => is_over = true,
             }
         };
-        self.caller.require_still(hub).await?;
+        let caller = self.caller.refreshed(hub).await?;
+        caller.require_read(&self.id)?;
         let silo = silo.ok_or(Refusal::NoSilo)?;
-        let is_known = known.matches_weakly(Some(&silo.tag));
-        answer(hub, &silo, *format, is_known, Some(self.seconds))
+        let is_known = known
+            .as_ref()
+            .is_some_and(|known| known.matches_weakly(Some(&silo.tag)));
+        answer(hub, &silo, *format, is_known, Some(self.patience))
     }
 }
 
-/// `PUT /silos/{id}`: replaces the records.
+/// Replaces the records of a silo
+///
+/// Makes the silo if there is none. A document that `GET` answered can be changed and sent back: with its `revision`, nothing that
+/// others wrote meanwhile is lost. The attributes of a record stay while its hostname does. A write that changes nothing takes no
+/// revision, and succeeds also if `If-Match` names an older entity tag: a repeated write is no conflict.
+#[utoipa::path(
+    put,
+    path = "/silos/{id}",
+    operation_id = "replaceSilo",
+    tag = tags::SILOS,
+    params(("id" = GivenSiloId, Path), ("If-Match" = Option<EntityTags>, Header), ("If-None-Match" = Option<EntityTags>, Header), ("Prefer" = Option<Preferences>, Header), ("Silo-Agent" = Option<AgentField>, Header), ("Silo-Applied" = Option<AppliedField>, Header)),
+    request_body(content = SiloBody, examples(("records" = (summary = "Two records", value = json!({"dnsrecords": [{"hostname": "db", "ip": "10.0.0.5"}, {"hostname": "db", "ip": "fd00::5"}]}))), ("empty" = (summary = "No records", value = json!({"dnsrecords": []}))))),
+    responses(
+        (status = 200, description = "The silo as it is now.", body = SiloDocument, headers(("ETag" = String), ("Cache-Control" = String), ("Content-Location" = String), ("Silo-Changed" = String))),
+        (status = 201, description = "The silo is new.", body = SiloDocument, headers(("ETag" = String), ("Cache-Control" = String), ("Content-Location" = String), ("Location" = String), ("Silo-Changed" = String), ("Preference-Applied" = String))),
+        (status = 204, description = "The same without the document: `Prefer: return=minimal`.", headers(("ETag" = String), ("Cache-Control" = String), ("Silo-Changed" = String), ("Preference-Applied" = String))),
+        openapi::problem_sets::ConditionalWrite,
+    ),
+)]
 pub(super) async fn replace(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
     SiloPath(id): SiloPath,
     precondition: Precondition,
+    PrefersMinimal(is_minimal): PrefersMinimal,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     caller.require_replace(&id)?;
     let body = body.read(&hub).await?;
     let (records, revision) = bodies::silo(&body, &id)?;
-    let location = header_value(&format!("/silos/{id}"))?;
     let place = WriteScope::Silo(id.clone());
     let command = ReplaceSilo {
         actor: caller.actor(),
-        id,
+        id: id.clone(),
         records,
         precondition: Precondition {
             revision,
@@ -347,6 +355,18 @@ pub(super) async fn replace(
         },
     };
     let written = caller.apply(&hub, place, command).await?;
+    caller.note_agent(&hub, &id);
+    let mut response = written_answer(&written)?;
+    if is_minimal {
+        // Only a representation may have one here (RFC 9110 section 9.3.4).
+        response.headers_mut().remove(ETAG);
+    }
+    Ok(representation_or_none(response, is_minimal))
+}
+
+/// The response with a silo after a write of all of it.
+pub(super) fn written_answer(written: &WrittenSilo) -> Result<Response, ApiError> {
+    let location = header_value(&format!("/silos/{}", written.silo.id))?;
     let silo = Rendered::new(&written.silo, Format::Json);
     let mut response = Response::new(Body::from(silo.body));
     let headers = response.headers_mut();
@@ -365,7 +385,20 @@ pub(super) async fn replace(
     Ok(response)
 }
 
-/// `DELETE /silos/{id}`
+/// Deletes a silo
+///
+/// Its history stays.
+#[utoipa::path(
+    delete,
+    path = "/silos/{id}",
+    operation_id = "deleteSilo",
+    tag = tags::SILOS,
+    params(("id" = GivenSiloId, Path), ("If-Match" = Option<EntityTags>, Header), ("If-None-Match" = Option<EntityTags>, Header)),
+    responses(
+        (status = 204, description = "The silo is deleted.", headers(("Silo-Changed" = String))),
+        openapi::problem_sets::ConditionalRemoval,
+    ),
+)]
 pub(super) async fn remove(
     caller: Caller,
     State(hub): State<Arc<Hub>>,
@@ -376,10 +409,11 @@ pub(super) async fn remove(
     let place = WriteScope::Silo(id.clone());
     let command = DeleteSilo {
         actor: caller.actor(),
-        id,
+        id: id.clone(),
         precondition,
     };
     caller.apply(&hub, place, command).await?;
+    hub.registry.agents().forget_silo(&id);
     let headers = [(SILO_CHANGED, changed(true))];
     Ok((StatusCode::NO_CONTENT, headers).into_response())
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use silo_shared::silo::Hostname;
 
 use crate::domain::precondition::silo_tag;
+use crate::domain::revision::Revision;
 use crate::store::StoredSilo;
 
 /// A representation of a silo.
@@ -33,7 +34,7 @@ impl Format {
     }
 
     /// The opaque part of the entity tag of this representation at a revision.
-    pub fn tag(self, revision: i64) -> String {
+    pub fn tag(self, revision: Revision) -> String {
         let mut tag = silo_tag(revision);
         match self {
             Self::Json => {}
@@ -85,7 +86,7 @@ fn json(silo: &StoredSilo) -> Vec<u8> {
     struct Document<'a> {
         id: &'a str,
         dnsrecords: Vec<Row<'a>>,
-        revision: i64,
+        revision: Revision,
         updated_at: crate::domain::time::Time,
     }
 
@@ -124,7 +125,7 @@ mod tests {
     fn each_representation_is_exact() {
         let silo = StoredSilo {
             id: SiloId::parse("office").unwrap(),
-            revision: 41,
+            revision: 41.into(),
             updated_at: Time::from_millis(1_767_323_045_678),
             records: Records::from([
                 (
@@ -158,7 +159,7 @@ mod tests {
             "db\t30\tIN\tA\t10.0.0.5\ndb\t30\tIN\tAAAA\tfd00::5\n; skipped, because a host name in a zone can't contain \"_\": my_pc 10.0.0.6\nnas.home.arpa.\t30\tIN\tA\t10.0.0.7\n"
         );
         assert_eq!(
-            Format::ALL.map(|format| format.tag(41)),
+            Format::ALL.map(|format| format.tag(41.into())),
             ["41", "41-hosts", "41-zone"]
         );
     }

@@ -20,6 +20,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use silo_shared::silo::SiloId;
 
+use crate::domain::counting::Counter;
+use crate::domain::revision::Revision;
 use crate::read::render::{Format, render};
 use crate::store::{Store, StoreError, StoredSilo};
 
@@ -27,7 +29,7 @@ use crate::store::{Store, StoreError, StoredSilo};
 #[derive(Debug)]
 pub struct Rendered {
     /// The silo's revision.
-    pub revision: i64,
+    pub revision: Revision,
     /// The opaque part of the entity tag.
     pub tag: String,
     /// The whole `ETag` header.
@@ -84,6 +86,8 @@ struct Shelf {
     cache: Cache<Key, Held, Weight>,
     generations: Box<[AtomicU64]>,
     hasher: DefaultHashBuilder,
+    hits: Counter,
+    misses: Counter,
 }
 
 impl Shelf {
@@ -105,6 +109,8 @@ impl Shelf {
             ),
             generations: (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
             hasher,
+            hits: Counter::default(),
+            misses: Counter::default(),
         }
     }
 
@@ -167,11 +173,22 @@ impl Shelf {
     }
 
     /// The revision of the cached value. Does not count as a use of it.
-    fn revision(&self, key: &Key) -> Option<i64> {
+    fn revision(&self, key: &Key) -> Option<Revision> {
         let generation = self.generation(key).load(Ordering::Acquire);
         let held = self.cache.peek(key)?;
         (held.generation >= generation).then(|| held.rendered.revision)
     }
+}
+
+/// What a view holds and how often it was of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewUsage {
+    /// The memory of the rendered silos, in bytes.
+    pub bytes: u64,
+    /// Reads served from memory.
+    pub hits: u64,
+    /// Reads that needed the database.
+    pub misses: u64,
 }
 
 /// Rendered silos.
@@ -199,9 +216,40 @@ impl View {
     ) -> Result<Option<Arc<Rendered>>, StoreError> {
         let key = (id, format);
         match self.shelf.held(&key) {
-            Some(rendered) => Ok(Some(rendered)),
+            Some(rendered) => {
+                self.shelf.hits.add_one();
+                Ok(Some(rendered))
+            }
             // Boxed: the future of a load is large, and most reads and waiting tasks need none.
-            None => Box::pin(self.load(key)).await,
+            None => {
+                self.shelf.misses.add_one();
+                Box::pin(self.load(key)).await
+            }
+        }
+    }
+
+    /// The same at this revision or a newer one, which the caller has read in the database: another program may have
+    /// committed it, and this hub not learned of it yet.
+    pub async fn get_at_least(
+        &self,
+        id: &SiloId,
+        format: Format,
+        revision: Revision,
+    ) -> Result<Option<Arc<Rendered>>, StoreError> {
+        let silo = self.get(id.clone(), format).await?;
+        if silo.as_ref().is_none_or(|held| held.revision >= revision) {
+            return Ok(silo);
+        }
+        self.forget_older(id, revision);
+        self.get(id.clone(), format).await
+    }
+
+    /// What the view holds and how often it was of use.
+    pub fn usage(&self) -> ViewUsage {
+        ViewUsage {
+            bytes: self.shelf.cache.weight(),
+            hits: self.shelf.hits.get(),
+            misses: self.shelf.misses.get(),
         }
     }
 
@@ -228,7 +276,7 @@ impl View {
 
     /// Invalidates a silo unless it is cached at this revision or a newer one; for reads that learn
     /// of a change before the feed does.
-    pub fn forget_older(&self, id: &SiloId, revision: i64) {
+    pub fn forget_older(&self, id: &SiloId, revision: Revision) {
         for format in Format::ALL {
             let key = (id.clone(), format);
             if self.shelf.revision(&key).is_none_or(|held| held < revision) {

@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 
 use super::*;
 
+use crate::domain::revision::Revision;
+
 fn key() -> Key {
     (SiloId::parse("office").unwrap(), Format::Json)
 }
 
 fn rendered(revision: i64) -> Rendered {
     Rendered {
-        revision,
+        revision: revision.into(),
         tag: revision.to_string(),
         etag: HeaderValue::from_static("\"\""),
         body: axum::body::Bytes::new(),
@@ -33,7 +35,7 @@ fn shelf() -> Shelf {
 
 async fn read(shelf: &Shelf, revision: i64) -> i64 {
     let Ok(held) = shelf.get(&key(), loads(revision)).await;
-    held.unwrap().revision
+    held.unwrap().revision.into()
 }
 
 fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
@@ -72,7 +74,7 @@ async fn cached_values_are_returned_until_forgotten() {
         let shelf = shelf();
         assert_eq!(read(&shelf, 1).await, 1);
         assert_eq!(read(&shelf, 2).await, 1, "it is held");
-        assert_eq!(shelf.revision(&key()), Some(1));
+        assert_eq!(shelf.revision(&key()), Some(1.into()));
         way.forget(&shelf);
         assert_eq!(shelf.revision(&key()), None, "{way:?}");
         assert_eq!(read(&shelf, 2).await, 2, "{way:?}");
@@ -97,16 +99,25 @@ async fn a_load_under_way_is_no_answer_to_reads_after_the_change() {
         let early = poll(after.as_mut());
         found.send(1).unwrap();
         let Ok(first) = before.await;
-        assert_eq!(first.unwrap().revision, 1, "{way:?}: who asked before");
+        assert_eq!(
+            first.unwrap().revision,
+            1.into(),
+            "{way:?}: who asked before"
+        );
         let Ok(second) = joined.await;
-        assert!([1, 9].contains(&second.unwrap().revision), "{way:?}");
+        assert!(
+            [1, 9]
+                .map(Revision::from)
+                .contains(&second.unwrap().revision),
+            "{way:?}"
+        );
         let third = match early {
             Poll::Ready(held) => held,
             Poll::Pending => after.await,
         };
         let third = third.unwrap().unwrap().revision;
         assert!(
-            [2, 9].contains(&third),
+            [2, 9].map(Revision::from).contains(&third),
             "{way:?}: {third} was loaded before"
         );
         assert_ne!(read(&shelf, 3).await, 1, "{way:?}");
@@ -147,7 +158,7 @@ async fn a_cancelled_load_does_not_affect_other_readers() {
         assert!(poll(joined.as_mut()).is_pending());
     }
     let Ok(held) = joined.await;
-    assert_eq!(held.unwrap().revision, 2);
+    assert_eq!(held.unwrap().revision, 2.into());
 }
 
 #[tokio::test]

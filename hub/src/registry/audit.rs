@@ -2,20 +2,33 @@
 
 use silo_shared::credential::TokenId;
 
-use super::{Actor, ApplyError, Command, CreateToken, RevokeToken, RotateToken};
+use super::{Actor, ApplyError, Command, CreateToken, RevokeToken, RotateToken, logged};
 use crate::auth::refused::RefusedCount;
 use crate::domain::time::Time;
+use crate::domain::token_change::TokenChange;
 use crate::store::{AuditEvent, AuditRow, WriteTransaction};
 
 /// An audited command on a token.
 pub trait OnToken: Command {
     /// The audit event, and the affected token.
     fn audit_event(&self) -> (AuditEvent, TokenId);
+
+    /// What it changes about the token, if the audit log is to have it.
+    fn audit_change(&self) -> Option<TokenChange> {
+        None
+    }
 }
 
 impl OnToken for CreateToken {
     fn audit_event(&self) -> (AuditEvent, TokenId) {
         (AuditEvent::Created, self.token.id)
+    }
+
+    fn audit_change(&self) -> Option<TokenChange> {
+        Some(TokenChange {
+            before: None,
+            after: Some((&self.token.spec).into()),
+        })
     }
 }
 
@@ -55,12 +68,11 @@ impl<C: OnToken> Command for Audited<C> {
         let outcome = self.command.run(transaction, now).await?;
         let (event, token) = self.command.audit_event();
         let row = AuditRow {
-            by: self.actor.token.map(|token| token.to_string()),
-            via: Some(self.actor.via.as_str().to_owned()),
-            client_ip: self.actor.client_ip,
+            change: self.command.audit_change(),
             ..AuditRow::of_token(event, token, now)
         };
-        transaction.add_audit(&row).await?;
+        transaction.add_audit(&self.actor.named_in(row)).await?;
+        logged::note_token(transaction, self.actor, event, token);
         Ok(outcome)
     }
 }
@@ -79,6 +91,7 @@ impl Command for WriteDownRefused {
                 via: None,
                 client_ip: count.ip,
                 times: count.times,
+                change: None,
             };
             transaction.add_audit(&row).await?;
         }

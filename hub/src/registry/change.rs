@@ -5,24 +5,25 @@ use std::collections::BTreeMap;
 
 use silo_shared::silo::{Hostname, SiloId};
 
-use super::Actor;
+use super::{Actor, logged};
 use crate::domain::change::AddressChange;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::store::{
-    DeliveryKind, DueName, EventDelivery, HistoryContext, NamesDelivery, SiloHead, StoreError,
-    StoredRecord, WriteTransaction,
+    DeliveryKind, DueName, EventDelivery, HistoryContext, NamesDelivery, Queries, SiloHead,
+    StoreError, StoredRecord, WriteTransaction,
 };
 
 /// A change that has begun and is not written yet.
 pub(super) struct Change<'a> {
     actor: Actor,
     id: &'a SiloId,
-    revision: i64,
+    revision: Revision,
     now: Time,
     /// The mail addresses that the records named before, if a sink uses them.
     notify: BTreeMap<Hostname, String>,
     /// The revision of each existing record's previous address change.
-    before: BTreeMap<Hostname, i64>,
+    before: BTreeMap<Hostname, Revision>,
 }
 
 impl<'a> Change<'a> {
@@ -37,9 +38,10 @@ impl<'a> Change<'a> {
         let wants_notify = interests
             .iter()
             .any(|sink| sink.wants_notify && sink.takes_silo(id));
-        let notify = match wants_notify {
-            true => transaction.notify_addresses(id).await?,
-            false => Vec::new(),
+        let notify = if wants_notify {
+            transaction.notify_addresses(id).await?
+        } else {
+            Vec::new()
         };
         Ok(Self {
             actor,
@@ -52,7 +54,7 @@ impl<'a> Change<'a> {
     }
 
     /// The revision of the change.
-    pub(super) fn revision(&self) -> i64 {
+    pub(super) fn revision(&self) -> Revision {
         self.revision
     }
 
@@ -89,6 +91,8 @@ impl<'a> Change<'a> {
             client_ip: self.actor.client_ip,
         };
         transaction.add_history(&context, changes, &self.before);
+        let change = (self.id, self.revision);
+        logged::note_change(transaction, self.actor, change, deleted, changes);
         self.enqueue(transaction, changes).await
     }
 
@@ -116,13 +120,14 @@ impl<'a> Change<'a> {
             }
         }
         for sink in interests.iter() {
-            let with_login = match sink.takes.with_login && sink.takes_silo(self.id) {
-                true => Some(
+            let with_login = if sink.takes.with_login && sink.takes_silo(self.id) {
+                Some(
                     transaction
                         .hostnames_with_login(&sink.name, self.id)
                         .await?,
-                ),
-                false => None,
+                )
+            } else {
+                None
             };
             let mut names: Vec<(Hostname, Option<String>)> = Vec::new();
             for AddressChange { hostname, .. } in changes {

@@ -9,8 +9,10 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 use thiserror::Error;
 
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
-use crate::store::{StoreError, Via, WriteTransaction};
+use crate::domain::token::SpecError;
+use crate::store::{AuditRow, StoreError, Via, WriteTransaction};
 
 /// How long a caller waits for the result.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -24,6 +26,18 @@ pub struct Actor {
     pub token: Option<TokenId>,
     /// The address of the client.
     pub client_ip: Option<IpAddr>,
+}
+
+impl Actor {
+    /// An audit row, with its actor.
+    pub(super) fn named_in(&self, row: AuditRow) -> AuditRow {
+        AuditRow {
+            by: self.token.map(|token| token.to_string()),
+            via: Some(self.via.as_str().to_owned()),
+            client_ip: self.client_ip,
+            ..row
+        }
+    }
 }
 
 /// Why a command was refused; nothing was changed.
@@ -42,7 +56,7 @@ pub enum Refusal {
     #[error("the stored state does not match If-Match, If-None-Match or the body's revision")]
     Precondition {
         /// The revision of the stored state; `None`: nothing is stored.
-        present: Option<i64>,
+        present: Option<Revision>,
         /// Whether `If-Match` names it with a tag that a proxy weakened.
         is_weakened: bool,
     },
@@ -95,9 +109,18 @@ pub enum Refusal {
         "this was signed before the hub's database was restored from a copy: sign it again; if this goes on for more than a second, the clock is behind"
     )]
     SignedBeforeRestore,
+    /// The token can't have these properties.
+    #[error("{0}")]
+    BadToken(SpecError),
     /// The record would have no address.
     #[error("a new hostname needs an address")]
     NoAddress,
+    /// The same for one of several records to set, by its index.
+    #[error("a new hostname needs an address")]
+    NoAddressAt(usize),
+    /// One of several records to remove, by its index, does not exist.
+    #[error("there is no such record")]
+    NoRecordAt(usize),
 }
 
 /// Why a command has no outcome.
@@ -141,6 +164,11 @@ pub trait Command: Send + Sync + 'static {
     /// a batch at once.
     fn reads(&self) -> Option<(&SiloId, &Hostname)> {
         None
+    }
+
+    /// Whether an outcome means that nothing was accepted, as a refusal does.
+    fn is_refused(_outcome: &Self::Outcome) -> bool {
+        false
     }
 
     /// How long the caller waits for the result; `None`: without limit.

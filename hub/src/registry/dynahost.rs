@@ -9,9 +9,10 @@ use super::{Actor, ApplyError, Command, KEY_FINGERPRINT, Refusal, SetRecord, Wri
 use crate::domain::change::AttributePatch;
 use crate::domain::dynahost::{Binding, KnownLogin, MAX_UNCONFIRMED, SealedLogin, SecidHash};
 use crate::domain::precondition::Precondition;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DeliveryKind, DueName, NamesDelivery, StoreError, Via, WriteTransaction,
+    Activity, DeliveryKind, DueName, NamesDelivery, Queries, StoreError, Via, WriteTransaction,
 };
 
 /// Opens a hostname for the first secid that uses it, or confirms the secid that did.
@@ -222,7 +223,7 @@ impl SetByDynahost {
         transaction: &mut WriteTransaction,
         binding: &Binding,
         login: &GivenLogin,
-        revision: i64,
+        revision: Revision,
         now: Time,
     ) -> Result<(), StoreError> {
         let sink = &login.known.sink;

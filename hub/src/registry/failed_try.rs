@@ -59,9 +59,10 @@ impl FailedTry<'_> {
         let since = sink.failing_since.filter(|_| !self.is_first);
         let trouble = SinkTrouble {
             attempts,
-            next_at: match self.is_refused {
-                true => NEVER,
-                false => next_at(attempts, self.trouble, self.jitter, now),
+            next_at: if self.is_refused {
+                NEVER
+            } else {
+                next_at(attempts, self.trouble, self.jitter, now)
             },
             can_be_hurried: !self.is_refused && not_before.is_none(),
             failing_since: Some(since.unwrap_or(now)),

@@ -9,7 +9,8 @@ use silo_shared::silo::SiloId;
 use crate::domain::delivery::SinkFailure;
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DeliveryKind, DueName, EventDelivery, KnownSink, StoreError, WriteTransaction,
+    Activity, DeliveryKind, DueName, EventDelivery, KnownSink, Queries, StoreError,
+    WriteTransaction,
 };
 
 /// The results of records at a sink.
@@ -195,6 +196,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_failure_is_reported_once_when_it_begins_and_once_when_it_ends() {
         type Case = (
             &'static str,

@@ -16,9 +16,10 @@ use super::restored::begin_again;
 use super::silos::new_record;
 use super::{Actor, ApplyError, Command};
 use crate::domain::change::address_changes;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::store::{
-    KnownToken, StoredRecord, TransferredBinding, TransferredRow, TransferredSilo,
+    KnownToken, Queries, StoredRecord, TransferredBinding, TransferredRow, TransferredSilo,
     TransferredUpdateKey, Via, WriteTransaction,
 };
 
@@ -38,7 +39,7 @@ pub struct ImportPart {
     /// Rows of the history.
     pub history: Vec<TransferredRow>,
     /// The silos of these rows that earlier parts have [started](PartWritten::started).
-    pub started: BTreeMap<SiloId, i64>,
+    pub started: BTreeMap<SiloId, Revision>,
     /// Whether to leave silos alone that exist or existed here: another program's data is older
     /// than the hub's.
     pub only_new: bool,
@@ -74,7 +75,7 @@ pub struct PartWritten {
     pub history_left_out: u64,
     /// Silos whose history comes from the export: added now, or by an earlier, interrupted import
     /// of it. Each with its revision in the export.
-    pub started: Vec<(SiloId, i64)>,
+    pub started: Vec<(SiloId, Revision)>,
     /// Tokens added.
     pub tokens: u64,
     /// Update keys added.
@@ -100,10 +101,10 @@ impl Command for BeginImport {
 }
 
 impl ImportPart {
-    fn newest(&self) -> i64 {
+    fn newest(&self) -> Revision {
         let silos = self.silos.iter().map(|silo| silo.head.revision);
         let history = self.history.iter().map(|row| row.row.revision);
-        silos.chain(history).max().unwrap_or(0)
+        silos.chain(history).max().unwrap_or_default()
     }
 }
 
@@ -125,9 +126,10 @@ impl ImportPart {
                 // A silo whose tombstone was already purged.
                 None => keeps && transaction.silo_head(&row.silo).await?.is_none(),
             };
-            match is_brought {
-                true => brought.push(row),
-                false => left_out.push(row),
+            if is_brought {
+                brought.push(row);
+            } else {
+                left_out.push(row);
             }
         }
         let done = transaction.add_missing_history(&brought).await?;
@@ -305,7 +307,9 @@ impl Command for EndImport {
     }
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
-        begin_again(transaction, 0, now).await?;
+        begin_again(transaction, Revision::NONE, now).await?;
+        // Imported tokens may replace what people were signed in with.
+        transaction.end_all_sessions().await?;
         transaction.remove_fact(ARRIVED).await?;
         // Imported history was not enqueued for any sink.
         transaction.reconcile_sinks().await?;

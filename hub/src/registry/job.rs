@@ -1,12 +1,13 @@
 //! A command with the caller that waits for its outcome, and its progress.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures_util::FutureExt;
+use silo_shared::request_id::{self, RequestId, RequestScope};
 use silo_shared::silo::{Hostname, SiloId};
 use tokio::sync::oneshot;
 
@@ -80,6 +81,8 @@ struct Waiting<C: Command> {
     outcome: Option<Result<C::Outcome, ApplyError>>,
     caller: oneshot::Sender<Result<C::Outcome, ApplyError>>,
     progress: Arc<Progress>,
+    /// The request that it is part of.
+    request: Option<RequestId>,
 }
 
 /// The caller's side of a job.
@@ -97,6 +100,7 @@ pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Caller<C>) {
         outcome: None,
         caller,
         progress: Arc::clone(&progress),
+        request: request_id::current(),
     };
     (Box::new(job), Caller { answer, progress })
 }
@@ -128,8 +132,15 @@ impl<C: Command> Job for Waiting<C> {
         Box::pin(async move {
             // Partial effects are rolled back with the transaction.
             let run = AssertUnwindSafe(self.command.run(transaction, now)).catch_unwind();
+            let (mut run, mut scope) = (pin!(run), RequestScope::of(self.request));
+            let run = poll_fn(|context| scope.enter(|| run.as_mut().poll(context)));
             match run.await {
-                Err(_) => Err(Stopped::Panicked),
+                Err(_) => {
+                    // Its location was logged when it happened.
+                    RequestScope::of(self.request)
+                        .enter(|| tracing::error!("a command panicked; it is answered 500"));
+                    Err(Stopped::Panicked)
+                }
                 Ok(Err(ApplyError::Store(error))) => Err(Stopped::Store(error)),
                 Ok(outcome) => {
                     self.outcome = Some(outcome);

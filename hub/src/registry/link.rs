@@ -8,15 +8,16 @@ use std::sync::Arc;
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::{ApplyError, Command};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
-use crate::store::{HistoryNode, NodePlace, WriteTransaction};
+use crate::store::{HistoryNode, NodePlace, Queries, WriteTransaction};
 
 /// Approximate number of rows read per transaction, and the limit of remaining rows for linking a
 /// silo in one step.
 const ROWS: usize = 1000;
 
 /// The newest revision of each hostname in the part of a silo's history followed so far.
-pub type LastRevisions = BTreeMap<Hostname, i64>;
+pub type LastRevisions = BTreeMap<Hostname, Revision>;
 
 /// Progress in following a silo's history, from its oldest row.
 #[derive(Clone, Debug)]
@@ -83,13 +84,13 @@ pub struct LinkFormerNames {
     /// The silo.
     pub silo: SiloId,
     /// The hostnames with their newest revisions.
-    pub names: Vec<(Hostname, i64)>,
+    pub names: Vec<(Hostname, Revision)>,
 }
 
 /// Follows rows, oldest first; returns those whose `previous` is wrong, corrected.
 pub fn follow(
     rows: Vec<HistoryNode>,
-    mut note: impl FnMut(&HistoryNode) -> Option<i64>,
+    mut note: impl FnMut(&HistoryNode) -> Option<Revision>,
 ) -> Vec<HistoryNode> {
     let mut wrong = Vec::new();
     for row in rows {
@@ -159,7 +160,9 @@ impl Followed {
         for (name, revision) in newer.iter().filter(|(name, _)| !living.contains(name)) {
             transaction.note_former_name(silo, name, *revision);
         }
-        transaction.set_linked(silo, Some(head.revision)).await?;
+        transaction
+            .set_linked(silo, Some(head.revision.into()))
+            .await?;
         Ok((Linking::Done, read))
     }
 }

@@ -12,9 +12,11 @@
 //! the batch is either reported as committed or run again. Until then its commands are undecided. A
 //! caller waits for at most [`Command::patience`], by default [`ANSWER_TIMEOUT`].
 
+mod agents;
 mod audit;
 mod change;
 mod command;
+mod commit_stats;
 mod dynahost;
 mod failed_try;
 mod failing;
@@ -22,14 +24,19 @@ mod failures;
 mod import;
 mod job;
 mod link;
+mod logged;
 mod moved;
 pub mod new_token;
+mod noted_agents;
+mod patch_records;
 mod pending_last_seen;
 mod publishing;
 mod purge;
 mod purge_ended;
 mod restored;
 mod revert;
+mod sessions;
+mod sign_in_links;
 mod signed;
 mod silos;
 mod sinks;
@@ -37,6 +44,7 @@ mod sinks;
 mod statement_tests;
 mod telling;
 mod tokens;
+mod undo;
 mod update_keys;
 mod verdict;
 mod write_health;
@@ -51,15 +59,18 @@ use tokio::task::JoinHandle;
 use crate::auth::secrets::{NoRandomness, random_u128};
 use crate::auth::token_cache::TokenCache;
 use crate::domain::time::Clock;
+use crate::follow::bus::Bus;
+use crate::follow::database_id::KnownDatabaseId;
 use crate::follow::feed::WriteProbe;
 use crate::follow::invalidation::Invalidation;
-use crate::follow::revision::Revision;
 use crate::store::Store;
 
 use moved::Moves;
 
+pub use agents::{PurgeAgents, WriteAgents};
 pub use audit::{Audited, OnToken, WriteDownRefused};
 pub use command::{ANSWER_TIMEOUT, Actor, ApplyError, Command, Refusal};
+pub use commit_stats::CommitStats;
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use failures::{ForgetFailures, ShareFailures};
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
@@ -67,6 +78,8 @@ use job::job;
 pub use link::{
     BeginLinking, EndLinking, Followed, LastRevisions, LinkFormerNames, LinkRows, Linking, follow,
 };
+pub use noted_agents::NotedAgents;
+pub use patch_records::{PatchRecords, PatchedRecords};
 pub use pending_last_seen::PendingLastSeen;
 pub use publishing::{
     AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, EnqueueDifference,
@@ -74,11 +87,14 @@ pub use publishing::{
 };
 pub use purge::{PurgeFormerSecrets, PurgeMarks, PurgeOld};
 pub use purge_ended::{PurgeEnded, PurgeTokens};
-pub use restored::NoteRestored;
-pub use revert::{RevertSilo, Reverted};
+pub use restored::{AdoptDatabaseId, NoteRestored};
+pub use revert::{RevertSilo, RevertWhole, Reverted};
+pub use sessions::{BeginSession, EndSession, EndSessionsOf, NoteSessionUsed, PurgeSessions};
+pub use sign_in_links::{AddLink, UseLink};
 pub use signed::{ForgetSigned, Signed, SignedWrite, SpendNonceOnly};
 pub use silos::{
-    DeleteSilo, ExpireRecord, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord, WrittenSilo,
+    DeleteSilo, ExpireRecord, RecordChange, RemoveRecord, ReplaceSilo, SetRecord, WrittenRecord,
+    WrittenSilo,
 };
 pub use sinks::{
     BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, EnqueueRemoval, KeepSinks,
@@ -86,9 +102,10 @@ pub use sinks::{
 };
 pub use telling::{BeginTelling, EndTelling, ReportUnseen, is_seen_since};
 pub use tokens::{
-    AdoptKey, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteNewSecretUsed, NoteTokenMade,
-    ProveWritable, ResetKey, RevokeToken, RotateToken, WriteDownUse,
+    AdoptKey, ChangeToken, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteNewSecretUsed,
+    NoteTokenMade, ProveWritable, ResetKey, RevokeToken, RotateToken, WriteDownUse,
 };
+pub use undo::UndoChange;
 pub use update_keys::{AddUpdateKey, RevokeUpdateKey, SetByUpdateKey};
 pub use write_health::WriteHealth;
 use writer::{Entry, Writer};
@@ -102,7 +119,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
 pub struct Registry {
     queue: mpsc::Sender<Entry>,
     seen: Arc<PendingLastSeen>,
+    agents: Arc<NotedAgents>,
     write_health: Arc<WriteHealth>,
+    commits: Arc<CommitStats>,
 }
 
 /// The parts of the hub that are notified of every commit of this hub.
@@ -113,7 +132,9 @@ pub struct Listeners {
     /// The token cache.
     pub tokens: TokenCache,
     /// The announced revision.
-    pub revision: Revision,
+    pub bus: Bus,
+    /// The id of the database.
+    pub database_id: KnownDatabaseId,
 }
 
 impl WriteProbe for Registry {
@@ -134,13 +155,15 @@ impl Registry {
         let (queue, entries) = mpsc::channel(QUEUE);
         let seen = Arc::new(PendingLastSeen::default());
         let write_health = Arc::new(WriteHealth::default());
+        let commits = Arc::new(CommitStats::default());
         let writer = Writer {
-            moves: Moves::new(store.clone(), listeners.revision.clone()),
+            moves: Moves::new(store.clone(), listeners.bus.clone()),
             store,
             listeners,
             clock,
             seen: Arc::clone(&seen),
             write_health: Arc::clone(&write_health),
+            commits: Arc::clone(&commits),
             hub: random_u128()?,
             batches: 0,
             unknown: None,
@@ -148,7 +171,9 @@ impl Registry {
         let registry = Self {
             queue,
             seen,
+            agents: Arc::default(),
             write_health,
+            commits,
         };
         Ok((registry, tokio::spawn(writer.work(entries))))
     }
@@ -189,9 +214,19 @@ impl Registry {
         &self.seen
     }
 
+    /// The agents that this hub has seen lately, so far only in its memory.
+    pub fn agents(&self) -> &NotedAgents {
+        &self.agents
+    }
+
     /// Whether the database accepts writes.
     pub fn write_health(&self) -> &WriteHealth {
         &self.write_health
+    }
+
+    /// The commits that this hub has made.
+    pub fn commits(&self) -> &CommitStats {
+        &self.commits
     }
 
     /// Whether the database accepts writes: according to the commits of the last second, otherwise

@@ -4,15 +4,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::restored::note_restored;
+use crate::auth::secrets::random_u128;
+use crate::domain::database_id::DatabaseId;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
-use crate::follow::revision::Revision;
+use crate::follow::bus::Bus;
 use crate::store::{Store, StoreError, WriteTransaction};
 
 /// Detects a move before the first write after it, so that no revision is reused for other content.
 #[derive(Debug)]
 pub(super) struct Moves {
     store: Store,
-    revision: Revision,
+    bus: Bus,
     /// The number of server changes handled so far.
     known: AtomicU64,
 }
@@ -22,25 +25,24 @@ pub(super) struct Moves {
 pub(super) struct Recovered {
     moves: u64,
     /// The latest revision this hub had seen, and the one found.
-    was_at: i64,
-    is_at: i64,
+    was_at: Revision,
+    is_at: Revision,
 }
 
 impl Moves {
     /// Assumes that the present server is the known one.
-    pub(super) fn new(store: Store, revision: Revision) -> Self {
+    pub(super) fn new(store: Store, bus: Bus) -> Self {
         let known = AtomicU64::new(store.server_moves());
-        Self {
-            store,
-            revision,
-            known,
-        }
+        Self { store, bus, known }
     }
 
     /// Checks a transaction that holds the counter's lock. After a move, or when the counter is
     /// below the revisions handed out, the database counts as restored ([`note_restored`]): every
     /// hub drops its caches, and the ledger is marked uncertain, since it may lack the publications
     /// of lost transactions.
+    ///
+    /// The database gets a new id only if revisions that this hub has handed out are lost. A move that
+    /// lost nothing must not look like another database to the agents.
     pub(super) async fn look_at(
         &self,
         transaction: &mut WriteTransaction,
@@ -48,11 +50,19 @@ impl Moves {
     ) -> Result<Option<Recovered>, StoreError> {
         let moves = self.store.server_moves();
         // Announced revisions were committed before this transaction got the lock.
-        let (was_at, is_at) = (self.revision.current(), transaction.revision());
+        let (was_at, is_at) = (self.bus.current(), transaction.revision());
         if moves == self.known.load(Ordering::Acquire) && is_at >= was_at {
             return Ok(None);
         }
         note_restored(transaction, was_at, now).await?;
+        if is_at < was_at {
+            match random_u128() {
+                Ok(random) => transaction.set_database_id(DatabaseId::new(random)).await?,
+                Err(error) => tracing::error!(
+                    "the database keeps its id although it lost revisions, so that agents with a list of hubs may refuse its silos until they change: {error}"
+                ),
+            }
+        }
         Ok(Some(Recovered {
             moves,
             was_at,

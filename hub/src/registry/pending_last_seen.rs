@@ -36,9 +36,12 @@ impl PendingLastSeen {
     /// from a clock that was ahead is ignored.
     pub fn latest(&self, id: &SiloId, hostname: &Hostname, stored: Time) -> Time {
         let noted = self.lock().get(&(id.clone(), hostname.clone())).copied();
-        noted.map_or(stored, |noted| match is_ahead(stored, noted) {
-            true => noted,
-            false => noted.max(stored),
+        noted.map_or(stored, |noted| {
+            if is_ahead(stored, noted) {
+                noted
+            } else {
+                noted.max(stored)
+            }
         })
     }
 

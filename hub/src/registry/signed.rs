@@ -5,7 +5,7 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 
 use super::{ApplyError, Command, Refusal};
 use crate::domain::time::Time;
-use crate::store::{WriteScope, WriteTransaction};
+use crate::store::{Queries, WriteScope, WriteTransaction};
 
 /// Rows deleted per transaction, so that writers are blocked only briefly.
 const BATCH: i64 = 500;
@@ -69,13 +69,14 @@ impl<C: Command> Command for Signed<C> {
         let newest = transaction
             .last_signed_write(*token, &self.place, latest)
             .await?;
-        let outcome = match newest.is_some_and(|newest| newest > *created) {
-            true => Err(Refusal::Order.into()),
-            false => self.command.run(transaction, now).await,
+        let outcome = if newest.is_some_and(|newest| newest > *created) {
+            Err(Refusal::Order.into())
+        } else {
+            self.command.run(transaction, now).await
         };
         let place = match &outcome {
-            Ok(_) => &self.place,
-            Err(ApplyError::Refused(_)) => &WriteScope::Unscoped,
+            Ok(accepted) if !C::is_refused(accepted) => &self.place,
+            Ok(_) | Err(ApplyError::Refused(_)) => &WriteScope::Unscoped,
             Err(_) => return outcome,
         };
         transaction

@@ -7,8 +7,9 @@ use super::{Actor, ApplyError, Command, Refusal};
 use crate::domain::change::{AttributePatch, Attributes, address_changes, differing};
 use crate::domain::elapsed::is_silent;
 use crate::domain::precondition::{Precondition, record_tag, silo_tag};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
-use crate::store::{SiloHead, StoreError, StoredRecord, StoredSilo, WriteTransaction};
+use crate::store::{SiloHead, StoreError, StoredRecord, StoredSilo, Via, WriteTransaction};
 
 /// Replaces all records of a silo; creates the silo if it does not exist.
 #[derive(Debug)]
@@ -64,6 +65,32 @@ pub struct SetRecord {
     pub precondition: Precondition,
 }
 
+/// What to change of one record.
+#[derive(Debug)]
+pub struct RecordChange {
+    /// The hostname.
+    pub hostname: Hostname,
+    /// The families to set; others are kept. Empty: attributes only.
+    pub addresses: Addresses,
+    /// The family to remove.
+    pub cleared: Option<Family>,
+    /// Changes to the attributes.
+    pub attributes: AttributePatch,
+}
+
+impl RecordChange {
+    /// The addresses and attributes after the change; `None`: there would be no address.
+    pub(super) fn applied_to(&self, old: Option<&StoredRecord>) -> Option<(Addresses, Attributes)> {
+        let before = old.map(|old| old.addresses).unwrap_or_default();
+        let mut after = before.merged_with(&self.addresses);
+        if let Some(family) = self.cleared {
+            after.clear(family);
+        }
+        let kept = old.map(|old| old.attributes.clone()).unwrap_or_default();
+        (!after.is_empty()).then(|| (after, kept.patched(&self.attributes)))
+    }
+}
+
 /// A record after a write.
 #[derive(Debug)]
 pub struct WrittenRecord {
@@ -106,7 +133,7 @@ pub struct ExpireRecord {
 }
 
 /// The head of an existing, not deleted silo.
-async fn silo_there(
+pub(super) async fn silo_there(
     transaction: &mut WriteTransaction,
     id: &SiloId,
 ) -> Result<Option<SiloHead>, StoreError> {
@@ -115,9 +142,9 @@ async fn silo_there(
 }
 
 /// The revision and tag of what a write replaces.
-type Present = Option<(i64, String)>;
+pub(super) type Present = Option<(Revision, String)>;
 
-fn require(precondition: &Precondition, present: &Present) -> Result<(), Refusal> {
+pub(super) fn require(precondition: &Precondition, present: &Present) -> Result<(), Refusal> {
     let tag = present.as_ref().map(|(_, tag)| tag.as_str());
     if precondition.holds(tag) {
         return Ok(());
@@ -129,7 +156,7 @@ fn require(precondition: &Precondition, present: &Present) -> Result<(), Refusal
 }
 
 /// Whether a write without effect may be accepted as a repetition.
-fn may_repeat(precondition: &Precondition, present: &Present) -> bool {
+pub(super) fn may_repeat(precondition: &Precondition, present: &Present) -> bool {
     present
         .as_ref()
         .is_some_and(|(revision, tag)| precondition.is_older_than(*revision, tag))
@@ -157,9 +184,12 @@ impl Command for ReplaceSilo {
         if !rows.is_empty() {
             required?;
         }
-        for (hostname, addresses) in &self.records {
-            if old.get(hostname) == Some(addresses) {
-                transaction.note_seen(&self.id, hostname);
+        // A revert says nothing of what it does not change: its machine may have been silent for long.
+        if self.actor.via != Via::Revert {
+            for (hostname, addresses) in &self.records {
+                if old.get(hostname) == Some(addresses) {
+                    transaction.note_seen(&self.id, hostname);
+                }
             }
         }
         let stored = |revision, updated_at| StoredSilo {
@@ -215,7 +245,7 @@ pub(super) fn new_record(
     hostname: Hostname,
     addresses: Addresses,
     attributes: Attributes,
-    revision: i64,
+    revision: Revision,
     now: Time,
 ) -> StoredRecord {
     StoredRecord {
@@ -249,6 +279,7 @@ impl Command for DeleteSilo {
             change.removes(transaction, old);
         }
         transaction.delete_records(&self.id).await?;
+        transaction.remove_agents_of_silo(&self.id).await?;
         change.end(transaction, true, &history).await?;
         Ok(())
     }
@@ -278,22 +309,17 @@ impl Command for SetRecord {
         if required.is_err() && !may_repeat(&self.precondition, &present) {
             required?;
         }
+        let patch = RecordChange {
+            hostname: self.hostname.clone(),
+            addresses: self.addresses,
+            cleared: self.cleared,
+            attributes: self.attributes.clone(),
+        };
         let before = old.as_ref().map(|old| old.addresses).unwrap_or_default();
-        let mut after = before.merged_with(&self.addresses);
-        if let Some(family) = self.cleared {
-            after.clear(family);
-        }
-        if after.is_empty() {
-            return Err(Refusal::NoAddress.into());
-        }
-        let kept = old
-            .as_ref()
-            .map(|old| old.attributes.clone())
-            .unwrap_or_default();
-        let attributes = kept.patched(&self.attributes);
+        let (after, attributes) = patch.applied_to(old.as_ref()).ok_or(Refusal::NoAddress)?;
         if let Some(old) = &old
             && after == before
-            && attributes == kept
+            && attributes == old.attributes
         {
             transaction.note_seen(&self.id, &self.hostname);
             let record = StoredRecord {
@@ -308,7 +334,7 @@ impl Command for SetRecord {
         }
         required?;
         let added = after.iter().count().saturating_sub(before.iter().count());
-        if added > 0 && !self.has_room(transaction, added).await? {
+        if added > 0 && !has_room(transaction, &self.id, added).await? {
             return Err(Refusal::TooManyRecords.into());
         }
         let mut change = Change::begin(transaction, self.actor, &self.id, now).await?;
@@ -336,15 +362,14 @@ impl Command for SetRecord {
     }
 }
 
-impl SetRecord {
-    async fn has_room(
-        &self,
-        transaction: &mut WriteTransaction,
-        added: usize,
-    ) -> Result<bool, StoreError> {
-        let held = transaction.count_pairs(&self.id).await?;
-        Ok(usize::try_from(held).is_ok_and(|held| held + added <= MAX_RECORDS))
-    }
+/// Whether a silo may have so many more hostname/address pairs.
+pub(super) async fn has_room(
+    transaction: &mut WriteTransaction,
+    id: &SiloId,
+    added: usize,
+) -> Result<bool, StoreError> {
+    let held = transaction.count_pairs(id).await?;
+    Ok(usize::try_from(held).is_ok_and(|held| held + added <= MAX_RECORDS))
 }
 
 impl Command for RemoveRecord {

@@ -4,10 +4,11 @@ use silo_shared::silo::{Hostname, SiloId};
 
 use super::{ApplyError, Command, Refusal};
 use crate::domain::elapsed::lies_ahead_anywhere;
-use crate::domain::sink::{SinkFilter, SinkName, is_state_kind};
+use crate::domain::sink::{SinkFilter, SinkKind, SinkName, SinkSort};
 use crate::domain::time::Time;
 use crate::store::{
-    Activity, DeliveryKind, DueName, KnownSink, NamesDelivery, StoreError, WriteTransaction,
+    Activity, DeliveryKind, DueName, KnownSink, NamesDelivery, Queries, StoreError,
+    WriteTransaction,
 };
 
 /// Validity of a hub's registration for its sinks, in seconds; renewed well before.
@@ -229,7 +230,7 @@ impl Command for KeepSinks {
                     ..sink
                 };
                 transaction.put_sink(&kept, true).await?;
-                if is_state_kind(&kept.kind) {
+                if SinkKind::parse(&kept.kind).map(SinkKind::sort) == Some(SinkSort::State) {
                     // Abandoned deliveries become pending again: they are the only open ones.
                     transaction.revive_names(&kept.name).await?;
                 }

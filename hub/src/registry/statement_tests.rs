@@ -6,11 +6,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::database_url::DatabaseUrl;
+use crate::domain::agents::{Agent, AgentKey, AgentName};
 use crate::domain::delivery::{Outcome, Trouble};
 use crate::domain::sink::{SinkFilter, SinkName};
 use crate::domain::time::Time;
+use crate::domain::token::{CredentialHash, Role, Token, TokenSpec};
 use crate::store::{
-    DeliveryKind, DueName, EventDelivery, Mark, OldRows, OldSearch, Via, statement_count,
+    DeliveryKind, DueName, EventDelivery, Mark, OldRows, OldSearch, SealedKey, Via, statement_count,
 };
 
 const NOW: Time = Time::from_millis(1_767_323_045_678);
@@ -76,7 +78,7 @@ impl Database {
             sink: &dns(),
             kind: DeliveryKind::Change,
             silo: &office(),
-            revision,
+            revision: revision.into(),
             at: NOW,
             last_seen: None,
             failure: None,
@@ -240,4 +242,57 @@ async fn old_rows_go_by_a_few_statements() {
         let left = database.store.old_rows(kind, &search).await.unwrap();
         assert_eq!(left, [] as [i64; 0], "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn agents_take_a_few_statements_however_many_rows_there_are() {
+    const AGENTS: u32 = 200;
+    let database = Database::new().await;
+    database.set("db", 1).await;
+    let id = |at: u32| TokenId::parse(&format!("{at:010}")).unwrap();
+    for at in 0..AGENTS {
+        let token = Token {
+            id: id(at),
+            spec: TokenSpec {
+                name: "reader".to_owned(),
+                role: Role::Read,
+                silos: vec!["office".to_owned()],
+                hostnames: None,
+                expires_at: None,
+            },
+            created_at: NOW,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        let create = CreateToken {
+            token,
+            credential_hash: CredentialHash::parse(&"1".repeat(64)).unwrap(),
+            signing_key: SealedKey(String::new()),
+            sealed_by: String::new(),
+        };
+        database.run(create).await;
+    }
+    let agents = |seconds: i64| -> Vec<Agent> {
+        let agent = |at| Agent {
+            key: AgentKey {
+                silo: office(),
+                name: AgentName::parse("laptop").unwrap(),
+                token: id(at),
+            },
+            kind: None,
+            version: None,
+            applied: None,
+            last_seen: NOW.plus_seconds(seconds),
+            address: [192, 0, 2, 1].into(),
+        };
+        // The last one's token does not exist.
+        (0..=AGENTS).map(agent).collect()
+    };
+    for seconds in [0, 60] {
+        let (left_out, statements) = database.run(WriteAgents(agents(seconds))).await;
+        assert_eq!(left_out.len(), 1);
+        assert!(statements < 30, "{statements} statements");
+    }
+    let stored = database.store.agents(&office(), None, 1000).await.unwrap();
+    assert_eq!(stored, agents(60)[..200]);
 }

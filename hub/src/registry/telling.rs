@@ -11,10 +11,11 @@ use super::publishing::may_send;
 use super::{ApplyError, Command};
 use crate::domain::delivery::{DeliveryResult, Outcome, Reach};
 use crate::domain::elapsed::is_ahead;
+use crate::domain::revision::Revision;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
-    DeliveryKind, DeliveryState, DueName, EventDelivery, NEVER, NextAttempt, SinkTrouble,
+    DeliveryKind, DeliveryState, DueName, EventDelivery, NEVER, NextAttempt, Queries, SinkTrouble,
     StoreError, WriteTransaction,
 };
 
@@ -239,7 +240,9 @@ impl Command for ReportUnseen {
             sink,
             kind,
             silo,
-            revision: record.as_ref().map_or(0, |record| record.revision),
+            revision: record
+                .as_ref()
+                .map_or(Revision::NONE, |record| record.revision),
             at: now,
             last_seen: Some(last_seen),
             failure: None,

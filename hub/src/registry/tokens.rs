@@ -3,10 +3,12 @@
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 
-use super::{ApplyError, Command, Refusal};
+use super::{Actor, ApplyError, Command, Refusal};
 use crate::domain::time::Time;
 use crate::domain::token::{CredentialHash, Token};
-use crate::store::{AuditEvent, AuditRow, SealedKey, WriteTransaction};
+use crate::domain::token_change::TokenChange;
+use crate::domain::token_patch::TokenPatch;
+use crate::store::{AuditEvent, AuditRow, Queries, SealedKey, WriteTransaction};
 
 /// The fact under which the fingerprint of the hub's key is stored.
 pub const KEY_FINGERPRINT: &str = "key_fingerprint";
@@ -35,6 +37,17 @@ pub struct NoteTokenMade;
 /// Revokes a token.
 #[derive(Debug)]
 pub struct RevokeToken(pub TokenId);
+
+/// Changes the properties of a token, and records that in the audit log if it changes anything.
+#[derive(Debug)]
+pub struct ChangeToken {
+    /// The actor.
+    pub actor: Actor,
+    /// The token.
+    pub id: TokenId,
+    /// What to change.
+    pub patch: TokenPatch,
+}
 
 /// Gives a token a new secret.
 #[derive(Debug)]
@@ -117,9 +130,10 @@ async fn check_sealed_by(
     sealed_by: &str,
 ) -> Result<(), ApplyError> {
     let known = transaction.fact(KEY_FINGERPRINT).await?;
-    match known.is_some_and(|known| known != sealed_by) {
-        true => Err(Refusal::OtherKey.into()),
-        false => Ok(()),
+    if known.is_some_and(|known| known != sealed_by) {
+        Err(Refusal::OtherKey.into())
+    } else {
+        Ok(())
     }
 }
 
@@ -136,9 +150,10 @@ impl Command for RotateToken {
                 &self.signing_key,
                 self.former_ends,
             );
-            return match rotated.await? {
-                true => Ok(()),
-                false => Err(Refusal::RotatedAlready.into()),
+            return if rotated.await? {
+                Ok(())
+            } else {
+                Err(Refusal::RotatedAlready.into())
             };
         }
         let rotated = transaction
@@ -149,9 +164,10 @@ impl Command for RotateToken {
                 self.former_ends,
             )
             .await?;
-        match rotated {
-            true => Ok(()),
-            false => Err(Refusal::NoToken.into()),
+        if rotated {
+            Ok(())
+        } else {
+            Err(Refusal::NoToken.into())
         }
     }
 }
@@ -188,6 +204,35 @@ impl Command for RevokeToken {
         } else {
             Err(Refusal::NoToken.into())
         }
+    }
+}
+
+impl Command for ChangeToken {
+    /// The token after the change.
+    type Outcome = Token;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<Token, ApplyError> {
+        let token = transaction.unrevoked_token(self.id).await?;
+        let token = token.ok_or(Refusal::NoToken)?;
+        let applied = self.patch.applied_to(&token.spec, now);
+        let spec = applied.map_err(Refusal::BadToken)?;
+        if spec == token.spec {
+            return Ok(token);
+        }
+        transaction.change_token(self.id, &spec).await?;
+        let row = AuditRow {
+            change: Some(TokenChange {
+                before: Some((&token.spec).into()),
+                after: Some((&spec).into()),
+            }),
+            ..AuditRow::of_token(AuditEvent::Changed, self.id, now)
+        };
+        transaction.add_audit(&self.actor.named_in(row)).await?;
+        Ok(Token { spec, ..token })
     }
 }
 

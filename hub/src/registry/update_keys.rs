@@ -11,7 +11,7 @@ use crate::domain::precondition::Precondition;
 use crate::domain::time::Time;
 use crate::domain::update_key::KeyHash;
 use crate::domain::update_key::UpdateKey;
-use crate::store::{Via, WriteTransaction};
+use crate::store::{Queries, Via, WriteTransaction};
 
 /// Adds an update key.
 #[derive(Debug)]

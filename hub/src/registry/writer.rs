@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::job::{Job, Stopped};
 use super::moved::{Moves, Recovered};
 use super::verdict::{self, Verdict, verdict};
-use super::{ApplyError, Listeners, PendingLastSeen, WriteHealth};
+use super::{ApplyError, CommitStats, Listeners, PendingLastSeen, WriteHealth, logged};
 use crate::auth::secrets::random_number;
 use crate::domain::time::{Clock, Time};
 use crate::store::{CommitError, Effects, Failure, Mark, Store, StoreError};
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) seen: Arc<PendingLastSeen>,
     pub(super) write_health: Arc<WriteHealth>,
+    pub(super) commits: Arc<CommitStats>,
     /// Identifies this hub in its marks.
     pub(super) hub: u128,
     /// The number of batches sent to commit.
@@ -73,7 +75,7 @@ enum Ended {
     /// Certainly not committed; the command that panicked is removed.
     Panicked(Batch),
     /// Not known yet.
-    Unknown(Unknown),
+    Unknown(Box<Unknown>),
 }
 
 impl Batch {
@@ -162,8 +164,11 @@ impl Writer {
             if let Some(unknown) = self.unknown.take() {
                 match Self::is_committed(&self.store, unknown.mark).await {
                     Ok(true) => {
+                        let mut unknown = unknown;
+                        let changes = std::mem::take(&mut unknown.effects.changes);
                         self.publish(unknown.effects, unknown.recovered, unknown.ran_at);
                         unknown.batch.answer();
+                        logged::log(changes);
                     }
                     Ok(false) => unknown.batch.not_committed(&unknown.cause, &mut batches),
                     Err(error) => {
@@ -190,6 +195,7 @@ impl Writer {
                     return batches.into_iter().for_each(|batch| batch.refuse(&error));
                 }
                 Ended::Unknown(unknown) => {
+                    let unknown = *unknown;
                     let cause = self.failed(unknown.cause);
                     tracing::warn!("finding out whether a batch was committed: {cause}");
                     self.unknown = Some(Unknown { cause, ..unknown });
@@ -207,6 +213,7 @@ impl Writer {
         if batch.jobs.is_empty() {
             return Ended::Answered;
         }
+        let begun = Instant::now();
         let reads: Vec<_> = batch.jobs.iter().filter_map(|job| job.reads()).collect();
         let transaction = self.store.begin_write(&reads).await;
         drop(reads);
@@ -229,8 +236,7 @@ impl Writer {
                 Ok(()) => {}
                 Err(Stopped::Store(error)) => return Ended::NotCommitted(batch, error),
                 Err(Stopped::Panicked) => {
-                    // The transaction ends with its connection; the location of the panic is logged.
-                    tracing::error!("a command panicked; it is answered 500");
+                    // The transaction ends with its connection; the panic is logged.
                     let culprit = batch.jobs.remove(index);
                     culprit.refuse(ApplyError::Panicked);
                     batch.jobs.retain_mut(|job| job.begin_over());
@@ -245,20 +251,25 @@ impl Writer {
             batch: u128::from(random_number()) << 64 | u128::from(self.batches),
         };
         match transaction.commit(mark, now).await {
-            Ok(effects) => {
+            Ok(mut effects) => {
+                let changes = std::mem::take(&mut effects.changes);
+                if effects.is_durable {
+                    self.commits.note(batch.jobs.len(), begun.elapsed());
+                }
                 self.publish(effects, recovered, now);
                 batch.answer();
+                logged::log(changes);
                 Ended::Answered
             }
             Err(CommitError::NotCommitted(error)) => Ended::NotCommitted(batch, Arc::new(error)),
-            Err(CommitError::Unknown { cause, effects }) => Ended::Unknown(Unknown {
+            Err(CommitError::Unknown { cause, effects }) => Ended::Unknown(Box::new(Unknown {
                 batch,
                 mark,
                 effects,
                 recovered,
                 ran_at: now,
                 cause: Arc::new(cause),
-            }),
+            })),
         }
     }
 
@@ -284,15 +295,20 @@ impl Writer {
             self.listeners.tokens.forget_all();
         }
         self.listeners.tokens.forget(&effects.tokens);
+        if let Some(id) = effects.database_id {
+            // What is cached is of the former id.
+            self.listeners.invalidation.anything_changed();
+            self.listeners.database_id.set(id);
+        }
         self.seen.note(effects.seen, now);
         if effects.is_durable {
             self.write_health.note_commit(now);
         }
         if let Some(revision) = effects.revision {
-            self.listeners.revision.announce(revision);
+            self.listeners.bus.announce(revision);
         }
         if effects.deliveries_enqueued {
-            self.listeners.revision.announce_deliveries();
+            self.listeners.bus.announce_deliveries();
         }
     }
 }

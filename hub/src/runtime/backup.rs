@@ -13,8 +13,9 @@ use crate::registry::{KEY_FINGERPRINT, NoteRestored};
 use crate::runtime::data_dir::{
     DataDir, DataDirError, lock_database_file, make_private_file, prepare_database_file,
 };
+use crate::runtime::download::note_backup;
 use crate::runtime::open_hub::{OpenError, OpenHub, check_key, database_url, key_file};
-use crate::store::{StoreError, is_sqlite};
+use crate::store::{Queries, StoreError, is_sqlite};
 
 /// Why a copy was not made or not restored. Nothing has changed then.
 #[derive(Debug, Error)]
@@ -114,7 +115,7 @@ fn sync_folder(path: &Path) -> Result<(), BackupError> {
 }
 
 /// Writes a copy of the current database into a new file of mode 0600, while a hub may be writing to it. The file is
-/// complete or absent.
+/// complete or absent. Notes the time beside the database.
 pub async fn backup(settings: &HubSettings, file: &Path) -> Result<(), BackupError> {
     let url = database_url(settings);
     let Some(database) = url.file() else {
@@ -141,7 +142,9 @@ pub async fn backup(settings: &HubSettings, file: &Path) -> Result<(), BackupErr
     let copied = copied.await;
     // It is absent if it was renamed.
     let removed = remove_if_there(&part);
-    copied.and(removed)
+    copied.and(removed)?;
+    note_backup(&database, Clock::System.now());
+    Ok(())
 }
 
 /// Renames a file without overwriting another one.
@@ -173,7 +176,7 @@ pub async fn restore(
     let data_dir = DataDir::open(&settings.data_dir)?;
     let _lock = lock_database_file(&database)?;
     // The real path, so that a symbolic link to it is kept.
-    let database = match database.canonicalize() {
+    let database = match silo_shared::folders::real(&database) {
         Ok(database) => database,
         Err(_) => std::path::absolute(&database).map_err(failed(&database))?,
     };
@@ -235,9 +238,7 @@ async fn prepare(
                 why: "this database is damaged",
             });
         }
-        let restored = NoteRestored {
-            past: past.unwrap_or(0),
-        };
+        let restored = NoteRestored::after(past.unwrap_or_default()).map_err(OpenError::from)?;
         hub.registry
             .apply(restored)
             .await
@@ -302,12 +303,11 @@ fn place(
     }
     let now = clock.now().to_string().replace(':', "");
     let name = beside(database, &format!(".before-{now}"));
-    let old = match database.exists() {
-        true => {
-            put_aside(database, &name)?;
-            Some(name.clone())
-        }
-        false => None,
+    let old = if database.exists() {
+        put_aside(database, &name)?;
+        Some(name.clone())
+    } else {
+        None
     };
     for end in logs {
         // The log of a database that can't be read, or is missing, must not be taken for the new one's.

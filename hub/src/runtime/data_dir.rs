@@ -1,12 +1,12 @@
 //! The data directory: the embedded database's file, the lock that only one `serve` may hold, and the first admin
 //! token. The hub's key, which may be elsewhere, is in `key_file`.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use silo_shared::credential::Credential;
-use silo_shared::private_file;
+use silo_shared::{held, private_file};
 use thiserror::Error;
 
 use crate::auth::secrets::NoRandomness;
@@ -20,7 +20,7 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug, Error)]
 pub enum DataDirError {
     /// A file or folder can't be created, read or written.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}{}", path.display(), held::advice(cause))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -38,6 +38,9 @@ pub enum DataDirError {
         /// The reason.
         why: String,
     },
+    /// Other users own or can change the data directory, or a file in it (Windows).
+    #[error(transparent)]
+    NotTrusted(#[from] silo_shared::trusted_file::NotTrusted),
     /// Another hub serves this database.
     #[error(
         "{}: another silo-hub serves this database; an SQLite file is for one hub",
@@ -105,21 +108,16 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory (mode 0700) if it does not exist. One that other users may write to is refused, since its
+    /// Creates the directory, for this user alone, if it does not exist. One that other users may write to is refused, since its
     /// files are trusted. One that others may list is accepted, since each file is private.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::DirBuilderExt;
-            builder.mode(0o700);
-        }
-        builder.create(path).map_err(|cause| match path.exists() {
-            true => DataDirError::NotAFolder(path.to_owned()),
-            false => DataDirError::file(path)(cause),
+        private_file::create_folder(path).map_err(|cause| {
+            if path.exists() {
+                DataDirError::NotAFolder(path.to_owned())
+            } else {
+                DataDirError::file(path)(cause)
+            }
         })?;
-        #[cfg(unix)]
         refuse_open_folder(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -216,7 +214,7 @@ pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
     let mut path = std::path::absolute(file).map_err(failed)?;
     // As many as the system follows.
     for _ in 0..MAX_LINKS {
-        match path.canonicalize() {
+        match silo_shared::folders::real(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             found => return found.map_err(failed),
         }
@@ -227,7 +225,9 @@ pub(crate) fn real_file(file: &Path) -> Result<PathBuf, DataDirError> {
             Err(_) => {
                 let name = path.file_name().ok_or(ErrorKind::InvalidInput);
                 let name = name.map_err(|kind| failed(kind.into()))?;
-                return Ok(folder.canonicalize().map_err(failed)?.join(name));
+                return Ok(silo_shared::folders::real(folder)
+                    .map_err(failed)?
+                    .join(name));
             }
         }
     }
@@ -306,9 +306,18 @@ fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
+/// Also refuses files in it that others own or can write. Services are accepted: an administrator may run commands next
+/// to a hub that runs as one.
+#[cfg(windows)]
+fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
+    use silo_shared::trusted_file::{Kind, Trust};
+    let trust = Trust::default().with_services();
+    Ok(trust.check(Kind::DataDirectory, path)?)
+}
+
 /// Reads a file that contains a secret; warns if others can read it.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
-    match std::fs::read(path) {
+    match held::read(path) {
         Ok(text) => {
             #[cfg(unix)]
             if let Ok(metadata) = std::fs::metadata(path) {
@@ -319,6 +328,10 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, DataDirError
                         "{path}: others can read it (mode {mode:04o}): run `chmod 600 {path}`"
                     );
                 }
+            }
+            #[cfg(windows)]
+            if let Ok(Some(why)) = silo_shared::windows::readable_by_others(path) {
+                tracing::warn!("{}: contains a secret, but {why}", path.display());
             }
             Ok(Some(text))
         }

@@ -29,11 +29,12 @@ pub(crate) async fn watch(file: Option<PathBuf>, store: Store, registry: Registr
         was_gone = is_gone;
         registry.write_health().note_file(is_gone);
         let file = file.display();
-        match is_gone {
-            true => tracing::error!(
+        if is_gone {
+            tracing::error!(
                 "{file}: the database's file was moved, replaced or removed while this hub serves it; writes are refused until it is back. To put a backup in its place, stop the hub first"
-            ),
-            false => tracing::info!("{file}: the database's file is back"),
+            );
+        } else {
+            tracing::info!("{file}: the database's file is back");
         }
     }
 }

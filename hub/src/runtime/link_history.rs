@@ -11,11 +11,12 @@ use std::sync::Arc;
 use silo_shared::silo::SiloId;
 
 use crate::auth::secrets::random_number;
+use crate::domain::revision::Revision;
 use crate::registry::{
     ApplyError, BeginLinking, EndLinking, Followed, LinkFormerNames, LinkRows, Linking, Registry,
     follow,
 };
-use crate::store::Store;
+use crate::store::{Queries, Store};
 
 /// How many silos are looked up at once.
 const SILOS: i64 = 50;
@@ -33,10 +34,10 @@ const ATTEMPTS: usize = 20;
 pub struct HistoryLinks {
     store: Store,
     registry: Registry,
-    /// All silos up to this revision were checked.
-    seen: i64,
+    /// All silos up to this revision were checked; `None`: no silo was.
+    seen: Option<Revision>,
     /// The feed floor at that time: imports and restores raise it, and change silos below `seen`.
-    feed_floor: i64,
+    feed_floor: Revision,
     /// Silos that are not linked.
     too_many_names: BTreeSet<SiloId>,
 }
@@ -47,8 +48,8 @@ impl HistoryLinks {
         Self {
             store,
             registry,
-            seen: -1,
-            feed_floor: 0,
+            seen: None,
+            feed_floor: Revision::NONE,
             too_many_names: BTreeSet::new(),
         }
     }
@@ -57,9 +58,9 @@ impl HistoryLinks {
     pub async fn link(&mut self) -> Result<(), ApplyError> {
         let position = self.store.position().await?;
         if position.feed_floor != self.feed_floor {
-            self.seen = -1;
+            self.seen = None;
         }
-        let mut after = (self.seen, String::from("~"));
+        let mut after = (self.seen.unwrap_or_default(), String::from("~"));
         let mut again = None;
         let mut linked = 0_u64;
         loop {
@@ -86,12 +87,12 @@ impl HistoryLinks {
                     };
                     linked += u64::from(is_over);
                     if !is_over {
-                        again.get_or_insert(revision - 1);
+                        again.get_or_insert(revision.previous());
                     }
                 }
             }
         }
-        self.seen = again.unwrap_or(position.revision);
+        self.seen = Some(again.unwrap_or(position.revision));
         self.feed_floor = position.feed_floor;
         if linked > 0 {
             tracing::info!(silos = linked, "linked the history of hostnames");

@@ -3,12 +3,14 @@
 pub mod backup;
 mod before_migrating;
 pub(crate) mod data_dir;
+mod download;
 mod failure_sharing;
 mod file_watch;
 pub mod key_file;
 pub mod link_history;
 pub mod open_hub;
 mod run;
+pub(crate) mod run_file;
 mod service_manager;
 mod tasks;
 mod token_watch;

@@ -9,24 +9,27 @@ use tokio::task::JoinHandle;
 
 use crate::auth::failure_limit::FailureLimit;
 use crate::auth::refused::RefusedLog;
-use crate::auth::secrets::{HubKey, NoRandomness, is_credential_of};
+use crate::auth::secrets::{HubKey, NoRandomness, is_credential_of, random_u128};
 use crate::auth::token_cache::TokenCache;
 use crate::config::database_url::DatabaseUrl;
 use crate::config::settings::HubSettings;
 use crate::deliver::WorkerContext;
+use crate::deliver::attempts::Attempts;
+use crate::domain::database_id::DatabaseId;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
 use crate::domain::time::Clock;
 use crate::domain::token::{Role, TokenSpec};
+use crate::follow::bus::Bus;
 use crate::follow::changes::Changes;
 use crate::follow::database_health::DatabaseHealth;
+use crate::follow::database_id::KnownDatabaseId;
 use crate::follow::interest::Notifier;
 use crate::follow::invalidation::Invalidation;
-use crate::follow::revision::Revision;
 use crate::read::view::View;
 use crate::registry::new_token::NewToken;
 use crate::registry::{
-    AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners, NoteTokenMade, Registry,
-    ResetKey,
+    AdoptDatabaseId, AdoptKey, ApplyError, CreateFirstToken, KEY_FINGERPRINT, Listeners,
+    NoteTokenMade, Registry, ResetKey,
 };
 use crate::runtime::before_migrating::{self, CopyError};
 #[cfg(unix)]
@@ -35,7 +38,7 @@ use crate::runtime::data_dir::{
     DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, prepare_database_file,
 };
 use crate::runtime::key_file::{make_key, read_key, replace_key};
-use crate::store::{Position, Schema, Store, StoreError};
+use crate::store::{Position, Queries, Schema, Store, StoreError};
 
 /// Why the hub can't be opened.
 #[derive(Debug, Error)]
@@ -104,7 +107,7 @@ pub struct OpenHub {
     /// The known tokens.
     pub tokens: TokenCache,
     /// The notification bus.
-    pub revision: Revision,
+    pub bus: Bus,
     /// The database's position when it was opened.
     pub position: Position,
     /// Whether the database is available.
@@ -115,6 +118,10 @@ pub struct OpenHub {
     pub failures: FailureLimit,
     /// Signatures made before this time are refused.
     pub signed_not_before: KnownSignedNotBefore,
+    /// The id of the database.
+    pub database_id: KnownDatabaseId,
+    /// Counts attempts of deliveries.
+    pub attempts: Attempts,
     /// The clock.
     pub clock: Clock,
     key_file: PathBuf,
@@ -124,13 +131,19 @@ pub struct OpenHub {
     lock: Option<File>,
 }
 
+/// What may be done with the schema: `wanted`, or only a check with `migrate: false`.
+fn allowed(settings: &HubSettings, wanted: Schema) -> Schema {
+    if settings.migrate {
+        wanted
+    } else {
+        Schema::Check
+    }
+}
+
 impl OpenHub {
     /// Opens everything but the key, with or without a hub that serves. Creates a missing database.
     pub async fn open(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
-        let schema = match settings.migrate {
-            true => Schema::Make,
-            false => Schema::Check,
-        };
+        let schema = allowed(settings, Schema::Make);
         Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
     }
 
@@ -145,19 +158,13 @@ impl OpenHub {
         if let Some(file) = url.file().filter(|file| is_missing(file)) {
             return Err(OpenError::NoHub(file));
         }
-        let schema = match settings.migrate {
-            true => Schema::Update,
-            false => Schema::Check,
-        };
+        let schema = allowed(settings, Schema::Update);
         Self::open_with(settings, clock, schema, Copied::Before, |_| Ok(None)).await
     }
 
     /// Like [`OpenHub::open`], for a database that is a copy itself: it is not copied again.
     pub async fn open_copy(settings: &HubSettings, clock: Clock) -> Result<Self, OpenError> {
-        let schema = match settings.migrate {
-            true => Schema::Make,
-            false => Schema::Check,
-        };
+        let schema = allowed(settings, Schema::Make);
         Self::open_with(settings, clock, schema, Copied::Already, |_| Ok(None)).await
     }
 
@@ -166,9 +173,10 @@ impl OpenHub {
         WorkerContext {
             store: self.store.clone(),
             registry: self.registry.clone(),
-            revision: self.revision.clone(),
+            bus: self.bus.clone(),
             clock: self.clock.clone(),
             since: self.clock.now(),
+            attempts: self.attempts.clone(),
         }
     }
 
@@ -183,10 +191,7 @@ impl OpenHub {
             let key = data_dir.key_file();
             return Err(OpenError::Lost { file, key });
         }
-        let schema = match settings.migrate {
-            true => Schema::Make,
-            false => Schema::Check,
-        };
+        let schema = allowed(settings, Schema::Make);
         for (setting, path) in settings.relative_paths() {
             tracing::info!(setting, "{setting} is a relative path: {}", path.display());
         }
@@ -217,17 +222,26 @@ impl OpenHub {
         let store = Store::open(&url, schema, clock.now()).await?;
         drop(migrated);
         let position = store.position().await?;
-        let (revision, notifier) = Revision::new(position.revision);
+        let (bus, notifier) = Bus::new(position.revision);
         let view = View::new(store.clone(), settings.view_bytes);
         let tokens = TokenCache::new(store.clone());
         let signed_not_before = KnownSignedNotBefore::default();
         signed_not_before.set(position.signed_not_before);
+        let new_id = DatabaseId::new(random_u128()?);
+        // Read after the position, so that the feed notices a later one.
+        let stored_id = store.database_id().await?;
+        let database_id = KnownDatabaseId::new(stored_id.unwrap_or(new_id));
         let listeners = Listeners {
-            invalidation: Invalidation::new(view.clone(), revision.clone()),
+            invalidation: Invalidation::new(view.clone(), bus.clone()),
             tokens: tokens.clone(),
-            revision: revision.clone(),
+            bus: bus.clone(),
+            database_id: database_id.clone(),
         };
         let (registry, writer) = Registry::start(store.clone(), listeners, clock.clone())?;
+        if stored_id.is_none() {
+            // Another hub may be faster.
+            database_id.set(registry.apply(AdoptDatabaseId(new_id)).await?);
+        }
         let key_file = key_file(settings, &data_dir);
         let refused = RefusedLog::default();
         Ok(Self {
@@ -236,12 +250,14 @@ impl OpenHub {
             registry,
             view,
             tokens,
-            revision,
+            bus,
             position,
             signed_not_before,
+            database_id,
             database_health: DatabaseHealth::new(clock.monotonic()),
             failures: FailureLimit::noting(refused.clone()),
             refused,
+            attempts: Attempts::default(),
             clock,
             key_file,
             writer,
@@ -410,26 +426,33 @@ impl OpenHub {
             registry: self.registry.clone(),
             view: self.view.clone(),
             tokens: self.tokens.clone(),
-            revision: self.revision.clone(),
-            changes: Changes::new(
-                self.store.clone(),
-                self.revision.clone(),
-                self.position.revision,
-            ),
+            bus: self.bus.clone(),
+            changes: Changes::new(self.store.clone(), self.bus.clone(), self.position.revision),
             key,
             database_health: self.database_health.clone(),
             clock: self.clock.clone(),
             dates: Arc::new(crate::http::DateGuard::new(self.clock.clone())),
+            database_id: self.database_id.clone(),
             failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
             mismatches: crate::http::Mismatches::default(),
+            session_notes: crate::http::SessionNotes::default(),
             signed_not_before: self.signed_not_before.clone(),
             rate: crate::http::TokenRate::new(
                 settings.limits.requests_per_minute,
                 self.clock.clone(),
             ),
+            cors: crate::http::Cors::new(&settings.cors_origins),
+            // The listener without TLS beside one with TLS serves no pages.
+            sites: crate::http::Sites::new(settings.tls.is_some(), settings.public_url.as_ref()),
+            dashboard: settings.dashboard,
             body_budgets: crate::http::BodyBudgets::new(settings.limits.body_bytes),
             trusted_proxies: crate::http::TrustedProxies::new(settings.trusted_proxies.clone()),
+            openapi: crate::compat::openapi::document,
+            requests: crate::http::Requests::default(),
+            watchers: crate::http::Watchers::default(),
+            attempts: self.attempts.clone(),
+            monitor: crate::http::Monitor::new(self.clock.now()),
         })
     }
 }

@@ -6,27 +6,34 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::Router;
 use silo_shared::config::ConfigError;
+use silo_shared::credential::Credential;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
+use super::data_dir::DataDirError;
+use super::download::Downloads;
 use super::failure_sharing;
 use super::file_watch;
 use super::open_hub::{OpenError, OpenHub, database_url};
+use super::run_file::{RunFile, Running, reachable};
 use super::service_manager;
 use super::tasks::Tasks;
 use super::token_watch::watch_tokens;
 use super::upkeep::{HeldTimes, Periods, Upkeep};
-use crate::auth::secrets::{HubKey, random_name};
+use crate::auth::secrets::{HubKey, new_credential, random_name};
 use crate::compat;
 use crate::config::settings::HubSettings;
+use crate::dashboard;
 use crate::deliver::Deliveries;
 use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::Sink;
 use crate::domain::time::Clock;
 use crate::follow::feed::Feed;
 use crate::follow::invalidation::Invalidation;
+use crate::http::{Hub, Monitor};
 use crate::serve::{Listeners, ServeError};
 
 /// The deadline after the stop signal for the delivery workers to end and for usage to be stored. The listeners take
@@ -154,23 +161,30 @@ async fn start(hub: &OpenHub, sinks: Vec<OpenSink>) -> Result<Started, OpenError
 }
 
 /// Starts the tasks that never end by themselves.
-fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep, periods: Periods) -> Tasks {
+fn spawn_tasks(
+    hub: &OpenHub,
+    http: &Arc<crate::http::Hub>,
+    settings: &HubSettings,
+    upkeep: &Upkeep,
+    periods: Periods,
+) -> Tasks {
     let feed = Feed {
         store: hub.store.clone(),
         registry: hub.registry.clone(),
-        invalidation: Invalidation::new(hub.view.clone(), hub.revision.clone()),
+        invalidation: Invalidation::new(hub.view.clone(), hub.bus.clone()),
         tokens: hub.tokens.clone(),
         failures: hub.failures.clone(),
-        revision: hub.revision.clone(),
+        bus: hub.bus.clone(),
         database_health: hub.database_health.clone(),
         signed_not_before: hub.signed_not_before.clone(),
+        database_id: hub.database_id.clone(),
         clock: hub.clock.clone(),
     };
     let mut tasks = Tasks::default();
     if let Some(wake_ups) = hub.wake_ups() {
         tasks.spawn("wake-ups", wake_ups);
     }
-    let token_ends = watch_tokens(hub.tokens.clone(), hub.revision.clone(), hub.clock.clone());
+    let token_ends = watch_tokens(hub.tokens.clone(), hub.bus.clone(), hub.clock.clone());
     tasks.spawn("token expiry", token_ends);
     tasks.spawn("feed", feed.follow(hub.position));
     if !hub.is_alone() {
@@ -193,9 +207,20 @@ fn spawn_tasks(hub: &OpenHub, settings: &HubSettings, upkeep: &Upkeep, periods: 
         hub.clock.clone(),
     );
     tasks.spawn("service manager keep-alive", alive);
+    let counting = Arc::clone(http);
+    tasks.spawn("census", async move { counting.count_every_minute().await });
     let registry = hub.registry.clone();
     tasks.spawn("writer", async move { registry.ended().await });
     tasks
+}
+
+/// The pages for browsers, if there are any.
+fn pages(settings: &HubSettings) -> Router<Arc<Hub>> {
+    if settings.dashboard {
+        dashboard::routes()
+    } else {
+        Router::new()
+    }
 }
 
 async fn serve(
@@ -223,23 +248,39 @@ async fn serve(
         retention_days: settings.retention_days,
     };
     let owner = random_name().map_err(OpenError::from)?;
-    let foreign = compat::routes(&settings.compat, started.deliveries.sinks());
-    let revision = hub.revision.clone();
+    let mut foreign = compat::routes(&settings.compat, started.deliveries.sinks());
+    foreign.pages = pages(settings);
+    let bus = hub.bus.clone();
+    let http = hub.http(settings, started.key);
+    if let Some(downloads) = Downloads::of(database_url(settings), hub.clock.clone()) {
+        http.monitor.set_copies(Box::new(downloads));
+    }
+    let credential = new_credential().map_err(OpenError::from)?;
+    let run_file = OnceLock::new();
     let listening = listeners.serve(
         settings,
-        hub.http(settings, started.key),
+        Arc::clone(&http),
         foreign,
         shutdown,
-        service_manager::ready,
+        || {
+            let written = write_run_file(settings, &http.monitor, &credential);
+            // It is for `status` on this machine only.
+            match written {
+                Ok(file) => drop(run_file.set(file)),
+                Err(error) => tracing::warn!("`silo-hub status` will not work: {error}"),
+            }
+            service_manager::ready();
+            log_dashboard(settings, &http.monitor);
+        },
         || {
             tracing::info!("stopping");
             stopped_at.get_or_init(Instant::now);
             service_manager::stopping();
-            revision.end();
+            bus.end();
         },
     );
     let mut listening = pin!(listening);
-    let mut tasks = spawn_tasks(hub, settings, &upkeep, periods);
+    let mut tasks = spawn_tasks(hub, &http, settings, &upkeep, periods);
     let mut deliveries = tokio::spawn(started.deliveries.work(owner));
     let mut delivered = None;
     let served = loop {
@@ -249,7 +290,7 @@ async fn serve(
             // They end when the hub stops, while the listeners may still be stopping.
             done = &mut deliveries, if delivered.is_none() => {
                 delivered = Some(done);
-                if !hub.revision.is_stopping() {
+                if !hub.bus.is_stopping() {
                     break Err(RunError::Ended("deliveries"));
                 }
             }
@@ -258,7 +299,7 @@ async fn serve(
     if let Err(error @ RunError::Ended(_)) = &served {
         tracing::error!("{error}");
     }
-    hub.revision.end();
+    hub.bus.end();
     drop(tasks);
     let end = *stopped_at.get_or_init(Instant::now) + LAST_WRITE_TIMEOUT;
     if delivered.is_none() {
@@ -271,6 +312,40 @@ async fn serve(
     }
     write_all_down(&upkeep, end).await;
     served
+}
+
+/// Lets `silo-hub status` on this machine find this process.
+fn write_run_file(
+    settings: &HubSettings,
+    monitor: &Monitor,
+    credential: &Credential,
+) -> Result<RunFile, DataDirError> {
+    monitor.set_run_credential(credential);
+    let listening = monitor.listening();
+    let urls = listening.map_or(Vec::new(), |listening| listening.urls.clone());
+    let running = Running {
+        started_at: monitor.started_at(),
+        url: reachable(urls.first().map_or("", String::as_str)),
+        listen: urls,
+        pin_sha256: listening.and_then(|listening| listening.pin.clone()),
+    };
+    RunFile::write(&settings.data_dir, running, credential)
+}
+
+/// Logs where the dashboard is, and how one gets in.
+fn log_dashboard(settings: &HubSettings, monitor: &Monitor) {
+    if !settings.dashboard {
+        return;
+    }
+    let listening = monitor.listening();
+    let first = listening.and_then(|listening| listening.urls.first());
+    let url = match (&settings.public_url, first) {
+        (Some(public), _) => public.as_str().to_owned(),
+        (None, first) => reachable(first.map_or("", String::as_str)),
+    };
+    tracing::info!(
+        "the dashboard is at {url}/dashboard/; `silo-hub dashboard link` prints a link that signs a browser in"
+    );
 }
 
 /// How a task ended; `None`: it did not in time, and is stopped.

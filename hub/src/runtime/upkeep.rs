@@ -8,12 +8,14 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::auth::refused::RefusedLog;
 use crate::auth::token_cache::TokenCache;
+use crate::domain::agents::Agent;
 use crate::domain::elapsed::{LatestNow, ShownTimes};
+use crate::domain::session::LatelyShown;
 use crate::domain::time::{Clock, Reading, Time};
 use crate::registry::{
-    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeEnded,
-    PurgeFormerSecrets, PurgeMarks, PurgeOld, PurgeTokens, Registry, WriteDownRefused,
-    WriteDownUse,
+    Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeAgents,
+    PurgeEnded, PurgeFormerSecrets, PurgeMarks, PurgeOld, PurgeSessions, PurgeTokens, Registry,
+    WriteAgents, WriteDownRefused, WriteDownUse,
 };
 use crate::runtime::link_history::HistoryLinks;
 use crate::store::{OldRows, OldSearch, Store, Via};
@@ -23,23 +25,29 @@ const DAY: i64 = 86_400;
 /// How long signed writes are remembered after their signature's time, in seconds: twice as long as they are accepted,
 /// since the clocks of several hubs may differ. The same applies to wrong credentials.
 const KEPT: i64 = 2 * MAX_CLOCK_OFFSET;
+/// Later than all times that clocks show.
+const FAR_AHEAD: Time = Time::from_millis(i64::MAX / 4);
 /// The maximum number of expired or old rows read at once, and of old rows deleted by one transaction.
 const PAGE: i64 = 500;
 /// How many records or tokens one transaction updates.
 const CHUNK: usize = 1000;
+/// How many agents one transaction writes: their columns are more, and the rows of their tokens are read.
+const AGENTS_AT_ONCE: usize = 250;
 
 /// The periods of the maintenance tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct Periods {
     /// Storing usage.
     pub write_down: Duration,
+    /// Looking for agents to store, each at most once a minute.
+    pub agents: Duration,
     /// Deleting expired records.
     pub expire: Duration,
     /// Deleting old rows.
     pub purge: Duration,
     /// The delay of the first deletion after the start, so that a wrong clock can be corrected first.
     pub first_purge: Duration,
-    /// Forgetting signed writes and wrong credentials.
+    /// Forgetting signed writes and wrong credentials, and sessions that have ended.
     pub forget: Duration,
     /// Linking history that others wrote.
     pub link: Duration,
@@ -49,6 +57,7 @@ impl Default for Periods {
     fn default() -> Self {
         Self {
             write_down: Duration::from_secs(60),
+            agents: Duration::from_secs(5),
             expire: Duration::from_secs(15),
             purge: Duration::from_secs(DAY.unsigned_abs()),
             first_purge: Duration::from_secs(600),
@@ -131,6 +140,13 @@ impl Upkeep {
                 report(self.write_down().await);
             }
         };
+        let agents = async {
+            let mut due = ticks(periods.agents);
+            loop {
+                due.tick().await;
+                report(self.write_agents().await);
+            }
+        };
         let expire = async {
             let mut due = ticks(periods.expire);
             loop {
@@ -150,6 +166,7 @@ impl Upkeep {
             loop {
                 due.tick().await;
                 report(self.forget().await);
+                report(self.end_sessions().await);
             }
         };
         let link = async {
@@ -160,13 +177,37 @@ impl Upkeep {
                 report(links.link().await);
             }
         };
-        tokio::join!(write_down, expire, purge, forget, link);
+        tokio::join!(write_down, agents, expire, purge, forget, link);
     }
 
     /// Stores everything before the hub ends.
     pub async fn write_all_down(&self) -> Result<(), ApplyError> {
         self.write_refused(true).await?;
-        self.write_down().await
+        self.write_down().await?;
+        let all = self.registry.agents().due(None);
+        self.write_noted(all, self.clock.monotonic()).await
+    }
+
+    /// Stores the agents that were seen since they were stored, each at most once a minute.
+    pub async fn write_agents(&self) -> Result<(), ApplyError> {
+        let now = self.clock.monotonic();
+        let due = self.registry.agents().due(Some(now));
+        self.write_noted(due, now).await?;
+        let unnoted = self.registry.agents().forget_old(now);
+        if unnoted > 0 {
+            tracing::warn!(
+                "{unnoted} requests of agents are missing in the lists of agents: this hub remembers 100000 agents at a time, and 10000 of one token"
+            );
+        }
+        Ok(())
+    }
+
+    async fn write_noted(&self, agents: Vec<Agent>, now: Duration) -> Result<(), ApplyError> {
+        for chunk in agents.chunks(AGENTS_AT_ONCE) {
+            let left_out = self.registry.apply(WriteAgents(chunk.to_vec())).await?;
+            self.registry.agents().written(chunk, &left_out, now);
+        }
+        Ok(())
     }
 
     /// Stores refused credentials, only those of complete minutes unless the hub ends.
@@ -242,11 +283,28 @@ impl Upkeep {
                 }
             }
         }
+        purged += self.purge_agents(before).await?;
         purged += self.purge_ended(before).await?;
         if purged > 0 {
             tracing::info!(rows = purged, "removed entries older than {days} days");
         }
         Ok(())
+    }
+
+    /// Deletes agents that were not seen for longer than the retention; returns how many.
+    async fn purge_agents(&self, before: Time) -> Result<u64, ApplyError> {
+        let mut purged = 0;
+        loop {
+            // Searched outside of a write transaction, since no index supports it.
+            let keys = self.store.old_agents(before, PAGE).await?;
+            if keys.is_empty() {
+                return Ok(purged);
+            }
+            match self.registry.apply(PurgeAgents { keys, before }).await? {
+                0 => return Ok(purged),
+                gone => purged += gone,
+            }
+        }
     }
 
     /// Deletes tokens, update keys and sinks that ended longer ago than the retention; returns how many.
@@ -291,6 +349,32 @@ impl Upkeep {
         while self.store.has_failures_outside(before, after).await? {
             let forget = ForgetFailures { before, after };
             self.registry.apply(forget).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes sessions that have ended by themselves, and revokes the tokens of links whose session is over. What a hub
+    /// with a wrong clock refuses may be valid at others, or once that clock is right: only what is over by all times of
+    /// the last minutes is removed, and nothing of the first minutes after the start, but for links whose session is gone.
+    pub async fn end_sessions(&self) -> Result<(), ApplyError> {
+        let at = self.clock.reading();
+        self.held.note(at);
+        let (earliest, latest) = {
+            let shown = lock(&self.held.minutes);
+            (shown.earliest(at), shown.latest(at))
+        };
+        let present = self.held.present.get(at);
+        let shown = LatelyShown {
+            earliest: earliest.map_or(Time::from_millis(0), |earliest| earliest.min(present)),
+            latest: latest.unwrap_or(FAR_AHEAD),
+        };
+        if self.store.has_ended_sessions(shown).await? || self.store.has_links_over(shown).await? {
+            let actor = Actor {
+                via: Via::Expiry,
+                token: None,
+                client_ip: None,
+            };
+            self.registry.apply(PurgeSessions { actor, shown }).await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod connections;
 mod content;
 mod keepalive;
 mod kill_switch;
+mod listen;
 #[cfg(test)]
 mod model;
 mod open_files;
@@ -16,6 +17,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use axum::ServiceExt;
 use axum::extract::Request;
+use axum::response::Response;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
@@ -30,15 +33,19 @@ use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
 
 use thiserror::Error;
+use tower::Service;
 
 use crate::config::limits::Limits;
 use crate::config::settings::HubSettings;
-use crate::http::{Foreign, Front, Hub};
+use crate::domain::time::Time;
+use crate::http;
+use crate::http::monitor::Listening;
+use crate::http::{Foreign, Hub};
 use crate::tls::{PlainAllow, Reloader, TlsError};
-use crate::{compat, http};
 
 use accept::Admission;
 use connections::Connections;
+pub(crate) use listen::listen;
 pub(crate) use open_files::raise_limit as raise_open_files;
 
 /// The maximum number of connections that wait to be accepted.
@@ -80,6 +87,7 @@ pub enum ServeError {
 pub(crate) struct Listeners {
     main: TcpListener,
     plain: Option<TcpListener>,
+    metrics: Option<TcpListener>,
     tls: Option<Reloader>,
     connections: Connections,
 }
@@ -89,11 +97,9 @@ impl Listeners {
     pub(crate) fn open(main: TcpListener, settings: &HubSettings) -> Result<Self, ServeError> {
         let tls = settings.tls.clone().map(Reloader::open).transpose()?;
         let plain = settings.tls.as_ref().and_then(|tls| tls.plain_listen);
-        let plain = plain
-            .map(|address| {
-                TcpListener::bind(address).map_err(|cause| ServeError::Bind { address, cause })
-            })
-            .transpose()?;
+        let bind = |address| listen(address).map_err(|cause| ServeError::Bind { address, cause });
+        let plain = plain.map(bind).transpose()?;
+        let metrics = settings.metrics_listen.map(bind).transpose()?;
         let limits = Limits {
             connections: open_files::within_limit(settings.limits.connections),
             ..settings.limits.clone()
@@ -101,6 +107,7 @@ impl Listeners {
         Ok(Self {
             main,
             plain,
+            metrics,
             tls,
             connections: Connections::new(limits),
         })
@@ -117,7 +124,8 @@ impl Listeners {
         ready: impl FnOnce(),
         stopping: impl FnOnce(),
     ) -> Result<(), ServeError> {
-        let handles = [Handle::new(), Handle::new()];
+        let handles = [Handle::new(), Handle::new(), Handle::new()];
+        hub.monitor.set_listening(self.listening()?);
         let app = http::front(Arc::clone(&hub), foreign);
         let address = self.main.local_addr()?;
         let admission = Admission::new(self.connections.clone());
@@ -144,10 +152,17 @@ impl Listeners {
                 let allowed = settings.tls.as_ref().map(|tls| tls.plain_allow.clone());
                 let allowed = allowed.unwrap_or_default();
                 log_plain_listener(listener.local_addr()?, &allowed);
-                let server =
-                    set_up(server(listener, &handles[1])?.acceptor(admission)).http1_only();
-                let foreign = compat::routes_in_the_open(&allowed);
-                Some((server, plain::gated(http::front(hub, foreign), allowed)))
+                let server = without_tls(listener, &handles[1], &admission)?;
+                Some((server, plain::gated(&hub, allowed)))
+            }
+        };
+        let metrics = match self.metrics {
+            None => None,
+            Some(listener) => {
+                let address = listener.local_addr()?;
+                tracing::info!("metrics are at http://{address}/metrics, without a credential");
+                let server = without_tls(listener, &handles[2], &admission)?;
+                Some((server, http::metrics_front(&hub)))
             }
         };
         ready();
@@ -165,12 +180,7 @@ impl Listeners {
                 Either::Plain(server) => run(server, app).await,
             }
         };
-        let plain = async {
-            match plain {
-                Some((server, app)) => run(server, app).await,
-                None => Ok(()),
-            }
-        };
+        let others = async { tokio::try_join!(run_if_any(plain), run_if_any(metrics)) };
         let reloading = async {
             match reloading {
                 Some(reloading) => reloading.await,
@@ -178,11 +188,37 @@ impl Listeners {
             }
         };
         tokio::select! {
-            served = async { tokio::try_join!(main, plain) } => Ok(served.map(|_| ())?),
+            served = async { tokio::try_join!(main, others) } => Ok(served.map(|_| ())?),
             () = self.connections.cut_off_the_slow() => unreachable!("there are always slow ones"),
             () = reloading => unreachable!("the watch never ends"),
             () = stop => unreachable!("stopping waits for the listeners"),
         }
+    }
+}
+
+impl Listeners {
+    /// What the hub tells of its listeners.
+    fn listening(&self) -> Result<Listening, ServeError> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let mut urls = vec![format!("{scheme}://{}", self.main.local_addr()?)];
+        if let Some(plain) = &self.plain {
+            urls.push(format!("http://{}", plain.local_addr()?));
+        }
+        if let Some(metrics) = &self.metrics {
+            urls.push(format!("http://{}/metrics", metrics.local_addr()?));
+        }
+        let connections = self.connections.clone();
+        let certificate_ends: Box<dyn Fn() -> Option<Time> + Send + Sync> = match &self.tls {
+            Some(tls) => Box::new(tls.ends()),
+            None => Box::new(|| None),
+        };
+        Ok(Listening {
+            urls,
+            pin: self.tls.as_ref().map(|tls| tls.pin().to_string()),
+            limit: connections.limits().connections,
+            connections: Box::new(move || connections.places().open()),
+            certificate_ends,
+        })
     }
 }
 
@@ -196,6 +232,18 @@ fn log_plain_listener(address: SocketAddr, allowed: &PlainAllow) {
         );
     }
 }
+
+fn without_tls(
+    listener: TcpListener,
+    handle: &Handle<SocketAddr>,
+    admission: &Admission,
+) -> std::io::Result<Server<SocketAddr, Admission>> {
+    let server = server(listener, handle)?.acceptor(admission.clone());
+    Ok(set_up(server).http1_only())
+}
+
+/// A request as it comes from a connection.
+type Incoming = axum::http::Request<hyper::body::Incoming>;
 
 enum Either<A, B> {
     Tls(A),
@@ -236,21 +284,35 @@ fn set_up<A>(mut server: Server<SocketAddr, A>) -> Server<SocketAddr, A> {
     server
 }
 
-async fn run<A>(server: Server<SocketAddr, A>, app: Front) -> std::io::Result<()>
+/// Serves on an additional listener, if there is one.
+async fn run_if_any<F>(served: Option<(Server<SocketAddr, Admission>, F)>) -> std::io::Result<()>
 where
+    F: Service<Incoming, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    F: Service<Request, Response = Response, Error = Infallible>,
+    <F as Service<Incoming>>::Future: Send,
+    <F as Service<Request>>::Future: Send,
+{
+    match served {
+        Some((server, app)) => run(server, app).await,
+        None => Ok(()),
+    }
+}
+
+async fn run<A, F>(server: Server<SocketAddr, A>, app: F) -> std::io::Result<()>
+where
+    F: Service<Incoming, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Future: Send,
     A: Accept<
             tokio::net::TcpStream,
-            axum::middleware::AddExtension<Front, axum::extract::ConnectInfo<SocketAddr>>,
+            axum::middleware::AddExtension<F, axum::extract::ConnectInfo<SocketAddr>>,
             Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
-            Service: axum_server::service::SendService<
-                axum::http::Request<hyper::body::Incoming>,
-            > + Send,
+            Service: axum_server::service::SendService<Incoming> + Send,
             Future: Send,
         > + Clone
         + Send
         + Sync
         + 'static,
 {
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
+    let service = ServiceExt::<Incoming>::into_make_service_with_connect_info::<SocketAddr>(app);
     server.serve(service).await
 }

@@ -22,7 +22,7 @@ pub(crate) fn raise_limit() {
 
 /// This system has no such limit.
 #[cfg(not(unix))]
-pub fn raise_limit() {}
+pub(crate) fn raise_limit() {}
 
 /// The number of connections that the limit of open files permits, at most `wanted`.
 pub(super) fn within_limit(wanted: usize) -> usize {

@@ -130,12 +130,13 @@ impl Places {
         let Some(switch) = self.entered.get(&turn) else {
             return false;
         };
-        let place = switch.put(
-            |idle| match idle.is_some_and(|idle| is_such(&idle, switch)) {
-                true => QueueEntry::Out,
-                false => QueueEntry::At(turn),
-            },
-        );
+        let place = switch.put(|idle| {
+            if idle.is_some_and(|idle| is_such(&idle, switch)) {
+                QueueEntry::Out
+            } else {
+                QueueEntry::At(turn)
+            }
+        });
         let is_out = matches!(place, QueueEntry::Out);
         if is_out {
             switch.cut();

@@ -10,16 +10,17 @@ use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 
 use crate::compat::{self, InTheOpen};
-use crate::http::Front;
 use crate::http::error::ApiError;
 use crate::http::signing::is_open;
+use crate::http::{self, Front, Hub};
 use crate::tls::PlainAllow;
 
-/// Lets only `/ping`, signed requests and the allowed routes through to `front`, which verifies the signature or
+/// Lets only `/ping`, signed requests and the allowed routes through to the hub's routes, which verify the signature or
 /// secret.
-pub(super) fn gated(front: Front, allowed: PlainAllow) -> Front {
+pub(super) fn gated(hub: &Arc<Hub>, allowed: PlainAllow) -> Front {
+    let foreign = compat::routes_in_the_open(&allowed);
     let allowed = InTheOpen(Arc::new(allowed));
-    front.map(move |routes| {
+    http::front_behind(hub, foreign, move |routes| {
         let allowed = allowed.clone();
         routes.layer(from_fn(move |mut request: Request, next: Next| {
             let allowed = allowed.clone();

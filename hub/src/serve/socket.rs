@@ -166,7 +166,7 @@ mod tests {
             };
             tokio::time::timeout(Duration::from_secs(60), waiting)
                 .await
-                .unwrap()
+                .unwrap_or_else(|_| panic!("{what} {unread}"))
                 .unwrap();
         }
     }

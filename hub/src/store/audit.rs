@@ -5,15 +5,18 @@ use std::net::IpAddr;
 use silo_shared::credential::TokenId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use utoipa::ToSchema;
 
 use super::{IdCursor, Store, StoreError, WriteTransaction, optional, time};
 use crate::domain::time::Time;
+use crate::domain::token_change::TokenChange;
 
 /// Maximum number of rows for refused credentials, regardless of the retention.
 pub(super) const REFUSED_KEPT: i64 = 100_000;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase", example = "created")]
 pub enum AuditEvent {
     /// A token was created.
     Created,
@@ -21,7 +24,20 @@ pub enum AuditEvent {
     Revoked,
     /// A token got a new secret.
     Rotated,
+    /// A token's name, silos, hostnames or expiry were changed.
+    Changed,
     /// A credential was refused.
+    Refused,
+}
+
+/// A part of the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditPart {
+    /// Everything.
+    All,
+    /// What was done with tokens.
+    Tokens,
+    /// Refused credentials.
     Refused,
 }
 
@@ -44,6 +60,8 @@ pub struct AuditRow {
     pub client_ip: Option<IpAddr>,
     /// Number of occurrences.
     pub times: i64,
+    /// What was changed about the token, where that is recorded.
+    pub change: Option<TokenChange>,
 }
 
 impl AuditEvent {
@@ -53,12 +71,14 @@ impl AuditEvent {
             Self::Created => "created",
             Self::Revoked => "revoked",
             Self::Rotated => "rotated",
+            Self::Changed => "changed",
             Self::Refused => "refused",
         }
     }
 }
 
 fn audit_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
+    let change: Option<&str> = row.try_get(8)?;
     Ok(AuditRow {
         id: row.try_get(0)?,
         at: time(row, 1)?,
@@ -68,24 +88,37 @@ fn audit_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
         via: row.try_get(5)?,
         client_ip: optional(row, 6, "address")?,
         times: row.try_get(7)?,
+        // A newer hub may write what this one can't read.
+        change: change.and_then(TokenChange::parse),
     })
 }
 
 impl Store {
     /// The audit log, newest first.
-    pub async fn audit(&self, before: IdCursor, limit: i64) -> Result<Vec<AuditRow>, StoreError> {
-        self.dialect
-            .query(
-                "SELECT id, happened_at, event, token, by_token, via, client_ip, times FROM audit \
-                 WHERE id < ? ORDER BY id DESC LIMIT ?",
-            )
-            .bind(before.0)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(audit_row)
-            .collect()
+    pub async fn audit(
+        &self,
+        part: AuditPart,
+        before: IdCursor,
+        limit: i64,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let of_part = match part {
+            AuditPart::All => "",
+            // A newer hub may record other events of tokens.
+            AuditPart::Tokens => " AND event <> ?",
+            AuditPart::Refused => " AND event = ?",
+        };
+        let mut query = self
+            .dialect
+            .query(format!(
+                "SELECT id, happened_at, event, token, by_token, via, client_ip, times, \
+                 token_change FROM audit WHERE id < ?{of_part} ORDER BY id DESC LIMIT ?"
+            ))
+            .bind(before.0);
+        if part != AuditPart::All {
+            query = query.bind(AuditEvent::Refused.as_str());
+        }
+        let rows = query.bind(limit).fetch_all(&self.readers).await?;
+        rows.iter().map(audit_row).collect()
     }
 }
 
@@ -95,8 +128,8 @@ impl WriteTransaction {
         let id = self.advance("audit").await?;
         self.dialect
             .query(
-                "INSERT INTO audit (id, happened_at, event, token, by_token, via, client_ip, times) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO audit (id, happened_at, event, token, by_token, via, client_ip, times, \
+                 token_change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(id)
             .bind(row.at.as_millis())
@@ -106,6 +139,7 @@ impl WriteTransaction {
             .bind(row.via.as_deref())
             .bind(row.client_ip.map(|ip| ip.to_string()))
             .bind(row.times)
+            .bind(row.change.as_ref().and_then(TokenChange::stored))
             .execute(&mut *self.inner)
             .await?;
         Ok(())
@@ -124,6 +158,7 @@ impl AuditRow {
             via: None,
             client_ip: None,
             times: 1,
+            change: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::connection::{Connector, DbConnection};
 use super::server_identity::Servers;
 use super::{Store, StoreError, migrations, read_counter};
 use crate::config::database_url::DatabaseUrl;
+use crate::domain::revision::Revision;
 
 impl DatabaseUrl {
     /// Opens a separate connection without changing anything.
@@ -56,14 +57,14 @@ impl DatabaseUrl {
 
     /// Checkpoints an unused embedded database into its single file, without a log beside it;
     /// returns its last revision.
-    pub async fn settle(&self) -> Result<i64, StoreError> {
+    pub async fn settle(&self) -> Result<Revision, StoreError> {
         let mut connection = self.visit().await?;
         let settled = async {
             let revision = read_counter(self.dialect, &mut connection, "revision").await?;
             connection
                 .execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 .await?;
-            Ok(revision)
+            Ok(revision.into())
         };
         let settled = settled.await;
         connection.close().await?;

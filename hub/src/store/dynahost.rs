@@ -10,9 +10,9 @@ use super::{Store, StoreError, WriteTransaction, hostname, optional, silo_id, ti
 use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin, SecidHash};
 use crate::domain::sink::SinkName;
 
-const ONE: &str = "SELECT id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash \
-     FROM dynahost WHERE silo = ? AND hostname = ?";
-const WITH_LOGIN: &str = "SELECT hostname FROM dynahost WHERE sink = ? AND silo = ?";
+/// The columns of a binding, as [`binding`] reads them.
+pub(super) const COLUMNS: &str =
+    "id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash";
 
 pub(super) fn binding(row: &AnyRow) -> Result<Binding, StoreError> {
     let sink = optional::<SinkName>(row, 6, "sink name")?;
@@ -29,73 +29,21 @@ pub(super) fn binding(row: &AnyRow) -> Result<Binding, StoreError> {
 }
 
 impl Store {
-    /// The binding of a hostname.
-    pub async fn dynahost(
-        &self,
-        silo: &SiloId,
-        hostname: &Hostname,
-    ) -> Result<Option<Binding>, StoreError> {
-        self.dialect
-            .query(ONE)
-            .bind(silo.as_str())
-            .bind(hostname.as_str())
-            .fetch_optional(&self.readers)
-            .await?
-            .as_ref()
-            .map(binding)
-            .transpose()
-    }
-
     /// All bindings, oldest first.
     pub async fn dynahosts(&self) -> Result<Vec<Binding>, StoreError> {
         self.dialect
-            .query(
-                "SELECT id, silo, hostname, secid_hash, confirmed, created_at, sink, login_hash \
-                 FROM dynahost ORDER BY created_at, id",
-            )
+            .query(format!(
+                "SELECT {COLUMNS} FROM dynahost ORDER BY created_at, id"
+            ))
             .fetch_all(&self.readers)
             .await?
             .iter()
             .map(binding)
-            .collect()
-    }
-
-    /// The hostnames of a silo that have a login for this sink.
-    pub async fn hostnames_with_login(
-        &self,
-        sink: &SinkName,
-        silo: &SiloId,
-    ) -> Result<Vec<Hostname>, StoreError> {
-        self.dialect
-            .query(WITH_LOGIN)
-            .bind(sink.as_str())
-            .bind(silo.as_str())
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(|row| hostname(row, 0))
             .collect()
     }
 }
 
 impl WriteTransaction {
-    /// The binding of a hostname.
-    pub async fn dynahost(
-        &mut self,
-        silo: &SiloId,
-        hostname: &Hostname,
-    ) -> Result<Option<Binding>, StoreError> {
-        self.dialect
-            .query(ONE)
-            .bind(silo.as_str())
-            .bind(hostname.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .as_ref()
-            .map(binding)
-            .transpose()
-    }
-
     /// Number of bindings that rest on a first use and are not confirmed.
     pub async fn unconfirmed_dynahosts(&mut self) -> Result<i64, StoreError> {
         let row = self
@@ -225,23 +173,6 @@ impl WriteTransaction {
             .await?;
         let login = row.map(|row| row.try_get::<Option<String>, _>(0));
         Ok(login.transpose()?.flatten().map(SealedLogin))
-    }
-
-    /// The hostnames of a silo that have a login for this sink.
-    pub async fn hostnames_with_login(
-        &mut self,
-        sink: &SinkName,
-        silo: &SiloId,
-    ) -> Result<Vec<Hostname>, StoreError> {
-        self.dialect
-            .query(WITH_LOGIN)
-            .bind(sink.as_str())
-            .bind(silo.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| hostname(row, 0))
-            .collect()
     }
 
     /// Deletes every login, since the key that opens them no longer exists.

@@ -71,9 +71,10 @@ pub(super) fn failure(error: &sqlx::Error) -> Failure {
                 || severity.is_some_and(|error| {
                     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
                 });
-            match lost {
-                true => Failure::Lost,
-                false => Failure::Answered,
+            if lost {
+                Failure::Lost
+            } else {
+                Failure::Answered
             }
         }
         _ => Failure::Answered,

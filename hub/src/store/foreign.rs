@@ -68,7 +68,7 @@ pub fn is_sqlite(content: &[u8]) -> bool {
 /// Reads pyDDNS's database file, and leaves no trace beside it. The error says in words why it can't be read.
 pub async fn read_pyddns(file: &Path) -> Result<Vec<PyddnsSilo>, String> {
     // SQLite keeps what belongs to a database beside the file itself, not beside a link to it.
-    let file = &file.canonicalize().map_err(|error| error.to_string())?;
+    let file = &silo_shared::folders::real(file).map_err(|error| error.to_string())?;
     // A file that is taken for immutable is read without what its writer has not yet moved into it.
     for end in ["-wal", "-journal"] {
         let mut beside = file.as_os_str().to_owned();

@@ -8,15 +8,20 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use utoipa::ToSchema;
 
 use super::{Store, StoreError, hostname, optional};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 
 /// The interface through which a change came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase", example = "rest")]
 pub enum Via {
     /// The REST interface.
     Rest,
+    /// The pages for browsers.
+    Dashboard,
     /// The command line.
     Cli,
     /// The dyndns2 protocol.
@@ -38,6 +43,7 @@ impl Via {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rest => "rest",
+            Self::Dashboard => "dashboard",
             Self::Cli => "cli",
             Self::Dyndns2 => "dyndns2",
             Self::Sftdyn => "sftdyn",
@@ -55,7 +61,7 @@ pub struct HistoryContext<'a> {
     /// The silo.
     pub silo: &'a SiloId,
     /// The revision of the changing command.
-    pub revision: i64,
+    pub revision: Revision,
     /// The time of the change.
     pub at: Time,
     /// The interface.
@@ -72,7 +78,7 @@ pub struct HistoryRow {
     /// The time of the change.
     pub at: Time,
     /// The revision of the changing command.
-    pub revision: i64,
+    pub revision: Revision,
     /// The hostname.
     pub hostname: Hostname,
     /// 4 or 6.
@@ -117,13 +123,13 @@ enum Newest {
     /// Unknown: the history is not linked.
     NotLinked,
     /// This revision, unless it was purged; `None`: no row ever existed.
-    At(Option<i64>),
+    At(Option<Revision>),
 }
 
 /// A position in the history; older rows follow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryCursor {
-    revision: i64,
+    revision: Revision,
     family: i64,
     hostname: String,
 }
@@ -167,12 +173,8 @@ impl Store {
         after: Option<&HistoryCursor>,
         limit: i64,
     ) -> Result<Vec<HistoryRow>, StoreError> {
-        const ROWS: &str = "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, \
-             token, client_ip FROM history WHERE silo = ? AND revision <= ? AND (revision < ? \
-             OR hostname > ? OR (hostname = ? AND family > ?)) \
-             ORDER BY revision DESC, hostname, family LIMIT ?";
         let newest = HistoryCursor {
-            revision: i64::MAX,
+            revision: Revision::ABOVE_ALL,
             family: 0,
             hostname: String::new(),
         };
@@ -182,7 +184,11 @@ impl Store {
         }
         let query = self
             .dialect
-            .query(ROWS)
+            .query(format!(
+                "SELECT {HISTORY_COLUMNS} FROM history WHERE silo = ? AND revision <= ? \
+                 AND (revision < ? OR hostname > ? OR (hostname = ? AND family > ?)) \
+                 ORDER BY revision DESC, hostname, family LIMIT ?"
+            ))
             .bind(silo.to_string())
             .bind(after.revision)
             .bind(after.revision)
@@ -209,7 +215,7 @@ impl Store {
             Newest::At(revision) => revision,
         };
         let mut next = match after.hostname.as_str() {
-            "" if after.revision == i64::MAX => newest,
+            "" if after.revision == Revision::ABOVE_ALL => newest,
             name if name == only.as_str() => Some(after.revision),
             // A cursor from another list, which no row points to.
             _ => return self.look_through(silo, only, after, limit).await,
@@ -271,9 +277,9 @@ impl Store {
         &self,
         silo: &SiloId,
         only: &Hostname,
-        revision: i64,
+        revision: Revision,
         revisions: i64,
-    ) -> Result<Vec<(HistoryRow, Option<i64>)>, StoreError> {
+    ) -> Result<Vec<(HistoryRow, Option<Revision>)>, StoreError> {
         let query = self
             .dialect
             .query(LINKED_ROWS)
@@ -302,10 +308,6 @@ impl Store {
     ) -> Result<Vec<HistoryRow>, StoreError> {
         const EDGE: &str = "SELECT revision FROM history WHERE silo = ? AND revision <= ? \
              ORDER BY revision DESC LIMIT 1 OFFSET ?";
-        const ROWS: &str = "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, \
-             token, client_ip FROM history WHERE silo = ? AND hostname = ? AND revision >= ? AND \
-             revision <= ? AND (revision < ? OR hostname > ? OR (hostname = ? AND family > ?)) \
-             ORDER BY revision DESC, hostname, family LIMIT ?";
         let mut after = after.clone();
         let mut found = Vec::new();
         loop {
@@ -317,16 +319,21 @@ impl Store {
                 .bind(after.revision)
                 .bind(WINDOW);
             let edge = match self.read(edge).await?.first() {
-                Some(row) => Some(row.try_get::<i64, _>(0)?),
+                Some(row) => Some(row.try_get::<Revision, _>(0)?),
                 None => None,
             };
             let wanted = limit - i64::try_from(found.len()).unwrap_or(limit);
             let rows = self
                 .dialect
-                .query(ROWS)
+                .query(format!(
+                    "SELECT {HISTORY_COLUMNS} FROM history WHERE silo = ? AND hostname = ? \
+                     AND revision >= ? AND revision <= ? \
+                     AND (revision < ? OR hostname > ? OR (hostname = ? AND family > ?)) \
+                     ORDER BY revision DESC, hostname, family LIMIT ?"
+                ))
                 .bind(silo.to_string())
                 .bind(only.to_string())
-                .bind(edge.unwrap_or(i64::MIN))
+                .bind(edge.unwrap_or(Revision::NONE))
                 .bind(after.revision)
                 .bind(after.revision)
                 .bind(after.hostname.clone())
@@ -341,7 +348,7 @@ impl Store {
                 return Ok(found);
             };
             after = HistoryCursor {
-                revision: edge - 1,
+                revision: edge.previous(),
                 family: 0,
                 hostname: String::new(),
             };
@@ -352,13 +359,13 @@ impl Store {
     pub async fn history_at(
         &self,
         silo: &SiloId,
-        revision: i64,
+        revision: Revision,
     ) -> Result<Vec<HistoryRow>, StoreError> {
         self.dialect
-            .query(
-                "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, token, \
-                 client_ip FROM history WHERE silo = ? AND revision = ? ORDER BY hostname, family",
-            )
+            .query(format!(
+                "SELECT {HISTORY_COLUMNS} FROM history WHERE silo = ? AND revision = ? \
+                 ORDER BY hostname, family"
+            ))
             .bind(silo.as_str())
             .bind(revision)
             .fetch_all(&self.readers)
@@ -368,6 +375,10 @@ impl Store {
             .collect()
     }
 }
+
+/// The columns of a history row, as [`history_row`] reads them.
+pub(super) const HISTORY_COLUMNS: &str =
+    "changed_at, revision, hostname, family, old_ip, new_ip, via, token, client_ip";
 
 pub(super) fn history_row(row: &AnyRow) -> Result<HistoryRow, StoreError> {
     Ok(HistoryRow {

@@ -8,31 +8,31 @@
 use std::collections::BTreeMap;
 
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, Row};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
-use super::dialect::Dialect;
 use super::{
     Store, StoreError, WriteTransaction, hostname, padded_chunks, silo_id, statement_chunks,
 };
+
+use crate::domain::revision::Revision;
 
 /// A hostname in one revision of a silo's history: one row, or two if both its addresses changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryNode {
     /// The revision.
-    pub revision: i64,
+    pub revision: Revision,
     /// The hostname.
     pub hostname: Hostname,
     /// The stored revision of the node before it.
-    pub previous: Option<i64>,
+    pub previous: Option<Revision>,
 }
 
 /// A position among a silo's nodes, by revision and hostname. The default is before all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodePlace {
-    revision: i64,
-    hostname: String,
+    pub(super) revision: Revision,
+    pub(super) hostname: String,
 }
 
 impl From<&HistoryNode> for NodePlace {
@@ -44,34 +44,12 @@ impl From<&HistoryNode> for NodePlace {
     }
 }
 
-/// The rows after a position; a node of two rows occurs twice.
-fn nodes_after(
-    dialect: Dialect,
-    silo: &SiloId,
-    place: &NodePlace,
-    limit: i64,
-) -> Query<'static, Any, AnyArguments> {
-    const NODES: &str = "SELECT revision, hostname, previous FROM history WHERE silo = ? \
-         AND revision >= ? AND (revision > ? OR hostname > ?) ORDER BY revision, hostname LIMIT ?";
-    dialect
-        .query(NODES)
-        .bind(silo.to_string())
-        .bind(place.revision)
-        .bind(place.revision)
-        .bind(place.hostname.clone())
-        .bind(limit)
-}
-
-fn nodes(rows: &[AnyRow]) -> Result<Vec<HistoryNode>, StoreError> {
-    rows.iter()
-        .map(|row| {
-            Ok(HistoryNode {
-                revision: row.try_get(0)?,
-                hostname: hostname(row, 1)?,
-                previous: row.try_get(2)?,
-            })
-        })
-        .collect()
+pub(super) fn history_node(row: &AnyRow) -> Result<HistoryNode, StoreError> {
+    Ok(HistoryNode {
+        revision: row.try_get(0)?,
+        hostname: hostname(row, 1)?,
+        previous: row.try_get(2)?,
+    })
 }
 
 impl Store {
@@ -79,9 +57,9 @@ impl Store {
     /// by revision and id; those after `after`.
     pub async fn unlinked_silos(
         &self,
-        after: &(i64, String),
+        after: &(Revision, String),
         limit: i64,
-    ) -> Result<Vec<(SiloId, i64)>, StoreError> {
+    ) -> Result<Vec<(SiloId, Revision)>, StoreError> {
         self.dialect
             .query(
                 "SELECT id, revision FROM silos WHERE revision >= ? AND (revision > ? OR id > ?) \
@@ -97,33 +75,9 @@ impl Store {
             .map(|row| Ok((silo_id(row, 0)?, row.try_get(1)?)))
             .collect()
     }
-
-    /// The rows of a silo's history after a position, as nodes, oldest first; a node of two rows
-    /// occurs twice.
-    pub async fn history_nodes(
-        &self,
-        silo: &SiloId,
-        place: &NodePlace,
-        limit: i64,
-    ) -> Result<Vec<HistoryNode>, StoreError> {
-        let query = nodes_after(self.dialect, silo, place, limit);
-        nodes(&query.fetch_all(&self.readers).await?)
-    }
 }
 
 impl WriteTransaction {
-    /// See [`Store::history_nodes`].
-    pub async fn history_nodes(
-        &mut self,
-        silo: &SiloId,
-        place: &NodePlace,
-        limit: i64,
-    ) -> Result<Vec<HistoryNode>, StoreError> {
-        self.flush().await?;
-        let query = nodes_after(self.dialect, silo, place, limit);
-        nodes(&query.fetch_all(&mut *self.inner).await?)
-    }
-
     /// Sets the previous node of nodes.
     pub async fn set_previous(
         &mut self,
@@ -161,7 +115,7 @@ impl WriteTransaction {
     pub async fn addresses_changed_at(
         &mut self,
         silo: &SiloId,
-    ) -> Result<BTreeMap<Hostname, i64>, StoreError> {
+    ) -> Result<BTreeMap<Hostname, Revision>, StoreError> {
         self.rows_of(
             "SELECT hostname, COALESCE(addresses_at, revision) FROM records WHERE silo = ?",
             silo,
@@ -176,7 +130,7 @@ impl WriteTransaction {
     pub async fn set_addresses_changed_at(
         &mut self,
         silo: &SiloId,
-        records: &[(&Hostname, i64)],
+        records: &[(&Hostname, Revision)],
     ) -> Result<(), StoreError> {
         self.forget_records().await?;
         for chunk in statement_chunks(records) {
@@ -203,7 +157,7 @@ impl WriteTransaction {
     pub async fn raise_former_names(
         &mut self,
         silo: &SiloId,
-        names: &[(Hostname, i64)],
+        names: &[(Hostname, Revision)],
     ) -> Result<(), StoreError> {
         self.flush().await?;
         let keys: Vec<_> = names.iter().map(|(name, _)| (silo, name)).collect();
@@ -222,7 +176,7 @@ impl WriteTransaction {
     pub(super) async fn former_names(
         &mut self,
         names: &[(&SiloId, &Hostname)],
-    ) -> Result<BTreeMap<(SiloId, Hostname), i64>, StoreError> {
+    ) -> Result<BTreeMap<(SiloId, Hostname), Revision>, StoreError> {
         let mut found = BTreeMap::new();
         for chunk in padded_chunks(names) {
             let any = vec!["(silo = ? AND hostname = ?)"; chunk.len()].join(" OR ");

@@ -125,6 +125,30 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "told_failures",
         include_str!("../../../migrations/0032_told_failures.sql"),
     ),
+    (
+        "agents",
+        include_str!("../../../migrations/0033_agents.sql"),
+    ),
+    (
+        "agents_by_token",
+        include_str!("../../../migrations/0034_agents_by_token.sql"),
+    ),
+    (
+        "records_by_hostname",
+        include_str!("../../../migrations/0035_records_by_hostname.sql"),
+    ),
+    (
+        "sessions",
+        include_str!("../../../migrations/0036_sessions.sql"),
+    ),
+    (
+        "sign_in_links",
+        include_str!("../../../migrations/0037_sign_in_links.sql"),
+    ),
+    (
+        "audit_token_change",
+        include_str!("../../../migrations/0038_audit_token_change.sql"),
+    ),
 ];
 
 /// Maximum number of attempts when another program migrates the same database concurrently.

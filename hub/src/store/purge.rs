@@ -13,6 +13,7 @@ use super::{
     statement_chunks,
 };
 use crate::domain::elapsed::is_ahead;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 
 /// Rows that are kept as long as the history.
@@ -302,7 +303,7 @@ impl WriteTransaction {
                     .delete_keys("silos", "revision", " AND deleted = 1", None, keys)
                     .await?;
                 if let Some(highest) = keys.last() {
-                    self.raise_feed_floor(*highest).await?;
+                    self.raise_feed_floor(Revision::from(*highest)).await?;
                 }
                 Ok(gone)
             }
@@ -337,9 +338,9 @@ impl WriteTransaction {
     }
 
     /// Records that changes up to a revision can no longer all be reported.
-    pub async fn raise_feed_floor(&mut self, revision: i64) -> Result<(), StoreError> {
+    pub async fn raise_feed_floor(&mut self, revision: Revision) -> Result<(), StoreError> {
         let present = read_counter(self.dialect, &mut self.inner, FEED_FLOOR).await?;
-        if revision > present {
+        if revision > Revision::from(present) {
             self.must_commit = true;
             self.dialect
                 .query(SET_COUNTER)

@@ -11,6 +11,7 @@ use silo_shared::silo::{Hostname, MAX_RECORDS, Records, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::queries::Queries;
 use super::silos::{RECORD_COLUMNS as COLUMNS, addresses, record};
 use super::{
     Statements, StoreError, StoredRecord, WriteTransaction, hostname, insert_rows, padded_chunks,
@@ -215,10 +216,10 @@ impl WriteTransaction {
         .collect()
     }
 
-    /// All complete records of a silo.
+    /// All complete records of a silo, by hostname.
     pub async fn whole_records(&mut self, silo: &SiloId) -> Result<Vec<StoredRecord>, StoreError> {
-        let all = format!("SELECT {COLUMNS} FROM records WHERE silo = ?");
-        self.rows_of(all, silo).await?.iter().map(record).collect()
+        self.flush_records().await?;
+        self.stored_records(silo).await
     }
 
     /// The records of a silo that name a mail address, with the address.

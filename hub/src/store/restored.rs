@@ -1,6 +1,9 @@
-//! Changes to the database after it was restored from a copy.
+//! Changes to the database after it was restored from a copy, and its id, which is then another one.
 
+use super::position::{find_counter, read_counter};
+use super::queries::DATABASE_ID;
 use super::{SET_COUNTER, SIGNED_NOT_BEFORE, StoreError, WriteTransaction};
+use crate::domain::database_id::DatabaseId;
 use crate::domain::signed_not_before::SignedNotBefore;
 use crate::domain::time::Time;
 
@@ -9,15 +12,15 @@ use crate::domain::time::Time;
 const NOTICED: [&str; 2] = ["tokens", "sinks"];
 
 impl WriteTransaction {
+    /// Gives this database an id.
+    pub async fn set_database_id(&mut self, id: DatabaseId) -> Result<(), StoreError> {
+        self.effects.database_id = Some(id);
+        self.set_fact(DATABASE_ID, &id.to_string()).await
+    }
+
     /// From when signatures are valid.
     pub async fn signed_not_before(&mut self) -> Result<SignedNotBefore, StoreError> {
-        let row = self
-            .dialect
-            .query("SELECT value FROM counters WHERE name = ?")
-            .bind(SIGNED_NOT_BEFORE)
-            .fetch_optional(&mut *self.inner)
-            .await?;
-        let value = row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()?;
+        let value = find_counter(self.dialect, &mut self.inner, SIGNED_NOT_BEFORE).await?;
         Ok(SignedNotBefore(Time::from_millis(value.unwrap_or(0))))
     }
 
@@ -28,16 +31,11 @@ impl WriteTransaction {
     ) -> Result<(), StoreError> {
         self.must_commit = true;
         // On MariaDB, an update to the present value affects no row: check first.
-        let is_there = self
-            .dialect
-            .query("SELECT value FROM counters WHERE name = ?")
-            .bind(SIGNED_NOT_BEFORE)
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .is_some();
-        let statement = match is_there {
-            true => SET_COUNTER,
-            false => "INSERT INTO counters (value, name) VALUES (?, ?)",
+        let present = find_counter(self.dialect, &mut self.inner, SIGNED_NOT_BEFORE).await?;
+        let statement = if present.is_some() {
+            SET_COUNTER
+        } else {
+            "INSERT INTO counters (value, name) VALUES (?, ?)"
         };
         self.dialect
             .query(statement)
@@ -54,7 +52,7 @@ impl WriteTransaction {
         self.sinks_changed = true;
         self.effects.all_tokens_changed = true;
         for counter in NOTICED {
-            let present = super::read_counter(self.dialect, &mut self.inner, counter).await?;
+            let present = read_counter(self.dialect, &mut self.inner, counter).await?;
             self.dialect
                 .query(SET_COUNTER)
                 // Far beyond any value reached by counting.

@@ -3,11 +3,7 @@
 
 use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
-use sqlx::Any;
-use sqlx::any::AnyArguments;
-use sqlx::query::Query;
 
-use super::dialect::Dialect;
 use super::{Store, StoreError, WriteTransaction, time};
 use crate::domain::time::Time;
 
@@ -18,27 +14,16 @@ pub enum WriteScope {
     Record(SiloId, Hostname),
     /// A silo as a whole.
     Silo(SiloId),
-    /// No silo, such as a token.
+    /// A token.
+    Token(TokenId),
+    /// Something whose writes have no order, such as a new token.
     Unscoped,
 }
 
-fn spent_nonce(dialect: Dialect, token: TokenId, nonce: &str) -> Query<'static, Any, AnyArguments> {
-    dialect
-        .query("SELECT token FROM signed_writes WHERE token = ? AND nonce = ?")
-        .bind(token.to_string())
-        .bind(nonce.to_owned())
-}
+/// What the column `silo` has for tokens: no silo has this id.
+const TOKENS: &str = "/tokens";
 
 impl Store {
-    /// Whether a token has used this nonce in a committed write: an early check before waiting for
-    /// the body. The check in the transaction is decisive.
-    pub async fn nonce_is_spent(&self, token: TokenId, nonce: &str) -> Result<bool, StoreError> {
-        let row = spent_nonce(self.dialect, token, nonce)
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.is_some())
-    }
-
     /// Whether there are signed writes from before a time.
     pub async fn has_signed_writes(&self, before: Time) -> Result<bool, StoreError> {
         self.has_older("signed_writes", "created", before).await
@@ -46,20 +31,8 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Whether a token has used this nonce.
-    pub async fn nonce_is_spent(
-        &mut self,
-        token: TokenId,
-        nonce: &str,
-    ) -> Result<bool, StoreError> {
-        let row = spent_nonce(self.dialect, token, nonce)
-            .fetch_optional(&mut *self.inner)
-            .await?;
-        Ok(row.is_some())
-    }
-
     /// When the token's newest accepted write that overlaps this target was signed: for a record, a
-    /// write to it or to the whole silo; for a silo, any write in it. Signatures from after
+    /// write to it or to the whole silo; for a silo, any write in it; for a token, any write to it. Signatures from after
     /// `latest` don't count: they were accepted by a clock that was wrong.
     pub async fn last_signed_write(
         &mut self,
@@ -77,6 +50,15 @@ impl WriteTransaction {
                 .bind(token.as_str())
                 .bind(silo.as_str())
                 .bind(hostname.as_str()),
+            WriteScope::Token(id) => self
+                .dialect
+                .query(
+                    "SELECT created FROM signed_writes WHERE token = ? AND silo = ? \
+                     AND hostname = ? AND created <= ? ORDER BY created DESC LIMIT 1",
+                )
+                .bind(token.as_str())
+                .bind(TOKENS)
+                .bind(id.as_str()),
             WriteScope::Silo(silo) => self
                 .dialect
                 .query(
@@ -106,6 +88,7 @@ impl WriteTransaction {
         let (silo, hostname) = match place {
             WriteScope::Record(silo, hostname) => (silo.as_str(), hostname.as_str()),
             WriteScope::Silo(silo) => (silo.as_str(), ""),
+            WriteScope::Token(id) => (TOKENS, id.as_str()),
             WriteScope::Unscoped => ("", ""),
         };
         self.dialect

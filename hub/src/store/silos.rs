@@ -10,6 +10,7 @@ use sqlx::any::AnyRow;
 use super::{Store, StoreError, hostname, optional, padded_chunks, silo_id, time};
 use crate::domain::change::Attributes;
 use crate::domain::pattern::Span;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 
 /// A silo with its records' addresses.
@@ -18,7 +19,7 @@ pub struct StoredSilo {
     /// Its id.
     pub id: SiloId,
     /// The revision of the last change.
-    pub revision: i64,
+    pub revision: Revision,
     /// The time of the last change.
     pub updated_at: Time,
     /// The addresses of each hostname.
@@ -35,9 +36,9 @@ pub struct StoredRecord {
     /// Its attributes.
     pub attributes: Attributes,
     /// The revision of its last change.
-    pub revision: i64,
+    pub revision: Revision,
     /// The revision of its last address change.
-    pub addresses_at: i64,
+    pub addresses_at: Revision,
     /// The time of its last change.
     pub updated_at: Time,
     /// When a write last named it, as far as stored.
@@ -48,7 +49,7 @@ pub struct StoredRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiloHead {
     /// The revision of the last change, which may be its deletion.
-    pub revision: i64,
+    pub revision: Revision,
     /// The time of that change.
     pub updated_at: Time,
     /// Whether it is deleted.
@@ -78,11 +79,14 @@ pub(super) fn record(row: &AnyRow) -> Result<StoredRecord, StoreError> {
             expires_after: row.try_get(6)?,
         },
         revision,
-        addresses_at: row.try_get::<Option<i64>, _>(10)?.unwrap_or(revision),
+        addresses_at: row.try_get::<Option<Revision>, _>(10)?.unwrap_or(revision),
         updated_at: time(row, 8)?,
         last_seen: time(row, 9)?,
     })
 }
+
+/// The columns of a silo's head, as [`head`] reads them.
+pub(super) const HEAD_COLUMNS: &str = "revision, updated_at, deleted";
 
 pub(super) fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
     Ok(SiloHead {
@@ -91,8 +95,6 @@ pub(super) fn head(row: &AnyRow) -> Result<SiloHead, StoreError> {
         deleted: row.try_get::<i64, _>(2)? != 0,
     })
 }
-
-const HEAD: &str = "SELECT revision, updated_at, deleted FROM silos WHERE id = ?";
 
 impl Store {
     /// A silo's current state; `None` if it does not exist.
@@ -147,7 +149,7 @@ impl Store {
     pub async fn silo_head(&self, id: &SiloId) -> Result<Option<SiloHead>, StoreError> {
         let row = self
             .dialect
-            .query(HEAD)
+            .query(format!("SELECT {HEAD_COLUMNS} FROM silos WHERE id = ?"))
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await?;
@@ -162,7 +164,7 @@ impl Store {
         rows.iter().map(|row| silo_id(row, 0)).collect()
     }
 
-    /// The ids in a range after `after` in byte order, at most `limit`. The database evaluates the
+    /// The ids in a range after `after` in byte order, at most `limit`, with the revisions. The database evaluates the
     /// patterns, so that no rows are returned unnecessarily; a glob without a literal prefix makes
     /// it scan every id.
     pub async fn silo_ids_in(
@@ -170,7 +172,7 @@ impl Store {
         span: &Span,
         after: &str,
         limit: usize,
-    ) -> Result<Vec<SiloId>, StoreError> {
+    ) -> Result<Vec<(SiloId, Revision)>, StoreError> {
         let rows = match span {
             Span::Names(names) => self.silo_ids_named(names, after, limit).await?,
             Span::Prefix { prefix, patterns } => {
@@ -179,9 +181,10 @@ impl Store {
                 if after >= end.as_str() {
                     return Ok(Vec::new());
                 }
-                let (from, start) = match after >= prefix.as_str() {
-                    true => (">", after),
-                    false => (">=", prefix.as_str()),
+                let (from, start) = if after >= prefix.as_str() {
+                    (">", after)
+                } else {
+                    (">=", prefix.as_str())
                 };
                 let patterns = patterns.as_deref();
                 let like = patterns.map_or(String::new(), |patterns| {
@@ -191,7 +194,7 @@ impl Store {
                 let mut query = self
                     .dialect
                     .query(format!(
-                        "SELECT id FROM silos WHERE id {from} ? AND id < ?{like} AND deleted = 0 \
+                        "SELECT id, revision FROM silos WHERE id {from} ? AND id < ?{like} AND deleted = 0 \
                          ORDER BY id LIMIT ?"
                     ))
                     .bind(start.to_owned())
@@ -207,7 +210,9 @@ impl Store {
                 self.read(query).await?
             }
         };
-        rows.iter().map(|row| silo_id(row, 0)).collect()
+        rows.iter()
+            .map(|row| Ok((silo_id(row, 0)?, row.try_get(1)?)))
+            .collect()
     }
 
     async fn silo_ids_named(
@@ -225,7 +230,7 @@ impl Store {
         for chunk in padded_chunks(&names) {
             let marks = vec!["?"; chunk.len()].join(", ");
             let mut query = self.dialect.query(format!(
-                "SELECT id FROM silos WHERE id IN ({marks}) AND deleted = 0 ORDER BY id"
+                "SELECT id, revision FROM silos WHERE id IN ({marks}) AND deleted = 0 ORDER BY id"
             ));
             for name in chunk {
                 query = query.bind(name.to_owned());

@@ -1,22 +1,25 @@
 //! Reads a consistent snapshot of the database, a page at a time, for an export.
 
+use std::borrow::Cow;
+
 use silo_shared::silo::SiloId;
 use sqlx::any::AnyRow;
 use sqlx::{Executor, Row};
 
 use super::dialect::Dialect;
-use super::dynahost::binding;
-use super::history::history_row;
+use super::dynahost::{self, binding};
+use super::history::{HISTORY_COLUMNS, history_row};
 use super::pool::Lease;
-use super::silos::{RECORD_COLUMNS, head, record};
-use super::tokens::known_token;
+use super::queries::{Queries, Question, Source};
+use super::rows::{UPDATE_KEY_COLUMNS, optional_time, silo_id, update_key};
+use super::silos::{HEAD_COLUMNS, head};
+use super::tokens::{self, known_token};
 use super::transferred::{
     TransferredBinding, TransferredRow, TransferredSilo, TransferredUpdateKey,
 };
-use super::update_keys::update_key;
 use super::{KnownToken, SiloHead, Store, StoreError};
-use super::{optional_time, read_fact, silo_id};
 use crate::domain::dynahost::SealedLogin;
+use crate::domain::revision::Revision;
 use crate::domain::update_key::KeyHash;
 
 /// A snapshot of the database.
@@ -49,12 +52,21 @@ impl Store {
     }
 }
 
-impl Snapshot {
-    /// A fact about this database.
-    pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
-        read_fact(self.dialect, &mut self.inner, name).await
+impl Source for &mut Snapshot {
+    fn query(&self, sql: impl Into<Cow<'static, str>>) -> Question {
+        self.dialect.query(sql)
     }
 
+    async fn fetch_all(&mut self, query: Question) -> Result<Vec<AnyRow>, sqlx::Error> {
+        query.fetch_all(&mut *self.inner).await
+    }
+
+    async fn fetch_optional(&mut self, query: Question) -> Result<Option<AnyRow>, sqlx::Error> {
+        query.fetch_optional(&mut *self.inner).await
+    }
+}
+
+impl Snapshot {
     /// The silos after `after` in byte order, including deleted ones.
     pub async fn silos(
         &mut self,
@@ -62,10 +74,9 @@ impl Snapshot {
         limit: i64,
     ) -> Result<Vec<(SiloId, SiloHead)>, StoreError> {
         self.dialect
-            .query(
-                "SELECT revision, updated_at, deleted, id FROM silos WHERE id > ? \
-                 ORDER BY id LIMIT ?",
-            )
+            .query(format!(
+                "SELECT {HEAD_COLUMNS}, id FROM silos WHERE id > ? ORDER BY id LIMIT ?"
+            ))
             .bind(after.map_or("", SiloId::as_str).to_owned())
             .bind(limit)
             .fetch_all(&mut *self.inner)
@@ -81,17 +92,7 @@ impl Snapshot {
         id: SiloId,
         head: SiloHead,
     ) -> Result<TransferredSilo, StoreError> {
-        let records = self
-            .dialect
-            .query(format!(
-                "SELECT {RECORD_COLUMNS} FROM records WHERE silo = ? ORDER BY hostname"
-            ))
-            .bind(id.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(record)
-            .collect::<Result<_, _>>()?;
+        let records = self.stored_records(&id).await?;
         Ok(TransferredSilo { id, head, records })
     }
 
@@ -101,15 +102,15 @@ impl Snapshot {
         after: Option<&TransferredRow>,
         limit: i64,
     ) -> Result<Vec<TransferredRow>, StoreError> {
-        const ROWS: &str = "SELECT changed_at, revision, hostname, family, old_ip, new_ip, via, \
-             token, client_ip, silo FROM history WHERE revision >= ? AND (revision > ? \
-             OR hostname > ? OR (hostname = ? AND family > ?)) \
-             ORDER BY revision, hostname, family LIMIT ?";
         let after = after.map(|after| &after.row);
-        let revision = after.map_or(i64::MIN, |row| row.revision);
+        let revision = after.map_or(Revision::NONE, |row| row.revision);
         let name = after.map_or("", |row| row.hostname.as_str());
         self.dialect
-            .query(ROWS)
+            .query(format!(
+                "SELECT {HISTORY_COLUMNS}, silo FROM history WHERE revision >= ? \
+                 AND (revision > ? OR hostname > ? OR (hostname = ? AND family > ?)) \
+                 ORDER BY revision, hostname, family LIMIT ?"
+            ))
             .bind(revision)
             .bind(revision)
             .bind(name.to_owned())
@@ -126,7 +127,7 @@ impl Snapshot {
     /// A page of rows with ids after `after`.
     async fn page(
         &mut self,
-        sql: &'static str,
+        sql: String,
         after: &str,
         limit: i64,
     ) -> Result<Vec<AnyRow>, StoreError> {
@@ -134,12 +135,14 @@ impl Snapshot {
         Ok(query.fetch_all(&mut *self.inner).await?)
     }
 
-    /// The tokens with ids after `after`, including revoked ones.
+    /// The tokens with ids after `after`, including revoked ones; none of links: it would outlive its session elsewhere.
     pub async fn tokens(&mut self, after: &str, limit: i64) -> Result<Vec<KnownToken>, StoreError> {
-        const PAGE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
-             revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
-             ORDER BY id LIMIT ?";
-        let rows = self.page(PAGE, after, limit).await?;
+        let page = format!(
+            "SELECT {} FROM tokens WHERE id > ? \
+             AND id NOT IN (SELECT token FROM sign_in_links) ORDER BY id LIMIT ?",
+            tokens::COLUMNS
+        );
+        let rows = self.page(page, after, limit).await?;
         rows.iter().map(known_token).collect()
     }
 
@@ -149,9 +152,11 @@ impl Snapshot {
         after: &str,
         limit: i64,
     ) -> Result<Vec<TransferredUpdateKey>, StoreError> {
-        const PAGE: &str = "SELECT id, silo, hostname, created_at, key_hash, revoked_at \
-             FROM update_keys WHERE id > ? ORDER BY id LIMIT ?";
-        let rows = self.page(PAGE, after, limit).await?;
+        let page = format!(
+            "SELECT {UPDATE_KEY_COLUMNS}, key_hash, revoked_at FROM update_keys \
+             WHERE id > ? ORDER BY id LIMIT ?"
+        );
+        let rows = self.page(page, after, limit).await?;
         rows.iter()
             .map(|row| {
                 Ok(TransferredUpdateKey {
@@ -169,9 +174,11 @@ impl Snapshot {
         after: &str,
         limit: i64,
     ) -> Result<Vec<TransferredBinding>, StoreError> {
-        const PAGE: &str = "SELECT id, silo, hostname, secid_hash, confirmed, created_at, \
-             sink, login_hash, login FROM dynahost WHERE id > ? ORDER BY id LIMIT ?";
-        let rows = self.page(PAGE, after, limit).await?;
+        let page = format!(
+            "SELECT {}, login FROM dynahost WHERE id > ? ORDER BY id LIMIT ?",
+            dynahost::COLUMNS
+        );
+        let rows = self.page(page, after, limit).await?;
         rows.iter()
             .map(|row| {
                 Ok(TransferredBinding {

@@ -105,9 +105,12 @@ impl Statements {
             let holds_commit = last.is_empty() && calls.peek().is_none();
             let mut answers = connection.fetch_many(dialect.query_with(call.sql, call.values));
             let answered = count_answers(&mut answers).await;
-            answered.map_err(|(answered, error)| match holds_commit {
-                true => (phase_of(answered, call.statements), error),
-                false => before_commit(error),
+            answered.map_err(|(answered, error)| {
+                if holds_commit {
+                    (phase_of(answered, call.statements), error)
+                } else {
+                    before_commit(error)
+                }
             })?;
         }
         if last.is_empty() {
@@ -175,9 +178,10 @@ async fn count_answers(answers: &mut Answers<'_>) -> Result<(), (usize, StoreErr
 
 /// The phase that failed, for statements sent in one call that ends with the `COMMIT`.
 fn phase_of(answered: usize, statements: usize) -> Phase {
-    match answered + 1 < statements {
-        true => Phase::BeforeCommit,
-        false => Phase::Commit,
+    if answered + 1 < statements {
+        Phase::BeforeCommit
+    } else {
+        Phase::Commit
     }
 }
 

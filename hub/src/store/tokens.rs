@@ -4,6 +4,7 @@ use silo_shared::credential::TokenId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::queries::{Queries, TOKEN_MADE};
 use super::{
     Statements, Store, StoreError, WriteTransaction, optional_time, padded_chunks,
     statement_chunks, time,
@@ -48,9 +49,6 @@ impl KnownToken {
     }
 }
 
-const ANY: &str = "SELECT id FROM tokens LIMIT 1";
-/// The fact that a token was ever created, whether it still exists or not.
-const TOKEN_MADE: &str = "token_made";
 /// Number of token changes remembered individually.
 const CHANGES_KEPT: i64 = 1000;
 /// The placeholder for a purged token's hash. No credential has this hash.
@@ -60,6 +58,15 @@ fn list(text: &str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt("list of names"))
 }
 
+/// The stored form of a list of names.
+pub(super) fn stored_list(list: &[String]) -> String {
+    serde_json::Value::from(list).to_string()
+}
+
+/// The columns of a token, as [`known_token`] reads them.
+pub(super) const COLUMNS: &str = "id, name, role, silos, hostnames, created_at, expires_at, \
+     revoked_at, last_used_at, credential_hash, signing_key";
+
 pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
     let role: &str = row.try_get(2)?;
     let hostnames: Option<&str> = row.try_get(4)?;
@@ -68,9 +75,7 @@ pub(super) fn known_token(row: &AnyRow) -> Result<KnownToken, StoreError> {
             id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("token id"))?,
             spec: TokenSpec {
                 name: row.try_get(1)?,
-                role: role
-                    .parse::<Role>()
-                    .map_err(|_| StoreError::Corrupt("role"))?,
+                role: Role::stored(role).ok_or(StoreError::Corrupt("role"))?,
                 silos: list(row.try_get(3)?)?,
                 hostnames: hostnames.map(list).transpose()?,
                 expires_at: optional_time(row, 6)?,
@@ -158,19 +163,6 @@ impl Store {
             .collect()
     }
 
-    /// Whether a token was ever created.
-    pub async fn any_token(&self) -> Result<bool, StoreError> {
-        if self.fact(TOKEN_MADE).await?.is_some() {
-            return Ok(true);
-        }
-        let row = self
-            .dialect
-            .query(ANY)
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.is_some())
-    }
-
     /// Whether the creation of a token is recorded. A hub of version 0.1.0 creates tokens without that.
     pub async fn is_token_noted(&self) -> Result<bool, StoreError> {
         Ok(self.fact(TOKEN_MADE).await?.is_some())
@@ -178,10 +170,14 @@ impl Store {
 
     /// The unrevoked tokens with ids after `after` in byte order.
     pub async fn tokens(&self, after: &str, limit: i64) -> Result<Vec<Token>, StoreError> {
-        const PAGE: &str = "SELECT id, name, role, silos, hostnames, created_at, expires_at, \
-             revoked_at, last_used_at, credential_hash, signing_key FROM tokens WHERE id > ? \
-             AND revoked_at IS NULL ORDER BY id LIMIT ?";
-        let query = self.dialect.query(PAGE).bind(after.to_owned()).bind(limit);
+        let query = self
+            .dialect
+            .query(format!(
+                "SELECT {COLUMNS} FROM tokens WHERE id > ? AND revoked_at IS NULL \
+                 ORDER BY id LIMIT ?"
+            ))
+            .bind(after.to_owned())
+            .bind(limit);
         let rows = self.read(query).await?;
         rows.iter()
             .map(|row| known_token(row).map(|known| known.token))
@@ -202,19 +198,6 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// Whether a token was ever created.
-    pub async fn any_token(&mut self) -> Result<bool, StoreError> {
-        if self.fact(TOKEN_MADE).await?.is_some() {
-            return Ok(true);
-        }
-        Ok(self
-            .dialect
-            .query(ANY)
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .is_some())
-    }
-
     /// Records that a token was created, so that no later one counts as the first.
     pub async fn note_token_made(&mut self) -> Result<(), StoreError> {
         match self.fact(TOKEN_MADE).await? {
@@ -230,16 +213,15 @@ impl WriteTransaction {
         credential_hash: CredentialHash,
         signing_key: &SealedKey,
     ) -> Result<(), StoreError> {
-        let json = |list: &Vec<String>| serde_json::Value::from(list.clone()).to_string();
         self.dialect.query(
             "INSERT INTO tokens (id, name, role, silos, hostnames, credential_hash, signing_key, \
              created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(token.id.as_str())
         .bind(token.spec.name.as_str())
-        .bind(token.spec.role.as_str())
-        .bind(json(&token.spec.silos))
-        .bind(token.spec.hostnames.as_ref().map(json))
+        .bind(token.spec.role.to_string())
+        .bind(stored_list(&token.spec.silos))
+        .bind(token.spec.hostnames.as_deref().map(stored_list))
         .bind(credential_hash.to_string())
         .bind(signing_key.0.as_str())
         .bind(token.created_at.as_millis())
@@ -262,6 +244,7 @@ impl WriteTransaction {
         if updated.rows_affected() == 0 {
             return Ok(false);
         }
+        self.remove_agents_of_token(id).await?;
         self.note_token_changed(id).await?;
         Ok(true)
     }
@@ -414,8 +397,7 @@ impl WriteTransaction {
             .query("UPDATE former_secrets SET signing_key = ''")
             .execute(&mut *self.inner)
             .await?;
-        self.effects.all_tokens_changed = true;
-        self.add_token_change(None).await
+        self.note_all_tokens_changed().await
     }
 
     /// Reduces tokens that ended before a time to their id and that time, so that no import
@@ -447,13 +429,20 @@ impl WriteTransaction {
                 .bind(id.to_string())
                 .execute(&mut *self.inner)
                 .await?;
+            // It may have expired without being revoked.
+            self.remove_agents_of_token(*id).await?;
         }
         Ok(purged)
     }
 
-    async fn note_token_changed(&mut self, id: TokenId) -> Result<(), StoreError> {
+    pub(super) async fn note_token_changed(&mut self, id: TokenId) -> Result<(), StoreError> {
         self.effects.tokens.push(id);
         self.add_token_change(Some(id)).await
+    }
+
+    pub(super) async fn note_all_tokens_changed(&mut self) -> Result<(), StoreError> {
+        self.effects.all_tokens_changed = true;
+        self.add_token_change(None).await
     }
 
     /// Increments the counter and records the changed token.

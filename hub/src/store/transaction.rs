@@ -1,21 +1,26 @@
 //! The only way to write to the database.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
 use silo_shared::credential::TokenId;
+use silo_shared::request_id::RequestId;
 use silo_shared::silo::{Hostname, SiloId};
+use sqlx::any::AnyRow;
 use sqlx::{Executor, Row};
 
 use super::connection::DbConnection;
 use super::dialect::Dialect;
 use super::interests::Interests;
 use super::pool::Lease;
+use super::queries::{Question, Source};
 use super::unwritten::Unwritten;
 use super::{
-    BEGIN_TIMEOUT, DELIVERIES, Mark, SET_COUNTER, Statements, Store, StoreError, read_counter,
-    read_fact,
+    BEGIN_TIMEOUT, DELIVERIES, Mark, SET_COUNTER, Statements, Store, StoreError, Via, read_counter,
 };
+use crate::domain::database_id::DatabaseId;
+use crate::domain::revision::Revision;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 
@@ -92,7 +97,7 @@ impl Store {
             // `BEGIN` returns no rows.
             answers.next();
         }
-        let (mut revision, mut sinks_version) = (0, 0);
+        let (mut revision, mut sinks_version) = (Revision::NONE, 0);
         for row in answers.next().unwrap_or_default() {
             match row.try_get::<&str, _>(0)? {
                 "revision" => revision = row.try_get(1)?,
@@ -127,8 +132,8 @@ pub struct WriteTransaction {
     /// The counter that increases with every change of the sinks.
     pub(super) sinks_version: i64,
     pub(super) sinks_changed: bool,
-    first_revision: i64,
-    pub(super) revision: i64,
+    first_revision: Revision,
+    pub(super) revision: Revision,
     /// The id of the last delivery, once requested.
     pub(super) delivery: Option<i64>,
     pub(super) must_commit: bool,
@@ -157,10 +162,10 @@ pub struct Effects {
     /// Whether anything was written, rather than rolled back.
     pub is_durable: bool,
     /// The last revision taken, if any.
-    pub revision: Option<i64>,
+    pub revision: Option<Revision>,
     /// The silos that changed.
     pub silos: Vec<SiloId>,
-    /// The tokens that were created, revoked or rotated.
+    /// The tokens that were created, revoked, rotated or changed.
     pub tokens: Vec<TokenId>,
     /// Whether a change affected all tokens.
     pub all_tokens_changed: bool,
@@ -168,12 +173,49 @@ pub struct Effects {
     pub deliveries_enqueued: bool,
     /// Records that a write named without changing them.
     pub seen: Vec<(SiloId, Hostname)>,
+    /// The new id of the database, if it got one.
+    pub database_id: Option<DatabaseId>,
+    /// The changes to log.
+    pub changes: Vec<CommittedChange>,
+}
+
+/// A change of a silo or a token, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedChange {
+    /// The silo and its new revision.
+    pub silo: Option<(SiloId, Revision)>,
+    /// The interface.
+    pub via: Via,
+    /// The token that requested it.
+    pub token: Option<TokenId>,
+    /// The request that it was part of.
+    pub request: Option<RequestId>,
+    /// What changed, without secrets and mail addresses.
+    pub words: String,
+}
+
+impl Source for &mut WriteTransaction {
+    fn query(&self, sql: impl Into<Cow<'static, str>>) -> Question {
+        self.dialect.query(sql)
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        WriteTransaction::flush(self).await
+    }
+
+    async fn fetch_all(&mut self, query: Question) -> Result<Vec<AnyRow>, sqlx::Error> {
+        query.fetch_all(&mut *self.inner).await
+    }
+
+    async fn fetch_optional(&mut self, query: Question) -> Result<Option<AnyRow>, sqlx::Error> {
+        query.fetch_optional(&mut *self.inner).await
+    }
 }
 
 impl WriteTransaction {
     /// Takes the next revision for a changing command on a silo.
-    pub fn take_revision(&mut self, silo: &SiloId) -> i64 {
-        self.revision += 1;
+    pub fn take_revision(&mut self, silo: &SiloId) -> Revision {
+        self.revision = self.revision.next();
         self.effects.silos.push(silo.clone());
         self.revision
     }
@@ -203,6 +245,11 @@ impl WriteTransaction {
     /// Notes that a write named this record without changing it.
     pub fn note_seen(&mut self, silo: &SiloId, hostname: &Hostname) {
         self.effects.seen.push((silo.clone(), hostname.clone()));
+    }
+
+    /// Notes a change, to be logged once it is committed.
+    pub fn note_committed(&mut self, change: CommittedChange) {
+        self.effects.changes.push(change);
     }
 
     /// Commits everything together with a mark, or rolls back if there is nothing to commit.
@@ -267,11 +314,6 @@ impl WriteTransaction {
             .execute(&mut *self.inner)
             .await?;
         read_counter(self.dialect, &mut self.inner, counter).await
-    }
-
-    /// A fact about this database.
-    pub async fn fact(&mut self, name: &str) -> Result<Option<String>, StoreError> {
-        read_fact(self.dialect, &mut self.inner, name).await
     }
 
     /// Sets a fact about this database.

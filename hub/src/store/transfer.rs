@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use silo_shared::silo::{Family, Hostname, SiloId};
+use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
-use sqlx::any::AnyRow;
 
 use super::transferred::TransferredRow;
 use super::{
     KnownToken, ROWS_AT_ONCE, StoreError, WriteTransaction, hostname, insert_rows, optional,
     silo_id, statement_chunks, time,
 };
-use crate::domain::replay::{ReplayRow, Slot};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 
 /// The unique key of a history row: revision, hostname, family.
-type RowKey = (i64, Hostname, i64);
+type RowKey = (Revision, Hostname, i64);
 /// Distinguishes rows with the same key: silo, time, address before and after.
 type RowContent = (SiloId, Time, Option<IpAddr>, Option<IpAddr>);
 
@@ -37,79 +36,9 @@ fn content(TransferredRow { silo, row }: &TransferredRow) -> RowContent {
     (silo.clone(), row.at, row.old, row.new)
 }
 
-fn slot(row: &AnyRow, name: usize, family: usize) -> Result<Slot, StoreError> {
-    let family = match row.try_get::<i64, _>(family)? {
-        4 => Family::V4,
-        6 => Family::V6,
-        _ => return Err(StoreError::Corrupt("address family")),
-    };
-    Ok((hostname(row, name)?, family))
-}
-
 impl WriteTransaction {
-    /// The new address in the last history row up to a revision, for each hostname and family of a silo.
-    pub async fn addresses_at(
-        &mut self,
-        silo: &SiloId,
-        revision: i64,
-    ) -> Result<BTreeMap<Slot, Option<IpAddr>>, StoreError> {
-        const LAST_UNTIL: &str = "SELECT h.hostname, h.family, h.new_ip FROM history h \
-             JOIN (SELECT hostname, family, max(revision) AS revision FROM history \
-             WHERE silo = ? AND revision <= ? GROUP BY hostname, family) f \
-             ON f.revision = h.revision AND f.hostname = h.hostname AND f.family = h.family \
-             WHERE h.silo = ?";
-        self.flush().await?;
-        self.dialect
-            .query(LAST_UNTIL)
-            .bind(silo.as_str())
-            .bind(revision)
-            .bind(silo.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| Ok((slot(row, 0, 1)?, optional(row, 2, "address")?)))
-            .collect()
-    }
-
-    /// A page of a silo's history rows after a revision or row, oldest first.
-    pub async fn history_after(
-        &mut self,
-        silo: &SiloId,
-        revision: i64,
-        after: Option<&ReplayRow>,
-        limit: i64,
-    ) -> Result<Vec<ReplayRow>, StoreError> {
-        const ROWS: &str = "SELECT revision, hostname, family, old_ip, new_ip FROM history \
-             WHERE silo = ? AND revision >= ? AND (revision > ? OR hostname > ? \
-             OR (hostname = ? AND family > ?)) ORDER BY revision, hostname, family LIMIT ?";
-        self.flush().await?;
-        let from = after.map_or(revision.saturating_add(1), |row| row.revision);
-        let name = after.map_or("", |row| row.slot.0.as_str());
-        self.dialect
-            .query(ROWS)
-            .bind(silo.as_str())
-            .bind(from)
-            .bind(from)
-            .bind(name.to_owned())
-            .bind(name.to_owned())
-            .bind(after.map_or(0, |row| i64::from(row.slot.1.number())))
-            .bind(limit)
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| {
-                Ok(ReplayRow {
-                    revision: row.try_get(0)?,
-                    slot: slot(row, 1, 2)?,
-                    old: optional(row, 3, "address")?,
-                    new: optional(row, 4, "address")?,
-                })
-            })
-            .collect()
-    }
-
     /// The first revision in a silo's history; `None` if it has none.
-    pub async fn first_revision(&mut self, silo: &SiloId) -> Result<Option<i64>, StoreError> {
+    pub async fn first_revision(&mut self, silo: &SiloId) -> Result<Option<Revision>, StoreError> {
         self.flush().await?;
         let row = self
             .dialect
@@ -134,7 +63,7 @@ impl WriteTransaction {
 
     /// The revision in the export of a silo that an import added and whose history it has not
     /// completed; `None` for any other silo.
-    pub async fn importing(&mut self, silo: &SiloId) -> Result<Option<i64>, StoreError> {
+    pub async fn importing(&mut self, silo: &SiloId) -> Result<Option<Revision>, StoreError> {
         self.flush().await?;
         let row = self
             .dialect
@@ -148,7 +77,10 @@ impl WriteTransaction {
 
     /// Records that an import added silos whose history is still incomplete, each with its revision
     /// in the export.
-    pub async fn begin_importing(&mut self, silos: &[(SiloId, i64)]) -> Result<(), StoreError> {
+    pub async fn begin_importing(
+        &mut self,
+        silos: &[(SiloId, Revision)],
+    ) -> Result<(), StoreError> {
         self.flush().await?;
         for chunk in statement_chunks(silos) {
             let cases = vec!["WHEN ? THEN ?"; chunk.len()].join(" ");
@@ -186,12 +118,12 @@ impl WriteTransaction {
     }
 
     /// The last revision taken, by this transaction or earlier.
-    pub fn revision(&self) -> i64 {
+    pub fn revision(&self) -> Revision {
         self.revision
     }
 
     /// Raises the counter to a revision taken elsewhere; never lowers it.
-    pub fn raise_revision(&mut self, revision: i64) {
+    pub fn raise_revision(&mut self, revision: Revision) {
         self.revision = self.revision.max(revision);
     }
 

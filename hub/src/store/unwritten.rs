@@ -11,11 +11,12 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::records::KnownRecords;
-use super::silos::{SiloHead, head};
+use super::silos::{HEAD_COLUMNS, SiloHead, head};
 use super::{
     Statements, StoreError, WriteTransaction, insert_rows, padded_chunks, silo_id, statement_chunks,
 };
 use crate::domain::change::AddressChange;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 
 /// The changes still to be sent.
@@ -27,7 +28,7 @@ pub(super) struct Unwritten {
     pub(super) records: KnownRecords,
     history: Vec<Entry>,
     /// Removed hostnames, each with the revision of its last removal.
-    former_names: BTreeMap<(SiloId, Hostname), i64>,
+    former_names: BTreeMap<(SiloId, Hostname), Revision>,
     /// Deliveries whose state must be derived from their hostnames, and since when.
     unsettled: BTreeMap<i64, Time>,
 }
@@ -45,7 +46,7 @@ impl Question<'_> {
         for chunk in padded_chunks(&self.silos) {
             let marks = vec!["?"; chunk.len()].join(", ");
             statements.add(format!(
-                "SELECT revision, updated_at, deleted, id, linked FROM silos WHERE id IN ({marks})"
+                "SELECT {HEAD_COLUMNS}, id, linked FROM silos WHERE id IN ({marks})"
             ));
             for id in chunk {
                 statements.bind(id.as_str());
@@ -178,7 +179,7 @@ struct Head {
 impl Head {
     fn is_linked(&self) -> bool {
         self.head
-            .is_some_and(|head| self.linked == Some(head.revision))
+            .is_some_and(|head| self.linked == Some(head.revision.into()))
     }
 }
 
@@ -186,13 +187,13 @@ impl Head {
 #[derive(Clone, Copy, Debug)]
 enum Previous {
     /// It is known; `None` inside: there is no previous row.
-    Known(Option<i64>),
+    Known(Option<Revision>),
     /// There was no record: look it up in the former names.
     OfFormerName,
 }
 
 impl Previous {
-    fn revision(self) -> Option<i64> {
+    fn revision(self) -> Option<Revision> {
         match self {
             Self::Known(revision) => revision,
             Self::OfFormerName => None,
@@ -203,7 +204,7 @@ impl Previous {
 /// One history row, with its context in stored form.
 #[derive(Debug)]
 struct Entry {
-    revision: i64,
+    revision: Revision,
     silo: SiloId,
     at: Time,
     via: &'static str,
@@ -239,9 +240,10 @@ impl WriteTransaction {
     pub fn set_silo_head(&mut self, id: &SiloId, new: SiloHead) {
         let old = self.unwritten.heads.remove(id).unwrap_or_default();
         let is_new = old.is_new || old.head.is_none();
-        let linked = match is_new || old.is_linked() {
-            true => Some(new.revision),
-            false => old.linked,
+        let linked = if is_new || old.is_linked() {
+            Some(new.revision.into())
+        } else {
+            old.linked
         };
         let head = Head {
             head: Some(new),
@@ -258,7 +260,7 @@ impl WriteTransaction {
         &mut self,
         context: &HistoryContext<'_>,
         changes: &[AddressChange],
-        before: &BTreeMap<Hostname, i64>,
+        before: &BTreeMap<Hostname, Revision>,
     ) {
         let former = &self.unwritten.former_names;
         let previous = |hostname: &Hostname| match before.get(hostname) {
@@ -283,7 +285,7 @@ impl WriteTransaction {
     }
 
     /// Records the revision at which a hostname was removed.
-    pub fn note_former_name(&mut self, silo: &SiloId, hostname: &Hostname, revision: i64) {
+    pub fn note_former_name(&mut self, silo: &SiloId, hostname: &Hostname, revision: Revision) {
         let key = (silo.clone(), hostname.clone());
         self.unwritten.former_names.insert(key, revision);
     }

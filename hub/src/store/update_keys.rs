@@ -1,46 +1,23 @@
 //! Update keys, as keyed hashes.
 
 use silo_shared::credential::TokenId;
-use sqlx::any::AnyRow;
 
+use super::queries::Queries;
+use super::rows::{UPDATE_KEY_COLUMNS, update_key};
 use super::transferred::TransferredUpdateKey;
-use super::{Store, StoreError, WriteTransaction, hostname, silo_id, time};
+use super::{Store, StoreError, WriteTransaction};
 use crate::domain::time::Time;
 use crate::domain::update_key::{KeyHash, UpdateKey};
 use sqlx::Row;
 
-const BY_HASH: &str = "SELECT id, silo, hostname, created_at FROM update_keys \
-     WHERE key_hash = ? AND revoked_at IS NULL";
-
-pub(super) fn update_key(row: &AnyRow) -> Result<UpdateKey, StoreError> {
-    Ok(UpdateKey {
-        id: TokenId::parse(row.try_get(0)?).map_err(|_| StoreError::Corrupt("update key"))?,
-        silo: silo_id(row, 1)?,
-        hostname: hostname(row, 2)?,
-        created_at: time(row, 3)?,
-    })
-}
-
 impl Store {
-    /// The unrevoked update key with this hash.
-    pub async fn update_key(&self, hash: &KeyHash) -> Result<Option<UpdateKey>, StoreError> {
-        self.dialect
-            .query(BY_HASH)
-            .bind(hash.0.as_str())
-            .fetch_optional(&self.readers)
-            .await?
-            .as_ref()
-            .map(update_key)
-            .transpose()
-    }
-
     /// All unrevoked update keys, oldest first.
     pub async fn update_keys(&self) -> Result<Vec<UpdateKey>, StoreError> {
         self.dialect
-            .query(
-                "SELECT id, silo, hostname, created_at FROM update_keys \
-                 WHERE revoked_at IS NULL ORDER BY created_at, id",
-            )
+            .query(format!(
+                "SELECT {UPDATE_KEY_COLUMNS} FROM update_keys WHERE revoked_at IS NULL \
+                 ORDER BY created_at, id"
+            ))
             .fetch_all(&self.readers)
             .await?
             .iter()
@@ -50,18 +27,6 @@ impl Store {
 }
 
 impl WriteTransaction {
-    /// The unrevoked update key with this hash.
-    pub async fn update_key(&mut self, hash: &KeyHash) -> Result<Option<UpdateKey>, StoreError> {
-        self.dialect
-            .query(BY_HASH)
-            .bind(hash.0.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .as_ref()
-            .map(update_key)
-            .transpose()
-    }
-
     /// Adds an update key.
     pub async fn insert_update_key(
         &mut self,

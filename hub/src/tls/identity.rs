@@ -12,6 +12,7 @@ use silo_shared::pin::Pin;
 use thiserror::Error;
 
 use super::TlsSettings;
+use crate::domain::time::Time;
 
 /// Why the certificate or its key can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -39,10 +40,10 @@ pub(crate) struct Identity {
 }
 
 impl Files {
-    /// Reads both; refuses a key that every user of the machine can read (Unix).
+    /// Reads both; refuses a key that every user of the machine can read, on Windows any other user.
     pub(super) fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
         let read = |field, path: &Path| {
-            std::fs::read(path).map_err(|error| refuse(field, path, error.to_string()))
+            silo_shared::held::read(path).map_err(|error| refuse(field, path, error.to_string()))
         };
         let files = Self {
             cert: read("cert", &settings.cert)?,
@@ -102,6 +103,11 @@ impl Identity {
         Pin::of(end).expect("it was read when the identity was opened")
     }
 
+    /// When the certificate expires; `None`: it can't be read.
+    pub(crate) fn not_after(&self) -> Option<Time> {
+        not_after(&self.certified.cert[0])
+    }
+
     /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this identity for any server name.
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -131,8 +137,47 @@ fn version(certificate: &[u8]) -> Option<u8> {
     }
 }
 
+/// When a certificate expires: the second time of its validity, the fifth field of the signed part after the version
+/// (RFC 5280 section 4.1).
+fn not_after(certificate: &[u8]) -> Option<Time> {
+    let signed_part = content(0x30, content(0x30, certificate)?)?;
+    let (_, rest) = element(0xa0, signed_part)?;
+    let (_, rest) = element(0x02, rest)?;
+    let (_, rest) = element(0x30, rest)?;
+    let (_, rest) = element(0x30, rest)?;
+    let validity = content(0x30, rest)?;
+    let after_first = element(0x17, validity)
+        .or_else(|| element(0x18, validity))?
+        .1;
+    let utc_time = content(0x17, after_first);
+    let digits = match utc_time {
+        // Two digits of the year, from 1950 to 2049 (section 4.1.2.5.1).
+        Some(time) => {
+            let time = std::str::from_utf8(time).ok()?;
+            let century = if time.get(..2)? < "50" { "20" } else { "19" };
+            format!("{century}{time}")
+        }
+        None => std::str::from_utf8(content(0x18, after_first)?)
+            .ok()?
+            .to_owned(),
+    };
+    let part = |from: usize, to: usize| digits.get(from..to);
+    let (date, time) = (
+        [part(0, 4)?, part(4, 6)?, part(6, 8)?].join("-"),
+        [part(8, 10)?, part(10, 12)?, part(12, 14)?].join(":"),
+    );
+    (digits.get(14..) == Some("Z"))
+        .then(|| Time::parse(&format!("{date}T{time}Z")))
+        .flatten()
+}
+
 /// The content of the DER element at the beginning of `bytes`, if it has this tag.
 fn content(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
+    element(tag, bytes).map(|(content, _)| content)
+}
+
+/// The same, with what follows the element.
+fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     let (&length, rest) = rest.split_first()?;
     let (length, rest) = match length {
@@ -147,7 +192,9 @@ fn content(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
         }
         _ => return None,
     };
-    (first == tag).then(|| rest.get(..length)).flatten()
+    (first == tag)
+        .then(|| rest.split_at_checked(length))
+        .flatten()
 }
 
 fn refuse(field: &'static str, path: &Path, why: impl Into<String>) -> TlsError {
@@ -177,7 +224,33 @@ fn check_private(key: &Path) -> Result<(), TlsError> {
     ))
 }
 
-#[cfg(not(unix))]
-fn check_private(_: &Path) -> Result<(), TlsError> {
-    Ok(())
+#[cfg(windows)]
+fn check_private(key: &Path) -> Result<(), TlsError> {
+    match silo_shared::windows::readable_by_others(key) {
+        Ok(None) => Ok(()),
+        Ok(Some(why)) => Err(refuse("key", key, why)),
+        Err(error) => Err(refuse("key", key, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_read() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        for (year, month, day) in [(2027, 3, 9), (2049, 12, 31), (2050, 1, 1), (4096, 1, 1)] {
+            let mut parameters = rcgen::CertificateParams::new(vec!["hub".to_owned()]).unwrap();
+            parameters.not_after = rcgen::date_time_ymd(year, month, day);
+            let certificate = parameters.self_signed(&key).unwrap();
+            let end = Time::parse(&format!("{year}-{month:02}-{day:02}T00:00:00Z"));
+            assert!(end.is_some());
+            let der = certificate.der();
+            assert_eq!(not_after(der), end);
+            for cut in 0..der.len() {
+                assert_eq!(not_after(&der[..cut]), None, "{cut}");
+            }
+        }
+    }
 }

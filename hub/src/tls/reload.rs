@@ -1,15 +1,26 @@
 //! Reloads certificate and key when their files change, and on SIGHUP. If the new ones can't be used, the old identity
 //! stays in use, and the error is logged once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
+use silo_shared::pin::Pin;
 
 use super::TlsSettings;
 use super::identity::{Files, Identity, TlsError};
+use crate::domain::time::Time;
 
 /// The interval of the checks.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Stands for a certificate whose end can't be read, in milliseconds.
+const UNREADABLE: i64 = i64::MIN;
+
+fn end(identity: &Identity) -> i64 {
+    identity.not_after().map_or(UNREADABLE, Time::as_millis)
+}
 
 /// The result of a check of the files.
 #[derive(Debug)]
@@ -26,7 +37,9 @@ enum Look {
 pub(crate) struct Reloader {
     settings: TlsSettings,
     config: RustlsConfig,
+    ends: Arc<AtomicI64>,
     served: Files,
+    pin: Pin,
     /// The last content that differed from the one served, and whether its error was logged.
     seen: Option<(Result<Files, TlsError>, bool)>,
 }
@@ -42,6 +55,8 @@ impl Reloader {
         );
         Ok(Self {
             config: RustlsConfig::from_config(identity.server_config()),
+            ends: Arc::new(AtomicI64::new(end(&identity))),
+            pin: identity.pin(),
             settings,
             served,
             seen: None,
@@ -51,6 +66,20 @@ impl Reloader {
     /// The listener's configuration; it is updated on reload.
     pub(crate) fn config(&self) -> RustlsConfig {
         self.config.clone()
+    }
+
+    /// The pin of the key that is served at first. A new certificate usually has the same key.
+    pub(crate) fn pin(&self) -> Pin {
+        self.pin
+    }
+
+    /// Returns when the certificate that is served expires, also after a reload; `None`: it can't be read.
+    pub(crate) fn ends(&self) -> impl Fn() -> Option<Time> + Send + Sync + 'static {
+        let ends = Arc::clone(&self.ends);
+        move || {
+            let millis = ends.load(Ordering::Relaxed);
+            (millis != UNREADABLE).then(|| Time::from_millis(millis))
+        }
     }
 
     /// Runs forever; stop it by dropping the future.
@@ -69,6 +98,7 @@ impl Reloader {
                 Look::Same | Look::Doubtful => {}
                 Look::New(identity) => {
                     self.config.reload_from_config(identity.server_config());
+                    self.ends.store(end(&identity), Ordering::Relaxed);
                     tracing::info!(
                         "serving a new certificate; its key's pin is {}",
                         identity.pin()

@@ -9,6 +9,7 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType,
 };
 use silo_shared::pin::Pin;
+use silo_shared::private_file;
 use thiserror::Error;
 
 /// The maximum validity of a certificate, in days: well within the range of its dates.
@@ -66,8 +67,8 @@ pub(crate) fn make(
     let pin = Pin::of(made.der()).expect("a certificate that was just created can be parsed");
     std::fs::create_dir_all(folder).map_err(of_file(folder))?;
     // The key first: a leftover certificate would make the next try fail needlessly.
-    write_new(&key, &pair.serialize_pem(), 0o600)?;
-    write_new(&cert, &made.pem(), 0o644).inspect_err(|_| {
+    write_new(&key, &pair.serialize_pem(), true)?;
+    write_new(&cert, &made.pem(), false).inspect_err(|_| {
         // Best effort: the error that matters is returned.
         let _ = std::fs::remove_file(&key);
     })?;
@@ -114,14 +115,17 @@ fn san(name: &str) -> Result<SanType, SelfSignedError> {
     Ok(SanType::DnsName(text))
 }
 
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), SelfSignedError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    let mut file = options.open(path).map_err(|error| match error.kind() {
+fn write_new(path: &Path, text: &str, is_private: bool) -> Result<(), SelfSignedError> {
+    let created = if is_private {
+        private_file::create_new(path)
+    } else {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+        options.open(path)
+    };
+    let mut file = created.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => SelfSignedError::Exists(path.to_owned()),
         _ => of_file(path)(error),
     })?;

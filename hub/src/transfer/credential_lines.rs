@@ -11,7 +11,7 @@ use crate::auth::secrets::parse_secid_hash;
 use crate::domain::dynahost::{Binding, KnownLogin, SealedLogin};
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
-use crate::domain::token::{CredentialHash, Token, TokenSpec};
+use crate::domain::token::{CredentialHash, Role, Token, TokenSpec};
 use crate::domain::update_key::KeyHash;
 use crate::domain::update_key::UpdateKey;
 use crate::store::{KnownToken, SealedKey, TransferredBinding, TransferredUpdateKey};
@@ -141,10 +141,9 @@ impl TokenLine {
         let id = TokenId::parse(&self.id).map_err(|error| error.to_string())?;
         let spec = TokenSpec {
             name: self.name,
-            role: self
-                .role
-                .parse()
-                .map_err(|error| format!("{id}: {error}"))?,
+            // A newer version may have exported it: kept as it is, it grants nothing here.
+            role: Role::stored(&self.role)
+                .ok_or_else(|| format!("{id}: {:?} is not a role", self.role))?,
             silos: self.silos,
             hostnames: self.hostnames,
             // An expired token is valid here, and stays expired.

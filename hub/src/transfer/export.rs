@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::registry::KEY_FINGERPRINT;
-use crate::store::{Snapshot, Store, StoreError};
+use crate::store::{Queries, Snapshot, Store, StoreError};
 
 /// Number of rows read at once.
 const PAGE: i64 = 1000;
@@ -33,9 +33,10 @@ pub async fn export(
 ) -> Result<Counts, ExportError> {
     let mut snapshot = store.snapshot().await?;
     let mut counts = Counts::default();
-    let key = match tokens {
-        true => snapshot.fact(KEY_FINGERPRINT).await?,
-        false => None,
+    let key = if tokens {
+        snapshot.fact(KEY_FINGERPRINT).await?
+    } else {
+        None
     };
     let header = Header {
         format: FORMAT.to_owned(),

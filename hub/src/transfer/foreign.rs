@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::check::MAX_AHEAD;
 use super::line::{Counts, FORMAT, Header, Line, VERSION};
 use crate::domain::change::{Attributes, address_changes};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::store::{
     DynahostDatabase, HistoryRow, PyddnsSilo, SiloHead, StoredRecord, TransferredRow,
@@ -87,7 +88,8 @@ pub fn of_pyddns_database(database: &[PyddnsSilo], now: Time) -> Result<Taken, F
 fn taken_silos(silos: BTreeMap<SiloId, BTreeMap<Hostname, Addresses>>, now: Time) -> Taken {
     let mut taken = Taken::default();
     let mut lines = Vec::new();
-    for (revision, (id, records)) in (now.as_micros()..).zip(silos) {
+    let revisions = std::iter::successors(Some(Revision::at(now)), |last| Some(last.next()));
+    for (revision, (id, records)) in revisions.zip(silos) {
         let names = records
             .keys()
             .map(|hostname| (id.clone(), hostname.clone()));
@@ -179,7 +181,7 @@ pub fn of_dynahost(
         silo,
         hosts,
         rows: Vec::new(),
-        revision: 0,
+        revision: Revision::NONE,
         at: Time::default(),
     };
     for change in &database.log {
@@ -215,7 +217,7 @@ pub fn of_dynahost(
     hosts.retain(|_, addresses| !addresses.is_empty());
     let records = hosts.keys().map(|host| (silo.clone(), host.clone()));
     let records = records.collect();
-    let line = silo_line(silo.clone(), hosts, revision.max(1), at);
+    let line = silo_line(silo.clone(), hosts, revision.max(Revision::NONE.next()), at);
     Ok(Taken {
         export: export(vec![line], rows),
         records,
@@ -231,7 +233,7 @@ struct History<'a> {
     silo: &'a SiloId,
     hosts: BTreeMap<Hostname, Addresses>,
     rows: Vec<TransferredRow>,
-    revision: i64,
+    revision: Revision,
     at: Time,
 }
 
@@ -244,7 +246,7 @@ impl History<'_> {
             return;
         }
         // Revisions increase even if two rows have the same second.
-        self.revision = (self.revision + 1).max(at.as_micros());
+        self.revision = self.revision.next().max(Revision::at(at));
         self.at = at;
         for change in address_changes(hostname, &old, &new) {
             self.rows.push(TransferredRow {
@@ -269,7 +271,7 @@ impl History<'_> {
 fn silo_line(
     id: SiloId,
     records: BTreeMap<Hostname, Addresses>,
-    revision: i64,
+    revision: Revision,
     at: Time,
 ) -> TransferredSilo {
     let record = |(hostname, addresses)| StoredRecord {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::check::highest_revision;
 use super::line::{Counts, FORMAT, Header, Line, VERSION};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, BeginImport, CloseImported, EndImport, ImportPart, Registry};
 
@@ -124,7 +125,7 @@ impl<R: BufRead> Import<R> {
         let highest = highest_revision(now);
         let mut imported = Imported::default();
         // The silos whose history this import adds; that of others is left out.
-        let mut started: BTreeMap<SiloId, i64> = BTreeMap::new();
+        let mut started: BTreeMap<SiloId, Revision> = BTreeMap::new();
         registry.apply(BeginImport).await?;
         loop {
             let mut part = ImportPart {
@@ -163,7 +164,7 @@ impl<R: BufRead> Import<R> {
         &mut self,
         part: &mut ImportPart,
         counts: &mut Counts,
-        highest: i64,
+        highest: Revision,
     ) -> Result<Rest, ImportError> {
         let (mut lines, mut bytes) = (0, 0);
         while lines < PART_LINES && bytes < PART_BYTES {

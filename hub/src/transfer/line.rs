@@ -10,6 +10,7 @@ use silo_shared::silo::{Addresses, Family, Hostname, MAX_RECORDS, SiloId, check_
 use super::check::{Wrong, check_revision};
 use super::credential_lines::{DynahostLine, TokenLine, UpdateKeyLine};
 use crate::domain::change::Attributes;
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::store::{HistoryRow, SiloHead, StoredRecord, TransferredRow, TransferredSilo};
 
@@ -63,7 +64,7 @@ pub struct Counts {
 #[serde(deny_unknown_fields)]
 pub(super) struct SiloLine {
     id: SiloId,
-    revision: i64,
+    revision: Revision,
     updated_at: Time,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
@@ -75,7 +76,7 @@ pub(super) struct SiloLine {
 struct RecordLine {
     hostname: Hostname,
     ips: Vec<IpAddr>,
-    revision: i64,
+    revision: Revision,
     updated_at: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
@@ -91,7 +92,7 @@ struct RecordLine {
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryLine {
     at: Time,
-    revision: i64,
+    revision: Revision,
     silo: SiloId,
     hostname: Hostname,
     old_ip: Option<IpAddr>,
@@ -146,7 +147,7 @@ impl From<TransferredRow> for HistoryLine {
 
 impl SiloLine {
     /// `highest`: see [`super::check::highest_revision`].
-    pub(super) fn check(self, highest: i64) -> Result<TransferredSilo, Wrong> {
+    pub(super) fn check(self, highest: Revision) -> Result<TransferredSilo, Wrong> {
         check_revision(self.revision, highest)?;
         if self.deleted && !self.records.is_empty() {
             return Err(format!("{}: a deleted silo has no records", self.id));
@@ -176,9 +177,9 @@ impl SiloLine {
 }
 
 impl RecordLine {
-    fn check(self, newest: i64) -> Result<StoredRecord, Wrong> {
+    fn check(self, newest: Revision) -> Result<StoredRecord, Wrong> {
         let wrong = |what: &str| Err(format!("{}: {what}", self.hostname));
-        check_revision(self.revision, i64::MAX)?;
+        check_revision(self.revision, Revision::ABOVE_ALL)?;
         if self.revision > newest {
             return wrong("a record's revision is not above its silo's");
         }
@@ -217,7 +218,7 @@ impl RecordLine {
 
 impl HistoryLine {
     /// `highest`: see [`super::check::highest_revision`].
-    pub(super) fn check(self, highest: i64) -> Result<TransferredRow, Wrong> {
+    pub(super) fn check(self, highest: Revision) -> Result<TransferredRow, Wrong> {
         check_revision(self.revision, highest)?;
         let family = |ip: Option<IpAddr>| ip.map(Family::of);
         let family = match (family(self.old_ip), family(self.new_ip)) {

@@ -14,6 +14,7 @@ use crate::domain::dynahost::{Binding, SecidHash};
 use crate::http::Hub;
 use crate::http::error::ApiError;
 use crate::registry::Refusal;
+use crate::store::Queries;
 
 /// How many secids are hashed at once: each uses 19 MiB and a processor.
 const HASHED_AT_ONCE: usize = 2;

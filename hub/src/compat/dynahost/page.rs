@@ -31,7 +31,7 @@ mod tests {
     fn every_value_is_escaped() {
         let row = HistoryRow {
             at: Time::from_millis(0),
-            revision: 1,
+            revision: 1.into(),
             hostname: Hostname::parse("nas").unwrap(),
             family: 4,
             old: None,

@@ -107,7 +107,9 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_smallest_of_what_groups_and_machine_say_counts() {
         let machine = ("proc/meminfo", "MemTotal:  2048 kB\nMemFree:  1 kB\n");
         for (what, files, available) in [

@@ -1,7 +1,7 @@
 use super::super::mail::letters;
-use super::super::sample::{change, event};
 use super::*;
 use crate::deliver::sink::Reach;
+use crate::deliver::test_sinks::{change, event};
 
 const A: &str = "a@x.net";
 

@@ -1,5 +1,5 @@
-use super::super::sample::{change, event};
 use super::*;
+use crate::deliver::test_sinks::{change, event};
 
 fn boxes(list: &[&str]) -> Vec<Mailbox> {
     list.iter().map(|text| text.parse().unwrap()).collect()

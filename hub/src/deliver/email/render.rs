@@ -201,9 +201,10 @@ fn failing(failure: &SinkFailure) -> String {
 
 fn listed(addresses: &Addresses) -> String {
     let texts: Vec<_> = addresses.iter().map(|ip| ip.to_string()).collect();
-    match texts.is_empty() {
-        true => "none".to_owned(),
-        false => texts.join(", "),
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
     }
 }
 

@@ -1,6 +1,6 @@
 use super::super::mail::letters;
-use super::super::sample::{change, event};
 use super::*;
+use crate::deliver::test_sinks::{change, event};
 use silo_shared::silo::Hostname;
 
 use crate::deliver::sink::Event;

@@ -72,8 +72,9 @@ pub(super) fn check(program: &Path) -> Result<(), String> {
     };
     #[cfg(not(unix))]
     let executable = true;
-    match metadata.is_file() && executable {
-        true => Ok(()),
-        false => Err(wrong(&"not a program")),
+    if metadata.is_file() && executable {
+        Ok(())
+    } else {
+        Err(wrong(&"not a program"))
     }
 }

@@ -108,6 +108,9 @@ impl EmailSettings {
                 secrets.extend(password);
                 Transport::Smtp(Box::new(server))
             }
+            (None, Some(_)) if !cfg!(unix) => {
+                return Err(own.wrong("sendmail is for hubs on Unix: use smtp"));
+            }
             (None, Some(program)) => Transport::Sendmail(own.path(program)),
             _ => return Err(own.wrong("one of smtp and sendmail must be given, and not both")),
         };

@@ -32,6 +32,7 @@ fn secret(folder: &Path, name: &str, text: &str) {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn settings_have_defaults_and_times_have_units() {
     let plain = sink(GOOD);
@@ -46,7 +47,9 @@ fn settings_have_defaults_and_times_have_units() {
     }
 }
 
+#[cfg(unix)]
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn wrong_settings_are_named_by_their_key() {
     let folder = tempfile::tempdir().unwrap();
     secret(folder.path(), "password", "hush\n");
@@ -171,6 +174,7 @@ fn wrong_settings_are_named_by_their_key() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn another_password_is_another_fingerprint() {
     let folder = tempfile::tempdir().unwrap();

@@ -336,9 +336,10 @@ fn published(texts: &[String]) -> Result<Vec<IpAddr>, InvalidFile> {
 /// Parses an address in stored form.
 pub(super) fn stored_address(text: &str) -> Result<IpAddr, String> {
     let ip = parse_address(text).map_err(|error| error.to_string())?;
-    match ip.to_string() == text {
-        true => Ok(ip),
-        false => Err("an address is not in canonical form".to_owned()),
+    if ip.to_string() == text {
+        Ok(ip)
+    } else {
+        Err("an address is not in canonical form".to_owned())
     }
 }
 

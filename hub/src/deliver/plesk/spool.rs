@@ -136,9 +136,10 @@ impl Spool {
             (*known, *since) = (nonce, now);
         }
         let is_old = |since: Duration| now.saturating_sub(since) > PATIENCE;
-        match is_old(*since) && is_old(results) {
-            true => Ok(Progress::Forgotten),
-            false => Ok(Progress::Waiting),
+        if is_old(*since) && is_old(results) {
+            Ok(Progress::Forgotten)
+        } else {
+            Ok(Progress::Waiting)
         }
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use silo_e2e::clock::STEPS;
+
 use super::super::job::Verdict;
 use super::super::zone_name::ZoneName;
 use super::*;
-use crate::domain::elapsed::STEPS;
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -149,6 +150,7 @@ fn files_that_are_not_jobs_or_results_are_ignored() {
     assert_eq!(bench.names("jobs"), [id.job_file()]);
 }
 
+#[cfg(unix)]
 #[test]
 fn an_untaken_job_is_reported_unless_the_worker_answers_others() {
     let bench = Bench::new();
@@ -167,6 +169,7 @@ fn an_untaken_job_is_reported_unless_the_worker_answers_others() {
     assert_eq!(bench.spool.hand_over(&other).unwrap(), Progress::Waiting);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_clock_step_neither_forgets_nor_keeps_a_job() {
     for step in STEPS {
@@ -197,6 +200,7 @@ fn a_clock_step_neither_forgets_nor_keeps_a_job() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_missing_folder_is_named() {
     let bench = Bench::new();

@@ -178,9 +178,10 @@ impl Words<'_> {
 
     fn expect(&mut self, wanted: &str) -> Result<(), String> {
         let word = self.next()?;
-        match word.as_deref() == Some(wanted) {
-            true => Ok(()),
-            false => Err(format!("line {}: {wanted} is missing", self.line)),
+        if word.as_deref() == Some(wanted) {
+            Ok(())
+        } else {
+            Err(format!("line {}: {wanted} is missing", self.line))
         }
     }
 

@@ -44,7 +44,12 @@ impl Asked<'_> {
             }
             Fault::Unsigned(code) => {
                 let words = self.words(*code);
-                Trouble::of_sink(format!("{words}; the answer is not signed"))
+                // Knot 3.4 reports an unknown key, or one that may not update, without BADKEY (RFC 8945 section 5.2.1).
+                let or = match code {
+                    ResponseCode::NotAuth => format!(", or does not accept the key {key}"),
+                    _ => String::new(),
+                };
+                Trouble::of_sink(format!("{words}{or}; the answer is not signed"))
             }
             Fault::Unproven => Trouble::of_sink(format!(
                 "the answer of {server} is not signed with the key {key} and was ignored"
@@ -96,5 +101,33 @@ impl Asked<'_> {
             }
             other => format!("{server} answers {name} with RCODE {}", u16::from(other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::Reach;
+
+    /// Without a signature NOTAUTH may be about the key or the zone; signed, it is about the zone.
+    #[test]
+    fn an_unsigned_notauth_names_zone_and_key() {
+        let server = Server {
+            host: "192.0.2.1".to_owned(),
+            port: 53,
+        };
+        let asked = Asked {
+            server: &server,
+            zone: "home.arpa",
+            name: "db.home.arpa",
+            key: "silo.",
+        };
+        let zone = "192.0.2.1:53 is not the primary server of the zone home.arpa (NOTAUTH)";
+        let signed = asked.outcome(ResponseCode::NotAuth);
+        assert_eq!(signed, Outcome::Retry(Trouble::of_sink(zone)));
+        let unsigned = asked.fault(&Fault::Unsigned(ResponseCode::NotAuth));
+        assert_eq!(unsigned.reach, Reach::Sink);
+        let both = format!("{zone}, or does not accept the key silo.; the answer is not signed");
+        assert_eq!(unsigned.why, both);
     }
 }

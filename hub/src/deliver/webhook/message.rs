@@ -11,6 +11,7 @@ use silo_shared::credential::Secret;
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::deliver::sink::{Event, EventKind};
+use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 
 /// Prefix of a serialized secret, followed by the key in base64.
@@ -81,7 +82,7 @@ struct Body<'a> {
     r#type: &'static str,
     at: Time,
     silo: &'a SiloId,
-    revision: i64,
+    revision: Revision,
     #[serde(flatten)]
     what: What<'a>,
 }

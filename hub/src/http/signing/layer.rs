@@ -1,4 +1,4 @@
-//! The layer around all routes. Requests without a signature pass at no cost.
+//! The layer around all routes of REST. Requests without a signature pass at no cost.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, MatchedPath, Request};
-use axum::http::{Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::Either;
@@ -33,17 +33,10 @@ const OPEN: [&str; 6] = [
 ];
 /// The routes that respond with a stream.
 const STREAMS: [&str; 2] = ["/events", "/silos/{id}/events"];
-/// The prefixes of routes of foreign protocols, which have no signatures.
-const FOREIGN: [&str; 7] = ["/nic/", "//nic/", "/v3/", "//v3/", "/u/", "/update", "/log"];
 
 /// Whether a route ignores credentials.
 pub(crate) fn is_open(route: &str) -> bool {
     OPEN.contains(&route)
-}
-
-/// Whether a route belongs to a foreign protocol.
-pub(in crate::http) fn is_foreign(route: &str) -> bool {
-    FOREIGN.iter().any(|start| route.starts_with(start))
 }
 
 /// Verifies signed requests and signs their responses.
@@ -51,8 +44,6 @@ pub(in crate::http) fn is_foreign(route: &str) -> bool {
 pub(in crate::http) struct SigningLayer {
     /// For tokens and nonces.
     pub(in crate::http) hub: Arc<Hub>,
-    /// Whether the fallback belongs to this interface, rather than to a foreign protocol.
-    pub(in crate::http) has_fallback: bool,
 }
 
 impl<S> Layer<S> for SigningLayer {
@@ -89,7 +80,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if !is_signed(request.headers()) || !self.layer.minds(&request) {
+        if !is_signed(request.headers()) || !verifies(&request) {
             return Either::Left(self.inner.call(request));
         }
         let hub = Arc::clone(&self.layer.hub);
@@ -102,17 +93,10 @@ where
     }
 }
 
-impl SigningLayer {
-    /// Whether signatures are verified at this request's route.
-    fn minds(&self, request: &Request) -> bool {
-        match request.extensions().get::<MatchedPath>() {
-            None => self.has_fallback,
-            Some(route) => {
-                let route = route.as_str();
-                !is_foreign(route) && !is_open(route)
-            }
-        }
-    }
+/// Whether signatures are verified at this request's route; the fallback has none.
+fn verifies(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>();
+    route.is_none_or(|route| !is_open(route.as_str()))
 }
 
 async fn serve<S>(hub: &Arc<Hub>, inner: S, request: Request) -> Response
@@ -122,6 +106,8 @@ where
     let (mut parts, body) = request.into_parts();
     let Ok(ClientIp { ip, .. }) = ClientIp::from_request_parts(&mut parts, hub).await;
     let now = hub.clock.now();
+    // As it is before anything is read for the response.
+    let database_id = hub.database_id.header();
     let has_content = !body.is_end_stream();
     let signer = match signer(hub, &parts, has_content, ip, now).await {
         Ok(signer) => signer,
@@ -158,7 +144,7 @@ where
             }
         }
     };
-    sign(hub, &signer, response, is_stream).await
+    sign(hub, &signer, response, database_id, is_stream).await
 }
 
 /// Calls the route; a panic becomes a response, which can be signed.
@@ -174,7 +160,13 @@ where
 }
 
 /// Signs a response. A stream is not signed: it has no end to wait for.
-async fn sign(hub: &Hub, signer: &Signer, response: Response, may_stream: bool) -> Response {
+async fn sign(
+    hub: &Hub,
+    signer: &Signer,
+    response: Response,
+    database_id: HeaderValue,
+    may_stream: bool,
+) -> Response {
     let (mut parts, body) = response.into_parts();
     let is_stream = parts
         .headers
@@ -201,6 +193,7 @@ async fn sign(hub: &Hub, signer: &Signer, response: Response, may_stream: bool) 
         Method::HEAD => &[],
         _ => &content[..],
     };
+    parts.headers.insert(answer::SILO_DATABASE, database_id);
     let created = hub.clock.now().as_millis().div_euclid(1000);
     let signed = answer::sign(
         parts.status.as_u16(),

@@ -1,5 +1,5 @@
 //! Signed requests (RFC 9421), which are verified before a handler sees them. Every response to a verified one is
-//! signed. The layer is around all routes; [`super::auth::Caller`] takes the caller from it.
+//! signed. The layer is around all routes of REST; [`super::auth::Caller`] takes the caller from it.
 //!
 //! Open routes and foreign protocols do not use signatures, except for `/ip`: otherwise an agent would report an
 //! address that a relay forged.
@@ -20,8 +20,8 @@ use silo_shared::signing::request::RequestSignature;
 use crate::auth::token_cache::CachedToken;
 use crate::registry::SignedWrite;
 
+pub(super) use layer::SigningLayer;
 pub(crate) use layer::is_open;
-pub(super) use layer::{SigningLayer, is_foreign};
 pub use mismatches::Mismatches;
 pub use nonces::ReadNonces;
 pub(super) use verify::is_of_signature;

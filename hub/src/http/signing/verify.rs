@@ -18,7 +18,7 @@ use crate::http::auth::{known_token, require_recent, wrong_credential};
 use crate::http::body_budget::Content;
 use crate::http::error::{ApiError, SignatureProblem};
 use crate::registry::SignedWrite;
-use crate::store::{KnownToken, SealedKey};
+use crate::store::{KnownToken, Queries, SealedKey};
 
 /// The signer of a request; from here on its response is signed too.
 pub(super) struct Signer {
@@ -175,21 +175,20 @@ pub(super) async fn admit(
     if !has_content {
         signature.check_content(head, &[]).map_err(refuse)?;
     }
-    let write = match reads {
-        true => {
-            if !hub
-                .nonces
-                .spend(signer.keyid(), nonce, hub.clock.monotonic())
-            {
-                return Err(replay());
-            }
-            None
+    let write = if reads {
+        if !hub
+            .nonces
+            .spend(signer.keyid(), nonce, hub.clock.monotonic())
+        {
+            return Err(replay());
         }
-        false => Some(SignedWrite {
+        None
+    } else {
+        Some(SignedWrite {
             token: signer.keyid(),
             nonce: nonce.clone(),
             created,
-        }),
+        })
     };
     hub.tokens.note_use(token, now);
     Ok(Verified {

@@ -12,7 +12,7 @@ use crate::registry::failed_try::{FailedTry, next_at, trouble_of};
 use crate::registry::failing::RecordResults;
 use crate::registry::{ApplyError, Command};
 use crate::store::{
-    DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, PendingName, SinkTrouble,
+    DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, PendingName, Queries, SinkTrouble,
     WriteTransaction,
 };
 

@@ -11,7 +11,7 @@ use crate::domain::time::Time;
 use crate::registry::failing::RecordResults;
 use crate::registry::{ApplyError, Command};
 use crate::store::{
-    Activity, DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, PendingName,
+    Activity, DueName, KnownSink, Later, LedgerRow, LedgerState, NEVER, PendingName, Queries,
     WriteTransaction,
 };
 
@@ -196,9 +196,10 @@ impl ClaimBatch {
     ) -> Result<(), ApplyError> {
         let is_for_it =
             sink.active == Activity::Active && sink.takes.takes(&record.silo, &record.hostname);
-        let present = match is_for_it {
-            true => transaction.record(&record.silo, &record.hostname).await?,
-            false => None,
+        let present = if is_for_it {
+            transaction.record(&record.silo, &record.hostname).await?
+        } else {
+            None
         };
         let wanted = present.map(|record| record.addresses).unwrap_or_default();
         let ours = match self.decide(&record, name, &wanted, now) {
@@ -231,13 +232,12 @@ impl ClaimBatch {
             ReceiverState::Nothing => ReceiverState::Claimed(wanted),
             standing => standing,
         };
-        let login = match sink.takes.with_login {
-            true => {
-                transaction
-                    .login(&sink.name, &record.silo, &record.hostname)
-                    .await?
-            }
-            false => None,
+        let login = if sink.takes.with_login {
+            transaction
+                .login(&sink.name, &record.silo, &record.hostname)
+                .await?
+        } else {
+            None
         };
         let publication = Publication {
             login,

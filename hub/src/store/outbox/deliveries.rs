@@ -7,6 +7,7 @@ use sqlx::Row;
 use super::names::due_name;
 use super::{DONE, DueName, FAILED, PENDING};
 use crate::domain::delivery::SinkFailure;
+use crate::domain::revision::Revision;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
@@ -72,7 +73,7 @@ pub struct EventDelivery<'a> {
     /// The silo.
     pub silo: &'a SiloId,
     /// Its revision.
-    pub revision: i64,
+    pub revision: Revision,
     /// The time.
     pub at: Time,
     /// When the record was last seen, for events about that.
@@ -91,7 +92,7 @@ pub struct PendingEvent {
     /// The silo.
     pub silo: SiloId,
     /// Its revision.
-    pub revision: i64,
+    pub revision: Revision,
     /// Since when it is pending.
     pub created_at: Time,
     /// Not tried before this time, in milliseconds since the epoch.

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use crate::domain::delivery::{ReceiverState, UncertainFamilies};
 use crate::domain::sink::SinkName;
 use crate::store::{
-    Statements, Store, StoreError, WriteTransaction, hostname, insert_rows, padded_chunks, silo_id,
+    Statements, StoreError, WriteTransaction, hostname, insert_rows, padded_chunks, silo_id,
     statement_chunks,
 };
 
@@ -69,13 +69,11 @@ pub struct LedgerRow {
     pub ours: LedgerState,
 }
 
-const SILOS: &str = "SELECT DISTINCT silo FROM ledger WHERE sink = ? ORDER BY silo";
-const COLUMNS_BY_SILO: &str = "SELECT published_name, silo, hostname, claimed, published, unsure \
-     FROM ledger WHERE sink = ? AND silo = ?";
-const COLUMNS_BY_NAME: &str = "SELECT published_name, silo, hostname, claimed, published, unsure \
-     FROM ledger WHERE sink = ? AND published_name";
+/// The columns of a row of the ledger, as [`ledger_row`] reads them.
+pub(in crate::store) const LEDGER_COLUMNS: &str =
+    "published_name, silo, hostname, claimed, published, unsure";
 
-fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
+pub(in crate::store) fn ledger_row(row: &AnyRow) -> Result<LedgerRow, StoreError> {
     Ok(LedgerRow {
         name: row.try_get(0)?,
         silo: silo_id(row, 1)?,
@@ -104,67 +102,7 @@ fn addresses(text: Option<&str>) -> Result<Option<Addresses>, StoreError> {
     .transpose()
 }
 
-impl Store {
-    /// What a sink has published of a silo.
-    pub async fn ledger_of_silo(
-        &self,
-        sink: &SinkName,
-        silo: &SiloId,
-    ) -> Result<Vec<LedgerRow>, StoreError> {
-        self.dialect
-            .query(COLUMNS_BY_SILO)
-            .bind(sink.as_str())
-            .bind(silo.as_str())
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(ledger_row)
-            .collect()
-    }
-
-    /// The silos of which a sink has published something.
-    pub async fn ledger_silos(&self, sink: &SinkName) -> Result<Vec<SiloId>, StoreError> {
-        self.dialect
-            .query(SILOS)
-            .bind(sink.as_str())
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(|row| silo_id(row, 0))
-            .collect()
-    }
-}
-
 impl WriteTransaction {
-    /// The silos of which a sink has published something.
-    pub async fn ledger_silos(&mut self, sink: &SinkName) -> Result<Vec<SiloId>, StoreError> {
-        self.dialect
-            .query(SILOS)
-            .bind(sink.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(|row| silo_id(row, 0))
-            .collect()
-    }
-
-    /// What a sink has published of a silo.
-    pub async fn ledger_of_silo(
-        &mut self,
-        sink: &SinkName,
-        silo: &SiloId,
-    ) -> Result<Vec<LedgerRow>, StoreError> {
-        self.dialect
-            .query(COLUMNS_BY_SILO)
-            .bind(sink.as_str())
-            .bind(silo.as_str())
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(ledger_row)
-            .collect()
-    }
-
     /// Called when a sink's receiver, or the path to it, may have changed: nothing is certain to be
     /// there, and existing addresses are taken over only if they are those that we published.
     pub async fn release_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
@@ -222,7 +160,10 @@ impl WriteTransaction {
         for chunk in padded_chunks(names) {
             let marks = vec!["?"; chunk.len()].join(", ");
             statements
-                .add(format!("{COLUMNS_BY_NAME} IN ({marks})"))
+                .add(format!(
+                    "SELECT {LEDGER_COLUMNS} FROM ledger \
+                     WHERE sink = ? AND published_name IN ({marks})"
+                ))
                 .bind(sink.as_str());
             for name in chunk {
                 statements.bind(name);

@@ -10,11 +10,13 @@ mod told_failures;
 mod unseen;
 
 pub use deliveries::{DeliveryKind, EventDelivery, NextAttempt, PendingEvent};
+pub(super) use ledger::{LEDGER_COLUMNS, ledger_row};
 pub use ledger::{LedgerRow, LedgerState};
 pub use names::{DueName, Later, PendingName};
 pub use open::{NamesDelivery, PendingPage};
 pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow};
 pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
+pub(super) use sinks::{SINK_COLUMNS, known_sink, sink_name};
 pub use unseen::QuietRecord;
 
 /// A pending delivery or name.

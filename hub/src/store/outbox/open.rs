@@ -11,6 +11,7 @@ use sqlx::Row;
 
 use super::names::{any_of, bind_names, due_name};
 use super::{DONE, DeliveryKind, DueName, FAILED, PENDING};
+use crate::domain::revision::Revision;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{
@@ -33,7 +34,7 @@ pub struct NamesDelivery<'a> {
     /// What happened to the records.
     pub kind: DeliveryKind,
     /// The revision of the change.
-    pub revision: i64,
+    pub revision: Revision,
     /// The time of the change.
     pub at: Time,
 }
@@ -59,7 +60,7 @@ struct OpenRow {
     failing_since: Option<i64>,
     why: Option<String>,
     event: String,
-    revision: i64,
+    revision: Revision,
     created_at: i64,
     /// Whether the delivery has no other hostname.
     is_alone: bool,

@@ -5,14 +5,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use silo_shared::silo::{Hostname, SiloId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use utoipa::ToSchema;
 
 use super::{DONE, FAILED, PENDING};
+use crate::domain::revision::Revision;
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
 use crate::store::{Store, StoreError, WriteTransaction, hostname, optional_time, silo_id, time};
 
 /// The state of a delivery, or of one of its hostnames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase", example = "pending")]
 pub enum DeliveryState {
     /// Still pending.
     Pending,
@@ -72,7 +75,7 @@ pub struct DeliveryRow {
     /// The silo.
     pub silo: SiloId,
     /// Its revision.
-    pub revision: i64,
+    pub revision: Revision,
     /// Since when it is pending.
     pub at: Time,
     /// Its state.

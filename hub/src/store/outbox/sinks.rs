@@ -8,10 +8,10 @@ use sqlx::any::AnyRow;
 
 use super::NEVER;
 use crate::domain::backoff::AFTER_CHANGE;
-use crate::domain::sink::{SinkFilter, SinkName, is_state_kind, uses_notify_address};
+use crate::domain::sink::{SinkFilter, SinkKind, SinkName, SinkSort};
 use crate::domain::time::Time;
 use crate::store::{
-    Statements, Store, StoreError, WriteTransaction, optional, optional_time, time,
+    Queries, Statements, StoreError, WriteTransaction, optional, optional_time, time,
 };
 
 /// Whether changes are enqueued for a sink.
@@ -108,14 +108,12 @@ impl Interest {
     }
 }
 
-const COLUMNS: &str = "SELECT name, kind, takes, fingerprint, active, served_until, reconciled_at, \
-     lease_owner, lease_until, attempts, next_at, failing_since, why, hurry_at, \
-     tell_failures FROM sinks";
-const ONE: &str = "SELECT name, kind, takes, fingerprint, active, served_until, reconciled_at, \
-     lease_owner, lease_until, attempts, next_at, failing_since, why, hurry_at, \
-     tell_failures FROM sinks WHERE name = ?";
+/// The columns of a sink, as [`known_sink`] reads them.
+pub(in crate::store) const SINK_COLUMNS: &str = "name, kind, takes, fingerprint, active, served_until, \
+     reconciled_at, lease_owner, lease_until, attempts, next_at, failing_since, why, hurry_at, \
+     tell_failures";
 
-fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
+pub(in crate::store) fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
     Ok(KnownSink {
         name: sink_name(row, 0)?,
         kind: row.try_get(1)?,
@@ -141,59 +139,11 @@ fn known_sink(row: &AnyRow) -> Result<KnownSink, StoreError> {
     })
 }
 
-pub(super) fn sink_name(row: &AnyRow, column: usize) -> Result<SinkName, StoreError> {
+pub(in crate::store) fn sink_name(row: &AnyRow, column: usize) -> Result<SinkName, StoreError> {
     SinkName::parse(row.try_get(column)?).map_err(|_| StoreError::Corrupt("sink name"))
 }
 
-impl Store {
-    /// Every sink that was ever configured.
-    pub async fn sinks(&self) -> Result<Vec<KnownSink>, StoreError> {
-        self.dialect
-            .query(COLUMNS)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(known_sink)
-            .collect()
-    }
-
-    /// One sink.
-    pub async fn sink(&self, name: &SinkName) -> Result<Option<KnownSink>, StoreError> {
-        self.dialect
-            .query(ONE)
-            .bind(name.as_str())
-            .fetch_optional(&self.readers)
-            .await?
-            .as_ref()
-            .map(known_sink)
-            .transpose()
-    }
-}
-
 impl WriteTransaction {
-    /// Every sink that was ever configured.
-    pub async fn sinks(&mut self) -> Result<Vec<KnownSink>, StoreError> {
-        self.dialect
-            .query(COLUMNS)
-            .fetch_all(&mut *self.inner)
-            .await?
-            .iter()
-            .map(known_sink)
-            .collect()
-    }
-
-    /// One sink.
-    pub async fn sink(&mut self, name: &SinkName) -> Result<Option<KnownSink>, StoreError> {
-        self.dialect
-            .query(ONE)
-            .bind(name.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?
-            .as_ref()
-            .map(known_sink)
-            .transpose()
-    }
-
     /// The sinks for which changes are enqueued. Read again only when they changed.
     pub async fn interests(&mut self) -> Result<Arc<[Interest]>, StoreError> {
         if !self.sinks_changed
@@ -206,11 +156,14 @@ impl WriteTransaction {
             .await?
             .into_iter()
             .filter(|sink| sink.active == Activity::Active)
-            .map(|sink| Interest {
-                is_state: is_state_kind(&sink.kind),
-                wants_notify: uses_notify_address(&sink.kind),
-                name: sink.name,
-                takes: sink.takes,
+            .map(|sink| {
+                let kind = SinkKind::parse(&sink.kind);
+                Interest {
+                    is_state: kind.map(SinkKind::sort) == Some(SinkSort::State),
+                    wants_notify: kind.is_some_and(SinkKind::uses_notify_address),
+                    name: sink.name,
+                    takes: sink.takes,
+                }
             })
             .collect();
         if self.sinks_changed {

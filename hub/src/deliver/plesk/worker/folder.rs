@@ -139,9 +139,12 @@ impl Folder {
         }
         let mut wanted: Vec<String> = owners
             .iter()
-            .map(|owner| match owner.is_root() {
-                true => "root".to_owned(),
-                false => format!("the user {}", owner.as_raw()),
+            .map(|owner| {
+                if owner.is_root() {
+                    "root".to_owned()
+                } else {
+                    format!("the user {}", owner.as_raw())
+                }
             })
             .collect();
         wanted.dedup();
@@ -154,9 +157,10 @@ impl Folder {
 
     fn check_closed(&self, stat: &Stat) -> Result<(), FolderError> {
         let mode = Mode::from_raw_mode(stat.st_mode);
-        match mode.intersects(OTHERS_WRITE) {
-            false => Ok(()),
-            true => Err(FolderError::Open(self.path.clone(), mode)),
+        if mode.intersects(OTHERS_WRITE) {
+            Err(FolderError::Open(self.path.clone(), mode))
+        } else {
+            Ok(())
         }
     }
 
@@ -222,9 +226,10 @@ impl Folder {
         }
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > limit {
-            true => Err(FileError::Large(limit)),
-            false => Ok(Some(bytes)),
+        if bytes.len() as u64 > limit {
+            Err(FileError::Large(limit))
+        } else {
+            Ok(Some(bytes))
         }
     }
 

@@ -56,9 +56,10 @@ impl Trouble {
 
 impl From<PleskError> for Trouble {
     fn from(error: PleskError) -> Self {
-        let verdict = match error.concerns_all() {
-            true => Verdict::RetryZone,
-            false => Verdict::RetryName,
+        let verdict = if error.concerns_all() {
+            Verdict::RetryZone
+        } else {
+            Verdict::RetryName
         };
         Self::new(verdict, error)
     }

@@ -44,12 +44,13 @@ impl Plan {
         may_be_missing: bool,
     ) -> Result<Self, Refusal> {
         let Some(shown) = shown else {
-            return match may_be_missing || wanted.is_empty() {
-                true => Ok(Self {
+            return if may_be_missing || wanted.is_empty() {
+                Ok(Self {
                     del: Vec::new(),
                     add: wanted.iter().collect(),
-                }),
-                false => Err(Refusal::Missing),
+                })
+            } else {
+                Err(Refusal::Missing)
             };
         };
         if let Some(line) = &shown.unreadable {

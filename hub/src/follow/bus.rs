@@ -8,14 +8,15 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::SiloId;
 use tokio::sync::watch;
 
+use crate::domain::revision::Revision;
 use crate::follow::interest::{Interest, Interests, Notifier, Wakers};
 
 /// The last committed revision known to this hub, and the tasks waiting for a newer one.
 #[derive(Clone, Debug)]
-pub struct Revision(Arc<Bus>);
+pub struct Bus(Arc<Shared>);
 
 #[derive(Debug)]
-struct Bus {
+struct Shared {
     announced: AtomicI64,
     /// Incremented with each announcement.
     announcements: AtomicU64,
@@ -34,15 +35,15 @@ struct Bus {
 #[derive(Debug)]
 pub struct Announcements {
     deliveries: watch::Receiver<()>,
-    bus: Arc<Bus>,
+    shared: Arc<Shared>,
 }
 
-impl Revision {
+impl Bus {
     /// Starts at a revision. Wake-ups require that the notifier runs.
-    pub(crate) fn new(revision: i64) -> (Self, Notifier) {
+    pub(crate) fn new(revision: Revision) -> (Self, Notifier) {
         let (wakers, notifier) = Wakers::new();
-        let bus = Bus {
-            announced: AtomicI64::new(revision),
+        let shared = Shared {
+            announced: AtomicI64::new(revision.into()),
             announcements: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             silos: Interests::new(wakers.clone()),
@@ -52,13 +53,14 @@ impl Revision {
             is_stopping: AtomicBool::new(false),
             deliveries: watch::Sender::new(()),
         };
-        (Self(Arc::new(bus)), notifier)
+        (Self(Arc::new(shared)), notifier)
     }
 
     /// Announces a committed revision to those who watch all silos. A revision older than the last
     /// one announced is not new to them: the database showed both together.
-    pub fn announce(&self, revision: i64) {
-        if self.0.announced.fetch_max(revision, Ordering::AcqRel) < revision {
+    pub fn announce(&self, revision: Revision) {
+        let number = i64::from(revision);
+        if self.0.announced.fetch_max(number, Ordering::AcqRel) < number {
             self.0.announcements.fetch_add(1, Ordering::AcqRel);
             self.0.all.changed(&());
         }
@@ -66,9 +68,9 @@ impl Revision {
 
     /// Wakes those who watch a silo after a change at a revision that is visible to this hub's
     /// reads; without a revision, unconditionally.
-    pub(crate) fn silo_changed(&self, id: &SiloId, revision: Option<i64>) {
+    pub(crate) fn silo_changed(&self, id: &SiloId, revision: Option<Revision>) {
         match revision {
-            Some(revision) => self.0.silos.changed_at(id, revision),
+            Some(revision) => self.0.silos.changed_at(id, revision.into()),
             None => self.0.silos.changed(id),
         }
     }
@@ -106,8 +108,8 @@ impl Revision {
     }
 
     /// The last announced revision.
-    pub fn current(&self) -> i64 {
-        self.0.announced.load(Ordering::Acquire)
+    pub fn current(&self) -> Revision {
+        self.0.announced.load(Ordering::Acquire).into()
     }
 
     /// Number of announcements.
@@ -154,7 +156,7 @@ impl Revision {
     pub fn subscribe_to_deliveries(&self) -> Announcements {
         Announcements {
             deliveries: self.0.deliveries.subscribe(),
-            bus: Arc::clone(&self.0),
+            shared: Arc::clone(&self.0),
         }
     }
 }
@@ -167,7 +169,7 @@ impl Announcements {
 
     /// Waits for the next announcement; false if the hub stops.
     pub async fn next(&mut self) -> bool {
-        let is_stopping = || self.bus.is_stopping.load(Ordering::Acquire);
+        let is_stopping = || self.shared.is_stopping.load(Ordering::Acquire);
         if is_stopping() {
             return false;
         }

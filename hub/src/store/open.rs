@@ -1,0 +1,132 @@
+//! Opens the database: its first connection, its schema, and its connections from then on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::AnyConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor};
+use tokio::sync::Semaphore;
+
+use super::connection::Connector;
+use super::database_file::DatabaseFile;
+use super::dialect::is_full;
+use super::interests::Interests;
+use super::pool::Pool;
+use super::server_identity::Servers;
+use super::{BEGIN_TIMEOUT, READER_PATIENCE, Store, StoreError, migrations};
+use crate::config::database_url::DatabaseUrl;
+use crate::domain::revision::Revision;
+use crate::domain::time::Time;
+
+/// Number of connections for reads.
+const READERS: u32 = 4;
+/// How many of them may scan rows at the same time, so that one remains free for other reads.
+const SCANNERS: usize = 2;
+/// Time limit of a statement of a write transaction on a server, including `COMMIT`.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of a read on a server.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the first connection may take before the server counts as unavailable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to handle the database's schema when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// Create it if missing, and bring it up to date.
+    Make,
+    /// Bring it up to date; [`StoreError::NoHub`] if missing.
+    Update,
+    /// Require this program's version.
+    Check,
+}
+
+impl Store {
+    /// Connects, and handles the schema according to `schema`.
+    pub async fn open(url: &DatabaseUrl, schema: Schema, now: Time) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let refused = |error: sqlx::Error| {
+            let (url, cause) = (url.to_string(), error.to_string());
+            if is_full(&error) {
+                StoreError::Full { url, cause }
+            } else {
+                StoreError::Open { url, cause }
+            }
+        };
+        let options: AnyConnectOptions =
+            url.dialect.connect_url(&url.url).parse().map_err(refused)?;
+        let options = options.disable_statement_logging();
+        let file = url.file().map(|file| Arc::new(DatabaseFile::new(file)));
+        let servers = Servers::new(url.dialect);
+        // Migrations and the first connection have no statement deadline.
+        let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            let mut first = options.connect().await?;
+            first.execute(url.dialect.writer_setup()).await?;
+            servers.look_at(&mut first).await?;
+            if let Some(file) = &file {
+                file.note_opened();
+            }
+            Ok(first)
+        });
+        let mut first = match first.await {
+            Ok(first) => first.map_err(refused)?,
+            Err(_) => {
+                return Err(StoreError::Open {
+                    url: url.to_string(),
+                    cause: format!(
+                        "no database answered within {} s",
+                        CONNECT_TIMEOUT.as_secs()
+                    ),
+                });
+            }
+        };
+        if schema == Schema::Update && !migrations::are_there(&mut first).await? {
+            return Err(StoreError::NoHub {
+                url: url.to_string(),
+            });
+        }
+        let migrated = match schema {
+            Schema::Make | Schema::Update => migrations::run(&mut first, url.dialect).await,
+            Schema::Check => migrations::check(&mut first).await,
+        };
+        migrated?;
+        first.close().await.map_err(refused)?;
+        // The file exists from now on.
+        let options = url.dialect.reconnect_url(&url.url);
+        let options: AnyConnectOptions = options.parse().map_err(refused)?;
+        let writer = Connector::new(&options, &servers, url.dialect.writer_setup())
+            .bound_to(file.clone())
+            .wishing(url.dialect.writer_wishes())
+            .within(WRITE_TIMEOUT);
+        let reader = Connector::new(&options, &servers, url.dialect.reader_setup())
+            .bound_to(file.clone())
+            .wishing(url.dialect.reader_wishes())
+            .within(READ_TIMEOUT);
+        // SQLite's commit watch occupies one.
+        let readers = READERS + u32::from(!url.dialect.is_remote());
+        let store = Self {
+            url: url.clone(),
+            dialect: url.dialect,
+            writer: Pool::new(writer, 1, BEGIN_TIMEOUT),
+            readers: Pool::new(reader, readers, READER_PATIENCE),
+            servers,
+            file,
+            interests: Interests::default(),
+            change_reads: Arc::default(),
+            reads: Arc::default(),
+            scanners: Arc::new(Semaphore::new(SCANNERS)),
+        };
+        store.begin_revisions(now).await?;
+        Ok(store)
+    }
+
+    /// A new database's revisions begin at the time in microseconds, so that a reinstalled hub
+    /// never reuses a revision that a client already holds.
+    async fn begin_revisions(&self, now: Time) -> Result<(), StoreError> {
+        self.dialect
+            .query("UPDATE counters SET value = ? WHERE name = 'revision' AND value = 0")
+            .bind(Revision::at(now))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}
