@@ -1,5 +1,5 @@
-//! The structure of the sources: in which direction the hub's rooms may use each other, and that no two files of any
-//! crate use each other in a circle. docs/ARCHITECTURE.md has the rooms.
+//! The structure of the sources: in which direction the hub's rooms may use each other, that no two files of any crate
+//! use each other in a circle, and that no file is too long. docs/ARCHITECTURE.md has the rooms.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMod, UseTree};
+use syn::{Attribute, Item, ItemMod, Meta, Token, UseTree};
 
 /// Every room may use those behind it.
 const ROOMS: &[&str] = &[
@@ -30,6 +31,9 @@ const ROOMS: &[&str] = &[
     "tls",
     "domain",
 ];
+
+/// How many lines a file of a program may have.
+const MAX_LINES: usize = 500;
 
 /// The segments of a module's path within its crate; empty: the crate's root.
 type Module = Vec<String>;
@@ -77,7 +81,8 @@ impl Sources {
         folder: &Path,
         paths: &mut BTreeMap<Module, BTreeSet<Vec<String>>>,
     ) {
-        let text = fs::read_to_string(&path).unwrap();
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file =
             syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut found = Paths::default();
@@ -91,9 +96,10 @@ impl Sources {
                 let name = child.ident.to_string();
                 let plain = folder.join(format!("{name}.rs"));
                 let nested = folder.join(&name);
-                let path = match plain.exists() {
-                    true => plain,
-                    false => nested.join("mod.rs"),
+                let path = if plain.exists() {
+                    plain
+                } else {
+                    nested.join("mod.rs")
                 };
                 let mut child = module.clone();
                 child.push(name);
@@ -207,9 +213,20 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && attribute
-                .parse_args::<syn::Path>()
-                .is_ok_and(|argument| argument.is_ident("test"))
+                .parse_args::<Meta>()
+                .is_ok_and(|condition| needs_test(&condition))
     })
+}
+
+/// Whether a condition holds in test builds only: `test`, or `all(…)` with it.
+fn needs_test(condition: &Meta) -> bool {
+    match condition {
+        Meta::Path(path) => path.is_ident("test"),
+        Meta::List(list) if list.path.is_ident("all") => list
+            .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+            .is_ok_and(|all| all.iter().any(needs_test)),
+        _ => false,
+    }
 }
 
 /// The paths that a file names, without those of its tests.
@@ -263,6 +280,25 @@ fn workspace() -> PathBuf {
         .to_owned()
 }
 
+/// The files below a folder that have too many lines, as `file: lines`. Files of tests may be longer.
+fn too_long(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+        if path.is_dir() {
+            found.extend(too_long(&path));
+        } else if name.ends_with(".rs") && !name.ends_with("_tests.rs") {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            if lines > MAX_LINES {
+                found.push(format!("{}: {lines}", path.display()));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 fn hub() -> Sources {
     Sources::read(&workspace().join("hub/src"), &["lib.rs", "main.rs"])
 }
@@ -294,6 +330,40 @@ fn no_files_of_a_crate_use_each_other_in_a_circle() {
         assert!(!sources.files.is_empty(), "{name}");
         assert_eq!(sources.circles(), [""; 0], "{name}");
     }
+}
+
+#[test]
+fn no_file_of_a_program_is_too_long() {
+    for folder in [
+        "shared/src",
+        "agent-upstream/src",
+        "agent-downstream/src",
+        "hub/src",
+        "e2e/src",
+        "fuzz/fuzz_targets",
+    ] {
+        let found = too_long(&workspace().join(folder));
+        assert_eq!(found, [""; 0], "split what has more than {MAX_LINES} lines");
+    }
+}
+
+#[test]
+fn planted_long_files_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("room")).unwrap();
+    for (file, lines) in [
+        ("lib.rs", MAX_LINES),
+        ("room/long.rs", MAX_LINES + 1),
+        ("room/long_tests.rs", MAX_LINES + 1),
+        ("room/page.html", MAX_LINES + 1),
+    ] {
+        fs::write(folder.path().join(file), "\n".repeat(lines)).unwrap();
+    }
+    let long = folder.path().join("room/long.rs");
+    assert_eq!(
+        too_long(folder.path()),
+        [format!("{}: {}", long.display(), MAX_LINES + 1)]
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 
 use reqwest::Method;
 use serde_json::json;
+use silo_e2e::clock::STEPS;
 use silo_hub::internals::domain::time::{Clock, Time};
 use silo_hub::internals::upkeep::Upkeep;
 
@@ -19,17 +20,6 @@ use crate::signing::{Draft, NOW, Shot, Signer, assert_refused, ip};
 const DB: &str = "/silos/office/records/db";
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
-/// By how many seconds the clock is stepped.
-pub(crate) const STEPS: [i64; 8] = [
-    400,
-    -400,
-    8 * HOUR,
-    -8 * HOUR,
-    2 * DAY,
-    -2 * DAY,
-    500 * DAY,
-    -500 * DAY,
-];
 
 #[tokio::test]
 async fn a_clock_step_does_not_count_as_unseen_time() {

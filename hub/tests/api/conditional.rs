@@ -315,6 +315,7 @@ async fn if_match_without_an_etag_only_accepts_any() {
     for path in [
         "/silos",
         "/silos/office/history",
+        "/silos/office/agents",
         "/tokens",
         "/audit",
         "/deliveries",
@@ -384,4 +385,42 @@ async fn if_match_is_judged_before_a_wait_and_after_it() {
         .header("prefer", "wait=0")
         .await;
     assert_eq!(answer.status, 304);
+}
+
+#[tokio::test]
+async fn a_target_without_an_entity_tag_matches_none() {
+    let hub = TestHub::start().await;
+    let (id, _) = hub
+        .token(json!({"name": "nas", "role": "read", "silos": ["office"]}))
+        .await;
+    let path = format!("/tokens/{id}");
+    let rotate = format!("{path}/rotate");
+    let rename = json!({"name": "laptop"});
+    for (name, value, status) in [
+        ("if-match", "\"41\"", 412),
+        ("if-match", "W/\"41\"", 412),
+        ("if-none-match", "*", 412),
+        ("if-match", "41", 400),
+        ("if-none-match", "\"41\"", 200),
+        ("if-match", "*", 200),
+    ] {
+        let changed = hub.call(Method::PATCH, &path).json(&rename);
+        let changed = changed.header(name, value).await;
+        assert_eq!(changed.status, status, "{name}: {value}");
+        let rotated = hub.post(&rotate).json(&json!({})).header(name, value).await;
+        let expected = if status == 200 { 201 } else { status };
+        assert_eq!(rotated.status, expected, "{name}: {value}");
+        if status != 200 {
+            let removed = hub.delete(&path).header(name, value).await;
+            assert_eq!(removed.status, status, "{name}: {value}");
+        }
+    }
+    // What is not there is reported as missing.
+    let missing = hub
+        .delete("/tokens/aaaaaaaaaa")
+        .header("if-match", "\"41\"");
+    assert_eq!(missing.await.status, 404);
+    let missing = hub.post("/deliveries/1/retry").header("if-match", "\"41\"");
+    assert_eq!(missing.await.status, 404);
+    assert_eq!(hub.delete(&path).header("if-match", "*").await.status, 204);
 }

@@ -13,13 +13,13 @@ use crate::common::{DEADLINE, TestHub, raw_status};
 use crate::signing::Signer;
 
 /// A request whose head has come and whose body is still awaited: the hub has looked at its credential.
-struct Halfway {
+pub(crate) struct Halfway {
     stream: TcpStream,
     body: String,
 }
 
 impl Halfway {
-    async fn begin(hub: &TestHub, head: &str, body: &str) -> Self {
+    pub(crate) async fn begin(hub: &TestHub, head: &str, body: &str) -> Self {
         let mut stream = TcpStream::connect(hub.address).await.unwrap();
         let (address, length) = (hub.address, body.len());
         let head = format!(
@@ -39,7 +39,7 @@ impl Halfway {
         }
     }
 
-    async fn end(mut self) -> String {
+    pub(crate) async fn end(mut self) -> String {
         self.stream.write_all(self.body.as_bytes()).await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(DEADLINE, self.stream.read_to_string(&mut answer))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use silo_hub::internals::domain::revision::Revision;
 use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::registry::NoteRestored;
 
@@ -62,6 +63,10 @@ impl Stream {
             response,
             unread: String::new(),
         }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.response.headers()[name].to_str().unwrap()
     }
 
     pub(crate) async fn begin(hub: &TestHub, path: &str) -> Self {
@@ -152,7 +157,7 @@ async fn a_stream_resumed_too_late_gets_a_reset() {
     let old = hub.put_silo("gone", &[]).await.json();
     let office = hub.put_silo("office", &[]).await.json();
     hub.delete("/silos/gone").await;
-    let last = open.store.position().await.unwrap().revision;
+    let last = i64::from(open.store.position().await.unwrap().revision);
     let reset = DeliveryResult {
         event: "reset".to_owned(),
         id: None,
@@ -216,7 +221,7 @@ async fn begins_anew_once(raised: Raised, path: &str, deleted: bool, what: &str)
         hub.put_silo(silo, &[]).await;
     }
     hub.delete("/silos/gone").await;
-    let last = open.store.position().await.unwrap().revision;
+    let last = i64::from(open.store.position().await.unwrap().revision);
     let mut stream = Stream::resume(&hub, path, last).await;
     if deleted {
         hub.delete(OFFICE.trim_end_matches("/events")).await;
@@ -228,7 +233,10 @@ async fn begins_anew_once(raised: Raised, path: &str, deleted: bool, what: &str)
             upkeep(&open, 0).purge().await.unwrap();
         }
         Raised::ByRestore | Raised::UnderStream => {
-            open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
+            open.registry
+                .apply(NoteRestored::after(Revision::NONE).unwrap())
+                .await
+                .unwrap();
         }
     }
     if raised != Raised::UnderStream {

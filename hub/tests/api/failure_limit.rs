@@ -1,10 +1,10 @@
 //! More than ten wrong credentials a minute from one address.
 
 use reqwest::Method;
+use silo_e2e::clock::STEPS;
 use silo_hub::internals::domain::failures::AddressFailures;
 use silo_hub::internals::registry::ShareFailures;
 
-use crate::clock::STEPS;
 use crate::common::{Answer, TestHub};
 use crate::expiry::upkeep;
 

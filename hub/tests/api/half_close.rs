@@ -119,7 +119,7 @@ async fn each_form_of_a_half_closed_request_is_answered() {
         let heads = answers.match_indices("HTTP/1.").map(|(at, _)| at);
         let found: Vec<u16> = heads
             .filter(|&at| at == 0 || answers[..at].ends_with('}'))
-            .map(|at| answers[at + 9..at + 12].parse().unwrap())
+            .map(|at| answers[at + 9..at + 12].parse::<u16>().unwrap())
             .collect();
         assert_eq!(found, statuses, "{what}: {answers}");
         assert_eq!(hub.get(DB).await.json()["ips"], json!([address]), "{what}");

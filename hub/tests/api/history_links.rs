@@ -244,7 +244,7 @@ async fn change(hub: &TestHub, open: &OpenHub, numbers: &mut Numbers, id: &str, 
             if !all.is_empty() {
                 let revision = numbers.one(&all).revision;
                 // Some are refused, as where an older hub has left something out.
-                let _ = revert(open, id, revision).await;
+                let _ = revert(open, id, revision.into()).await;
             }
             return;
         }
@@ -334,9 +334,10 @@ async fn old_history(older: &mut OlderHub, id: &str, names: &[String], rounds: i
                 0 => "NULL".to_owned(),
                 _ => format!("'10.0.{round}.1'"),
             };
-            let new = match round == rounds - 1 && at % 3 == 0 {
-                true => "NULL".to_owned(),
-                false => format!("'10.0.{}.1'", round + 1),
+            let new = if round == rounds - 1 && at % 3 == 0 {
+                "NULL".to_owned()
+            } else {
+                format!("'10.0.{}.1'", round + 1)
             };
             let revision = first + round;
             rows.push(format!(

@@ -208,7 +208,12 @@ async fn a_revert_behind_an_import_that_ended_early_is_refused() {
     let oldest = revision(&rows[3]);
     let refused = revert(&to, "office", oldest).await.unwrap();
     let newest = revision(&rows[0]);
-    assert_eq!(refused, Reverted::Importing { whole_from: newest });
+    assert_eq!(
+        refused,
+        Reverted::Importing {
+            whole_from: newest.into()
+        }
+    );
     assert_eq!(target.get("/silos/office").await.json(), before);
     assert_eq!(target.history("office").await, history);
     // What was changed here is known.
@@ -325,6 +330,7 @@ async fn revisions_far_ahead_of_the_clock_are_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_history_that_does_not_fit_together_is_not_replayed() {
     use sqlx::{Connection, Executor};
     // What was merged into a living silo: revision as a place between the silo's own, hostname, old, new.

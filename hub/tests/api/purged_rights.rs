@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
 use silo_hub::internals::registry::{BeginSinks, ConfiguredSink, KeepSinks, RevokeUpdateKey};
+use silo_hub::internals::store::Queries;
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::common::{DEADLINE, PAUSE, TestHub};

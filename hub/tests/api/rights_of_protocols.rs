@@ -50,6 +50,7 @@ struct Row {
     by_token: bool,
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
     const DYNDNS2: [&str; SHOWN.len()] = [
         "401 badauth",
@@ -298,11 +299,11 @@ async fn silos(hub: &TestHub) -> Vec<Value> {
     hub.walk("/silos").await.concat()
 }
 
-#[tokio::test]
-async fn no_route_gives_more_right_than_its_token_or_key() {
+/// A hub with every protocol, and what the rows may change in it.
+async fn start(compat_keys: &str) -> TestHub {
     let (hub, open) = TestHub::start_in_parts_with(|settings| {
         settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
-        settings.compat = compat("{dynahost: {silo: office, hostnames: [db, 'nas-*']}}");
+        settings.compat = compat(compat_keys);
     })
     .await;
     for silo in [SILO, "home"] {
@@ -311,6 +312,12 @@ async fn no_route_gives_more_right_than_its_token_or_key() {
     }
     add(&open, KEY, HOSTNAME).await.expect("a key");
     bind(&hub, &open).await;
+    hub
+}
+
+#[tokio::test]
+async fn no_route_gives_more_right_than_its_token_or_key() {
+    let hub = start("{dynahost: {silo: office, hostnames: [db, 'nas-*']}}").await;
     let credentials = credentials(&hub).await;
     let mut wrong = Vec::new();
     for (row, number) in rows().iter().zip(1..) {
@@ -356,4 +363,42 @@ async fn no_route_gives_more_right_than_its_token_or_key() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `PUT` of REST has both, which shows that the headers count at all.
+#[tokio::test]
+async fn foreign_routes_have_neither_signatures_nor_preconditions() {
+    let hub = start("{sftdyn: true, dynahost: {silo: office, hostnames: [db, 'nas-*']}}").await;
+    let admin = SHOWN.len() - 1;
+    let mut calls: Vec<_> = rows()
+        .into_iter()
+        .map(|row| (row.name, row.request, row.expected[admin]))
+        .collect();
+    calls.push((
+        "an update key at the root",
+        |hub, _, _| update_key(hub, &format!("/{KEY}")),
+        "200 OK",
+    ));
+    calls.push(("the root", |hub, _, _| update_key(hub, "/"), "200 address"));
+    for (name, request, expected) in calls {
+        let usual = expected.split(' ').next().expect("a status");
+        let is_rest = name.starts_with("PUT");
+        for (headers, refused) in [
+            (&[("if-match", "\"never\"")][..], "412"),
+            // A signature beside a token.
+            (&[("signature", "x"), ("signature-input", "x")], "400"),
+        ] {
+            let mut call = request(&hub, Some(&hub.admin), "198.51.100.7");
+            for (header, value) in headers {
+                call = call.header(header, value);
+            }
+            let answer = call.await;
+            let wanted = if is_rest { refused } else { usual };
+            assert_eq!(
+                answer.status.to_string(),
+                wanted,
+                "{name} {headers:?}: {answer:?}"
+            );
+        }
+    }
 }

@@ -162,9 +162,12 @@ async fn an_old_secret_rotates_again_until_the_new_one_is_used() {
             let draft = signer.draft(Method::POST, &format!("/tokens/{id}/rotate"));
             signer.send(&hub, draft.json(&json!({}))).await
         };
-        let used = async |credential: &str| match is_signed {
-            true => signed_status(&hub, credential).await,
-            false => status(&hub, credential).await,
+        let used = async |credential: &str| {
+            if is_signed {
+                signed_status(&hub, credential).await
+            } else {
+                status(&hub, credential).await
+            }
         };
         // The responses are lost, and with them the secrets.
         let lost = text(&by(&old).await.json()["secret"]);

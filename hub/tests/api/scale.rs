@@ -33,7 +33,7 @@ async fn add_silos(open: &OpenHub, ids: impl Iterator<Item = String>) {
         .map(|id| TransferredSilo {
             id: SiloId::parse(&id).unwrap(),
             head: SiloHead {
-                revision: 1,
+                revision: 1.into(),
                 updated_at: open.clock.now(),
                 deleted: false,
             },
@@ -160,13 +160,15 @@ async fn a_new_token_makes_no_other_one_forgotten() {
         (Method::POST, format!("/tokens/{id}/rotate"), 201),
         (Method::DELETE, format!("/tokens/{id}"), 204),
     ] {
-        let body = match path.ends_with("rotate") {
-            true => json!({"overlap": 60}),
-            false => json!({"name": "n", "role": "read", "silos": ["b"]}),
+        let body = if path.ends_with("rotate") {
+            json!({"overlap": 60})
+        } else {
+            json!({"name": "n", "role": "read", "silos": ["b"]})
         };
-        let answer = match method == Method::DELETE {
-            true => hub.call(method, &path).await,
-            false => hub.call(method, &path).json(&body).await,
+        let answer = if method == Method::DELETE {
+            hub.call(method, &path).await
+        } else {
+            hub.call(method, &path).json(&body).await
         };
         assert_eq!(answer.status, status, "{path}");
         let (answer, read) = cost(&open, known()).await;

@@ -217,6 +217,12 @@ async fn a_token_revoked_on_one_stops_on_the_other() {
             .bearer(&credential)
     };
     until(ask, |answer| answer.status == 200).await;
+    // Other rights count there, too.
+    for (silos, status) in [("lab", 404), ("off*", 200)] {
+        let patch = a.call(Method::PATCH, &format!("/tokens/{id}"));
+        assert_eq!(patch.json(&json!({"silos": [silos]})).await.status, 200);
+        until(ask, |answer| answer.status == status).await;
+    }
     assert_eq!(a.delete(&format!("/tokens/{id}")).await.status, 204);
     until(ask, |answer| answer.status == 401).await;
 }

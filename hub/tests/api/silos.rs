@@ -1,5 +1,8 @@
 //! `/silos` and `/silos/{id}`: what a silo looks like, and how one is made, replaced and removed.
 
+mod edited_documents;
+mod formats;
+
 use serde_json::{Value, json};
 
 use crate::common::{START, START_MS, TestHub, dnsrecords, revision, text};
@@ -12,6 +15,7 @@ const UNSORTED: &[(&str, &str)] = &[
     ("_x", "10.0.0.3"),
     ("a.b", "10.0.0.2"),
 ];
+
 const SORTED: &[(&str, &str)] = &[
     ("_x", "10.0.0.3"),
     ("a-b", "10.0.0.1"),
@@ -114,135 +118,6 @@ async fn unchanged_put_keeps_the_revision_and_adds_no_history() {
     assert_eq!(hub.history("office").await, history);
     let next = hub.put_silo("other", &[]).await;
     assert_eq!(revision(&next.json()), revision(&first.json()) + 1);
-}
-
-#[tokio::test]
-async fn a_read_document_can_be_edited_and_put() {
-    let hub = TestHub::start().await;
-    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    let read = hub.get("/silos/office").await;
-    let mut silo = read.json();
-    let rows = silo["dnsrecords"].as_array_mut().unwrap();
-    rows.push(json!({"hostname": "nas", "ip": "10.0.0.7"}));
-    let written = hub
-        .put("/silos/office")
-        .header("if-match", &read.etag())
-        .json(&silo)
-        .await;
-    assert_eq!(written.status, 200);
-    assert_eq!(
-        written.json()["dnsrecords"],
-        dnsrecords(&[("db", "10.0.0.5"), ("nas", "10.0.0.7")])["dnsrecords"]
-    );
-    assert!(revision(&written.json()) > revision(&read.json()));
-}
-
-#[tokio::test]
-async fn a_bodys_revision_must_be_the_present_one() {
-    let hub = TestHub::start().await;
-    let put = |revision: Value, ip: &str| {
-        let mut body = dnsrecords(&[("db", ip)]);
-        body["updated_at"] = json!("never");
-        body["revision"] = revision;
-        hub.put("/silos/office").json(&body)
-    };
-    assert_eq!(put(json!(7), "10.0.0.5").await.status, 412, "there is none");
-    let made = put(Value::Null, "10.0.0.5").await;
-    assert_eq!(made.status, 201);
-    assert_eq!(made.json()["updated_at"], START);
-    assert_eq!(made.header("silo-changed"), Some("?1"));
-    let first = made.json()["revision"].clone();
-    let second = put(first.clone(), "10.0.0.6").await;
-    assert_eq!(second.status, 200);
-    // Its response was lost, and it is repeated: the state is unchanged.
-    let again = put(first.clone(), "10.0.0.6").await;
-    assert_eq!((again.status, again.etag()), (200, second.etag()));
-    assert_eq!(again.header("silo-changed"), Some("?0"));
-    // Another writer was faster.
-    let late = put(first, "10.0.0.7").await;
-    assert_eq!((late.status, late.etag()), (412, second.etag()));
-    let beyond = put(json!(revision(&second.json()) + 1), "10.0.0.6").await;
-    assert_eq!(beyond.status, 412);
-    for wrong in [json!("x"), json!(1.5), json!({})] {
-        let answer = put(wrong, "10.0.0.7").await;
-        assert_eq!(
-            (answer.status, answer.pointers()),
-            (422, vec!["/revision".to_owned()])
-        );
-    }
-    assert_eq!(hub.get("/silos/office").await.etag(), second.etag());
-}
-
-/// A script's loop: read, edit, write, without `If-Match`.
-#[tokio::test]
-async fn documents_that_are_edited_and_put_back_lose_no_write() {
-    const WRITERS: usize = 8;
-    let hub = TestHub::start().await;
-    hub.put_silo("office", &[]).await;
-    let writer = async |number: usize| {
-        loop {
-            let mut silo = hub.get("/silos/office").await.json();
-            let rows = silo["dnsrecords"].as_array_mut().unwrap();
-            rows.push(json!({"hostname": format!("h{number}"), "ip": "10.0.0.7"}));
-            match hub.put("/silos/office").json(&silo).await.status {
-                200 => return,
-                status => assert_eq!(status, 412),
-            }
-        }
-    };
-    futures_util::future::join_all((0..WRITERS).map(writer)).await;
-    let silo = hub.get("/silos/office").await.json();
-    assert_eq!(silo["dnsrecords"].as_array().unwrap().len(), WRITERS);
-}
-
-#[tokio::test]
-async fn a_repeated_conditional_write_whose_answer_was_lost_is_answered() {
-    let hub = TestHub::start().await;
-    hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    for path in ["/silos/office", "/silos/office/records/db"] {
-        let tag = hub.get(path).await.etag();
-        let body = |ip: &str| match path.contains("records") {
-            true => json!({"ip": ip}),
-            false => dnsrecords(&[("db", ip)]),
-        };
-        let put = |ip: &str| hub.put(path).header("if-match", &tag).json(&body(ip));
-        let first = put("10.0.0.6").await;
-        assert_eq!(
-            (first.status, first.header("silo-changed")),
-            (200, Some("?1")),
-            "{path}"
-        );
-        let again = put("10.0.0.6").await;
-        assert_eq!(
-            (again.status, again.header("silo-changed")),
-            (200, Some("?0")),
-            "{path}"
-        );
-        assert_eq!(again.etag(), first.etag(), "{path}");
-        let other = put("10.0.0.7").await;
-        assert_eq!((other.status, other.etag()), (412, first.etag()), "{path}");
-        // Not so where something else is asked for, too.
-        let none = put("10.0.0.6").header("if-none-match", "*").await;
-        assert_eq!(none.status, 412, "{path}");
-        // A proxy that compresses has changed the present tag.
-        for changed in [
-            format!("W/{}", first.etag()),
-            first.etag().replace("\"", "") + "-gzip",
-        ] {
-            let changed = match changed.starts_with("W/") {
-                true => changed,
-                false => format!("\"{changed}\""),
-            };
-            let call = hub
-                .put(path)
-                .header("if-match", &changed)
-                .json(&body("10.0.0.8"));
-            let answer = call.await;
-            assert_eq!(answer.status, 412, "{path} {changed}");
-            assert!(answer.text().contains("proxy"), "{answer:?}");
-        }
-        hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    }
 }
 
 #[tokio::test]
@@ -384,103 +259,6 @@ async fn deleting_a_missing_silo_is_404() {
     let next = revision(&hub.put_silo("a", &[]).await.json());
     assert_eq!(hub.delete("/silos/none").await.status, 404);
     assert_eq!(revision(&hub.put_silo("b", &[]).await.json()), next + 1);
-}
-
-#[tokio::test]
-async fn a_silo_can_be_read_as_hosts_lines_and_as_a_zone_fragment() {
-    let hub = TestHub::start().await;
-    let made = hub
-        .put_silo(
-            "office",
-            &[
-                ("db", "10.0.0.5"),
-                ("db", "fd00::5"),
-                ("nas.lan", "10.0.0.7"),
-            ],
-        )
-        .await;
-    let number = revision(&made.json());
-    let hosts = "10.0.0.5 db\nfd00::5 db\n10.0.0.7 nas.lan\n";
-    for (path, accept) in [
-        ("/silos/office?format=hosts", "*/*"),
-        ("/silos/office?format=hosts", "application/json"),
-        ("/silos/office", "text/plain"),
-        ("/silos/office", "text/plain;charset=utf-8, */*;q=0.1"),
-    ] {
-        let answer = hub.get(path).header("accept", accept).await;
-        assert_eq!(answer.status, 200, "{path} {accept}");
-        assert_eq!(answer.text(), hosts, "{path} {accept}");
-        assert_eq!(answer.etag(), format!("\"{number}-hosts\""));
-        assert_eq!(answer.header("vary"), Some("Accept"));
-        assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
-        let kind = answer.header("content-type").unwrap();
-        assert!(kind.starts_with("text/plain"), "{kind}");
-    }
-    let zone = hub.get("/silos/office?format=zone").await;
-    assert_eq!(zone.etag(), format!("\"{number}-zone\""));
-    let rows: Vec<Vec<&str>> = zone
-        .text()
-        .lines()
-        .map(|line| line.split_ascii_whitespace().collect())
-        .collect();
-    assert_eq!(rows.len(), 3);
-    assert_eq!(
-        (rows[0][0], rows[0][3], rows[0][4]),
-        ("db", "A", "10.0.0.5")
-    );
-    assert_eq!(
-        (rows[1][0], rows[1][3], rows[1][4]),
-        ("db", "AAAA", "fd00::5")
-    );
-    assert_eq!(
-        (rows[2][0], rows[2][3], rows[2][4]),
-        ("nas.lan.", "A", "10.0.0.7")
-    );
-}
-
-#[tokio::test]
-async fn any_other_accept_is_answered_in_json() {
-    let hub = TestHub::start().await;
-    let made = hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    for accept in [
-        "image/png",
-        "text/html",
-        "application/xml, */*;q=0.5",
-        "nonsense",
-        "",
-    ] {
-        let answer = hub.get("/silos/office").header("accept", accept).await;
-        assert_eq!(answer.status, 200, "{accept}");
-        assert_eq!(answer.body, made.body, "{accept}");
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-    }
-}
-
-#[tokio::test]
-async fn every_format_follows_a_change() {
-    let hub = TestHub::start().await;
-    for ip in ["10.0.0.5", "10.0.0.6"] {
-        let number = revision(&hub.put_silo("office", &[("db", ip)]).await.json());
-        for (format, tag, body) in [
-            ("hosts", format!("\"{number}-hosts\""), format!("{ip} db\n")),
-            ("json", format!("\"{number}\""), ip.to_owned()),
-            ("zone", format!("\"{number}-zone\""), ip.to_owned()),
-        ] {
-            let answer = hub.get(&format!("/silos/office?format={format}")).await;
-            assert_eq!(answer.etag(), tag);
-            assert!(answer.text().contains(&body), "{answer:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_hub_without_room_for_rendered_silos_answers_all_the_same() {
-    let hub = TestHub::start_with(|settings| settings.view_bytes = 1).await;
-    for ip in ["10.0.0.5", "10.0.0.6"] {
-        let made = hub.put_silo("office", &[("db", ip)]).await;
-        assert_eq!(hub.get("/silos/office").await.body, made.body);
-        assert_eq!(hub.get("/silos/office").await.body, made.body);
-    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! How a hub starts: the first admin token, the hub's key, the data directory's lock, and what a
 //! restart keeps.
 
+#[cfg(unix)]
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Hostnames with `_`: those that a hub stored by an older rule, and what a name server says of a zone beside them.
 
+#[cfg(unix)]
 use std::process::Command;
 
 use serde_json::json;
@@ -33,6 +34,7 @@ async fn names_with_underscores_that_an_older_hub_stored_are_read_back_and_writt
     }
 }
 
+#[cfg(unix)]
 /// Whether BIND takes a zone `office.test` that includes this text.
 fn is_zone(folder: &std::path::Path, text: &str) -> (bool, String) {
     let file = folder.join("zone");
@@ -49,6 +51,7 @@ fn is_zone(folder: &std::path::Path, text: &str) -> (bool, String) {
     (checked.status.success(), said.into_owned())
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn bind_takes_the_zone_of_a_silo_that_has_names_with_underscores() {
     let hub = TestHub::start().await;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::common::TestHub;
+use crate::dashboard::Browser;
 
 /// Adds an update key for a record of `office`; answers its id.
 pub(crate) async fn add(
@@ -252,10 +253,8 @@ async fn the_root_speaks_sftdyn_only_if_configured() {
     let answer = get(&hub, "/a-key?with=query,and&more", "192.0.2.7").await;
     assert_eq!(answer, words(200, "OK"));
     assert_eq!(get(&hub, "/", "192.0.2.7").await, words(200, "192.0.2.7"));
-    let browser = hub
-        .open_call(Method::GET, "/")
-        .header("accept", "text/html,*/*");
-    assert!(browser.await.text().contains("Silo"));
+    let page = Browser::of(&hub).get("/").await;
+    assert_eq!((page.status, page.location()), (303, "/dashboard/"));
     for known in ["/ping", "/ip", "/healthz"] {
         assert_eq!(get(&hub, known, "192.0.2.7").await.0, 200, "{known}");
     }

@@ -10,12 +10,14 @@ use serde_json::json;
 use silo_hub::internals::feed::Feed;
 use silo_hub::internals::invalidation::Invalidation;
 use silo_hub::internals::open_hub::OpenHub;
-use silo_hub::internals::registry::DeleteSilo;
+use silo_hub::internals::registry::{DeleteSilo, EndSessionsOf};
 use silo_hub::internals::store::Position;
+use silo_shared::credential::TokenId;
 use silo_shared::silo::SiloId;
 use tokio::task::JoinHandle;
 
 use crate::common::{DEADLINE, Home, Kind, PAUSE, TestHub, revision};
+use crate::dashboard::Browser;
 use crate::events::{Stream, told};
 use crate::transfer::{exported, import};
 use crate::wait::{answer, set_db, waiting};
@@ -36,12 +38,13 @@ impl Following {
         let feed = Feed {
             store: open.store.clone(),
             registry: open.registry.clone(),
-            invalidation: Invalidation::new(open.view.clone(), open.revision.clone()),
+            invalidation: Invalidation::new(open.view.clone(), open.bus.clone()),
             tokens: open.tokens.clone(),
             failures: open.failures.clone(),
-            revision: open.revision.clone(),
+            bus: open.bus.clone(),
             database_health: open.database_health.clone(),
             signed_not_before: open.signed_not_before.clone(),
+            database_id: open.database_id.clone(),
             clock: open.clock.clone(),
         };
         Self(tokio::spawn(feed.follow(position)))
@@ -234,7 +237,7 @@ async fn a_stream_resumed_after_an_import_gets_a_reset() {
         let (hub, open) = TestHub::start_in_parts().await;
         let mut last = open.position.revision;
         for silo in silos {
-            last = revision(&hub.put_silo(silo, &[]).await.json());
+            last = revision(&hub.put_silo(silo, &[]).await.json()).into();
         }
         import(&open, &text).await.unwrap();
         for path in [OFFICE_EVENTS, "/events?full=1"] {
@@ -278,7 +281,7 @@ async fn a_stream_resumed_after_a_restore_gets_a_reset() {
 /// Waits until so many silos are watched.
 async fn watched(open: &OpenHub, silos: usize) {
     let watched = async {
-        while open.revision.watched_silos().len() != silos {
+        while open.bus.watched_silos().len() != silos {
             tokio::time::sleep(PAUSE).await;
         }
     };
@@ -298,7 +301,7 @@ async fn a_commit_wakes_only_waiters_for_its_silo() {
         reads.push(waiting(&hub, OFFICE, &tag, "wait=300").await);
     }
     watched(&open, 1).await;
-    let before = open.revision.wake_ups();
+    let before = open.bus.wake_ups();
     let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
     for number in 0..20 {
         let id = format!("other-{}", number % 3);
@@ -309,13 +312,13 @@ async fn a_commit_wakes_only_waiters_for_its_silo() {
         elsewhere.id = SiloId::parse("elsewhere").unwrap();
         other.registry.apply(elsewhere).await.unwrap();
     }
-    assert_eq!(open.revision.wake_ups(), before);
+    assert_eq!(open.bus.wake_ups(), before);
     assert!(reads.iter().all(|read| !read.is_finished()));
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
     for read in reads {
         assert_eq!(answer(read).await.status, 200);
     }
-    let given = open.revision.wake_ups() - before;
+    let given = open.bus.wake_ups() - before;
     // The feed tells of this hub's own commits too: a second wake-up is harmless.
     assert!((READS..=2 * READS).contains(&given), "{given}");
     watched(&open, 0).await;
@@ -335,9 +338,9 @@ async fn disconnected_waiters_are_forgotten() {
     read.abort();
     watched(&open, 0).await;
     // A commit finds no waiter.
-    let before = open.revision.wake_ups();
+    let before = open.bus.wake_ups();
     hub.put_silo("office", &[("db", "10.0.0.5")]).await;
-    assert_eq!(open.revision.wake_ups(), before);
+    assert_eq!(open.bus.wake_ups(), before);
 }
 
 #[tokio::test]
@@ -376,4 +379,31 @@ async fn a_stream_ends_when_its_secret_does() {
     for stream in &mut streams[4..] {
         assert_eq!(stream.next().await.unwrap().id, Some(revision(&changed)));
     }
+}
+
+#[tokio::test]
+async fn the_end_of_sessions_by_another_program_is_learnt_as_a_change_of_their_token() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let following = Following::begin(&open).await;
+    let browser = Browser::of(&hub);
+    browser.sign_in(&hub.admin).await;
+    let token = TokenId::parse(&hub.admin[5..15]).unwrap();
+    let before = open.tokens.get(token).await.unwrap().unwrap();
+    let other = OpenHub::open(&hub.settings, hub.clock()).await.unwrap();
+    let actor = set_db("10.0.0.5").actor;
+    let ended = other.registry.apply(EndSessionsOf { actor, token }).await;
+    ended.unwrap();
+    let learns = async {
+        loop {
+            let now = open.tokens.get(token).await.unwrap().unwrap();
+            if !Arc::ptr_eq(&before, &now) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let learnt = tokio::time::timeout(DEADLINE, learns).await;
+    learnt.expect("the hub learns of it");
+    other.close().await;
+    drop(following);
 }

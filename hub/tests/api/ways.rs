@@ -66,10 +66,23 @@ async fn a_silo_is_read_alike_with_and_without_the_router() {
                 .iter()
                 .any(|line| line.starts_with(&format!("HTTP/1.1 {status} ")))
         );
-        assert_eq!(past, read(&hub, encoded, headers).await, "{plain}");
+        let other = read(&hub, encoded, headers).await;
+        assert_eq!(without_id(&past), without_id(&other), "{plain}");
         if status < 400 {
             let layered = format!("If-Match: *\r\n{headers}");
             assert_eq!(past, read(&hub, plain, &layered).await, "{plain}");
         }
     }
+}
+
+/// An answer without the id of its request, which a problem has in a field and in its body.
+fn without_id((head, body): &(Vec<String>, String)) -> (Vec<String>, String) {
+    let id = head
+        .iter()
+        .find_map(|line| line.strip_prefix("silo-request: "));
+    let Some(id) = id else {
+        return (head.clone(), body.clone());
+    };
+    let head = head.iter().map(|line| line.replace(id, "ID"));
+    (head.collect(), body.replace(id, "ID"))
 }

@@ -87,9 +87,10 @@ impl Bench {
 
     /// Whether a file of the fake is there: `fail--add`, `block--add`, `hide-once`.
     pub(crate) fn switch(&self, name: &str, on: bool) {
-        match on {
-            true => fs::write(self.path(name), "").unwrap(),
-            false => fs::remove_file(self.path(name)).unwrap(),
+        if on {
+            fs::write(self.path(name), "").unwrap();
+        } else {
+            fs::remove_file(self.path(name)).unwrap();
         }
     }
 

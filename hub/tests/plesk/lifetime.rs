@@ -110,9 +110,10 @@ fn a_job_that_is_replaced_while_others_are_done_is_not_done_in_its_old_form() {
     bench.set_zone(&["a.example.com. A 10.0.0.5", "b.example.com. A 10.0.0.5"]);
     let id = |label| JobId::of(&ZoneName::parse("example.com", label).unwrap());
     // Jobs are done in the order of their ids.
-    let (first, second) = match id("a") < id("b") {
-        true => ("a.example.com", "b.example.com"),
-        false => ("b.example.com", "a.example.com"),
+    let (first, second) = if id("a") < id("b") {
+        ("a.example.com", "b.example.com")
+    } else {
+        ("b.example.com", "a.example.com")
     };
     bench.publish(first, "10.0.0.6", ReceiverState::Nothing);
     bench.publish(second, "10.0.0.6", ReceiverState::Nothing);

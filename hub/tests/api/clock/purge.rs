@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
+use silo_e2e::clock::STEPS;
 use silo_hub::internals::domain::time::Time;
 use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::registry::{KeepSinks, RevokeUpdateKey};
 use silo_hub::internals::upkeep::{HeldTimes, Periods, Upkeep};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::{DAY, STEPS};
+use super::DAY;
 use crate::common::{DEADLINE, PAUSE, START_MS, TestHub};
 use crate::deliveries::scripted::{Desk, state_sink};
 use crate::expiry::upkeep;

@@ -9,6 +9,7 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::described::Seen;
 use super::text;
 
 /// A request in the making.
@@ -85,13 +86,25 @@ impl IntoFuture for Call {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let response = self.request.send().await.expect("the hub answers");
+            let (client, request) = self.request.build_split();
+            let request = request.expect("the request is well-formed");
+            let (method, path) = (request.method().clone(), request.url().path().to_owned());
+            let response = client.execute(request).await.expect("the hub answers");
             let answer = Answer {
                 status: response.status().as_u16(),
                 headers: response.headers().clone(),
                 body: response.bytes().await.expect("the body comes").to_vec(),
             };
             answer.check(self.head, self.in_words);
+            Seen {
+                method: &method,
+                path: &path,
+                in_words: self.in_words.is_some(),
+                status: answer.status,
+                headers: &answer.headers,
+                body: &answer.body,
+            }
+            .check();
             answer
         })
     }
@@ -115,11 +128,21 @@ impl std::fmt::Debug for Answer {
     }
 }
 
+fn is_hex_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
 impl Answer {
     /// What holds for every answer of the hub.
     fn check(&self, head: bool, in_words: Option<&[u16]>) {
         assert_eq!(self.header("transfer-encoding"), None, "{self:?}");
         assert_eq!(self.header("content-encoding"), None, "{self:?}");
+        let database = self.header("silo-database").unwrap_or_default();
+        let digits = database.trim_matches('"').bytes();
+        assert!(
+            database.len() == 34 && digits.len() == 32 && digits.into_iter().all(is_hex_digit),
+            "Silo-Database: {self:?}"
+        );
         if head {
             assert!(self.body.is_empty(), "{self:?}");
         } else if matches!(self.status, 204 | 304) {

@@ -1,10 +1,12 @@
 //! Where a hub under test keeps its things: a folder, and a database of the kind that `SILO_TEST_ON`
 //! names. `scripts/with-databases` starts the servers.
 
+#[cfg(unix)]
 use std::fs::DirBuilder;
 use std::path::Path;
 
 use silo_e2e::database::{Database, Kind};
+#[cfg(unix)]
 use silo_e2e::template;
 use silo_hub::internals::settings::{HubArgs, HubSettings};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
@@ -45,14 +47,17 @@ impl Home {
         if self.database.is_some() || settings.database.is_some() {
             return;
         }
-        let mut builder = DirBuilder::new();
+        // Elsewhere the hub makes its own: a template needs the program sqlite3.
         #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(&settings.data_dir)
-            .expect("the folder can be made");
-        std::fs::copy(template::sqlite_file(), settings.data_dir.join("hub.db"))
-            .expect("the file can be copied");
+        {
+            let mut builder = DirBuilder::new();
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder
+                .create(&settings.data_dir)
+                .expect("the folder can be made");
+            std::fs::copy(template::sqlite_file(), settings.data_dir.join("hub.db"))
+                .expect("the file can be copied");
+        }
     }
 
     /// A new folder for an SQLite file, for messages about that file.
@@ -105,6 +110,7 @@ impl Home {
     }
 
     /// A shell whose `silo-hub` finds the database.
+    #[cfg(unix)]
     pub(crate) fn shell(&self) -> tokio::process::Command {
         let mut shell = tokio::process::Command::new("sh");
         shell.kill_on_drop(true).env_remove("SILO_HUB_DATABASE");

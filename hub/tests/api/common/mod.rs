@@ -1,8 +1,10 @@
 //! A hub to talk to.
 
 mod answer;
+mod described;
 mod guarded;
 mod home;
+#[cfg(unix)]
 mod page;
 
 use std::net::{SocketAddr, TcpListener};
@@ -26,8 +28,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) use answer::{Answer, Call};
+pub(crate) use described::{DOCUMENT, properties, resolve};
 pub(crate) use guarded::Guarded;
 pub(crate) use home::Home;
+#[cfg(unix)]
 pub(crate) use page::{printed, shell};
 pub(crate) use silo_e2e::PAUSE;
 pub(crate) use silo_e2e::database::Kind;
@@ -231,10 +235,12 @@ impl TestHub {
             .into_iter()
             .map(|sink| Arc::new(sink.keyed(&key)))
             .collect();
-        let front = silo_hub::internals::http::front(
-            open.http(&settings, key),
-            silo_hub::internals::compat::routes(&settings.compat, &sinks),
-        );
+        let http = open.http(&settings, key);
+        let mut foreign = silo_hub::internals::compat::routes(&settings.compat, &sinks);
+        if settings.dashboard {
+            foreign.pages = silo_hub::internals::dashboard::routes();
+        }
+        let front = silo_hub::internals::http::front(http, foreign);
         let app = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(front);
         let (stop, _) = oneshot::channel();
         let wake_ups = open.wake_ups().expect("nothing else runs them");

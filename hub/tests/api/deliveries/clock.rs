@@ -1,13 +1,14 @@
 //! Waits and leases of a clock that was wrong, and silence while it is stepped.
 
 use serde_json::json;
+use silo_e2e::clock::STEPS;
 use silo_hub::internals::deliver::sink::{EventKind, Outcome, Trouble};
 use silo_hub::internals::domain::backoff::LONGEST;
 use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
 use silo_hub::internals::registry::{BeginSinks, ConfiguredSink, KeepSinks};
+use silo_hub::internals::store::Queries;
 
 use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
-use crate::clock::STEPS;
 use crate::common::TestHub;
 
 /// What the sink answers.
@@ -53,9 +54,12 @@ async fn is_sent_after_the_longest_wait(
     what: &str,
 ) {
     let (hub, open) = TestHub::start_in_parts().await;
-    let sink = || match is_state {
-        true => state_sink("dns"),
-        false => event_sink("mail", Manner::default()),
+    let sink = || {
+        if is_state {
+            state_sink("dns")
+        } else {
+            event_sink("mail", Manner::default())
+        }
     };
     let (first, mut script) = sink();
     let mut desk = Desk::begin(&open, "a", vec![first]).await;

@@ -1,13 +1,16 @@
 //! `tell_failures`: another sink hears once that a receiver refuses something, and once that it is over.
 
+#[cfg(unix)]
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use silo_hub::internals::deliver::kinds::OpenSink;
 use silo_hub::internals::deliver::sink::{Event, EventKind, Outcome, Trouble};
 use silo_hub::internals::domain::sink::SinkName;
 use silo_hub::internals::open_hub::OpenHub;
-use silo_hub::internals::{deliver::kinds::OpenSink, sinks::SinkSettings};
+#[cfg(unix)]
+use silo_hub::internals::sinks::SinkSettings;
 
 use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
 use crate::common::TestHub;
@@ -29,9 +32,10 @@ fn telling(sink: OpenSink) -> (OpenSink, OpenSink, Arc<Script>) {
 /// A hub with a scripted sink, and what hears of its failures.
 async fn start(is_state: bool) -> (TestHub, Arc<OpenHub>, Desk, Arc<Script>, Arc<Script>) {
     let (hub, open) = TestHub::start_in_parts().await;
-    let (sink, script) = match is_state {
-        true => state_sink("dns"),
-        false => event_sink("mail", Manner::default()),
+    let (sink, script) = if is_state {
+        state_sink("dns")
+    } else {
+        event_sink("mail", Manner::default())
     };
     let (sink, ops, heard) = telling(sink);
     let desk = Desk::begin(&open, "a", vec![sink, ops]).await;
@@ -91,9 +95,10 @@ async fn a_refused_record_and_its_recovery_are_each_reported_once() {
             script.will([outcome()]);
             put(&hub, DB, "10.0.0.2").await;
             desk.work().await;
-            let restarted = match is_state {
-                true => state_sink("dns"),
-                false => event_sink("mail", Manner::default()),
+            let restarted = if is_state {
+                state_sink("dns")
+            } else {
+                event_sink("mail", Manner::default())
             };
             let (again, ops, heard_again) = telling(restarted.0);
             let second = Desk::begin_beside(&open, "b", vec![again, ops], false).await;
@@ -228,6 +233,7 @@ async fn a_failed_message_is_reported_and_two_sinks_may_report_each_other() {
     assert_eq!(counts(&hub).await, [0, 4, 0]);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_mail_sink_without_recipients_gets_no_failure_reports() {
     let (mut hub, _open) = TestHub::start_in_parts().await;

@@ -36,9 +36,10 @@ fn sent(script: &Script) -> usize {
 /// A hub with one sink.
 async fn start(is_state: bool) -> (TestHub, Desk, std::sync::Arc<Script>) {
     let (hub, open) = TestHub::start_in_parts().await;
-    let (sink, script) = match is_state {
-        true => state_sink("dns"),
-        false => event_sink("mail", Manner::default()),
+    let (sink, script) = if is_state {
+        state_sink("dns")
+    } else {
+        event_sink("mail", Manner::default())
     };
     let desk = Desk::begin(&open, "a", vec![sink]).await;
     (hub, desk, script)

@@ -200,9 +200,10 @@ impl Desk {
         let office = WorkerContext {
             store: hub.store.clone(),
             registry: hub.registry.clone(),
-            revision: hub.revision.clone(),
+            bus: hub.bus.clone(),
             clock: hub.clock.clone(),
             since: Time::from_millis(START_MS),
+            attempts: hub.attempts.clone(),
         };
         let deliveries = Deliveries::begin(office, sinks, alone).await.unwrap();
         Self {

@@ -9,7 +9,7 @@ use crate::common::{START_MS, TestHub, revision};
 fn revisions(notified: &[Vec<Event>]) -> Vec<Vec<i64>> {
     notified
         .iter()
-        .map(|events| events.iter().map(|event| event.revision).collect())
+        .map(|events| events.iter().map(|event| event.revision.into()).collect())
         .collect()
 }
 
@@ -63,6 +63,25 @@ async fn every_change_is_sent_once_with_its_addresses() {
     desk.work().await;
     assert!(script.told().is_empty());
     assert_eq!(counts(&hub).await, [0, 0, 3]);
+}
+
+#[tokio::test]
+async fn several_records_that_change_at_once_are_one_event() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    hub.put_silo("office", &[("old", "10.0.0.1"), ("db", "10.0.0.5")])
+        .await;
+    let (sink, script) = event_sink("hook", Manner::default());
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    let patch = hub.call(reqwest::Method::PATCH, "/silos/office/records");
+    let body = json!({"set": [{"hostname": "web", "ip": "10.0.0.7"}, {"hostname": "db", "ip": "10.0.0.6"},
+        {"hostname": "nas", "ip": "10.0.0.8"}], "remove": ["old"]});
+    assert_eq!(patch.json(&body).await.status, 200);
+    desk.work().await;
+    let told = script.told();
+    assert_eq!((told.len(), told[0].len()), (1, 1));
+    let changes = told[0][0].changes.iter();
+    let changed: Vec<_> = changes.map(|change| change.hostname.to_string()).collect();
+    assert_eq!(changed, ["db", "nas", "old", "web"]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use silo_hub::internals::registry::{
     ApplyError, OpenDynahost, Opened, Refusal, RevokeUpdateKey, SetByDynahost, Shown,
 };
 use silo_hub::internals::secrets::random_id;
+use silo_hub::internals::store::Queries;
 use silo_shared::credential::TokenId;
 
 use super::{HERE, get, home, name, ok, start, update, update_from, wrong};

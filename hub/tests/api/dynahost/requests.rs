@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{HERE, STATUSES, compat, get, ok, start, start_with, update, update_from, wrong};
+#[cfg(unix)]
+use super::start_with;
+use super::{HERE, STATUSES, compat, get, ok, start, update, update_from, wrong};
 use crate::common::TestHub;
 
 #[tokio::test]
@@ -219,9 +221,10 @@ async fn many_guesses_at_once_are_not_all_looked_at() {
             }
             std::task::Poll::Pending => true,
         });
-        match running.is_empty() {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
+        if running.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
         }
     })
     .await;
@@ -230,6 +233,7 @@ async fn many_guesses_at_once_are_not_all_looked_at() {
     assert!(statuses.iter().all(|status| matches!(status, 403 | 429)));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn an_email_is_the_records_notify_where_a_mail_sink_allows_it() {
     let sinks = "- {name: mail, kind: email, sendmail: /bin/false, from: silo@example.net, \

@@ -116,7 +116,7 @@ async fn values_that_are_not_used_are_logged_by_parameter_and_reason() {
     office
         .said("hostname=a&myip=0.0.0.0,2001:db8::7171&myipv6=::")
         .await;
-    assert_eq!(logs::kept(&["2001:db8::7171"]), [""; 0]);
+    assert_eq!(logs::kept(&["dyndns2: ", "2001:db8::7171"]), [""; 0]);
     assert_eq!(logs::kept(&["left out", "0.0.0.0"]), [""; 0]);
 }
 

@@ -104,9 +104,10 @@ async fn what_is_wrong_in_the_database_is_named_and_nothing_is_taken() {
     .into_iter()
     .enumerate()
     {
-        let all = match statements.starts_with("CREATE") {
-            true => statements.to_owned(),
-            false => format!("{TABLES}{statements}"),
+        let all = if statements.starts_with("CREATE") {
+            statements.to_owned()
+        } else {
+            format!("{TABLES}{statements}")
         };
         let file = database(&hub, &format!("wrong{at}.db"), &all).await;
         let (code, said, error) = import(&hub, &["--from", "pyddns", of(&file)]).await;
@@ -114,7 +115,22 @@ async fn what_is_wrong_in_the_database_is_named_and_nothing_is_taken() {
         assert!(error.contains(words), "{words}: {error}");
         assert!(error.contains(&format!("wrong{at}.db: ")), "{error}");
     }
-    // Cut off, and with changes beside it that are not in it yet.
+    nothing_taken(&hub).await;
+}
+
+async fn nothing_taken(hub: &TestHub) {
+    for silo in ["web", "alone", "empty"] {
+        assert_eq!(
+            hub.get(&format!("/silos/{silo}")).await.status,
+            404,
+            "{silo}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_cut_off_or_has_changes_beside_it_is_refused() {
+    let hub = TestHub::start().await;
     let file = database(&hub, "cut.db", &format!("{TABLES}{ROWS}")).await;
     let bytes = std::fs::read(&file).expect("a file");
     for (content, beside, words) in [
@@ -153,11 +169,5 @@ async fn what_is_wrong_in_the_database_is_named_and_nothing_is_taken() {
     let program = program.args(["silo", "import", "--from", "pyddns", "-"]);
     let output = program.stdin(input).output().await.expect("it runs");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    for silo in ["web", "alone", "empty"] {
-        assert_eq!(
-            hub.get(&format!("/silos/{silo}")).await.status,
-            404,
-            "{silo}"
-        );
-    }
+    nothing_taken(&hub).await;
 }

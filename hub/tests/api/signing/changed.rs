@@ -6,7 +6,7 @@ use silo_shared::signing::digest::content_digest;
 use super::{Draft, NOW, Shot, Signer, assert_refused, ip, office};
 use crate::common::TestHub;
 
-const DB: &str = "/silos/office/records/db?family=4";
+const DB: &str = "/silos/office/records/db";
 
 type Tamper = fn(&mut Shot);
 
@@ -25,6 +25,7 @@ fn replace(shot: &mut Shot, name: &'static str, from: &str, to: &str) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_changed_request_is_refused() {
     let (hub, admin) = office().await;
     let before = hub.get("/silos/office").await;
@@ -49,7 +50,6 @@ async fn a_changed_request_is_refused() {
             |s| s.head.query = Some("family=6".to_owned()),
             "the signature is wrong",
         ),
-        ("query", |s| s.head.query = None, "the signature is wrong"),
         (
             "host",
             |s| s.head.authority = "other.example".to_owned(),

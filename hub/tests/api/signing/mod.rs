@@ -174,9 +174,10 @@ impl Shot {
             let value = value.to_str().expect("the tests' headers are ASCII");
             call = call.header(name.as_str(), value);
         }
-        match self.content.is_empty() {
-            true => call,
-            false => call.body(self.content.clone()),
+        if self.content.is_empty() {
+            call
+        } else {
+            call.body(self.content.clone())
         }
     }
 
@@ -211,6 +212,12 @@ impl Shot {
     /// The answer has no signature.
     pub(crate) fn assert_unsigned(&self, answer: &Answer) {
         assert_eq!(self.verify(answer), Ok(None), "{answer:?}");
+    }
+
+    /// The answer is not as the hub signed it.
+    pub(crate) fn assert_forged(&self, answer: &Answer) {
+        let made = self.verify(answer);
+        assert!(made.is_err(), "{made:?}: {answer:?}");
     }
 
     fn verify(&self, answer: &Answer) -> Result<Option<i64>, silo_shared::signing::SignatureError> {

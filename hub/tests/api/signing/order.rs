@@ -1,6 +1,7 @@
 //! A delayed signed write can't undo a newer one.
 
 use reqwest::Method;
+use serde_json::json;
 
 use super::{Draft, NOW, Signer, assert_refused, ip, office, slug};
 use crate::common::{TestHub, dnsrecords};
@@ -11,9 +12,10 @@ const OFFICE: &str = "/silos/office";
 const HOME: &str = "/silos/home/records/db";
 
 fn write(signer: &Signer, path: &str, address: &str, created: i64) -> Draft {
-    let body = match path.contains("records") {
-        true => ip(address),
-        false => dnsrecords(&[("db", address)]),
+    let body = if path.contains("records") {
+        ip(address)
+    } else {
+        dnsrecords(&[("db", address)])
     };
     signer.draft(Method::PUT, path).json(&body).created(created)
 }
@@ -168,4 +170,37 @@ async fn the_order_holds_across_hubs() {
     assert_refused(&send(&b, NOW).await, 401, "order");
     assert_eq!(send(&b, NOW + 2).await.status, 200);
     assert_refused(&send(&a, NOW + 1).await, 401, "order");
+}
+
+#[tokio::test]
+async fn writes_to_a_token_have_an_order_of_their_own() {
+    let (hub, admin) = office().await;
+    let spec = || json!({"name": "nas", "role": "read", "silos": ["office"]});
+    let nas = format!("/tokens/{}", hub.token(spec()).await.0);
+    let other = format!("/tokens/{}", hub.token(spec()).await.0);
+    let change = |path: &str, silos: &str, created| {
+        let body = json!({"silos": [silos]});
+        admin
+            .draft(Method::PATCH, path)
+            .json(&body)
+            .created(created)
+    };
+    let widened = admin.sign(&hub, change(&nas, "*", NOW));
+    let rotated = admin.draft(Method::POST, &format!("{nas}/rotate"));
+    let rotated = admin.sign(&hub, rotated.json(&json!({})).created(NOW));
+    let removed = admin.sign(&hub, admin.draft(Method::DELETE, &nas).created(NOW));
+    let elsewhere = admin.sign(&hub, change(&other, "lab", NOW));
+    let narrowed = admin.send(&hub, change(&nas, "lab", NOW + 1)).await;
+    assert_eq!(narrowed.status, 200, "{narrowed:?}");
+    for held_back in [widened, rotated, removed] {
+        assert_refused(&held_back.send(&hub).await, 401, "order");
+    }
+    assert_eq!(elsewhere.send(&hub).await.status, 200);
+    let tokens = hub.get("/tokens").await.json();
+    let silos = |path: &str| {
+        let id = path.rsplit('/').next();
+        let mut all = tokens.as_array().unwrap().iter();
+        all.find(|token| token["id"].as_str() == id).unwrap()["silos"].clone()
+    };
+    assert_eq!(silos(&nas), json!(["lab"]));
 }

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use silo_hub::internals::domain::revision::Revision;
 use silo_hub::internals::domain::time::Time;
 use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::registry::NoteRestored;
@@ -237,7 +238,10 @@ async fn requests_signed_before_a_restore_are_refused_by_running_and_restarted_h
         .expect("it opens beside a serving hub");
     hub.pass(60);
     let older = all_kinds(&admin, &hub, NOW);
-    open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
+    open.registry
+        .apply(NoteRestored::after(Revision::NONE).unwrap())
+        .await
+        .unwrap();
     open.close().await;
     for restarted in [false, true] {
         if restarted {
@@ -286,7 +290,10 @@ async fn a_restore_by_a_clock_far_ahead_refuses_nothing() {
         hub.put_silo("office", &[("db", "10.0.0.5")]).await;
         let admin = Signer::of(&hub.admin);
         hub.pass(ahead);
-        open.registry.apply(NoteRestored { past: 0 }).await.unwrap();
+        open.registry
+            .apply(NoteRestored::after(Revision::NONE).unwrap())
+            .await
+            .unwrap();
         hub.pass(-ahead);
         let shot = admin.sign(&hub, admin.draft(Method::PUT, DB).json(&ip("10.0.0.6")));
         assert_eq!(shot.send(&hub).await.status, expected, "{ahead}");

@@ -58,6 +58,7 @@ async fn every_answer_is_signed() {
             304,
         ),
         (draft(Method::GET, "/silos/office/history"), 200),
+        (draft(Method::GET, "/silos/office/agents"), 200),
         (draft(Method::GET, DB), 200),
         (draft(Method::GET, "/tokens"), 200),
         (draft(Method::GET, "/metrics"), 200),
