@@ -1,17 +1,21 @@
 //! The command `check`: checks everything, and changes nothing.
 
+use std::fmt::Display;
+
 use silo_shared::api::RecordDocument;
 use silo_shared::checklist::Checklist;
 use silo_shared::client::{ClientError, HubClient, TokenVerdict};
 use silo_shared::output::Output;
-use silo_shared::silo::{Addresses, Family, Hostname};
+use silo_shared::silo::{Addresses, Family};
 use tokio::time::Instant;
 
 use crate::agent::{RunTime, behind_relay, hub_client};
 use crate::discover::select::Selection;
-use crate::discover::{DiscoverError, Found, discover};
+use crate::discover::{DiscoverError, Discovery, Found};
 use crate::forget::ForgetAfter;
+use crate::hook::Owed;
 use crate::plan::{Plan, addresses_of};
+use crate::record::Record;
 use crate::report_error::{ReportError, explain, lacks_right};
 use crate::settings::Settings;
 use crate::state::{StateDir, StateError};
@@ -22,6 +26,7 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
     said.configuration(settings.file.as_deref());
     said.authentication(&settings.connection);
     check_state(settings, &mut said);
+    check_hook(settings, &mut said);
     let client = match hub_client(settings) {
         Ok(client) => client,
         Err(error) => {
@@ -42,16 +47,11 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
         }
         Err(error) => said.failed("hub", error),
     }
-    let silo = &settings.silo;
     let found = check_addresses(settings, time, &mut said).await;
     let mut seen = Vec::new();
-    for hostname in &settings.hostnames {
-        let looked = within(
-            time.deadline,
-            look(&client, settings, hostname, found.as_ref()),
-        )
-        .await;
-        seen.push((hostname, looked));
+    for (record, found) in settings.records.iter().zip(&found) {
+        let looked = within(time.deadline, look(&client, record, found.as_ref())).await;
+        seen.push((record, looked));
     }
     let of_records = seen.iter().filter_map(|(_, looked)| match looked {
         Ok(_) => Some(TokenVerdict::Accepted),
@@ -65,14 +65,13 @@ pub(crate) async fn check(settings: &Settings, time: RunTime, output: &Output) -
             .into_iter()
             .chain(of_records),
     );
-    for (hostname, looked) in seen {
-        let what = format!("{hostname} in silo {silo}");
+    for (record, looked) in seen {
         match looked {
-            Ok(record) if record.may_write == Some(false) => {
-                said.failed(what, lacks_right(silo, hostname))
+            Ok(looked) if looked.may_write == Some(false) => {
+                said.failed(record, lacks_right(record));
             }
-            Ok(record) => said.ok(what, record.explain(time)),
-            Err(error) => said.failed(what, explain(&error, settings, hostname, hub)),
+            Ok(looked) => said.ok(record, looked.explain(record, time)),
+            Err(error) => said.failed(record, explain(&error, record, hub)),
         }
     }
     said.is_ok()
@@ -83,12 +82,13 @@ fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
     let trusted = settings.check_state_folder().map_err(StateError::from);
     match trusted.and_then(|()| StateDir::probe(&settings.state_dir)) {
         Ok(dir) => {
-            let forget = match settings.forget {
-                ForgetAfter::Off => "no address is removed (forget_family_after is off)".to_owned(),
-                ForgetAfter::Missing(_) => format!(
-                    "an address whose family is missing for {} is removed",
-                    settings.forget
-                ),
+            let limits = settings.records.iter().map(|record| record.forget);
+            let limit = limits.into_iter().find(|limit| *limit != ForgetAfter::Off);
+            let forget = match limit {
+                None => "no address is removed (forget_family_after is off)".to_owned(),
+                Some(limit) => {
+                    format!("an address whose family is missing for {limit} is removed")
+                }
             };
             said.ok("state", format_args!("{}; {forget}", dir.path().display()));
         }
@@ -100,34 +100,73 @@ fn check_state(settings: &Settings, said: &mut Checklist<'_>) {
     }
 }
 
-async fn check_addresses(
-    settings: &Settings,
+/// Whether the hook can be run, and is owed.
+fn check_hook(settings: &Settings, said: &mut Checklist<'_>) {
+    let Some(hook) = &settings.hook else {
+        return;
+    };
+    match hook.program() {
+        Ok(program) => said.ok("on_change", program.display()),
+        Err(error) => said.failed("on_change", error),
+    }
+    let dir = StateDir::probe(&settings.state_dir);
+    let owed = dir.and_then(|dir| Owed::recall(settings, &dir));
+    if owed.is_ok_and(|owed| owed.is_owed()) {
+        said.failed(
+            "on_change",
+            "it has failed and is owed: the next run runs it again",
+        );
+    }
+}
+
+/// What was found for each record. Records with the same sources and rules are checked together.
+async fn check_addresses<'a>(
+    settings: &'a Settings,
     time: RunTime,
     said: &mut Checklist<'_>,
-) -> Option<Found> {
-    let what = format!("addresses from {}", settings.addresses);
-    let found = match tokio::time::timeout_at(time.deadline, discover(settings)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            said.failed(what, error);
-            return None;
+) -> Vec<Option<Found<'a>>> {
+    let mut discovery = Discovery::new(settings);
+    let mut all = Vec::new();
+    for (at, record) in settings.records.iter().enumerate() {
+        let found = tokio::time::timeout_at(time.deadline, discovery.find(record)).await;
+        let is_same =
+            |other: &Record| (&other.sources, &other.rules) == (&record.sources, &record.rules);
+        let is_said = settings.records[..at].iter().any(is_same);
+        let found = match found {
+            Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) if !is_said => {
+                said.failed(what(&record.sources), error);
+                None
+            }
+            Err(_) if !is_said => {
+                said.failed(what(&record.sources), ReportError::OutOfTime);
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        };
+        if let Some(found) = &found
+            && !is_said
+        {
+            explain_found(record, found, said);
         }
-        Err(_) => {
-            said.failed(what, ReportError::OutOfTime);
-            return None;
-        }
-    };
-    let selection = match found.select(settings, None) {
+        all.push(found.filter(|found| found.select(record, None).is_ok()));
+    }
+    all
+}
+
+fn what(source: impl Display) -> String {
+    format!("addresses from {source}")
+}
+
+fn explain_found(record: &Record, found: &Found<'_>, said: &mut Checklist<'_>) {
+    let what = what(found.source);
+    let selection = match found.select(record, None) {
         Ok(selection) => selection,
         // Their source is printed already.
         Err(DiscoverError::Unusable { unusable, hint, .. }) => {
-            said.failed(what, format_args!("{unusable}{hint}"));
-            return None;
+            return said.failed(what, format_args!("{unusable}{hint}"));
         }
-        Err(error) => {
-            said.failed(what, error);
-            return None;
-        }
+        Err(error) => return said.failed(what, error),
     };
     said.ok(&what, selection.chosen);
     if !selection.wrong.is_empty() {
@@ -136,10 +175,12 @@ async fn check_addresses(
     for error in &found.wrong {
         said.failed(&what, error);
     }
+    for error in &found.failed {
+        said.ok("earlier source", error);
+    }
     for ip in &found.relayed {
         said.ok("path to the hub", behind_relay(*ip));
     }
-    Some(found)
 }
 
 /// The hub's record of one hostname, and what a run would do about it.
@@ -154,16 +195,15 @@ struct CheckedRecord {
 
 async fn look(
     client: &HubClient,
-    settings: &Settings,
-    hostname: &Hostname,
-    found: Option<&Found>,
+    record: &Record,
+    found: Option<&Found<'_>>,
 ) -> Result<CheckedRecord, ClientError> {
-    let silo = &settings.silo;
+    let Record { silo, hostname, .. } = record;
     let (stored, _) = client.record(silo, hostname).await?.unzip();
     let held = stored.as_ref().map(addresses_of);
     let held_v6 = held.and_then(|held| held.v6);
     // Addresses that can't be reported are printed already.
-    let selection = found.and_then(|found| found.select(settings, held_v6).ok());
+    let selection = found.and_then(|found| found.select(record, held_v6).ok());
     // With the addresses that the hub has, nothing could change even if the condition were lost.
     let chosen = selection.as_ref().map(|selection| selection.chosen);
     let may_write = match held.or(chosen) {
@@ -173,7 +213,7 @@ async fn look(
     let lacks = |family| {
         found
             .zip(selection.as_ref())
-            .is_some_and(|(found, selection)| found.lacks(family, selection, settings))
+            .is_some_and(|(found, selection)| found.lacks(family, selection, record))
     };
     let held = held.unwrap_or_default();
     Ok(CheckedRecord {
@@ -186,7 +226,7 @@ async fn look(
 
 impl CheckedRecord {
     /// Describes the hub's record, and what a run would do about it.
-    fn explain(&self, time: RunTime) -> String {
+    fn explain(&self, record: &Record, time: RunTime) -> String {
         let held = match &self.stored {
             Some(record) => {
                 let ips: Vec<String> = record.ips.iter().map(ToString::to_string).collect();
@@ -195,10 +235,18 @@ impl CheckedRecord {
             None => "not at the hub".to_owned(),
         };
         let chosen = self.selection.as_ref().map(|selection| selection.chosen);
-        let plan = chosen.map(|chosen| (chosen, Plan::of(&chosen, self.stored.as_ref(), time.now)));
+        let stored = self.stored.as_ref();
+        let ours = &record.attributes;
+        let plan = chosen.map(|chosen| {
+            let plan = Plan::of(&chosen, ours, stored, time.now, time.heartbeat);
+            (chosen, plan)
+        });
         let planned = match plan {
             Some((chosen, Plan::Create | Plan::Change)) => {
                 format!("{held}; a run would set {chosen}")
+            }
+            Some((_, Plan::Describe)) => {
+                format!("{held}; a run would set its {}", ours.not_in(stored))
             }
             Some((_, Plan::Heartbeat)) => format!("{held}; a run would report it again"),
             Some((_, Plan::Unchanged)) => format!("{held}; a run would change nothing"),

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use silo_shared::flags::{AFTER_HELP, ConnectionFlags, OutputFlags};
+use silo_shared::flags::{AFTER_HELP, AgentCommandLine, ConnectionFlags, OutputFlags};
+use silo_shared::install::{InstallFlags, UninstallFlags};
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::discover::select::Network;
 use crate::forget::ForgetAfter;
-use crate::source::AddressSource;
+use crate::period::Period;
+use crate::record::AddressSettings;
+use crate::source::{AddressSource, Sources};
 
 /// Reports the addresses of this machine to a Silo hub.
 #[derive(Debug, Parser)]
@@ -23,14 +26,50 @@ pub(crate) struct Cli {
     pub(crate) flags: Flags,
 }
 
+impl AgentCommandLine for Cli {
+    fn connection_flags(&mut self) -> &mut ConnectionFlags {
+        &mut self.flags.connection
+    }
+}
+
 /// The command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
     /// Find this machine's addresses and report them if they changed (for cron and Task Scheduler)
     #[default]
     Once,
+    /// Stay, report a changed address at once, and put right what others change at the hub
+    Watch,
     /// Check configuration, hub, token and addresses; change nothing
     Check,
+    /// Print what the last runs reported and what failed, without asking the hub
+    Status {
+        /// Fail if the last success is longer ago than this, such as 30m
+        #[arg(long, value_name = "TIME")]
+        max_age: Option<Period>,
+    },
+    /// Remove this machine's records from the hub, for a machine that goes away
+    Remove {
+        /// Print what would be removed; change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Let systemd, cron or Task Scheduler run this program, with the flags given here
+    Install {
+        #[command(flatten)]
+        flags: InstallFlags,
+        /// Overwrite files that were edited since
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove what `install` wrote
+    Uninstall {
+        #[command(flatten)]
+        flags: UninstallFlags,
+        /// Remove files that were edited since, too
+        #[arg(long)]
+        force: bool,
+    },
     /// Print a commented configuration file
     ConfigExample,
     /// Print a shell completion script
@@ -88,6 +127,18 @@ pub(crate) struct Flags {
 
     #[command(flatten)]
     pub(crate) output: OutputFlags,
+}
+
+impl Flags {
+    /// Those about addresses; they override the file's for all records without their own.
+    pub(crate) fn address_settings(&self) -> AddressSettings {
+        AddressSettings {
+            addresses: self.addresses.clone().map(Sources::from),
+            within: self.within.clone(),
+            ipv6_suffix: self.ipv6_suffix,
+            ipv6_prefix_len: self.ipv6_prefix_len,
+        }
+    }
 }
 
 #[cfg(test)]

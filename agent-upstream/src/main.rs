@@ -1,11 +1,12 @@
 //! `silo-upstream` reports the addresses of its machine to a hub.
 //!
-//! - `cli`, `settings`, `source`: combine flags, environment and configuration file into one value.
+//! - `cli`, `settings`, `record`, `source`, `period`: combine flags, environment and configuration file into one value.
 //! - `discover`: finds the addresses; its `select` has the rules.
 //! - `state`, `forget`: the state between runs; when an address of a missing family is removed.
 //! - `failures`: prints failures, with `--quiet` once.
-//! - `plan`, `report`, `report_error`: one hostname: the decision, the update, and its errors.
-//! - `agent`, `check`: the commands.
+//! - `plan`, `report`, `report_error`: one record: the decision, the update, and its errors.
+//! - `agent`: one pass over all records; `hook`: the program that is told of changes.
+//! - `watch`, `check`, `status`, `remove`: the other commands.
 
 mod agent;
 mod check;
@@ -13,14 +14,22 @@ mod cli;
 mod discover;
 mod failures;
 mod forget;
+mod hook;
+mod period;
 mod plan;
+mod record;
+mod remove;
 mod report;
 mod report_error;
 mod settings;
 mod source;
 mod state;
+mod status;
+mod watch;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::CommandFactory;
@@ -28,11 +37,14 @@ use jiff::Timestamp;
 use silo_shared::agent::{AgentError, CannotStart, print, wait};
 use silo_shared::config::ConfigError;
 use silo_shared::flags::read_command_line;
+use silo_shared::install::{Agent, install, uninstall};
 use silo_shared::output::Output;
 use tokio::time::Instant;
 
 use crate::agent::RunTime;
 use crate::cli::{Cli, Flags, Verb};
+use crate::period::Period;
+use crate::plan::HEARTBEAT;
 use crate::settings::Settings;
 
 /// The program's name.
@@ -41,13 +53,36 @@ const PROGRAM: &str = "silo-upstream";
 /// The commented configuration file.
 const CONFIG_EXAMPLE: &str = include_str!("../../config/upstream.yaml");
 
+/// How long a hook takes to end once it is killed.
+const HOOK_END: Duration = Duration::from_millis(200);
+
 /// A run ends after 30 s; one second is reserved for startup and exit.
 const RUN_TIMEOUT: Duration = Duration::from_secs(29);
 
 fn main() -> ExitCode {
     let Cli { verb, flags } = read_command_line::<Cli>("SILO_UPSTREAM", &[]);
     match verb.unwrap_or_default() {
-        verb @ (Verb::Once | Verb::Check) => call_hub(&verb, &flags),
+        verb @ (Verb::Once | Verb::Check | Verb::Remove { .. }) => call_hub(&verb, &flags),
+        Verb::Watch => stay(&flags),
+        Verb::Status { max_age } => print_status(max_age, &flags),
+        Verb::Install {
+            flags: wanted,
+            force,
+        } => install(
+            Agent::Upstream,
+            &wanted,
+            force,
+            &flags.output,
+            |cli: &Cli| {
+                let mut flags = cli.flags.clone();
+                flags.connection.is_scheduled = true;
+                Settings::load(&flags).map(drop)
+            },
+        ),
+        Verb::Uninstall {
+            flags: wanted,
+            force,
+        } => uninstall(Agent::Upstream, &wanted, force, &flags.output),
         Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -66,6 +101,9 @@ enum EarlyEnd {
     /// The run could not begin.
     #[error(transparent)]
     CannotStart(#[from] CannotStart),
+    /// Signals can't be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(std::io::Error),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
@@ -84,12 +122,37 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
             settings.check_state_folder()?;
         }
         settings.connection.warn_of_open_credential(output);
+        let stop = Arc::default();
         wait(async {
             tokio::select! {
-                ended = run(verb, settings, output) => ended,
-                () = interrupted() => Err(EarlyEnd::Interrupted),
+                ended = run(verb, settings, output, &stop) => ended,
+                () = interrupted() => {
+                    // A hook that runs is killed.
+                    stop.store(true, Ordering::Relaxed);
+                    tokio::time::sleep(HOOK_END).await;
+                    Err(EarlyEnd::Interrupted)
+                }
             }
         })
+    })
+}
+
+/// The command `watch`.
+fn stay(flags: &Flags) -> ExitCode {
+    let settings = Settings::load(flags);
+    silo_shared::agent::run(PROGRAM, settings, &flags.output, |settings, output| {
+        if settings.needs_state {
+            settings.check_state_folder()?;
+        }
+        settings.connection.warn_of_open_credential(output);
+        wait(watch::watch(flags, settings.clone(), &output.quieted()))
+    })
+}
+
+fn print_status(max_age: Option<Period>, flags: &Flags) -> ExitCode {
+    let settings = Settings::load(flags);
+    silo_shared::agent::run(PROGRAM, settings, &flags.output, |settings, output| {
+        Ok::<_, EarlyEnd>(status::status(settings, max_age, now(), output))
     })
 }
 
@@ -97,18 +160,34 @@ fn call_hub(verb: &Verb, flags: &Flags) -> ExitCode {
     clippy::disallowed_methods,
     reason = "the one place where the time of day enters"
 )]
-async fn run(verb: &Verb, settings: &Settings, output: &Output) -> Result<bool, EarlyEnd> {
-    let time = RunTime {
-        now: Timestamp::now(),
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// The times of a run that begins now.
+fn begin(heartbeat: Duration) -> RunTime {
+    RunTime {
+        now: now(),
         deadline: Instant::now() + RUN_TIMEOUT,
-    };
+        heartbeat,
+    }
+}
+
+async fn run(
+    verb: &Verb,
+    settings: &Settings,
+    output: &Output,
+    stop: &Arc<AtomicBool>,
+) -> Result<bool, EarlyEnd> {
+    let time = begin(HEARTBEAT);
+    if matches!(verb, Verb::Check) {
+        return Ok(check::check(settings, time, output).await);
+    }
+    let client =
+        agent::hub_client(settings).map_err(|error| ConfigError::Setting(error.to_string()))?;
     Ok(match verb {
-        Verb::Check => check::check(settings, time, output).await,
-        _ => {
-            let client = agent::hub_client(settings)
-                .map_err(|error| ConfigError::Setting(error.to_string()))?;
-            agent::once(settings, &client, time, output).await
-        }
+        Verb::Remove { dry_run } => remove::remove(settings, &client, time, *dry_run, output).await,
+        _ => agent::once(settings, &client, time, output, stop).await,
     })
 }
 
@@ -123,6 +202,12 @@ async fn interrupted() {
                 Ok(()) = tokio::signal::ctrl_c() => return,
             }
         }
+    }
+    // On Windows also Ctrl-Break and the end of the session.
+    #[cfg(not(unix))]
+    if let Ok(mut signals) = silo_shared::stay::Signals::listen() {
+        signals.next().await;
+        return;
     }
     if tokio::signal::ctrl_c().await.is_err() {
         // Signals can't be handled here: they have their default effect.

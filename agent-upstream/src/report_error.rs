@@ -1,11 +1,13 @@
 //! Why a hostname could not be reported, and what to do about it.
 
-use silo_shared::client::ClientError;
-use silo_shared::silo::{Addresses, Hostname, SiloId};
+use std::sync::Arc;
+
+use silo_shared::client::{ClientError, TokenVerdict};
 use thiserror::Error;
 
 use crate::discover::DiscoverError;
-use crate::settings::Settings;
+use crate::record::Record;
+use crate::state::StateError;
 
 /// Why a hostname could not be reported, or the hub not be queried.
 #[derive(Debug, Error)]
@@ -19,16 +21,25 @@ pub(crate) enum ReportError {
     )]
     Contradiction {
         /// What was sent.
-        sent: Addresses,
+        sent: String,
         /// What the hub returned.
         held: String,
     },
     /// The run's deadline has passed.
     #[error("timed out: a run ends after 30 s")]
     OutOfTime,
+    /// It can't be noted that the hook is owed.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// No address can be reported.
     #[error(transparent)]
-    Discover(#[from] DiscoverError),
+    Discover(#[from] Arc<DiscoverError>),
+}
+
+impl From<DiscoverError> for ReportError {
+    fn from(error: DiscoverError) -> Self {
+        Self::Discover(Arc::new(error))
+    }
 }
 
 impl ReportError {
@@ -38,29 +49,46 @@ impl ReportError {
             Self::Client(error) => error.kind(),
             Self::Contradiction { .. } => "contradiction".to_owned(),
             Self::OutOfTime => "unreachable".to_owned(),
+            Self::State(_) => "state".to_owned(),
             Self::Discover(error) => error.kind(),
+        }
+    }
+
+    /// Whether the hub has certainly changed nothing.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Client(ClientError::Status {
+                status: 400..=499,
+                ..
+            })
+        )
+    }
+
+    /// Whether the hub accepted the token; `None`: unknown.
+    pub(crate) fn token(&self) -> Option<TokenVerdict> {
+        match self {
+            Self::Client(error) => error.token(),
+            _ => None,
         }
     }
 }
 
 /// An error with the hub, and what to do about it.
-pub(crate) fn explain(
-    error: &ReportError,
-    settings: &Settings,
-    hostname: &Hostname,
-    hub: &str,
-) -> String {
+pub(crate) fn explain(error: &ReportError, record: &Record, hub: &str) -> String {
     let ReportError::Client(error) = error else {
         return format!("{hub}: {error}");
     };
     match error {
-        ClientError::Status { status, .. } => {
-            let silo = &settings.silo;
+        ClientError::Status {
+            status, is_signed, ..
+        } => {
+            let silo = &record.silo;
             let hint = match status {
-                401 if !settings.connection.signs() => {
+                401 if !is_signed => {
                     " (the token is unknown, mistyped, expired or revoked)".to_owned()
                 }
-                403 => format!(" ({})", lacks_right(silo, hostname)),
+                403 => format!(" ({})", lacks_right(record)),
                 404 => {
                     format!(" (the token may not read silo {silo}, or `hub` is not the hub's URL)")
                 }
@@ -73,8 +101,8 @@ pub(crate) fn explain(
 }
 
 /// The right that a token lacks to write a record.
-pub(crate) fn lacks_right(silo: &SiloId, hostname: &Hostname) -> String {
+pub(crate) fn lacks_right(record: &Record) -> String {
     format!(
-        "the token lacks the right to write {hostname} in silo {silo}: it needs role `write`, and its silo and hostname lists must include them"
+        "the token lacks the right to write {record}: it needs role `write`, and its silo and hostname lists must include them"
     )
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use silo_shared::agent::OutputSettings;
+use silo_shared::agent_name::AgentName;
 use silo_shared::config::{ConfigError, beside, parse_yaml, read_text};
-use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, TokenFileMode};
+use silo_shared::connection::{AuthMode, Connection, ConnectionSettings, HubUrls, TokenFileMode};
 use silo_shared::credential::Secret;
 use silo_shared::folders;
+use silo_shared::hook::{Hook, find_program};
 use silo_shared::pin::Pins;
 use silo_shared::program::LogFormat;
 use silo_shared::pyddns::{self, PyddnsConfig};
@@ -16,12 +18,10 @@ use silo_shared::silo::{Hostname, SiloId};
 use silo_shared::trusted_file::{Kind, Trust};
 
 use crate::cli::Flags;
-use crate::discover::select::{Network, Rules, Suffix};
-use crate::forget::{self, ForgetAfter};
-use crate::source::AddressSource;
-
-/// The default length of an IPv6 prefix: that of a link (RFC 4291 section 2.5.1).
-const DEFAULT_PREFIX_LEN: u8 = 64;
+use crate::discover::select::Network;
+use crate::forget::ForgetAfter;
+use crate::record::{AddressSettings, Entry, Record, RecordSettings};
+use crate::source::{AddressSource, Sources};
 
 /// The settings of a run.
 #[derive(Clone, Debug)]
@@ -30,22 +30,16 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     /// The hub and the credential.
     pub(crate) connection: Connection,
-    /// The silo of the records.
-    pub(crate) silo: SiloId,
-    /// The names of this machine; at least one, without duplicates.
-    pub(crate) hostnames: Vec<Hostname>,
-    /// The source of the addresses.
-    pub(crate) addresses: AddressSource,
-    /// Which addresses are reported.
-    pub(crate) rules: Rules,
-    /// How long a family must be missing before its address is removed; `Off`: never.
-    pub(crate) forget: ForgetAfter,
+    /// What is reported; at least one, none twice.
+    pub(crate) records: Vec<Record>,
     /// The state folder.
     pub(crate) state_dir: PathBuf,
-    /// Whether the state folder was configured, so that a run without it fails.
+    /// Whether a run without the state folder fails: it was configured, or a hook is owed there.
     pub(crate) needs_state: bool,
     /// Call the hub through this interface.
     pub(crate) bind_interface: Option<String>,
+    /// The program that is run after a change.
+    pub(crate) hook: Option<Hook>,
     /// Print only changes and failures.
     pub(crate) quiet: bool,
     /// The format of lines on stderr.
@@ -58,22 +52,25 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    hub: Option<String>,
+    hub: HubUrls,
     token: Option<Secret>,
     token_file: Option<PathBuf>,
     token_file_mode: Option<TokenFileMode>,
     auth: Option<AuthMode>,
     ca_file: Option<PathBuf>,
     pin_sha256: Option<Pins>,
+    agent_name: Option<AgentName>,
     silo: Option<SiloId>,
     hostnames: Option<Vec<Hostname>>,
-    addresses: Option<AddressSource>,
+    records: Option<Vec<Entry>>,
+    addresses: Option<Sources>,
     within: Option<Vec<Network>>,
     ipv6_suffix: Option<Ipv6Addr>,
     ipv6_prefix_len: Option<u8>,
     forget_family_after: Option<ForgetAfter>,
     state_dir: Option<PathBuf>,
     bind_interface: Option<String>,
+    on_change: Vec<String>,
     quiet: Option<bool>,
     log_format: Option<LogFormat>,
 }
@@ -124,8 +121,9 @@ impl Settings {
             }
             (AnyFile::Own(file), _) => {
                 let weaker = ConnectionSettings {
-                    hub: file.hub.clone(),
+                    hubs: file.hub.0.clone(),
                     token: file.token.clone(),
+                    token_variable: None,
                     // A flag overrides it, so that its value is irrelevant.
                     token_file: match flags.connection.token_file {
                         Some(_) => None,
@@ -138,44 +136,38 @@ impl Settings {
                         None => from_file("ca_file", &file.ca_file)?,
                     },
                     pins: file.pin_sha256.clone(),
+                    agent_name: file.agent_name.clone(),
                     trust: Trust::default(),
                 };
                 (weaker.overridden_by(stronger).resolve(path)?, *file)
             }
             (AnyFile::Pyddns(_), None) => unreachable!("a pyDDNS file was read from a path"),
         };
-        let addresses = flags
-            .addresses
-            .clone()
-            .or(file.addresses)
-            .unwrap_or_default();
         let state_dir = match &flags.state_dir {
             Some(state_dir) => Some(state_dir.clone()),
             None => from_file("state_dir", &file.state_dir)?,
         };
-        let forget = flags.forget_family_after.or(file.forget_family_after);
+        let addresses = AddressSettings {
+            addresses: file.addresses,
+            within: file.within,
+            ipv6_suffix: file.ipv6_suffix,
+            ipv6_prefix_len: file.ipv6_prefix_len,
+        };
+        let records = RecordSettings {
+            silo: flags.silo.clone().or(file.silo),
+            hostnames: flags.hostnames.clone().or(file.hostnames),
+            records: file.records,
+            addresses: addresses.overridden_by(flags.address_settings()),
+            forget: flags.forget_family_after.or(file.forget_family_after),
+        };
         let settings = Self {
             file: path.map(Path::to_owned),
             connection,
-            silo: flags.silo.clone().or(file.silo).ok_or_else(|| {
-                setting("no silo given: set `silo` in the configuration or --silo ID")
-            })?,
-            hostnames: hostnames(flags.hostnames.clone().or(file.hostnames))?,
-            forget: forget.unwrap_or(match addresses {
-                AddressSource::Interface(_) => ForgetAfter::Missing(forget::DEFAULT),
-                _ => ForgetAfter::Off,
-            }),
-            addresses,
-            needs_state: state_dir.is_some(),
+            records: records.resolve()?,
+            needs_state: state_dir.is_some() || !file.on_change.is_empty(),
             state_dir: state_dir.unwrap_or_else(default_state_dir),
-            rules: Rules {
-                within: within(flags.within.clone().or(file.within))?,
-                suffix: suffix(
-                    flags.ipv6_suffix.or(file.ipv6_suffix),
-                    flags.ipv6_prefix_len.or(file.ipv6_prefix_len),
-                )?,
-            },
             bind_interface: flags.bind_interface.clone().or(file.bind_interface),
+            hook: Hook::new(file.on_change, flags.connection.trust())?,
             quiet: flags.output.quiet.or(file.quiet).unwrap_or_default(),
             log_format: flags
                 .output
@@ -185,6 +177,7 @@ impl Settings {
             trust: flags.connection.trust(),
         };
         settings.check_bind_interface()?;
+        settings.check_commands()?;
         Ok(settings)
     }
 
@@ -195,6 +188,30 @@ impl Settings {
             .map_err(ConfigError::from)
     }
 
+    /// Refuses a program of `command` that users other than root can change, if root runs this. One that is not found
+    /// makes the run fail.
+    fn check_commands(&self) -> Result<(), ConfigError> {
+        for source in self.records.iter().flat_map(|record| record.sources.iter()) {
+            if let AddressSource::Command(argv) = source
+                && let Some(program) = argv.first()
+            {
+                // A relative path with a folder begins at the working directory, as the system finds it.
+                let has_folder = Path::new(program).components().count() > 1;
+                let path = if has_folder {
+                    Some(program.into())
+                } else {
+                    find_program(program)
+                };
+                if let Some(path) = path {
+                    self.trust
+                        .check(Kind::Program, &path)
+                        .map_err(|error| setting(format!("command: {error}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// With other sources, the setting would be ignored silently.
     fn check_bind_interface(&self) -> Result<(), ConfigError> {
         if self.bind_interface.is_none() {
@@ -203,7 +220,9 @@ impl Settings {
         if cfg!(not(any(target_os = "linux", target_os = "macos"))) {
             return Err(setting("bind_interface works on Linux and macOS only"));
         }
-        if cfg!(not(target_os = "linux")) && matches!(self.addresses, AddressSource::Route(_)) {
+        let is_route = |source: &AddressSource| matches!(source, AddressSource::Route(_));
+        let mut sources = self.records.iter().flat_map(|record| record.sources.iter());
+        if cfg!(not(target_os = "linux")) && sources.any(is_route) {
             return Err(setting(
                 "bind_interface together with `addresses: route` works on Linux only",
             ));
@@ -226,10 +245,10 @@ fn from_pyddns(pyddns: &PyddnsConfig) -> File {
     File {
         silo: Some(pyddns.silo.clone()),
         hostnames: Some(pyddns.hostnames.clone()),
-        addresses: Some(match pyddns.address_source {
+        addresses: Some(Sources::from(match pyddns.address_source {
             pyddns::AddressSource::ServerApi => AddressSource::Hub,
             pyddns::AddressSource::Socket => AddressSource::Route(None),
-        }),
+        })),
         ..File::default()
     }
 }
@@ -249,53 +268,6 @@ fn default_state_dir() -> PathBuf {
         folders::program_data().join("upstream")
     } else {
         PathBuf::from("/var/lib/silo-upstream")
-    }
-}
-
-fn hostnames(given: Option<Vec<Hostname>>) -> Result<Vec<Hostname>, ConfigError> {
-    let Some(given) = given else {
-        return own_name(&gethostname::gethostname().to_string_lossy()).map(|name| vec![name]);
-    };
-    let mut names: Vec<Hostname> = Vec::new();
-    for name in given {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    if names.is_empty() {
-        return Err(setting(
-            "`hostnames` is empty: list at least one, or remove the key to use this machine's own name",
-        ));
-    }
-    Ok(names)
-}
-
-/// The first label of the machine's host name.
-fn own_name(full: &str) -> Result<Hostname, ConfigError> {
-    let short = full.split('.').next().unwrap_or_default();
-    Hostname::parse(short).map_err(|error| {
-        setting(format!(
-            "this machine's own name `{short}` is not a valid hostname ({error}): set `hostnames` in the configuration or --hostnames NAME"
-        ))
-    })
-}
-
-fn within(given: Option<Vec<Network>>) -> Result<Option<Vec<Network>>, ConfigError> {
-    match given {
-        Some(networks) if networks.is_empty() => Err(setting(
-            "`within` is empty, so no address matches: list a network or remove the key",
-        )),
-        other => Ok(other),
-    }
-}
-
-fn suffix(suffix: Option<Ipv6Addr>, prefix_len: Option<u8>) -> Result<Option<Suffix>, ConfigError> {
-    match (suffix, prefix_len) {
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err(setting("`ipv6_prefix_len` requires `ipv6_suffix`")),
-        (Some(suffix), prefix_len) => Suffix::new(suffix, prefix_len.unwrap_or(DEFAULT_PREFIX_LEN))
-            .map(Some)
-            .map_err(|error| setting(error.to_string())),
     }
 }
 

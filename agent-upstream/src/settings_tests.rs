@@ -3,14 +3,19 @@ use silo_shared::flags::{ConnectionFlags, OutputFlags};
 
 use super::*;
 use crate::CONFIG_EXAMPLE;
+use crate::forget::DEFAULT;
 
 const TOKEN: &str = "silo_abcdefgh12_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
-/// A file with mode 0600 and this text.
+/// A private file with this text.
 fn private_file(text: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
-    file
+    let make = |path: &std::path::Path| silo_shared::private_file::create_new(path);
+    let (made, path) = tempfile::Builder::new().make(make).unwrap().into_parts();
+    // Windows does not share it before.
+    drop(made);
+    std::fs::write(&path, text).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    tempfile::NamedTempFile::from_parts(file, path)
 }
 
 fn load(text: &str, flags: Flags) -> Result<Settings, String> {
@@ -22,6 +27,11 @@ fn load(text: &str, flags: Flags) -> Result<Settings, String> {
     Settings::load(&flags).map_err(|error| error.to_string())
 }
 
+/// The records, as they are printed.
+fn names(settings: &Settings) -> Vec<String> {
+    settings.records.iter().map(ToString::to_string).collect()
+}
+
 fn minimal() -> String {
     format!("hub: http://hub:8053\ntoken: {TOKEN}\nsilo: office\nhostnames: [db]\n")
 }
@@ -29,17 +39,16 @@ fn minimal() -> String {
 #[test]
 fn a_file_is_enough() {
     let settings = load(&minimal(), Flags::default()).unwrap();
-    assert_eq!(settings.connection.hub.as_str(), "http://hub:8053/");
-    assert_eq!(settings.silo.as_str(), "office");
-    assert_eq!(settings.hostnames, [Hostname::parse("db").unwrap()]);
-    assert_eq!(settings.addresses, AddressSource::Hub);
-    assert_eq!(settings.rules.within, None);
+    assert_eq!(settings.connection.key().as_str(), "http://hub:8053/");
+    assert_eq!(names(&settings), ["db in silo office"]);
+    assert_eq!(settings.records[0].sources, AddressSource::Hub.into());
+    assert_eq!(settings.records[0].rules.within, None);
     assert!(!settings.quiet);
 }
 
 #[test]
 fn a_family_is_forgotten_by_default_only_with_an_interface() {
-    let hour = ForgetAfter::Missing(forget::DEFAULT);
+    let hour = ForgetAfter::Missing(DEFAULT);
     for (lines, expected) in [
         ("", ForgetAfter::Off),
         ("addresses: route\n", ForgetAfter::Off),
@@ -52,7 +61,7 @@ fn a_family_is_forgotten_by_default_only_with_an_interface() {
         ("forget_family_after: 1h\n", hour),
     ] {
         let settings = load(&(minimal() + lines), Flags::default()).unwrap();
-        assert_eq!(settings.forget, expected, "{lines}");
+        assert_eq!(settings.records[0].forget, expected, "{lines}");
     }
 }
 
@@ -61,7 +70,7 @@ fn flags_beat_the_file() {
     let token = private_file(&TOKEN.replace("xx", "yy"));
     let flags = Flags {
         connection: ConnectionFlags {
-            hub: Some("https://other".to_owned()),
+            hub: vec!["https://other".to_owned()],
             token_file: Some(token.path().to_owned()),
             ..ConnectionFlags::default()
         },
@@ -70,19 +79,21 @@ fn flags_beat_the_file() {
         addresses: Some(AddressSource::Route(None)),
         output: OutputFlags {
             quiet: Some(false),
-            log_format: None,
+            ..OutputFlags::default()
         },
         ..Flags::default()
     };
     let settings = load(&format!("{}quiet: true\n", minimal()), flags).unwrap();
-    assert_eq!(settings.connection.hub.as_str(), "https://other/");
+    assert_eq!(settings.connection.key().as_str(), "https://other/");
     assert_eq!(
-        settings.connection.authentication,
+        settings.connection.hubs()[0].authentication,
         Authentication::Bearer(Secret::new(TOKEN.replace("xx", "yy")))
     );
-    assert_eq!(settings.silo.as_str(), "home");
-    assert_eq!(settings.hostnames, [Hostname::parse("web").unwrap()]);
-    assert_eq!(settings.addresses, AddressSource::Route(None));
+    assert_eq!(names(&settings), ["web in silo home"]);
+    assert_eq!(
+        settings.records[0].sources,
+        AddressSource::Route(None).into()
+    );
     assert!(!settings.quiet);
 }
 
@@ -110,6 +121,11 @@ fn wrong_settings_are_named() {
             &["line 5", "forget_family_after"],
         ),
         ("token_file: x\n", &["token", "token_file"]),
+        ("records: [{silo: home}]\n", &["`records` and `silo`"]),
+        (
+            "addresses: {web: ['http://192.168.1.1/ip']}\n",
+            &["`web`", "`within`", "https://"],
+        ),
     ] {
         let error = load(&(minimal() + lines), Flags::default()).unwrap_err();
         for word in words {
@@ -140,18 +156,10 @@ fn a_hostname_given_twice_is_reported_once() {
         Flags::default(),
     )
     .unwrap();
-    let names: Vec<&str> = settings.hostnames.iter().map(Hostname::as_str).collect();
-    assert_eq!(names, ["db", "web"]);
-}
-
-#[test]
-fn the_machines_own_name_is_its_first_label() {
-    assert_eq!(own_name("nas.home.arpa").unwrap().as_str(), "nas");
-    assert_eq!(own_name("NAS").unwrap().as_str(), "nas");
-    for name in ["", "localhost", "my nas", "10"] {
-        let error = own_name(name).unwrap_err().to_string();
-        assert!(error.contains("--hostnames"), "{error}");
-    }
+    assert_eq!(
+        names(&settings),
+        ["db in silo office", "web in silo office"]
+    );
 }
 
 #[test]
@@ -163,10 +171,10 @@ fn a_pyddns_file_is_accepted() {
         ("getIpFrom: Socket", AddressSource::Route(None)),
     ] {
         let settings = load(&format!("{text}{line}"), Flags::default()).unwrap();
-        assert_eq!(settings.addresses, source);
-        assert_eq!(settings.silo.as_str(), "office");
+        assert_eq!(settings.records[0].sources, source.into());
+        assert_eq!(names(&settings), ["db in silo office"]);
         assert!(matches!(
-            settings.connection.authentication,
+            settings.connection.hubs()[0].authentication,
             Authentication::Basic { .. }
         ));
     }
@@ -202,7 +210,7 @@ fn commented_settings() -> Vec<String> {
 fn the_example_is_a_configuration_with_every_key() {
     let path = Path::new("upstream.yaml");
     let file: File = parse_yaml(path, CONFIG_EXAMPLE).unwrap();
-    assert!(file.hub.is_some() && file.token_file.is_some() && file.silo.is_some());
+    assert!(!file.hub.0.is_empty() && file.token_file.is_some() && file.silo.is_some());
     let blocks = commented_settings();
     for block in &blocks {
         parse_yaml::<File>(path, block).unwrap_or_else(|error| panic!("{block}{error}"));
@@ -217,6 +225,7 @@ fn the_example_is_a_configuration_with_every_key() {
         "pin_sha256",
         "silo",
         "hostnames",
+        "records",
         "addresses",
         "within",
         "ipv6_suffix",
@@ -224,6 +233,7 @@ fn the_example_is_a_configuration_with_every_key() {
         "forget_family_after",
         "state_dir",
         "bind_interface",
+        "on_change",
         "quiet",
         "log_format",
     ] {

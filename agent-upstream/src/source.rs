@@ -1,14 +1,114 @@
-//! The source of this machine's addresses: the setting `addresses`, as text or as a YAML mapping.
+//! The sources of this machine's addresses: the setting `addresses`, as text, as a YAML mapping, or as a list of both.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use silo_shared::config::deserialize_text;
 use silo_shared::silo::{Family, check_address};
+use url::Url;
+
+/// The sources of a record, at least one, in the order in which they are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sources(Vec<AddressSource>);
+
+impl Sources {
+    /// In their order.
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, AddressSource> {
+        self.0.iter()
+    }
+
+    /// The source, if it is the only one.
+    pub(crate) fn only(&self) -> Option<&AddressSource> {
+        match self.0.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Whether this machine alone knows the addresses: no other machine is asked for them, and no name is looked up.
+    pub(crate) fn are_local(&self) -> bool {
+        let is_local = |source: &AddressSource| {
+            matches!(
+                source,
+                AddressSource::Route(Some(_)) | AddressSource::Interface(_)
+            )
+        };
+        self.iter().all(is_local)
+    }
+
+    /// Whether this source is one of them.
+    pub(crate) fn contain(&self, source: &AddressSource) -> bool {
+        self.0.contains(source)
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        AddressSource::default().into()
+    }
+}
+
+impl From<AddressSource> for Sources {
+    fn from(source: AddressSource) -> Self {
+        Self(vec![source])
+    }
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for source in &self.0 {
+            write!(f, "{separator}{source}")?;
+            separator = ", else ";
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourcesVisitor)
+    }
+}
+
+struct SourcesVisitor;
+
+impl<'de> Visitor<'de> for SourcesVisitor {
+    type Value = Sources;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SourceVisitor.expecting(f)?;
+        f.write_str(", or a list of these")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Sources, E> {
+        SourceVisitor.visit_str(text).map(Sources::from)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sources, A::Error> {
+        SourceVisitor.visit_map(map).map(Sources::from)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sources, A::Error> {
+        let mut sources = Vec::new();
+        while let Some(source) = list.next_element::<AddressSource>()? {
+            if sources.contains(&source) {
+                return Err(de::Error::custom(format!("{source} is listed twice")));
+            }
+            sources.push(source);
+        }
+        if sources.is_empty() {
+            return Err(de::Error::custom(
+                "the list is empty: name at least one source",
+            ));
+        }
+        Ok(Sources(sources))
+    }
+}
 
 /// The source of the addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +122,69 @@ pub(crate) enum AddressSource {
     Interface(InterfaceSource),
     /// A program that prints one address per line: its path or name, then its arguments.
     Command(Vec<String>),
+    /// Web pages that show the caller's address, asked in order.
+    Web(Vec<WebPage>),
+}
+
+impl AddressSource {
+    /// Whether anyone on the path can forge the answer without being noticed, apart from the hub's, which can be signed.
+    pub(crate) fn is_forgeable(&self) -> bool {
+        match self {
+            Self::Web(pages) => pages.iter().any(|page| page.0.scheme() == "http"),
+            Self::Hub | Self::Route(_) | Self::Interface(_) | Self::Command(_) => false,
+        }
+    }
+}
+
+/// The URL of a page that shows the caller's address. Path and query may contain a password: they are not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct WebPage(Url);
+
+impl WebPage {
+    /// The whole URL.
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for WebPage {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| "not a URL, such as https://ip.example.net/")?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(
+                "the URL must begin with https:// (or http:// with `within`) and name a host",
+            );
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a URL with a user or password is not accepted");
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for WebPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.0.host_str().unwrap_or_default();
+        write!(f, "{}://{host}", self.0.scheme())?;
+        match self.0.port() {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for WebPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl<'de> Deserialize<'de> for WebPage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(deserializer, Self::from_str)
+    }
 }
 
 /// Which addresses of a local interface are used.
@@ -115,6 +278,9 @@ impl FromStr for AddressSource {
                 "a command can only be set in the configuration file: `command: [program, argument]`"
                     .into(),
             ),
+            ("web", _) => Err(
+                "a web page can only be set in the configuration file: `web: [https://…]`".into(),
+            ),
             _ => Err(FORMS.into()),
         }
     }
@@ -129,6 +295,10 @@ impl fmt::Display for AddressSource {
             Self::Interface(interface) => write!(f, "interface:{}", interface.name),
             // The arguments may contain a password.
             Self::Command(argv) => write!(f, "command {}", argv.first().map_or("", String::as_str)),
+            Self::Web(pages) => {
+                f.write_str("web")?;
+                pages.iter().try_for_each(|page| write!(f, " {page}"))
+            }
         }
     }
 }
@@ -146,7 +316,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "`hub`, `route`, `route:ADDRESS`, `interface:NAME`, or a mapping with `interface` or `command`",
+            "`hub`, `route`, `route:ADDRESS`, `interface:NAME`, or a mapping with `interface`, `command` or `web`",
         )
     }
 
@@ -160,130 +330,24 @@ impl<'de> Visitor<'de> for SourceVisitor {
         struct Mapping {
             interface: Option<InterfaceSource>,
             command: Option<Vec<String>>,
+            web: Option<Vec<WebPage>>,
         }
         let mapping = Mapping::deserialize(MapAccessDeserializer::new(map))?;
-        match (mapping.interface, mapping.command) {
-            (Some(interface), None) => Ok(AddressSource::Interface(interface)),
-            (None, Some(argv)) if argv.first().is_some_and(|program| !program.is_empty()) => {
+        match (mapping.interface, mapping.command, mapping.web) {
+            (Some(interface), None, None) => Ok(AddressSource::Interface(interface)),
+            (None, Some(argv), None) if argv.first().is_some_and(|program| !program.is_empty()) => {
                 Ok(AddressSource::Command(argv))
             }
-            (None, Some(_)) => Err(de::Error::custom("`command` names no program")),
-            _ => Err(de::Error::custom("give one of `interface` and `command`")),
+            (None, Some(_), None) => Err(de::Error::custom("`command` names no program")),
+            (None, None, Some(pages)) if !pages.is_empty() => Ok(AddressSource::Web(pages)),
+            (None, None, Some(_)) => Err(de::Error::custom("`web` names no URL")),
+            _ => Err(de::Error::custom(
+                "give one of `interface`, `command` and `web`",
+            )),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use silo_shared::config::parse_yaml;
-
-    use super::*;
-
-    fn interface(name: &str) -> InterfaceSource {
-        InterfaceSource {
-            name: name.to_owned(),
-            ..InterfaceSource::default()
-        }
-    }
-
-    #[test]
-    fn sources_have_a_text_form() {
-        let address = |text: &str| Some(text.parse().unwrap());
-        for (text, source) in [
-            ("hub", AddressSource::Hub),
-            ("route", AddressSource::Route(None)),
-            ("route:10.0.0.1", AddressSource::Route(address("10.0.0.1"))),
-            ("route:fd00::1", AddressSource::Route(address("fd00::1"))),
-            (
-                "interface:eth0",
-                AddressSource::Interface(interface("eth0")),
-            ),
-            (
-                "interface:eth0:1",
-                AddressSource::Interface(interface("eth0:1")),
-            ),
-        ] {
-            assert_eq!(text.parse(), Ok(source.clone()));
-            assert_eq!(source.to_string(), text);
-        }
-        for wrong in [
-            "",
-            "Hub",
-            "hub:",
-            "route:",
-            "route:hub.lan",
-            "route:0.0.0.0",
-            "route:ff02::1",
-            "interface",
-            "interface:",
-            "command:ip",
-            "eth0",
-        ] {
-            assert!(wrong.parse::<AddressSource>().is_err(), "{wrong:?}");
-        }
-    }
-
-    #[derive(Debug, Deserialize)]
-    struct File {
-        addresses: AddressSource,
-    }
-
-    fn parse(text: &str) -> Result<AddressSource, String> {
-        parse_yaml::<File>(Path::new("u.yaml"), text)
-            .map(|file| file.addresses)
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn sources_have_a_yaml_form() {
-        let six = InterfaceSource {
-            family: Families::Only(Family::V6),
-            temporary: true,
-            ..interface("eth0")
-        };
-        for (text, source) in [
-            ("addresses: hub", AddressSource::Hub),
-            (
-                "addresses: interface:eth0",
-                AddressSource::Interface(interface("eth0")),
-            ),
-            (
-                "addresses:\n  interface: {name: eth0, family: 6, temporary: true}",
-                AddressSource::Interface(six),
-            ),
-            (
-                "addresses:\n  interface: {name: eth0, family: both}",
-                AddressSource::Interface(interface("eth0")),
-            ),
-            (
-                "addresses: {command: [ip, addr]}",
-                AddressSource::Command(vec!["ip".to_owned(), "addr".to_owned()]),
-            ),
-        ] {
-            assert_eq!(parse(text), Ok(source), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_source_is_named_with_its_line() {
-        for text in [
-            "addresses: nowhere",
-            "addresses: 5",
-            "addresses: {}",
-            "addresses: {command: []}",
-            "addresses: {command: ip addr}",
-            "addresses: {interface: {family: 4}}",
-            "addresses: {interface: {name: eth0, family: 5}}",
-            "addresses: {interface: {name: eth0, temp: true}}",
-            "addresses: {interface: {name: eth0}, command: [ip]}",
-        ] {
-            let error = parse(&format!("# first\n{text}\n")).unwrap_err();
-            assert!(
-                error.contains("addresses") && error.contains("line 2"),
-                "{error}"
-            );
-        }
-    }
-}
+#[path = "source_tests.rs"]
+mod tests;

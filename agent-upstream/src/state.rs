@@ -1,7 +1,7 @@
 //! The state folder: data about each record, kept between runs. Without one, a run still reports addresses, but removes
 //! none and prints ongoing failures every time.
 //!
-//! One file for each hub, silo and hostname, mode 0600, replaced atomically.
+//! One file for each hub, silo and hostname, and one for what a hook is owed of it; mode 0600, replaced atomically.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,18 +9,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use silo_shared::client::{Database, HubClient};
 use silo_shared::config::ConfigError;
+use silo_shared::fact::seconds;
 use silo_shared::outage::ReportedFailures;
-use silo_shared::private_file;
 use silo_shared::silo::{Addresses, Family, Hostname, SiloId};
+use silo_shared::{held, private_file};
 use thiserror::Error;
 
 /// Why the state folder can't be used.
 #[derive(Debug, Error)]
 pub(crate) enum StateError {
     /// The folder or a file in it can't be created, read or written.
-    #[error("state folder: {}: cannot {doing}: {cause}", .path.display())]
+    #[error("state folder: {}: cannot {doing}: {cause}{}", .path.display(), held::advice(.cause))]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -56,6 +60,21 @@ pub(crate) struct Memory {
     missing: BTreeMap<i16, Missing>,
     /// The failures reported since the first one.
     told: ReportedFailures,
+    /// The hub's addresses after the last successful run.
+    reported: Vec<std::net::IpAddr>,
+    /// When that was (RFC 3339).
+    last_success: Option<String>,
+    /// What has failed in every run since then.
+    failing: Option<Failing>,
+}
+
+/// An ongoing failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failing {
+    /// When a run first failed (RFC 3339).
+    pub(crate) since: String,
+    /// What the last run printed about it.
+    pub(crate) words: String,
 }
 
 /// How long a family has been missing.
@@ -87,10 +106,7 @@ impl Missing {
 /// `CLOCK_MONOTONIC`). It starts at boot, so the difference between two readings never exceeds the time between them.
 #[cfg(unix)]
 pub(crate) fn monotonic_ms() -> u64 {
-    let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(at.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(at.tv_nsec).unwrap_or_default();
-    seconds * 1000 + nanoseconds / 1_000_000
+    silo_shared::clock::monotonic_ms()
 }
 
 /// The wall clock in milliseconds: no other known clock continues between runs. [`Missing::again`] limits the effect of
@@ -156,13 +172,36 @@ impl Memory {
     }
 
     /// Records a failed run. Returns whether this kind of failure was not reported yet.
-    pub(crate) fn note_failure(&mut self, kind: &str) -> bool {
+    pub(crate) fn note_failure(&mut self, kind: &str, words: &str, now: Timestamp) -> bool {
+        let failing = self.failing.get_or_insert_with(|| Failing {
+            since: seconds(now),
+            words: String::new(),
+        });
+        words.clone_into(&mut failing.words);
         self.told.is_new(kind)
     }
 
-    /// Records a successful run. Returns whether something had failed before.
-    pub(crate) fn note_success(&mut self) -> bool {
+    /// Records a successful run, after which the hub has these addresses. Returns whether something had failed before.
+    pub(crate) fn note_success(&mut self, addresses: &Addresses, now: Timestamp) -> bool {
+        self.failing = None;
+        self.reported = addresses.iter().collect();
+        self.last_success = Some(seconds(now));
         self.told.clear()
+    }
+
+    /// The hub's addresses after the last successful run.
+    pub(crate) fn reported(&self) -> &[std::net::IpAddr] {
+        &self.reported
+    }
+
+    /// When the last successful run was.
+    pub(crate) fn last_success(&self) -> Option<Timestamp> {
+        self.last_success.as_ref()?.parse().ok()
+    }
+
+    /// What has failed in every run since then.
+    pub(crate) fn failing(&self) -> Option<&Failing> {
+        self.failing.as_ref()
     }
 }
 
@@ -173,16 +212,11 @@ pub(crate) struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the folder, creates it (mode 0700) if it does not exist, and tests whether files can be created in it.
+    /// Opens the folder, creates it for this user alone if it does not exist, and tests whether files can be created in it.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
         let dir = Self::at(path)?;
         if !exists(&dir.path)? {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder
-                .create(&dir.path)
+            private_file::create_folder(&dir.path)
                 .map_err(|cause| failure(&dir.path, "create it", cause))?;
         }
         dir.check()?;
@@ -206,7 +240,8 @@ impl StateDir {
         Ok(dir)
     }
 
-    fn at(path: &Path) -> Result<Self, StateError> {
+    /// The folder, not checked.
+    pub(crate) fn at(path: &Path) -> Result<Self, StateError> {
         let path = std::path::absolute(path).map_err(|cause| failure(path, "find it", cause))?;
         Ok(Self { path })
     }
@@ -239,17 +274,51 @@ impl StateDir {
         &self.path
     }
 
-    fn file(&self, hub: &str, silo: &SiloId, hostname: &Hostname) -> PathBuf {
+    fn file(&self, kind: &str, hub: &str, silo: &str, hostname: &str) -> PathBuf {
         // None of the three contains a newline.
         let key = format!("{hub}\n{silo}\n{hostname}");
-        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-        let digest: String = digest
-            .as_ref()
-            .iter()
-            .take(12)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        self.path.join(format!("record-{digest}.json"))
+        self.path.join(format!("{kind}-{}.json", digest(&key)))
+    }
+
+    /// The file with the changes of a record of which a hook was not told yet.
+    pub(crate) fn hook_file(
+        &self,
+        hub: &str,
+        silo: impl AsRef<str>,
+        hostname: impl AsRef<str>,
+    ) -> PathBuf {
+        self.file("hook", hub, silo.as_ref(), hostname.as_ref())
+    }
+
+    /// The file with the database of several hubs.
+    fn database_file(&self, client: &HubClient) -> PathBuf {
+        let name = format!("database-{}.json", digest(client.key()));
+        self.path.join(name)
+    }
+
+    /// Lets a client of several hubs expect the database of the last run. An invalid file counts as missing.
+    pub(crate) fn expect_database(&self, client: &HubClient) -> Result<(), StateError> {
+        if client.has_several_hubs()
+            && let Some(known) = self.read_json(&self.database_file(client))?
+        {
+            client.expect_database(known);
+        }
+        Ok(())
+    }
+
+    /// Saves the database of several hubs for the next run.
+    pub(crate) fn keep_database(&self, client: &HubClient) -> Result<(), StateError> {
+        let path = self.database_file(client);
+        match client.database() {
+            Some(now) if client.has_several_hubs() => {
+                let known: Option<Database> = self.read_json(&path)?;
+                if known.as_ref() == Some(&now) {
+                    return Ok(());
+                }
+                self.write_json(&path, &now)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The state of a record. An invalid file counts as missing.
@@ -259,20 +328,14 @@ impl StateDir {
         silo: &SiloId,
         hostname: &Hostname,
     ) -> Result<Memory, StateError> {
-        let path = self.file(hub, silo, hostname);
+        let path = self.file("record", hub, silo.as_str(), hostname.as_str());
         let nothing = Memory::new(hub, silo, hostname);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(nothing),
-            Err(cause) => return Err(failure(&path, "read it", cause)),
+        let is_its = |found: &Memory| {
+            (&found.hub, &found.silo, &found.hostname)
+                == (&nothing.hub, &nothing.silo, &nothing.hostname)
         };
-        Ok(serde_json::from_slice(&bytes)
-            .ok()
-            .filter(|found: &Memory| {
-                (&found.hub, &found.silo, &found.hostname)
-                    == (&nothing.hub, &nothing.silo, &nothing.hostname)
-            })
-            .unwrap_or(nothing))
+        let found = self.read_json(&path)?.filter(is_its);
+        Ok(found.unwrap_or(nothing))
     }
 
     /// Saves the state; the file is replaced atomically.
@@ -282,13 +345,57 @@ impl StateDir {
         hostname: &Hostname,
         memory: &Memory,
     ) -> Result<(), StateError> {
-        let path = self.file(&memory.hub, silo, hostname);
-        let fail = |cause| failure(&path, "write it", cause);
-        let json = serde_json::to_vec(memory).map_err(|cause| fail(cause.into()))?;
+        let (silo, hostname) = (silo.as_str(), hostname.as_str());
+        self.write_json(&self.file("record", &memory.hub, silo, hostname), memory)
+    }
+
+    /// Deletes the state of a record.
+    pub(crate) fn forget(
+        &self,
+        hub: &str,
+        silo: &SiloId,
+        hostname: &Hostname,
+    ) -> Result<(), StateError> {
+        self.delete(&self.file("record", hub, silo.as_str(), hostname.as_str()))
+    }
+
+    /// Reads a file of the folder; `None` if there is none, or an invalid one.
+    pub(crate) fn read_json<T: DeserializeOwned>(
+        &self,
+        path: &Path,
+    ) -> Result<Option<T>, StateError> {
+        match held::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(failure(path, "read it", cause)),
+        }
+    }
+
+    /// Replaces a file of the folder atomically.
+    pub(crate) fn write_json(&self, path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+        let fail = |cause| failure(path, "write it", cause);
+        let json = serde_json::to_vec(value).map_err(|cause| fail(cause.into()))?;
         // A separate file, since another schedule may run at the same time.
         let temp = path.with_extension(format!("{}.tmp", std::process::id()));
-        private_file::replace(&path, &temp, &json).map_err(fail)
+        private_file::replace(path, &temp, &json).map_err(fail)
     }
+
+    /// Deletes a file of the folder, if it exists.
+    pub(crate) fn delete(&self, path: &Path) -> Result<(), StateError> {
+        match held::remove(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(failure(path, "delete it", cause))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The part of a file's name that identifies what is in it.
+fn digest(key: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    let bytes = digest.as_ref().iter().take(12);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failure(path: &Path, doing: &'static str, cause: io::Error) -> StateError {
@@ -314,113 +421,13 @@ fn writable(folder: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn writable(folder: &Path) -> io::Result<()> {
-    match fs::metadata(folder)?.is_dir() {
-        true => Ok(()),
-        false => Err(io::ErrorKind::NotADirectory.into()),
+    if fs::metadata(folder)?.is_dir() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(3600);
-    const MINUTE: u64 = 60_000;
-
-    /// Whether IPv6 counts as missing long enough after runs at these minutes.
-    fn is_gone(minutes: &[u64]) -> bool {
-        let mut memory = Memory::default();
-        for at in minutes {
-            memory.note_missing(Family::V6, at * MINUTE, LIMIT);
-        }
-        memory.is_gone(Family::V6, LIMIT)
-    }
-
-    #[test]
-    fn only_time_between_runs_that_found_it_missing_counts() {
-        let every_five: Vec<u64> = (0..=60).step_by(5).map(|minute| 1000 + minute).collect();
-        let cases: [(&[u64], bool); 10] = [
-            (&every_five, true),
-            (&every_five[1..], false),
-            (&[1000], false),
-            // Two runs do not observe the time between them.
-            (&[1000, 1060], false),
-            (&[1000, 11_000], false),
-            (&[1000, 1030, 1060], true),
-            (&[1000, 2000, 3000], true),
-            // Restarted, or the wall clock was set back: the time between does not count.
-            (&[1000, 1030, 10, 39], false),
-            (&[1000, 1030, 10, 40], true),
-            // The stored time is ahead of now.
-            (&[u64::MAX / MINUTE, 1000, 1029], false),
-        ];
-        for (minutes, gone) in cases {
-            assert_eq!(is_gone(minutes), gone, "{minutes:?}");
-        }
-    }
-
-    #[test]
-    fn a_family_that_is_found_again_counts_from_the_beginning() {
-        let mut memory = Memory::default();
-        assert!(memory.note_missing(Family::V6, 0, LIMIT));
-        assert!(!memory.note_missing(Family::V6, 30 * MINUTE, LIMIT));
-        assert!(memory.note_found(Family::V6));
-        assert!(!memory.note_found(Family::V6));
-        assert!(memory.note_missing(Family::V6, 60 * MINUTE, LIMIT));
-        assert!(!memory.is_gone(Family::V6, LIMIT));
-        assert!(!memory.is_gone(Family::V4, LIMIT));
-    }
-
-    #[test]
-    fn only_an_address_set_by_this_agent_may_be_removed() {
-        let addresses = |text: &str| -> Addresses {
-            text.split(' ')
-                .map(|ip| ip.parse::<std::net::IpAddr>().unwrap())
-                .collect()
-        };
-        let mut memory = Memory::default();
-        assert!(!memory.has_set(Family::V6, &addresses("fd00::5")));
-        assert!(!memory.has_set(Family::V6, &Addresses::default()));
-        memory.note_set(&addresses("10.0.0.5 fd00::5"));
-        memory.note_set(&addresses("10.0.0.6"));
-        assert!(memory.has_set(Family::V6, &addresses("10.0.0.5 fd00::5")));
-        assert!(!memory.has_set(Family::V6, &addresses("fd00::6")));
-        assert!(!memory.has_set(Family::V6, &addresses("10.0.0.5")));
-        assert!(!memory.has_set(Family::V4, &addresses("10.0.0.5")));
-        memory.note_removed(Family::V6);
-        assert!(!memory.has_set(Family::V6, &addresses("fd00::5")));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_state_is_private_and_read_back() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/state");
-        assert!(StateDir::probe(&path).is_ok() && !path.exists());
-        let state = StateDir::open(&path).unwrap();
-        let (silo, name) = (
-            SiloId::parse("office").unwrap(),
-            Hostname::parse("db").unwrap(),
-        );
-        let mut memory = state.recall("http://hub", &silo, &name).unwrap();
-        memory.note_failure("down");
-        memory.note_missing(Family::V6, 7, LIMIT);
-        state.remember(&silo, &name, &memory).unwrap();
-        assert_eq!(state.recall("http://hub", &silo, &name).unwrap(), memory);
-        assert_ne!(state.recall("http://other", &silo, &name).unwrap(), memory);
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o700);
-        let files: Vec<PathBuf> = fs::read_dir(&path)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        assert_eq!(files.len(), 1, "{files:?}");
-        assert_eq!(mode(&files[0]), 0o600);
-        fs::write(&files[0], "{").unwrap();
-        let forgotten = state.recall("http://hub", &silo, &name).unwrap();
-        assert_eq!(forgotten, Memory::new("http://hub", &silo, &name));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(StateDir::open(&path).is_err() && StateDir::probe(&path).is_err());
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,15 +1,21 @@
 //! Runs a program that prints this machine's addresses, one per line.
 //!
-//! After a deadline, the program is killed and reaped, on Unix together with all processes in its group.
+//! After a deadline, the program is killed and reaped, with all processes that it started: those of its process group, on
+//! Windows those of its job object.
 
 use std::net::IpAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+#[cfg(windows)]
+use process_wrap::tokio::{ChildWrapper, CommandWrap, JobObject};
+use silo_shared::flags::withhold_tokens;
 use silo_shared::silo::{Family, InvalidAddress, parse_address};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+#[cfg(unix)]
+use tokio::process::Child;
+use tokio::process::{ChildStderr, ChildStdout, Command};
 
 use super::DiscoverError;
 use super::select::Candidate;
@@ -84,43 +90,38 @@ async fn run(argv: &[String], timeout: Duration) -> Result<String, CommandError>
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    #[cfg(unix)]
-    command.process_group(0);
-    let mut child = command.spawn().map_err(CommandError::Start)?;
+    withhold_tokens(command.as_std_mut());
     // Killed also if this future is dropped: no process survives an interrupted run.
-    let group = Group::of(&child);
-    match tokio::time::timeout(timeout, collect(&mut child)).await {
+    let mut running = Running::spawn(command).map_err(CommandError::Start)?;
+    match tokio::time::timeout(timeout, collect(&mut running)).await {
         Ok(result) => {
             // The command has ended and was reaped: processes that it deliberately left running are not killed.
-            if let Some(group) = group {
-                group.release();
-            }
+            running.is_killed_on_drop = false;
             result
         }
         Err(_) => {
-            kill_and_reap(&mut child).await;
+            running.kill().await;
             Err(CommandError::TooSlow)
         }
     }
 }
 
 /// Waits for the command to end and reads its output.
-async fn collect(child: &mut Child) -> Result<String, CommandError> {
-    let stdout = child.stdout.take().expect("stdout is piped");
-    let stderr = child.stderr.take().expect("stderr is piped");
+async fn collect(running: &mut Running) -> Result<String, CommandError> {
+    let (stdout, stderr) = running.pipes().expect("both are piped");
     let (printed, said) = tokio::join!(read(stdout), read(stderr));
     let printed = match printed {
         Ok(printed) if printed.len() as u64 <= MAX_OUTPUT => printed,
         Ok(_) => {
-            kill_and_reap(child).await;
+            running.kill().await;
             return Err(CommandError::TooMuch);
         }
         Err(error) => {
-            kill_and_reap(child).await;
+            running.kill().await;
             return Err(CommandError::Read(error));
         }
     };
-    let status = child.wait().await.map_err(CommandError::Read)?;
+    let status = running.wait().await.map_err(CommandError::Read)?;
     if !status.success() {
         let said = said.unwrap_or_default();
         let said = match said.lines().find(|line| !line.trim().is_empty()) {
@@ -139,49 +140,83 @@ async fn read(stream: impl AsyncRead + Unpin) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-async fn kill_and_reap(child: &mut Child) {
-    if let Some(group) = Group::of(child) {
-        drop(group);
-    }
-    // Fails only if it has ended by itself.
-    let _ = child.kill().await;
-}
-
-/// The process group of a command; killed when dropped.
-struct Group {
+/// A command and the processes that it started; they are killed when it is dropped.
+struct Running {
     #[cfg(unix)]
-    id: rustix::process::Pid,
-}
-
-impl Group {
-    /// `None` once the command has been reaped: its id may be reused then.
-    #[cfg(unix)]
-    fn of(child: &Child) -> Option<Self> {
-        let id = i32::try_from(child.id()?).ok()?;
-        Some(Self {
-            id: rustix::process::Pid::from_raw(id)?,
-        })
-    }
-
-    /// Windows has no process groups that could be killed: `kill_on_drop` kills only the command.
-    #[cfg(not(unix))]
-    fn of(_: &Child) -> Option<Self> {
-        Some(Self {})
-    }
-}
-
-impl Group {
-    /// Does not kill the group.
-    fn release(self) {
-        std::mem::forget(self);
-    }
+    child: Child,
+    #[cfg(windows)]
+    child: Box<dyn ChildWrapper>,
+    is_killed_on_drop: bool,
 }
 
 #[cfg(unix)]
-impl Drop for Group {
+impl Running {
+    fn spawn(mut command: Command) -> std::io::Result<Self> {
+        Ok(Self {
+            child: command.process_group(0).spawn()?,
+            is_killed_on_drop: true,
+        })
+    }
+
+    fn pipes(&mut self) -> Option<(ChildStdout, ChildStderr)> {
+        Some((self.child.stdout.take()?, self.child.stderr.take()?))
+    }
+
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    fn start_kill(&mut self) {
+        // No id once the command has been reaped: it may be reused then.
+        let group = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+            // Fails only if all processes of the group have ended.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[cfg(windows)]
+impl Running {
+    /// Started suspended, until it is in its job object: it starts no process outside of it.
+    fn spawn(command: Command) -> std::io::Result<Self> {
+        Ok(Self {
+            child: CommandWrap::from(command).wrap(JobObject).spawn()?,
+            is_killed_on_drop: true,
+        })
+    }
+
+    fn pipes(&mut self) -> Option<(ChildStdout, ChildStderr)> {
+        Some((self.child.stdout().take()?, self.child.stderr().take()?))
+    }
+
+    /// Of the command alone, not of all in its job object.
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.inner_mut().wait().await
+    }
+
+    fn start_kill(&mut self) {
+        // Fails only if all processes of the job object have ended.
+        let _ = self.child.start_kill();
+    }
+}
+
+impl Running {
+    /// Kills and reaps it.
+    async fn kill(&mut self) {
+        self.start_kill();
+        #[cfg(unix)]
+        let _ = self.child.start_kill();
+        // Fails only if it has ended by itself.
+        let _ = self.wait().await;
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        // Fails only if all processes of the group have ended.
-        let _ = rustix::process::kill_process_group(self.id, rustix::process::Signal::KILL);
+        if self.is_killed_on_drop {
+            self.start_kill();
+        }
     }
 }
 

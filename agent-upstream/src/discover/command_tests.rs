@@ -74,3 +74,63 @@ async fn a_hanging_command_is_killed_with_its_children() {
         "the command itself is reaped"
     );
 }
+
+/// The same on Windows. The command is a shell whose child, this very program, holds a file.
+#[cfg(windows)]
+mod windows {
+    use std::fs::OpenOptions;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    const HOLD: &str = "SILO_TEST_HOLD";
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn is_held(path: &Path) -> bool {
+        let opened = OpenOptions::new().read(true).share_mode(0).open(path);
+        opened.is_err_and(|error| error.raw_os_error() == Some(32))
+    }
+
+    async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+        let waited = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, waited).await.expect(what);
+    }
+
+    /// Not a test of its own: what the other one starts.
+    #[test]
+    fn holds_a_file_if_it_is_asked_to() {
+        let Some(path) = std::env::var_os(HOLD) else {
+            return;
+        };
+        let _held = OpenOptions::new().read(true).open(path).unwrap();
+        std::thread::sleep(LIMIT * 2);
+    }
+
+    #[tokio::test]
+    async fn a_hanging_command_is_killed_with_its_children() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let program = std::env::current_exe().unwrap();
+        let test = "discover::command::tests::windows::holds_a_file_if_it_is_asked_to";
+        let set = format!("set {HOLD}={}", path.display());
+        let line = format!("{set}&& {} --exact {test} > nul", program.display());
+        let argv = ["cmd", "/c", &line].map(str::to_owned);
+        // The deadline, and an interrupted run.
+        for timeout in [Duration::from_secs(5), LIMIT] {
+            let argv = argv.clone();
+            let running = tokio::spawn(async move { run(&argv, timeout).await });
+            if timeout == LIMIT {
+                wait_until("the child has not started", || is_held(&path)).await;
+                running.abort();
+            } else {
+                let error = running.await.unwrap().unwrap_err();
+                assert!(matches!(error, CommandError::TooSlow), "{error}");
+            }
+            wait_until("the child was not killed", || !is_held(&path)).await;
+        }
+    }
+}

@@ -1,60 +1,109 @@
 //! Asks the hub which address it sees, separately over IPv4 and IPv6, and detects whether it may see a relay instead.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use silo_shared::agent_name::AgentKind;
 use silo_shared::client::{ClientError, HubClient, Route};
+use silo_shared::connection::Connection;
 use silo_shared::silo::Family;
 
 use super::select::Candidate;
-use super::{DiscoverError, look_up, route};
+use super::{DiscoverError, OverFamily, look_up, route};
 use crate::settings::Settings;
 
-/// The addresses that the hub sees.
-#[derive(Debug, Default)]
+/// What the hub sees.
+#[derive(Debug)]
 pub(super) struct Seen {
-    /// The addresses, at most one of each family.
-    pub(super) candidates: Vec<Candidate>,
-    /// Those that do not belong to this machine.
+    /// The answer over each family that was asked.
+    pub(super) answers: Vec<OverFamily>,
+    /// The addresses in them that do not belong to this machine.
     pub(super) relayed: Vec<IpAddr>,
-    /// The errors over one family while the other succeeded.
-    pub(super) wrong: Vec<ClientError>,
+    /// This machine's addresses.
+    pub(super) own: Vec<IpAddr>,
 }
 
-/// `GET /ip` over each family of the hub's name. A family that can't be reached is not an error if the other succeeds.
-pub(super) async fn find(settings: &Settings) -> Result<Seen, DiscoverError> {
-    let all = look_up(&settings.connection.hub).await?;
-    let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = worth_asking(&all, settings)
+impl Seen {
+    /// Whether the hub answered over no family, so that another hub may be asked.
+    fn is_unavailable(&self) -> bool {
+        let mut errors = self.answers.iter().map(|over| over.answer.as_ref().err());
+        errors.all(|error| error.is_some_and(|error| error.is_unavailable()))
+    }
+}
+
+/// Asks the first hub that answers.
+pub(super) async fn find(
+    settings: &Settings,
+    include: impl Fn(Family) -> bool,
+) -> Result<Seen, DiscoverError> {
+    let mut first = None;
+    for connection in settings.connection.each() {
+        let found = find_at(settings, &connection, &include).await;
+        let is_unavailable = match &found {
+            Ok(seen) => seen.is_unavailable(),
+            Err(error) => error.is_unavailable(),
+        };
+        if !is_unavailable {
+            return found;
+        }
+        first = first.or(Some(found));
+    }
+    first.expect("a connection has at least one hub")
+}
+
+/// `GET /ip` over each family of a hub's name that is looked for.
+async fn find_at(
+    settings: &Settings,
+    connection: &Connection,
+    include: impl Fn(Family) -> bool,
+) -> Result<Seen, DiscoverError> {
+    let all = look_up(connection.key()).await?;
+    let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = worth_asking(&all, include)
         .into_iter()
         .partition(SocketAddr::is_ipv4);
-    let (v4, v6) = tokio::join!(ask(settings, v4), ask(settings, v6));
-    let (found, wrong) = both(v4, v6)?;
+    let (v4, v6) = tokio::join!(ask(settings, connection, v4), ask(settings, connection, v6));
     let of_hub: Vec<IpAddr> = all.iter().map(|at| at.ip().to_canonical()).collect();
     let own = own_addresses();
     let is_relayed = |ip: &IpAddr| {
         own.as_ref()
             .is_some_and(|own| !ip.is_loopback() && !own.contains(ip))
     };
-    let named = |ip| settings.rules.name(ip, own.as_deref().unwrap_or_default());
     let candidate = |ip: IpAddr| Candidate {
-        is_hubs: is_relayed(&ip) && of_hub.contains(&ip) && !named(ip),
+        is_hubs: is_relayed(&ip) && of_hub.contains(&ip),
         ..Candidate::from(ip)
     };
+    let mut relayed = Vec::new();
+    let mut answers = Vec::new();
+    for (family, asked) in [(Family::V4, v4), (Family::V6, v6)] {
+        let Some(asked) = asked else {
+            continue;
+        };
+        if let Ok(ip) = &asked {
+            relayed.extend(Some(*ip).filter(is_relayed));
+        }
+        answers.push(OverFamily {
+            family,
+            answer: asked
+                .map(candidate)
+                .map_err(|error| Arc::new(DiscoverError::Hub(error))),
+        });
+    }
     Ok(Seen {
-        candidates: found.iter().map(|ip| candidate(*ip)).collect(),
-        relayed: found.into_iter().filter(is_relayed).collect(),
-        wrong,
+        answers,
+        relayed,
+        own: own.unwrap_or_default(),
     })
 }
 
-/// The addresses of the hub over which its response is useful: omits families that `within` excludes, and link-local
+/// The addresses of the hub over which its response is useful: omits families that no record wants, and link-local
 /// addresses, over which the hub sees a link-local address. If none are left, returns all.
-fn worth_asking(all: &[SocketAddr], settings: &Settings) -> Vec<SocketAddr> {
+fn worth_asking(all: &[SocketAddr], include: impl Fn(Family) -> bool) -> Vec<SocketAddr> {
     let is_of_use = |at: &&SocketAddr| {
         let is_link_local = match at.ip() {
             IpAddr::V4(v4) => v4.is_link_local(),
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
-        !is_link_local && settings.rules.include(Family::of(at.ip()))
+        !is_link_local && include(Family::of(at.ip()))
     };
     let of_use: Vec<SocketAddr> = all.iter().filter(is_of_use).copied().collect();
     if of_use.is_empty() {
@@ -83,6 +132,7 @@ fn own_addresses() -> Option<Vec<IpAddr>> {
 /// Asks only over these addresses; `None` if there are none.
 async fn ask(
     settings: &Settings,
+    connection: &Connection,
     addresses: Vec<SocketAddr>,
 ) -> Option<Result<IpAddr, ClientError>> {
     let interface = settings.bind_interface.clone();
@@ -92,86 +142,9 @@ async fn ask(
         local_address,
         interface,
     };
-    let client = match HubClient::new(&settings.connection, route) {
+    let client = match HubClient::new(connection, AgentKind::Upstream, &route) {
         Ok(client) => client,
         Err(error) => return Some(Err(error)),
     };
     Some(client.caller_address().await)
-}
-
-/// Combines the results of both families, with the error of one if the other succeeded. A family that can't be reached
-/// is not an error then.
-fn both(
-    v4: Option<Result<IpAddr, ClientError>>,
-    v6: Option<Result<IpAddr, ClientError>>,
-) -> Result<(Vec<IpAddr>, Vec<ClientError>), ClientError> {
-    let mut found = Vec::new();
-    let mut wrong = Vec::new();
-    let mut unreachable = None;
-    for answer in [v4, v6].into_iter().flatten() {
-        match answer {
-            Ok(ip) => found.push(ip),
-            Err(error @ ClientError::Unreachable { .. }) => {
-                tracing::debug!("one family skipped: {error}");
-                unreachable = unreachable.or(Some(error));
-            }
-            Err(error) => wrong.push(error),
-        }
-    }
-    if found.is_empty()
-        && let Some(error) = wrong.pop().or(unreachable)
-    {
-        return Err(error);
-    }
-    Ok((found, wrong))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(text: &str) -> Option<Result<IpAddr, ClientError>> {
-        match text {
-            "none" => None,
-            "down" => Some(Err(ClientError::Unreachable {
-                hub: "http://hub".to_owned(),
-                cause: "refused".to_owned(),
-            })),
-            "broken" => Some(Err(ClientError::TooLarge {
-                hub: "http://hub".to_owned(),
-            })),
-            ip => Some(Ok(ip.parse().unwrap())),
-        }
-    }
-
-    #[test]
-    fn a_bad_family_does_not_stop_a_good_one() {
-        for (v4, v6, expected) in [
-            ("10.0.0.5", "fd00::5", Some(&["10.0.0.5", "fd00::5"][..])),
-            ("10.0.0.5", "none", Some(&["10.0.0.5"])),
-            ("10.0.0.5", "down", Some(&["10.0.0.5"])),
-            ("down", "fd00::5", Some(&["fd00::5"])),
-            ("down", "down", None),
-            ("down", "none", None),
-            ("10.0.0.5", "broken", Some(&["10.0.0.5", "wrong"])),
-            ("broken", "fd00::5", Some(&["fd00::5", "wrong"])),
-            ("broken", "down", None),
-            ("broken", "none", None),
-        ] {
-            let found = both(answer(v4), answer(v6)).ok();
-            let found: Option<Vec<String>> = found.map(|(found, wrong)| {
-                let found = found.iter().map(IpAddr::to_string);
-                found
-                    .chain(wrong.iter().map(|_| "wrong".to_owned()))
-                    .collect()
-            });
-            assert_eq!(
-                found.as_deref(),
-                expected
-                    .map(|e| e.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
-                    .as_deref(),
-                "{v4} {v6}"
-            );
-        }
-    }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use silo_shared::silo::Family;
+use silo_shared::stay::{LocalAddress, local_addresses};
 use thiserror::Error;
 
 use super::ipv6_table;
@@ -90,6 +91,27 @@ pub(super) fn find(source: &InterfaceSource) -> Result<Listed, InterfaceError> {
         })
         .collect::<Result<_, InterfaceError>>()?;
     Ok(Listed { candidates, is_up })
+}
+
+/// An address of this machine, with what decides whether it is used. Not its lifetime, which routers renew all the time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OwnAddress {
+    address: LocalAddress,
+    /// `None`: IPv4, or unknown.
+    flags: Option<Flags>,
+}
+
+/// The addresses of this machine from which it may reach another one, sorted; `None` if the system returns an error. Not
+/// those that are not usable yet: no connection uses them.
+pub(crate) fn own_addresses() -> Option<Vec<OwnAddress>> {
+    let table = ipv6_table::read().unwrap_or_default();
+    let flags = |ip: IpAddr| Some(table.iter().find(|entry| IpAddr::V6(entry.ip) == ip)?.flags);
+    let own = local_addresses()?.into_iter().map(|address| OwnAddress {
+        flags: flags(address.ip),
+        address,
+    });
+    let is_usable = |own: &OwnAddress| !own.flags.is_some_and(|flags| flags.unproven);
+    Some(own.filter(is_usable).collect())
 }
 
 /// Linux lists an IPv4 address with a label (`eth0:1`) under that label.

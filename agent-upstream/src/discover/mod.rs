@@ -1,25 +1,33 @@
-//! Finds the addresses of this machine: queries the configured source, then selects by the rules.
+//! Finds the addresses of this machine: queries the configured sources, each once in a run, then selects by the rules.
 //!
 //! - `select`: the rules, pure.
-//! - `hub`, `route`, `interface`, `command`: one source each; `ipv6_table`: the system's table of IPv6 addresses.
+//! - `found`: what a source found, as one record sees it.
+//! - `hub`, `web`, `route`, `interface`, `command`: one source each; `ipv6_table`: the system's table of IPv6 addresses.
 
 mod command;
+mod found;
 mod hub;
 mod interface;
 mod ipv6_table;
 mod route;
 pub(crate) mod select;
+mod web;
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use silo_shared::client::ClientError;
 use silo_shared::silo::Family;
 use thiserror::Error;
 use url::Url;
 
+use crate::record::Record;
 use crate::settings::Settings;
 use crate::source::AddressSource;
-use select::{Candidate, Mode, Selection, Unusable, select};
+pub(crate) use found::Found;
+use found::{Answer, OverFamily};
+pub(crate) use interface::{OwnAddress, own_addresses};
+use select::{Mode, Unusable};
 
 /// Why no address is known. Nothing is changed then.
 #[derive(Debug, Error)]
@@ -54,6 +62,17 @@ pub(crate) enum DiscoverError {
         /// The error.
         cause: command::CommandError,
     },
+    /// See [`web::WebError`].
+    #[error("the page at {page} {cause}")]
+    Web {
+        /// Scheme and host.
+        page: String,
+        /// The error.
+        cause: web::WebError,
+    },
+    /// Each source of a list failed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then "))]
+    All(Vec<Arc<DiscoverError>>),
     /// Addresses were found, but none can be reported.
     #[error("addresses from {setting}: {unusable}{hint}")]
     Unusable {
@@ -75,91 +94,122 @@ impl DiscoverError {
             Self::Lookup { .. } | Self::NoRoute { .. } => "unreachable".to_owned(),
             Self::Interface(_) => "interface".to_owned(),
             Self::Command { .. } => "command".to_owned(),
+            Self::Web { .. } => "web".to_owned(),
+            Self::All(all) => all.first().map_or_else(String::new, |first| first.kind()),
             Self::Unusable { .. } => "addresses".to_owned(),
         }
     }
+
+    /// Whether another hub may answer.
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Hub(error) => error.is_unavailable(),
+            Self::Lookup { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing answered. Over one family, that is no error if the other has an address.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Hub(error) => matches!(error, ClientError::Unreachable { .. }),
+            Self::Web { cause, .. } => cause.is_unreachable(),
+            _ => false,
+        }
+    }
 }
 
-const SAME_MACHINE: &str = ": the hub seems to run on this same machine, so take the address from \
-                            `route:ADDRESS` (any address of your network) or `interface:NAME`";
-
-/// The result of the source.
+/// What the sources answered so far in this run. Records with the same source share its answer.
 #[derive(Debug)]
-pub(crate) struct Found {
-    candidates: Vec<Candidate>,
-    mode: Mode,
-    /// The addresses that the hub sees and that do not belong to this machine: it is behind NAT or a relay.
-    pub(crate) relayed: Vec<IpAddr>,
-    /// The errors over one family while the other succeeded.
-    pub(crate) wrong: Vec<ClientError>,
-    /// Whether a family that was not found is missing: not while the interface is down.
-    is_conclusive: bool,
+pub(crate) struct Discovery<'a> {
+    settings: &'a Settings,
+    answers: Vec<(&'a AddressSource, Result<Answer, Arc<DiscoverError>>)>,
 }
 
-impl Found {
-    fn new(candidates: Vec<Candidate>, mode: Mode) -> Self {
+impl<'a> Discovery<'a> {
+    /// Nothing is asked yet.
+    pub(crate) fn new(settings: &'a Settings) -> Self {
         Self {
-            candidates,
-            mode,
-            relayed: Vec::new(),
-            wrong: Vec::new(),
-            is_conclusive: true,
+            settings,
+            answers: Vec::new(),
         }
     }
 
-    /// Selects the addresses to report: at least one, at most one of each family. `held` is the record's IPv6 address.
-    pub(crate) fn select(
-        &self,
-        settings: &Settings,
-        held: Option<Ipv6Addr>,
-    ) -> Result<Selection, DiscoverError> {
-        select(&self.candidates, &settings.rules, self.mode, held).map_err(|unusable| {
-            let towards_hub = matches!(
-                settings.addresses,
-                AddressSource::Hub | AddressSource::Route(None)
-            );
-            let hint = if towards_hub && unusable.has_loopback() {
-                SAME_MACHINE
-            } else {
-                ""
-            };
-            DiscoverError::Unusable {
-                setting: settings.addresses.to_string(),
-                unusable,
-                hint,
+    /// The addresses of a record: of the first of its sources that has one which may be reported. If it has only one
+    /// source, its addresses may all be refused by [`Found::select`].
+    pub(crate) async fn find(
+        &mut self,
+        record: &'a Record,
+    ) -> Result<Found<'a>, Arc<DiscoverError>> {
+        if let Some(only) = record.sources.only() {
+            return self.look(only, record).await;
+        }
+        let mut failed = Vec::new();
+        for source in record.sources.iter() {
+            let found = self.look(source, record).await.and_then(|found| {
+                found.select(record, None).map_err(Arc::new)?;
+                Ok(found)
+            });
+            match found {
+                Ok(mut found) => {
+                    found.failed = failed;
+                    return Ok(found);
+                }
+                Err(error) => {
+                    tracing::debug!(record = %record, "the next source is asked: {error}");
+                    failed.push(error);
+                }
             }
-        })
+        }
+        Err(Arc::new(DiscoverError::All(failed)))
     }
 
-    /// Whether this machine has no address of this family although the source looked for one.
-    pub(crate) fn lacks(&self, family: Family, selection: &Selection, settings: &Settings) -> bool {
-        let looked_for = match &settings.addresses {
-            AddressSource::Interface(interface) => interface.family.include(family),
-            AddressSource::Route(Some(target)) => Family::of(*target) == family,
-            _ => true,
+    async fn look(
+        &mut self,
+        source: &'a AddressSource,
+        record: &Record,
+    ) -> Result<Found<'a>, Arc<DiscoverError>> {
+        let known = self.answers.iter().position(|(asked, _)| *asked == source);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let answer = ask(self.settings, source).await.map_err(Arc::new);
+                self.answers.push((source, answer));
+                self.answers.len() - 1
+            }
         };
-        // A family with an error is not known to be missing.
-        self.is_conclusive
-            && self.wrong.is_empty()
-            && looked_for
-            && settings.rules.include(family)
-            && selection.lacks(family)
+        let (_, answer) = &self.answers[at];
+        answer.as_ref().map_err(Arc::clone)?.seen_by(source, record)
     }
 }
 
-/// Queries the source for this machine's addresses.
-pub(crate) async fn discover(settings: &Settings) -> Result<Found, DiscoverError> {
-    Ok(match &settings.addresses {
+/// Queries a source, for the families that any record with this source may report.
+async fn ask(settings: &Settings, source: &AddressSource) -> Result<Answer, DiscoverError> {
+    let include = |family: Family| {
+        let mut users = settings
+            .records
+            .iter()
+            .filter(|record| record.sources.contain(source));
+        users.any(|record| record.rules.include(family))
+    };
+    Ok(match source {
         AddressSource::Hub => {
-            let seen = hub::find(settings).await?;
-            Found {
+            let seen = hub::find(settings, include).await?;
+            Answer::PerFamily {
+                answers: seen.answers,
+                mode: Mode::Seen,
                 relayed: seen.relayed,
-                wrong: seen.wrong,
-                ..Found::new(seen.candidates, Mode::Seen)
+                own: seen.own,
             }
         }
+        AddressSource::Web(pages) => Answer::PerFamily {
+            answers: web::find(settings, pages, include).await,
+            mode: Mode::Stated,
+            relayed: Vec::new(),
+            own: Vec::new(),
+        },
         AddressSource::Route(target) => {
-            Found::new(route::find(settings, *target).await?, Mode::Seen)
+            Answer::listed(route::find(settings, *target).await?, Mode::Seen)
         }
         AddressSource::Interface(interface) => {
             let mode = Mode::Best {
@@ -168,12 +218,13 @@ pub(crate) async fn discover(settings: &Settings) -> Result<Found, DiscoverError
                 link_local: interface.link_local,
             };
             let listed = interface::find(interface)?;
-            Found {
+            Answer::Listed {
+                candidates: listed.candidates,
+                mode,
                 is_conclusive: listed.is_up,
-                ..Found::new(listed.candidates, mode)
             }
         }
-        AddressSource::Command(argv) => Found::new(command::find(argv).await?, Mode::Stated),
+        AddressSource::Command(argv) => Answer::listed(command::find(argv).await?, Mode::Stated),
     })
 }
 

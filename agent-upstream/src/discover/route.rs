@@ -19,7 +19,7 @@ pub(super) async fn find(
     let targets: Vec<SocketAddr> = match target {
         Some(ip) => vec![SocketAddr::new(ip, PORT)],
         None => {
-            let all = look_up(&settings.connection.hub).await?;
+            let all = look_up_hub(settings).await?;
             let first = |of_family: fn(&SocketAddr) -> bool| all.iter().copied().find(of_family);
             [first(SocketAddr::is_ipv4), first(SocketAddr::is_ipv6)]
                 .into_iter()
@@ -46,6 +46,18 @@ pub(super) async fn find(
         Some(error) if found.is_empty() => Err(error),
         _ => Ok(found),
     }
+}
+
+/// The addresses of the first hub whose name has any.
+async fn look_up_hub(settings: &Settings) -> Result<Vec<SocketAddr>, DiscoverError> {
+    let mut failure = None;
+    for hub in settings.connection.hubs() {
+        match look_up(&hub.url).await {
+            Ok(found) => return Ok(found),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    Err(failure.expect("a connection has at least one hub"))
 }
 
 /// The stable address to send from instead of a temporary one that the system would choose (Linux with

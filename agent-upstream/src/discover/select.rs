@@ -4,10 +4,10 @@
 //! it refused with the reasons.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use silo_shared::address::not_another_machine;
+use silo_shared::address::NotAnotherMachine;
 use silo_shared::silo::{Addresses, Family};
 use thiserror::Error;
 
@@ -29,7 +29,7 @@ pub(crate) struct Candidate {
 pub(crate) const FOREVER: u32 = u32::MAX;
 
 /// The system's flags for a local IPv6 address; all false for IPv4.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Flags {
     /// A privacy address that will soon be replaced (RFC 8981).
     pub(crate) temporary: bool,
@@ -51,7 +51,7 @@ impl From<IpAddr> for Candidate {
 }
 
 /// Which addresses are accepted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// Only addresses in these networks, if set. Omits families without a network in it.
     pub(crate) within: Option<Vec<Network>>,
@@ -81,21 +81,9 @@ pub(crate) enum Mode {
 /// Why an address is not reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refusal {
-    /// 127.0.0.0/8, `::1`.
-    #[error("a loopback address")]
-    Loopback,
-    /// 169.254.0.0/16, `fe80::/10`.
-    #[error("a link-local address")]
-    LinkLocal,
-    /// 0.0.0.0, `::`.
-    #[error("the unspecified address")]
-    Unspecified,
-    /// Multicast, or IPv4 broadcast.
-    #[error("a multicast or broadcast address")]
-    Multicast,
-    /// Another address that can't be a machine's, see [`not_another_machine`].
+    /// Other machines can't reach this one at it.
     #[error("{0}")]
-    NoMachine(&'static str),
+    Unreachable(NotAnotherMachine),
     /// In none of the networks of `within`.
     #[error("outside `within`")]
     Outside,
@@ -116,6 +104,14 @@ pub(crate) enum Refusal {
     /// See [`Flags::unproven`].
     #[error("not yet known to be unique on its link")]
     Unproven,
+}
+
+impl Refusal {
+    /// Whether only this machine or link can use the address.
+    fn is_within_link(self) -> bool {
+        use NotAnotherMachine::{LinkLocal, Loopback};
+        matches!(self, Self::Unreachable(LinkLocal | Loopback))
+    }
 }
 
 /// Addresses that can't be reported, each with the reason.
@@ -144,7 +140,8 @@ impl Unusable {
 
     /// Whether a loopback address was among those found.
     pub(crate) fn has_loopback(&self) -> bool {
-        self.0.iter().any(|(_, why)| *why == Refusal::Loopback)
+        let loopback = Refusal::Unreachable(NotAnotherMachine::Loopback);
+        self.0.iter().any(|(_, why)| *why == loopback)
     }
 }
 
@@ -162,9 +159,8 @@ pub(crate) struct Selection {
 impl Selection {
     /// Whether nothing was found of this family except addresses that only this machine or link can use.
     pub(crate) fn lacks(&self, family: Family) -> bool {
-        let says_nothing = |(ip, why): &(IpAddr, Refusal)| {
-            Family::of(*ip) != family || matches!(why, Refusal::LinkLocal | Refusal::Loopback)
-        };
+        let says_nothing =
+            |(ip, why): &(IpAddr, Refusal)| Family::of(*ip) != family || why.is_within_link();
         self.chosen.get(family).is_none()
             && self.wrong.0.iter().chain(&self.skipped.0).all(says_nothing)
     }
@@ -217,8 +213,7 @@ fn is_failure(refusal: Refusal, mode: Mode, has_best: bool) -> bool {
     match (mode, refusal) {
         (_, Refusal::FamilyOutside) => false,
         (Mode::Stated, _) => true,
-        (Mode::Seen, Refusal::LinkLocal | Refusal::Loopback) => false,
-        (Mode::Seen, _) => true,
+        (Mode::Seen, refusal) => !refusal.is_within_link(),
         // All addresses of this family are outside of the expected networks.
         (Mode::Best { .. }, Refusal::Outside) => !has_best,
         (Mode::Best { .. }, _) => false,
@@ -301,19 +296,10 @@ fn judge(candidate: &Candidate, rules: &Rules, mode: Mode) -> Result<IpAddr, Ref
 
 /// Refuses addresses at which other machines can't reach this one.
 fn check_kind(ip: IpAddr, link_local_v6: bool) -> Result<(), Refusal> {
-    if ip.is_unspecified() {
-        Err(Refusal::Unspecified)
-    } else if ip.is_loopback() {
-        Err(Refusal::Loopback)
-    } else if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        Err(Refusal::Multicast)
-    } else {
-        match ip {
-            IpAddr::V4(v4) if v4.is_link_local() => Err(Refusal::LinkLocal),
-            IpAddr::V6(v6) if v6.is_unicast_link_local() && link_local_v6 => Ok(()),
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(Refusal::LinkLocal),
-            _ => not_another_machine(ip).map_or(Ok(()), |what| Err(Refusal::NoMachine(what))),
-        }
+    match NotAnotherMachine::of(ip) {
+        Some(NotAnotherMachine::LinkLocal) if ip.is_ipv6() && link_local_v6 => Ok(()),
+        Some(kind) => Err(Refusal::Unreachable(kind)),
+        None => Ok(()),
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) struct Request {
     pub(crate) authorization: Option<String>,
     /// The `If-Match` header.
     pub(crate) if_match: Option<String>,
+    /// The `If-None-Match` header.
+    pub(crate) if_none_match: Option<String>,
+    /// The `Prefer` header.
+    pub(crate) prefer: Option<String>,
     /// The body.
     pub(crate) body: String,
     /// Who calls.
@@ -94,28 +98,36 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// A hub on 127.0.0.1.
-    pub(crate) fn start(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", answer)
     }
 
     /// A hub at this address; port 0 takes a free one.
     pub(crate) fn start_at(
         address: &str,
-        answer: impl Fn(&Request) -> Answer + Send + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).expect("a free port");
+        // A port that was free before may have become that of an outgoing connection for a moment.
+        let mut listener = None;
+        crate::run::until(&format!("{address} is free"), || {
+            listener = TcpListener::bind(address).ok();
+            listener.is_some()
+        });
+        let listener = listener.expect("it is bound");
         let address = listener.local_addr().expect("a bound address");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let stopping = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let (requests, stopping) = (requests.clone(), stopping.clone());
+            let answer = Arc::new(answer);
             move || {
-                for stream in listener.incoming() {
+                for stream in listener.incoming().flatten() {
                     if stopping.load(Ordering::SeqCst) {
                         return;
                     }
+                    let (answer, requests) = (answer.clone(), requests.clone());
                     // A caller that goes away early is the test's business, not the hub's.
-                    let _ = stream.and_then(|stream| serve(stream, &answer, &requests));
+                    std::thread::spawn(move || serve(stream, &*answer, &requests));
                 }
             }
         });
@@ -166,7 +178,7 @@ impl Drop for Hub {
 
 fn serve(
     mut stream: TcpStream,
-    answer: &impl Fn(&Request) -> Answer,
+    answer: &(impl Fn(&Request) -> Answer + ?Sized),
     requests: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let peer = stream.peer_addr()?.ip().to_canonical();
@@ -175,6 +187,8 @@ fn serve(
     reader.read_line(&mut line)?;
     let mut authorization = None;
     let mut if_match = None;
+    let mut if_none_match = None;
+    let mut prefer = None;
     let mut length = 0;
     loop {
         let mut header = String::new();
@@ -185,6 +199,8 @@ fn serve(
         match name.to_ascii_lowercase().as_str() {
             "authorization" => authorization = Some(value.to_owned()),
             "if-match" => if_match = Some(value.to_owned()),
+            "if-none-match" => if_none_match = Some(value.to_owned()),
+            "prefer" => prefer = Some(value.to_owned()),
             "content-length" => length = value.parse().expect("a length"),
             _ => {}
         }
@@ -195,11 +211,17 @@ fn serve(
         line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
         authorization,
         if_match,
+        if_none_match,
+        prefer,
         body: String::from_utf8(body).expect("UTF-8"),
         peer,
     };
+    // Before the answer, which may be held back.
+    requests
+        .lock()
+        .expect("no panic before")
+        .push(request.clone());
     let answer = answer(&request);
-    requests.lock().expect("no panic before").push(request);
     if answer.silent {
         // Ends when the caller closes.
         let _ = reader.read(&mut [0]);

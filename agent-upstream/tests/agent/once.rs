@@ -9,7 +9,7 @@ use crate::run::{Agent, TOKEN};
 const RECORD: &str = "/silos/office/records/db";
 
 /// The present, from a clock that tests may read: a file just made.
-fn now() -> String {
+pub(crate) fn now() -> String {
     let file = tempfile::tempfile().expect("a temporary file");
     let metadata = file.metadata().expect("a file of our own");
     let modified = metadata.modified().expect("a time");
@@ -19,7 +19,7 @@ fn now() -> String {
 }
 
 /// A hub that sees the caller at `ip` and answers about records by `answer`.
-fn hub(ip: &'static str, answer: impl Fn(&Request) -> Answer + Send + 'static) -> Hub {
+fn hub(ip: &'static str, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Hub {
     Hub::start(move |request| match request.line.as_str() {
         "GET /ip" => Answer::ip(ip),
         _ => answer(request),

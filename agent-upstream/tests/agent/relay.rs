@@ -22,7 +22,7 @@ pub(crate) fn name_the_hub(addresses: &[&str]) {
 }
 
 /// Accepts every report, and sees the caller's address by `sees`.
-fn hub_at(address: &str, sees: impl Fn(&Request) -> String + Send + 'static) -> Hub {
+fn hub_at(address: &str, sees: impl Fn(&Request) -> String + Send + Sync + 'static) -> Hub {
     Hub::start_at(address, move |request| {
         if request.line == "GET /ip" {
             Answer::ip(&sees(request))
@@ -253,9 +253,10 @@ fn an_interface_keeps_the_address_that_the_record_holds_while_its_router_renews_
                  ip addr add 2001:db8:b::5/64 dev d0 nodad valid_lft 86400 preferred_lft {b}"
             ));
             let hub = Hub::start(move |request| {
-                let ip = match request.line.starts_with("PUT") {
-                    true => chosen,
-                    false => held,
+                let ip = if request.line.starts_with("PUT") {
+                    chosen
+                } else {
+                    held
                 };
                 Answer::record("db", &[ip], "x")
             });

@@ -1,7 +1,9 @@
 //! Runs the program with a configuration file in a folder of its own.
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+#[cfg(unix)]
+use std::process::Stdio;
+use std::process::{Command, Output};
 
 /// A token of the right form.
 pub(crate) const TOKEN: &str = "silo_abcdefgh12_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
@@ -59,6 +61,23 @@ impl Agent {
 
     pub(crate) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.command.args(args);
+        self
+    }
+
+    /// Without the last argument, to run another command with the same files.
+    #[cfg(unix)]
+    pub(crate) fn without_last_argument(mut self) -> Self {
+        let mut command = Command::new(self.command.get_program());
+        let arguments: Vec<_> = self.command.get_args().collect();
+        command.args(&arguments[..arguments.len() - 1]);
+        command.current_dir(self.folder.path());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
         self
     }
 
@@ -120,6 +139,7 @@ impl Agent {
         path
     }
 
+    #[cfg(unix)]
     pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.command.stdout(stdout);
         self
@@ -168,6 +188,111 @@ impl Agent {
             stdout: text(stdout),
             stderr: text(stderr),
         }
+    }
+}
+
+/// A program that stays, and is killed with the test.
+#[cfg(unix)]
+pub(crate) struct Running {
+    agent: Agent,
+    child: std::process::Child,
+}
+
+#[cfg(unix)]
+impl Agent {
+    /// Starts the program, which stays.
+    pub(crate) fn start(mut self) -> Running {
+        let file = |name| std::fs::File::create(self.path(name)).expect("a file for the output");
+        let (stdout, stderr) = (file("stdout"), file("stderr"));
+        let child = self.command.stdout(stdout).stderr(stderr).spawn();
+        Running {
+            child: child.expect("the program starts"),
+            agent: self,
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Running {
+    /// What it has printed so far.
+    pub(crate) fn said(&self) -> Ran {
+        let read = |name| std::fs::read_to_string(self.agent.path(name)).expect("UTF-8");
+        Ran {
+            code: None,
+            stdout: read("stdout"),
+            stderr: read("stderr"),
+        }
+    }
+
+    /// Writes a file into its folder.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        self.agent.write(name, text, 0o600);
+    }
+
+    /// Where a file of its folder is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.agent.path(name)
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status();
+        assert!(status.expect("kill(1)").success());
+    }
+
+    /// Ends it by SIGTERM.
+    pub(crate) fn end(mut self) -> Ran {
+        self.signal("TERM");
+        let status = self.child.wait().expect("a child of our own");
+        Ran {
+            code: status.code(),
+            ..self.said()
+        }
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> Ran {
+        let mut code = None;
+        until("its end", || {
+            code = self.child.try_wait().expect("a child of our own");
+            code.is_some()
+        });
+        Ran {
+            code: code.and_then(|status| status.code()),
+            ..self.said()
+        }
+    }
+
+    /// Waits until it has said this on stdout or stderr.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, words: &str) {
+        until(&format!("{words:?}"), || {
+            let said = self.said();
+            said.stdout.contains(words) || said.stderr.contains(words)
+        });
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already if the test got that far.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is so; for less long than the pause between two looks of an agent that gets no events.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
