@@ -1,185 +1,192 @@
 //! The commands that pull silos from the hub: `once` and `diff`.
 //!
-//! Steps of `once`: load the state → pull (without the lock) → lock → plan → replace → save the state. A silo that
-//! can't be pulled keeps its block and does not delay the others.
+//! Steps of `once`: load the state → pull (without the lock) → write ([`crate::writer`]) → run the hook → tell the hub.
+//! A silo that can't be pulled keeps its block and does not delay the others.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use silo_shared::agent::CannotStart;
+use silo_shared::agent_name::AgentKind;
 use silo_shared::client::{HubClient, Route};
 use silo_shared::config::ConfigError;
 use silo_shared::connection::Connection;
+use silo_shared::fact::Fact;
+use silo_shared::hook::Hook;
 use silo_shared::output::Output;
-use silo_shared::silo::SiloId;
-use thiserror::Error;
+use silo_shared::stay::{Signal, Signals};
 
+use crate::agent_error::{AgentError, markers};
 use crate::diff;
-use crate::hosts::HostsFile;
-use crate::in_place::{self, InPlace, InPlaceError};
-use crate::notes::{Notes, RunTime, Uptime};
+use crate::hook::{self, OwedHookError};
+use crate::known::known_without_lock;
 use crate::outage::Outage;
-use crate::plan::{Known, NoPlan, Pulled, Report, Rules, plan};
-use crate::pull::{Fresh, pull};
-use crate::remembered::Remembered;
-use crate::replace;
-use crate::replace_error::ReplaceError;
+use crate::owed_hook::OwedHook;
+use crate::own;
+use crate::own_plan::plan;
+use crate::plan::{Pulled, Rules};
+use crate::pull::pull;
+use crate::run_status::RunStatus;
+use crate::run_time::run_time;
 use crate::settings::{Settings, guarded};
-use crate::state::{LockedState, StateDir, StateError};
+use crate::silo_pull::SiloPull;
+use crate::state::{StateDir, StateError};
 use crate::target::Target;
 use crate::tell;
+use crate::write_gate::WriteGate;
+use crate::writer::{Writer, Written};
 
-/// Why a command ended early.
-#[derive(Debug, Error)]
-pub(crate) enum AgentError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The state folder can't be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The hosts file was not replaced.
-    #[error(transparent)]
-    Replace(#[from] ReplaceError),
-    /// The blocks in the hosts file can't be identified.
-    #[error("{}: {cause}; the file was not changed", .path.display())]
-    Markers {
-        /// The hosts file.
-        path: PathBuf,
-        /// The reason.
-        cause: NoPlan,
-    },
-    /// There is nothing to restore.
-    #[error("{}: there is no backup of it in the state folder {}", .path.display(), .state.display())]
-    NoBackup {
-        /// The hosts file.
-        path: PathBuf,
-        /// The state folder.
-        state: PathBuf,
-    },
-    /// There is no backup with this number.
-    #[error(
-        "there is no backup {number}, only {count}: `silo-downstream restore --list` shows which"
-    )]
-    NoSuchBackup {
-        /// The requested number.
-        number: usize,
-        /// The number of backups.
-        count: usize,
-    },
-    /// Lines of other programs or users would be lost.
-    #[error("{}: {lost} lines outside our blocks would be lost, those with `-` above; the file was not changed. Use --force to restore it anyway; the present file is kept as a backup", .path.display())]
-    WouldLose {
-        /// The hosts file.
-        path: PathBuf,
-        /// The number of lines.
-        lost: usize,
-    },
-    /// The run could not begin.
-    #[error(transparent)]
-    CannotStart(#[from] CannotStart),
-}
-
-impl From<InPlaceError> for AgentError {
-    fn from(error: InPlaceError) -> Self {
-        Self::Replace(error.into())
-    }
-}
-
-impl silo_shared::agent::AgentError for AgentError {
-    fn is_usage(&self) -> bool {
-        match self {
-            Self::Config(_) => true,
-            Self::State(StateError::NotAFolder(_)) => true,
-            #[cfg(unix)]
-            Self::State(StateError::Open { .. }) => true,
-            _ => false,
-        }
-    }
-}
+/// How long a run waits for others that hold the lock, to save its status.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a run that has written tells the hub so.
+const TELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pulls every silo and updates the hosts file. Returns whether everything succeeded.
 pub(crate) async fn once(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
-    let target = Target::find(&settings.hosts_file)?;
-    let state = StateDir::open(&settings.state_dir)?;
-    // An interrupted write is repaired even if the hub is down. If another run holds the lock, it has done so.
-    if state.has_journal(target.path())
-        && let Some(locked) = state.try_lock()?
-    {
-        recover(&target, &locked, settings.in_place)?;
-    }
-    let mut pulls = pull_all(silos, &client, &state, output).await?;
-    if pulls.iter().all(|pull| pull.fresh.is_none()) {
-        return Ok(false);
-    }
-
-    let rules = rules(settings, &connection);
-    let answers: Vec<Pulled> = pulls.iter().map(Pulled::from).collect();
-    let known = known_without_lock(settings, &target)?;
-    let target = target.settled(&state, |bytes| {
-        // Broken markers may be an incomplete write of another program.
-        plan(bytes, &answers, &rules, &known).map_or(true, |plan| plan.bytes != bytes)
-    })?;
-    let locked = state.lock_after(target.waited())?;
-    recover(&target, &locked, settings.in_place)?;
-    for pull in &mut pulls {
-        pull.prefer_newer(locked.remembered(client.hub(), &pull.silo)?);
-    }
-    let answers: Vec<Pulled> = pulls.iter().map(Pulled::from).collect();
-    let notes = locked.notes(target.path(), |name| settings.wants(name))?;
-    let at = run_time();
-    let known = known_of(&notes, silos, at);
-    let mut reports = Vec::new();
-    let mut stale = Vec::new();
-    let mut present = BTreeSet::new();
-    replace::update(&target, &locked, settings.in_place, |bytes| {
-        let plan =
-            plan(bytes, &answers, &rules, &known).map_err(|cause| markers(&target, cause))?;
-        reports = plan.reports;
-        stale = plan.stale;
-        present = blocks(bytes);
-        Ok::<_, AgentError>(plan.bytes)
-    })?;
-    let mut succeeded = pulls.iter().all(|pull| pull.fresh.is_some());
-    let find = |report: &Report| pulls.iter().find(|pull| pull.silo == report.silo);
-    for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
-        let before = pull.known.as_ref().map_or(&[][..], |known| &known.skipped);
-        succeeded &= tell::tell(report, before, output);
-    }
-    let mut next = notes.after_run(silos, &present, at);
-    let notices = tell::notices_of_file(&reports, &stale);
-    tell::tell_of_file(&notices, &notes.said, output);
-    next.said = notices.into_iter().map(|notice| notice.text).collect();
-    for report in &reports {
-        if let Ok(update) = &report.outcome {
-            next.wrote(&report.silo, &update.records);
+    let target = own::find(settings)?;
+    let writer = writer(settings, &connection, &client, output)?;
+    let hosts = target.path().to_owned();
+    let saved = writer.state.status(&hosts)?;
+    let mut status = saved.clone();
+    status.keep_only(silos);
+    let done = pull_and_write(&writer, &client, target, &mut status).await;
+    let ended = done.as_ref().copied().map_err(ToString::to_string);
+    status.ended(ended, run_time().wall_ms);
+    if status.needs_saving(&saved) {
+        let kept = writer.state.save_status(&hosts, &status, STATUS_TIMEOUT);
+        if done.is_ok() {
+            kept?;
         }
     }
-    if notes.needs_writing(&next) {
-        locked.put_notes(target.path(), &next)?;
+    done
+}
+
+/// What writes the hosts file for these settings.
+pub(crate) fn writer(
+    settings: &Settings,
+    connection: &Connection,
+    client: &HubClient,
+    output: &Output,
+) -> Result<Writer, AgentError> {
+    Ok(Writer {
+        settings: settings.clone(),
+        rules: rules(settings, connection),
+        state: own::state_dir(settings)?,
+        hub: client.key().to_owned(),
+        output: output.clone(),
+        gate: WriteGate::default(),
+    })
+}
+
+async fn pull_and_write(
+    writer: &Writer,
+    client: &HubClient,
+    target: Target,
+    status: &mut RunStatus,
+) -> Result<bool, AgentError> {
+    // An interrupted write is repaired even if the hub is down.
+    writer.recover_if_interrupted(&target)?;
+    let mut pulls = pull_all(writer, client, status).await?;
+    let hosts = target.path().to_owned();
+    let is_pulled = pulls.iter().all(|pull| pull.fresh.is_some());
+    let mut written = Ok(Written::default());
+    if pulls.iter().any(|pull| pull.fresh.is_some()) {
+        written = writer.write(target, &mut pulls, status);
     }
-    // Everything is printed by now: a failure to save only makes the next run download the whole response.
-    for (report, pull) in reports.iter().filter_map(|r| Some((r, find(r)?))) {
-        pull.remember(client.hub(), report, &locked)?;
+    // A failed write delays no hook that an earlier one owes.
+    let is_paid = run_hook(writer, &hosts).await?;
+    let written = written?;
+    if written.is_replaced {
+        tell_hub(client, &written).await;
     }
-    Ok(succeeded)
+    Ok(is_pulled && is_paid && written.is_complete)
+}
+
+/// Runs the owed hook; it is stopped, and stays owed, if this process is told to end. Returns whether none is owed.
+async fn run_hook(writer: &Writer, hosts: &Path) -> Result<bool, AgentError> {
+    let Writer {
+        settings,
+        state,
+        output,
+        ..
+    } = writer;
+    let is_owed = matches!(state.owed_hook(hosts), Ok(Some(_)));
+    let ran = match &settings.on_change {
+        Some(hook) if is_owed => run_until_told(hook, state, hosts).await?,
+        // On this thread, which has nothing to wait for.
+        hook => hook::run_owed(hook.as_ref(), state, hosts, &AtomicBool::new(false)),
+    };
+    Ok(match ran {
+        Ok(done) => {
+            for owed in &done {
+                output.tell_unless_quiet(&hook::succeeded(owed));
+            }
+            true
+        }
+        Err(error) => {
+            output.tell_failure(&hook::failed(&error));
+            false
+        }
+    })
+}
+
+/// Runs the hook, and stops it if this process is told to end.
+async fn run_until_told(
+    hook: &Hook,
+    state: &StateDir,
+    hosts: &Path,
+) -> Result<Result<Vec<OwedHook>, OwedHookError>, AgentError> {
+    let (hook, state, hosts) = (hook.clone(), state.clone(), hosts.to_owned());
+    let mut signals = Signals::listen().map_err(AgentError::Signals)?;
+    let stop = Arc::<AtomicBool>::default();
+    let stopped = Arc::clone(&stop);
+    let mut running =
+        tokio::task::spawn_blocking(move || hook::run_owed(Some(&hook), &state, &hosts, &stopped));
+    loop {
+        tokio::select! {
+            ran = &mut running => {
+                return Ok(ran.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
+            }
+            signal = signals.next() => if signal == Signal::End {
+                stop.store(true, Ordering::Relaxed);
+            },
+        }
+    }
+}
+
+/// Tells the hub which states the hosts file has now, so that it does not list this machine as behind until the next
+/// run. The next run says the same, so a failure is only logged.
+async fn tell_hub(client: &HubClient, written: &Written) {
+    let tell_all = async {
+        for (silo, tag) in &written.applied {
+            if let Err(error) = client.tell_applied(silo, tag).await {
+                tracing::info!(%silo, "cannot tell the hub what was applied: {error}");
+            }
+        }
+    };
+    if tokio::time::timeout(TELL_TIMEOUT, tell_all).await.is_err() {
+        tracing::info!("cannot tell the hub what was applied: no answer in time");
+    }
 }
 
 /// Pulls the silos and prints which ones could not be pulled.
 async fn pull_all(
-    silos: &[SiloId],
+    writer: &Writer,
     client: &HubClient,
-    state: &StateDir,
-    output: &Output,
-) -> Result<Vec<Pull>, AgentError> {
+    status: &mut RunStatus,
+) -> Result<Vec<SiloPull>, AgentError> {
+    let (state, hub) = (&writer.state, &writer.hub);
+    let silos = writer.settings.silos.iter();
     let known = silos
-        .iter()
-        .map(|silo| Ok((silo.clone(), state.remembered(client.hub(), silo)?)))
+        .map(|silo| Ok((silo.clone(), state.remembered(hub, silo)?)))
         .collect::<Result<Vec<_>, StateError>>()?;
     let results = pull(client, known.clone()).await;
-    let mut outage = Outage::recall(state, client.hub(), output)?;
+    let mut outage = Outage::recall(state, hub, &writer.output)?;
+    let now_ms = run_time().wall_ms;
     let pulls = known
         .into_iter()
         .zip(results)
@@ -188,124 +195,112 @@ async fn pull_all(
                 Ok(_) => outage.pulled(&silo),
                 Err(error) => outage.failed(&silo, error),
             }
+            let result = fresh.as_ref().map(|_| ()).map_err(ToString::to_string);
+            status.pulled(&silo, result, now_ms);
             let fresh = fresh.ok();
-            Pull { silo, known, fresh }
+            SiloPull { silo, known, fresh }
         })
         .collect();
-    outage.finish(state, client.hub())?;
+    outage.finish(state, hub)?;
+    state.keep_database(client)?;
     Ok(pulls)
 }
 
-/// The silos that have a block in the file.
-fn blocks(bytes: &[u8]) -> BTreeSet<SiloId> {
-    let file = HostsFile::parse(bytes);
-    file.map_or_else(|_| BTreeSet::new(), |file| file.silos().cloned().collect())
+/// What `diff` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiffResult {
+    /// Whether every silo could be pulled and was accepted.
+    pub(crate) is_complete: bool,
+    /// Whether `once` would change the file.
+    pub(crate) differs: bool,
 }
 
-/// Prints what `once` would change. Returns whether every silo could be pulled.
-pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<bool, AgentError> {
+/// Prints what `once` would change.
+pub(crate) async fn diff(settings: &Settings, output: &Output) -> Result<DiffResult, AgentError> {
     let silos = settings.some_silos()?;
     let (connection, client) = connect(settings, output)?;
-    let target = Target::find(&settings.hosts_file)?;
-    let bytes = target.read_text()?;
+    let target = own::find(settings)?;
+    let bytes = own::read(settings, &target)?;
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
-    let mut succeeded = true;
+    let mut is_complete = true;
     let mut answers = Vec::new();
     for (silo, fresh) in pull(&client, unknown).await {
         let fresh = fresh
-            .map_err(|error| output.print_error(format!("{silo}: {error}; the block is kept")))
+            .map_err(|error| {
+                let text = format!("{silo}: {error}; the block is kept");
+                output.tell_failure(&Fact::error(text).about(&silo).with("kind", error.kind()));
+            })
             .ok();
-        succeeded &= fresh.is_some();
+        is_complete &= fresh.is_some();
         let known = None;
-        answers.push(Pulled::from(&Pull { silo, known, fresh }));
+        answers.push(Pulled::from(&SiloPull { silo, known, fresh }));
     }
     let known = known_without_lock(settings, &target)?;
     let plan = plan(&bytes, &answers, &rules(settings, &connection), &known)
         .map_err(|cause| markers(&target, cause))?;
     // stdout contains only the diff.
     for stale in &plan.stale {
-        output.print_note(stale);
+        output.tell_note(&Fact::message("stale", stale));
+    }
+    for fact in tell::facts_of_dropped(&plan.dropped) {
+        output.tell_note(&fact);
     }
     for report in &plan.reports {
         match &report.outcome {
             Ok(update) => {
-                let skipped = update.skipped.iter();
-                tell::print_lines(&report.silo, skipped, "skipped", |line| {
-                    output.print_note(line)
+                let silo = &report.silo;
+                let skipped = update.skipped.iter().map(|skip| {
+                    let text = skip.to_string();
+                    Fact::of_silo("skipped", silo, &text)
+                        .with("message", &text)
+                        .with("wrong", skip.is_wrong())
+                });
+                tell::tell_some(silo, "skipped", skipped.collect(), |fact| {
+                    output.tell_note(fact);
                 });
             }
             Err(refusal) => {
-                succeeded = false;
-                output.print_error(format!("{}: {refusal}; the block is kept", report.silo));
+                is_complete = false;
+                let text = format!("{}: {refusal}; the block is kept", report.silo);
+                output.tell_failure(&Fact::message("refused", text).about(&report.silo));
             }
         }
     }
     let name = target.path().display().to_string();
-    output.write(&diff::unified(&name, "once", &bytes, &plan.bytes));
-    Ok(succeeded)
+    let text = diff::unified(&name, "once", &bytes, &plan.bytes);
+    if output.is_json() {
+        let fact = Fact::new("diff", "")
+            .with("file", &name)
+            .with("diff", String::from_utf8_lossy(&text));
+        output.tell(&fact);
+    } else {
+        output.write(&diff::for_stdout(text, std::io::stdout().is_terminal()));
+    }
+    Ok(DiffResult {
+        is_complete,
+        differs: plan.bytes != bytes,
+    })
 }
 
 /// Creates the client; warns if the credential will be sent unencrypted.
-fn connect(settings: &Settings, output: &Output) -> Result<(Connection, HubClient), AgentError> {
+pub(crate) fn connect(
+    settings: &Settings,
+    output: &Output,
+) -> Result<(Connection, HubClient), AgentError> {
     let connection = settings.connection()?;
-    let client = HubClient::new(&connection, Route::default())
+    let client = HubClient::new(&connection, AgentKind::Downstream, &Route::default())
         .map_err(|error| ConfigError::Setting(error.to_string()))?;
     connection.warn_of_open_credential(output);
+    expect_database(settings, &client)?;
     Ok((connection, client))
 }
 
-/// What earlier runs left in the file, as notes of this state folder know it.
-fn known_of(notes: &Notes, silos: &[SiloId], at: RunTime) -> Known {
-    Known {
-        written: notes.written(),
-        stale: notes.stale(silos, at),
+/// Lets the client expect the database of the last run.
+pub(crate) fn expect_database(settings: &Settings, client: &HubClient) -> Result<(), StateError> {
+    match StateDir::existing(&settings.state_dir)? {
+        Some(state) => state.expect_database(client),
+        None => Ok(()),
     }
-}
-
-/// The same for commands that change nothing: without a state folder, nothing is known.
-pub(crate) fn known_without_lock(
-    settings: &Settings,
-    target: &Target,
-) -> Result<Known, StateError> {
-    let Some(state) = StateDir::existing(&settings.state_dir)? else {
-        return Ok(Known::default());
-    };
-    let notes = state.notes(target.path(), |name| settings.wants(name))?;
-    Ok(known_of(&notes, &settings.silos, run_time()))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the agent's only look at the wall clock: what is made of it takes it as a value"
-)]
-fn run_time() -> RunTime {
-    RunTime {
-        wall_ms: std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| {
-                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-            }),
-        uptime: uptime(),
-    }
-}
-
-/// A clock that no step of the wall clock moves and that counts from the machine's start, with the time for which it
-/// slept (clock_gettime(2), `CLOCK_BOOTTIME`).
-#[cfg(target_os = "linux")]
-fn uptime() -> Option<Uptime> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
-    let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(at.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(at.tv_nsec).unwrap_or_default();
-    let ms = i64::try_from(seconds * 1000 + nanoseconds / 1_000_000).ok()?;
-    Some(Uptime { boot, ms })
-}
-
-/// No such clock is known here.
-#[cfg(not(target_os = "linux"))]
-fn uptime() -> Option<Uptime> {
-    None
 }
 
 pub(crate) fn rules(settings: &Settings, connection: &Connection) -> Rules {
@@ -315,78 +310,7 @@ pub(crate) fn rules(settings: &Settings, connection: &Connection) -> Rules {
         guarded: guarded(connection),
         force: settings.force,
         adopt: settings.adopt,
-    }
-}
-
-/// Completes an interrupted write in place, if writing in place is allowed.
-pub(crate) fn recover(
-    target: &Target,
-    locked: &LockedState,
-    allowed: InPlace,
-) -> Result<(), InPlaceError> {
-    if in_place::recover(target.path(), locked, allowed)? {
-        tracing::info!(
-            "{}: finished the write of an interrupted run",
-            target.path().display()
-        );
-    }
-    Ok(())
-}
-
-/// The error for a hosts file whose blocks can't be identified.
-pub(crate) fn markers(target: &Target, cause: impl Into<NoPlan>) -> AgentError {
-    let (path, cause) = (target.path().to_owned(), cause.into());
-    AgentError::Markers { path, cause }
-}
-
-/// The state of one silo in a run.
-struct Pull {
-    silo: SiloId,
-    /// The saved state when the run began.
-    known: Option<Remembered>,
-    /// The hub's response; `None` if the pull failed.
-    fresh: Option<Fresh>,
-}
-
-impl Pull {
-    /// Uses the response that another run saved while this one waited, if it is newer.
-    fn prefer_newer(&mut self, now: Option<Remembered>) {
-        if self.known == now {
-            return;
-        }
-        if let (Some(fresh), Some(now)) = (&mut self.fresh, &now)
-            && now.document.revision > fresh.document.revision
-        {
-            fresh.document = now.document.clone();
-            fresh.tag = now.tag.clone();
-        }
-        self.known = now;
-    }
-
-    /// Saves the hub's response, unless it was refused: then the next run requests it again.
-    fn remember(&self, hub: &str, report: &Report, state: &LockedState) -> Result<(), StateError> {
-        let (Some(fresh), Ok(update)) = (&self.fresh, &report.outcome) else {
-            return Ok(());
-        };
-        let now = Remembered {
-            hub: hub.to_owned(),
-            silo: self.silo.to_string(),
-            tag: fresh.tag.clone(),
-            document: fresh.document.clone(),
-            skipped: tell::notices(update)
-                .into_iter()
-                .map(|notice| notice.text)
-                .collect(),
-        };
-        if self.known.as_ref() == Some(&now) {
-            return Ok(());
-        }
-        state.remember(&self.silo, &now)
-    }
-}
-
-impl From<&Pull> for Pulled {
-    fn from(pull: &Pull) -> Self {
-        Self::new(pull.silo.clone(), pull.fresh.as_ref())
+        suffix: settings.suffix.clone(),
+        format: settings.format,
     }
 }

@@ -22,14 +22,32 @@ pub(crate) enum Change {
 }
 
 /// One changed name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NameChange {
     /// A new name and its addresses.
     Added(Hostname, String),
-    /// A removed name.
-    Removed(Hostname),
+    /// A removed name and its addresses.
+    Removed(Hostname, String),
     /// A name with new addresses: from and to.
     Moved(Hostname, String, String),
+}
+
+impl NameChange {
+    /// The changed name.
+    pub(crate) fn name(&self) -> &Hostname {
+        match self {
+            Self::Added(name, _) | Self::Removed(name, _) | Self::Moved(name, _, _) => name,
+        }
+    }
+
+    /// The same change of another name.
+    pub(crate) fn of(&self, name: Hostname) -> Self {
+        match self {
+            Self::Added(_, new) => Self::Added(name, new.clone()),
+            Self::Removed(_, old) => Self::Removed(name, old.clone()),
+            Self::Moved(_, old, new) => Self::Moved(name, old.clone(), new.clone()),
+        }
+    }
 }
 
 /// The changed names, in byte order.
@@ -45,7 +63,8 @@ pub(crate) fn compare(old: &Records, new: &Records) -> Vec<NameChange> {
                 new.to_string(),
             )),
             (None, Some(new)) => Some(NameChange::Added(name.clone(), new.to_string())),
-            (_, None) => Some(NameChange::Removed(name.clone())),
+            (Some(old), None) => Some(NameChange::Removed(name.clone(), old.to_string())),
+            (None, None) => None,
         })
         .collect()
 }
@@ -85,7 +104,7 @@ impl fmt::Display for NameChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Added(name, addresses) => write!(f, "{name} {addresses} added"),
-            Self::Removed(name) => write!(f, "{name} removed"),
+            Self::Removed(name, _) => write!(f, "{name} removed"),
             Self::Moved(name, old, new) => write!(f, "{name} {old} → {new}"),
         }
     }

@@ -1,18 +1,24 @@
 //! The command `check`: checks whether `once` could work with the configuration, hub, token, state folder and hosts
 //! file, and changes nothing.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 
+use silo_shared::agent_name::AgentKind;
 use silo_shared::checklist::Checklist;
 use silo_shared::client::{HubClient, Route, TokenVerdict};
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
-use crate::agent::{AgentError, known_without_lock, rules};
+use crate::agent::{expect_database, rules};
+use crate::agent_error::AgentError;
+use crate::checkconf;
+use crate::format::Format;
 use crate::hosts::HostsFile;
-use crate::in_place::InPlace;
-use crate::plan::{NoPlan, Pulled, Rules, plan};
+use crate::in_place::{self, InPlace};
+use crate::known::known_without_lock;
+use crate::own;
+use crate::own_plan::plan;
+use crate::plan::{NoPlan, Pulled, Rules};
 use crate::pull::{Fresh, PullError, pull};
 use crate::room;
 use crate::settings::Settings;
@@ -28,16 +34,20 @@ pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, 
     let mut said = Checklist::new(output);
     said.configuration(settings.config_file.as_deref());
     said.authentication(&connection);
-    let client = match HubClient::new(&connection, Route::default()) {
+    let client = match HubClient::new(&connection, AgentKind::Downstream, &Route::default()) {
         Ok(client) => client,
         Err(error) => {
             said.failed("hub", error);
             check_state(settings, &mut said);
             check_hosts(settings, &mut said);
+            check_hook(settings, &mut said);
             return Ok(false);
         }
     };
 
+    if let Err(error) = expect_database(settings, &client) {
+        said.failed("state folder", error);
+    }
     let unknown = silos.iter().map(|silo| (silo.clone(), None)).collect();
     let results = pull(&client, unknown).await;
     let unreachable = results.iter().find_map(|(_, result)| match result {
@@ -63,6 +73,7 @@ pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, 
     }
     check_state(settings, &mut said);
     check_hosts(settings, &mut said);
+    check_hook(settings, &mut said);
     check_plan(settings, &rules(settings, &connection), &results, &mut said);
     Ok(said.is_ok())
 }
@@ -75,10 +86,13 @@ fn check_plan(
     said: &mut Checklist,
 ) {
     // Its errors are printed already.
-    let Ok(target) = Target::find(&settings.hosts_file) else {
+    let Ok(target) = own::find(settings) else {
         return;
     };
-    let (Ok(bytes), Ok(known)) = (target.read_text(), known_without_lock(settings, &target)) else {
+    let (Ok(bytes), Ok(known)) = (
+        own::read(settings, &target),
+        known_without_lock(settings, &target),
+    ) else {
         return;
     };
     let pulled: Vec<Pulled> = results
@@ -90,13 +104,16 @@ fn check_plan(
         Err(NoPlan::Markers(_)) => return,
         Err(error) => {
             return said.failed(
-                "hosts file",
+                what(settings),
                 format!("{}: {error}", target.path().display()),
             );
         }
     };
     for stale in &plan.stale {
-        said.ok("hosts file", stale);
+        said.ok(what(settings), stale);
+    }
+    for fact in tell::facts_of_dropped(&plan.dropped) {
+        said.ok(what(settings), fact);
     }
     for report in &plan.reports {
         let what = format!("silo {}", report.silo);
@@ -159,21 +176,97 @@ fn check_state(settings: &Settings, said: &mut Checklist) {
     }
 }
 
+/// Whether the hook can be run, and is owed.
+fn check_hook(settings: &Settings, said: &mut Checklist) {
+    let Some(hook) = &settings.on_change else {
+        return;
+    };
+    match hook.program() {
+        Ok(program) => said.ok("on_change", program.display()),
+        Err(error) => said.failed("on_change", error),
+    }
+    // What else is wrong with the state folder or the file is printed already.
+    let (Ok(Some(state)), Ok(target)) =
+        (StateDir::existing(&settings.state_dir), own::find(settings))
+    else {
+        return;
+    };
+    match state.owed_hook(target.path()) {
+        Ok(None) => {}
+        Ok(Some(owed)) => said.failed(
+            "on_change",
+            format!(
+                "it is owed for {}: the next run runs it again",
+                owed.silo_ids().join(", ")
+            ),
+        ),
+        Err(error) => said.failed("state folder", error),
+    }
+}
+
+/// What the managed file is called.
+fn what(settings: &Settings) -> &'static str {
+    match settings.format {
+        None => "hosts file",
+        Some(_) => "file",
+    }
+}
+
+/// Whether a new file for unbound is checked.
+fn check_program() -> String {
+    match checkconf::find_program() {
+        Some(program) => format!("{} checks it before it is replaced", program.display()),
+        None => "unbound-checkconf is not installed: a new file is not checked".to_owned(),
+    }
+}
+
+/// Whether a file of our own can be created.
+fn check_folder(what: &str, target: &Target, said: &mut Checklist) {
+    let path = target.path().display();
+    if takes_files(target.folder()) {
+        let detail = format!("{path} is not there yet; the first run makes it");
+        said.ok(what, detail);
+    } else {
+        let detail = format!("{path}: this user may not create it; run as {PRIVILEGED}");
+        said.failed(what, detail);
+    }
+}
+
+/// Who may write the system's hosts file.
+const PRIVILEGED: &str = if cfg!(windows) {
+    "an administrator"
+} else {
+    "root"
+};
+/// What to do if the file can't be written.
+const NOT_WRITABLE: &str = if cfg!(windows) {
+    "run this as an administrator; if it is elevated already, another program has the file open, or Defender's controlled folder access does not allow this program"
+} else {
+    "run as root, and look whether it is immutable or append-only (lsattr)"
+};
+
 fn check_hosts(settings: &Settings, said: &mut Checklist) {
-    const WHAT: &str = "hosts file";
-    let read =
-        Target::find(&settings.hosts_file).and_then(|target| Ok((target.read_text()?, target)));
+    let what = what(settings);
+    let read = own::find(settings).and_then(|target| Ok((own::read(settings, &target)?, target)));
     let (bytes, target) = match read {
         Ok(read) => read,
-        Err(error) => return said.failed(WHAT, error),
+        Err(error) => return said.failed(what, error),
     };
+    if settings.format == Some(Format::Unbound) {
+        said.ok(what, check_program());
+    }
+    if !target.path().exists() {
+        return check_folder(what, &target, said);
+    }
     let path = target.path().display();
-    if let Err(error) = HostsFile::parse(&bytes) {
-        return said.failed(WHAT, format!("{path}: {error}"));
+    if settings.format.is_none()
+        && let Err(error) = HostsFile::parse(&bytes)
+    {
+        return said.failed(what, format!("{path}: {error}"));
     }
     // Opened without writing, which does not change even the file's times. Not opened to append, which an append-only
     // file (`chattr +a`) allows.
-    let writable = OpenOptions::new().write(true).open(target.path());
+    let writable = in_place::probe(target.path());
     let in_place_only = if settings.in_place == InPlace::Always {
         Some("`in_place: always` asks for it".to_owned())
     } else if is_mount_point(target.path()) {
@@ -191,18 +284,18 @@ fn check_hosts(settings: &Settings, said: &mut Checklist) {
         // Root may open any file but an immutable one; other users may replace a file that they can't write, but could
         // not keep its owner.
         (_, Err(error)) => said.failed(
-            WHAT,
-            format!("{path}: not writable: {error}; run as root, and look whether it is immutable or append-only (lsattr)"),
+            what,
+            format!("{path}: not writable: {error}; {NOT_WRITABLE}"),
         ),
         (None, Ok(_)) => match full {
-            None => said.ok(WHAT, format!("{path} can be replaced")),
-            Some(why) => said.failed(WHAT, format!("{path}: cannot be replaced: {why}")),
+            None => said.ok(what, format!("{path} can be replaced")),
+            Some(why) => said.failed(what, format!("{path}: cannot be replaced: {why}")),
         },
         (Some(why), Ok(_)) if settings.in_place.is_allowed() => {
-            said.ok(WHAT, format!("{path} is written in place only ({why}), which is allowed"));
+            said.ok(what, format!("{path} is written in place only ({why}), which is allowed"));
         }
         (Some(why), Ok(_)) => said.failed(
-            WHAT,
+            what,
             format!("{path}: can be written in place only ({why}): allow it with `in_place: true` or --in-place"),
         ),
     }

@@ -1,15 +1,19 @@
 //! The command line: commands, and flags that are also read from the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use silo_shared::flags::{AFTER_HELP, ConnectionFlags, OutputFlags};
-use silo_shared::silo::SiloId;
+use silo_shared::flags::{AFTER_HELP, AgentCommandLine, ConnectionFlags, OutputFlags};
+use silo_shared::install::{InstallFlags, UninstallFlags};
+use silo_shared::silo::{Hostname, SiloId};
 
+use crate::format::Format;
 use crate::glob::Glob;
 use crate::in_place::InPlace;
+use crate::suffix::SuffixOrder;
 
 /// Keeps blocks of the hosts file equal to silos of a hub.
 #[derive(Debug, Parser)]
@@ -22,17 +26,35 @@ pub(crate) struct Cli {
     pub(crate) flags: Flags,
 }
 
+impl AgentCommandLine for Cli {
+    fn connection_flags(&mut self) -> &mut ConnectionFlags {
+        &mut self.flags.connection
+    }
+}
+
 /// The command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
     /// Pull the silos once and bring their blocks up to date (for cron and Task Scheduler)
     #[default]
     Once,
+    /// Stay, and bring the blocks up to date as soon as a silo or the hosts file changes
+    Watch,
     /// Check configuration, hub, token and hosts file; change nothing
     Check,
     /// Show what `once` would change, as a unified diff; change nothing
-    Diff,
-    /// Remove the configured silos' blocks from the hosts file, and their lines outside it
+    Diff {
+        /// Exit with 1 if there is a difference, and with 2 if something failed, as diff(1) does
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Show when the last run succeeded, what it wrote and skipped, and what fails since when
+    Status {
+        /// Exit with 1 also if the last success is older than this, such as 15m or 2h
+        #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+        max_age: Option<Duration>,
+    },
+    /// Remove the configured silos' blocks from the hosts file, and their lines outside it; or a --file of its own
     Clean {
         /// Remove every silo's block
         #[arg(long)]
@@ -47,6 +69,10 @@ pub(crate) enum Verb {
         #[arg(long)]
         list: bool,
     },
+    /// Let systemd, cron or Task Scheduler run this program, with the flags given here
+    Install(InstallFlags),
+    /// Remove what `install` wrote
+    Uninstall(UninstallFlags),
     /// Print a commented configuration file
     ConfigExample,
     /// Print a shell completion script
@@ -78,6 +104,32 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) hosts_file: Option<PathBuf>,
 
+    /// File of its own to keep for a DNS server, with --format, instead of blocks in the hosts file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Format of that file: hosts (dnsmasq, CoreDNS) or unbound [default file: /etc/unbound/unbound.conf.d/silo.conf]
+    #[arg(
+        long,
+        global = true,
+        value_name = "hosts|unbound",
+        hide_possible_values = true
+    )]
+    pub(crate) format: Option<Format>,
+
+    /// Define single-label names under this suffix as well, such as `db` as `db.lan`
+    #[arg(long, global = true, value_name = "DOMAIN")]
+    pub(crate) suffix: Option<Hostname>,
+
+    /// Whether the long name is after or before the short one; reverse lookups answer the first [default: after]
+    #[arg(
+        long,
+        global = true,
+        value_name = "after|before",
+        hide_possible_values = true
+    )]
+    pub(crate) suffix_order: Option<SuffixOrder>,
+
     /// Folder for the lock, backups and the hub's responses [default: /var/lib/silo, %ProgramData%\Silo]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -90,10 +142,19 @@ pub(crate) struct Flags {
     #[arg(long, global = true)]
     pub(crate) adopt: bool,
 
-    /// Accept a pull that removes more names than `policy.max_removed` allows; with `restore`, accept lost lines
+    /// Accept a pull that removes more names than `policy.max_removed` allows, and replace a --file that is not ours; with
+    /// `restore`, accept lost lines; with `install` and `uninstall`, overwrite or remove edited files
     #[arg(long, global = true, value_parser = BoolishValueParser::new())]
     pub(crate) force: bool,
 
     #[command(flatten)]
     pub(crate) output: OutputFlags,
+}
+
+/// A duration such as `90s`, `15m`, `2h` or `1h 30m`.
+fn parse_age(text: &str) -> Result<Duration, &'static str> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|age| Duration::try_from(age).ok())
+        .ok_or("expected a duration such as 90s, 15m or 2h")
 }

@@ -24,6 +24,16 @@ pub(crate) fn unified(name: &str, after: &str, old: &[u8], new: &[u8]) -> Vec<u8
     out
 }
 
+/// A diff as stdout takes it: the console of Windows takes UTF-8 only, all else takes the exact bytes.
+pub(crate) fn for_stdout(diff: Vec<u8>, is_terminal: bool) -> Vec<u8> {
+    let is_text = std::str::from_utf8(&diff).is_ok();
+    if cfg!(windows) && is_terminal && !is_text {
+        printable(&diff).into_bytes()
+    } else {
+        diff
+    }
+}
+
 /// Escapes bytes for a terminal: all except newlines, tabs and printable text.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());

@@ -4,18 +4,19 @@
 use std::collections::BTreeSet;
 
 use silo_shared::api::DnsRecord;
-use silo_shared::silo::SiloId;
+use silo_shared::silo::{Hostname, SiloId};
 
 use crate::change::Change;
 use crate::glob::Glob;
 use crate::hosts::HostsFile;
 use crate::plan::{Answer, Known, NoPlan, Pulled, Rules, plan};
 use crate::policy::{Guarded, Policy};
+use crate::suffix::{Suffix, SuffixOrder};
 
 /// A plan keeps every byte outside of the blocks that it writes, and a second run changes nothing.
 ///
 /// The input is the hub's responses, a line `SILO HOSTNAME IP` per record or only `SILO` for a failed pull, or the word
-/// `+force` or `+names` (every name is accepted); an empty line; the hosts file.
+/// `+force`, `+names` (every name is accepted) or `+suffix` (long names under `lan`); an empty line; the hosts file.
 pub fn hosts(data: &[u8]) {
     let end = data.windows(2).position(|two| two == b"\n\n");
     let (said, file) = match end {
@@ -63,6 +64,8 @@ fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
         guarded: Guarded::default(),
         force: false,
         adopt: false,
+        suffix: None,
+        format: None,
     };
     let mut pulled: Vec<Pulled> = Vec::new();
     for line in String::from_utf8_lossy(said).lines() {
@@ -73,6 +76,11 @@ fn read(said: &[u8]) -> (Vec<Pulled>, Rules) {
             "+names" => {
                 let every = Glob::parse("*").expect("a star is a glob");
                 rules.policy.names = vec![every];
+            }
+            "+suffix" => {
+                let domain = Hostname::parse("lan").expect("a label is a hostname");
+                let order = SuffixOrder::Before;
+                rules.suffix = Some(Suffix { domain, order });
             }
             _ => {}
         }

@@ -13,6 +13,8 @@ use silo_shared::silo::{Hostname, Records, SiloId};
 use thiserror::Error;
 
 use crate::entry::Entry;
+use crate::own_text;
+use crate::suffix::{Line, Suffix, lines};
 
 const BEGIN: &str = "# BEGIN silo ";
 const END: &str = "# END silo ";
@@ -85,6 +87,8 @@ pub(crate) struct HostsFile<'a> {
     ending: &'static str,
     /// The lines that define names, in the order of the file.
     entries: Vec<Placed>,
+    /// The suffix of long names, which are written beside the short ones.
+    suffix: Option<Suffix>,
 }
 
 #[derive(Debug)]
@@ -158,8 +162,14 @@ impl<'a> HostsFile<'a> {
                 bytes,
                 lines,
                 blocks,
+                suffix: None,
             }),
         }
+    }
+
+    /// The same file, in whose blocks long names are written beside the short ones.
+    pub(crate) fn with_suffix(self, suffix: Option<Suffix>) -> Self {
+        Self { suffix, ..self }
     }
 
     /// The silos with a block, in the order of the file.
@@ -247,19 +257,18 @@ impl<'a> HostsFile<'a> {
         wanted: &[(&SiloId, &Records)],
         removed: &BTreeSet<usize>,
     ) -> Vec<u8> {
-        let ending = self.ending;
         let find = |silo: &SiloId| wanted.iter().find(|(id, _)| **id == *silo);
         let mut out = self.rewrite(removed, |silo| {
-            find(silo).map(|(silo, records)| block_text(silo, records, ending).into_bytes())
+            find(silo).map(|(silo, records)| self.block_text(silo, records).into_bytes())
         });
         for (silo, records) in wanted {
             if self.silos().any(|present| present == *silo) {
                 continue;
             }
             if out.last().is_some_and(|last| *last != b'\n') {
-                out.extend_from_slice(ending.as_bytes());
+                out.extend_from_slice(self.ending.as_bytes());
             }
-            out.extend_from_slice(block_text(silo, records, ending).as_bytes());
+            out.extend_from_slice(self.block_text(silo, records).as_bytes());
         }
         out
     }
@@ -269,8 +278,19 @@ impl<'a> HostsFile<'a> {
         let block = self.blocks.iter().find(|block| block.silo == *silo);
         block.is_some_and(|Block { lines, .. }| {
             let range = self.lines[lines.start].start..self.lines[lines.end - 1].end;
-            self.bytes[range] != *block_text(silo, records, self.ending).as_bytes()
+            self.bytes[range] != *self.block_text(silo, records).as_bytes()
         })
+    }
+
+    fn block_text(&self, silo: &SiloId, records: &Records) -> String {
+        let ending = self.ending;
+        let mut text = format!("{BEGIN}{silo}{NOTE}{ending}");
+        // One hostname per line: Windows ignores names after the ninth, musl reads 512-byte lines.
+        for Line { ip, name } in lines(records, self.suffix.as_ref()) {
+            text.push_str(&format!("{ip} {name}{ending}"));
+        }
+        text.push_str(&format!("{END}{silo}{ending}"));
+        text
     }
 
     /// The file without the blocks that `goes` selects and without the lines in `removed`, counted from 0.
@@ -404,24 +424,15 @@ impl Marker {
     }
 }
 
-/// The bytes outside the blocks; the whole file if the markers do not pair up.
+/// The bytes outside the blocks; the whole file if the markers do not pair up, nothing of a file of our own.
 pub(crate) fn outside(bytes: &[u8]) -> Vec<u8> {
+    if own_text::is_ours(bytes) {
+        return Vec::new();
+    }
     match HostsFile::parse(bytes) {
         Ok(file) => file.without(|_| true, &BTreeSet::new()),
         Err(_) => bytes.to_vec(),
     }
-}
-
-fn block_text(silo: &SiloId, records: &Records, ending: &str) -> String {
-    let mut text = format!("{BEGIN}{silo}{NOTE}{ending}");
-    for (hostname, addresses) in records {
-        // One hostname per line: Windows ignores names after the ninth, musl reads 512-byte lines.
-        for ip in addresses.iter() {
-            text.push_str(&format!("{ip} {hostname}{ending}"));
-        }
-    }
-    text.push_str(&format!("{END}{silo}{ending}"));
-    text
 }
 
 #[cfg(test)]

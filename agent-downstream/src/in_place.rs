@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use silo_shared::held;
 use thiserror::Error;
 
 use crate::hosts::HostsFile;
 use crate::metadata::Identity;
+use crate::own_text::is_ours;
+use crate::read_only;
 use crate::snapshot::{Mark, Snapshot};
 use crate::state::{Journal, LockedState, StateError};
 
@@ -46,9 +49,10 @@ impl InPlace {
 
 impl From<bool> for InPlace {
     fn from(is_allowed: bool) -> Self {
-        match is_allowed {
-            true => Self::Allowed,
-            false => Self::Never,
+        if is_allowed {
+            Self::Allowed
+        } else {
+            Self::Never
         }
     }
 }
@@ -98,7 +102,7 @@ impl<'de> Deserialize<'de> for InPlace {
 #[derive(Debug, Error)]
 pub(crate) enum InPlaceError {
     /// A step failed and was undone.
-    #[error("{}: cannot write in place: {cause}; the file was not changed", .path.display())]
+    #[error("{}: cannot write in place: {cause}{}; the file was not changed", .path.display(), held::advice(.cause))]
     Undone {
         /// The hosts file.
         path: PathBuf,
@@ -162,16 +166,29 @@ pub(crate) fn write(
     old: &Snapshot,
     new: &[u8],
 ) -> Result<Written, InPlaceError> {
-    let undone = |cause| InPlaceError::Undone {
-        path: path.to_owned(),
-        cause,
-    };
     let journal = Journal {
         old: old.bytes.clone(),
         new: new.to_vec(),
     };
     state.write_journal(path, &journal)?;
-    let opened = OpenOptions::new().read(true).write(true).open(path);
+    let written =
+        clear_read_only(path, state).and_then(|()| write_with_journal(path, state, old, new));
+    read_only::restore(path, state)?;
+    written
+}
+
+/// The same, with the journal written and the file writable; removes the journal.
+fn write_with_journal(
+    path: &Path,
+    state: &LockedState,
+    old: &Snapshot,
+    new: &[u8],
+) -> Result<Written, InPlaceError> {
+    let undone = |cause| InPlaceError::Undone {
+        path: path.to_owned(),
+        cause,
+    };
+    let opened = open(path);
     let mut file = match opened.and_then(|file| Ok((is_unchanged(&file, old)?, file))) {
         Ok((true, file)) => file,
         Ok((false, _)) => {
@@ -200,6 +217,19 @@ pub(crate) fn write(
     Ok(Written::Done)
 }
 
+/// Clears "read-only" for a write. If that fails, the file is unchanged, and the journal is removed.
+fn clear_read_only(path: &Path, state: &LockedState) -> Result<(), InPlaceError> {
+    match read_only::clear_for_write(path, state) {
+        Ok(()) => Ok(()),
+        Err(read_only::Failed::State(error)) => Err(error.into()),
+        Err(read_only::Failed::File(cause)) => {
+            state.remove_journal(path)?;
+            let path = path.to_owned();
+            Err(InPlaceError::Undone { path, cause })
+        }
+    }
+}
+
 /// Completes an interrupted write, if permitted and if it is a change that this program makes to a hosts file. Returns
 /// whether there was one.
 pub(crate) fn recover(
@@ -207,6 +237,12 @@ pub(crate) fn recover(
     state: &LockedState,
     in_place: InPlace,
 ) -> Result<bool, InPlaceError> {
+    let completed = complete(path, state, in_place)?;
+    read_only::restore(path, state)?;
+    Ok(completed)
+}
+
+fn complete(path: &Path, state: &LockedState, in_place: InPlace) -> Result<bool, InPlaceError> {
     let Some(journal) = state.journal(path)? else {
         return Ok(false);
     };
@@ -214,7 +250,7 @@ pub(crate) fn recover(
         path: path.to_owned(),
         cause,
     };
-    let present = std::fs::read(path).map_err(unrecovered)?;
+    let present = held::read(path).map_err(unrecovered)?;
     match whole(&present, &journal) {
         InterruptedWrite::None => {}
         InterruptedWrite::Torn(_)
@@ -233,11 +269,11 @@ pub(crate) fn recover(
         }
         InterruptedWrite::Torn(rest) => {
             let whole = [journal.new.as_slice(), rest].concat();
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(path)
-                .map_err(unrecovered)?;
+            read_only::clear_for_write(path, state).map_err(|failed| match failed {
+                read_only::Failed::State(error) => error.into(),
+                read_only::Failed::File(cause) => unrecovered(cause),
+            })?;
+            let mut file = open(path).map_err(unrecovered)?;
             overwrite(&mut file, present.len(), &whole).map_err(unrecovered)?;
             let now = Snapshot::take(path).map_err(unrecovered)?;
             if now.bytes == whole {
@@ -258,8 +294,11 @@ pub(crate) fn recover(
 }
 
 /// Whether the journal changes only our blocks: lines outside are unchanged and in the same order, except for lines
-/// that a block has adopted, and for the newline of a last line that had none.
+/// that a block has adopted, and for the newline of a last line that had none. All of a file of our own is ours.
 fn is_own_change(journal: &Journal) -> bool {
+    if is_ours(&journal.old) && is_ours(&journal.new) {
+        return true;
+    }
     let outside = |bytes: &[u8]| {
         Some(
             HostsFile::parse(bytes)
@@ -327,6 +366,23 @@ fn whole<'a>(present: &'a [u8], journal: &Journal) -> InterruptedWrite<'a> {
     } else {
         InterruptedWrite::Foreign
     }
+}
+
+/// Whether the file can be opened for writing, which changes nothing. One that is read-only is opened for reading: that is
+/// cleared only for the write itself.
+pub(crate) fn probe(path: &Path) -> io::Result<File> {
+    let is_read_only = read_only::is_set(path);
+    held::retry(|| {
+        OpenOptions::new()
+            .read(is_read_only)
+            .write(!is_read_only)
+            .open(path)
+    })
+}
+
+/// Opens the file, again while another program holds it.
+fn open(path: &Path) -> io::Result<File> {
+    held::retry(|| OpenOptions::new().read(true).write(true).open(path))
 }
 
 /// Whether the opened file is the one that was read, and unchanged.

@@ -1,61 +1,87 @@
 //! `silo-downstream` keeps marked blocks of the hosts file equal to silos of a hub.
 //!
 //! - `cli`, `settings`, `glob`: combine flags, environment and configuration file into one value.
-//! - `pull`: pulls silos from the hub.
+//! - `pull`: pulls silos from the hub, `silo_pull`: one of them in a run.
 //! - `policy`: which parts of the response are accepted. `hosts`: the file as bytes, `entry`: a line of it. `notes`:
-//!   what earlier runs wrote. `plan`, `change`: combine these into one run as a value. All are pure. `diff`, `tell`:
+//!   what earlier runs wrote. `suffix`: long names. `plan`, `change`: combine these into one run as a value. All are pure. `diff`, `tell`:
 //!   output.
-//! - `target`, `snapshot`: the present file. `replace` (with `replace_error`, `staged` and `metadata`), `in_place`:
+//! - `target`, `snapshot`: the present file. `replace` (with `replace_error`, `staged`, `metadata` and `read_only`), `in_place`:
 //!   write the file atomically, or recoverably. `settle`, `replaced`, `merge`: handle concurrent writes of other
 //!   programs.
+//! - `own`: files of our own for DNS servers, instead of blocks in the hosts file.
 //! - `state`: lock, backups, journal, and the hub's last responses (`remembered`). `digest`: SHA-256.
-//! - `agent`, `undo`, `check` (with `room`): the commands.
+//! - `writer`: the part of a run that writes, with `write_gate`; `owed_hook`, `hook`: the hook of `on_change`.
+//! - `agent`, `watch`, `undo`, `check` (with `room`), `status` (with `run_status`): the commands.
 //!
 //! The binary only calls [`run`].
 
 mod agent;
+mod agent_error;
 mod change;
 mod check;
+mod checkconf;
 mod cli;
 mod clock;
 mod diff;
 mod digest;
 mod entry;
+mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod glob;
+mod hook;
 mod hosts;
 mod in_place;
+mod known;
+mod leftover;
 mod merge;
 mod metadata;
 mod notes;
 mod outage;
+mod owed_hook;
+mod own;
+mod own_plan;
+mod own_text;
 mod plan;
 mod policy;
+mod progress;
 mod pull;
+mod read_only;
+mod recover;
 mod remembered;
 mod replace;
 mod replace_error;
 mod replaced;
 mod room;
+mod run_status;
+mod run_time;
 mod settings;
 mod settle;
+mod silo_pull;
 mod snapshot;
 mod staged;
 mod state;
+mod status;
+mod suffix;
 mod target;
 mod tell;
 mod undo;
+mod watch;
+mod write_gate;
+mod writer;
 
+use std::cell::Cell;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 use silo_shared::agent::{print, wait};
 use silo_shared::flags::read_command_line;
+use silo_shared::install::{Agent, install, uninstall};
 use silo_shared::output::Output;
+use silo_shared::program::{DONE, failed, misused};
 
-use crate::agent::AgentError;
+use crate::agent_error::AgentError;
 use crate::cli::{Cli, Flags, Verb};
 use crate::settings::Settings;
 
@@ -78,8 +104,12 @@ pub fn run() -> ExitCode {
         Verb::Once => work_with_state(&flags, |settings, output| {
             wait(agent::once(settings, output))
         }),
-        Verb::Diff => work(&flags, |settings, output| {
-            wait(agent::diff(settings, output))
+        Verb::Watch => work_with_state(&flags, |settings, output| {
+            wait(watch::watch(&flags, settings, output))
+        }),
+        Verb::Diff { exit_code } => run_diff(&flags, exit_code),
+        Verb::Status { max_age } => work(&flags, |settings, output| {
+            status::status(settings, max_age, output)
         }),
         Verb::Check => work(&flags, |settings, output| {
             wait(check::check(settings, output))
@@ -94,12 +124,51 @@ pub fn run() -> ExitCode {
                 undo::restore(settings, number, output)
             }
         }),
+        Verb::Install(wanted) => {
+            let check = |cli: &Cli| {
+                let mut flags = cli.flags.clone();
+                flags.connection.is_scheduled = true;
+                let settings = Settings::load(&flags)?;
+                settings.some_silos()?;
+                settings.check_state_folder()?;
+                settings.connection().map(drop)
+            };
+            install(
+                Agent::Downstream,
+                &wanted,
+                flags.force,
+                &flags.output,
+                check,
+            )
+        }
+        Verb::Uninstall(wanted) => {
+            uninstall(Agent::Downstream, &wanted, flags.force, &flags.output)
+        }
         Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
             print(PROGRAM, &script)
         }
+    }
+}
+
+/// Runs `diff`; with `exit_code`, exits as diff(1) does.
+fn run_diff(flags: &Flags, exit_code: bool) -> ExitCode {
+    let found = Cell::new(None);
+    let code = work(flags, |settings, output| {
+        wait(async {
+            let result = agent::diff(settings, output).await?;
+            found.set(Some(result));
+            Ok(result.is_complete)
+        })
+    });
+    match found.get() {
+        _ if !exit_code => code,
+        // With code 0 otherwise, so that an error when writing stays one.
+        Some(result) if result.is_complete && !result.differs => code,
+        Some(result) if result.is_complete && code == DONE => failed(),
+        _ => misused(),
     }
 }
 

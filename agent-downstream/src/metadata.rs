@@ -9,7 +9,7 @@ use std::path::Path;
 /// A step that failed, and why.
 pub(crate) type Failed = (&'static str, io::Error);
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 pub(crate) use other::{Identity, copy, set_default_mode};
 #[cfg(unix)]
 pub(crate) use unix::{Identity, copy, set_default_mode};
@@ -64,8 +64,8 @@ mod unix {
         }
     }
 
-    /// Copies the metadata of the file at `from` to `to`.
-    pub(crate) fn copy(from: &Path, to: &File) -> Result<(), Failed> {
+    /// Copies the metadata of the file at `from` to `to`, which is open at `_path`.
+    pub(crate) fn copy(from: &Path, to: &File, _path: &Path) -> Result<(), Failed> {
         let from = File::open(from).map_err(|cause| ("open it", cause))?;
         let old = from.metadata().map_err(|cause| ("inspect it", cause))?;
         let new = to
@@ -169,9 +169,11 @@ mod unix {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod other {
     use std::time::SystemTime;
+
+    use silo_shared::windows::copy_security;
 
     use super::{Failed, File, Metadata, Path, fmt, io};
 
@@ -197,9 +199,19 @@ mod other {
         }
     }
 
-    /// A new file inherits the permissions of its folder, like the hosts file did.
-    pub(crate) fn copy(_from: &Path, _to: &File) -> Result<(), Failed> {
-        Ok(())
+    /// Copies owner, access control list and attributes (hidden, system, read-only) of the file at `from` to the
+    /// one at `to`.
+    pub(crate) fn copy(from: &Path, _to: &File, to: &Path) -> Result<(), Failed> {
+        copy_security(from, to).map_err(|cause| {
+            (
+                "give the new file the owner and the permissions of the old one",
+                cause,
+            )
+        })?;
+        // Windows keeps all attributes in what std calls permissions.
+        std::fs::metadata(from)
+            .and_then(|old| std::fs::set_permissions(to, old.permissions()))
+            .map_err(|cause| ("give the new file the attributes of the old one", cause))
     }
 
     /// Nothing to do: inherited from the folder.

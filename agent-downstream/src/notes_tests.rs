@@ -2,6 +2,8 @@
 
 use std::slice;
 
+use silo_e2e::clock::STEPS;
+
 use super::*;
 
 const MINUTE: i64 = 60_000;
@@ -120,20 +122,9 @@ fn a_block_is_stale_when_no_run_has_named_it_for_a_day() {
     }
 }
 
-const STEPS: [i64; 8] = [
-    400_000,
-    -400_000,
-    8 * HOUR_MS,
-    -8 * HOUR_MS,
-    2 * DAY,
-    -2 * DAY,
-    500 * DAY,
-    -500 * DAY,
-];
-
 #[test]
 fn a_step_of_the_clock_makes_no_block_stale_and_keeps_none() {
-    for step in STEPS {
+    for step in STEPS.map(|seconds| seconds * 1000) {
         // The clock is wrong from the start on, is stepped later, is wrong for a while, and is stepped each time.
         for off_by in [
             [step, 0, 0, 0, 0],
@@ -227,7 +218,7 @@ fn between_two_starts_of_the_machine_at_most_six_hours_count() {
 
 #[test]
 fn without_uptime_a_clock_step_counts_at_most_six_hours() {
-    for step in STEPS {
+    for step in STEPS.map(|seconds| seconds * 1000) {
         let at = |at: i64, off_by: i64| RunTime {
             uptime: None,
             ..clocks(at, off_by)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use silo_shared::fact::Fact;
 use silo_shared::outage::{PendingFailures, ReportedFailures};
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
@@ -46,8 +47,9 @@ impl<'a> Outage<'a> {
             .is_new(&error.kind());
         let words = error.to_string();
         if !self.output.is_quiet() {
-            self.output
-                .print_error(format_args!("{silo}: {words}; the block is kept"));
+            let text = format!("{silo}: {words}; the block is kept");
+            let fact = Fact::error(text).about(silo).with("kind", error.kind());
+            self.output.tell_failure(&fact);
         } else if is_new {
             self.pending.add([silo], &words);
         }
@@ -64,13 +66,16 @@ impl<'a> Outage<'a> {
     /// Prints the pending failures, and saves what was reported.
     pub(crate) fn finish(self, state: &StateDir, hub: &str) -> Result<(), StateError> {
         for (silos, words) in self.pending.into_lines() {
-            self.output
-                .print_error(format_args!("{silos}: {words}; the block is kept"));
+            let list: Vec<&str> = silos.split(", ").collect();
+            let fact = Fact::error(format_args!("{silos}: {words}; the block is kept"))
+                .with("silos", list);
+            self.output.tell_failure(&fact);
         }
         if !self.over.is_empty() && self.output.is_quiet() {
             let silos = self.over.join(", ");
-            self.output
-                .print(format_args!("{silos}: the hub answers again"));
+            let fact = Fact::new("recovered", format_args!("{silos}: the hub answers again"))
+                .with("silos", &self.over);
+            self.output.tell(&fact);
         }
         if self.reported != self.before {
             state.save_reported(hub, &self.reported)?;

@@ -13,10 +13,12 @@ use silo_shared::silo::{Hostname, Records, SiloId};
 use thiserror::Error;
 
 use crate::change::Change;
+use crate::format::Format;
 use crate::glob::Glob;
 use crate::hosts::{BrokenMarkers, HostsFile};
 use crate::policy::{FoundLine, Guarded, Policy, Refusal, Skipped};
 use crate::pull::Fresh;
+use crate::suffix::Suffix;
 use context::PlanContext;
 
 pub(crate) use strays::strays;
@@ -63,6 +65,10 @@ pub(crate) struct Rules {
     pub(crate) force: bool,
     /// Whether to move lines outside the blocks that define only one name of a silo into its block.
     pub(crate) adopt: bool,
+    /// The suffix under which single-label names are defined as well.
+    pub(crate) suffix: Option<Suffix>,
+    /// The format of a file of our own; `None`: blocks in a hosts file.
+    pub(crate) format: Option<Format>,
 }
 
 /// What earlier runs of this state folder left in the file.
@@ -80,6 +86,11 @@ pub(crate) enum NoPlan {
     /// The blocks can't be identified.
     #[error(transparent)]
     Markers(#[from] BrokenMarkers),
+    /// The file is to be ours, but another program or a user wrote it.
+    #[error(
+        "this file was not written by silo-downstream: set `file` to another path, or run `once --force` to replace its contents, which are kept as a backup"
+    )]
+    NotOurs,
     /// A record that lost its block occurs more than once.
     #[error("lines {} (`{} {}`): a record of silo {silo} that lost its block appears more than once: remove all but one of these lines, or run `once --adopt` to take them over", numbers(.lines), .record.1, .record.0)]
     Ambiguous {
@@ -110,6 +121,8 @@ pub(crate) struct Plan {
     pub(crate) reports: Vec<Report>,
     /// What to print about stale blocks.
     pub(crate) stale: Vec<StaleBlock>,
+    /// Silos that are removed from a file of our own, since the configuration does not name them.
+    pub(crate) dropped: Vec<SiloId>,
 }
 
 /// A block that this state folder wrote and that no run is configured for any more.
@@ -179,7 +192,8 @@ pub(crate) fn plan(
     rules: &Rules,
     known: &Known,
 ) -> Result<Plan, NoPlan> {
-    let context = PlanContext::new(HostsFile::parse(bytes)?, pulled, rules, known)?;
+    let file = HostsFile::parse(bytes)?.with_suffix(rules.suffix.clone());
+    let context = PlanContext::new(file, pulled, rules, known)?;
     let mut refused: BTreeMap<&SiloId, Refusal> = BTreeMap::new();
     // A refused pull keeps its block, whose lines then count like other lines in the file, so the other silos are
     // judged again. Each iteration refuses at least one more, so this terminates.
@@ -219,7 +233,7 @@ pub(crate) fn plan(
     let new = file.render(&wanted, &removed);
     let mut updates: BTreeMap<&SiloId, Update> = decided
         .into_iter()
-        .map(|decided| (decided.silo, decided.update(file)))
+        .map(|decided| (decided.silo, decided.update(file, rules)))
         .collect();
     let reports = pulled
         .iter()
@@ -234,6 +248,7 @@ pub(crate) fn plan(
         bytes: new,
         reports,
         stale,
+        dropped: Vec::new(),
     })
 }
 

@@ -1,5 +1,8 @@
 //! Whole plans: several silos together, and what is printed about them.
 
+#[path = "plan_long_names_tests.rs"]
+mod long_names;
+
 use super::*;
 use crate::policy::Conflicts;
 
@@ -26,6 +29,8 @@ fn rules() -> Rules {
         guarded: Guarded::default(),
         force: false,
         adopt: false,
+        suffix: None,
+        format: None,
     }
 }
 
@@ -39,6 +44,14 @@ fn run_knowing(
     rules: &Rules,
     known: &Known,
 ) -> (String, Vec<String>) {
+    // A file without any line ending gets that of the system.
+    let native = |text: String| {
+        if cfg!(windows) && !file.contains('\n') {
+            text.replace("\r\n", "\n")
+        } else {
+            text
+        }
+    };
     let plan = plan(file.as_bytes(), pulled, rules, known).unwrap();
     let said = plan
         .reports
@@ -54,7 +67,7 @@ fn run_knowing(
         })
         .chain(plan.stale.iter().map(ToString::to_string))
         .collect();
-    (String::from_utf8(plan.bytes).unwrap(), said)
+    (native(String::from_utf8(plan.bytes).unwrap()), said)
 }
 
 fn block(id: &str, lines: &str) -> String {
@@ -104,6 +117,34 @@ fn updates_list_their_changes() {
     let (file, said) = run("", &[pulled("office", Some(&[]))], &rules());
     assert_eq!(file, block("office", ""));
     assert_eq!(said, ["office: new block without names, revision 42"]);
+}
+
+#[test]
+fn an_update_that_skips_a_name_with_another_address_is_wrong() {
+    for (file, wrong) in [
+        ("", false),
+        ("10.0.0.5 db\n", false),
+        ("10.0.0.9 db\n", true),
+    ] {
+        let office = [pulled(
+            "office",
+            Some(&[("db", "10.0.0.5"), ("nas", "10.0.0.7")]),
+        )];
+        let plan = plan(file.as_bytes(), &office, &rules(), &Known::default()).unwrap();
+        let update = plan.reports[0].outcome.as_ref().unwrap();
+        assert_eq!(update.is_wrong(), wrong, "{file:?}: {update}");
+    }
+}
+
+#[test]
+fn line_numbers_are_a_list() {
+    for (lines, text) in [
+        (&[2][..], "2"),
+        (&[2, 5], "2 and 5"),
+        (&[2, 5, 9], "2, 5 and 9"),
+    ] {
+        assert_eq!(numbers(lines), text);
+    }
 }
 
 #[test]
@@ -336,9 +377,13 @@ fn lines_of_a_silo_that_is_not_configured_stay_and_define_their_names() {
 type Sent = (&'static str, &'static str);
 
 const DB: Sent = ("db", "10.0.0.5");
+
 const NAS: Sent = ("nas", "10.0.0.7");
+
 const NAS6: Sent = ("nas", "fd00::7");
+
 const TV: Sent = ("tv", "10.0.0.8");
+
 /// A file with all of DB, NAS and NAS6 outside a block.
 const THREE: &str = "127.0.0.1 localhost\n10.0.0.5 db\n10.0.0.7 nas\nfd00::7 nas\n";
 

@@ -1,6 +1,7 @@
 //! What this machine accepts from a hub. The hub is not trusted: each record is judged here, and each skipped one is
 //! returned with its reason. Pure rules, no I/O.
 
+mod long_names;
 mod refusal;
 mod skipped;
 
@@ -90,7 +91,7 @@ pub(crate) struct Guarded {
     /// This machine's name, in full and its first label.
     pub(crate) own: Vec<String>,
     /// The host in the hub's URL.
-    pub(crate) hub: Option<String>,
+    pub(crate) hubs: Vec<String>,
 }
 
 /// The names that a silo can't use: those that the file defines elsewhere, and those of other silos.
@@ -164,8 +165,7 @@ impl Policy {
             if !judged.refused_names.contains_key(&hostname)
                 && let Err(reason) = self.judge_name(&hostname, guarded, taken)
             {
-                let is_conflict = matches!(reason, Reason::Defined(_) | Reason::Silo(_));
-                if is_conflict && self.conflicts == Some(Conflicts::Refuse) {
+                if reason.is_conflict() && self.conflicts == Some(Conflicts::Refuse) {
                     let name = hostname;
                     return Err(Refusal::Conflict { name, reason });
                 }
@@ -221,6 +221,13 @@ impl Policy {
         guarded: &Guarded,
         taken: &Taken<'_>,
     ) -> Result<(), Reason> {
+        Self::judge_reserved(hostname, guarded)?;
+        self.judge_suffix(hostname)?;
+        self.judge_taken(hostname, taken)
+    }
+
+    /// Refuses names that no silo may define.
+    fn judge_reserved(hostname: &Hostname, guarded: &Guarded) -> Result<(), Reason> {
         let name = hostname.as_str();
         // `wpad.lan` is looked up like `wpad`: the first label counts.
         let first = name.split('.').next().unwrap_or(name);
@@ -230,9 +237,15 @@ impl Policy {
         if guarded.own.iter().any(|own| is_own(own, name)) {
             return Err(Reason::Own);
         }
-        if guarded.hub.as_deref() == Some(name) {
+        if guarded.hubs.iter().any(|hub| hub == name) {
             return Err(Reason::Hub);
         }
+        Ok(())
+    }
+
+    /// Refuses names that are not private.
+    fn judge_suffix(&self, hostname: &Hostname) -> Result<(), Reason> {
+        let name = hostname.as_str();
         if !matches_any(&self.names, name) {
             if is_under(MDNS, name) {
                 return Err(Reason::Mdns);
@@ -241,6 +254,12 @@ impl Policy {
                 return Err(Reason::Public);
             }
         }
+        Ok(())
+    }
+
+    /// Refuses names that are defined elsewhere.
+    fn judge_taken(&self, hostname: &Hostname, taken: &Taken<'_>) -> Result<(), Reason> {
+        let name = hostname.as_str();
         if let Some(silo) = taken.silos.get(name) {
             return Err(Reason::Silo(silo.clone()));
         }

@@ -18,7 +18,7 @@ fn glob(text: &str) -> Glob {
 fn guarded() -> Guarded {
     Guarded {
         own: vec!["laptop.example.com".to_owned(), "laptop".to_owned()],
-        hub: Some("hub.lan".to_owned()),
+        hubs: vec!["hub.lan".to_owned()],
     }
 }
 
@@ -48,6 +48,7 @@ fn judge_one(policy: &Policy, hostname: &str, ip: &str) -> Result<String, String
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_record_is_accepted_or_skipped_with_its_reason() {
     let policy = Policy::default();
     let cases: &[(&str, &str, Result<&str, &str>)] = &[
@@ -377,6 +378,48 @@ fn a_pull_that_drops_too_much_is_refused() {
             policy.check_removed(&block, &judged).is_err(),
             refused,
             "{present} {kept} {percent} {from}"
+        );
+    }
+}
+
+#[test]
+fn a_name_is_lost_by_what_the_hub_sends_and_not_by_this_machines_settings() {
+    let policy = Policy {
+        max_removed: MaxRemoved {
+            percent: 0,
+            from: 1,
+        },
+        ..Policy::default()
+    };
+    // `db` in the block, its addresses in the response, whether another silo has it, `hostnames`: lost?
+    for (had, offered, is_with_silo, hostnames, lost) in [
+        ("10.0.0.5", &["10.0.0.5"][..], false, "*", false),
+        ("10.0.0.5", &["10.0.0.6"], false, "*", false),
+        ("10.0.0.5", &[], false, "*", true),
+        // None of its new addresses is accepted.
+        ("10.0.0.5", &["127.0.0.1"], false, "*", true),
+        // The address that it had is not accepted any more.
+        ("127.0.0.1", &["127.0.0.1"], false, "*", false),
+        ("10.0.0.5", &["10.0.0.5"], true, "*", true),
+        ("10.0.0.5", &["127.0.0.1"], false, "nas", false),
+    ] {
+        let mut addresses = Addresses::default();
+        addresses.set(had.parse().unwrap());
+        let db = Hostname::parse("db").unwrap();
+        let block = Records::from([(db, addresses)]);
+        let answer: Vec<DnsRecord> = offered.iter().map(|ip| record("db", ip)).collect();
+        let mut taken = Taken::default();
+        if is_with_silo {
+            let home = SiloId::parse("home").unwrap();
+            taken.silos.insert("db".to_owned(), home);
+        }
+        let judged = policy
+            .judge(&answer, &[glob(hostnames)], &guarded(), &taken)
+            .unwrap();
+        assert_eq!(
+            policy.check_removed(&block, &judged).is_err(),
+            lost,
+            "{had} {offered:?} {is_with_silo} {hostnames}"
         );
     }
 }

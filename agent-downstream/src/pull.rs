@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use silo_shared::api::SiloDocument;
-use silo_shared::client::{ClientError, Fetched, HubClient};
+use silo_shared::client::{ClientError, Fetched, HubClient, Poll};
 use silo_shared::silo::{InvalidSiloId, SiloId};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -54,6 +54,17 @@ pub(crate) struct Fresh {
     pub(crate) document: SiloDocument,
     /// Its entity tag.
     pub(crate) tag: Option<String>,
+    /// The id of the hub's database, if the hub sends it.
+    pub(crate) database: Option<String>,
+}
+
+impl Fresh {
+    /// Whether this is an older state of the same database: a hub of several may be behind the others.
+    fn is_older_than(&self, known: &Self) -> bool {
+        self.database.is_some()
+            && self.database == known.database
+            && self.document.revision < known.document.revision
+    }
 }
 
 /// Pulls silos, using the saved responses; results are in the order of `silos`.
@@ -68,7 +79,17 @@ pub(crate) async fn pull(
         .enumerate()
         .map(|(at, (silo, remembered))| {
             let client = client.clone();
-            async move { (at, pull_one(&client, &silo, remembered).await) }
+            async move {
+                let known = remembered.as_ref().map(Fresh::from);
+                let question = Question {
+                    known: known.as_ref(),
+                    // It is remembered when the file has it.
+                    applied: known.as_ref().and_then(|known| known.tag.as_deref()),
+                    ..Question::default()
+                };
+                let answered = pull_one(&client, &silo, question).await;
+                (at, answered.map(|answered| answered.fresh))
+            }
         });
     for task in next.by_ref().take(AT_ONCE) {
         tasks.spawn(task);
@@ -95,19 +116,53 @@ pub(crate) async fn pull(
         .collect()
 }
 
-async fn pull_one(
+/// The hub's answer about one silo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// The silo in its current state.
+    pub(crate) fresh: Fresh,
+    /// Whether it is in the state that was known.
+    pub(crate) is_unchanged: bool,
+}
+
+/// How a silo is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Question<'a> {
+    /// The known state.
+    pub(crate) known: Option<&'a Fresh>,
+    /// How long the hub holds the answer back while the silo is in the known state.
+    pub(crate) wait: Option<Duration>,
+    /// The entity tag of the state that the hosts file has.
+    pub(crate) applied: Option<&'a str>,
+}
+
+/// Pulls one silo.
+pub(crate) async fn pull_one(
     client: &HubClient,
     silo: &SiloId,
-    remembered: Option<Remembered>,
-) -> Result<Fresh, PullError> {
-    let tag = remembered.as_ref().and_then(|known| known.tag.clone());
-    let fetched = client.silo(silo, tag.as_deref()).await?;
-    let fresh = match (fetched, remembered) {
-        (Fetched::Found(document, tag), _) => Fresh { document, tag },
-        (Fetched::NotModified, Some(known)) => Fresh {
-            document: known.document,
-            tag: known.tag,
-        },
+    question: Question<'_>,
+) -> Result<Answered, PullError> {
+    let Question {
+        known,
+        wait,
+        applied,
+    } = question;
+    let tag = known.and_then(|known| known.tag.as_deref());
+    let fetched = client.silo(silo, Poll { tag, wait, applied }).await?;
+    let fresh = match (fetched, known) {
+        (Fetched::Found(document, tag), known) => {
+            let database = client.database().map(|database| database.id);
+            let found = Fresh {
+                document,
+                tag,
+                database,
+            };
+            match known {
+                Some(known) if found.is_older_than(known) => known.clone(),
+                _ => found,
+            }
+        }
+        (Fetched::NotModified, Some(known)) => known.clone(),
         (Fetched::NotModified, None) => {
             return Err(client.not_a_hub("304 to an unconditional request").into());
         }
@@ -118,5 +173,19 @@ async fn pull_one(
         let hub = client.hub().to_owned();
         return Err(PullError::Foreign { hub, id });
     }
-    Ok(fresh)
+    let is_unchanged = known == Some(&fresh);
+    Ok(Answered {
+        fresh,
+        is_unchanged,
+    })
+}
+
+impl From<&Remembered> for Fresh {
+    fn from(remembered: &Remembered) -> Self {
+        Self {
+            document: remembered.document.clone(),
+            tag: remembered.tag.clone(),
+            database: remembered.database.clone(),
+        }
+    }
 }

@@ -12,6 +12,9 @@ pub(crate) struct Remembered {
     pub(crate) silo: String,
     /// The entity tag of the response.
     pub(crate) tag: Option<String>,
+    /// The id of the hub's database, if the hub sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) database: Option<String>,
     /// The response before the policy was applied: the policy may change while the hub's response does not.
     pub(crate) document: SiloDocument,
     /// The lines about skipped records that were last printed.

@@ -9,15 +9,18 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use silo_shared::held;
 
 use crate::clock::{Clock, Monotonic};
 use crate::in_place::{self, InPlace, Written};
+use crate::leftover::{self, takes_no_file};
 use crate::merge::{self, Foreign};
 use crate::metadata;
 use crate::replace_error::{ReplaceError, fail, unsynced};
-use crate::replaced::{LOOK_AGAIN, OldFile};
-use crate::settle::{self, ATTEMPTS, WaitResult};
+use crate::replaced::OldFile;
+use crate::settle::{self, ATTEMPTS, Stillness, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
 use crate::staged::{Staged, part_path, temp_path};
 use crate::state::{LockedState, sync_folder};
@@ -28,18 +31,50 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The minimum wait for a program that was detected while writing.
 const LEAST_WAIT: Duration = Duration::from_secs(3);
 
+/// The new contents of the hosts file. A closure that renders them is one.
+pub(crate) trait Contents<E> {
+    /// The new bytes for the present ones; the same bytes if nothing is to be written. May be called several times.
+    fn render(&mut self, bytes: &[u8]) -> Result<Vec<u8>, E>;
+
+    /// Called before each attempt to put the bytes that were rendered last in place. An error prevents it.
+    fn before_write(&mut self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+impl<E, F: FnMut(&[u8]) -> Result<Vec<u8>, E>> Contents<E> for F {
+    fn render(&mut self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        self(bytes)
+    }
+}
+
+/// Contents for files that are text; others are refused.
+struct OfText<'a, C> {
+    path: &'a Path,
+    contents: C,
+}
+
+impl<E: From<ReplaceError>, C: Contents<E>> Contents<E> for OfText<'_, C> {
+    fn render(&mut self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        refuse_encoding(self.path, bytes)?;
+        self.contents.render(bytes)
+    }
+
+    fn before_write(&mut self) -> Result<(), E> {
+        self.contents.before_write()
+    }
+}
+
 /// Reads, renders and replaces; repeats this if another program writes meanwhile. Returns whether the file was
-/// replaced; if `render` returns the bytes that it got, nothing is written. Refuses files that are not text.
+/// replaced. Refuses files that are not text.
 pub(crate) fn update<E: From<ReplaceError>>(
     target: &Target,
     state: &LockedState,
     in_place: InPlace,
-    mut render: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
+    contents: impl Contents<E>,
 ) -> Result<bool, E> {
-    update_any(target, state, in_place, |bytes| {
-        refuse_encoding(&target.path, bytes)?;
-        render(bytes)
-    })
+    let path = &target.path;
+    update_any(target, state, in_place, OfText { path, contents })
 }
 
 /// The same for a file with any bytes.
@@ -47,9 +82,9 @@ pub(crate) fn update_any<E: From<ReplaceError>>(
     target: &Target,
     state: &LockedState,
     in_place: InPlace,
-    render: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
+    contents: impl Contents<E>,
 ) -> Result<bool, E> {
-    update_by(&Monotonic, target, state, in_place, render)
+    update_by(&Monotonic, target, state, in_place, contents)
 }
 
 /// The same, with this clock for the pauses between attempts.
@@ -58,10 +93,10 @@ fn update_by<E: From<ReplaceError>>(
     target: &Target,
     state: &LockedState,
     in_place: InPlace,
-    mut render: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
+    mut contents: impl Contents<E>,
 ) -> Result<bool, E> {
     let path = &target.path;
-    clear_leftover(target, state)?;
+    leftover::clear(target, state)?;
     let mut wait_budget = target.wait_budget.clone();
     let mut foreign: Option<Foreign> = None;
     let mut attempt = 0;
@@ -71,12 +106,12 @@ fn update_by<E: From<ReplaceError>>(
             Some(foreign) => foreign.merged_into(&old.bytes),
             None => old.bytes.clone(),
         };
-        let rendered = render(&input).or_else(|error| match &foreign {
+        let rendered = contents.render(&input).or_else(|error| match &foreign {
             Some(Foreign {
                 torn: Some(torn), ..
             }) => {
                 input.clone_from(torn);
-                render(torn)
+                contents.render(torn)
             }
             _ => Err(error),
         });
@@ -102,6 +137,7 @@ fn update_by<E: From<ReplaceError>>(
         if foreign.is_none() && wait_budget.waits(path, state, &old)? {
             continue;
         }
+        contents.before_write()?;
         state
             .keep_backup(path, &input, &new)
             .map_err(ReplaceError::from)?;
@@ -124,22 +160,32 @@ fn update_by<E: From<ReplaceError>>(
     Err(ReplaceError::Busy(path.clone()).into())
 }
 
-/// Creates a deleted hosts file; fails if there is one.
+/// Creates a deleted hosts file, or a file of our own (mode 0644); fails if there is one.
 pub(crate) fn create(path: &Path, state: &LockedState, bytes: &[u8]) -> Result<(), ReplaceError> {
     let not_made = |cause| ReplaceError::NotMade {
         path: path.to_owned(),
         cause,
     };
     let temp = temp_path(path, state);
-    remove(&part_path(&temp))?;
-    let staged = Staged::write(&temp, bytes).map_err(|(_, cause)| not_made(cause))?;
+    leftover::remove(&part_path(&temp))?;
+    let staged = Staged::write(&temp, None, bytes).map_err(|(_, cause)| not_made(cause))?;
     metadata::set_default_mode(&staged.file).map_err(not_made)?;
     staged.file.sync_all().map_err(not_made)?;
     // Unlike a rename, a link does not replace a file that another program creates meanwhile.
     fs::hard_link(staged.path(), path).map_err(not_made)?;
     drop(staged);
+    // Programs that watch the folder, such as dnsmasq, wait until a new file was written and closed; a link is not.
+    drop(held::retry(|| OpenOptions::new().append(true).open(path)));
     let folder = path.parent().unwrap_or(Path::new("/"));
     sync_folder(folder).map_err(|cause| unsynced(folder, "syncing the folder", cause))
+}
+
+/// Removes a file of our own.
+pub(crate) fn remove_file(target: &Target) -> Result<(), ReplaceError> {
+    let path = &target.path;
+    held::remove(path).map_err(|cause| fail(path, "remove it", cause))?;
+    sync_folder(target.folder())
+        .map_err(|cause| fail(path, "sync the folder after its removal", cause))
 }
 
 /// The result of one attempt.
@@ -169,8 +215,8 @@ fn put(
         Err(Refused::Final(error)) => return Err(error),
         Err(Refused::NoRename(step, cause)) => (step, cause),
     };
-    // Opening for writing changes nothing, and distinguishes a mount point from a file that can't be written.
-    if let Err(write_error) = OpenOptions::new().write(true).open(&target.path) {
+    // Distinguishes a mount point from a file that can't be written.
+    if let Err(write_error) = in_place::probe(&target.path) {
         tracing::debug!("not writable in place either: {write_error}");
         let path = target.path.clone();
         return Err(ReplaceError::Protected { path, step, cause });
@@ -204,8 +250,10 @@ fn look_after_in_place(
     wait_budget: &WaitBudget,
 ) -> Result<Attempt, ReplaceError> {
     let path = &target.path;
-    for pause in [Duration::ZERO, LOOK_AGAIN] {
-        std::thread::sleep(pause);
+    for look in [Look::AtOnce, Look::Last] {
+        if let Look::Last = look {
+            wait_budget.pause_in_place();
+        }
         let now = Snapshot::take(path)
             .or_else(|_| Snapshot::take(path))
             .map_err(|cause| unsynced(path, "reading it back", cause))?;
@@ -215,8 +263,14 @@ fn look_after_in_place(
         }
         let before = Mark::of_bytes(new);
         let limit = wait_budget.left().max(LEAST_WAIT);
-        let found = settle::wait(&Monotonic, || Snapshot::look(path), Some(&before), limit)
-            .map_err(|cause| unsynced(path, "reading it back", cause))?;
+        let found = settle::wait(
+            &Monotonic,
+            || Snapshot::look(path),
+            Some(&before),
+            Stillness::FOUND,
+            limit,
+        )
+        .map_err(|cause| unsynced(path, "reading it back", cause))?;
         let (WaitResult::Stable(now) | WaitResult::Growing(now)) = found else {
             return Err(ReplaceError::Unstable(path.clone()));
         };
@@ -256,14 +310,14 @@ fn rename_over(
     let path = &target.path;
     let temp = target.temp_path(state);
     let finally = |step, cause| Refused::Final(fail(path, step, cause));
-    let mut staged = Staged::write(&temp, new).map_err(|(step, cause)| {
+    let mut staged = Staged::write(&temp, Some(path), new).map_err(|(step, cause)| {
         if takes_no_file(&cause) {
             Refused::NoRename(step, cause)
         } else {
             finally(step, cause)
         }
     })?;
-    metadata::copy(path, &staged.file).map_err(|(step, cause)| {
+    metadata::copy(path, &staged.file, staged.path()).map_err(|(step, cause)| {
         // EINVAL: the owner has no number in this user namespace (user_namespaces(7)).
         if matches!(
             cause.kind(),
@@ -278,30 +332,27 @@ fn rename_over(
         .file
         .sync_all()
         .map_err(|cause| finally("sync the new file", cause))?;
-    match old.still_there(path, wait_budget.is_growing) {
-        Ok(true) => {}
-        Ok(false) => return Ok(Attempt::Changed),
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Attempt::Changed),
-        Err(cause) => return Err(finally("inspect it again", cause)),
-    }
-    let not_renamed = |cause: io::Error| {
-        if takes_no_file(&cause)
-            || matches!(
-                cause.kind(),
-                ErrorKind::ResourceBusy | ErrorKind::CrossesDevices
-            )
-        {
-            Refused::NoRename("rename the new file over it", cause)
-        } else {
-            finally("rename the new file over it", cause)
+    let held_since = Instant::now();
+    let out = loop {
+        match old.still_there(path, wait_budget.is_growing) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Attempt::Changed),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Attempt::Changed),
+            Err(cause) => return Err(finally("inspect it again", cause)),
         }
-    };
-    let out = if staged.exchange(path, &temp).map_err(not_renamed)? {
-        OldFile::exchanged(&temp)
-    } else {
-        let held = OldFile::hold(path).map_err(|cause| finally("open it", cause))?;
-        staged.rename(path).map_err(not_renamed)?;
-        Ok(held)
+        match put_over(&mut staged, path, &temp) {
+            // On Windows a program has it open. It may have written it by the time it closes it.
+            Err((_, cause))
+                if held::may_be_held(&cause) && held_since.elapsed() < held::PATIENCE =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            Err((step, cause)) if is_no_rename(&cause) => {
+                return Err(Refused::NoRename(step, cause));
+            }
+            Err((step, cause)) => return Err(finally(step, cause)),
+            Ok(out) => break out,
+        }
     };
     // From here on, the new file is in place even if a step fails.
     let synced = sync_folder(target.folder());
@@ -310,6 +361,28 @@ fn rename_over(
     let put = look_after(target, state, old, new, out, wait_budget).map_err(Refused::Final)?;
     synced.map_err(|cause| late("syncing the folder", cause))?;
     Ok(put)
+}
+
+/// Exchanges the new file with the one at `path`, or renames it. Returns the file that was there, or why it could not be
+/// opened: the new one is in place then.
+fn put_over(
+    staged: &mut Staged,
+    path: &Path,
+    temp: &Path,
+) -> Result<io::Result<OldFile>, metadata::Failed> {
+    let renamed = |cause| ("rename the new file over it", cause);
+    if staged.exchange(path, temp).map_err(renamed)? {
+        return Ok(OldFile::exchanged(temp));
+    }
+    let old = OldFile::hold(path).map_err(|cause| ("open it", cause))?;
+    staged.rename(path).map_err(renamed)?;
+    Ok(Ok(old))
+}
+
+/// Errors after which writing in place may be possible.
+fn is_no_rename(cause: &io::Error) -> bool {
+    let kinds = [ErrorKind::ResourceBusy, ErrorKind::CrossesDevices];
+    takes_no_file(cause) || kinds.contains(&cause.kind())
 }
 
 /// Checks the replaced file, at once and a moment later, for writes of other programs.
@@ -330,7 +403,7 @@ fn look_after(
     for look in [Look::AtOnce, Look::Later, Look::Last] {
         match look {
             Look::AtOnce => {}
-            Look::Later => std::thread::sleep(LOOK_AGAIN),
+            Look::Later => wait_budget.pause_in_place(),
             Look::Last => out
                 .remove()
                 .map_err(late("removing the file that was there before"))?,
@@ -371,9 +444,10 @@ fn look_after(
         state.note_left(path, &Mark::of(&now))?;
     }
     // Other bytes than those written mean that another program was faster: check again.
-    Ok(match now.bytes.starts_with(new) {
-        true => Attempt::Done,
-        false => Attempt::Changed,
+    Ok(if now.bytes.starts_with(new) {
+        Attempt::Done
+    } else {
+        Attempt::Changed
     })
 }
 
@@ -388,61 +462,20 @@ enum Look {
 
 /// Appends to the file at `path` what was appended to `before`, if it can be appended in the same way.
 fn append(path: &Path, before: &[u8], after: &[u8]) -> io::Result<bool> {
-    let present = fs::read(path)?;
+    let present = held::read(path)?;
     let Some(tail) = merge::appended(before, after, &present) else {
         return Ok(false);
     };
-    let mut file = OpenOptions::new().append(true).open(path)?;
+    let mut file = held::retry(|| OpenOptions::new().append(true).open(path))?;
     io::Write::write_all(&mut file, tail)?;
     file.sync_all()?;
     Ok(true)
 }
 
-/// Errors for a folder in which no file can be created: read-only, or not ours.
-fn takes_no_file(cause: &io::Error) -> bool {
-    matches!(
-        cause.kind(),
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
-    )
-}
-
-/// Removes the leftover of a killed run next to the hosts file. If this program can't have written it, it is a replaced
-/// hosts file with changes of another program, and is kept.
-fn clear_leftover(target: &Target, state: &LockedState) -> Result<(), ReplaceError> {
-    let temp = target.temp_path(state);
-    // Never complete, and never visible to other programs as the hosts file.
-    remove(&part_path(&temp))?;
-    let is_file = fs::symlink_metadata(&temp).is_ok_and(|found| found.is_file());
-    let bytes = match is_file.then(|| fs::read(&temp)).transpose() {
-        Ok(bytes) => bytes,
-        Err(cause) if cause.kind() == ErrorKind::NotFound || takes_no_file(&cause) => None,
-        Err(cause) => return Err(fail(&temp, "read what a killed run left", cause)),
-    };
-    if let Some(bytes) = bytes
-        && !state.knows(&target.path, &bytes)?
-    {
-        state.put_backup(&target.path, &bytes)?;
-        tracing::warn!(
-            "{}: left by an interrupted run and changed by another program since: kept as {}",
-            temp.display(),
-            state.backup_path(&target.path).display()
-        );
-    }
-    remove(&temp)
-}
-
-/// Removes a file left by a killed run.
-fn remove(path: &Path) -> Result<(), ReplaceError> {
-    match fs::remove_file(path) {
-        Ok(()) => {
-            tracing::info!("{}: left by an interrupted run; removed", path.display());
-            Ok(())
-        }
-        Err(cause) if cause.kind() == ErrorKind::NotFound || takes_no_file(&cause) => Ok(()),
-        Err(cause) => Err(fail(path, "remove what a killed run left", cause)),
-    }
-}
-
 #[cfg(test)]
 #[path = "replace_tests.rs"]
 mod tests;
+
+#[cfg(all(test, windows))]
+#[path = "replace_windows_tests.rs"]
+mod windows_tests;

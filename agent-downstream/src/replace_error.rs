@@ -3,11 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use silo_shared::held;
 use thiserror::Error;
 
 use crate::in_place::InPlaceError;
 use crate::settle::{self, ATTEMPTS};
 use crate::state::StateError;
+
+/// What to do if a file can't be written.
+const PROTECTED: &str = if cfg!(windows) {
+    "Run the agent as an administrator or SYSTEM, and check that no other program has the file open, and that Defender's controlled folder access allows silo-downstream.exe"
+} else {
+    "Run the agent as root, and check that the file is not immutable (lsattr) and the disk not mounted read-only"
+};
 
 /// Why the hosts file was not replaced. The file is intact in every case, except for [`InPlaceError::Torn`].
 #[derive(Debug, Error)]
@@ -19,7 +27,7 @@ pub(crate) enum ReplaceError {
     #[error("{}: not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// A step failed.
-    #[error("{}: cannot {step}: {cause}; the file was not changed", .path.display())]
+    #[error("{}: cannot {step}: {cause}{}; the file was not changed", .path.display(), held::advice(.cause))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -29,7 +37,7 @@ pub(crate) enum ReplaceError {
         cause: io::Error,
     },
     /// The rename is done, but making it durable failed.
-    #[error("{}: replaced, but {step} failed: {cause}", .path.display())]
+    #[error("{}: replaced, but {step} failed: {cause}{}", .path.display(), held::advice(.cause))]
     Unsynced {
         /// The file or folder.
         path: PathBuf,
@@ -39,7 +47,7 @@ pub(crate) enum ReplaceError {
         cause: io::Error,
     },
     /// Renaming is not possible here, but writing in place is.
-    #[error("{}: cannot {step}: {cause}. The file was not changed. If it can't be replaced, such as a file mounted into a container, allow writing into it with --in-place (`in_place: true`)", .path.display())]
+    #[error("{}: cannot {step}: {cause}{}. The file was not changed. If it can't be replaced, such as a file mounted into a container, allow writing into it with --in-place (`in_place: true`)", .path.display(), held::advice(.cause))]
     NeedsInPlace {
         /// The hosts file.
         path: PathBuf,
@@ -49,7 +57,7 @@ pub(crate) enum ReplaceError {
         cause: io::Error,
     },
     /// Neither replacing nor writing in place is possible.
-    #[error("{}: cannot {step}: {cause}; and the file itself can't be written. It was not changed. Run the agent as root, and check that the file is not immutable (lsattr) and the disk not mounted read-only", .path.display())]
+    #[error("{}: cannot {step}: {cause}; and the file itself can't be written. It was not changed. {PROTECTED}", .path.display())]
     Protected {
         /// The hosts file.
         path: PathBuf,
@@ -59,7 +67,7 @@ pub(crate) enum ReplaceError {
         cause: io::Error,
     },
     /// A deleted hosts file could not be created.
-    #[error("{}: cannot create it: {cause}", .path.display())]
+    #[error("{}: cannot create it: {cause}{}", .path.display(), held::advice(.cause))]
     NotMade {
         /// The hosts file.
         path: PathBuf,

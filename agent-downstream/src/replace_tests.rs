@@ -28,7 +28,7 @@ fn attempts_pause_longer_each_time_once_nothing_more_is_waited_for() {
         target.wait_budget = wait_budget;
         let clock = TestClock::start();
         let mut count = 0;
-        let done = update_by(&clock, &target, &state, InPlace::Never, |bytes| {
+        let done = update_by(&clock, &target, &state, InPlace::Never, |bytes: &[u8]| {
             count += 1;
             if count <= changes {
                 // After it was read and before it is replaced.

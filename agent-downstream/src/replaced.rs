@@ -1,13 +1,15 @@
 //! The previous hosts file after a replacement. Programs that have it open continue to write into it, so it is checked
 //! before it is removed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use silo_shared::held;
+
 use crate::clock::Monotonic;
-use crate::settle::{self, WaitResult};
+use crate::settle::{self, Stillness, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
 
 /// The delay of the second check.
@@ -34,9 +36,10 @@ impl OldFile {
 
     /// The file whose name a rename will take over.
     pub(crate) fn hold(path: &Path) -> io::Result<Self> {
-        let file = match cfg!(windows) {
-            true => None,
-            false => Some(File::open(path)?),
+        let file = if cfg!(windows) {
+            None
+        } else {
+            Some(File::open(path)?)
         };
         Ok(Self { file, path: None })
     }
@@ -59,7 +62,13 @@ impl OldFile {
     /// Waits until it is stable; `None` if its contents are at most a part of the complete ones.
     pub(crate) fn settle(&mut self, before: &Mark, limit: Duration) -> io::Result<Option<Vec<u8>>> {
         Ok(
-            match settle::wait(&Monotonic, || self.look(), Some(before), limit)? {
+            match settle::wait(
+                &Monotonic,
+                || self.look(),
+                Some(before),
+                Stillness::FOUND,
+                limit,
+            )? {
                 WaitResult::Stable(found) | WaitResult::Growing(found) => Some(found.bytes),
                 WaitResult::Unstable(found) if before.is_cut_to(&found.bytes) => None,
                 WaitResult::Unstable(found) => Some(found.bytes),
@@ -70,7 +79,7 @@ impl OldFile {
     /// Removes its name; the file stays open.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         match self.path.take() {
-            Some(path) => fs::remove_file(path),
+            Some(path) => held::remove(&path),
             None => Ok(()),
         }
     }

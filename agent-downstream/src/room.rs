@@ -21,9 +21,10 @@ mod unix {
     pub(crate) fn lacking(folder: &Path, length: usize) -> Option<String> {
         // If this fails, the run itself will find out.
         let found = rustix::fs::statvfs(folder).ok()?;
-        let free = match rustix::process::geteuid().is_root() {
-            true => found.f_bfree,
-            false => found.f_bavail,
+        let free = if rustix::process::geteuid().is_root() {
+            found.f_bfree
+        } else {
+            found.f_bavail
         };
         let unit = found.f_frsize.max(1);
         let needed = (length as u64).div_ceil(unit) + BLOCK.div_ceil(unit);

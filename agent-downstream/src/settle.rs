@@ -13,9 +13,37 @@ use crate::snapshot::{Mark, Snapshot};
 /// The total wait of one run.
 pub(crate) const LIMIT: Duration = Duration::from_secs(12);
 /// How long a file must stay unchanged.
-const STILL: Duration = Duration::from_secs(1);
-/// The same for a file that is empty, or at most half as long as after our last write.
-const STILL_IF_CUT: Duration = Duration::from_secs(10);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stillness {
+    usual: Duration,
+    /// The same for a file that is empty, or at most half as long as after our last write.
+    if_cut: Duration,
+}
+
+impl Stillness {
+    /// Of a file that was found changed: a program may still have it open.
+    pub(crate) const FOUND: Self = Self {
+        usual: Duration::from_secs(1),
+        if_cut: Duration::from_secs(10),
+    };
+    /// Of a file whose every change was seen.
+    pub(crate) const WATCHED: Self = Self {
+        usual: Duration::from_millis(400),
+        if_cut: Duration::from_secs(10),
+    };
+    /// Of a file that the last program that wrote it was seen to close.
+    pub(crate) const CLOSED: Self = Self {
+        usual: Duration::from_millis(400),
+        if_cut: Duration::from_millis(400),
+    };
+}
+
+impl Default for Stillness {
+    fn default() -> Self {
+        Self::FOUND
+    }
+}
+
 /// The maximum number of attempts of a run if another program writes meanwhile.
 pub(crate) const ATTEMPTS: u32 = 5;
 const POLL: Duration = Duration::from_millis(100);
@@ -32,13 +60,14 @@ pub(crate) enum WaitResult {
 }
 
 /// Checks a file repeatedly until it stays unchanged, for at most `limit`. `look` returns `None` while there is no
-/// file; `before` is the file's state when no program was writing it.
+/// file; `before` is the file's state when no program was writing it; `stillness` says how long it must stay unchanged.
 ///
 /// Fails with the errors of `look`, and with `NotFound` if the file stays missing.
 pub(crate) fn wait(
     clock: &impl Clock,
     mut look: impl FnMut() -> io::Result<Option<Snapshot>>,
     before: Option<&Mark>,
+    stillness: Stillness,
     limit: Duration,
 ) -> io::Result<WaitResult> {
     let started = clock.now();
@@ -47,9 +76,11 @@ pub(crate) fn wait(
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     loop {
         let needed = match &seen {
-            Some(seen) if seen.bytes.is_empty() => STILL_IF_CUT,
-            Some(seen) if before.is_some_and(|mark| mark.is_cut_to(&seen.bytes)) => STILL_IF_CUT,
-            _ => STILL,
+            Some(seen) if seen.bytes.is_empty() => stillness.if_cut,
+            Some(seen) if before.is_some_and(|mark| mark.is_cut_to(&seen.bytes)) => {
+                stillness.if_cut
+            }
+            _ => stillness.usual,
         };
         if clock.now() - since >= needed {
             return seen.map(WaitResult::Stable).ok_or_else(missing);
@@ -57,9 +88,10 @@ pub(crate) fn wait(
         if clock.now() - started >= limit {
             let seen = seen.ok_or_else(missing)?;
             let only_grew = before.is_some_and(|mark| mark.is_beginning_of(&seen.bytes));
-            return Ok(match only_grew {
-                true => WaitResult::Growing(seen),
-                false => WaitResult::Unstable(seen),
+            return Ok(if only_grew {
+                WaitResult::Growing(seen)
+            } else {
+                WaitResult::Unstable(seen)
             });
         }
         clock.sleep(POLL);

@@ -65,7 +65,7 @@ fn wait_on(path: &Path, before: Option<&str>, writes: &[(u64, Option<String>)]) 
         }
         Snapshot::look(path)
     };
-    let end = match wait(&clock, look, before.as_ref(), LIMIT) {
+    let end = match wait(&clock, look, before.as_ref(), Stillness::FOUND, LIMIT) {
         Ok(WaitResult::Stable(_)) => End::Stable,
         Ok(WaitResult::Growing(_)) => End::Growing,
         Ok(WaitResult::Unstable(_)) => End::Unstable,
@@ -148,7 +148,14 @@ fn the_time_of_day_plays_no_part_in_how_long_a_file_is_waited_for() {
             std::fs::write(file.path(), bytes).unwrap();
             file.as_file().set_modified(modified).unwrap();
             let clock = TestClock::start();
-            let found = wait(&clock, || Snapshot::look(file.path()), None, LIMIT).unwrap();
+            let found = wait(
+                &clock,
+                || Snapshot::look(file.path()),
+                None,
+                Stillness::FOUND,
+                LIMIT,
+            )
+            .unwrap();
             assert!(matches!(found, WaitResult::Stable(_)), "{what}: {found:?}");
             assert_eq!(clock.passed().as_millis(), after_ms, "{what}, {bytes:?}");
         }

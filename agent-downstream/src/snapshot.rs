@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use silo_shared::held;
+
 use crate::digest::digest;
 use crate::metadata::Identity;
 
@@ -70,7 +72,7 @@ impl Mark {
 
 impl Snapshot {
     pub(crate) fn take(path: &Path) -> io::Result<Self> {
-        Self::of(&mut File::open(path)?)
+        held::retry(|| Self::of(&mut File::open(path)?))
     }
 
     /// Reads an open file from its beginning.

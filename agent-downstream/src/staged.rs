@@ -7,15 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use silo_shared::private_file;
-
 use crate::digest::digest;
 use crate::metadata::Failed;
+use crate::read_only;
 use crate::state::StateDir;
-
-/// How long to wait for Windows programs that hold the file.
-#[cfg(windows)]
-const SHARING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The path of the temporary file: always the same for one state folder, so that the next run finds the leftover of a
 /// killed one.
@@ -44,11 +39,11 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Creates the file, which must not exist yet, and writes it; syncs nothing.
-    pub(crate) fn write(temp: &Path, bytes: &[u8]) -> Result<Self, Failed> {
+    /// Creates the file, which must not exist yet, and writes it; syncs nothing. It replaces the one at `like`, if there
+    /// is one.
+    pub(crate) fn write(temp: &Path, like: Option<&Path>, bytes: &[u8]) -> Result<Self, Failed> {
         let path = &part_path(temp);
-        let file = private_file::create_new(path)
-            .map_err(|cause| ("create a new file beside it", cause))?;
+        let file = create(path, like).map_err(|cause| ("create a new file beside it", cause))?;
         let mut staged = Self {
             path: path.to_owned(),
             file,
@@ -91,49 +86,54 @@ impl Staged {
     }
 
     /// Renames it over the hosts file.
-    #[cfg(not(windows))]
-    pub(crate) fn rename(mut self, over: &Path) -> io::Result<()> {
-        fs::rename(&self.path, over)?;
-        self.renamed = true;
-        Ok(())
-    }
-
-    /// Windows can't rename over a read-only file, or over one that a program has open without sharing.
-    #[cfg(windows)]
-    #[expect(
-        clippy::permissions_set_readonly_false,
-        reason = "the lint is about Unix modes"
-    )]
-    pub(crate) fn rename(mut self, over: &Path) -> io::Result<()> {
-        const ACCESS_DENIED: i32 = 5;
-        const SHARING_VIOLATION: i32 = 32;
-        let mut permissions = fs::metadata(over)?.permissions();
-        let read_only = permissions.readonly();
-        if read_only {
-            permissions.set_readonly(false);
-            fs::set_permissions(over, permissions.clone())?;
-        }
-        let started = std::time::Instant::now();
-        let renamed = loop {
-            match fs::rename(&self.path, over) {
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(ACCESS_DENIED | SHARING_VIOLATION)
-                    ) && started.elapsed() < SHARING_TIMEOUT =>
-                {
-                    std::thread::sleep(std::time::Duration::from_millis(100));
-                }
-                done => break done,
-            }
-        };
+    pub(crate) fn rename(&mut self, over: &Path) -> io::Result<()> {
+        // Windows refuses to replace a read-only file. The new one is read-only already, so that this is not lost when
+        // this run is killed: `restore_read_only`.
+        let was_read_only = read_only::set(over, false)?;
+        let renamed = fs::rename(&self.path, over);
         self.renamed = renamed.is_ok();
-        if read_only {
-            permissions.set_readonly(true);
-            fs::set_permissions(over, permissions)?;
+        if was_read_only && !self.renamed {
+            read_only::set(over, true)?;
         }
         renamed
     }
+}
+
+/// Creates an empty file.
+#[cfg(not(windows))]
+fn create(path: &Path, _like: Option<&Path>) -> io::Result<File> {
+    silo_shared::private_file::create_new(path)
+}
+
+/// Creates an empty file with the alternate streams of the one at `like`. It inherits the access control list of the
+/// folder, as the hosts file did when it was made.
+#[cfg(windows)]
+fn create(path: &Path, like: Option<&Path>) -> io::Result<File> {
+    use std::fs::OpenOptions;
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let Some(like) = like else {
+        return Ok(file);
+    };
+    drop(file);
+    let copy = || {
+        // All streams, by CopyFileExW.
+        silo_shared::held::retry(|| fs::copy(like, path))?;
+        read_only::set(path, false)?;
+        let file = OpenOptions::new().write(true).open(path)?;
+        // Not when it is opened: Windows would have to be told that it is hidden.
+        file.set_len(0)?;
+        Ok(file)
+    };
+    copy().inspect_err(|_| {
+        // The first error is the one to report; the next run removes the file.
+        let _ = remove(path);
+    })
+}
+
+/// Removes a temporary file.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    read_only::set(path, false)?;
+    silo_shared::held::remove(path)
 }
 
 impl Drop for Staged {
@@ -141,7 +141,7 @@ impl Drop for Staged {
         if self.renamed {
             return;
         }
-        if let Err(error) = fs::remove_file(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::warn!(
                 "{}: cannot remove it: {error}; the next run does",
                 self.path.display()

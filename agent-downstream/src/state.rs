@@ -3,8 +3,10 @@
 //! atomically.
 
 mod backup;
+mod database;
 mod files;
 mod journal;
+mod owed;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use silo_shared::outage::ReportedFailures;
 use silo_shared::silo::SiloId;
+use silo_shared::{held, private_file};
 
 use crate::digest::digest;
 use crate::notes::Notes;
 use crate::remembered::Remembered;
 use crate::snapshot::Mark;
-use files::{error, read_if_there, write_whole};
+use files::{error, read_if_there, write_unlocked, write_whole};
 
 pub(crate) use backup::Backup;
 pub(crate) use files::{StateError, sync_folder};
@@ -34,6 +37,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
+    /// Part of the names of responses that belong to one file of our own: what was printed about them differs by file.
+    scope: Option<String>,
 }
 
 /// The state folder, locked against other runs.
@@ -45,20 +50,15 @@ pub(crate) struct LockedState {
 }
 
 impl StateDir {
-    /// Opens the folder, and creates it (mode 0700) if it does not exist.
+    /// Opens the folder, and creates it for this user alone if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
         let path = std::path::absolute(path).map_err(|cause| of_folder(path, "find", cause))?;
         if !is_there(&path)? {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder
-                .create(&path)
+            private_file::create_folder(&path)
                 .map_err(|cause| of_folder(&path, "create", cause))?;
         }
         Self::check(&path)?;
-        Ok(Self { path })
+        Ok(Self { path, scope: None })
     }
 
     /// Opens the folder if it exists; creates nothing.
@@ -67,6 +67,15 @@ impl StateDir {
             Self::open(path).map(Some)
         } else {
             Ok(None)
+        }
+    }
+
+    /// The same folder, with the responses for one file of our own.
+    pub(crate) fn scoped_to(self, file: &Path) -> Self {
+        let hash = digest(file.as_os_str().as_encoded_bytes());
+        Self {
+            scope: Some(hash[..16].to_owned()),
+            ..self
         }
     }
 
@@ -91,6 +100,7 @@ impl StateDir {
         Ok(())
     }
 
+    /// On Windows, the settings check it for every user.
     #[cfg(not(unix))]
     fn check(_path: &Path) -> Result<(), StateError> {
         Ok(())
@@ -131,8 +141,7 @@ impl StateDir {
         options.create(true).truncate(false).read(true).write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options
-            .open(&path)
+        let file = held::retry(|| options.open(&path))
             .map_err(|cause| error(&path, "open the lock", cause))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(LockedState {
@@ -233,7 +242,7 @@ impl StateDir {
         let path = self.reported_path(hub);
         let json =
             serde_json::to_vec(reported).map_err(|cause| error(&path, "write", cause.into()))?;
-        write_whole(&path, &json)
+        write_unlocked(&path, &json)
     }
 
     fn reported_path(&self, hub: &str) -> PathBuf {
@@ -243,7 +252,13 @@ impl StateDir {
 
     fn remembered_path(&self, hub: &str, silo: &SiloId) -> PathBuf {
         let hash = digest(hub.as_bytes());
-        self.path.join(format!("silo-{silo}-{}.json", &hash[..16]))
+        match &self.scope {
+            None => self.path.join(format!("silo-{silo}-{}.json", &hash[..16])),
+            Some(scope) => {
+                let name = format!("own-{scope}-{silo}-{}.json", &hash[..16]);
+                self.path.join(name)
+            }
+        }
     }
 
     /// The path of a file of this kind for one hosts file.
@@ -282,10 +297,23 @@ impl LockedState {
         write_whole(&self.file("left", hosts), mark.to_line().as_bytes())
     }
 
+    /// Writes a file for another program to check (mode 0600), and returns its path.
+    pub(crate) fn put_candidate(&self, bytes: &[u8]) -> Result<PathBuf, StateError> {
+        let path = self.dir.path.join("candidate.conf");
+        write_whole(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// Removes that file.
+    pub(crate) fn remove_candidate(&self) -> Result<(), StateError> {
+        let path = self.dir.path.join("candidate.conf");
+        held::remove(&path).map_err(|cause| error(&path, "remove", cause))
+    }
+
     /// Releases the lock while `wait` runs, then takes it again.
     pub(crate) fn without_lock<T>(&self, wait: impl FnOnce() -> T) -> Result<T, StateError> {
         let fail = |cause| error(&self.dir.path.join("lock"), "unlock", cause);
-        self.lock.unlock().map_err(fail)?;
+        unlock(&self.lock).map_err(fail)?;
         let waited = wait();
         let started = Instant::now();
         loop {
@@ -298,9 +326,19 @@ impl LockedState {
                     let path = self.dir.path.join("lock");
                     return Err(StateError::Locked(path, LOCK_TIMEOUT));
                 }
-                Err(TryLockError::Error(cause)) => return Err(fail(cause)),
+                Err(TryLockError::Error(cause)) => {
+                    return Err(error(&self.dir.path.join("lock"), "lock", cause));
+                }
             }
         }
+    }
+}
+
+/// Releases a lock. Windows has to be asked twice, and Wine answers the second time as if another program had the lock.
+fn unlock(lock: &File) -> io::Result<()> {
+    match lock.unlock() {
+        Err(cause) if held::is_held(&cause) => Ok(()),
+        done => done,
     }
 }
 

@@ -16,6 +16,7 @@ fn said(hub: &str, revision: i64) -> Remembered {
         hub: hub.to_owned(),
         silo: "office".to_owned(),
         tag: Some(format!("\"{revision}\"")),
+        database: None,
         document: SiloDocument {
             id: "office".to_owned(),
             dnsrecords: vec![DnsRecord {

@@ -5,9 +5,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use silo_shared::folders::real;
+
 use crate::clock::Monotonic;
+use crate::progress::Progress;
 use crate::replace_error::{ReplaceError, fail};
-use crate::settle::{self, WaitResult};
+use crate::replaced::LOOK_AGAIN;
+use crate::settle::{self, Stillness, WaitResult};
 use crate::snapshot::{Mark, Snapshot};
 use crate::staged::temp_path;
 use crate::state::{LockedState, StateDir};
@@ -30,12 +34,16 @@ pub(crate) struct WaitBudget {
     base: Option<Mark>,
     /// It is never stable, but only appended to.
     pub(crate) is_growing: bool,
+    /// How long it must stay unchanged.
+    stillness: Stillness,
+    /// Of a write of `watch`.
+    pub(crate) progress: Option<Progress>,
 }
 
 impl Target {
     /// Resolves the path.
     pub(crate) fn find(path: &Path) -> Result<Self, ReplaceError> {
-        let target = fs::canonicalize(path).map_err(|cause| match cause.kind() {
+        let target = real(path).map_err(|cause| match cause.kind() {
             ErrorKind::NotFound => ReplaceError::Missing(path.to_owned()),
             _ => fail(path, "find it", cause),
         })?;
@@ -47,6 +55,33 @@ impl Target {
             path: target,
             wait_budget: WaitBudget::default(),
         })
+    }
+
+    /// A file that does not exist yet, at a path without symbolic links.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            wait_budget: WaitBudget::default(),
+        }
+    }
+
+    /// The same file, of which more is known than that it was found so: how long it must stay unchanged, and a state in
+    /// which it has done so already.
+    pub(crate) fn watched(
+        mut self,
+        stillness: Stillness,
+        still: Option<Mark>,
+        progress: Progress,
+    ) -> Self {
+        self.wait_budget.stillness = stillness;
+        self.wait_budget.still = still;
+        self.wait_budget.progress = Some(progress);
+        self
+    }
+
+    /// The progress of a write of `watch`.
+    pub(crate) fn progress(&self) -> Option<&Progress> {
+        self.wait_budget.progress.as_ref()
     }
 
     /// The path of the file itself, with symbolic links resolved.
@@ -78,7 +113,8 @@ impl Target {
     ) -> Result<Self, ReplaceError> {
         let seen = self.read()?;
         let left = state.left(&self.path)?;
-        if left.as_ref() != Some(&Mark::of(&seen)) && changes(&seen.bytes) {
+        let mark = Some(Mark::of(&seen));
+        if left != mark && self.wait_budget.still != mark && changes(&seen.bytes) {
             self.wait_budget.wait(&self.path, &seen, left)?;
         }
         Ok(self)
@@ -122,6 +158,7 @@ impl WaitBudget {
             &Monotonic,
             || Snapshot::look(path),
             self.base.as_ref(),
+            self.stillness,
             limit,
         );
         self.waited += started.elapsed();
@@ -144,6 +181,18 @@ impl WaitBudget {
             waited: settle::LIMIT,
             is_growing: true,
             ..Self::default()
+        }
+    }
+
+    /// Pauses before the second check of a file that is in place. `watch` shortens the pause if there is something newer
+    /// to write: a later write by a program that has the replaced file open is then lost, as it is after the pause.
+    pub(crate) fn pause_in_place(&self) {
+        match &self.progress {
+            None => std::thread::sleep(LOOK_AGAIN),
+            Some(progress) => {
+                progress.is_in_place();
+                progress.pause(LOOK_AGAIN);
+            }
         }
     }
 
@@ -200,6 +249,27 @@ pub(crate) fn refuse_encoding(path: &Path, bytes: &[u8]) -> Result<(), ReplaceEr
     };
     let path = path.to_owned();
     Err(ReplaceError::NotText { path, why })
+}
+
+/// The maximum number of symbolic links to follow, as in Linux.
+const MAX_LINKS: usize = 40;
+
+/// The path of a deleted hosts file: the target of links, with its folder resolved.
+pub(crate) fn deleted_path(path: &Path) -> Result<PathBuf, ReplaceError> {
+    let missing = || ReplaceError::Missing(path.to_owned());
+    let mut at = std::path::absolute(path).map_err(|_| missing())?;
+    for _ in 0..MAX_LINKS {
+        let (Some(folder), Some(name)) = (at.parent(), at.file_name()) else {
+            return Err(missing());
+        };
+        let folder = real(folder).map_err(|_| missing())?;
+        let file = folder.join(name);
+        match fs::read_link(&file) {
+            Ok(pointed) => at = folder.join(pointed),
+            Err(_) => return Ok(file),
+        }
+    }
+    Err(missing())
 }
 
 #[cfg(test)]

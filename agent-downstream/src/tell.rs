@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use silo_shared::fact::Fact;
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 
 use crate::change::Change;
+use crate::owed_hook::changed_names;
 use crate::plan::{Report, StaleBlock, Update};
 
 /// The maximum number of lines of one kind that a run prints about a silo.
@@ -19,6 +21,16 @@ pub(crate) struct Notice {
     pub(crate) text: String,
     /// Whether a name has a wrong address although the configuration does not request that.
     pub(crate) is_wrong: bool,
+    /// The event: `skipped`, `left-out`, `refused` or `stale`.
+    pub(crate) event: &'static str,
+}
+
+impl Notice {
+    fn fact(&self, silo: &SiloId) -> Fact {
+        Fact::of_silo(self.event, silo, &self.text)
+            .with("message", &self.text)
+            .with("wrong", self.is_wrong)
+    }
 }
 
 /// The lines about skipped records.
@@ -26,6 +38,7 @@ pub(crate) fn notices(update: &Update) -> Vec<Notice> {
     let skipped = update.skipped.iter().map(|skip| Notice {
         text: skip.to_string(),
         is_wrong: skip.is_wrong(),
+        event: "skipped",
     });
     let unselected = (update.unselected > 0).then(|| Notice {
         text: match update.unselected {
@@ -33,6 +46,7 @@ pub(crate) fn notices(update: &Update) -> Vec<Notice> {
             more => format!("left out by `hostnames`: {more} names"),
         },
         is_wrong: false,
+        event: "left-out",
     });
     skipped.chain(unselected).collect()
 }
@@ -44,11 +58,13 @@ pub(crate) fn notices_of_file(reports: &[Report], stale: &[StaleBlock]) -> Vec<N
         Some(Notice {
             text: format!("{}: {refusal}; the block is kept", report.silo),
             is_wrong: true,
+            event: "refused",
         })
     });
     let stale = stale.iter().map(|stale| Notice {
         text: stale.to_string(),
         is_wrong: false,
+        event: "stale",
     });
     refused.chain(stale).collect()
 }
@@ -59,19 +75,19 @@ pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool 
     let Ok(update) = &report.outcome else {
         return false;
     };
-    let line = format!("{silo}: {update}");
     if update.change == Change::None && update.adopted.is_empty() {
-        output.print_unless_quiet(line);
+        output.tell_unless_quiet(&result(silo, update));
     } else {
-        output.print(line);
+        output.tell(&result(silo, update));
     }
-    let adopted = update.adopted.iter();
-    print_lines(
-        silo,
-        adopted.map(|found| format!("{found} was outside the block: moved into it")),
-        "moved",
-        |line| output.print(line),
-    );
+    let adopted = update.adopted.iter().map(|found| {
+        let text = format!("{found} was outside the block: moved into it");
+        Fact::of_silo("moved", silo, text)
+            .with("line", found.line)
+            .with("address", found.ip)
+            .with("hostname", found.name.as_str())
+    });
+    tell_some(silo, "moved", adopted.collect(), |fact| output.tell(fact));
     let notices = notices(update);
     let said = |notice: &&Notice| {
         !output.is_quiet() || !before.iter().any(|old| key(old) == key(&notice.text))
@@ -80,48 +96,75 @@ pub(crate) fn tell(report: &Report, before: &[String], output: &Output) -> bool 
         .iter()
         .filter(said)
         .partition(|notice| notice.is_wrong);
-    let text = |notice: &&Notice| notice.text.clone();
-    print_lines(silo, wrong.iter().map(text), "skipped", |line| {
-        output.print_error(line)
+    let facts = |notices: Vec<&Notice>| notices.into_iter().map(|it| it.fact(silo)).collect();
+    tell_some(silo, "skipped", facts(wrong), |fact| {
+        output.tell_failure(fact);
     });
-    print_lines(silo, usual.iter().map(text), "skipped", |line| {
-        output.print(line)
+    tell_some(silo, "skipped", facts(usual), |fact| output.tell(fact));
+    let ended = ended(before, notices.iter().map(|notice| notice.text.as_str()))
+        .into_iter()
+        .map(|line| Fact::of_silo("skip-ended", silo, &line).with("message", &line));
+    tell_some(silo, "no longer skipped", ended.collect(), |fact| {
+        output.tell(fact);
     });
-    let ended = ended(before, notices.iter().map(|notice| notice.text.as_str()));
-    print_lines(silo, ended, "no longer skipped", |line| output.print(line));
     !update.is_wrong()
+}
+
+/// The result for a silo: event `changed` or `unchanged`.
+fn result(silo: &SiloId, update: &Update) -> Fact {
+    let event = if update.change == Change::None && update.adopted.is_empty() {
+        "unchanged"
+    } else {
+        "changed"
+    };
+    let fact = Fact::of_silo(event, silo, update)
+        .with("revision", update.revision)
+        .with("names", update.records.len());
+    if event == "unchanged" {
+        return fact;
+    }
+    fact.with("repaired", update.change == Change::Repaired)
+        .with("changes", changed_names(&update.change, &update.records))
 }
 
 /// Prints the lines about the whole file; quiet runs print only those that they did not print before.
 pub(crate) fn tell_of_file(notices: &[Notice], before: &[String], output: &Output) {
-    for Notice { text, is_wrong } in notices {
-        if output.is_quiet() && before.iter().any(|old| key(old) == key(text)) {
+    for notice in notices {
+        if output.is_quiet() && before.iter().any(|old| key(old) == key(&notice.text)) {
             continue;
         }
-        if *is_wrong {
-            output.print_error(text);
+        let fact = Fact::message(notice.event, &notice.text);
+        if notice.is_wrong {
+            output.tell_failure(&fact);
         } else {
-            output.print(text);
+            output.tell(&fact);
         }
     }
     for line in ended(before, notices.iter().map(|notice| notice.text.as_str())) {
-        output.print(line);
+        output.tell(&Fact::message("notice-ended", line));
     }
 }
 
-/// Prints at most [`NAMED`] lines of a silo, and how many more `what` there are.
-pub(crate) fn print_lines<T: ToString>(
-    silo: &SiloId,
-    lines: impl IntoIterator<Item = T>,
-    what: &str,
-    print: impl Fn(String),
-) {
-    let lines: Vec<T> = lines.into_iter().collect();
-    for line in lines.iter().take(NAMED) {
-        print(format!("{silo}: {}", line.to_string()));
+/// The facts about silos that a file of our own no longer has.
+pub(crate) fn facts_of_dropped(dropped: &[SiloId]) -> impl Iterator<Item = Fact> {
+    dropped.iter().map(|silo| {
+        let text = "not in the configuration: its names are removed from the file";
+        Fact::of_silo("dropped", silo, text)
+    })
+}
+
+/// Prints at most [`NAMED`] facts of a silo, and how many more `what` there are.
+pub(crate) fn tell_some(silo: &SiloId, what: &str, facts: Vec<Fact>, print: impl Fn(&Fact)) {
+    for fact in facts.iter().take(NAMED) {
+        print(fact);
     }
-    if let more @ 1.. = lines.len().saturating_sub(NAMED) {
-        print(format!("{silo}: {what} {more} more"));
+    if let more @ 1.. = facts.len().saturating_sub(NAMED) {
+        let text = format!("{what} {more} more");
+        print(
+            &Fact::of_silo("more", silo, text)
+                .with("what", what)
+                .with("count", more),
+        );
     }
 }
 

@@ -1,33 +1,35 @@
 //! The commands that undo changes: `clean` and `restore`. They do not use the hub.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use silo_shared::fact::Fact;
 use silo_shared::output::Output;
 use silo_shared::silo::SiloId;
 use silo_shared::text::utf16_to_utf8;
 
-use crate::agent::{AgentError, markers, recover};
+use crate::agent_error::{AgentError, markers};
 use crate::diff;
 use crate::hosts::{HostsFile, outside};
+use crate::own;
 use crate::plan::{Known, strays};
 use crate::policy::FoundLine;
+use crate::recover::recover;
 use crate::replace;
 use crate::replace_error::ReplaceError;
 use crate::settings::Settings;
 use crate::state::{Backup, LockedState, StateDir};
-use crate::target::Target;
-
-/// The maximum number of symbolic links to follow, as in Linux.
-const MAX_LINKS: usize = 40;
+use crate::target::{Target, deleted_path};
 
 /// Added to the message about silos unknown to the state folder.
 const UNRECORDED: &str = ", and the state folder has no record of its lines: if lines without markers are left, run `once --adopt`, then `clean`";
 
 /// Removes blocks from the hosts file: those of the configured silos, or with `all` all of them.
 pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<bool, AgentError> {
+    if let Some(format) = settings.format {
+        return own::clean(settings, format, all, output);
+    }
     let silos = if all { &[] } else { settings.some_silos()? };
     let target = Target::find(&settings.hosts_file)?;
     let locked = StateDir::open(&settings.state_dir)?.lock()?;
@@ -40,7 +42,7 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
     };
     let mut removed: Vec<SiloId> = Vec::new();
     let mut lines: BTreeMap<SiloId, Vec<FoundLine>> = BTreeMap::new();
-    replace::update(&target, &locked, settings.in_place, |bytes| {
+    replace::update(&target, &locked, settings.in_place, |bytes: &[u8]| {
         let file = HostsFile::parse(bytes).map_err(|cause| markers(&target, cause))?;
         let goes = |silo: &SiloId| all || silos.contains(silo);
         removed = file.silos().filter(|silo| goes(silo)).cloned().collect();
@@ -76,13 +78,16 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
         locked.put_notes(target.path(), &notes)?;
     }
     for silo in &removed {
-        output.print(format!("{silo}: block removed"));
+        output.tell(&Fact::of_silo("removed", silo, "block removed"));
     }
     for (silo, found) in &lines {
         for found in found {
-            output.print(format!(
-                "{silo}: {found}, which had lost its block, removed"
-            ));
+            let text = format!("{found}, which had lost its block, removed");
+            let fact = Fact::of_silo("removed", silo, text)
+                .with("line", found.line)
+                .with("address", found.ip)
+                .with("hostname", found.name.as_str());
+            output.tell(&fact);
         }
     }
     let is_done = |silo: &SiloId| removed.contains(silo) || lines.contains_key(silo);
@@ -92,10 +97,12 @@ pub(crate) fn clean(settings: &Settings, all: bool, output: &Output) -> Result<b
         } else {
             UNRECORDED
         };
-        output.print_unless_quiet(format!("{silo}: no block{more}"));
+        let fact = Fact::of_silo("unchanged", silo, format_args!("no block{more}"));
+        output.tell_unless_quiet(&fact);
     }
     if all && removed.is_empty() && lines.is_empty() {
-        output.print_unless_quiet(format!("{}: no block of any silo", target.path().display()));
+        let text = format!("{}: no block of any silo", target.path().display());
+        output.tell_unless_quiet(&Fact::new("unchanged", text));
     }
     Ok(true)
 }
@@ -122,7 +129,13 @@ pub(crate) fn list(settings: &Settings, output: &Output) -> Result<bool, AgentEr
             _ => String::new(),
         };
         let kept_at = utc(backup.kept_at);
-        output.print(format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1));
+        let text = format!("{}  {kept_at} UTC  {count} bytes{what}", index + 1);
+        let fact = Fact::new("backup", text)
+            .with("number", index + 1)
+            .with("kept_at", format!("{}Z", kept_at.replace(' ', "T")))
+            .with("bytes", count)
+            .with("lost_lines", lost);
+        output.tell(&fact);
     }
     Ok(true)
 }
@@ -151,34 +164,46 @@ pub(crate) fn restore(
     let mut shown = String::new();
     let restored = match &target {
         // The file may be read more than once before it is written.
-        Some(target) => replace::update_any(target, &locked, settings.in_place, |bytes| {
-            let diff = diff::unified(&name, "restore", bytes, &backup);
-            shown = diff::printable(&diff);
-            match lost(bytes, &backup) {
-                lost @ 1.. if !settings.force => {
-                    let path = path.clone();
-                    Err(AgentError::WouldLose { path, lost })
+        Some(target) => {
+            replace::update_any(target, &locked, settings.in_place, |bytes: &[u8]| {
+                let diff = diff::unified(&name, "restore", bytes, &backup);
+                shown = diff::printable(&diff);
+                match lost(bytes, &backup) {
+                    lost @ 1.. if !settings.force => {
+                        let path = path.clone();
+                        Err(AgentError::WouldLose { path, lost })
+                    }
+                    _ => Ok(backup.clone()),
                 }
-                _ => Ok(backup.clone()),
-            }
-        }),
+            })
+        }
         None => replace::create(&path, &locked, &backup)
             .map(|()| true)
             .map_err(AgentError::from),
     };
     if let Err(AgentError::WouldLose { .. }) = &restored {
-        output.write(shown.as_bytes());
+        show_diff(&name, &shown, output);
     }
     if restored? {
         forget_blocks_not_in(&backup, settings, &locked, &path)?;
         if !output.is_quiet() {
-            output.write(shown.as_bytes());
+            show_diff(&name, &shown, output);
         }
-        output.print(format!("{name}: restored from the backup"));
+        let text = format!("{name}: restored from the backup");
+        output.tell(&Fact::new("restored", text).with("file", &name));
     } else {
-        output.print_unless_quiet(format!("{name}: already equal to the backup"));
+        let text = format!("{name}: already equal to the backup");
+        output.tell_unless_quiet(&Fact::new("unchanged", text).with("file", &name));
     }
     Ok(true)
+}
+
+fn show_diff(name: &str, diff: &str, output: &Output) {
+    if output.is_json() {
+        output.tell(&Fact::new("diff", "").with("file", name).with("diff", diff));
+    } else {
+        output.write(diff.as_bytes());
+    }
 }
 
 /// Forgets what was written of silos without a block in a restored file: its lines outside of blocks are the user's.
@@ -207,7 +232,7 @@ fn forget_blocks_not_in(
 }
 
 /// The hosts file, if it exists, and its path.
-fn find(settings: &Settings) -> Result<(Option<Target>, PathBuf), AgentError> {
+pub(crate) fn find(settings: &Settings) -> Result<(Option<Target>, PathBuf), AgentError> {
     match Target::find(&settings.hosts_file) {
         Ok(target) => {
             let path = target.path().to_owned();
@@ -262,24 +287,6 @@ fn utc(time: SystemTime) -> String {
     let year = era * 400 + year + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
-/// The path of a deleted hosts file: the target of links, with its folder resolved.
-fn deleted_path(path: &Path) -> Result<PathBuf, AgentError> {
-    let missing = || ReplaceError::Missing(path.to_owned());
-    let mut at = std::path::absolute(path).map_err(|_| missing())?;
-    for _ in 0..MAX_LINKS {
-        let (Some(folder), Some(name)) = (at.parent(), at.file_name()) else {
-            return Err(missing().into());
-        };
-        let folder = folder.canonicalize().map_err(|_| missing())?;
-        let file = folder.join(name);
-        match fs::read_link(&file) {
-            Ok(pointed) => at = folder.join(pointed),
-            Err(_) => return Ok(file),
-        }
-    }
-    Err(missing().into())
 }
 
 #[cfg(test)]

@@ -133,10 +133,14 @@ impl<'a> PlanContext<'a> {
             policy,
             hostnames,
             guarded,
+            suffix,
             ..
         } = self.rules;
         let present = self.file.records(silo);
-        let judged = policy.judge(&answer.records, hostnames, guarded, taken)?;
+        let mut judged = policy.judge(&answer.records, hostnames, guarded, taken)?;
+        if let Some(suffix) = suffix {
+            policy.add_long_names(&mut judged, suffix, guarded, taken)?;
+        }
         self.check_unclaimed(silo, present.as_ref(), &judged)?;
         let mut adopted = self.strays.get(silo).cloned().unwrap_or_default();
         // Lines that lost the block count as part of it.
@@ -145,6 +149,11 @@ impl<'a> PlanContext<'a> {
             had.entry(name.clone()).or_default().set(*ip);
         }
         if !self.rules.force {
+            if let Some(suffix) = suffix {
+                // A long name does not count: it is this machine's wish, and goes with its short name.
+                let all = had.clone();
+                had.retain(|name, _| !suffix.is_long_name_in(name, &all));
+            }
             policy.check_removed(&had, &judged)?;
         }
         if self.rules.adopt {
@@ -216,11 +225,17 @@ impl<'a> PlanContext<'a> {
 
 impl Decided<'_> {
     /// The update of the silo's block in `file`.
-    pub(super) fn update(self, file: &HostsFile<'_>) -> Update {
+    pub(super) fn update(self, file: &HostsFile<'_>, rules: &Rules) -> Update {
         let records = self.judged.accepted;
         let change = match &self.present {
             None => Change::New(records.len()),
-            Some(present) if *present != records => Change::Names(compare(present, &records)),
+            Some(present) if *present != records => {
+                let changes = compare(present, &records);
+                Change::Names(match &rules.suffix {
+                    Some(suffix) => suffix.without_repeated(changes),
+                    None => changes,
+                })
+            }
             Some(_) if file.differs(self.silo, &records) => Change::Repaired,
             Some(_) => Change::None,
         };

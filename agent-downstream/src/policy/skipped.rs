@@ -46,6 +46,13 @@ pub(crate) enum Reason {
     Second(Family),
 }
 
+impl Reason {
+    /// Whether the name is defined outside the silo's block.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Defined(_) | Self::Silo(_))
+    }
+}
+
 /// A name defined by a line or block that is not ours to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DefinedElsewhere {

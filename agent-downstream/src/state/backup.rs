@@ -5,10 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use silo_shared::held;
+
 use super::LockedState;
 use super::files::{StateError, error, read_if_there, write_whole};
 use crate::digest::digest;
 use crate::hosts::outside;
+use crate::snapshot::{Mark, Snapshot};
 
 /// The maximum number of backups of one hosts file.
 pub(super) const MAX_BACKUPS: usize = 10;
@@ -51,6 +54,17 @@ impl LockedState {
         )
     }
 
+    /// Records a file that was created with these bytes.
+    pub(crate) fn note_created(&self, hosts: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        let written = format!("\n{}\n", digest(bytes));
+        write_whole(&self.file("written", hosts), written.as_bytes())?;
+        match Snapshot::look(hosts) {
+            Ok(Some(now)) if now.bytes == bytes => self.note_left(hosts, &Mark::of(&now)),
+            // Another program was faster: the next read waits for it.
+            _ => Ok(()),
+        }
+    }
+
     /// Whether these bytes are recorded as written here, or kept as a backup.
     pub(crate) fn knows(&self, hosts: &Path, bytes: &[u8]) -> Result<bool, StateError> {
         let written = read_if_there(&self.file("written", hosts))?.unwrap_or_default();
@@ -77,7 +91,7 @@ impl LockedState {
                 self.older_backup_path(hosts, number),
                 self.older_backup_path(hosts, number + 1),
             );
-            match fs::rename(&from, &to) {
+            match held::rename(&from, &to) {
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
                 other => other.map_err(|cause| error(&from, "keep an older backup", cause))?,
             }

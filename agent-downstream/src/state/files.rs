@@ -1,18 +1,20 @@
 //! Reads files of the state folder and replaces them atomically, with their errors.
 
-use std::fs::{self, File};
+#[cfg(unix)]
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use silo_shared::private_file;
+use ring::rand::{SecureRandom, SystemRandom};
+use silo_shared::{held, private_file};
 use thiserror::Error;
 
 /// Why the state folder can't be used.
 #[derive(Debug, Error)]
 pub(crate) enum StateError {
     /// The folder or a file in it can't be created, read or written.
-    #[error("{}: cannot {doing} in the state folder: {cause}", .path.display())]
+    #[error("{}: cannot {doing} in the state folder: {cause}{}", .path.display(), held::advice(.cause))]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -25,7 +27,7 @@ pub(crate) enum StateError {
     #[error("{}: the state folder is not a folder: choose another with --state-dir", .0.display())]
     NotAFolder(PathBuf),
     /// The folder can't be created or examined.
-    #[error("{}: cannot {doing} the state folder: {cause}", .path.display())]
+    #[error("{}: cannot {doing} the state folder: {cause}{}", .path.display(), held::advice(.cause))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -58,7 +60,7 @@ pub(super) fn error(path: &Path, doing: &'static str, cause: io::Error) -> State
 
 /// The bytes of a file; `None` if it does not exist.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    match fs::read(path) {
+    match held::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(error(path, "read", cause)),
@@ -69,6 +71,20 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StateError> 
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let fail = |cause| error(path, "write", cause);
     let temp = path.with_extension("tmp");
+    private_file::replace(path, &temp, bytes).map_err(fail)?;
+    path.parent().map_or(Ok(()), sync_folder).map_err(fail)
+}
+
+/// The same for a file that is written without the lock: other processes may write it at the same time, so that each has a
+/// temporary file of its own.
+pub(super) fn write_unlocked(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let fail = |cause| error(path, "write", cause);
+    let mut random = [0; 8];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| fail(io::Error::other("the system gives no random numbers")))?;
+    let own = u64::from_ne_bytes(random);
+    let temp = path.with_extension(format!("{own:016x}.tmp"));
     private_file::replace(path, &temp, bytes).map_err(fail)?;
     path.parent().map_or(Ok(()), sync_folder).map_err(fail)
 }

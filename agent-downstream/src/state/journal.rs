@@ -1,8 +1,9 @@
 //! The journal of a write in place, from which the next run recovers.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use silo_shared::held;
 
 use super::LockedState;
 use super::files::{StateError, error, read_if_there, sync_folder, write_whole};
@@ -44,11 +45,27 @@ impl LockedState {
 
     /// Removes the journal, after the last byte of the hosts file is on disk.
     pub(crate) fn remove_journal(&self, hosts: &Path) -> Result<(), StateError> {
-        let path = self.file("journal", hosts);
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(error(&path, "remove the journal", cause))
-            }
+        self.remove_durably(&self.file("journal", hosts), "remove the journal")
+    }
+
+    /// Notes that the hosts file was read-only, before that is cleared for a write in place.
+    pub(crate) fn note_read_only(&self, hosts: &Path) -> Result<(), StateError> {
+        write_whole(&self.file("read-only", hosts), b"")
+    }
+
+    /// Whether the hosts file was read-only before a write in place, and is to be so again.
+    pub(crate) fn was_read_only(&self, hosts: &Path) -> bool {
+        self.file("read-only", hosts).exists()
+    }
+
+    /// Removes that note.
+    pub(crate) fn forget_read_only(&self, hosts: &Path) -> Result<(), StateError> {
+        self.remove_durably(&self.file("read-only", hosts), "remove a note")
+    }
+
+    fn remove_durably(&self, path: &Path, doing: &'static str) -> Result<(), StateError> {
+        match held::remove(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(error(path, doing, cause)),
             _ => sync_folder(&self.path).map_err(|cause| error(&self.path, "sync", cause)),
         }
     }

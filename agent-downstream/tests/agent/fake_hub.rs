@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Enough names for what counts those that go.
 pub(crate) const TEN: &[(&str, &str)] = &[
@@ -161,6 +161,21 @@ impl FakeHub {
     }
 }
 
+/// Answers as the request prefers: as soon as it is not 304, else after its `wait`.
+fn wait_for_change(request: &Request, mut answer: impl FnMut() -> Reply) -> Reply {
+    let preferred = request.headers.get("prefer");
+    let wait = preferred.and_then(|preferred| preferred.strip_prefix("wait=")?.parse().ok());
+    let until = Instant::now() + Duration::from_secs(wait.unwrap_or(0));
+    loop {
+        let reply = answer();
+        let is_same = matches!(&reply, Reply::Whole { status: 304, .. });
+        if !is_same || Instant::now() >= until {
+            return reply;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn serve(
     mut stream: TcpStream,
     answer: &Mutex<Answer>,
@@ -169,6 +184,7 @@ fn serve(
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
+    let is_head = line.starts_with("HEAD ");
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut headers = HashMap::new();
     loop {
@@ -180,8 +196,11 @@ fn serve(
         headers.insert(name.to_lowercase(), value.to_owned());
     }
     let request = Request { path, headers };
-    requests.lock().unwrap().push(request.clone());
-    let reply = (answer.lock().unwrap())(&request);
+    // A HEAD only tells what was applied.
+    if !is_head {
+        requests.lock().unwrap().push(request.clone());
+    }
+    let reply = wait_for_change(&request, || (answer.lock().unwrap())(&request));
     match reply {
         Reply::Whole {
             status,

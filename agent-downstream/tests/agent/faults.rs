@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fake_hub::{FakeHub, Reply};
-use crate::sandbox::{BINARY, Ran, Sandbox, block, clean, names_beside, need_root, run};
+use crate::sandbox::{BINARY, Ran, Sandbox, clean, names_beside, need_root, new, old, run};
 use crate::trace::{Call, trace};
 
 /// Cases at a time: each waits for a second look at the file.
@@ -19,21 +19,6 @@ const DB: &[(&str, &str)] = &[("db", "10.0.0.5"), ("nas", "10.0.0.7")];
 const ERRORS: [&str; 5] = ["ENOSPC", "EIO", "EROFS", "EBUSY", "EACCES"];
 /// How renameat2(2) fails where the kernel, the filesystem or a sandbox can't exchange two files.
 pub(crate) const NO_EXCHANGE: [&str; 3] = ["EINVAL", "ENOSYS", "EOPNOTSUPP"];
-
-/// The block grows in the midst of the file, so that a write in place moves what follows it.
-pub(crate) fn old() -> String {
-    format!(
-        "127.0.0.1 localhost\n{}10.0.0.9 mine\n",
-        block("office", "10.0.0.4 db\n")
-    )
-}
-
-pub(crate) fn new() -> String {
-    format!(
-        "127.0.0.1 localhost\n{}10.0.0.9 mine\n",
-        block("office", "10.0.0.5 db\n10.0.0.7 nas\n")
-    )
-}
 
 /// How the file is written.
 #[derive(Clone, Copy, PartialEq, Eq)]

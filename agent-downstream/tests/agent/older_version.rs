@@ -3,8 +3,7 @@
 use std::fs;
 
 use crate::fake_hub::FakeHub;
-use crate::faults::{new, old};
-use crate::sandbox::{Sandbox, agent, block, run};
+use crate::sandbox::{Sandbox, agent, block, new, old, run};
 
 const DB: &[(&str, &str)] = &[("db", "10.0.0.5"), ("nas", "10.0.0.7")];
 

@@ -257,7 +257,10 @@ fn names_that_the_hub_removes_from_a_block_are_counted() {
         sandbox.must_run(&hub, &["--force"]);
         assert_eq!(sandbox.text(), block("office", ""), "{ip}");
     }
-    // Another silo takes them over.
+}
+
+#[test]
+fn names_that_another_silo_takes_over_are_counted() {
     let hub = FakeHub::office(42, TEN);
     let sandbox = Sandbox::new("");
     sandbox.must_run(&hub, &[]);
@@ -305,7 +308,10 @@ fn names_that_the_hub_removes_from_a_block_are_counted() {
         "{}",
         sandbox.text()
     );
-    // What this machine's own settings leave out is not lost through the hub.
+}
+
+#[test]
+fn names_that_the_settings_leave_out_are_not_lost_through_the_hub() {
     let hub = FakeHub::office(42, TEN);
     for (yaml, arguments) in [
         ("policy: {networks: [192.168.0.0/16]}\n", &[][..]),

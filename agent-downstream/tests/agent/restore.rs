@@ -1,6 +1,7 @@
 //! `restore`: which files it can bring back, and what it does not throw away.
 
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::symlink;
 
 use crate::fake_hub::FakeHub;
@@ -116,6 +117,7 @@ fn every_state_outside_the_blocks_is_backed_up_and_can_be_restored() {
     assert!(ran.code == 1 && ran.stderr.contains("--list"), "{ran:?}");
 }
 
+#[cfg(unix)]
 #[test]
 fn restore_through_a_dangling_link_creates_its_target() {
     let hub = FakeHub::office(42, DB);

@@ -1,7 +1,6 @@
 //! A hosts file in a folder of its own, a state folder, a token: all that a run needs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -11,6 +10,8 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_silo-downstream");
 
 pub(crate) struct Sandbox {
     folder: tempfile::TempDir,
+    /// Whether the agent chooses the line ending, that of the system.
+    has_no_line_end: bool,
 }
 
 /// How a run ended.
@@ -28,10 +29,14 @@ impl Sandbox {
     }
 
     pub(crate) fn within(folder: tempfile::TempDir, hosts: impl AsRef<[u8]>) -> Self {
-        let sandbox = Self { folder };
+        let hosts = hosts.as_ref();
+        let sandbox = Self {
+            folder,
+            has_no_line_end: !hosts.contains(&b'\n'),
+        };
         fs::create_dir(sandbox.path("etc")).unwrap();
         fs::write(sandbox.hosts(), hosts).unwrap();
-        fs::set_permissions(sandbox.hosts(), fs::Permissions::from_mode(0o644)).unwrap();
+        sandbox.set_mode("etc/hosts", 0o644);
         let token = format!("silo_abcdefgh12_{}\n", "x".repeat(43));
         fs::write(sandbox.path("token"), token).unwrap();
         sandbox.set_mode("token", 0o600);
@@ -46,7 +51,11 @@ impl Sandbox {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         // Resolved, as the agent's messages name it.
-        self.folder.path().canonicalize().unwrap().join(name)
+        let folder = self.folder.path().canonicalize().unwrap();
+        #[cfg(windows)]
+        let folder = plain(&folder);
+        // With the separators of the system.
+        name.split('/').fold(folder, |path, part| path.join(part))
     }
 
     pub(crate) fn hosts(&self) -> PathBuf {
@@ -57,12 +66,26 @@ impl Sandbox {
         fs::read(self.hosts()).unwrap()
     }
 
+    /// Its text; where the agent chose CRLF, with LF.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.read()).unwrap()
+        let text = String::from_utf8(self.read()).unwrap();
+        if cfg!(windows) && self.has_no_line_end {
+            text.replace("\r\n", "\n")
+        } else {
+            text
+        }
     }
 
+    /// Does nothing on Windows.
     pub(crate) fn set_mode(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(
+            self.path(name),
+            std::os::unix::fs::PermissionsExt::from_mode(mode),
+        )
+        .unwrap();
+        #[cfg(not(unix))]
+        let _ = (name, mode);
     }
 
     /// The names beside the hosts file.
@@ -70,6 +93,11 @@ impl Sandbox {
         names_beside(&self.hosts())
     }
 
+    /// On Windows, each run after the first knows the file by the note of the run before it.
+    #[cfg(not(unix))]
+    pub(crate) fn note_left(&self, _file: &Path) {}
+
+    #[cfg(unix)]
     /// Notes the file, which may be mounted on the hosts file, as what the agent's last write left.
     pub(crate) fn note_left(&self, file: &Path) {
         use std::os::unix::fs::MetadataExt;
@@ -90,12 +118,14 @@ impl Sandbox {
         fs::write(state.join(format!("left-{name}")), note).unwrap();
     }
 
+    #[cfg(target_os = "linux")]
     /// Where the agent puts the temp file.
     pub(crate) fn temp(&self) -> PathBuf {
         let name = digest_of_path(&self.path("state"));
         self.path(&format!("etc/.hosts.silo-{name}"))
     }
 
+    #[cfg(target_os = "linux")]
     /// How the state folder's files for the hosts file end.
     pub(crate) fn name_of_hosts(&self) -> String {
         digest_of_path(&self.hosts())
@@ -141,6 +171,14 @@ impl Sandbox {
     }
 }
 
+/// A path without the prefix for long ones, which only programs use.
+#[cfg(windows)]
+pub(crate) fn plain(path: &Path) -> PathBuf {
+    let text = path.to_str().unwrap();
+    PathBuf::from(text.strip_prefix(r"\\?\").unwrap_or(text))
+}
+
+#[cfg(unix)]
 fn digest(bytes: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     digest
@@ -151,6 +189,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// How the agent names what it keeps for a path.
+#[cfg(unix)]
 fn digest_of_path(path: &Path) -> String {
     digest(path.as_os_str().as_encoded_bytes())[..16].to_owned()
 }
@@ -200,9 +239,27 @@ pub(crate) fn block(id: &str, lines: &str) -> String {
     )
 }
 
+#[cfg(target_os = "linux")]
 pub(crate) fn need_root() {
     assert!(
         rustix::process::geteuid().is_root(),
         "this test mounts, traces and changes owners: run it as root"
     );
+}
+
+/// A file before and after a run. The block grows in the midst of it, so that a write in place moves what follows.
+#[cfg(target_os = "linux")]
+pub(crate) fn old() -> String {
+    format!(
+        "127.0.0.1 localhost\n{}10.0.0.9 mine\n",
+        block("office", "10.0.0.4 db\n")
+    )
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn new() -> String {
+    format!(
+        "127.0.0.1 localhost\n{}10.0.0.9 mine\n",
+        block("office", "10.0.0.5 db\n10.0.0.7 nas\n")
+    )
 }

@@ -96,6 +96,7 @@ fn control_and_bidi_characters_of_a_hub_reach_neither_stdout_nor_stderr_nor_the_
 }
 
 /// What is said of a hub's answer is clean before it is printed; this is not, and so tests the printing itself.
+#[cfg(unix)]
 #[test]
 fn control_and_bidi_characters_of_a_path_reach_neither_stdout_nor_stderr_nor_the_json_log() {
     let hub = FakeHub::office(42, &[("db", "10.0.0.5")]);
@@ -105,9 +106,12 @@ fn control_and_bidi_characters_of_a_path_reach_neither_stdout_nor_stderr_nor_the
             let missing = sandbox.path(&format!("etc/{HOSTILE}"));
             let hosts = sandbox.hosts().display().to_string();
             let flags = sandbox.flags(&hub).into_iter();
-            let flags = flags.map(|flag| match flag == hosts {
-                true => missing.display().to_string(),
-                false => flag,
+            let flags = flags.map(|flag| {
+                if flag == hosts {
+                    missing.display().to_string()
+                } else {
+                    flag
+                }
             });
             let ran = run(agent().args(flags).args([verb, "--log-format", format]));
             let case = format!("{verb}, {format}");
