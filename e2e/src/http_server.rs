@@ -2,7 +2,7 @@
 //! request answered by one function, everything joined when it is dropped.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -218,8 +218,12 @@ impl Shared {
     }
 
     /// Whatever goes wrong on a connection ends it; the other side sees that.
-    fn serve(&self, stream: TcpStream) {
+    fn serve(self: &Arc<Self>, stream: TcpStream) {
         let handle = stream.try_clone();
+        let stream = Interruptible {
+            stream,
+            shared: Arc::clone(self),
+        };
         let _ = match &self.tls {
             None => self.converse(BufReader::new(stream)),
             Some(config) => ServerConnection::new(Arc::clone(config))
@@ -255,6 +259,40 @@ impl Shared {
             stream.flush()?;
         }
         Ok(())
+    }
+}
+
+/// A connection whose reads end when the server stops. On Windows the shutdown of a copy of its handle does not wake them.
+struct Interruptible {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+}
+
+impl Read for Interruptible {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if cfg!(unix) {
+            return self.stream.read(buffer);
+        }
+        self.stream.set_read_timeout(Some(PAUSE * 10))?;
+        loop {
+            let read = self.stream.read(buffer);
+            let is_timeout = read.as_ref().is_err_and(|error| {
+                matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
+            });
+            if !is_timeout || self.shared.stopping.load(Ordering::SeqCst) {
+                return read;
+            }
+        }
+    }
+}
+
+impl Write for Interruptible {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Starts the real binaries for the end-to-end tests: each in a temporary folder, on a free port,
 //! ended by process id when the test ends.
 
+mod caller;
+pub mod clock;
 pub mod database;
 pub mod dns;
 pub mod forwarder;
@@ -9,6 +11,9 @@ pub mod http_server;
 pub mod interceptor;
 pub mod logs;
 pub mod mariadb;
+#[cfg(target_os = "linux")]
+pub mod net_lab;
+pub mod npm;
 pub mod postgres;
 pub mod provider;
 pub mod relay;
@@ -27,6 +32,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+pub use caller::Caller;
 use database::{Database, Kind};
 
 /// How long a condition may take to come true before a test fails.
@@ -89,13 +95,14 @@ pub const CLIENT: &str = "192.0.2.7";
 /// The setting of a hub that trusts the loopback as a proxy.
 pub const TRUSTS_LOOPBACK: &str = "trusted_proxies: [127.0.0.0/8]\n";
 
-/// Where a binary of this workspace lies: beside the test's own.
+/// Where a binary of this workspace lies: beside this program, or above the folder of the tests.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let folder = test
+    let own = std::env::current_exe().expect("a running program has a path");
+    let folder = own.parent().expect("programs lie in <profile>");
+    let folder = folder
         .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in <profile>/deps");
+        .filter(|_| folder.ends_with("deps"))
+        .unwrap_or(folder);
     let path = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     assert!(
         path.exists(),
@@ -166,6 +173,11 @@ impl Hub {
     /// Like [`Hub::start`], under another program such as `strace`, given with its arguments.
     pub fn start_under(wrapper: &[&str], folder: &Path) -> Self {
         Self::start_with(wrapper, folder, ANY_PORT, Place::default())
+    }
+
+    /// Like [`Hub::start_under`], at a known address.
+    pub fn start_under_at(wrapper: &[&str], folder: &Path, listen: &str) -> Self {
+        Self::start_with(wrapper, folder, listen, Place::default())
     }
 
     /// Like [`Hub::start`], one of several hubs on a database server that share a key.
@@ -404,99 +416,6 @@ impl Drop for Nginx {
             .arg(self.child.id().to_string())
             .status();
         let _ = self.child.wait();
-    }
-}
-
-/// Calls a hub with one credential.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    http: reqwest::Client,
-    url: String,
-    credential: String,
-}
-
-impl Caller {
-    /// Calls `hub` with a credential.
-    pub fn new(hub: &Hub, credential: &str) -> Self {
-        // An error means that a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([])
-            .timeout(PATIENCE)
-            .build()
-            .expect("a client without certificates can be built");
-        Self {
-            http,
-            url: hub.url().to_owned(),
-            credential: credential.to_owned(),
-        }
-    }
-
-    /// Calls what answers at another URL with the same credential, such as a balancer.
-    #[must_use]
-    pub fn at(&self, url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            ..self.clone()
-        }
-    }
-
-    /// The same caller with another credential.
-    #[must_use]
-    pub fn with(&self, credential: &str) -> Self {
-        Self {
-            credential: credential.to_owned(),
-            ..self.clone()
-        }
-    }
-
-    /// The credential.
-    pub fn credential(&self) -> &str {
-        &self.credential
-    }
-
-    /// The hub's host and port, as the field `Host` has them.
-    pub fn authority(&self) -> &str {
-        let url = self.url.split_once("://");
-        url.map_or(self.url.as_str(), |(_, authority)| authority)
-    }
-
-    /// A request without a credential, such as one that is to be signed.
-    pub fn bare_request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url))
-    }
-
-    /// A request with the credential.
-    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.bare_request(method, path)
-            .bearer_auth(&self.credential)
-    }
-
-    /// `GET`: the status and the body as JSON (null when there is none).
-    pub async fn get(&self, path: &str) -> (u16, serde_json::Value) {
-        let response = self.request(reqwest::Method::GET, path).send().await;
-        let response = response.expect("the hub answers");
-        let status = response.status().as_u16();
-        (status, response.json().await.unwrap_or_default())
-    }
-
-    /// `PUT` of a record's address; `None` when the hub gave no answer.
-    pub async fn put_ip(
-        &self,
-        silo: &str,
-        hostname: &str,
-        ip: &str,
-    ) -> Option<(u16, serde_json::Value)> {
-        let request = self
-            .request(
-                reqwest::Method::PUT,
-                &format!("/silos/{silo}/records/{hostname}"),
-            )
-            .json(&serde_json::json!({ "ip": ip }));
-        let response = request.send().await.ok()?;
-        let status = response.status().as_u16();
-        Some((status, response.json().await.ok()?))
     }
 }
 

@@ -2,6 +2,7 @@
 //! that it can say, and the test fails if a credential, a login, a signature or a secret that the test
 //! made is among it. For hubs in a test's own process, [`capture`] does the same.
 
+use std::collections::VecDeque;
 use std::io;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -21,6 +22,11 @@ const TELLING: usize = 16;
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// The lines with a secret that this process has logged.
 static LEAKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The newest warnings and errors of hubs in this process, for a test that fails.
+static WARNED: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+/// How many of them are kept.
+const WARNINGS: usize = 50;
 
 /// The lines of hubs that this process has logged since a test asked for them.
 static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
@@ -42,7 +48,9 @@ pub fn assert_clean(program: &str, log: &str) {
 /// Runs a program that says all that it can; fails the test if a secret is in it.
 pub fn run(command: &mut Command) -> Output {
     // No state of an upstream agent stays on this machine.
-    command.env("STATE_DIRECTORY", "/dev/null/state");
+    if cfg!(unix) {
+        command.env("STATE_DIRECTORY", "/dev/null/state");
+    }
     let output = command.env("RUST_LOG", EVERYTHING).output();
     let output = output.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     for said in [&output.stdout, &output.stderr] {
@@ -55,7 +63,8 @@ pub fn run(command: &mut Command) -> Output {
 pub fn leak(log: &str) -> Option<&str> {
     let told = lock(&TOLD);
     log.lines().find(|line| {
-        has_credential(line.as_bytes())
+        // The library's search is fast in a build without optimisation too; hubs log many lines.
+        line.contains("silo_") && has_credential(line.as_bytes())
             || has_login(line)
             || has_signature(line)
             || told.iter().any(|secret| line.contains(secret.as_str()))
@@ -82,35 +91,54 @@ fn has_credential(bytes: &[u8]) -> bool {
 /// The value of `Authorization`, or a credential in what else is base64.
 fn has_login(line: &str) -> bool {
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let is_told = |at: usize| {
+        let value = &line[at..];
+        let end = value.find(|c| !is_base64(c) && c != '_' && c != '-');
+        end.unwrap_or(value.len()) >= TELLING
+    };
     let named = ["Basic ", "basic ", "Bearer ", "bearer "]
         .iter()
+        .filter(|scheme| line.contains(**scheme))
         .any(|scheme| {
-            line.match_indices(scheme).any(|(at, _)| {
-                let value = &line[at + scheme.len()..];
-                value
-                    .find(|c| !is_base64(c) && c != '_' && c != '-')
-                    .unwrap_or(value.len())
-                    >= TELLING
-            })
+            let mut found = line.match_indices(scheme);
+            found.any(|(at, _)| is_told(at + scheme.len()))
         });
+    named || has_long_run(line.as_bytes()) && has_encoded_credential(line, is_base64)
+}
+
+/// Whether there are at least 44 characters of base64 in a row.
+fn has_long_run(bytes: &[u8]) -> bool {
+    let mut length = 0;
+    for byte in bytes {
+        length = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'/' | b'=' => length + 1,
+            _ => 0,
+        };
+        if length == 44 {
+            return true;
+        }
+    }
+    false
+}
+
+fn has_encoded_credential(line: &str, is_base64: impl Fn(char) -> bool) -> bool {
     let lenient = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
     let base64 = GeneralPurpose::new(&STANDARD, lenient);
-    named
-        || line
-            .split(|c| !is_base64(c))
-            .filter(|run| run.len() >= 44)
-            .filter_map(|run| base64.decode(run.trim_end_matches('=')).ok())
-            .any(|decoded| has_credential(&decoded))
+    line.split(|c| !is_base64(c))
+        .filter(|run| run.len() >= 44)
+        .filter_map(|run| base64.decode(run.trim_end_matches('=')).ok())
+        .any(|decoded| has_credential(&decoded))
 }
 
 /// The value of `Signature` (RFC 9421), label `silo`.
 fn has_signature(line: &str) -> bool {
-    line.match_indices("silo=:").any(|(at, label)| {
-        let value = line[at + label.len()..].bytes();
-        value.take_while(u8::is_ascii_alphanumeric).count() >= 4
-    })
+    line.contains("silo=:")
+        && line.match_indices("silo=:").any(|(at, label)| {
+            let value = line[at + label.len()..].bytes();
+            value.take_while(u8::is_ascii_alphanumeric).count() >= 4
+        })
 }
 
 /// Looks through all that this process logs from now on, at every level.
@@ -134,6 +162,15 @@ impl io::Write for Reader {
         let line = String::from_utf8_lossy(bytes);
         if let Some(line) = leak(&line) {
             lock(&LEAKED).push(line.to_owned());
+        }
+        if (line.contains(" WARN silo_hub") || line.contains("ERROR silo_hub"))
+            && !std::thread::panicking()
+        {
+            let mut warned = lock(&WARNED);
+            if warned.len() == WARNINGS {
+                warned.pop_front();
+            }
+            warned.push_back(line.trim_end().to_owned());
         }
         if let Some(kept) = &mut *lock(&KEPT)
             && line.contains(" silo_hub")
@@ -178,7 +215,12 @@ impl Captured {
 impl Drop for Captured {
     fn drop(&mut self) {
         let leaked = std::mem::take(&mut *lock(&LEAKED));
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            eprintln!("what the hubs of this process warned of:");
+            for line in &*lock(&WARNED) {
+                eprintln!("  {line}");
+            }
+        } else {
             assert!(leaked.is_empty(), "secrets were logged: {leaked:#?}");
         }
     }

@@ -148,9 +148,10 @@ impl MariaDb {
             .stdin(Stdio::null())
             .output()
             .expect("the client can be started");
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
 
@@ -179,25 +180,25 @@ fn path_of(name: &str) -> PathBuf {
 /// Who the server runs as, since it refuses root. Without the service's package there is no user of its own.
 fn user() -> &'static str {
     let known = Command::new("getent").args(["passwd", "mysql"]).output();
-    match known.is_ok_and(|known| known.status.success()) {
-        true => "mysql",
-        false => "postgres",
+    if known.is_ok_and(|known| known.status.success()) {
+        "mysql"
+    } else {
+        "postgres"
     }
 }
 
 /// A program of the server's, as the server's user, in a folder.
 fn program(name: &str, folder: &Path) -> Command {
     let path = path_of(name);
-    let mut command = match is_root() {
-        false => Command::new(path),
-        true => {
-            let (user, group) = (format!("--reuid={}", user()), format!("--regid={}", user()));
-            let mut command = Command::new("setpriv");
-            command
-                .args([&user, &group, "--clear-groups", "--"])
-                .arg(path);
-            command
-        }
+    let mut command = if is_root() {
+        let (user, group) = (format!("--reuid={}", user()), format!("--regid={}", user()));
+        let mut command = Command::new("setpriv");
+        command
+            .args([&user, &group, "--clear-groups", "--"])
+            .arg(path);
+        command
+    } else {
+        Command::new(path)
     };
     command.current_dir(folder).env("TMPDIR", folder);
     command

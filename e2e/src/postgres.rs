@@ -208,19 +208,18 @@ impl Postgres {
 
     fn program(&self, name: &str) -> Command {
         let path = program_path(name);
-        let mut command = match is_root() {
-            false => Command::new(path),
-            true => {
-                let mut command = Command::new("setpriv");
-                let user = [
-                    "--reuid=postgres",
-                    "--regid=postgres",
-                    "--clear-groups",
-                    "--",
-                ];
-                command.args(user.map(OsString::from)).arg(path);
-                command
-            }
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            let user = [
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--clear-groups",
+                "--",
+            ];
+            command.args(user.map(OsString::from)).arg(path);
+            command
+        } else {
+            Command::new(path)
         };
         command.current_dir(self.folder.path());
         command

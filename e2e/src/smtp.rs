@@ -114,9 +114,10 @@ impl SmtpServer {
     /// Whether `busy@` and `later@` are asked to come again later.
     pub fn set_busy(&self, busy: bool) {
         let path = self.folder.path().join("busy");
-        let done = match busy {
-            true => std::fs::write(path, ""),
-            false => std::fs::remove_file(path),
+        let done = if busy {
+            std::fs::write(path, "")
+        } else {
+            std::fs::remove_file(path)
         };
         done.expect("a temporary folder can be written");
     }

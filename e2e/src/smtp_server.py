@@ -132,7 +132,7 @@ async def serve(folder, port, security, user=None, password_file=None):
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    # Whoever started it holds its standard input open for as long as it lives.
+    # The test that started it holds its standard input open for as long as it runs.
     await loop.connect_read_pipe(lambda: EndOfInput(ended), sys.stdin)
     await ended.wait()
 

@@ -1,6 +1,6 @@
-//! A systemd of the test's own, which runs the packaged units as a machine does: in namespaces of its own,
-//! so that it sees no unit, process, network or file of the machine's that matters. `/etc` is a layer over
-//! the machine's, `/var` is empty, the programs lie in `/usr/bin`, and the network is one address.
+//! A systemd or cron of the test's own, which runs the packaged units, or what `install` wrote, as a machine does: in
+//! namespaces of its own, so that it sees no unit, process, network or file of the machine's that matters. `/etc` is a
+//! layer over the machine's, `/var` is empty, the programs lie in `/usr/bin`, and the network is one address.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use crate::{PATIENCE, binary};
 pub const ADDRESS: &str = "10.9.0.7";
 
 const PROGRAMS: [&str; 3] = ["silo-hub", "silo-upstream", "silo-downstream"];
+
+const SYSTEMD_ANSWERS: &str = "systemctl is-active --quiet sysinit.target";
 
 /// How many this process has started.
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -36,36 +38,82 @@ umount /etc/hosts 2>/dev/null || true
 mount -t tmpfs -o mode=755 none /run
 mount -t tmpfs -o mode=755 none /var
 mkdir -p /run/units /var/lib /var/spool /var/tmp
+ln -s /run /var/run
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 none /sys/fs/cgroup
 ip link set lo up
 ip addr add 10.9.0.7/24 dev lo
 ip addr del 127.0.0.1/8 dev lo
 cp -r "$3/." /run/units/
+mount -t tmpfs -o mode=755 none /etc/systemd/system
+find /etc/cron.d -type f -delete 2>/dev/null || true
+# As systemd has it, which passes credentials to units by it: but only in here.
+mount --make-rshared /
+"#;
+
+/// Runs systemd with the units in `/run/units` alone.
+const BOOT_SYSTEMD: &str = r#"
 export SYSTEMD_UNIT_PATH=/run/units container=silo-test
 exec /lib/systemd/systemd --system --unit=sysinit.target --log-target=console --show-status=no
 "#;
 
-/// A running systemd; everything in it ends with it.
+/// Runs systemd with folders of units as a machine has them, empty but for those in `$4`, and with those in `/run/units`.
+const BOOT_INSTALLED: &str = r#"
+mount -t tmpfs -o mode=755 none /usr/lib/systemd/system
+cp -r "$4/." /usr/lib/systemd/system/
+export SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units:/usr/lib/systemd/system container=silo-test
+exec /lib/systemd/systemd --system --unit=sysinit.target --log-target=console --show-status=no
+"#;
+
+/// Runs cron with nothing to do, and no systemd.
+const BOOT_CRON: &str = r#"
+mkdir -p /var/spool/cron/crontabs
+: >/etc/crontab
+exec cron -f
+"#;
+
+/// A machine with a systemd.
+pub type Systemd = Machine;
+
+/// A running systemd or cron; everything in it ends with it.
 #[derive(Debug)]
-pub struct Systemd {
+pub struct Machine {
     child: Child,
     cgroup: PathBuf,
     folder: tempfile::TempDir,
 }
 
-impl Systemd {
-    /// Starts it with the units of a folder.
+impl Machine {
+    /// Starts systemd with the units of a folder.
     pub fn start(units: &Path) -> Self {
+        let files = files_in(units);
+        Self::boot(&files, &[], BOOT_SYSTEMD, SYSTEMD_ANSWERS)
+    }
+
+    /// Starts systemd with folders of units as a machine has them. `package` is what packages brought, `others` are
+    /// units beside it, which no `install` looks for.
+    pub fn with_package(package: &[PathBuf], others: &[PathBuf]) -> Self {
+        Self::boot(others, package, BOOT_INSTALLED, SYSTEMD_ANSWERS)
+    }
+
+    /// Starts cron, without systemd.
+    pub fn with_cron() -> Self {
+        Self::boot(&[], &[], BOOT_CRON, "test -e /run/crond.pid")
+    }
+
+    fn boot(units: &[PathBuf], package: &[PathBuf], init: &str, answers: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let own = folder.path().join("units");
         let layers = folder.path().join("layers");
         std::fs::create_dir_all(own.join("service.d")).expect("a folder can be made");
         std::fs::create_dir(&layers).expect("a folder can be made");
-        for entry in std::fs::read_dir(units).expect("the units are there") {
-            let from = entry.expect("an entry can be read").path();
-            let name = from.file_name().expect("a file has a name");
-            std::fs::copy(&from, own.join(name)).expect("a unit can be copied");
+        let packaged = folder.path().join("packaged");
+        std::fs::create_dir(&packaged).expect("a folder can be made");
+        for (files, into) in [(units, &own), (package, &packaged)] {
+            for from in files {
+                let name = from.file_name().expect("a file has a name");
+                std::fs::copy(from, into.join(name)).expect("a unit can be copied");
+            }
         }
         for target in TARGETS {
             let text = "[Unit]\nDefaultDependencies=no\n";
@@ -92,10 +140,10 @@ impl Systemd {
                 "unshare", "--mount", "--pid", "--cgroup", "--uts", "--ipc", "--net",
             ])
             .args(["--fork", "--kill-child", "--propagation", "private"])
-            .args(["sh", "-c", BOOT, "sh"])
+            .args(["sh", "-c", &format!("{BOOT}{init}"), "sh"])
             .arg(&layers)
             .arg(programs[0].parent().expect("programs lie in a folder"))
-            .arg(&own)
+            .args([&own, &packaged])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)
@@ -106,7 +154,7 @@ impl Systemd {
             cgroup,
             folder,
         };
-        systemd.wait_until_it_answers();
+        systemd.wait_until_it_answers(answers);
         systemd
     }
 
@@ -127,23 +175,18 @@ impl Systemd {
         cgroup
     }
 
-    fn wait_until_it_answers(&mut self) {
+    fn wait_until_it_answers(&mut self, answers: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {
-                panic!("systemd ended with {status}: {}", self.log());
+                panic!("it ended with {status}: {}", self.log());
             }
-            if self.pid().is_some()
-                && self
-                    .run("systemctl is-active --quiet sysinit.target")
-                    .status
-                    .success()
-            {
+            if self.pid().is_some() && self.run(answers).status.success() {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "systemd does not answer: {}",
+                "it does not answer: {}",
                 self.log()
             );
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -163,7 +206,7 @@ impl Systemd {
 
     /// Runs a shell script in there, as root and unconfined.
     pub fn run(&self, script: &str) -> Output {
-        let pid = self.pid().expect("systemd runs").to_string();
+        let pid = self.pid().expect("its first process runs").to_string();
         Command::new("nsenter")
             .args([
                 "--target", &pid, "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
@@ -194,7 +237,7 @@ impl Systemd {
     }
 }
 
-impl Drop for Systemd {
+impl Drop for Machine {
     fn drop(&mut self) {
         // Ends its first process, and with it all others of its namespace.
         let _ = self.child.kill();
@@ -204,6 +247,14 @@ impl Drop for Systemd {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
+}
+
+/// The files of a folder.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the units are there");
+    entries
+        .map(|entry| entry.expect("an entry can be read").path())
+        .collect()
 }
 
 /// Removes control groups, the innermost first; fails while a process is in one.

@@ -118,20 +118,8 @@ async fn update(caller: &Caller, host: &str, secid: &str) -> u16 {
     sent.unwrap().status().as_u16()
 }
 
-#[tokio::test]
-async fn an_export_goes_round_all_databases_unchanged() {
-    let folder = tempfile::tempdir().unwrap();
-    let way: &[Kind] = match Kind::chosen() {
-        Kind::Sqlite => &[Kind::Sqlite],
-        Kind::Postgres => &[Kind::Postgres, Kind::MariaDb, Kind::Sqlite],
-        Kind::MariaDb => &[Kind::MariaDb, Kind::Postgres, Kind::Sqlite],
-    };
-    std::fs::write(folder.path().join("hub.yaml"), DYNAHOST).unwrap();
-    let source = Hub::start(folder.path());
-    let admin = Caller::new(&source, &source.admin_token());
-    fill(&admin).await;
-    let path = "/silos/ab";
-    let (before, credential) = (admin.get(path).await, source.admin_token());
+/// Update keys and hosts of dynahost; [`answer_as_before`] knows which of them count.
+async fn fill_keys(source: &Hub, admin: &Caller) {
     for (hostname, key) in [("x-y", "ältere/key?a=b,c&%2F"), ("xy", "0123456789abcdef")] {
         let add = ["update-key", "add", "--silo", "ab", "--hostname", hostname];
         let added = source.cli(&[&add[..], &["--key", key]].concat());
@@ -154,12 +142,52 @@ async fn an_export_goes_round_all_databases_unchanged() {
         ("a-b.dyn", ""),
     ] {
         assert_eq!(
-            update(&admin, host, &format!("secid-quite2c9esecret{more}")).await,
+            update(admin, host, &format!("secid-quite2c9esecret{more}")).await,
             200
         );
     }
     let opened = source.cli(&["update-key", "add", "--dynahost", "ab.dyn"]);
     assert!(opened.status.success(), "{opened:?}");
+}
+
+/// The keys, secids and rights of [`fill_keys`] count at another hub as they did at the first.
+async fn answer_as_before(caller: &Caller) {
+    for (key, status) in [
+        ("%C3%A4ltere/key?a=b,c&%2F", 200),
+        ("0123456789abcdef", 403),
+    ] {
+        let called = caller.request(Method::GET, &format!("/u/{key}"));
+        let called = called.header("x-forwarded-for", CLIENT);
+        assert_eq!(called.send().await.unwrap().status(), status, "{key}");
+    }
+    for (host, secid, status) in [
+        ("b.dyn", "secid-quite2c9esecret", 200),
+        ("b.dyn", "another", 403),
+        ("a-b.dyn", "secid-quite2c9esecret", 200),
+        ("ab.dyn", "whose-is-it", 200),
+        ("ab.dyn", "secid-quite2c9esecret", 403),
+    ] {
+        assert_eq!(update(caller, host, secid).await, status, "{host} {secid}");
+    }
+    let (_, record) = caller.get("/silos/ab/records/x-y").await;
+    assert_eq!(record["ips"][0], CLIENT);
+}
+
+#[tokio::test]
+async fn an_export_goes_round_all_databases_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let way: &[Kind] = match Kind::chosen() {
+        Kind::Sqlite => &[Kind::Sqlite],
+        Kind::Postgres => &[Kind::Postgres, Kind::MariaDb, Kind::Sqlite],
+        Kind::MariaDb => &[Kind::MariaDb, Kind::Postgres, Kind::Sqlite],
+    };
+    std::fs::write(folder.path().join("hub.yaml"), DYNAHOST).unwrap();
+    let source = Hub::start(folder.path());
+    let admin = Caller::new(&source, &source.admin_token());
+    fill(&admin).await;
+    let path = "/silos/ab";
+    let (before, credential) = (admin.get(path).await, source.admin_token());
+    fill_keys(&source, &admin).await;
     let key = source.data_dir().join("hub.key");
     let text = String::from_utf8(source.cli(&["silo", "export"]).stdout).unwrap();
     assert!(text.lines().count() > MANY, "{text}");
@@ -201,24 +229,6 @@ async fn an_export_goes_round_all_databases_unchanged() {
         let hub = Hub::start_on(&database, &key, &serving);
         let caller = Caller::new(&hub, &credential);
         assert_eq!(caller.get(path).await, before);
-        for (key, status) in [
-            ("%C3%A4ltere/key?a=b,c&%2F", 200),
-            ("0123456789abcdef", 403),
-        ] {
-            let called = caller.request(Method::GET, &format!("/u/{key}"));
-            let called = called.header("x-forwarded-for", CLIENT);
-            assert_eq!(called.send().await.unwrap().status(), status, "{key}");
-        }
-        for (host, secid, status) in [
-            ("b.dyn", "secid-quite2c9esecret", 200),
-            ("b.dyn", "another", 403),
-            ("a-b.dyn", "secid-quite2c9esecret", 200),
-            ("ab.dyn", "whose-is-it", 200),
-            ("ab.dyn", "secid-quite2c9esecret", 403),
-        ] {
-            assert_eq!(update(&caller, host, secid).await, status, "{host} {secid}");
-        }
-        let (_, record) = caller.get("/silos/ab/records/x-y").await;
-        assert_eq!(record["ips"][0], CLIENT);
+        answer_as_before(&caller).await;
     }
 }

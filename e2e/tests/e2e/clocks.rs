@@ -13,14 +13,14 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 /// A wall clock that a test steps.
-struct WallClock {
+pub(crate) struct WallClock {
     file: PathBuf,
     wrapper: Vec<String>,
 }
 
 impl WallClock {
     /// A clock that is off by so many seconds, for programs started under [`Self::wrapper`].
-    fn off_by(folder: &Path, seconds: i64) -> Self {
+    pub(crate) fn off_by(folder: &Path, seconds: i64) -> Self {
         let library = glob_one("/usr/lib", "faketime/libfaketimeMT.so.1");
         let file = folder.join("faketime");
         let wrapper = [
@@ -40,14 +40,14 @@ impl WallClock {
         clock
     }
 
-    fn set(&self, seconds: i64) {
+    pub(crate) fn set(&self, seconds: i64) {
         // Read as a whole: a reader never sees half of it.
         let next = self.file.with_extension("next");
         std::fs::write(&next, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(next, &self.file).unwrap();
     }
 
-    fn wrapper(&self) -> Vec<&str> {
+    pub(crate) fn wrapper(&self) -> Vec<&str> {
         self.wrapper.iter().map(String::as_str).collect()
     }
 }

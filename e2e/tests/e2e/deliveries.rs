@@ -304,7 +304,8 @@ async fn a_receiver_that_hangs_holds_up_no_write() {
     receiver.hold();
     admin.put_ip("office", "db", "10.0.0.1").await.unwrap();
     receiver.wait_for_arrivals(1);
-    for last in 2..200 {
+    // Few enough that a busy machine is through before the hub tries the first again.
+    for last in 2..50 {
         admin
             .put_ip("office", "db", &format!("10.0.0.{last}"))
             .await
@@ -314,7 +315,45 @@ async fn a_receiver_that_hangs_holds_up_no_write() {
     receiver.release();
     settled(&admin).await;
     told_in_order(&history(&admin).await, &receiver.taken());
-    assert_eq!(receiver.taken().len(), 199);
+    assert_eq!(receiver.taken().len(), 49);
+}
+
+/// A thousand changes of so many hosts were delivered by each sink.
+async fn all_done(caller: &Caller, hosts: usize) {
+    for sink in ["hook", "ddns", "mail", "dns", "plesk"] {
+        let done = deliveries(caller, &format!("sink={sink}&state=done&limit=1000")).await;
+        if matches!(sink, "hook" | "mail") {
+            assert_eq!(done.len(), 1000, "{sink}");
+            continue;
+        }
+        // A state sink has one for each send, and what changed meanwhile became one.
+        let mut told: Vec<&str> = done
+            .iter()
+            .map(|row| row["hostnames"][0]["hostname"].as_str().unwrap())
+            .collect();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), hosts, "{sink}");
+    }
+}
+
+/// Each change is in a mail.
+fn all_mailed(history: &[Value], smtp: &SmtpServer) {
+    let mails: String = smtp
+        .mails()
+        .iter()
+        .map(|mail| mail.part("text/plain").to_owned())
+        .collect();
+    for row in history {
+        let text = |key: &str| row[key].as_str().unwrap_or("none").to_owned();
+        let line = format!(
+            "{} {} -> {};",
+            text("hostname"),
+            text("old_ip"),
+            text("new_ip")
+        );
+        assert!(mails.contains(&line), "no mail of {line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,21 +400,7 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
     let caller = Caller::new(&hub, &token);
     settled(&caller).await;
     assert_eq!(deliveries(&caller, "state=failed").await, [] as [Value; 0]);
-    for sink in ["hook", "ddns", "mail", "dns", "plesk"] {
-        let done = deliveries(&caller, &format!("sink={sink}&state=done&limit=1000")).await;
-        if matches!(sink, "hook" | "mail") {
-            assert_eq!(done.len(), 1000, "{sink}");
-            continue;
-        }
-        // A state sink has one for each send, and what changed meanwhile became one.
-        let mut told: Vec<&str> = done
-            .iter()
-            .map(|row| row["hostnames"][0]["hostname"].as_str().unwrap())
-            .collect();
-        told.sort_unstable();
-        told.dedup();
-        assert_eq!(told.len(), HOSTS, "{sink}");
-    }
+    all_done(&caller, HOSTS).await;
     let history = history(&caller).await;
     assert_eq!(history.len(), 1000);
     told_in_order(&history, &receiver.taken());
@@ -395,21 +420,7 @@ async fn a_hub_killed_among_a_thousand_changes_leaves_nothing_untold() {
         repeats <= 10 * HOSTS,
         "once more after a crash at most: {repeats}"
     );
-    let mails: String = smtp
-        .mails()
-        .iter()
-        .map(|mail| mail.part("text/plain").to_owned())
-        .collect();
-    for row in &history {
-        let text = |key: &str| row[key].as_str().unwrap_or("none").to_owned();
-        let line = format!(
-            "{} {} -> {};",
-            text("hostname"),
-            text("old_ip"),
-            text("new_ip")
-        );
-        assert!(mails.contains(&line), "no mail of {line}");
-    }
+    all_mailed(&history, &smtp);
 }
 
 #[tokio::test]

@@ -41,9 +41,10 @@ fn run(hub: &Hub, name: &str, secid: &str) -> String {
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    match output.status.success() {
-        true => said,
-        false => String::from_utf8(output.stderr).unwrap(),
+    if output.status.success() {
+        said
+    } else {
+        String::from_utf8(output.stderr).unwrap()
     }
 }
 

@@ -78,6 +78,28 @@ fn cli(data_dir: &Path, input: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// A file that is cut off, wrong or missing is named, and makes no database.
+fn refuse_wrong_files(data_dir: &Path, bare: &str) {
+    let cut = bare.rsplit_once("\n{\"end").unwrap().0;
+    let error = failure(&cli(data_dir, cut, &["silo", "import", "-"]));
+    assert!(error.contains("truncated after line 4"), "{error}");
+    let error = failure(&cli(
+        data_dir,
+        &bare.replace("10.0.0.5", "10.0.0"),
+        &["silo", "import", "-"],
+    ));
+    assert!(error.contains("line 3: "), "{error}");
+    let error = failure(&cli(data_dir, "", &["silo", "import", "/does/not/exist"]));
+    assert!(error.contains("/does/not/exist"), "{error}");
+    let nowhere = data_dir.with_file_name("nowhere");
+    failure(&cli(&nowhere, "nonsense", &["silo", "import", "-"]));
+    assert!(!nowhere.exists(), "a wrong file makes no database");
+    assert_eq!(
+        cli(&nowhere, "", &["silo", "export"]).status.code(),
+        Some(2)
+    );
+}
+
 #[tokio::test]
 async fn an_export_moves_a_hub_and_its_key_moves_the_tokens() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,24 +149,7 @@ async fn an_export_moves_a_hub_and_its_key_moves_the_tokens() {
         bare
     );
 
-    let cut = bare.rsplit_once("\n{\"end").unwrap().0;
-    let error = failure(&cli(&elsewhere, cut, &["silo", "import", "-"]));
-    assert!(error.contains("truncated after line 4"), "{error}");
-    let error = failure(&cli(
-        &elsewhere,
-        &bare.replace("10.0.0.5", "10.0.0"),
-        &["silo", "import", "-"],
-    ));
-    assert!(error.contains("line 3: "), "{error}");
-    let error = failure(&cli(&elsewhere, "", &["silo", "import", "/does/not/exist"]));
-    assert!(error.contains("/does/not/exist"), "{error}");
-    let nowhere = folder.path().join("nowhere");
-    failure(&cli(&nowhere, "nonsense", &["silo", "import", "-"]));
-    assert!(!nowhere.exists(), "a wrong file makes no database");
-    assert_eq!(
-        cli(&nowhere, "", &["silo", "export"]).status.code(),
-        Some(2)
-    );
+    refuse_wrong_files(&elsewhere, &bare);
 
     // Also an empty hub that serves, which keeps the revisions.
     let other = folder.path().join("other");

@@ -9,6 +9,8 @@ mod agents;
 mod backup;
 mod clocks;
 mod command_line;
+#[cfg(unix)]
+mod dashboard;
 mod deaf_database;
 mod deliveries;
 mod dns_hub;
@@ -16,22 +18,33 @@ mod dns_sink;
 mod durability;
 mod dynahost;
 mod export;
+mod followers;
 #[cfg(unix)]
 mod foreign_clients;
 #[cfg(target_os = "linux")]
 mod full_disk;
+#[cfg(unix)]
+mod generated_client;
+#[cfg(target_os = "linux")]
+mod install;
 mod kills;
 #[cfg(target_os = "linux")]
 mod limits;
+#[cfg(target_os = "linux")]
+mod live;
 #[cfg(unix)]
 mod moving_database;
+mod observability;
 mod postgres;
 #[cfg(target_os = "linux")]
 mod proxies;
+mod rest_page;
 mod restored;
 mod several_hubs;
 mod signed;
 mod signed_by_others;
+#[cfg(unix)]
+mod staying;
 mod tls;
 #[cfg(target_os = "linux")]
 mod units;

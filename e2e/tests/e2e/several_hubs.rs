@@ -101,6 +101,41 @@ async fn history(caller: &Caller, silo: usize) -> Vec<(u32, i64)> {
     rows
 }
 
+/// Each acknowledged increment is in the history, once, under a revision of its own.
+async fn nothing_lost_or_repeated(admin: &Caller, tallies: &[Arc<Tally>]) {
+    let (mut all, mut acknowledged_in_all) = (HashSet::new(), 0);
+    for (silo, tally) in tallies.iter().enumerate() {
+        let rows = history(admin, silo).await;
+        let (_, body) = admin.get(&format!("/silos/counter-{silo}")).await;
+        let last = number(&body).unwrap();
+        // The first row made the silo.
+        assert_eq!(
+            usize::try_from(last).unwrap(),
+            rows.len() - 1,
+            "silo {silo}"
+        );
+        for (_, revision) in &rows {
+            assert!(all.insert(*revision), "revision {revision} was taken twice");
+        }
+        let acknowledged = tally.acknowledged.lock().unwrap();
+        for done in acknowledged.iter() {
+            assert_eq!(
+                rows.iter().filter(|row| *row == done).count(),
+                1,
+                "{done:?}"
+            );
+        }
+        let attempted = tally.attempted.load(Ordering::Relaxed);
+        assert!(acknowledged.len() <= usize::try_from(last).unwrap() && last <= attempted);
+        assert!(!acknowledged.is_empty());
+        acknowledged_in_all += acknowledged.len();
+    }
+    println!(
+        "{acknowledged_in_all} acknowledged increments, {} rows of history",
+        all.len()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hubs_lose_and_repeat_nothing_through_a_kill_and_an_outage() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,36 +190,6 @@ async fn three_hubs_lose_and_repeat_nothing_through_a_kill_and_an_outage() {
         client.await.unwrap();
     }
 
-    let (mut all, mut acknowledged_in_all) = (HashSet::new(), 0);
-    for (silo, tally) in tallies.iter().enumerate() {
-        let rows = history(&admin, silo).await;
-        let (_, body) = admin.get(&format!("/silos/counter-{silo}")).await;
-        let last = number(&body).unwrap();
-        // The first row made the silo.
-        assert_eq!(
-            usize::try_from(last).unwrap(),
-            rows.len() - 1,
-            "silo {silo}"
-        );
-        for (_, revision) in &rows {
-            assert!(all.insert(*revision), "revision {revision} was taken twice");
-        }
-        let acknowledged = tally.acknowledged.lock().unwrap();
-        for done in acknowledged.iter() {
-            assert_eq!(
-                rows.iter().filter(|row| *row == done).count(),
-                1,
-                "{done:?}"
-            );
-        }
-        let attempted = tally.attempted.load(Ordering::Relaxed);
-        assert!(acknowledged.len() <= usize::try_from(last).unwrap() && last <= attempted);
-        assert!(!acknowledged.is_empty());
-        acknowledged_in_all += acknowledged.len();
-    }
-    println!(
-        "{acknowledged_in_all} acknowledged increments, {} rows of history",
-        all.len()
-    );
+    nothing_lost_or_repeated(&admin, &tallies).await;
     drop((first, second, third));
 }

@@ -7,24 +7,15 @@ use std::sync::{Arc, Mutex};
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use silo_e2e::clock::STEPS;
 use silo_e2e::http_server::{HttpServer, Response};
 use silo_e2e::{Caller, Hub, binary, for_each_on, logs, until, webhook_receiver, write_private};
 use silo_hub::internals::domain::backoff::LONGEST;
 use silo_hub::internals::domain::time::Clock;
 
-use super::{DAY, HOUR, WallClock};
+use super::WallClock;
 use crate::deaf_database::writes::signed_put_at;
 
-const STEPS: [i64; 8] = [
-    400,
-    -400,
-    8 * HOUR,
-    -8 * HOUR,
-    2 * DAY,
-    -2 * DAY,
-    500 * DAY,
-    -500 * DAY,
-];
 const DB: &str = "/silos/office/records/db";
 
 #[test]

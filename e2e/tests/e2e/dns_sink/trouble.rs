@@ -40,8 +40,17 @@ async fn wrong_keys_and_zones_are_told_apart(program: Program) {
     assert_eq!(check(&wrong).await, Err(why));
 
     let wrong = of("name: silo.", "name: unknown.");
-    let why = format!("{at} does not know the key unknown., or not for this use (NOTAUTH, BADKEY)");
-    assert_eq!(words(&wrong).await, why);
+    let refused = |key: &str| {
+        [
+            format!("{at} does not know the key {key}, or not for this use (NOTAUTH, BADKEY)"),
+            // Knot 3.4 does not tell the key from the zone.
+            format!(
+                "{at} is not the primary server of the zone {ZONE} (NOTAUTH), or does not accept the key {key}; the answer is not signed"
+            ),
+        ]
+    };
+    let why = words(&wrong).await;
+    assert!(refused("unknown.").contains(&why), "{why}");
     assert_eq!(check(&wrong).await, Err(why));
 
     let wrong = of(&format!("zone: {ZONE}"), "zone: home.test");
@@ -60,7 +69,10 @@ async fn wrong_keys_and_zones_are_told_apart(program: Program) {
             assert!(why.starts_with(&expected), "{why}");
             assert!(check(&wrong).await.unwrap_err().contains("(REFUSED)"));
         }
-        Program::Knot => assert!(words(&wrong).await.ends_with("(NOTAUTH, BADKEY)")),
+        Program::Knot => {
+            let why = words(&wrong).await;
+            assert!(refused(OTHER_KEY.0).contains(&why), "{why}");
+        }
     }
     assert_eq!(server.lookup(&format!("db.{ZONE}"), "A"), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! ddclient 3.10.
+//! ddclient, of which Debian 12 has 3.10 and Debian 13 has 3.11; their logs differ in some words.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -40,14 +40,21 @@ impl Ddclient {
     }
 }
 
+/// Whether the log says this about a host. 3.11 names all hosts of a request in each of its lines.
+fn says(log: &str, host: &str, words: &str) -> bool {
+    log.lines()
+        .filter_map(|line| line.split_once("updating ")?.1.split_once(": "))
+        .any(|(hosts, said)| hosts.split(',').any(|name| name == host) && said.starts_with(words))
+}
+
 #[tokio::test]
 async fn ddclient_sets_several_hosts_and_sends_nothing_twice() {
     let home = Home::start("198.51.100.7");
     let client = Ddclient::new(&home, "v4", &home.filled("ddclient"));
     let log = client.run(&[]);
     for host in ["nas", "cam"] {
-        let success = format!("updating {host}: good: IP address set to 198.51.100.7");
-        assert!(log.contains(&success), "{log}");
+        assert!(says(&log, host, "good: IP"), "{log}");
+        assert!(log.contains(" address set to 198.51.100.7"), "{log}");
         assert_eq!(home.ips(host).await, json!(["198.51.100.7"]));
     }
     let sent = home.relay().requests(UPDATE);
@@ -61,25 +68,20 @@ async fn ddclient_sets_several_hosts_and_sends_nothing_twice() {
     client.run(&[]);
     assert_eq!(home.updates(), 1, "unchanged: nothing is sent");
     let log = client.run(&["-force"]);
-    assert!(log.contains("updating nas: nochg"), "{log}");
-    assert!(log.contains("updating cam: nochg"), "{log}");
+    assert!(says(&log, "nas", "nochg"), "{log}");
+    assert!(says(&log, "cam", "nochg"), "{log}");
 
     home.relay().move_clients("198.51.100.8");
     let log = client.run(&["-force"]);
-    assert!(
-        log.contains("good: IP address set to 198.51.100.8"),
-        "{log}"
-    );
+    assert!(log.contains(" address set to 198.51.100.8"), "{log}");
     assert_eq!(home.ips("nas").await, json!(["198.51.100.8"]));
     assert_eq!(home.ips("cam").await, json!(["198.51.100.8"]));
 
     let mut second = Ddclient::new(&home, "v6", &home.filled("ddclient-ipv6"));
     second.path = home.path_with_ip("2001:db8::7");
     let log = second.run(&[]);
-    assert!(
-        log.contains("updating nas: good: IP address set to 2001:db8::7"),
-        "{log}"
-    );
+    assert!(says(&log, "nas", "good: IP"), "{log}");
+    assert!(log.contains(" address set to 2001:db8::7"), "{log}");
     assert_eq!(
         home.ips("nas").await,
         json!(["198.51.100.8", "2001:db8::7"])
@@ -94,14 +96,16 @@ async fn ddclient_logs_the_error() {
     let good = home.filled("ddclient");
     let wrong = Ddclient::new(&home, "wrong", &good.replace(&home.token, WRONG));
     let log = wrong.run(&[]);
-    assert!(log.contains("authorization failed (HTTP/1.1 401"), "{log}");
+    let refused =
+        ["authorization", "authentication"].map(|word| format!("{word} failed (HTTP/1.1 401"));
+    assert!(refused.iter().any(|words| log.contains(words)), "{log}");
     assert_eq!(home.ips("nas").await, Value::Null);
 
     // One host that the token may not write does not keep the other back.
     let other = Ddclient::new(&home, "other", &good.replace("nas,cam", "db,nas"));
     let log = other.run(&[]);
-    assert!(log.contains("updating db: nohost"), "{log}");
-    assert!(log.contains("updating nas: good"), "{log}");
+    assert!(says(&log, "db", "nohost"), "{log}");
+    assert!(says(&log, "nas", "good"), "{log}");
     assert_eq!(home.ips("nas").await, json!(["198.51.100.7"]));
     assert_eq!(home.ips("db").await, Value::Null);
 
@@ -113,11 +117,11 @@ async fn ddclient_logs_the_error() {
     assert!(!log.contains("SUCCESS"), "{log}");
     let right = Ddclient::new(&home, "right", &good);
     let log = right.run(&[]);
-    assert!(log.contains("updating cam: good"), "{log}");
+    assert!(says(&log, "cam", "good"), "{log}");
 
     home.relay = None;
     let log = right.run(&["-force"]);
-    assert!(log.contains("cannot connect to 127.0.0.1:"), "{log}");
+    assert!(log.contains("cannot connect to "), "{log}");
     assert_eq!(home.ips("cam").await, json!(["198.51.100.9"]));
     home.check_log();
 }

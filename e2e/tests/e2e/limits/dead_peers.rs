@@ -41,9 +41,10 @@ impl AsyncWrite for Muted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.is_muted.load(Ordering::Relaxed) {
-            true => Poll::Ready(Ok(bytes.len())),
-            false => Pin::new(&mut self.line).poll_write(context, bytes),
+        if self.is_muted.load(Ordering::Relaxed) {
+            Poll::Ready(Ok(bytes.len()))
+        } else {
+            Pin::new(&mut self.line).poll_write(context, bytes)
         }
     }
 

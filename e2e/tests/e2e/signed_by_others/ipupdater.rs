@@ -146,18 +146,36 @@ async fn the_script_reports_changes_is_quiet_without_and_shows_the_last() {
     }
 }
 
+/// The script ended with this code and one line that holds these words.
+fn failed(output: &Output, code: i32, words: &str) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{words}: {error}");
+    assert!(error.contains(words), "{words}: {error}");
+    assert!(!error.contains("Traceback"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert_eq!(text(&output.stdout), "", "{words}");
+}
+
+fn refuses_forged_answers(machine: &Machine) {
+    let forged = "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"ip\":\"6.6.6.6\"}";
+    machine.interceptor.forge(|_| forged.as_bytes().to_vec());
+    failed(&machine.run("try", "", ""), 1, "is not signed");
+    machine.interceptor.forge(|exchange| {
+        let answer = text(&exchange.answer);
+        answer.replace("10.0.0.7", "10.6.6.6").into_bytes()
+    });
+    failed(&machine.run("try", "", ""), 1, "its signature is wrong");
+    machine.interceptor.forge(|_| b"no HTTP\r\n\r\n".to_vec());
+    failed(&machine.run("try", "", ""), 1, "cannot be reached");
+    machine
+        .interceptor
+        .forge(|exchange| exchange.answer.clone());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_failure_of_the_script_has_its_code_and_its_words_and_changes_nothing() {
     let machine = Machine::new();
     assert_eq!(machine.update(""), done("home: nas is 10.0.0.7\n"));
-    let failed = |output: &Output, code: i32, words: &str| {
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words}: {error}");
-        assert!(error.contains(words), "{words}: {error}");
-        assert!(!error.contains("Traceback"), "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-        assert_eq!(text(&output.stdout), "", "{words}");
-    };
     let token = machine.path("token");
     let (good, open) = (std::fs::read(&token).unwrap(), machine.path("open"));
     std::fs::write(&open, &good).unwrap();
@@ -221,20 +239,7 @@ async fn each_failure_of_the_script_has_its_code_and_its_words_and_changes_nothi
         1,
         "401 order",
     );
-    // An interceptor.
-    let forged = "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"ip\":\"6.6.6.6\"}";
-    machine.interceptor.forge(|_| forged.as_bytes().to_vec());
-    failed(&machine.run("try", "", ""), 1, "is not signed");
-    machine.interceptor.forge(|exchange| {
-        let answer = text(&exchange.answer);
-        answer.replace("10.0.0.7", "10.6.6.6").into_bytes()
-    });
-    failed(&machine.run("try", "", ""), 1, "its signature is wrong");
-    machine.interceptor.forge(|_| b"no HTTP\r\n\r\n".to_vec());
-    failed(&machine.run("try", "", ""), 1, "cannot be reached");
-    machine
-        .interceptor
-        .forge(|exchange| exchange.answer.clone());
+    refuses_forged_answers(&machine);
     assert_eq!(machine.ips().await, serde_json::json!(["10.0.0.7"]));
     assert!(
         machine.log().contains("Z failed: GET /ip: 401 clock"),

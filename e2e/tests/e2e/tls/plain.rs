@@ -1,5 +1,6 @@
 //! The listener without TLS beside the one with TLS.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -75,48 +76,47 @@ fn without_tls_only_ping_and_signed_requests_are_let_in() {
     assert_eq!(hub.stop(), Some(0));
 }
 
+/// Adds an update key of the silo `home` to a new hub; returns its id.
+fn add_key(data: &Path, key: &str, hostname: &str) -> String {
+    let mut command = Command::new(binary("silo-hub"));
+    command
+        .args(["update-key", "add", "--init", "--silo", "home"])
+        .args(["--key", key, "--hostname", hostname, "--data-dir"])
+        .arg(data);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stderr);
+    let (_, rest) = said.split_once("update key ").unwrap();
+    rest.split_once(';').unwrap().0.to_owned()
+}
+
+/// Writes a configuration with these lines below `tls`.
+fn configure(folder: &Path, allow: &str) {
+    let config = configured(folder, "plain_listen") + TRUSTS_LOOPBACK;
+    let config = config.replace(
+        "plain_listen: 127.0.0.1:0\n",
+        &format!("plain_listen: 127.0.0.1:0\n{allow}"),
+    );
+    std::fs::write(folder.join("hub.yaml"), config).unwrap();
+}
+
+/// The status of a call by curl.
+fn code(url: &str, more: &[&str]) -> String {
+    let mut arguments = vec!["-sS", "-o", "/dev/null", "-w", "%{http_code}"];
+    arguments.extend(["-H", "X-Forwarded-For: 192.0.2.7"]);
+    arguments.extend(more);
+    arguments.push(url);
+    said(&run("curl", &arguments))
+}
+
 #[test]
 fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that_is_set() {
     let folder = tempfile::tempdir().unwrap();
     self_signed(folder.path(), &["localhost"]);
     let data = folder.path().join("data");
-    let add = |key: &str, hostname: &str| {
-        let mut command = Command::new(binary("silo-hub"));
-        command.args([
-            "update-key",
-            "add",
-            "--init",
-            "--silo",
-            "home",
-            "--key",
-            key,
-        ]);
-        command
-            .args(["--hostname", hostname, "--data-dir"])
-            .arg(&data);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let said = text(&output.stderr);
-        let (_, rest) = said.split_once("update key ").unwrap();
-        rest.split_once(';').unwrap().0.to_owned()
-    };
     let (chosen, other) = ("0123456789abcdef", "fedcba9876543210");
-    let (id, other_id) = (add(chosen, "nas"), add(other, "cam"));
-    let config = |allow: &str| {
-        let config = configured(folder.path(), "plain_listen") + TRUSTS_LOOPBACK;
-        let config = config.replace(
-            "plain_listen: 127.0.0.1:0\n",
-            &format!("plain_listen: 127.0.0.1:0\n{allow}"),
-        );
-        std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
-    };
-    let code = |url: &str, more: &[&str]| {
-        let mut arguments = vec!["-sS", "-o", "/dev/null", "-w", "%{http_code}"];
-        arguments.extend(["-H", "X-Forwarded-For: 192.0.2.7"]);
-        arguments.extend(more);
-        arguments.push(url);
-        said(&run("curl", &arguments))
-    };
+    let id = add_key(&data, chosen, "nas");
+    let other_id = add_key(&data, other, "cam");
     for (allow, key_passes, dyndns2_passes) in [
         ("", false, false),
         (
@@ -131,7 +131,7 @@ fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that
             true,
         ),
     ] {
-        config(allow);
+        configure(folder.path(), allow);
         let hub = Hub::start(folder.path());
         let plain = plain_url(&hub);
         let status = |passes: bool| if passes { "200" } else { "403" };
@@ -179,6 +179,12 @@ fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that
         assert_eq!(code(&url, &["--insecure"]), "200");
         assert_eq!(hub.stop(), Some(0));
     }
+}
+
+#[test]
+fn a_wrong_exception_without_tls_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    self_signed(folder.path(), &["localhost"]);
     for (wrong, words) in [
         (
             "  plain_allow: {update_keys: [0123456789abcdef]}\n",
@@ -186,7 +192,7 @@ fn without_tls_chosen_update_keys_and_tokens_for_hostnames_are_let_in_where_that
         ),
         ("  plain_allow: {rest: true}\n", "rest"),
     ] {
-        config(wrong);
+        configure(folder.path(), wrong);
         let file = folder.path().join("hub.yaml");
         let arguments = ["check-config", "--config", file.to_str().unwrap()];
         let output = run(binary("silo-hub").to_str().unwrap(), &arguments);

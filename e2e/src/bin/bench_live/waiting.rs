@@ -1,10 +1,6 @@
-//! The load of `scripts/bench-live`: reads that wait for a silo, and what they cost others.
-//!
-//! `bench_live ADDRESS TOKEN_FILE PID WATCHERS ROUNDS` prints a table; `bench_live gets ADDRESS TOKEN_FILE` reads a
-//! silo about once a millisecond until its standard input ends, and prints the 99th percentile in microseconds.
+//! Reads that wait for a silo: what they cost others, memory, CPU at rest, and the time until all are answered.
 
-use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Error, Read, Result};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+
+use crate::hub::{
+    Client, DEADLINE, Hub, answer_on, cpu, median, milliseconds, percentile, resident, send_on,
+    wrong,
+};
 
 /// How many clients write at once where PUTs are counted.
 const WRITERS: usize = 16;
@@ -23,130 +24,9 @@ const AT_REST: Duration = Duration::from_secs(30);
 const CHANGES: usize = 50;
 /// How long watchers get to be back in their wait.
 const SETTLING: Duration = Duration::from_millis(500);
-/// By when every watcher must have been served.
-const DEADLINE: Duration = Duration::from_secs(60);
-/// Ticks of utime and stime a second (proc(5), sysconf(3): USER_HZ is 100 everywhere that Linux runs).
-const TICKS: f64 = 100.0;
-
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        ["gets", address, token] => gets(&Hub::at(address, token)?),
-        [address, token, pid, watchers, rounds] => bench(
-            &Hub::at(address, token)?,
-            number(pid)?,
-            number(watchers)?,
-            number(rounds)?,
-        ),
-        _ => Err(wrong("bench_live ADDRESS TOKEN_FILE PID WATCHERS ROUNDS")),
-    }
-}
-
-fn wrong(words: &str) -> Error {
-    Error::new(ErrorKind::InvalidData, words)
-}
-
-fn number(text: &str) -> Result<usize> {
-    text.parse().map_err(|_| wrong("a number is expected"))
-}
-
-/// The hub that is measured.
-#[derive(Clone)]
-struct Hub {
-    address: SocketAddr,
-    bearer: String,
-}
-
-impl Hub {
-    fn at(address: &str, token_file: &str) -> Result<Self> {
-        Ok(Self {
-            address: address
-                .parse()
-                .map_err(|_| wrong("an address is expected"))?,
-            bearer: std::fs::read_to_string(token_file)?.trim().to_owned(),
-        })
-    }
-
-    fn get(&self, path: &str, headers: &str) -> String {
-        let Self { address, bearer } = self;
-        format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {bearer}\r\n{headers}\r\n"
-        )
-    }
-
-    fn put(&self, path: &str, number: usize) -> String {
-        let Self { address, bearer } = self;
-        let [_, a, b, c] = u32::try_from(number).unwrap_or(0).to_be_bytes();
-        let body = format!("{{\"ip\":\"10.{a}.{b}.{c}\"}}");
-        let length = body.len();
-        format!(
-            "PUT {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {bearer}\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-    }
-}
-
-/// The bytes of an answer as they come.
-#[derive(Default)]
-struct Answer(Vec<u8>);
-
-impl Answer {
-    /// The status and the tag, once all has come.
-    fn whole(&self) -> Result<Option<(u16, String)>> {
-        let Some(end) = self.0.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let head = std::str::from_utf8(&self.0[..end]).map_err(|_| wrong("no head of HTTP"))?;
-        let field = |name: &str| {
-            let line = |line: &'_ &str| {
-                let start = line.get(..name.len());
-                start.is_some_and(|start| start.eq_ignore_ascii_case(name))
-            };
-            let line = head.lines().find(line)?;
-            Some(line[name.len()..].trim().to_owned())
-        };
-        let length = field("content-length:").and_then(|length| length.parse().ok());
-        if self.0.len() < end + 4 + length.unwrap_or(0) {
-            return Ok(None);
-        }
-        let status = head.get(9..12).and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| wrong("no status line of HTTP"))?;
-        Ok(Some((status, field("etag:").unwrap_or_default())))
-    }
-}
-
-/// A connection of a thread of its own.
-struct Client(TcpStream);
-
-impl Client {
-    fn connect(hub: &Hub) -> Result<Self> {
-        let stream = TcpStream::connect(hub.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        Ok(Self(stream))
-    }
-
-    fn ask(&mut self, request: &str) -> Result<String> {
-        self.0.write_all(request.as_bytes())?;
-        let mut answer = Answer::default();
-        let mut bytes = [0; 4096];
-        loop {
-            let read = self.0.read(&mut bytes)?;
-            if read == 0 {
-                return Err(wrong("the hub closed the connection"));
-            }
-            answer.0.extend_from_slice(&bytes[..read]);
-            match answer.whole()? {
-                Some((200 | 201, tag)) => return Ok(tag),
-                Some((status, _)) => return Err(wrong(&format!("the hub answered {status}"))),
-                None => {}
-            }
-        }
-    }
-}
 
 /// Reads until standard input ends.
-fn gets(hub: &Hub) -> Result<()> {
+pub(crate) fn gets(hub: &Hub) -> Result<()> {
     let over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&over);
     let waits = thread::spawn(move || {
@@ -168,12 +48,6 @@ fn gets(hub: &Hub) -> Result<()> {
         .map_err(|_| wrong("the reader of standard input failed"))??;
     println!("{}", percentile(&mut times, 99).as_micros());
     Ok(())
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort_unstable();
-    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    times.get(at).copied().unwrap_or_default()
 }
 
 /// Reads that wait for the silo `watched`, on a thread of their own.
@@ -282,29 +156,12 @@ async fn wait_on(
     loop {
         let headers = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
         let request = hub.get("/silos/watched", &headers);
-        // It fits into an empty socket.
-        stream.writable().await?;
-        if stream.try_write(request.as_bytes())? != request.len() {
-            return Err(wrong("a request was sent in part"));
-        }
+        send_on(&stream, &request).await?;
         if std::mem::take(&mut first) {
             served.waiting.fetch_add(1, Ordering::AcqRel);
         }
         drop(request);
-        let mut answer = Answer::default();
-        let (status, new) = loop {
-            stream.readable().await?;
-            let mut bytes = [0; 1024];
-            match stream.try_read(&mut bytes) {
-                Ok(0) => return Err(wrong("the hub closed the connection")),
-                Ok(read) => answer.0.extend_from_slice(&bytes[..read]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            }
-            if let Some(whole) = answer.whole()? {
-                break whole;
-            }
-        };
+        let (status, new) = answer_on(&stream).await?;
         match status {
             200 => {
                 let nanos = u64::try_from(served.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -315,27 +172,6 @@ async fn wait_on(
             304 => {}
             status => return Err(wrong(&format!("a waiting read was answered {status}"))),
         }
-    }
-}
-
-/// Resident memory, in KiB.
-fn resident(pid: usize) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.ok_or_else(|| wrong("the hub's memory is not shown"))
-}
-
-/// CPU time so far, in seconds.
-fn cpu(pid: usize) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name of the program is in brackets and may hold blanks.
-    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks = after.split_whitespace().skip(11).take(2);
-    let ticks: Vec<f64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
-    match ticks[..] {
-        [user, system] => Ok((user + system) / TICKS),
-        _ => Err(wrong("the hub's CPU time is not shown")),
     }
 }
 
@@ -364,11 +200,6 @@ fn puts(hub: &Hub, from: usize) -> Result<f64> {
     Ok(puts as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
-}
-
 fn spawn_gets(hub: &Hub, token_file: &str) -> Result<Child> {
     Command::new(std::env::current_exe()?)
         .args(["gets", &hub.address.to_string(), token_file])
@@ -377,7 +208,13 @@ fn spawn_gets(hub: &Hub, token_file: &str) -> Result<Child> {
         .spawn()
 }
 
-fn bench(hub: &Hub, pid: usize, watchers: usize, rounds: usize) -> Result<()> {
+pub(crate) fn bench(
+    hub: &Hub,
+    token_file: &str,
+    pid: usize,
+    watchers: usize,
+    rounds: usize,
+) -> Result<()> {
     let mut number = 0;
     let mut change = |client: &mut Client| {
         number += 1;
@@ -410,8 +247,7 @@ fn bench(hub: &Hub, pid: usize, watchers: usize, rounds: usize) -> Result<()> {
     let later = each(resident(pid)?, before);
 
     eprintln!("{CHANGES} changes that all wait for");
-    let token_file = std::env::args().nth(2).unwrap_or_default();
-    let mut reading = spawn_gets(hub, &token_file)?;
+    let mut reading = spawn_gets(hub, token_file)?;
     let (mut own, mut last) = (Vec::new(), Vec::new());
     for _ in 0..CHANGES {
         let begun = Instant::now();
@@ -441,7 +277,6 @@ fn bench(hub: &Hub, pid: usize, watchers: usize, rounds: usize) -> Result<()> {
         waiting.end()?;
     }
     let (none, many) = (median(&mut none), median(&mut many));
-    let ms = |times: &mut [Duration], percent| percentile(times, percent).as_secs_f64() * 1000.0;
     println!("| {watchers} reads that wait for one silo | | goal |");
     println!("|---|---|---|");
     println!(
@@ -453,13 +288,13 @@ fn bench(hub: &Hub, pid: usize, watchers: usize, rounds: usize) -> Result<()> {
     println!("| CPU while all wait, of one core | {at_rest:.2} % | ≤ 2 % |");
     println!(
         "| a change that all wait for: the last one served, median and maximum of {CHANGES} | {:.0} ms, {:.0} ms | ≤ 200 ms |",
-        ms(&mut last, 50),
-        ms(&mut last, 100)
+        milliseconds(&mut last, 50),
+        milliseconds(&mut last, 100)
     );
     println!(
         "| the PUT's own answer, median and maximum | {:.1} ms, {:.1} ms | ≤ 15 ms |",
-        ms(&mut own, 50),
-        ms(&mut own, 100)
+        milliseconds(&mut own, 50),
+        milliseconds(&mut own, 100)
     );
     println!("| GETs of another silo by another process meanwhile, 99 % | {p99:.2} ms | ≤ 5 ms |");
     Ok(())
