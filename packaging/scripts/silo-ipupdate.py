@@ -111,6 +111,8 @@ class Hub:
             values.append(('"content-digest"', digest(content)))
         if "etag" in got:
             values.append(('"etag"', got["etag"]))
+        if "silo-database" in got:
+            values.append(('"silo-database"', got["silo-database"]))
         values += [('"' + name + '";req', value) for name, value in request]
         values.append(('"signature";req', sent))
         given = got.get("signature-input", "")
