@@ -80,7 +80,7 @@ impl Drop for Running {
 enum What {
     /// It tried to connect.
     Attempt,
-    /// Nobody listened.
+    /// No program listened.
     Refused,
     /// A connection or request failed otherwise.
     Failed,
