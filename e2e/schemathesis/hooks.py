@@ -27,7 +27,7 @@ LABEL = st.from_regex(r"[a-z_][a-z0-9_]{0,8}(-[a-z0-9_]{1,4})?", fullmatch=True)
 RESERVED = re.compile(r"^(broadcasthost$|ip6-|(.*\.)?(localhost|invalid|onion|alt)$)")
 HOSTNAMES = st.lists(LABEL, min_size=1, max_size=3).map(".".join)
 HOSTNAMES = HOSTNAMES.filter(lambda name: not RESERVED.match(name) and not re.search(r"(^|\.)(0x[^.]*|\d+)$", name))
-schemathesis.openapi.format("idn-hostname", HOSTNAMES)
+schemathesis.openapi.format("silo-hostname", HOSTNAMES)
 # Times must be in the future.
 schemathesis.openapi.format(
     "date-time",

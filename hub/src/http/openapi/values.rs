@@ -32,7 +32,8 @@ named_schema!(
     "GivenHostname",
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .format(Some(SchemaFormat::Custom("idn-hostname".to_owned())))
+        // `idn-hostname` (RFC 5890) has no underscore: validators would refuse names that the hub takes.
+        .format(Some(SchemaFormat::Custom("silo-hostname".to_owned())))
         .min_length(Some(1))
         .max_length(Some(254))
         .description(Some(
