@@ -82,7 +82,7 @@ impl From<InPlaceError> for AgentError {
 impl silo_shared::agent::AgentError for AgentError {
     fn is_usage(&self) -> bool {
         match self {
-            Self::Config(_) => true,
+            Self::Config(error) => error.is_usage(),
             Self::State(StateError::NotAFolder(_)) => true,
             #[cfg(unix)]
             Self::State(StateError::Open { .. }) => true,

@@ -142,7 +142,14 @@ pub fn run() -> ExitCode {
             )
         }
         Verb::Uninstall(wanted) => {
-            uninstall(Agent::Downstream, &wanted, flags.force, &flags.output)
+            let owner = flags.connection.trust_owner;
+            uninstall(
+                Agent::Downstream,
+                &wanted,
+                flags.force,
+                owner,
+                &flags.output,
+            )
         }
         Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {

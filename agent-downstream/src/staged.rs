@@ -119,7 +119,8 @@ fn create(path: &Path, like: Option<&Path>) -> io::Result<File> {
         // All streams, by CopyFileExW.
         silo_shared::held::retry(|| fs::copy(like, path))?;
         read_only::set(path, false)?;
-        let file = OpenOptions::new().write(true).open(path)?;
+        // A virus scanner may look at the copy.
+        let file = silo_shared::held::retry(|| OpenOptions::new().write(true).open(path))?;
         // Not when it is opened: Windows would have to be told that it is hidden.
         file.set_len(0)?;
         Ok(file)

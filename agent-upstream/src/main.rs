@@ -76,13 +76,17 @@ fn main() -> ExitCode {
             |cli: &Cli| {
                 let mut flags = cli.flags.clone();
                 flags.connection.is_scheduled = true;
+                flags.connection.is_of_service = true;
                 Settings::load(&flags).map(drop)
             },
         ),
         Verb::Uninstall {
             flags: wanted,
             force,
-        } => uninstall(Agent::Upstream, &wanted, force, &flags.output),
+        } => {
+            let owner = flags.connection.trust_owner;
+            uninstall(Agent::Upstream, &wanted, force, owner, &flags.output)
+        }
         Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -111,7 +115,7 @@ enum EarlyEnd {
 
 impl AgentError for EarlyEnd {
     fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_))
+        matches!(self, Self::Config(error) if error.is_usage())
     }
 }
 

@@ -14,14 +14,15 @@ use crate::held;
 use crate::text::{self, NotText};
 use crate::trusted_file::NotTrusted;
 
-/// Why a configuration can't be used. Every program then ends with exit code 2.
+/// Why a configuration can't be used. Every program then ends with exit code 2, except [where another program holds the
+/// file](ConfigError::is_usage).
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file does not exist.
     #[error("{}: there is no such file", .0.display())]
     Missing(PathBuf),
     /// The file can't be read.
-    #[error("{path}: {cause}", path = .0.display(), cause = .1)]
+    #[error("{path}: {cause}{advice}", path = .0.display(), cause = .1, advice = held::advice(.1))]
     Unreadable(PathBuf, #[source] std::io::Error),
     /// The file is not YAML, or a key or value in it is wrong.
     #[error("{path}: {cause}", path = .0.display(), cause = .1)]
@@ -38,6 +39,12 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Whether no later run can succeed until something is changed. A file that another program holds (Windows) is free
+    /// again some time.
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Unreadable(_, cause) if held::is_held(cause))
+    }
+
     /// The error for a file that can't be read; a missing one is distinguished.
     pub(crate) fn of_file(path: &Path, error: std::io::Error) -> Self {
         match error.kind() {

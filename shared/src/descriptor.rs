@@ -99,13 +99,16 @@ pub(crate) enum Access {
     /// Move a folder, or what is in it, so that another one can be put in its place. Adding to it is harmless: anyone
     /// may add to `C:\ProgramData`.
     Replace,
+    /// Move what is in the root of a disk, which can't be moved itself.
+    ReplaceInRoot,
 }
 
 impl Access {
     fn mask(self) -> u32 {
         match self {
             Self::Read => READ_DATA | GENERIC_READ | GENERIC_ALL | WRITE_DAC | WRITE_OWNER,
-            Self::Replace => DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER | GENERIC_ALL,
+            Self::ReplaceInRoot => DELETE_CHILD | WRITE_DAC | WRITE_OWNER | GENERIC_ALL,
+            Self::Replace => Self::ReplaceInRoot.mask() | DELETE,
             Self::Write => {
                 Self::Replace.mask() | WRITE_DATA | APPEND_DATA | WRITE_ATTRIBUTES | GENERIC_WRITE
             }

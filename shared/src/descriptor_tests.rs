@@ -92,21 +92,23 @@ fn what_others_own_or_can_write_is_found() {
 
 #[test]
 fn adding_to_a_folder_above_is_harmless_and_replacing_is_not() {
-    for (list, write, replace) in [
+    for (list, write, replace, in_root) in [
         // C:\ProgramData and C:\ for users.
-        ("(A;CI;DCLCRPCR;;;BU)", true, false),
-        ("(A;;LC;;;AU)", true, false),
-        ("(A;;GW;;;BU)", true, false),
-        ("(A;;DT;;;BU)", true, true),
-        ("(A;;SD;;;BU)", true, true),
-        ("(A;;0x1301bf;;;AU)", true, true),
-        ("(A;;GA;;;BU)", true, true),
-        ("(A;;FRFX;;;BU)", false, false),
+        ("(A;CI;DCLCRPCR;;;BU)", true, false, false),
+        ("(A;;LC;;;AU)", true, false, false),
+        ("(A;;GW;;;BU)", true, false, false),
+        ("(A;;DT;;;BU)", true, true, true),
+        ("(A;;SD;;;BU)", true, true, false),
+        // Another disk for users.
+        ("(A;;0x1301bf;;;AU)", true, true, false),
+        ("(A;;GA;;;BU)", true, true, true),
+        ("(A;;FRFX;;;BU)", false, false, false),
     ] {
         let sddl = format!("O:SYG:SYD:{list}");
         let is_open = |access| open_to(&sddl, access, &[]).is_some();
         assert_eq!(is_open(Access::Write), write, "{list}");
         assert_eq!(is_open(Access::Replace), replace, "{list}");
+        assert_eq!(is_open(Access::ReplaceInRoot), in_root, "{list}");
     }
 }
 

@@ -46,6 +46,10 @@ pub struct ConnectionFlags {
     #[arg(skip)]
     pub is_scheduled: bool,
 
+    /// Whether a service of Windows uses the files (LOCAL SERVICE, which may change those of the upstream)
+    #[arg(skip)]
+    pub is_of_service: bool,
+
     /// How to authenticate: `auto` signs requests over plain HTTP to another machine [default: auto]
     #[arg(long, global = true, value_name = "HOW", hide_possible_values = true)]
     pub auth: Option<AuthMode>,
@@ -111,7 +115,10 @@ impl ConnectionFlags {
 
     /// Whose files an agent that runs as root trusts.
     pub fn trust(&self) -> Trust {
-        let trust = Trust::new(self.trust_owner.clone());
+        let mut trust = Trust::new(self.trust_owner.clone());
+        if self.is_of_service {
+            trust = trust.with_services();
+        }
         if self.is_scheduled {
             trust.for_schedule()
         } else {
@@ -222,6 +229,21 @@ mod tests {
         assert_eq!(settings.token_file_mode, Some(TokenFileMode::Any));
         assert_eq!(cli.output.quiet, Some(true));
         assert!(!cli.force);
+    }
+
+    #[test]
+    fn installing_a_service_trusts_the_account_that_it_will_run_as() {
+        let with = |is_scheduled, is_of_service| {
+            let mut flags = Cli::parse_from(["test"]).connection;
+            (flags.is_scheduled, flags.is_of_service) = (is_scheduled, is_of_service);
+            flags.trust()
+        };
+        assert_eq!(with(false, false), Trust::new(None));
+        assert_eq!(with(true, false), Trust::new(None).for_schedule());
+        assert_eq!(
+            with(true, true),
+            Trust::new(None).with_services().for_schedule()
+        );
     }
 
     #[test]

@@ -26,7 +26,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The variables that a hook inherits.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
 /// What Windows programs need in addition to start.
-const INHERITED_ON_WINDOWS: [&str; 3] = ["SystemRoot", "TEMP", "TMP"];
+const INHERITED_ON_WINDOWS: [&str; 9] = [
+    "SystemRoot",
+    "TEMP",
+    "TMP",
+    // What cmd and PowerShell look for.
+    "SystemDrive",
+    "ComSpec",
+    "PATHEXT",
+    "windir",
+    "ProgramData",
+    "USERPROFILE",
+];
 
 /// A program with its arguments, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

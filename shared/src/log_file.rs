@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::private_file;
+use crate::{held, private_file};
 
 /// When a file has become this large, it is renamed to `NAME.1` and a new one begins. Both together have at most twice
 /// as many bytes.
@@ -51,7 +51,7 @@ fn append(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    OpenOptions::new().append(true).open(path)
+    held::retry(|| OpenOptions::new().append(true).open(path))
 }
 
 impl Opened {

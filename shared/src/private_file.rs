@@ -51,7 +51,8 @@ fn create_over(path: &Path) -> io::Result<File> {
     match create_new(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             held::remove(path)?;
-            create_new(path)
+            // Windows frees the name only when no program has the removed file open.
+            held::retry_to_replace(|| create_new(path))
         }
         other => other,
     }
@@ -70,6 +71,8 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
             .ancestors()
             .take_while(|folder| !folder.exists())
             .collect();
+        #[cfg(windows)]
+        refuse_top(&missing)?;
         for folder in missing.into_iter().rev() {
             builder.recursive(false).create(folder)?;
             protect_folder(folder).inspect_err(|_| {
@@ -104,6 +107,20 @@ pub fn share_with_local_service(folder: &Path) -> io::Result<()> {
             let list = windows::descriptor(folder)?.private_file(None);
             windows::protect(&path, &list)?;
         }
+    }
+    Ok(())
+}
+
+/// Refuses to make `%ProgramData%\Silo` as an ordinary user: it would belong to that user, who could not make the folders in
+/// it, and services and elevated programs would refuse it from then on.
+#[cfg(windows)]
+fn refuse_top(missing: &[&Path]) -> io::Result<()> {
+    use crate::folders::{Purpose, program_data};
+    const ACCESS_DENIED: i32 = 5;
+    let top = program_data();
+    let is_top = |folder: &&Path| Purpose::of(folder, &top) == Purpose::Top;
+    if missing.iter().any(is_top) && !windows::account::is_privileged() {
+        return Err(io::Error::from_raw_os_error(ACCESS_DENIED));
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
 
+use silo_shared::held;
+
 use crate::fake_hub::{FakeHub, Reply};
 use crate::sandbox::Sandbox;
 #[cfg(target_os = "linux")]
@@ -18,6 +20,11 @@ use crate::watch_hub::{Watcher, started, with};
 /// What another program does to the file, and what the file has then.
 type Edit = (&'static str, fn(&Sandbox), &'static str);
 
+/// Writes the file as another program: on Windows, the agent may have it open for a moment.
+fn write(sandbox: &Sandbox, text: &str) {
+    held::retry_to_replace(|| fs::write(sandbox.hosts(), text)).unwrap();
+}
+
 #[test]
 fn what_other_programs_do_to_the_file_is_repaired() {
     let edits: [Edit; 6] = [
@@ -25,35 +32,31 @@ fn what_other_programs_do_to_the_file_is_repaired() {
             "an edit within the block",
             |sandbox| {
                 let text = sandbox.text().replace("10.0.0.5 db", "10.9.9.9 db");
-                fs::write(sandbox.hosts(), text).unwrap();
+                write(sandbox, &text);
             },
             "127.0.0.1 localhost\n",
         ),
-        (
-            "truncated",
-            |sandbox| fs::write(sandbox.hosts(), "").unwrap(),
-            "",
-        ),
+        ("truncated", |sandbox| write(sandbox, ""), ""),
         (
             "replaced",
             |sandbox| {
                 let new = sandbox.path("etc/new");
                 fs::write(&new, "127.0.0.1 other\n").unwrap();
-                fs::rename(&new, sandbox.hosts()).unwrap();
+                held::rename(&new, &sandbox.hosts()).unwrap();
             },
             "127.0.0.1 other\n",
         ),
         (
             "deleted and created",
             |sandbox| {
-                fs::remove_file(sandbox.hosts()).unwrap();
-                fs::write(sandbox.hosts(), "127.0.0.1 third\n").unwrap();
+                held::remove(&sandbox.hosts()).unwrap();
+                write(sandbox, "127.0.0.1 third\n");
             },
             "127.0.0.1 third\n",
         ),
         (
             "the block is gone",
-            |sandbox| fs::write(sandbox.hosts(), "127.0.0.1 localhost\n").unwrap(),
+            |sandbox| write(sandbox, "127.0.0.1 localhost\n"),
             "127.0.0.1 localhost\n",
         ),
         (
@@ -61,7 +64,7 @@ fn what_other_programs_do_to_the_file_is_repaired() {
             |sandbox| {
                 let text = sandbox.text();
                 for written in ["", "127.0.0.1 localhost\n10.8.8.8 mine\n"] {
-                    fs::write(sandbox.hosts(), written).unwrap();
+                    write(sandbox, written);
                 }
                 let block = text
                     .split_once("# BEGIN")
@@ -69,7 +72,7 @@ fn what_other_programs_do_to_the_file_is_repaired() {
                     .1
                     .replace("10.0.0.5", "10.7.7.7");
                 let rest = format!("127.0.0.1 localhost\n10.8.8.8 mine\n# BEGIN{block}");
-                fs::write(sandbox.hosts(), rest).unwrap();
+                write(sandbox, &rest);
             },
             "127.0.0.1 localhost\n10.8.8.8 mine\n",
         ),

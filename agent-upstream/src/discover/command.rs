@@ -4,12 +4,14 @@
 //! Windows those of its job object.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 #[cfg(windows)]
 use process_wrap::tokio::{ChildWrapper, CommandWrap, JobObject};
 use silo_shared::flags::withhold_tokens;
+use silo_shared::hook::find_program;
 use silo_shared::silo::{Family, InvalidAddress, parse_address};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -83,7 +85,10 @@ pub(super) async fn find(argv: &[String]) -> Result<Vec<Candidate>, DiscoverErro
 
 async fn run(argv: &[String], timeout: Duration) -> Result<String, CommandError> {
     let (program, arguments) = argv.split_first().expect("the settings require a program");
-    let mut command = Command::new(program);
+    // The one that the settings have checked: Windows would look beside this program first.
+    let is_name = cfg!(windows) && Path::new(program).components().count() == 1;
+    let found = is_name.then(|| find_program(program)).flatten();
+    let mut command = Command::new(found.unwrap_or_else(|| program.into()));
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -63,10 +63,13 @@ pub(super) fn read() -> io::Result<Vec<Entry>> {
 /// The stable address to use instead of a temporary one: of the same interface and prefix, and the lowest of several,
 /// so that the choice is stable. `None`: `ip` is not temporary, or there is no such address.
 pub(super) fn stable_instead_of(ip: Ipv6Addr, all: &[Entry]) -> Option<Ipv6Addr> {
+    /// The prefix of an address that is made from an advertised one (RFC 4291 section 2.5.1). Windows shows temporary
+    /// addresses with 128 bits.
+    const ADVERTISED: u8 = 64;
     let temporary = all
         .iter()
         .find(|entry| entry.ip == ip && entry.flags.temporary)?;
-    let shift = 128 - u32::from(temporary.prefix_len.min(128));
+    let shift = 128 - u32::from(temporary.prefix_len.min(ADVERTISED));
     let prefix = |ip: Ipv6Addr| ip.to_bits().checked_shr(shift).unwrap_or(0);
     all.iter()
         .filter(|entry| entry.interface == temporary.interface)
@@ -226,6 +229,12 @@ mod tests {
             "it is stable itself"
         );
         assert_eq!(stable_instead_of("::9".parse().unwrap(), &all), None);
+        // As Windows shows them.
+        let all = [
+            entry("2001:db8::bad/128 temporary"),
+            entry("2001:db8::5/64"),
+        ];
+        assert_eq!(stable_instead_of(all[0].ip, &all), Some(all[1].ip));
     }
 
     #[cfg(target_os = "linux")]

@@ -60,18 +60,18 @@ async fn look_up_hub(settings: &Settings) -> Result<Vec<SocketAddr>, DiscoverErr
     Err(failure.expect("a connection has at least one hub"))
 }
 
-/// The stable address to send from instead of a temporary one that the system would choose (Linux with
+/// The stable address to send from instead of a temporary one that the system would choose (Windows, and Linux with
 /// `use_tempaddr=2`); `None`: keep the system's choice.
 pub(super) fn stable_source(target: SocketAddr, interface: Option<&str>) -> Option<IpAddr> {
     stable(local_address(target, interface).ok()?)
 }
 
-/// The stable address with the same prefix, if this one is temporary. Only on Linux.
+/// The stable address with the same prefix, if this one is temporary. Only on Linux and Windows.
 fn stable(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = ip else {
         return None;
     };
-    if cfg!(not(target_os = "linux")) {
+    if cfg!(not(any(target_os = "linux", windows))) {
         return None;
     }
     match ipv6_table::read() {

@@ -292,7 +292,7 @@ async fn a_hosts_file_of_a_hundred_thousand_lines_keeps_them() {
     assert!(site.text() == lines);
 }
 
-/// A machine in the network is told of a change by a hub on either system.
+/// History and refusals of wrong tokens, over plain HTTP.
 #[tokio::test]
 async fn the_hub_serves_history_and_refuses_wrong_tokens() {
     let site = Site::new("portable-rest");

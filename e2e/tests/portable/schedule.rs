@@ -87,8 +87,8 @@ impl Machine {
         command.arg(verb).args(arguments);
         if verb == "install" {
             command.arg("--config").arg(self.folder.join("a & b.yaml"));
-            command.arg(format!("--trust-owner={WINE_USER}"));
         }
+        command.arg(format!("--trust-owner={WINE_USER}"));
         command.env("FAKE_SCHTASKS", self.fake.path());
         command.output().unwrap()
     }
@@ -158,7 +158,13 @@ fn each_task_is_made_changed_and_removed() {
             "the second one only looks"
         );
         machine.succeeds("install", &["--every", "1h"]);
-        machine.calls();
+        let calls = machine.calls();
+        let at = |word: &str| calls.iter().position(|call| call.starts_with(word));
+        // What runs with the old flags is ended.
+        assert!(
+            at("/end").is_some() && at("/end") < at("/create"),
+            "{calls:?}"
+        );
         machine.succeeds("uninstall", &[]);
         let calls = machine.calls();
         assert_eq!(

@@ -40,6 +40,14 @@ impl Machine {
         (status.code(), text(&stdout) + &text(&stderr))
     }
 
+    /// What a command prints that shows a secret.
+    fn output(&self, words: &[&str]) -> String {
+        let ran = Command::new(&self.program).args(words).output().unwrap();
+        logs::assert_clean("silo-hub", &String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "{}", self.log());
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
     fn succeeds(&self, words: &[&str]) -> String {
         let (code, said) = self.run(words);
         assert_eq!(code, Some(0), "{said}\n{}", self.log());
@@ -97,7 +105,7 @@ async fn the_hub_runs_as_a_service_and_is_stopped_and_removed() {
     let admin = Caller::of(&url, token.trim());
     admin.put_ip("service", "db", "10.0.0.5").await.unwrap();
     // A command beside the running service.
-    let made = machine.succeeds(&[
+    let made = machine.output(&[
         "token",
         "create",
         "--data-dir",

@@ -96,13 +96,15 @@ fn install(args: &HubArgs) -> Result<(), Failure> {
     let data_dir = data_dir(&settings)?;
     let arguments = arguments(args, &data_dir)?;
     let trust = Trust::default().without_caller();
-    trust
-        .check_with_folders(Kind::Program, &program)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
-    if let Some(config) = &args.config {
+    let check = |kind, file: &Path| {
         trust
-            .check_with_folders(Kind::Configuration, &absolute(config)?)
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+            .check_with_folders(kind, file)
+            .map_err(|error| Failure::Usage(error.to_string()))
+    };
+    check(Kind::Program, &program)?;
+    let named = [&args.config, &args.tls_cert, &args.tls_key, &args.key_file];
+    for file in named.into_iter().flatten() {
+        check(Kind::Configuration, &absolute(file)?)?;
     }
     let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
     let manager = ServiceManager::local_computer(None::<&str>, access)
@@ -363,6 +365,16 @@ fn tell(status: ServiceStatusHandle, state: ServiceState, exit_code: ServiceExit
     }
 }
 
+/// The settings, unless users have been let into the configuration since `service install`.
+fn trusted_settings(args: &HubArgs) -> Result<HubSettings, Failure> {
+    if let Some(config) = &args.config {
+        Trust::default()
+            .check(Kind::Configuration, config)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+    }
+    Ok(HubSettings::load(args)?)
+}
+
 fn serve(
     status: ServiceStatusHandle,
     mut stopped: tokio::sync::watch::Receiver<bool>,
@@ -371,7 +383,7 @@ fn serve(
     // The command line names the data directory: a broken configuration is logged too.
     let named = cli.settings.data_dir.clone();
     let folder = named.unwrap_or_else(|| folders::program_data().join("hub"));
-    let settings = HubSettings::load(&cli.settings);
+    let settings = trusted_settings(&cli.settings);
     let format = match &settings {
         Ok(settings) => settings.log_format,
         Err(_) => cli.settings.log_format.unwrap_or_default(),

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 use silo_shared::config::ConfigError;
 use silo_shared::credential::Secret;
+use silo_shared::held;
 
 pub use crate::domain::sink::SinkKind;
 use crate::domain::sink::{SinkFilter, SinkName, SinkSort};
@@ -178,7 +179,7 @@ impl OwnKeys {
 /// Reads a file that contains a secret and must not be readable for everyone.
 pub fn read_secret(path: &Path) -> Result<Secret, String> {
     let named = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| named(&error))?;
+    let file = held::retry(|| std::fs::File::open(path)).map_err(|error| named(&error))?;
     let metadata = file.metadata().map_err(|error| named(&error))?;
     if !metadata.is_file() {
         return Err(named(&"not a regular file"));

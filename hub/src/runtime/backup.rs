@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use silo_shared::held;
 use thiserror::Error;
 
 use crate::config::database_url::DatabaseUrl;
@@ -91,7 +92,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 fn remove_if_there(path: &Path) -> Result<(), BackupError> {
-    match std::fs::remove_file(path) {
+    match held::remove(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(path)(error)),
         _ => Ok(()),
     }
@@ -156,7 +157,7 @@ fn put_new(from: &Path, to: &Path) -> Result<(), BackupError> {
         }
         // The file system has no hard links.
         Err(_) if to.symlink_metadata().is_ok() => Err(BackupError::Exists(to.to_owned())),
-        Err(_) => std::fs::rename(from, to).map_err(failed(to)),
+        Err(_) => held::rename(from, to).map_err(failed(to)),
     }
 }
 
@@ -265,7 +266,7 @@ fn copy_backup(file: &Path, new: &Path) -> Result<(), BackupError> {
         path: file.to_owned(),
         why,
     };
-    let mut from = File::open(file).map_err(failed(file))?;
+    let mut from = held::retry(|| File::open(file)).map_err(failed(file))?;
     if !from.metadata().map_err(failed(file))?.is_file() {
         return Err(no_backup("not a regular file"));
     }
@@ -312,7 +313,7 @@ fn place(
     for end in logs {
         // The log of a database that can't be read, or is missing, must not be taken for the new one's.
         let (log, aside) = (beside(database, end), beside(&name, end));
-        match std::fs::rename(&log, &aside) {
+        match held::rename(&log, &aside) {
             Ok(()) if old.is_none() => tracing::warn!(
                 "{} is missing; its log is kept as {}",
                 database.display(),
@@ -323,7 +324,7 @@ fn place(
         }
     }
     sync_folder(database)?;
-    std::fs::rename(new, database).map_err(failed(database))?;
+    held::rename(new, database).map_err(failed(database))?;
     sync_folder(database)?;
     Ok(old)
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use silo_shared::held;
 use thiserror::Error;
 
 use crate::config::database_url::DatabaseUrl;
@@ -99,7 +100,7 @@ async fn copy_into(url: &DatabaseUrl, copy: &Path) -> Result<(), String> {
             .map_err(|error| error.to_string())?;
         let put = || {
             File::options().write(true).open(&part)?.sync_all()?;
-            std::fs::rename(&part, copy)?;
+            held::rename(&part, copy)?;
             sync_folder_of(copy)
         };
         put().map_err(failed)
@@ -111,7 +112,7 @@ async fn copy_into(url: &DatabaseUrl, copy: &Path) -> Result<(), String> {
 }
 
 fn remove_if_there(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
+    match held::remove(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -133,7 +134,7 @@ fn remove_old(real: &Path) -> std::io::Result<()> {
     }
     copies.sort();
     for (_, path) in copies.iter().rev().skip(KEPT) {
-        std::fs::remove_file(path)?;
+        held::remove(path)?;
     }
     Ok(())
 }

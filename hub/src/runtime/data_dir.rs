@@ -157,7 +157,7 @@ impl DataDir {
     /// Removes the first admin token's file.
     pub fn remove_admin_token(&self) -> Result<(), DataDirError> {
         let path = self.admin_token_file();
-        match std::fs::remove_file(&path) {
+        match held::remove(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(DataDirError::File { path, cause: error })
             }
@@ -251,7 +251,7 @@ pub(crate) fn try_lock_file(path: &Path) -> Result<Option<File>, DataDirError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     owner_only(&mut options);
-    let lock = options.open(path).map_err(DataDirError::file(path))?;
+    let lock = held::retry(|| options.open(path)).map_err(DataDirError::file(path))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use silo_shared::held;
+
 use crate::auth::secrets::{HubKey, random_name};
 use crate::runtime::data_dir::{
     DataDirError, beside, read_optional, real_file, sync_folder_of, write_private,
@@ -107,7 +109,7 @@ pub fn make_key(path: &Path) -> Result<HubKey, DataDirError> {
 /// Replaces a truncated file. If several hubs find it, one at a time does so, and the others find its key.
 fn replace_cut_short(path: &Path) -> Result<HubKey, DataDirError> {
     let failed = |cause| DataDirError::file(path)(cause);
-    let file = File::open(path).map_err(failed)?;
+    let file = held::retry(|| File::open(path)).map_err(failed)?;
     // Closing the file handle releases the lock.
     file.lock().map_err(failed)?;
     match read(path)? {
@@ -129,7 +131,7 @@ pub fn replace_key(path: &Path) -> Result<HubKey, DataDirError> {
     let path = &real_file(path)?;
     let new = NewKey::write(path)?;
     put_aside(path)?;
-    std::fs::rename(&new.file, path).map_err(DataDirError::file(path))?;
+    held::rename(&new.file, path).map_err(DataDirError::file(path))?;
     new.settle(path)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use silo_shared::credential::Credential;
-use silo_shared::private_file;
+use silo_shared::{held, private_file};
 
 use super::data_dir::{DataDirError, beside};
 use crate::domain::time::Time;
@@ -69,7 +69,7 @@ pub(crate) fn path_in(data_dir: &Path) -> PathBuf {
 /// Reads the file; `None`: there is none.
 pub(crate) fn read(data_dir: &Path) -> Result<Option<RunDocument>, DataDirError> {
     let path = path_in(data_dir);
-    let text = match std::fs::read(&path) {
+    let text = match held::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.map_err(DataDirError::file(&path))?,
     };

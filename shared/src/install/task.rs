@@ -58,6 +58,22 @@ pub(super) fn plan(job: &Job, schedule: Schedule, data: &Path) -> Result<Plan, I
             account(job.agent)
         ));
     }
+    if job.agent == Agent::Upstream {
+        let log = job
+            .arguments
+            .iter()
+            .find_map(|word| word.strip_prefix("--log-file="));
+        let log = log.and_then(|log| Path::new(log).parent());
+        for folder in log.into_iter().chain(job.files.state.as_deref()) {
+            if !folder.starts_with(data.join("upstream")) {
+                notes.push(format!(
+                    "the task runs as LOCAL SERVICE, which must be able to write here: icacls \"{}\" /grant *{}:(OI)(CI)M",
+                    folder.display(),
+                    account(job.agent)
+                ));
+            }
+        }
+    }
     Ok(Plan {
         manager: Manager::TaskScheduler,
         items: vec![Item::Task {

@@ -104,15 +104,16 @@ pub fn install<T: Parser>(
     })
 }
 
-/// Removes what `install` wrote.
+/// Removes what `install` wrote; its record may belong to `owner` too.
 pub fn uninstall(
     agent: Agent,
     flags: &UninstallFlags,
     force: bool,
+    owner: Option<Owner>,
     output: &OutputFlags,
 ) -> ExitCode {
     finish(agent, output, |output| {
-        let trust = trust_of(agent, None);
+        let trust = trust_of(agent, owner);
         let system = system(agent, flags.root.as_deref(), force, &trust)?;
         let Some(done) = system
             .uninstall()

@@ -91,6 +91,8 @@ fn why(other: &Other) -> String {
 
 /// What to do about it: commands with SIDs, since the names of groups depend on the language of Windows.
 fn remedy(other: &Other, place: &Path) -> String {
+    // What is in a folder has to stay readable for both.
+    let full = if place.is_dir() { "(OI)(CI)F" } else { "F" };
     let place = place.display();
     match other {
         Other::Owner(owner) => format!(
@@ -102,7 +104,7 @@ fn remedy(other: &Other, place: &Path) -> String {
             who.as_str()
         ),
         Other::Everyone => format!(
-            "if you trust what is in it, run `icacls \"{place}\" /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F`"
+            "if you trust what is in it, run `icacls \"{place}\" /inheritance:r /grant:r *S-1-5-18:{full} *S-1-5-32-544:{full}`"
         ),
     }
 }
@@ -126,7 +128,11 @@ fn looks(kind: Kind, file: &Path) -> Vec<Look> {
         for _ in 0..MAX_LINKS {
             paths.push(path.clone());
             match std::fs::read_link(&path) {
-                Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+                Ok(target) => {
+                    let target = path.parent().unwrap_or(Path::new("/")).join(target);
+                    // std shows the target of a junction with `\\?\`.
+                    path = dunce::simplified(&target).to_owned();
+                }
                 Err(_) => break,
             }
         }
@@ -139,11 +145,11 @@ fn looks(kind: Kind, file: &Path) -> Vec<Look> {
             look(path, Access::Write);
         }
         for (above, folder) in path.ancestors().skip(1).enumerate() {
-            // The root of a disk can't be moved; those who may add to it are of interest if the file is in it.
+            // Those who may add to the root of a disk are of interest if the file is in it.
             let is_root = folder.parent().is_none();
             match above {
                 0 if !is_folder => look(folder, Access::Write),
-                _ if is_root => {}
+                _ if is_root => look(folder, Access::ReplaceInRoot),
                 _ => look(folder, Access::Replace),
             }
         }
