@@ -121,7 +121,7 @@ impl DynahostRoutes {
             match hub.registry.apply(command).await {
                 Ok(outcome) => {
                     if outcome.is_login_replaced {
-                        // Nobody shall try out logins at a provider by way of this hub.
+                        // No one may try out logins at a provider through this hub.
                         let _ = hub.failures.count(ip, hub.clock.reading());
                     }
                     return match sink {

@@ -85,10 +85,10 @@ async fn connection_errors_omit_path_and_query() {
     assert_eq!(error.unwrap_err(), expected);
 
     drop(silent);
-    let nobody = client(&url, PATIENT, None);
+    let refused = client(&url, PATIENT, None);
     for error in [
-        get(&nobody, 10).await.unwrap_err(),
-        nobody.check().await.unwrap_err(),
+        get(&refused, 10).await.unwrap_err(),
+        refused.check().await.unwrap_err(),
     ] {
         assert!(error.contains(&format!("http://{address}: ")), "{error}");
         assert!(

@@ -1,5 +1,5 @@
 //! The commands on links that sign a browser in once. Each link has a token of its own: then what is done in its session
-//! has a name in history and audit, and it can be revoked like any other. Nobody knows the token's secret.
+//! has a name in history and audit, and it can be revoked like any other. The token's secret is thrown away.
 
 use silo_shared::credential::TokenId;
 

@@ -99,7 +99,7 @@ fn is_in_wal_mode(file: &Path) -> std::io::Result<bool> {
     Ok(head[19] == 2)
 }
 
-/// `is_immutable`: the file is read without locks, as nobody writes it. Else SQLite locks it for the time of the read.
+/// `is_immutable`: the file is read without locks, since no program writes it. Else SQLite locks it for the time of the read.
 async fn pyddns_silos(file: &Path, is_immutable: bool) -> Result<Vec<PyddnsSilo>, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(file);
     let options = options.read_only(true).immutable(is_immutable);

@@ -1,4 +1,4 @@
-//! An address that nobody said, on every route that takes the caller's: only one that is known and that others can
+//! An address that is not stated, on every route that takes the caller's: only one that is known and that others can
 //! reach is stored.
 
 use reqwest::Method;
@@ -126,8 +126,8 @@ const UNNAMED: &str = "the trusted proxy 127.0.0.1 names no valid client: have i
     X-Forwarded-For (or Forwarded) to the address of its peer, or take it out of trusted_proxies";
 const FOR: &str = "x-forwarded-for";
 
-/// Proxies that name nobody.
-const NOBODY: [&[(&str, &str)]; 10] = [
+/// Headers of proxies that name no client.
+const NO_CLIENT: [&[(&str, &str)]; 10] = [
     &[],
     &[("x-real-ip", "198.51.100.1")],
     &[(FOR, "")],
@@ -156,7 +156,7 @@ async fn no_route_stores_an_address_that_is_implausible_or_that_a_proxy_does_not
     let hub = start().await;
     let before = records(&hub).await;
     hub.pass(100);
-    let unnamed = NOBODY.map(|headers| (headers.to_vec(), UNNAMED.to_owned()));
+    let unnamed = NO_CLIENT.map(|headers| (headers.to_vec(), UNNAMED.to_owned()));
     let implausible = IMPLAUSIBLE.map(|(ip, what)| {
         let shown = ip.trim_start_matches("::ffff:");
         let why = format!(
@@ -190,7 +190,7 @@ async fn an_empty_key_tells_no_address_that_a_proxy_does_not_name() {
     let hub = start().await;
     for target in ["/u/", "/"] {
         let call = || hub.open_call(Method::GET, target).in_words_of(&[200, 500]);
-        for headers in NOBODY {
+        for headers in NO_CLIENT {
             let answer = with(call(), headers).await;
             let said = (answer.status, answer.text());
             assert_eq!(said, (500, "FAIL"), "{target} {headers:?}");

@@ -319,7 +319,7 @@ async fn wrong_record_bodies_are_named() {
             json!({"ip": "10.0.0.1", "comment": "x".repeat(100_000)}),
             "/comment",
         ),
-        (json!({"ip": "10.0.0.1", "notify": "nobody"}), "/notify"),
+        (json!({"ip": "10.0.0.1", "notify": "no-address"}), "/notify"),
         (
             json!({"ip": "10.0.0.1", "notify": "a@b\r\nBcc: c@d"}),
             "/notify",

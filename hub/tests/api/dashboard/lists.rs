@@ -198,7 +198,7 @@ async fn the_history_is_filtered_by_hostname_and_token() {
         ("?hostname=nowhere", 0, false),
         ("?token=a+write+token", 1, false),
         ("?token=first+admin", 100, true),
-        ("?token=nobody", 0, false),
+        ("?token=no-such-token", 0, false),
         ("?token=a+write+token&hostname=nas", 0, false),
     ] {
         let page = browser.get(&format!("{base}{query}")).await;

@@ -60,7 +60,7 @@ async fn behind_a_proxy_with_tls_the_cookie_is_secure() {
             assert!(!other.is_signed_in().await, "{origin}");
         }
     }
-    // What a proxy of nobody's trust says does not count.
+    // What a proxy that is not trusted says does not count.
     let hub = TestHub::start().await;
     let browser = Browser::at(&hub, "https://silo.lan").header("x-forwarded-proto", "https");
     let page = browser.post(SIGN_IN, &[("token", &hub.admin)]).await;

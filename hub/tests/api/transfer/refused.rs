@@ -105,7 +105,7 @@ async fn hostile_lines_are_named_by_number_and_change_nothing() {
             &format!("{record}/notify"),
             json!("a@lan\r\nBcc: b@lan"),
         ),
-        (office, &format!("{record}/notify"), json!("nobody")),
+        (office, &format!("{record}/notify"), json!("no-address")),
         (office, &format!("{record}/ipv6_suffix"), json!("::")),
         (office, &format!("{record}/expires_after"), json!(1)),
         (gone, "/silo", json!({"id": "gone"})),
