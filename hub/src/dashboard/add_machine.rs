@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use silo_shared::credential::{Credential, TokenId};
@@ -15,6 +15,7 @@ use super::layout::Section;
 use super::pages::add_machine::{
     AddMachinePage, HubAddress, MachineAddedPage, MachineErrors, MachineForm,
 };
+use super::paths::SiloOf;
 use super::session::Session;
 use super::token_secrets::make_token;
 use crate::domain::token::TokenSpec;
@@ -37,14 +38,9 @@ async fn access(hub: &Hub, caller: &Caller, spec: TokenSpec) -> Result<Access, A
     })
 }
 
-fn silo_id(text: &str) -> Result<SiloId, ApiError> {
-    SiloId::parse(text).map_err(|error| ApiError::invalid("/id", error))
-}
-
 /// The form.
-pub(super) async fn ask(session: Session, Path(silo): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn ask(session: Session, SiloOf(silo): SiloOf) -> Result<Response, PageError> {
     session.caller().require_admin()?;
-    let silo = silo_id(&silo)?;
     let values = MachineForm {
         kind: "downstream".to_owned(),
         ..MachineForm::default()
@@ -70,12 +66,11 @@ fn form_page(
 /// Makes the token, and shows the commands.
 pub(super) async fn add(
     State(hub): State<Arc<Hub>>,
-    Path(silo): Path<String>,
+    SiloOf(silo): SiloOf,
     form: PostedForm<MachineForm>,
 ) -> Result<Response, PageError> {
     let session = &form.session;
     session.caller().require_admin()?;
-    let silo = silo_id(&silo)?;
     let made = form.values.machine(silo.as_str()).and_then(|machine| {
         let spec = machine.token(hub.clock.now())?;
         Ok((machine, spec))

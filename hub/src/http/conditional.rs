@@ -79,11 +79,7 @@ fn judge(wanted: Result<Option<TagList>, ApiError>, answer: Response) -> Respons
     if matches!(wanted, TagList::Any) || wanted.matches_strongly(etag.and_then(opaque)) {
         return answer;
     }
-    let mut refusal = ApiError::Precondition {
-        tag: None,
-        is_weakened: false,
-    }
-    .into_response();
+    let mut refusal = ApiError::precondition_without_tag().into_response();
     if let Some(etag) = etag {
         refusal.headers_mut().insert(ETAG, etag.clone());
     }

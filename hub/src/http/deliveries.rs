@@ -138,10 +138,7 @@ pub(super) async fn retry(
     let id = id.ok_or(Refusal::NoDelivery)?;
     if !precondition.holds_without_tag() {
         hub.store.delivery(id).await?.ok_or(Refusal::NoDelivery)?;
-        return Err(ApiError::Precondition {
-            tag: None,
-            is_weakened: false,
-        });
+        return Err(ApiError::precondition_without_tag());
     }
     caller
         .apply(&hub, WriteScope::Unscoped, RetryDelivery(id))

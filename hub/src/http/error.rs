@@ -145,6 +145,14 @@ impl ApiError {
         }])
     }
 
+    /// The refusal of a precondition where the resource has no entity tag, or another layer adds it.
+    pub(super) fn precondition_without_tag() -> Self {
+        Self::Precondition {
+            tag: None,
+            is_weakened: false,
+        }
+    }
+
     /// The same error for a record, whose tag contains its hostname too.
     pub(super) fn of_record(self, hostname: &Hostname) -> Self {
         match self {

@@ -90,10 +90,7 @@ async fn judge(hub: &Hub, precondition: &Precondition, id: TokenId) -> Result<()
     }
     let token = hub.tokens.get(id).await?;
     token.map(drop).ok_or(Refusal::NoToken)?;
-    Err(ApiError::Precondition {
-        tag: None,
-        is_weakened: false,
-    })
+    Err(ApiError::precondition_without_tag())
 }
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

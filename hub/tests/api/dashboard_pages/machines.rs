@@ -63,7 +63,7 @@ async fn a_wrong_machine_is_refused_beside_the_field() {
     assert!(shown.html().contains("x!&#60;b&#62;: "), "{shown:?}");
     assert_eq!(hub.get("/tokens").await.json().as_array().unwrap().len(), 1);
     assert_eq!(
-        browser.get("/dashboard/silos/-/machine").await.status(),
+        browser.get("/dashboard/silos/-/add-machine").await.status(),
         422
     );
 }
