@@ -1,6 +1,6 @@
 //! The id of the database, as this hub sends it with each answer.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::HeaderValue;
 
@@ -11,26 +11,42 @@ use crate::domain::database_id::DatabaseId;
 /// An answer has the id from when its request arrived: what it holds may have been read before the id changed, and
 /// under the new id a client would take it for content that was never there.
 #[derive(Clone, Debug)]
-pub struct KnownDatabaseId(Arc<RwLock<HeaderValue>>);
+pub struct KnownDatabaseId(Arc<RwLock<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    id: DatabaseId,
+    header: HeaderValue,
+}
 
 impl KnownDatabaseId {
     /// The id at start.
     pub fn new(id: DatabaseId) -> Self {
-        Self(Arc::new(RwLock::new(header(id))))
+        Self(Arc::new(RwLock::new(known(id))))
     }
 
     /// Stores another id, once nothing of the earlier content is cached.
     pub(crate) fn set(&self, id: DatabaseId) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = header(id);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known(id);
     }
 
     /// The value of `Silo-Database`: a String (RFC 9651 section 3.3.3).
     pub fn header(&self) -> HeaderValue {
-        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        held.clone()
+        self.held().header.clone()
+    }
+
+    /// The id itself.
+    pub fn id(&self) -> DatabaseId {
+        self.held().id
+    }
+
+    fn held(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn header(id: DatabaseId) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{id}\"")).expect("an id has hexadecimal digits only")
+fn known(id: DatabaseId) -> Known {
+    let header = HeaderValue::from_str(&format!("\"{id}\""));
+    let header = header.expect("an id has hexadecimal digits only");
+    Known { id, header }
 }

@@ -69,6 +69,9 @@ async fn the_status_tells_all_facts() {
     let status = hub.get("/status").await.json();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["listen"], json!([format!("http://{}", hub.address)]));
+    let list = hub.get("/silos").await;
+    let id = list.header("silo-database").unwrap();
+    assert_eq!(status["database"]["id"], id.trim_matches('"'));
     assert_eq!(status["database"]["is_up"], true);
     assert_eq!(status["database"]["is_writable"], true);
     assert_eq!(status["stored"]["silos"], 1);

@@ -14,9 +14,8 @@ const YEAR_SECONDS: i64 = 365 * 86_400;
 /// port: two hubs on one host name do not sign each other out. Over TLS `__Secure-` keeps pages without TLS from setting
 /// it; `__Host-` would demand `Path=/`, and then the interface would receive it as well.
 pub(super) fn name(database: &KnownDatabaseId, site: &Site) -> String {
-    let id = database.header();
-    let digits = id.to_str().unwrap_or_default().trim_matches('"');
-    let digits = digits.get(..8).unwrap_or(digits);
+    let id = database.id().to_string();
+    let digits = &id[..8];
     let prefix = if site.is_tls() { "__Secure-" } else { "" };
     format!("{prefix}silo_{digits}_{}", site.port())
 }

@@ -148,12 +148,7 @@ fn database(hub: &Hub, counted: Option<&Counted>, is_writable: bool) -> Database
     let silent_seconds = hub.database_health.stale_for(hub.clock.monotonic());
     let write_health = hub.registry.write_health();
     DatabaseFacts {
-        id: hub
-            .database_id
-            .header()
-            .to_str()
-            .unwrap_or_default()
-            .to_owned(),
+        id: hub.database_id.id().to_string(),
         address: hub.store.address(),
         is_up: silent_seconds.is_none(),
         silent_seconds,
