@@ -290,6 +290,8 @@
     const timer = setInterval(async () => {
       const answer = await changesAfter(known);
       show(answer.state);
+      // Nothing is asked for a session that has ended.
+      if (answer.state === 'out') clearInterval(timer);
       if (answer.state !== 'up') return;
       known = answer.revision;
       if (answer.reset || answer.changes.some(({ id }) => concerns(id))) refresh();

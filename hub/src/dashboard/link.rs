@@ -77,7 +77,7 @@ pub(super) async fn submit(
     require_own_origin(&parts, &hub).map_err(refused)?;
     let site = Site::of(&parts, &hub).map_err(refused)?;
     let Ok(client) = ClientIp::from_request_parts(&mut parts, &hub).await;
-    let former = Session::find(&mut parts, &hub).await.map_err(refused)?;
+    let former = Session::former(&mut parts, &hub).await.map_err(refused)?;
     let request = Request::from_parts(parts.clone(), body);
     let form = Form::read(&hub, request, Sender::Unauthenticated).await?;
     let Shown { code } = form.parse().map_err(refused)?;

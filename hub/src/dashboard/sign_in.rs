@@ -67,7 +67,7 @@ pub(super) async fn page(
     let next = form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name == "next")
         .map_or_else(String::new, |(_, next)| next.into_owned());
-    let session = Session::find(&mut parts, &hub).await.map_err(refused)?;
+    let session = Session::former(&mut parts, &hub).await.map_err(refused)?;
     if session.is_some() {
         return Ok(see_other(&own_path(&next), None));
     }
@@ -84,7 +84,7 @@ pub(super) async fn submit(
     require_own_origin(&parts, &hub).map_err(refused)?;
     let site = Site::of(&parts, &hub).map_err(refused)?;
     let Ok(client) = ClientIp::from_request_parts(&mut parts, &hub).await;
-    let former = Session::find(&mut parts, &hub).await.map_err(refused)?;
+    let former = Session::former(&mut parts, &hub).await.map_err(refused)?;
     let request = Request::from_parts(parts.clone(), body);
     let form = Form::read(&hub, request, Sender::Unauthenticated).await?;
     let Shown { token, next } = form.parse().map_err(refused)?;

@@ -32,7 +32,7 @@ use crate::registry::{
 };
 use crate::store::{KnownToken, Via, WriteScope};
 
-pub(crate) use session::wrong_code;
+pub(crate) use session::{require_few_failures, wrong_code};
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]

@@ -67,6 +67,7 @@ use utoipa_axum::routes;
 
 use crate::auth::failure_limit::FailureLimit;
 use crate::auth::secrets::HubKey;
+use crate::auth::session_ids::SessionIds;
 use crate::auth::token_cache::TokenCache;
 use crate::deliver::attempts::Attempts;
 use crate::domain::signed_not_before::KnownSignedNotBefore;
@@ -132,6 +133,8 @@ pub struct Hub {
     pub nonces: ReadNonces,
     /// Logs signatures that do not match.
     pub mismatches: Mismatches,
+    /// The session ids that were looked up.
+    pub session_ids: SessionIds,
     /// The sessions that are being noted as used.
     pub session_notes: SessionNotes,
     /// Signatures made before this time are refused.

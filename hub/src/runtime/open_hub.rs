@@ -436,6 +436,7 @@ impl OpenHub {
             failures: self.failures.clone(),
             nonces: crate::http::ReadNonces::default(),
             mismatches: crate::http::Mismatches::default(),
+            session_ids: crate::auth::session_ids::SessionIds::default(),
             session_notes: crate::http::SessionNotes::default(),
             signed_not_before: self.signed_not_before.clone(),
             rate: crate::http::TokenRate::new(

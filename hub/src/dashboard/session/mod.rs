@@ -23,7 +23,7 @@ use super::layout::{Chrome, Look, Section, SignedIn};
 use crate::auth::secrets::{LinkCode, SessionId};
 use crate::domain::session::Session as Stored;
 use crate::http::Hub;
-use crate::http::auth::Caller;
+use crate::http::auth::{Caller, require_few_failures, wrong_code};
 use crate::http::client_ip::ClientIp;
 use crate::http::error::ApiError;
 use crate::http::site::{self, Site};
@@ -100,6 +100,8 @@ impl Session {
 
     /// The session of a request, if it has one that is valid. Of two that are, another service on the host name may have
     /// set one, to have someone work in the session of somebody else: neither counts then. The request is not counted.
+    /// After too many wrong credentials from an address, ids that this hub does not know are not looked up for a while,
+    /// and refused as wrong credentials are.
     pub(super) async fn find(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Option<Self>, ApiError> {
         let site = Site::of(parts, hub)?;
         let Ok(client) = ClientIp::from_request_parts(parts, hub).await;
@@ -109,18 +111,24 @@ impl Session {
             .take(MAX_TRIED)
             .collect();
         let mut found: Option<(SessionId, Stored, Caller)> = None;
+        let mut not_looked_up = None;
         for id in ids {
             if matches!(&found, Some((first, ..)) if first.has_hash(&id.hash())) {
                 continue;
             }
-            if let Some((stored, caller)) = valid_caller(hub, &id, client).await?
-                && found.replace((id, stored, caller)).is_some()
-            {
-                return Ok(None);
+            match valid_caller(hub, &id, client).await {
+                Ok(None) => {}
+                Ok(Some((stored, caller))) => {
+                    if found.replace((id, stored, caller)).is_some() {
+                        return Ok(None);
+                    }
+                }
+                Err(error @ ApiError::TooManyFailures { .. }) => not_looked_up = Some(error),
+                Err(error) => return Err(error),
             }
         }
         let Some((id, stored, caller)) = found else {
-            return Ok(None);
+            return not_looked_up.map_or(Ok(None), Err);
         };
         note_use(hub, &stored).await;
         let session = Self {
@@ -133,6 +141,18 @@ impl Session {
             seen.get_or_init(|| session.signed_in());
         }
         Ok(Some(session))
+    }
+
+    /// The session that a browser had before it signs in. One that is not looked up is left alone: the sign-in makes
+    /// another one.
+    pub(super) async fn former(
+        parts: &mut Parts,
+        hub: &Arc<Hub>,
+    ) -> Result<Option<Self>, ApiError> {
+        match Self::find(parts, hub).await {
+            Err(ApiError::TooManyFailures { .. }) => Ok(None),
+            found => found,
+        }
     }
 
     /// The same session with the present rights of its token; refused if the session, the token or its secret has ended.
@@ -165,6 +185,7 @@ impl Session {
             hash: id.hash(),
         };
         hub.registry.apply(begin).await?;
+        hub.session_ids.note_found(id.hash());
         if let Some(former) = former {
             former.end(hub).await?;
         }
@@ -199,6 +220,7 @@ impl Session {
         if !hub.registry.apply(used).await? {
             return Ok(None);
         }
+        hub.session_ids.note_found(session);
         if let Some(former) = former {
             former.end(hub).await?;
         }
@@ -211,6 +233,7 @@ impl Session {
         let actor = self.caller.actor_via(Via::Dashboard);
         let end = EndSession { actor, token, hash };
         hub.registry.apply(end).await?;
+        hub.session_ids.note_missing(hash);
         hub.bus.token_changed(&token);
         Ok(())
     }
@@ -247,12 +270,31 @@ async fn valid_caller(
     if !Caller::is_token(hub, id.token(), client).await? {
         return Ok(None);
     }
-    let stored = hub.store.session(id.token(), id.hash()).await?;
-    let now = hub.clock.now();
-    let Some(stored) = stored.filter(|stored| id.has_hash(&stored.hash) && !stored.is_over_at(now))
-    else {
+    let (hash, ids) = (id.hash(), &hub.session_ids);
+    if ids.is_missing(hash) {
         return Ok(None);
+    }
+    let was_found = ids.was_found(hash);
+    if !was_found {
+        require_few_failures(hub, client.ip)?;
+    }
+    let stored = hub.store.session(id.token(), hash).await?;
+    let Some(stored) = stored.filter(|stored| id.has_hash(&stored.hash)) else {
+        ids.note_missing(hash);
+        if was_found {
+            // It was a session, and has ended.
+            return Ok(None);
+        }
+        let refusal = ApiError::Unauthorized(NOT_SIGNED_IN);
+        return match wrong_code(hub, client.ip, refusal) {
+            ApiError::Unauthorized(_) => Ok(None),
+            error => Err(error),
+        };
     };
+    ids.note_found(hash);
+    if stored.is_over_at(hub.clock.now()) {
+        return Ok(None);
+    }
     let caller = Caller::of_session(hub, stored.token, stored.secret, client).await?;
     Ok(caller.map(|caller| (stored, caller)))
 }

@@ -80,7 +80,15 @@ impl Caller {
     }
 }
 
-/// Counts a wrong code of a link like a wrong credential.
+/// Refuses an address that has sent too many wrong credentials.
+pub(crate) fn require_few_failures(hub: &Hub, ip: IpAddr) -> Result<(), ApiError> {
+    match hub.failures.over_for(ip, hub.clock.reading()) {
+        None => Ok(()),
+        Some(retry_after) => Err(ApiError::TooManyFailures { retry_after }),
+    }
+}
+
+/// Counts a wrong code of a link, or a session id that never was one, like a wrong credential.
 pub(crate) fn wrong_code(hub: &Hub, ip: IpAddr, refusal: ApiError) -> ApiError {
     wrong_credential(hub, ip, refusal)
 }

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use silo_hub::internals::settings::HubSettings;
 use url::Url;
 
 use super::{Browser, SIGN_IN, signed_in};
@@ -131,6 +132,64 @@ async fn wrong_tokens_and_codes_count_as_failures_of_the_address() {
     // A form without `Origin` was sent by no browser, and is not looked at.
     let page = other.post_from(None, SIGN_IN, &[("token", "guess")]).await;
     assert_eq!(page.status, 403);
+}
+
+#[tokio::test]
+async fn made_up_session_ids_cost_a_bounded_number_of_statements() {
+    let trusting = |settings: &mut HubSettings| {
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    };
+    let (hub, open) = TestHub::start_in_parts_with(trusting).await;
+    let from = |ip: &str| Browser::of(&hub).header("x-forwarded-for", ip);
+    let valid = from("203.0.113.9");
+    valid.sign_in(&hub.admin).await;
+    assert!(valid.is_signed_in().await);
+    let (name, value) = valid.session().expect("it is signed in");
+    let (token, _) = value.split_once('.').expect("a token's id comes first");
+    let attacker = from("203.0.113.9");
+    let status = async |number: usize| {
+        attacker.set_cookie(&name, &format!("{token}.{number:A<43}"));
+        attacker.get("/dashboard/").await.status
+    };
+    let before = open.store.reads().statements;
+    for number in 0..100 {
+        let expected = if number < 10 { 303 } else { 429 };
+        assert_eq!(status(number).await, expected, "{number}");
+    }
+    assert_eq!(open.store.reads().statements - before, 10);
+    // One that was looked up once is not looked up again, and counts once.
+    assert_eq!(status(3).await, 303);
+    assert_eq!(open.store.reads().statements - before, 10);
+    // They count together with wrong tokens.
+    let rest = hub.open_call(Method::GET, "/silos");
+    let rest = rest.bearer(&wrong()).seen_from("203.0.113.9").await;
+    assert_eq!(rest.status, 429);
+    // Who shares the address is not concerned, and can sign in.
+    assert!(valid.is_signed_in().await);
+    assert_eq!(attacker.get(SIGN_IN).await.status, 200);
+    attacker.sign_in(&hub.admin).await;
+    assert!(attacker.is_signed_in().await);
+    hub.pass(60);
+    assert_eq!(status(100).await, 303);
+}
+
+#[tokio::test]
+async fn sessions_that_have_ended_are_no_wrong_credentials() {
+    let hub = TestHub::start().await;
+    let token = hub.credential("read", &["office"], &[]).await;
+    let browsers: Vec<Browser> = (0..12).map(|_| Browser::of(&hub)).collect();
+    for browser in &browsers {
+        browser.sign_in(&token).await;
+    }
+    let page = browsers[0]
+        .submit("/dashboard/sign-out-everywhere", &[])
+        .await;
+    assert_eq!(page.status, 303);
+    for browser in &browsers {
+        assert!(!browser.is_signed_in().await);
+    }
+    let rest = hub.open_call(Method::GET, "/silos").bearer(&wrong()).await;
+    assert_eq!(rest.status, 401);
 }
 
 #[tokio::test]
