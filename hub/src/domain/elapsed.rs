@@ -172,13 +172,22 @@ pub struct LatestNow {
 impl LatestNow {
     /// The best estimate of the current time: the bound if it is earlier than the wall clock.
     pub fn get(&self, at: Reading) -> Time {
+        at.now.min(self.by_stored_times(at))
+    }
+
+    /// The later one of both: a clock that is behind is bounded by what others have stored.
+    pub fn latest(&self, at: Reading) -> Time {
+        at.now.max(self.by_stored_times(at))
+    }
+
+    fn by_stored_times(&self, at: Reading) -> Time {
         let passed = at
             .monotonic
             .saturating_sub(self.start.monotonic)
             .as_millis();
         let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         let from = self.newest_stored.unwrap_or(self.start.now).as_millis();
-        at.now.min(Time::from_millis(from.saturating_add(passed)))
+        Time::from_millis(from.saturating_add(passed))
     }
 }
 

@@ -21,6 +21,9 @@ pub const LINK_SECONDS: i64 = 5 * 60;
 /// A session that was made or used further ahead than this, in seconds, was so by a wrong clock, and is over. It then
 /// lasts at most this much longer, and one survives a clock that is set back by some hours.
 pub const LONGEST_AHEAD_SECONDS: i64 = 12 * 3600;
+/// A session that has ended by itself is removed this much later, in seconds: the clocks of several hubs may differ, and
+/// what is over by one may be in use at another.
+pub const KEPT_AFTER_END_SECONDS: i64 = 86_400;
 /// A link that ends further ahead than this, in seconds, was made by a wrong clock. The clocks of several hubs may
 /// differ.
 pub const LINK_ENDS_WITHIN_SECONDS: i64 = 2 * LINK_SECONDS;
@@ -144,7 +147,7 @@ mod tests {
     #[test]
     fn a_step_of_the_clock_makes_no_session_endless() {
         for step in STEPS {
-            // Made and used while the clock was off by the step, which is then mended.
+            // Made and used while the clock was off by the step, which is then corrected.
             let made = session(step, step);
             // Used from then on, whenever it is valid.
             let mut used = made;
@@ -165,7 +168,7 @@ mod tests {
             // Some hours either way end no session that is used.
             let is_small = step.abs() <= 8 * HOUR;
             assert_eq!(last_valid.is_some(), is_small, "{step}");
-            // The use is stored by the mended clock, so that the session ends when it is idle from now on.
+            // The use is stored by the corrected clock, so that the session ends when it is idle from now on.
             if step > 300 {
                 assert!(made.is_use_due_at(at(0)), "{step}");
             }

@@ -355,7 +355,8 @@ impl Upkeep {
 
     /// Removes sessions that have ended by themselves, and revokes the tokens of links whose session is over. What a hub
     /// with a wrong clock refuses may be valid at others, or once that clock is right: only what is over by all times of
-    /// the last minutes is removed, and nothing of the first minutes after the start, but for links whose session is gone.
+    /// the last minutes, and by the newest time that was stored before the start, is removed; sessions a day after their
+    /// end; and nothing in the first minutes after the start, but for links whose session is gone.
     pub async fn end_sessions(&self) -> Result<(), ApplyError> {
         let at = self.clock.reading();
         self.held.note(at);
@@ -363,10 +364,12 @@ impl Upkeep {
             let shown = lock(&self.held.minutes);
             (shown.earliest(at), shown.latest(at))
         };
-        let present = self.held.present.get(at);
+        let present = &self.held.present;
         let shown = LatelyShown {
-            earliest: earliest.map_or(Time::from_millis(0), |earliest| earliest.min(present)),
-            latest: latest.unwrap_or(FAR_AHEAD),
+            earliest: earliest.map_or(Time::from_millis(0), |earliest| {
+                earliest.min(present.get(at))
+            }),
+            latest: latest.map_or(FAR_AHEAD, |latest| latest.max(present.latest(at))),
         };
         if self.store.has_ended_sessions(shown).await? || self.store.has_links_over(shown).await? {
             let actor = Actor {

@@ -7,22 +7,24 @@ use sqlx::any::AnyRow;
 
 use super::{Store, StoreError, WriteTransaction, time};
 use crate::domain::session::{
-    IDLE_SECONDS, LONGEST_AHEAD_SECONDS, LONGEST_SECONDS, LatelyShown, Session, SessionHash,
-    USE_RESOLUTION_SECONDS,
+    IDLE_SECONDS, KEPT_AFTER_END_SECONDS, LONGEST_AHEAD_SECONDS, LONGEST_SECONDS, LatelyShown,
+    Session, SessionHash, USE_RESOLUTION_SECONDS,
 };
 use crate::domain::time::Time;
 use crate::domain::token::CredentialHash;
 
 const COLUMNS: &str = "token, id_hash, secret, made_at, used_at";
 
-/// Sessions that have ended by themselves; its values are those of [`bounds`].
+/// Sessions that have ended by themselves a day ago or earlier; its values are those of [`bounds`].
 const OVER: &str = "made_at <= ? OR used_at <= ? OR made_at > ? OR used_at > ?";
 
 fn bounds(shown: LatelyShown) -> [i64; 4] {
-    let ahead = shown.latest.plus_seconds(LONGEST_AHEAD_SECONDS).as_millis();
+    let earliest = shown.earliest.plus_seconds(-KEPT_AFTER_END_SECONDS);
+    let latest = shown.latest.plus_seconds(KEPT_AFTER_END_SECONDS);
+    let ahead = latest.plus_seconds(LONGEST_AHEAD_SECONDS).as_millis();
     [
-        shown.earliest.plus_seconds(-LONGEST_SECONDS).as_millis(),
-        shown.earliest.plus_seconds(-IDLE_SECONDS).as_millis(),
+        earliest.plus_seconds(-LONGEST_SECONDS).as_millis(),
+        earliest.plus_seconds(-IDLE_SECONDS).as_millis(),
         ahead,
         ahead,
     ]
@@ -58,7 +60,7 @@ impl Store {
         self.read(query).await?.first().map(session).transpose()
     }
 
-    /// Whether any session has ended by itself.
+    /// Whether any session has ended by itself, and may be removed.
     pub async fn has_ended_sessions(&self, shown: LatelyShown) -> Result<bool, StoreError> {
         let mut query = self
             .dialect
@@ -177,7 +179,7 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Removes the sessions that have ended by themselves.
+    /// Removes the sessions that have ended by themselves, a day after their end.
     pub async fn purge_sessions(&mut self, shown: LatelyShown) -> Result<(), StoreError> {
         let mut query = self
             .dialect

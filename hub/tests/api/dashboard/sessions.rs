@@ -8,6 +8,7 @@ use silo_e2e::clock::STEPS;
 use silo_hub::internals::domain::revision::Revision;
 use silo_hub::internals::registry::{NoteRestored, NoteSessionUsed};
 use silo_hub::internals::secrets::SessionId;
+use silo_hub::internals::upkeep::{HeldTimes, Upkeep};
 use sqlx::Row;
 
 use super::links::{end_sessions, link};
@@ -212,6 +213,7 @@ async fn a_step_of_the_clock_makes_no_session_endless() {
         }
         hub.pass(12 * HOUR);
         assert!(!used.is_signed_in().await, "{step}");
+        hub.pass(24 * HOUR);
         end_sessions(&hub).await;
         assert_eq!(stored(&hub).await, 0, "{step}");
     }
@@ -240,6 +242,38 @@ async fn a_clock_that_is_ahead_for_a_while_ends_nothing_for_good() {
     let page = guest.post("/dashboard/link", &[("code", &code)]).await;
     assert_eq!(page.status, 303);
     drop(upkeep);
+    let open = Arc::into_inner(open).expect("nothing else has it");
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_hub_whose_clock_is_always_wrong_ends_no_session_of_others() {
+    let hub = TestHub::start().await;
+    let browser = signed_in(&hub).await;
+    let open = Arc::new(beside(&hub).await);
+    let newest = open.clock.now();
+    for (step, newest) in [
+        (13 * HOUR, None),
+        (-13 * HOUR, None),
+        (23 * HOUR, None),
+        (-23 * HOUR, None),
+        // Bounded by what was stored before it started.
+        (500 * 24 * HOUR, Some(newest)),
+        (-500 * 24 * HOUR, Some(newest)),
+    ] {
+        hub.step(step);
+        let upkeep = Upkeep {
+            held: Arc::new(HeldTimes::begin(open.clock.reading(), newest)),
+            ..upkeep(&open, 0)
+        };
+        for _ in 0..3 {
+            upkeep.end_sessions().await.expect("the database answers");
+            hub.pass(601);
+        }
+        upkeep.end_sessions().await.expect("the database answers");
+        hub.step(-step);
+        assert!(browser.is_signed_in().await, "{step}");
+    }
     let open = Arc::into_inner(open).expect("nothing else has it");
     open.close().await;
 }
