@@ -84,6 +84,11 @@ impl Browser {
         }
     }
 
+    /// What it sends as `Host`.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     fn jar(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.jar.lock().unwrap_or_else(PoisonError::into_inner)
     }

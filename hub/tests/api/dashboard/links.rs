@@ -13,8 +13,9 @@ use silo_hub::internals::secrets::LinkCode;
 use silo_hub::internals::store::Via;
 
 use super::{Browser, beside};
-use crate::common::{START_MS, TestHub};
+use crate::common::{Kind, START_MS, TestHub};
 use crate::expiry::upkeep;
+use crate::several_hubs::two_hubs;
 
 const LINK: &str = "/dashboard/link";
 
@@ -197,6 +198,34 @@ async fn of_two_browsers_at_once_one_gets_in_by_a_link() {
         let mut statuses = [first.status, second.status];
         statuses.sort_unstable();
         assert_eq!(statuses, [303, 422]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hubs_at_once_one_lets_in_by_a_link() {
+    let Some((a, b)) = two_hubs().await else {
+        assert_eq!(Kind::chosen(), Kind::Sqlite);
+        return;
+    };
+    // As behind a balancer: the browsers see one host.
+    let at = |hub: &TestHub| Browser::at(hub, "http://silo.lan");
+    for _ in 0..5 {
+        let (code, _) = link(&a).await;
+        let (first, second) = (at(&a), at(&b));
+        let fields = [("code", code.as_str())];
+        let pages = tokio::join!(first.post(LINK, &fields), second.post(LINK, &fields));
+        let (inside, outside) = match (pages.0.status, pages.1.status) {
+            (303, 422) => (first, second),
+            (422, 303) => (second, first),
+            statuses => panic!("{statuses:?}"),
+        };
+        assert_eq!(outside.session(), None);
+        let (name, value) = inside.session().expect("it is signed in");
+        for hub in [&a, &b] {
+            let browser = at(hub);
+            browser.set_cookie(&name, &value);
+            assert!(browser.is_signed_in().await);
+        }
     }
 }
 

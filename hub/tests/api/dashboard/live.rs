@@ -4,7 +4,8 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use super::{Browser, signed_in};
-use crate::common::{DEADLINE, TestHub, revision};
+use crate::common::{DEADLINE, Kind, TestHub, revision};
+use crate::several_hubs::two_hubs;
 
 /// A stream of a session that is read.
 struct Stream {
@@ -17,7 +18,8 @@ impl Stream {
         let (name, value) = browser.session().expect("it is signed in");
         let url = format!("http://{}/dashboard/events?after={after}", hub.address);
         let client: Client = crate::common::client();
-        let request = client.get(url).header("cookie", format!("{name}={value}"));
+        let request = client.get(url).header("host", browser.host());
+        let request = request.header("cookie", format!("{name}={value}"));
         let response = request.send().await.expect("the hub answers");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -103,6 +105,37 @@ async fn a_stream_ends_with_its_session_and_its_token() {
     assert_eq!(others.next().await, None);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_at_another_hub_ends_with_its_session() {
+    let Some((a, b)) = two_hubs().await else {
+        assert_eq!(Kind::chosen(), Kind::Sqlite);
+        return;
+    };
+    let made = revision(&a.put_silo("office", &[]).await.json());
+    // As behind a balancer: the browser sees one host.
+    let at = |hub: &TestHub| Browser::at(hub, "http://silo.lan");
+    let (here, there, other) = (at(&a), at(&b), at(&b));
+    here.sign_in(&a.admin).await;
+    let (name, value) = here.session().expect("it is signed in");
+    there.set_cookie(&name, &value);
+    other.sign_in(&b.admin).await;
+    let mut stream = Stream::of(&b, &there, made).await;
+    let mut others = Stream::of(&b, &other, made).await;
+    let page = here.submit("/dashboard/sign-out", &[]).await;
+    assert_eq!(page.status, 303);
+    while let Some((event, _)) = stream.next().await {
+        assert_eq!(event, "silo");
+    }
+    // The other session of the token goes on.
+    let changed = revision(&a.put_silo("office", &[("db", "10.0.0.5")]).await.json());
+    loop {
+        let (_, data) = others.next().await.expect("it goes on");
+        if data["revision"] == changed {
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn changes_are_told_to_those_who_ask() {
     let hub = TestHub::start().await;
@@ -127,9 +160,9 @@ async fn changes_are_told_to_those_who_ask() {
         assert_eq!(page.status, 422, "{query}");
     }
     // A script is told that it is signed out, and not led to a page.
-    let nobody = Browser::of(&hub);
+    let signed_out = Browser::of(&hub);
     for path in ["/dashboard/changes?after=1", "/dashboard/events?after=1"] {
-        assert_eq!(nobody.get(path).await.status, 401, "{path}");
+        assert_eq!(signed_out.get(path).await.status, 401, "{path}");
     }
 }
 
