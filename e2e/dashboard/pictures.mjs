@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { launch } from "./browser.mjs";
 import { crawl } from "./crawl.mjs";
 import { Hub } from "./hub.mjs";
-import { addRecord, edit, openSilo, signIn, unfold } from "./pages.mjs";
+import { addRecord, button, edit, openSilo, signIn, unfold } from "./pages.mjs";
 import { LONGEST, prepare, prepareMore } from "./samples.mjs";
 
 const folder = process.argv[2];
@@ -15,6 +15,7 @@ const browser = await launch();
 const context = await browser.newContext({ baseURL: hub.url, reducedMotion: "reduce" });
 const page = await context.newPage();
 
+const tooWide = [];
 async function take(name) {
   for (const width of [390, 1440]) {
     await page.setViewportSize({ width, height: 900 });
@@ -25,6 +26,8 @@ async function take(name) {
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
       await page.screenshot({ path, fullPage: height < 6000, animations: "disabled" });
       console.log(path);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      if (wide > width) tooWide.push(`${path}: the page is ${wide} px wide`);
     }
   }
 }
@@ -36,6 +39,8 @@ await take("sign-in");
 await page.getByLabel("Token", { exact: true }).fill("nonsense");
 await page.getByRole("button", { name: "Sign in" }).click();
 await take("sign-in-refused");
+await page.goto("/dashboard/link");
+await take("link");
 await signIn(page, hub.token);
 await take("first-start");
 await prepare(hub);
@@ -50,6 +55,12 @@ for (const [name, path] of [
   ["silo-longest-id", `/dashboard/silos/${"s".repeat(63)}`],
   ["record-longest", `/dashboard/silos/with-long-names/${LONGEST}`],
   ["record-changing", "/dashboard/silos/office/nas"],
+  ["found", "/dashboard/?q=db"],
+  ["found-longest", "/dashboard/?q=aaaaaaaa"],
+  ["found-nothing", "/dashboard/?q=nothing-like-this"],
+  ["history-longest", "/dashboard/silos/with-long-names/history"],
+  ["audit-refused", "/dashboard/audit?part=refused"],
+  ["agents-none", "/dashboard/agents?name=nothing-like-this"],
   ["silo-found-nothing", "/dashboard/silos/warehouse?q=nothing-like-this"],
   ["not-found", "/dashboard/nothing-here"],
 ]) {
@@ -67,7 +78,56 @@ await edit(page, "nas");
 await take("editing");
 await openSilo(page, "three");
 await page.pdf({ path: join(folder, "silo-3.pdf"), format: "A4" });
+await page.emulateMedia({ media: "print" });
+await take("print");
+await page.emulateMedia({ media: "screen" });
 await unfold(page, "Signed in as");
 await take("menu");
+
+// What is shown before a silo is reverted: the link of a change that is not the last one.
+await page.goto("/dashboard/silos/office/history");
+await page.getByRole("row").nth(4).getByRole("link", { name: /^Revert to this/ }).click();
+await page.getByRole("heading", { name: "Revert office?" }).waitFor();
+await take("revert");
+// What is shown once.
+await page.goto("/dashboard/tokens/new");
+await page.getByLabel("Name", { exact: true }).fill("television");
+await page.getByLabel("Silos", { exact: true }).fill("office");
+await button(page, "Make the token").click();
+await page.getByRole("heading", { name: "television is made" }).waitFor();
+await take("token-made");
+for (const kind of ["downstream", "upstream"]) {
+  await page.goto("/dashboard/silos/office/add-machine");
+  await page.locator(`input[value=${kind}]`).check();
+  await page.getByLabel("Machine", { exact: true }).fill("television");
+  await button(page, "Make the token and the commands").click();
+  await page.getByRole("heading", { name: /paste these there/ }).waitFor();
+  await take(`machine-${kind}`);
+}
+await page.goto("/dashboard/silos/office/add-machine");
+await button(page, "Make the token and the commands").click();
+await page.locator("[aria-invalid=true]").first().waitFor();
+await take("machine-refused");
+
+// Who may only read.
+const reader = await hub.newToken({ name: "reader", role: "read", silos: ["office", "zero"] });
+await context.clearCookies();
+await signIn(page, reader.secret);
+for (const [name, path] of [
+  ["reader-silos", "/dashboard/"],
+  ["reader-silo", "/dashboard/silos/office"],
+  ["reader-silo-0", "/dashboard/silos/zero"],
+  ["reader-record", "/dashboard/silos/office/nas"],
+  ["reader-history", "/dashboard/silos/office/history"],
+  ["reader-tokens", "/dashboard/tokens"],
+  ["reader-refused", "/dashboard/system"],
+]) {
+  await page.goto(path);
+  await take(name);
+}
 console.log([...seen.keys()].join("\n"));
 await browser.close();
+if (tooWide.length) {
+  console.error(tooWide.join("\n"));
+  process.exitCode = 1;
+}

@@ -40,6 +40,12 @@ export async function prepare(hub) {
     await hub.agent("office", name, { applied, token: downstream.secret });
   }
   await hub.agent("office", "laptop", { kind: "upstream", token: upstream.secret });
+  // Names that are as long as they may be.
+  const longName = "n".repeat(100);
+  const long = await hub.newToken({ name: longName, role: "write", silos: ["office", "s".repeat(63)], hostnames: [LONGEST.slice(0, 200)] });
+  await hub.silo("s".repeat(63), { [LONGEST]: ["192.168.100.200", "2001:db8:1234:5678:9abc:def0:1234:5678"] });
+  await hub.agent("office", "a".repeat(63), { applied: former, token: downstream.secret });
+  await hub.done("DELETE", `/tokens/${long.id}`);
   // A wrong credential, for the audit.
   await hub.api("GET", "/silos", undefined, { token: `silo_abcdefgh12_${"x".repeat(43)}` });
   const old = await hub.newToken({ name: "old phone", role: "read", silos: ["office"] });
@@ -57,7 +63,5 @@ export async function prepareMore(hub) {
   });
   const comment = "A long comment, as people write them who explain what a machine is for, where it is and who knows its password. ".repeat(4);
   await hub.record("with-long-names", LONGEST, { ips: ["192.168.100.200", "2001:db8:1234:5678:9abc:def0:1234:5678"], comment: comment.slice(0, 400) });
-  const id = "s".repeat(63);
-  await hub.silo(id, { [LONGEST]: ["10.0.0.1"] });
-  await hub.newToken({ name: "n".repeat(100), role: "write", silos: [id, "with-long-names"], hostnames: [LONGEST.slice(0, 200)] });
+  await hub.newToken({ name: "n".repeat(100), role: "write", silos: ["s".repeat(63), "with-long-names"], hostnames: [LONGEST.slice(0, 200)] });
 }

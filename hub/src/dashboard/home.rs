@@ -253,7 +253,7 @@ async fn search(hub: &Hub, caller: &Caller, q: &str, after: &str) -> Result<Resu
         }
         rows.push(FoundRow {
             silo,
-            addresses: record.addresses.iter().map(|ip| ip.to_string()).collect(),
+            addresses: record.addresses.iter().collect(),
             comment: record.attributes.comment.unwrap_or_default(),
             hostname: record.hostname,
         });

@@ -1,5 +1,7 @@
 //! The first page: the silos that the session may read, and a search over all of their records.
 
+use std::net::IpAddr;
+
 use askama::Template;
 use silo_shared::silo::{Hostname, SiloId};
 
@@ -61,7 +63,7 @@ pub(in crate::dashboard) struct Results {
 pub(in crate::dashboard) struct FoundRow {
     pub(in crate::dashboard) silo: SiloId,
     pub(in crate::dashboard) hostname: Hostname,
-    pub(in crate::dashboard) addresses: Vec<String>,
+    pub(in crate::dashboard) addresses: Vec<IpAddr>,
     pub(in crate::dashboard) comment: String,
 }
 

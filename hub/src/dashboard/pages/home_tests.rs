@@ -84,7 +84,7 @@ fn a_search_shows_records_of_all_silos() {
             rows: vec![FoundRow {
                 silo: SiloId::parse("office").unwrap(),
                 hostname: Hostname::parse("history").unwrap(),
-                addresses: vec!["10.0.0.5".to_owned(), "fd00::5".to_owned()],
+                addresses: vec![[10, 0, 0, 5].into(), "fd00::5".parse().unwrap()],
                 comment: "<b>\"Rack 3\"</b>".to_owned(),
             }],
             next: Some("office/history".to_owned()),
