@@ -49,6 +49,14 @@ const spread = (numbers, digits) => {
 
 for (let at = 0; at < 20; at += 1) await hub.silo(`silo-${at}`, hosts(10 + at));
 await hub.silo("large", hosts(10_000));
+const { revision } = await hub.done("GET", "/silos/silo-0");
+// A token has so many agents at most.
+const AGENTS_OF_TOKEN = 16;
+for (let at = 0; at < 10_000; at += AGENTS_OF_TOKEN) {
+  const { secret: token } = await hub.newToken({ name: `agents from ${at}`, role: "read", silos: ["silo-0"] });
+  const names = Array.from({ length: AGENTS_OF_TOKEN }, (_, index) => `agent-${at + index}`);
+  await Promise.all(names.map((name) => hub.agent("silo-0", name, { applied: revision, token })));
+}
 const browser = await launch();
 
 // A page as a browser loads it that has nothing of the hub in its cache.
@@ -80,6 +88,7 @@ for (const [name, path, isIn] of [
   ["sign-in page", "/dashboard/sign-in", false],
   ["start page, 21 silos", "/dashboard/", true],
   ["silo of 10 000 records", "/dashboard/silos/large", true],
+  ["10 000 agents", "/dashboard/agents", true],
 ]) {
   const own = (origin) => (isIn ? cookies[origin] : []);
   const weight = await load(counted, own(counted), path, async (page, go) => {
