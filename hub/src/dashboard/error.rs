@@ -124,3 +124,27 @@ pub(super) fn not_signed_in() -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::pages::golden::{assert_golden, chrome, chrome_without_session};
+
+    #[test]
+    fn errors_are_pages_with_a_way_on() {
+        let page = ErrorPage {
+            chrome: chrome("Not found", true),
+            status: 404,
+            detail: "there is no silo <b>office</b>".to_owned(),
+            is_signed_out: false,
+        };
+        assert_golden("error.html", &page);
+        let page = ErrorPage {
+            chrome: chrome_without_session("Signed out"),
+            status: 401,
+            detail: NOT_SIGNED_IN.to_owned(),
+            is_signed_out: true,
+        };
+        assert_golden("error_signed_out.html", &page);
+    }
+}

@@ -114,3 +114,25 @@ fn again(hub: &Hub, parts: &Parts, site: &Site, client: ClientIp) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::pages::golden::{assert_golden, chrome_without_session};
+
+    #[test]
+    fn the_form_says_what_is_wrong_and_who_can_read_it() {
+        let page = LinkPage {
+            chrome: chrome_without_session("Sign in with a link"),
+            wrong: None,
+            is_readable_on_the_way: false,
+        };
+        assert_golden("link.html", &page);
+        let page = LinkPage {
+            wrong: Some("This link was <b>used</b>.".to_owned()),
+            is_readable_on_the_way: true,
+            ..page
+        };
+        assert_golden("link_refused.html", &page);
+    }
+}

@@ -121,3 +121,27 @@ fn again(parts: &Parts, site: &Site, next: &str, error: ApiError) -> Result<Resp
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::pages::golden::{assert_golden, chrome_without_session};
+
+    #[test]
+    fn the_form_says_what_is_wrong_and_who_can_read_it() {
+        let page = SignInPage {
+            chrome: chrome_without_session("Sign in"),
+            next: "/dashboard/".to_owned(),
+            wrong: None,
+            is_readable_on_the_way: false,
+        };
+        assert_golden("sign_in.html", &page);
+        let page = SignInPage {
+            next: "/dashboard/?q=<b>".to_owned(),
+            wrong: Some("This token is <b>unknown</b>.".to_owned()),
+            is_readable_on_the_way: true,
+            ..page
+        };
+        assert_golden("sign_in_refused.html", &page);
+    }
+}

@@ -30,6 +30,15 @@ pub(in crate::dashboard) fn chrome(title: &str, is_admin: bool) -> Chrome {
     }
 }
 
+/// The frame of a page that needs no session.
+pub(in crate::dashboard) fn chrome_without_session(title: &str) -> Chrome {
+    Chrome {
+        section: Section::None,
+        signed_in: None,
+        ..chrome(title, false)
+    }
+}
+
 /// Compares what a page shows in its frame.
 pub(in crate::dashboard) fn assert_golden(name: &str, page: &impl Template) {
     let html = page.render().unwrap();

@@ -15,3 +15,9 @@ pub(super) mod tokens;
 
 #[cfg(test)]
 pub(super) mod golden;
+#[cfg(test)]
+mod golden_facts;
+#[cfg(test)]
+mod golden_forms;
+#[cfg(test)]
+mod golden_lists;
