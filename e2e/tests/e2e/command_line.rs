@@ -359,6 +359,23 @@ async fn a_credential_that_could_not_be_shown_does_not_stay_valid() {
     assert_eq!(run(&["config-example"]).status.code(), Some(1));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hub_without_tls_goes_on_after_sighup_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    for times in 1..3 {
+        hub.hang_up();
+        until("the log says so", async || {
+            (hub.log().matches("SIGHUP: nothing to read again").count() == times).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(admin.get("/readyz").await.0, 200);
+    assert_eq!(hub.stop(), Some(0));
+}
+
 #[tokio::test]
 async fn a_silent_client_is_disconnected() {
     use std::io::Read;

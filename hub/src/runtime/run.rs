@@ -35,6 +35,7 @@ use crate::follow::feed::Feed;
 use crate::follow::invalidation::Invalidation;
 use crate::http::{Hub, Monitor};
 use crate::serve::{Listeners, ServeError};
+use crate::tls::Hangup;
 
 /// The deadline after the stop signal for the delivery workers to end and for usage to be stored. The listeners take
 /// most of it.
@@ -78,6 +79,8 @@ pub async fn run_at(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
+    // From here on SIGHUP does not end the hub, whether it has a certificate to reload or not.
+    let hangup = Hangup::listen();
     let sinks = open_sinks(&settings)?;
     let listeners = Listeners::open(listener, &settings)?;
     let hub = tokio::select! {
@@ -86,7 +89,7 @@ pub async fn run_at(
         hub = OpenHub::open_to_serve(&settings, clock) => hub?,
     };
     let stopped_at = OnceLock::new();
-    let served = serve(
+    let serving = serve(
         listeners,
         &settings,
         sinks,
@@ -94,13 +97,32 @@ pub async fn run_at(
         &hub,
         shutdown,
         &stopped_at,
-    )
-    .await;
+    );
+    let served = tokio::select! {
+        served = serving => served,
+        () = log_hangups(hangup, settings.tls.is_some()) => unreachable!("it never ends"),
+    };
     let end = *stopped_at.get_or_init(Instant::now) + STOP_TIMEOUT;
     if timeout_at(end, hub.close()).await.is_err() {
         tracing::warn!("the database could not be closed in time");
     }
     served
+}
+
+/// Logs what each SIGHUP does, forever. With TLS, the reloader receives it too.
+async fn log_hangups(mut hangup: Hangup, has_tls: bool) {
+    loop {
+        hangup.comes().await;
+        if has_tls {
+            tracing::info!(
+                "SIGHUP: reading the certificate and the key again; the configuration is read only at the start"
+            );
+        } else {
+            tracing::info!(
+                "SIGHUP: nothing to read again: there is no certificate, and the configuration is read only at the start"
+            );
+        }
+    }
 }
 
 fn stopped_early() -> Result<(), RunError> {

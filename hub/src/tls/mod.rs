@@ -1,6 +1,7 @@
 //! TLS on the hub's listener: the settings, loading certificate and key from two PEM files, reloading them while the
 //! hub runs, and self-signed certificates.
 
+mod hangup;
 mod identity;
 mod reload;
 pub(crate) mod self_signed;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use silo_shared::config::ConfigError;
 use silo_shared::credential::TokenId;
 
+pub(crate) use hangup::Hangup;
 pub(crate) use identity::{Identity, TlsError};
 pub(crate) use reload::Reloader;
 

@@ -9,6 +9,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use silo_shared::pin::Pin;
 
 use super::TlsSettings;
+use super::hangup::Hangup;
 use super::identity::{Files, Identity, TlsError};
 use crate::domain::time::Time;
 
@@ -84,7 +85,7 @@ impl Reloader {
 
     /// Runs forever; stop it by dropping the future.
     pub(crate) async fn follow(mut self) {
-        let mut hangup = Hangup::new();
+        let mut hangup = Hangup::listen();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -140,32 +141,5 @@ impl Reloader {
         } else {
             Look::Doubtful
         }
-    }
-}
-
-/// SIGHUP, where there is such a thing.
-struct Hangup {
-    #[cfg(unix)]
-    hangup: Option<tokio::signal::unix::Signal>,
-}
-
-impl Hangup {
-    fn new() -> Self {
-        Self {
-            #[cfg(unix)]
-            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
-                .inspect_err(|error| tracing::warn!("cannot listen for SIGHUP: {error}"))
-                .ok(),
-        }
-    }
-
-    async fn comes(&mut self) {
-        #[cfg(unix)]
-        if let Some(hangup) = &mut self.hangup
-            && hangup.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending().await
     }
 }
