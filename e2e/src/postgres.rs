@@ -94,6 +94,12 @@ impl Postgres {
             .arg(self.data()));
     }
 
+    /// Changes a setting of the whole server that needs no restart.
+    pub fn set(&self, name: &str, value: &str) {
+        self.ask("postgres", &format!("ALTER SYSTEM SET {name} = {value}"));
+        self.ask("postgres", "SELECT pg_reload_conf()");
+    }
+
     /// A new server that follows this one, as `pg_basebackup -R` makes it.
     pub fn standby(&self) -> Self {
         let standby = Self::in_new_folder();

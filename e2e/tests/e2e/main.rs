@@ -11,6 +11,8 @@ mod clocks;
 mod command_line;
 #[cfg(unix)]
 mod dashboard;
+#[cfg(unix)]
+mod database_settings;
 mod deaf_database;
 mod deliveries;
 mod dns_hub;

@@ -10,6 +10,17 @@ use sqlx::{Any, AssertSqlSafe};
 
 pub(super) use crate::config::database_url::Dialect;
 
+/// What every session on MariaDB sets: statements outside of a transaction commit by themselves,
+/// `COMMIT` begins no other transaction, and a value that does not fit is refused, not cut. The
+/// driver requires `PIPES_AS_CONCAT`.
+macro_rules! mariadb_session {
+    () => {
+        "SET SESSION autocommit = 1, SESSION completion_type = 'NO_CHAIN', \
+         SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\
+         NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'"
+    };
+}
+
 impl Dialect {
     /// The URL to connect with: a missing SQLite file is created.
     pub(super) fn connect_url(self, url: &str) -> String {
@@ -26,10 +37,14 @@ impl Dialect {
         self.connect_url(url).replace("mode=rwc", "mode=rw")
     }
 
-    /// The required settings of the writing connection. The server's lock timeout is shorter than
-    /// the hub's ([`super::BEGIN_TIMEOUT`]). SQLite's `synchronous=FULL` syncs the log at every
-    /// commit. Its log is checkpointed at 16 MiB instead of 4, so that pages that change often are
-    /// written once; the page cache is 16 MiB.
+    /// The required settings of the writing connection, whatever the defaults of server, database
+    /// and user are: a transaction begins with the counter's lock and then reads what is committed,
+    /// and its commit is durable when it is answered. PostgreSQL's `synchronous_commit` is raised
+    /// only from `off`, since the other values choose which standbys to wait for. The server's lock
+    /// timeout is shorter than the hub's ([`super::BEGIN_TIMEOUT`]).
+    ///
+    /// SQLite's `synchronous=FULL` syncs the log at every commit. Its log is checkpointed at 16 MiB
+    /// instead of 4, so that pages that change often are written once. The page cache is 16 MiB.
     pub(super) fn writer_setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
@@ -37,8 +52,17 @@ impl Dialect {
                  PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16384; \
                  PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"
             }
-            Self::Postgres => "SET lock_timeout = '4s'",
-            Self::MariaDb => "SET SESSION innodb_lock_wait_timeout = 4",
+            Self::Postgres => {
+                "SET lock_timeout = '4s'; \
+                 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                 SELECT set_config('synchronous_commit', 'on', false) \
+                 WHERE current_setting('synchronous_commit') = 'off'"
+            }
+            Self::MariaDb => concat!(
+                mariadb_session!(),
+                ", SESSION innodb_lock_wait_timeout = 4, SESSION default_storage_engine = InnoDB; \
+                 SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE"
+            ),
         }
     }
 
@@ -75,14 +99,21 @@ impl Dialect {
         }
     }
 
-    /// The required settings of a reading connection.
+    /// The required settings of a reading connection, whatever the defaults are: each statement
+    /// outside of a snapshot reads what is committed when it begins.
     pub(super) fn reader_setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY"
             }
-            Self::Postgres => "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-            Self::MariaDb => "SET SESSION TRANSACTION READ ONLY",
+            Self::Postgres => {
+                "SET SESSION CHARACTERISTICS AS TRANSACTION \
+                 ISOLATION LEVEL READ COMMITTED, READ ONLY"
+            }
+            Self::MariaDb => concat!(
+                mariadb_session!(),
+                "; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            ),
         }
     }
 
@@ -124,7 +155,7 @@ impl Dialect {
     pub(super) fn snapshot(self) -> Option<&'static str> {
         match self {
             Self::Postgres => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
-            // InnoDB reads are repeatable by default.
+            // The session's transactions are repeatable already.
             Self::Sqlite | Self::MariaDb => None,
         }
     }
