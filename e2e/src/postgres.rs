@@ -100,6 +100,31 @@ impl Postgres {
         self.ask("postgres", "SELECT pg_reload_conf()");
     }
 
+    /// Serves TLS with a new self-signed certificate for the loopback that was made at a time, such as `2020-01-01`, for
+    /// ten days; returns its file.
+    pub fn serve_tls(&self, made_at: &str) -> PathBuf {
+        let (key, cert) = (
+            self.data().join("server.key"),
+            self.data().join("server.crt"),
+        );
+        run(Command::new("faketime")
+            .args([made_at, "openssl", "req", "-x509", "-newkey", "rsa:2048"])
+            .args(["-nodes", "-days", "10", "-subj", "/CN=db.lan"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:false"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert));
+        if is_root() {
+            run(Command::new("chown").arg("postgres").args([&key, &cert]));
+        }
+        self.set("ssl", "on");
+        let copy = self.folder.path().join("ca.crt");
+        std::fs::copy(cert, &copy).expect("a certificate can be copied");
+        copy
+    }
+
     /// A new server that follows this one, as `pg_basebackup -R` makes it.
     pub fn standby(&self) -> Self {
         let standby = Self::in_new_folder();

@@ -246,3 +246,32 @@ async fn what_has_no_file_is_not_copied() {
     refused(&cli(&nowhere, &["backup", file.to_str().unwrap()]), 2);
     assert!(!nowhere.exists() && !file.exists());
 }
+
+/// SQLite applies the log to whatever file lies beside it.
+#[tokio::test]
+async fn a_copy_put_beside_the_log_of_another_file_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    let copy = folder.path().join("copy.db");
+    let backup = hub.cli(&["backup", copy.to_str().unwrap()]);
+    assert!(backup.status.success(), "{backup:?}");
+    for number in 0..200 {
+        let silo = format!("office{number}");
+        admin.put_ip(&silo, "db", "10.0.0.5").await.unwrap();
+    }
+    let data_dir = hub.data_dir().to_owned();
+    hub.kill();
+    std::fs::copy(&copy, data_dir.join("hub.db")).unwrap();
+    let output = Command::new(binary("silo-hub"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("hub.db-wal") && error.contains("silo-hub restore"),
+        "{error}"
+    );
+}

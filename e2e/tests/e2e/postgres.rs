@@ -1,10 +1,12 @@
 //! Hubs on a PostgreSQL of their own.
 
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use reqwest::Method;
 use silo_e2e::postgres::Postgres;
-use silo_e2e::{Caller, Hub, until};
+use silo_e2e::{Caller, Hub, binary, logs, until};
 
 #[tokio::test]
 async fn a_hub_outlives_its_database() {
@@ -116,4 +118,80 @@ async fn what_one_hub_writes_the_other_serves_soon() {
         (guest.get("/silos/office").await.0 == 401).then_some(())
     })
     .await;
+}
+
+#[test]
+fn an_expired_certificate_of_the_server_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    let database = postgres.database("silo");
+    let ca = postgres.serve_tls("2020-01-01");
+    let url = format!(
+        "{database}?sslmode=verify-full&sslrootcert={}",
+        ca.display()
+    );
+    let output = serve(&url, folder.path());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("certificate expired"), "{error}");
+}
+
+#[test]
+fn a_database_that_lacks_characters_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    postgres.ask(
+        "postgres",
+        "CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+    );
+    let url = format!("postgres://silo@127.0.0.1:{}/narrow", postgres.port());
+    let output = serve(&url, folder.path());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("LATIN1") && error.contains("UTF8"),
+        "{error}"
+    );
+    let tables = postgres.ask(
+        "narrow",
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'",
+    );
+    assert_eq!(tables, "0", "nothing is made there");
+}
+
+#[tokio::test]
+async fn no_parameter_of_the_url_gets_into_the_log() {
+    let secret = "the-passphrase-of-the-key";
+    logs::is_secret(secret);
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    let database = postgres.database("silo");
+    let url = format!("{database}?sslpassword={secret}&password={secret}");
+    // Its log is searched for the secret when it has ended, also what the driver says.
+    let hub = Hub::start_on(&url, &folder.path().join("hub.key"), folder.path());
+    assert!(
+        hub.log().contains("sslpassword is not supported"),
+        "{}",
+        hub.log()
+    );
+    postgres.stop();
+    let admin = Caller::new(&hub, &hub.admin_token());
+    until("the hub notices", async || {
+        (admin.get("/readyz").await.0 == 503).then_some(())
+    })
+    .await;
+    let listed = hub.cli(&["token", "list"]);
+    assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+    assert_eq!(hub.stop(), Some(0));
+}
+
+/// Runs a hub that is expected to end by itself.
+fn serve(database: &str, folder: &Path) -> Output {
+    Command::new(binary("silo-hub"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.join("data"))
+        .env("SILO_HUB_DATABASE", database)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the hub can be started")
 }

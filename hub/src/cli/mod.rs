@@ -364,6 +364,11 @@ async fn check_config(
         settings.data_dir.display()
     ))?;
     say(format_args!("database: {database}"))?;
+    for parameter in database.ignored() {
+        say(format_args!(
+            "database: the URL's parameter {parameter} is not supported and ignored"
+        ))?;
+    }
     if connect && missing_file(settings).is_some() {
         say(format_args!(
             "the database does not exist yet; the first start creates it"

@@ -40,11 +40,36 @@ impl Dialect {
     }
 }
 
-/// A database URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password.
+/// The parameters of a PostgreSQL URL that the driver knows. It logs any other one with its value.
+const POSTGRES_PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// A database URL: `sqlite:PATH`, `postgres://…` or `mysql://…`. Printed without its password and its parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
+    /// For the driver.
     pub(crate) url: String,
     pub(crate) dialect: Dialect,
+    /// The names of parameters that were left out, since the driver does not know them.
+    ignored: Vec<String>,
 }
 
 /// The URL's kind of database is not supported.
@@ -62,7 +87,13 @@ impl DatabaseUrl {
         Self {
             url: format!("sqlite:{encoded}"),
             dialect: Dialect::Sqlite,
+            ignored: Vec::new(),
         }
+    }
+
+    /// The names of parameters that have no effect.
+    pub(crate) fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// The same, with the relative path of an embedded database below this folder; an empty one changes nothing.
@@ -74,7 +105,7 @@ impl DatabaseUrl {
                 let options = options.map_or_else(String::new, |options| format!("?{options}"));
                 Self {
                     url: url + &options,
-                    dialect: self.dialect,
+                    ..self
                 }
             }
             _ => self,
@@ -94,6 +125,24 @@ impl DatabaseUrl {
     }
 }
 
+impl DatabaseUrl {
+    /// Leaves out the parameters that PostgreSQL's driver does not know.
+    fn leave_out_unknown(&mut self, mut url: url::Url) {
+        let is_known =
+            |name: &str| POSTGRES_PARAMETERS.contains(&name) || name.starts_with("options[");
+        let (known, unknown): (Vec<_>, Vec<_>) = url
+            .query_pairs()
+            .into_owned()
+            .partition(|(name, _)| is_known(name));
+        if unknown.is_empty() {
+            return;
+        }
+        url.query_pairs_mut().clear().extend_pairs(known);
+        self.url = url.into();
+        self.ignored = unknown.into_iter().map(|(name, _)| name).collect();
+    }
+}
+
 impl std::str::FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
 
@@ -104,10 +153,18 @@ impl std::str::FromStr for DatabaseUrl {
             Some(rest) => format!("mysql:{rest}"),
             None => text.to_owned(),
         };
+        let mut this = Self {
+            url,
+            dialect,
+            ignored: Vec::new(),
+        };
         if dialect != Dialect::Sqlite {
-            url::Url::parse(&url).map_err(|_| InvalidDatabaseUrl)?;
+            let url = url::Url::parse(&this.url).map_err(|_| InvalidDatabaseUrl)?;
+            if dialect == Dialect::Postgres {
+                this.leave_out_unknown(url);
+            }
         }
-        Ok(Self { url, dialect })
+        Ok(this)
     }
 }
 
@@ -154,6 +211,32 @@ mod tests {
             ("hub.db", None),
         ] {
             assert_eq!(Dialect::of(url), dialect, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_printed_without_its_secrets_and_unknown_parameters_do_not_reach_the_driver() {
+        for (text, driver, ignored) in [
+            (
+                "postgres://u:hidden@h/silo?sslmode=require&password=hidden",
+                "postgres://u:hidden@h/silo?sslmode=require&password=hidden",
+                &[][..],
+            ),
+            (
+                "postgres://u@h/silo?sslkey=/k&sslpassword=hidden&connect_timeout=5&sslmode=verify-full",
+                "postgres://u@h/silo?sslkey=%2Fk&sslmode=verify-full",
+                &["sslpassword", "connect_timeout"][..],
+            ),
+            (
+                "mysql://u:hidden@h/silo?password=hidden",
+                "mysql://u:hidden@h/silo?password=hidden",
+                &[][..],
+            ),
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            assert_eq!(url.url, driver);
+            assert_eq!(url.ignored(), ignored, "{text}");
+            assert!(!format!("{url} {url:?}").contains("hidden"), "{url}");
         }
     }
 }

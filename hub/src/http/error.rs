@@ -341,7 +341,8 @@ impl From<&StoreError> for ApiError {
             StoreError::Database(_)
             | StoreError::Full { .. }
             | StoreError::NoAnswer
-            | StoreError::Open { .. } => Self::Unavailable,
+            | StoreError::Open { .. }
+            | StoreError::Malformed { .. } => Self::Unavailable,
             StoreError::Schema(_) | StoreError::NoHub { .. } | StoreError::Corrupt(_) => {
                 Self::Internal
             }

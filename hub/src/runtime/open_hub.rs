@@ -35,7 +35,8 @@ use crate::runtime::before_migrating::{self, CopyError};
 #[cfg(unix)]
 use crate::runtime::data_dir::refuse_files_of_others;
 use crate::runtime::data_dir::{
-    DATABASE_FILE, DataDir, DataDirError, TokenFile, lock_database_file, prepare_database_file,
+    DATABASE_FILE, DataDir, DataDirError, TokenFile, beside, lock_database_file,
+    prepare_database_file,
 };
 use crate::runtime::key_file::{make_key, read_key, replace_key};
 use crate::store::{Position, Queries, Schema, Store, StoreError};
@@ -69,6 +70,18 @@ pub enum OpenError {
         file: PathBuf,
         /// The hub's key.
         key: PathBuf,
+    },
+    /// An embedded database makes no sense with the log that lay beside it, as after a hub that was not stopped in
+    /// order. SQLite applies a log to whatever file lies beside it.
+    #[error(
+        "{cause}; there was a log beside it, {}: if the database was copied here, that log belongs to another file. Remove the log and copy the database again, or use `silo-hub restore`",
+        log.display()
+    )]
+    LogOfOther {
+        /// What the database said.
+        cause: StoreError,
+        /// The log. It may be gone by now.
+        log: PathBuf,
     },
     /// It can't be prepared for a migration.
     #[error(transparent)]
@@ -200,6 +213,25 @@ impl OpenHub {
     }
 
     async fn open_with(
+        settings: &HubSettings,
+        clock: Clock,
+        schema: Schema,
+        copied: Copied,
+        lock: impl FnOnce(&Path) -> Result<Option<File>, DataDirError>,
+    ) -> Result<Self, OpenError> {
+        // Before the first connection, which removes it when it is closed.
+        let log = database_url(settings).file();
+        let log = log.and_then(|file| filled_log(&file));
+        let opened = Self::open_parts(settings, clock, schema, copied, lock).await;
+        opened.map_err(|error| match (error, log) {
+            (OpenError::Store(cause), Some(log)) if cause.is_malformed() => {
+                OpenError::LogOfOther { cause, log }
+            }
+            (error, _) => error,
+        })
+    }
+
+    async fn open_parts(
         settings: &HubSettings,
         clock: Clock,
         schema: Schema,
@@ -386,6 +418,13 @@ fn is_missing(file: &Path) -> bool {
         |error| error.kind() == std::io::ErrorKind::NotFound,
         |metadata| metadata.len() == 0,
     )
+}
+
+/// The log beside an embedded database's file, unless it is missing or empty.
+fn filled_log(file: &Path) -> Option<PathBuf> {
+    let log = beside(file, "-wal");
+    let metadata = std::fs::metadata(&log).ok()?;
+    (metadata.len() > 0).then_some(log)
 }
 
 /// The database from the settings, else the SQLite file in the data directory.

@@ -6,6 +6,7 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::{Executor, Row};
 
 use super::connection::{Connector, DbConnection};
+use super::dialect::is_malformed;
 use super::server_identity::Servers;
 use super::{Store, StoreError, migrations, read_counter};
 use crate::config::database_url::DatabaseUrl;
@@ -15,9 +16,13 @@ impl DatabaseUrl {
     /// Opens a separate connection without changing anything.
     async fn visit(&self) -> Result<DbConnection, StoreError> {
         sqlx::any::install_default_drivers();
-        let refused = |error: sqlx::Error| StoreError::Open {
-            url: self.to_string(),
-            cause: error.to_string(),
+        let refused = |error: sqlx::Error| {
+            let (url, cause) = (self.to_string(), error.to_string());
+            if is_malformed(&error) {
+                StoreError::Malformed { url, cause }
+            } else {
+                StoreError::Open { url, cause }
+            }
         };
         let options: AnyConnectOptions = self
             .dialect

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use sqlx::any::AnyArguments;
+use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::query::Query;
+use sqlx::sqlite::SqliteError;
 use sqlx::{Any, AssertSqlSafe};
 
 pub(super) use crate::config::database_url::Dialect;
@@ -186,6 +188,15 @@ impl Dialect {
         }
     }
 
+    /// Queries the encoding of the database's texts, where the hub does not choose it itself.
+    pub(super) fn encoding_question(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => Some("SELECT current_setting('server_encoding')"),
+            // MariaDB's columns have a character set each.
+            Self::Sqlite | Self::MariaDb => None,
+        }
+    }
+
     /// Whether a connection may have broken since it was last used.
     pub(super) fn is_remote(self) -> bool {
         self != Self::Sqlite
@@ -256,6 +267,19 @@ pub(super) fn is_full(error: &sqlx::Error) -> bool {
     }
     // SQLITE_FULL; SQLITE_IOERR_SHMSIZE, for the shared-memory file of the log; PostgreSQL's disk_full.
     matches!(error.code().as_deref(), Some("13" | "4874" | "53100"))
+}
+
+/// Whether an error means that the content of an SQLite file makes no sense: `SQLITE_CORRUPT`,
+/// `SQLITE_NOTADB`, and the extended codes of both.
+pub(super) fn is_malformed(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    let Some(error) = error.try_downcast_ref::<SqliteError>() else {
+        return false;
+    };
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
 }
 
 /// Rewrites `?` as `$1`, `$2`, …; no statement in this folder has a question mark in a string.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Store;
-use super::dialect::is_full;
+use super::dialect::{is_full, is_malformed};
 
 /// Why the database did not execute a request.
 #[derive(Debug, Error)]
@@ -34,6 +34,14 @@ pub enum StoreError {
         /// The driver's error.
         cause: String,
     },
+    /// An embedded database's file has content that makes no sense.
+    #[error("cannot open the database {url}: {cause}")]
+    Malformed {
+        /// The URL, without secrets.
+        url: String,
+        /// The driver's error.
+        cause: String,
+    },
     /// The database has no schema of a hub.
     #[error(
         "{url}: no hub database here: check --database and --data-dir, or create a new hub with --init"
@@ -51,6 +59,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the content of an embedded database's file makes no sense.
+    pub fn is_malformed(&self) -> bool {
+        match self {
+            Self::Malformed { .. } => true,
+            Self::Database(error) => is_malformed(error),
+            _ => false,
+        }
+    }
+
     /// Another program takes too long to change the schema.
     pub(crate) fn migrated_elsewhere() -> Self {
         Self::Schema("another program has been migrating the database for a minute".to_owned())

@@ -50,7 +50,7 @@ impl StoreError {
             Self::Full { .. } | Self::Schema(_) | Self::NoHub { .. } | Self::Corrupt(_) => {
                 Failure::Answered
             }
-            Self::Open { .. } => Failure::Lost,
+            Self::Open { .. } | Self::Malformed { .. } => Failure::Lost,
         }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 use tokio::sync::Semaphore;
 
 use super::connection::Connector;
 use super::database_file::DatabaseFile;
-use super::dialect::is_full;
+use super::dialect::{is_full, is_malformed};
 use super::interests::Interests;
 use super::pool::Pool;
 use super::server_identity::Servers;
@@ -40,6 +40,20 @@ pub enum Schema {
     Check,
 }
 
+/// Refuses a database that can't hold every character. `SQL_ASCII` keeps bytes as they are.
+async fn check_encoding(first: &mut AnyConnection, url: &DatabaseUrl) -> Result<(), StoreError> {
+    let Some(question) = url.dialect.encoding_question() else {
+        return Ok(());
+    };
+    let row = first.fetch_one(question).await?;
+    match row.try_get::<&str, _>(0)? {
+        "UTF8" | "SQL_ASCII" => Ok(()),
+        encoding => Err(StoreError::Schema(format!(
+            "{url}: the encoding of this database is {encoding}, which lacks characters that comments and names may have: create the database with ENCODING 'UTF8' TEMPLATE template0"
+        ))),
+    }
+}
+
 impl Store {
     /// Connects, and handles the schema according to `schema`.
     pub async fn open(url: &DatabaseUrl, schema: Schema, now: Time) -> Result<Self, StoreError> {
@@ -48,10 +62,15 @@ impl Store {
             let (url, cause) = (url.to_string(), error.to_string());
             if is_full(&error) {
                 StoreError::Full { url, cause }
+            } else if is_malformed(&error) {
+                StoreError::Malformed { url, cause }
             } else {
                 StoreError::Open { url, cause }
             }
         };
+        for parameter in url.ignored() {
+            tracing::warn!("the database URL's parameter {parameter} is not supported and ignored");
+        }
         let options: AnyConnectOptions =
             url.dialect.connect_url(&url.url).parse().map_err(refused)?;
         let options = options.disable_statement_logging();
@@ -79,6 +98,7 @@ impl Store {
                 });
             }
         };
+        check_encoding(&mut first, url).await?;
         if schema == Schema::Update && !migrations::are_there(&mut first).await? {
             return Err(StoreError::NoHub {
                 url: url.to_string(),

@@ -320,6 +320,8 @@ async fn wrong_record_bodies_are_named() {
             "/comment",
         ),
         (json!({"ip": "10.0.0.1", "notify": "no-address"}), "/notify"),
+        // Not every database holds this character.
+        (json!({"ip": "10.0.0.1", "comment": "a\u{0}b"}), "/comment"),
         (
             json!({"ip": "10.0.0.1", "notify": "a@b\r\nBcc: c@d"}),
             "/notify",
