@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use url::Url;
 
@@ -41,6 +41,8 @@ struct State {
     armed: Option<(Moment, How)>,
     /// The server's side of deaf connections: the server must notice by itself.
     kept: Vec<TcpStream>,
+    /// The connections that may be open.
+    routes: Vec<Weak<Route>>,
 }
 
 /// A running forwarder. It ends with the test's process.
@@ -59,6 +61,8 @@ struct Route {
     server: TcpStream,
     state: Arc<Mutex<State>>,
     is_deaf: AtomicBool,
+    /// Whether the client has sent something since it was asked for.
+    is_used: AtomicBool,
     protocol: Protocol,
     wire: Mutex<Wire>,
     /// What to do with the next answer.
@@ -117,6 +121,36 @@ impl Forwarder {
         url.to_string()
     }
 
+    /// Every open connection goes silent, as if what lies between had forgotten it. New ones work.
+    pub fn forget(&self) {
+        for route in self.routes() {
+            route.is_deaf.store(true, Ordering::Release);
+            // It may be gone already.
+            let kept = route.server.try_clone();
+            lock(&self.state).kept.extend(kept);
+        }
+    }
+
+    /// Asks [`Forwarder::all_were_used`] from now on.
+    pub fn begin_to_watch(&self) {
+        for route in self.routes() {
+            route.is_used.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether something was sent on every connection that is open.
+    pub fn all_were_used(&self) -> bool {
+        let routes = self.routes();
+        let used = |route: &Arc<Route>| route.is_used.load(Ordering::Acquire);
+        !routes.is_empty() && routes.iter().all(used)
+    }
+
+    fn routes(&self) -> Vec<Arc<Route>> {
+        let mut state = lock(&self.state);
+        state.routes.retain(|route| route.strong_count() > 0);
+        state.routes.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// The next connection that reaches the moment breaks; others continue.
     pub fn arm(&self, moment: Moment, how: How) {
         lock(&self.state).armed = Some((moment, how));
@@ -151,10 +185,12 @@ fn pass(
         server,
         state: Arc::clone(state),
         is_deaf: AtomicBool::new(false),
+        is_used: AtomicBool::new(true),
         protocol,
         wire: Mutex::new(Wire::new(protocol)),
         at_answer: Mutex::default(),
     });
+    lock(state).routes.push(Arc::downgrade(&route));
     let other = Arc::clone(&route);
     // Both end when either side disconnects.
     std::thread::spawn(move || {
@@ -179,6 +215,7 @@ fn each_read(from: &mut TcpStream, mut take: impl FnMut(&[u8]) -> io::Result<()>
 
 impl Route {
     fn question(&self, bytes: &[u8]) -> io::Result<()> {
+        self.is_used.store(true, Ordering::Release);
         if self.is_deaf.load(Ordering::Acquire) {
             return Ok(());
         }

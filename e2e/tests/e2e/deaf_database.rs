@@ -139,6 +139,48 @@ async fn a_hub_without_database_responses_logs_it_and_can_be_stopped() {
     scene.end();
 }
 
+/// As a firewall does that has forgotten idle connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_after_the_network_has_forgotten_every_connection_is_done() {
+    let Some(scene) = Scene::begin() else { return };
+    let path = "/silos/office/records/db";
+    for round in 1..5_u8 {
+        let ip = format!("10.0.0.{round}");
+        let said = send(put(&scene.admin, path, &ip, None)).await;
+        assert!(said.is_done(), "{round}: {said:?}");
+        let (status, record) = scene.admin.get(path).await;
+        assert_eq!((status, &record["ips"]), (200, &json!([ip])));
+        scene.forwarder.forget();
+    }
+    scene.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_hub_uses_each_connection_before_a_firewall_forgets_it() {
+    let Some(scene) = Scene::begin() else { return };
+    // The writer, and several readers at once.
+    let said = send(put(
+        &scene.admin,
+        "/silos/office/records/db",
+        "10.0.0.1",
+        None,
+    ))
+    .await;
+    assert!(said.is_done(), "{said:?}");
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let caller = scene.admin.clone();
+        reads.spawn(async move { caller.get("/silos/office/history").await.0 });
+    }
+    assert!(reads.join_all().await.iter().all(|status| *status == 200));
+    scene.forwarder.begin_to_watch();
+    until("something is sent on each connection", async || {
+        scene.forwarder.all_were_used().then_some(())
+    })
+    .await;
+    scene.end();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terminated_sessions_make_no_false_refusal() {
     let Some(scene) = Scene::begin() else { return };

@@ -223,6 +223,10 @@ fn spawn_tasks(
         "watch of the database's file",
         file_watch::watch(file, hub.store.clone(), hub.registry.clone()),
     );
+    let store = hub.store.clone();
+    tasks.spawn("database connections", async move {
+        store.keep_alive().await;
+    });
     let alive = service_manager::stay_alive(
         hub.store.clone(),
         hub.database_health.clone(),

@@ -98,6 +98,7 @@ impl Connector {
             raw,
             servers: self.servers.clone(),
             made_at,
+            used_at: made_at,
             deadline: self.deadline,
             is_whole: true,
         })
@@ -138,6 +139,8 @@ pub(super) struct DbConnection {
     raw: AnyConnection,
     servers: Servers,
     made_at: Instant,
+    /// When it was last returned to the pool, or created.
+    used_at: Instant,
     deadline: Option<Duration>,
     is_whole: bool,
 }
@@ -146,6 +149,16 @@ impl DbConnection {
     /// Whether the last statement was completed, so that the connection can be reused.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    /// How long it has not been used.
+    pub(super) fn idle_for(&self) -> Duration {
+        self.used_at.elapsed()
+    }
+
+    /// Notes that it was used.
+    pub(super) fn note_used(&mut self) {
+        self.used_at = Instant::now();
     }
 
     /// Removes the statement deadline, for exports.

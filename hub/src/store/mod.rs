@@ -116,6 +116,8 @@ const DELIVERIES: &str = "deliveries";
 const FAILURES: &str = "failures";
 /// Time limit for opening a write transaction on a server: connection, `BEGIN` and the counter's lock.
 pub const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often idle connections are looked at.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a read waits for a connection before the database counts as unavailable.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -156,6 +158,17 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    /// Keeps idle connections to a server alive, forever.
+    pub async fn keep_alive(&self) {
+        if !self.dialect.is_remote() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(KEEP_ALIVE).await;
+            tokio::join!(self.writer.keep_alive(), self.readers.keep_alive());
+        }
     }
 
     /// The connection for writes; fails if an embedded database's file was moved.

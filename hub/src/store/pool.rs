@@ -23,6 +23,12 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long lent connections may take to be returned, and all of them to be closed, when the pool closes.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// How long an idle connection is left alone. A firewall or a router between hub and server may
+/// forget a connection without telling either side; the shortest time in use is about a minute.
+const IDLE: Duration = Duration::from_secs(20);
+/// How long an idle connection may take to respond when it is lent out, before another one is created.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
 /// A pool of connections.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(Arc<Inner>);
@@ -70,15 +76,43 @@ impl Pool {
 
     async fn take_idle(&self) -> Option<DbConnection> {
         let mut connection = self.lock_idle().pop()?;
-        if !self.0.connector.dialect.is_remote() {
+        if !self.0.connector.dialect.is_remote() || Self::responds(&mut connection).await {
             return Some(connection);
         }
-        match timeout(self.0.patience / 2, connection.is_usable()).await {
-            Ok(Ok(true)) => Some(connection),
-            Ok(Ok(false) | Err(_)) | Err(_) => {
-                // The others were connected to the same server, and idle for at least as long.
-                self.lock_idle().clear();
-                None
+        // The others were connected to the same server, and idle for at least as long.
+        self.lock_idle().clear();
+        None
+    }
+
+    /// Whether an idle connection responds in time, and leads to the right server.
+    async fn responds(connection: &mut DbConnection) -> bool {
+        matches!(
+            timeout(IDLE_CHECK, connection.is_usable()).await,
+            Ok(Ok(true))
+        )
+    }
+
+    /// Sends something over the connections that were idle for a while, so that nothing between hub
+    /// and server forgets them, and drops those that do not respond.
+    pub(super) async fn keep_alive(&self) {
+        // A connection is checked in the place of a lent one. If all are lent, none is idle.
+        while let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
+            let connection = {
+                let mut idle = self.lock_idle();
+                // The last one was used last.
+                let longest = idle.first().filter(|first| first.idle_for() >= IDLE);
+                longest.is_some().then(|| idle.remove(0))
+            };
+            let Some(connection) = connection else {
+                return;
+            };
+            let mut lease = Lease {
+                connection: Some(connection),
+                permit: Some(permit),
+                pool: self.clone(),
+            };
+            if !Self::responds(&mut lease).await {
+                lease.discard();
             }
         }
     }
@@ -146,7 +180,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match self.connection.take() {
-            Some(connection) if connection.is_whole() && !self.pool.0.permits.is_closed() => {
+            Some(mut connection) if connection.is_whole() && !self.pool.0.permits.is_closed() => {
+                connection.note_used();
                 self.pool.lock_idle().push(connection);
             }
             unfinished => {

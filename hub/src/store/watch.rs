@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use sqlx::{Executor, Row};
+use tokio::time::{Instant, timeout};
 
 use super::dialect::Dialect;
 use super::pool::Lease;
@@ -13,6 +14,11 @@ use super::{Store, StoreError};
 const POLL: Duration = Duration::from_millis(200);
 /// Polling interval of PostgreSQL without a notification, for example behind a pooler that drops them.
 const SLOW_POLL: Duration = Duration::from_secs(1);
+
+/// How often PostgreSQL's notifying session is asked whether it is still there.
+const ASK: Duration = Duration::from_secs(20);
+/// How long its answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Watches for commits of any connection and program.
 #[derive(Debug)]
@@ -28,7 +34,10 @@ enum Kind {
         seen: Option<i64>,
     },
     /// PostgreSQL sends notifications.
-    Listen(Box<PgListener>),
+    Listen {
+        listener: Box<PgListener>,
+        asked_at: Instant,
+    },
     /// MariaDB has neither: the caller polls the counters.
     Ask,
 }
@@ -46,7 +55,10 @@ impl CommitWatch {
             Dialect::Postgres => {
                 let mut listener = PgListener::connect(&store.url.url).await?;
                 listener.listen("silo").await?;
-                Kind::Listen(Box::new(listener))
+                Kind::Listen {
+                    listener: Box::new(listener),
+                    asked_at: Instant::now(),
+                }
             }
             Dialect::MariaDb => Kind::Ask,
         }))
@@ -64,9 +76,15 @@ impl CommitWatch {
                 }
                 tokio::time::sleep(POLL).await;
             },
-            Kind::Listen(listener) => {
+            Kind::Listen { listener, asked_at } => {
+                // A connection that only receives may be forgotten on the way unnoticed.
+                if asked_at.elapsed() >= ASK {
+                    let asked = timeout(PATIENCE, listener.execute("SELECT 1")).await;
+                    asked.map_err(|_| StoreError::NoAnswer)??;
+                    *asked_at = Instant::now();
+                }
                 // The timeout also counts as news: notifications can be lost.
-                match tokio::time::timeout(SLOW_POLL, listener.try_recv()).await {
+                match timeout(SLOW_POLL, listener.try_recv()).await {
                     Ok(called) => called.map(|_| ()).map_err(StoreError::from),
                     Err(_) => Ok(()),
                 }
