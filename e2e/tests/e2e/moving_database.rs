@@ -24,6 +24,16 @@ async fn a_replica_of_mariadb_that_lacks_the_last_transactions_hands_out_no_revi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_starts_after_a_failover_of_postgres_hands_out_no_revision_again() {
+    a_hub_starts_on_a_replica_that_lacks_transactions::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_starts_after_a_failover_of_mariadb_hands_out_no_revision_again() {
+    a_hub_starts_on_a_replica_that_lacks_transactions::<MariaDb>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_read_from_a_primary_of_postgres_that_has_become_a_standby() {
     a_primary_becomes_a_standby::<Postgres>().await;
 }
@@ -179,6 +189,52 @@ async fn a_replica_lacks_the_last_transactions<S: Server>() {
     assert!(told.contains("event: reset"), "{told}");
     let said = hub.log().matches("may lack the last changes").count();
     assert_eq!(said, 1, "{}", hub.log());
+    assert_eq!(hub.stop(), Some(0));
+}
+
+/// No hub knows any more what was handed out.
+async fn a_hub_starts_on_a_replica_that_lacks_transactions<S: Server>() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut primary = S::with_database();
+    let switch = Switch::start(primary.at());
+    let start = || {
+        let key = folder.path().join("hub.key");
+        Hub::start_on(&S::url(switch.port()), &key, folder.path())
+    };
+    let hub = start();
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.1").await.unwrap();
+    let standby = primary.standby();
+    caught_up(&primary, &standby).await;
+    standby.cut_off();
+    let mut highest = 0;
+    for host in 2..10 {
+        let ip = format!("10.0.0.{host}");
+        let (_, record) = admin.put_ip("office", "db", &ip).await.unwrap();
+        highest = record["revision"].as_i64().unwrap();
+    }
+    let (_, tag, _) = read(&admin, "/silos/office").await;
+    hub.kill();
+    primary.crash();
+    standby.promote_alone();
+    switch.lead_to(standby.at());
+
+    let hub = start();
+    let admin = admin.at(hub.url());
+    let first = writes_again(&admin).await;
+    assert!(first > highest, "{first} is not above {highest}");
+    // As many changes as were lost.
+    for host in 12..20 {
+        let ip = format!("10.0.0.{host}");
+        admin.put_ip("office", "db", &ip).await.unwrap();
+        let answer = admin
+            .request(Method::GET, "/silos/office")
+            .header("if-none-match", tag.clone().unwrap())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+    }
     assert_eq!(hub.stop(), Some(0));
 }
 

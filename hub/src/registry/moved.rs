@@ -43,6 +43,9 @@ impl Moves {
     ///
     /// The database gets a new id only if revisions that this hub has handed out are lost. A move that
     /// lost nothing must not look like another database to the agents.
+    ///
+    /// Without either, revisions continue above the present time on a new connection
+    /// ([`WriteTransaction::continue_at`]).
     pub(super) async fn look_at(
         &self,
         transaction: &mut WriteTransaction,
@@ -52,6 +55,7 @@ impl Moves {
         // Announced revisions were committed before this transaction got the lock.
         let (was_at, is_at) = (self.bus.current(), transaction.revision());
         if moves == self.known.load(Ordering::Acquire) && is_at >= was_at {
+            transaction.continue_at(now);
             return Ok(None);
         }
         note_restored(transaction, was_at, now).await?;

@@ -101,6 +101,7 @@ impl Connector {
             used_at: made_at,
             deadline: self.deadline,
             is_whole: true,
+            has_taken_revisions: false,
         })
     }
 
@@ -143,6 +144,8 @@ pub(super) struct DbConnection {
     used_at: Instant,
     deadline: Option<Duration>,
     is_whole: bool,
+    /// Whether a transaction on it has committed revisions.
+    has_taken_revisions: bool,
 }
 
 impl DbConnection {
@@ -159,6 +162,16 @@ impl DbConnection {
     /// Notes that it was used.
     pub(super) fn note_used(&mut self) {
         self.used_at = Instant::now();
+    }
+
+    /// Whether a transaction on it has committed revisions.
+    pub(super) fn has_taken_revisions(&self) -> bool {
+        self.has_taken_revisions
+    }
+
+    /// Notes that a transaction on it has committed revisions.
+    pub(super) fn note_taken_revisions(&mut self) {
+        self.has_taken_revisions = true;
     }
 
     /// Removes the statement deadline, for exports.

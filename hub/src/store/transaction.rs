@@ -114,6 +114,7 @@ impl Store {
             sinks_changed: false,
             first_revision: revision,
             revision,
+            floor: Revision::NONE,
             delivery: None,
             must_commit: false,
             effects: Effects::default(),
@@ -134,6 +135,8 @@ pub struct WriteTransaction {
     pub(super) sinks_changed: bool,
     first_revision: Revision,
     pub(super) revision: Revision,
+    /// The next revision taken is above this one.
+    floor: Revision,
     /// The id of the last delivery, once requested.
     pub(super) delivery: Option<i64>,
     pub(super) must_commit: bool,
@@ -213,9 +216,20 @@ impl Source for &mut WriteTransaction {
 }
 
 impl WriteTransaction {
+    /// Has revisions continue above the present time in microseconds, until a transaction on this
+    /// connection has committed one. The server may have lost revisions that this hub never heard
+    /// of, such as those that it handed out itself before it was restarted. They are below the time
+    /// of their commit, unless more than a million were taken in each second since the database was
+    /// created. Nothing is written for it unless a command takes a revision.
+    pub fn continue_at(&mut self, now: Time) {
+        if !self.inner.has_taken_revisions() {
+            self.floor = Revision::at(now);
+        }
+    }
+
     /// Takes the next revision for a changing command on a silo.
     pub fn take_revision(&mut self, silo: &SiloId) -> Revision {
-        self.revision = self.revision.next();
+        self.revision = self.revision.max(self.floor).next();
         self.effects.silos.push(silo.clone());
         self.revision
     }
@@ -288,6 +302,9 @@ impl WriteTransaction {
         match statements.commit(&mut self.inner).await {
             Ok(()) => {
                 self.inner.is_finished = true;
+                if self.effects.revision.is_some() {
+                    self.inner.note_taken_revisions();
+                }
                 Ok(self.effects)
             }
             Err((phase, cause)) if phase.may_have_committed(cause.failure()) => {
