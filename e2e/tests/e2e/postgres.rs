@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use reqwest::Method;
+use serde_json::json;
 use silo_e2e::postgres::Postgres;
 use silo_e2e::{Caller, Hub, binary, logs, until};
 
@@ -118,6 +119,59 @@ async fn what_one_hub_writes_the_other_serves_soon() {
         (guest.get("/silos/office").await.0 == 401).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_missing_synchronous_standby_leaves_no_write_without_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    let database = postgres.database("silo");
+    let hub = Hub::start_on(&database, &folder.path().join("hub.key"), folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    admin.put_ip("office", "db", "10.0.0.1").await.unwrap();
+    // Commits wait for a standby that is not there.
+    postgres.set("synchronous_standby_names", "'away'");
+    until("the setting is in effect", async || {
+        let set = postgres.ask("silo", "SHOW synchronous_standby_names");
+        (set == "away").then_some(())
+    })
+    .await;
+    let (status, problem) = admin.put_ip("office", "db", "10.0.0.2").await.unwrap();
+    assert_eq!(
+        (status, &problem["type"]),
+        (503, &json!("/problems/outcome-unknown"))
+    );
+    assert_eq!(admin.get("/readyz").await.0, 503);
+    let (status, silo) = admin.get("/silos/office").await;
+    assert_eq!(
+        (status, &silo["dnsrecords"][0]["ip"]),
+        (200, &json!("10.0.0.1")),
+        "what is not committed is not shown"
+    );
+    postgres.set("synchronous_standby_names", "''");
+    until("the commit is known", async || {
+        let (_, silo) = admin.get("/silos/office").await;
+        (silo["dnsrecords"][0]["ip"] == "10.0.0.2").then_some(())
+    })
+    .await;
+    until("the hub is ready", async || {
+        (admin.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+
+    postgres.set("synchronous_standby_names", "'away'");
+    let write = tokio::spawn({
+        let admin = admin.clone();
+        async move { admin.put_ip("office", "db", "10.0.0.3").await }
+    });
+    until("a commit waits", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        (postgres.ask("silo", waiting) == "1").then_some(())
+    })
+    .await;
+    assert_eq!(hub.stop(), Some(0));
+    // It has got an answer, or its connection has ended.
+    write.await.unwrap();
 }
 
 #[test]
