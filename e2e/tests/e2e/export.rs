@@ -1,12 +1,13 @@
 //! Whole silos and databases carried by the command line.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use silo_e2e::{Caller, Hub, PATIENCE, binary};
+use silo_e2e::{Caller, Hub, PATIENCE, binary, until};
 
 /// Within what time a running hub sees what the command line did.
 const NOTICED: Duration = Duration::from_millis(500);
@@ -211,4 +212,98 @@ async fn an_export_beside_a_writer_is_of_one_moment() {
         before = lines.len();
     }
     writer.abort();
+}
+
+/// Above the limit to which the log is cut.
+const LOG_LIMIT: u64 = 36 * 1024 * 1024;
+
+/// How many large writes add more than that limit to a log that can't start over.
+const MANY: u8 = 150;
+
+/// Replaces all records of a large silo several times.
+async fn write_large(admin: &Caller, times: u8) {
+    for round in 0..times {
+        let records: Vec<_> = (0..800)
+            .map(|number| {
+                let ip = format!("10.{round}.{}.{}", number / 200, number % 200);
+                json!({ "hostname": format!("host-{number}"), "ip": ip })
+            })
+            .collect();
+        let request = admin.request(Method::PUT, "/silos/large");
+        let answer = request.json(&json!({ "dnsrecords": records })).send();
+        let status = answer.await.unwrap().status().as_u16();
+        assert!(matches!(status, 200 | 201), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_of_an_export_does_not_make_the_log_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    // More than a pipe takes.
+    write_large(&admin, 5).await;
+    let mut child = Command::new(binary("silo-hub"))
+        .args(["silo", "export", "--data-dir"])
+        .arg(hub.data_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It has begun, and its reader stops here.
+    let mut output = child.stdout.take().unwrap();
+    let mut first = [0];
+    output.read_exact(&mut first).unwrap();
+    write_large(&admin, MANY).await;
+    let log = hub.data_dir().join("hub.db-wal");
+    let size = std::fs::metadata(&log).unwrap().len();
+    assert!(size < LOG_LIMIT, "{size}");
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(rest.lines().last().unwrap().contains("\"end\""));
+    let left = std::fs::read_dir(hub.data_dir()).unwrap();
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().contains("export")
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_a_long_read_made_grow_is_cut_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    put(&admin, "db", "10.0.0.1").await;
+    let mut reader = Command::new("sqlite3")
+        .arg(hub.data_dir().join("hub.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sqlite3 is installed");
+    let mut input = reader.stdin.take().unwrap();
+    // It keeps its own output until it ends.
+    input
+        .write_all(b"BEGIN; SELECT count(*) FROM silos;\n.shell echo done\n")
+        .unwrap();
+    let mut counted = [0];
+    reader
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut counted)
+        .unwrap();
+    write_large(&admin, MANY).await;
+    let log = hub.data_dir().join("hub.db-wal");
+    let size = || std::fs::metadata(&log).unwrap().len();
+    assert!(size() > LOG_LIMIT, "{} keeps what is read", size());
+    drop(input);
+    assert!(reader.wait().unwrap().success());
+    until("the log is cut", async || {
+        put(&admin, "db", "10.0.0.1").await;
+        put(&admin, "db", "10.0.0.2").await;
+        (size() < LOG_LIMIT).then_some(())
+    })
+    .await;
 }

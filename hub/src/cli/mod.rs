@@ -10,6 +10,7 @@ mod reference;
 #[cfg(windows)]
 mod service;
 mod sink;
+mod spool;
 mod status;
 mod tls;
 mod token;

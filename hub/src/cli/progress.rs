@@ -108,6 +108,13 @@ pub(super) struct Counted<T> {
     bar: ProgressBar,
 }
 
+impl<T> Counted<T> {
+    /// What is behind it.
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
+}
+
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;

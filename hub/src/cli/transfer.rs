@@ -22,6 +22,7 @@ use clap::Subcommand;
 use silo_shared::silo::SiloId;
 
 use super::progress::Progress;
+use super::spool::Spool;
 use super::{Failure, say, with_hub, with_new_hub};
 
 #[derive(Debug, Subcommand)]
@@ -103,12 +104,26 @@ async fn print(hub: &OpenHub, tokens: bool) -> Result<(), Failure> {
     if progress.is_shown() {
         progress.set_total(hub.store.exported_lines().await?);
     }
-    let mut output = BufWriter::new(progress.writing(std::io::stdout()));
+    let folder = hub.data_dir.path();
+    let failed = |error: &dyn Display| {
+        Failure::Failed(format!(
+            "{}: cannot write the export's temporary file: {error}",
+            folder.display()
+        ))
+    };
+    let spool = Spool::create(folder).map_err(|error| failed(&error))?;
+    let mut output = BufWriter::new(progress.writing(spool));
     match export(&hub.store, tokens, &mut output).await {
-        Ok(_) => Ok(()),
-        Err(ExportError::Store(error)) => Err(error.into()),
-        Err(ExportError::Output(error)) => Err(error.into()),
+        Ok(_) => {}
+        Err(ExportError::Store(error)) => return Err(error.into()),
+        Err(ExportError::Output(error)) => return Err(failed(&error)),
     }
+    let output = output.into_inner().map_err(|error| failed(&error))?;
+    drop(progress);
+    let spool = output.into_inner();
+    let printed = tokio::task::spawn_blocking(|| spool.pass_on(&mut std::io::stdout()));
+    let printed = printed.await.map_err(|error| failed(&error))?;
+    Ok(printed?)
 }
 
 async fn revert(hub: &OpenHub, id: SiloId, revision: Revision) -> Result<(), Failure> {

@@ -124,6 +124,11 @@ impl DataDir {
         })
     }
 
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of the first admin token's file.
     pub fn admin_token_file(&self) -> PathBuf {
         self.path.join("admin.token")

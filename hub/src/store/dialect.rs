@@ -47,11 +47,13 @@ impl Dialect {
     ///
     /// SQLite's `synchronous=FULL` syncs the log at every commit. Its log is checkpointed at 16 MiB
     /// instead of 4, so that pages that change often are written once. The page cache is 16 MiB.
+    /// The log is cut to 32 MiB when it starts over, if a long read made it grow.
     pub(super) fn writer_setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16384; \
+                 PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 33554432; \
+                 PRAGMA cache_size = -16384; \
                  PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"
             }
             Self::Postgres => {
