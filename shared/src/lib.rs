@@ -20,6 +20,7 @@
 //! - [`text`]: decoding of files that people write. [`trusted_file`]: whether root may trust a file. `descriptor` and
 //!   `windows`: owners and access control lists on Windows.
 //! - [`pin`]: pins of a hub's key.
+//! - [`invitation`]: invitations, by which machines get their tokens.
 //! - [`network`]: networks in settings.
 //! - [`program`]: exit codes and logging, the same in all three programs.
 //! - [`request_id`]: which request a log line belongs to.
@@ -50,6 +51,7 @@ pub mod held;
 pub mod hook;
 mod hub_tls;
 pub mod install;
+pub mod invitation;
 pub mod log_file;
 mod log_line;
 pub mod lookup;
