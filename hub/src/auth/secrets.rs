@@ -1,5 +1,6 @@
 //! Random credentials, their hashes, and the hub's key, which seals secrets that must stay readable.
 
+mod invitation;
 mod provider_login;
 mod secid;
 mod session;

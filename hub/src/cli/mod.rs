@@ -3,6 +3,7 @@
 mod agent;
 mod dashboard;
 mod failure;
+mod invite;
 #[cfg(unix)]
 mod plesk_worker;
 mod progress;
@@ -38,6 +39,7 @@ use silo_shared::program::{self, start_logging};
 use agent::AgentCommand;
 use dashboard::DashboardCommand;
 use failure::Failure;
+use invite::InviteArgs;
 use progress::Progress;
 use sink::SinkCommand;
 use status::StatusArgs;
@@ -73,6 +75,8 @@ enum Command {
     /// Create, list and revoke tokens; a running hub notices at once
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Print a line that gives a machine its access, once; a running hub notices at once
+    Invite(InviteArgs),
     /// Sign in to the dashboard without a token; a running hub notices at once
     #[command(subcommand)]
     Dashboard(DashboardCommand),
@@ -220,6 +224,10 @@ async fn with_settings(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => status::status(&settings, args).await,
         Command::Token(command) => {
             with_hub(settings, async |hub| token::token(hub, command).await).await
+        }
+        Command::Invite(args) => {
+            let site = args.site(&settings)?;
+            with_hub(settings, async |hub| invite::invite(hub, args, site).await).await
         }
         Command::Dashboard(command) => {
             let address = dashboard::address(&settings)?;

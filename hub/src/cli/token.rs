@@ -52,7 +52,7 @@ pub(super) enum TokenCommand {
     },
 }
 
-fn parse_time(text: &str) -> Result<Time, &'static str> {
+pub(super) fn parse_time(text: &str) -> Result<Time, &'static str> {
     Time::parse(text).ok_or("not a time such as 2027-01-01T00:00:00Z (RFC 3339)")
 }
 
@@ -158,12 +158,13 @@ fn audited<C>(command: C) -> Audited<C> {
     Audited { actor, command }
 }
 
-struct Dash(Option<Time>);
+/// A value, or a dash.
+pub(super) struct Dash<T>(pub(super) Option<T>);
 
-impl fmt::Display for Dash {
+impl<T: fmt::Display> fmt::Display for Dash<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(time) => time.fmt(f),
+        match &self.0 {
+            Some(value) => value.fmt(f),
             None => f.write_str("-"),
         }
     }

@@ -11,6 +11,8 @@ pub mod dynahost;
 pub mod elapsed;
 pub mod failures;
 pub(crate) mod html;
+pub mod hub_url;
+pub mod invitation;
 pub mod once_a_minute;
 pub mod pattern;
 pub mod precondition;

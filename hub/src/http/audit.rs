@@ -39,6 +39,14 @@ struct Row {
     /// Where the request came from.
     #[schema(value_type = Option<Address>, required = true)]
     client_ip: Option<IpAddr>,
+    /// The invitation that was made, revoked or used, or that made the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TokenId, required = false)]
+    invitation: Option<String>,
+    /// Where the machine redeemed the invitation from that did so later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Address, required = false)]
+    other_ip: Option<IpAddr>,
     /// How often.
     #[schema(minimum = 1, example = 1)]
     count: i64,
@@ -83,6 +91,8 @@ fn document(row: AuditRow) -> Row {
         by: row.by,
         via: row.via,
         client_ip: row.client_ip,
+        invitation: row.invitation,
+        other_ip: row.other_ip,
         count: row.times,
     }
 }

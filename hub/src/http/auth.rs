@@ -1,6 +1,7 @@
 //! Authenticates callers by their credential and checks the rights of its token. The foreign protocols use it too, and
 //! the dashboard, whose sessions stand for the credential that they were made with.
 
+mod invited;
 mod session;
 
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use silo_shared::credential::{Credential, TokenId};
+use silo_shared::signing::SigningKey;
 use silo_shared::silo::{Hostname, SiloId};
 
 use super::Hub;
@@ -20,7 +22,7 @@ use super::client_ip::{ClientIp, NoCallerAddress};
 use super::error::ApiError;
 use super::origin::refuse_foreign_write;
 use super::parameters;
-use super::signing::Verified;
+use super::signing::{SignedBy, Verified};
 use crate::auth::secrets::is_credential_of;
 use crate::auth::token_cache::{CachedToken, LookupPriority};
 use crate::domain::agents::AgentClaim;
@@ -32,6 +34,7 @@ use crate::registry::{
 };
 use crate::store::{KnownToken, Via, WriteScope};
 
+pub(super) use invited::Invited;
 pub(crate) use session::{require_few_failures, wrong_code};
 
 /// A caller with a valid token.
@@ -119,6 +122,16 @@ impl Caller {
             },
             _ => Ok(None),
         }
+    }
+
+    /// The signing key of the secret that authenticated the request; `None`: it was lost with the hub's key.
+    pub(super) fn signing_key(&self, hub: &Hub) -> Option<SigningKey> {
+        let known = self.known();
+        let sealed = match &known.former {
+            Some(former) if self.by_former => &former.signing_key,
+            _ => &known.signing_key,
+        };
+        hub.key.open_signing_key(sealed, known.token.id)
     }
 
     /// Refuses a token that was revoked or expired since, or whose secret ended: receiving a body and waiting in a read
@@ -280,15 +293,20 @@ impl Caller {
         let Ok(client) = ClientIp::from_request_parts(parts, hub).await;
         let agent = agent_claim::claim(&parts.headers).map(Box::new);
         if let Some(signature) = parts.extensions.get::<Verified>() {
-            require_rate(hub, &signature.token)?;
-            if !signature.by_former {
-                note_new_secret(hub, &signature.token, hub.clock.now()).await;
+            let SignedBy::Token { token, by_former } = &signature.by else {
+                return Err(ApiError::Forbidden(
+                    "the key of an invitation is for redeeming it alone",
+                ));
+            };
+            require_rate(hub, token)?;
+            if !by_former {
+                note_new_secret(hub, token, hub.clock.now()).await;
             }
             return Ok(Self {
-                cached: Arc::clone(&signature.token),
+                cached: Arc::clone(token),
                 client,
                 signature: Some(signature.clone()),
-                by_former: signature.by_former,
+                by_former: *by_former,
                 agent,
             });
         }

@@ -13,6 +13,7 @@ use silo_shared::signing::MAX_CLOCK_OFFSET;
 use silo_shared::silo::Hostname;
 
 use super::problems::{self, Kind};
+use crate::domain::invitation::InvitationEnd;
 use crate::domain::precondition::silo_tag;
 use crate::domain::time::Time;
 use crate::registry::{ApplyError, Refusal};
@@ -39,6 +40,12 @@ pub enum ApiError {
     NotFound(&'static str),
     /// The route exists, but not with this method: 405.
     MethodNotAllowed,
+    /// An invitation has ended: 410.
+    InvitationEnded(InvitationEnd),
+    /// An invitation can't be confirmed: 409. The text is the reason.
+    InvitationReplaced(Refusal),
+    /// Too many invitations are open: 409.
+    TooManyInvitations,
     /// The body arrived too slowly: 408.
     Timeout,
     /// `If-Match`, `If-None-Match` or the body's `revision` does not hold: 412.
@@ -181,6 +188,13 @@ impl ApiError {
             Self::Forbidden(_) | Self::ForbiddenPlaces(_) => &problems::FORBIDDEN,
             Self::NotFound(_) => &problems::NOT_FOUND,
             Self::MethodNotAllowed => &problems::METHOD_NOT_ALLOWED,
+            Self::InvitationEnded(end) => match end {
+                InvitationEnd::Expired => &problems::INVITATION_EXPIRED,
+                InvitationEnd::Revoked => &problems::INVITATION_REVOKED,
+                InvitationEnd::Used => &problems::INVITATION_USED,
+            },
+            Self::InvitationReplaced(_) => &problems::INVITATION_REPLACED,
+            Self::TooManyInvitations => &problems::TOO_MANY_INVITATIONS,
             Self::Timeout => &problems::TIMEOUT,
             Self::Precondition { .. } => &problems::PRECONDITION,
             Self::TooLarge { .. } => &problems::TOO_LARGE,
@@ -245,6 +259,9 @@ impl ApiError {
             }
             Self::Signature(problem) => problem.detail(),
             Self::MethodNotAllowed => "the Allow header names the methods of this route".to_owned(),
+            Self::InvitationEnded(end) => end.to_string(),
+            Self::InvitationReplaced(refusal) => refusal.to_string(),
+            Self::TooManyInvitations => Refusal::TooManyInvitations.to_string(),
             Self::Timeout => "the body did not arrive in time".to_owned(),
             Self::Precondition { is_weakened: true, .. } => "If-Match names the present entity tag as a proxy has changed it (W/ before it, or a content coding in it); have the proxy pass ETag on as it is, without compression".to_owned(),
             Self::Precondition { is_weakened: false, .. } => Refusal::Precondition {
@@ -382,6 +399,15 @@ impl From<Refusal> for ApiError {
             Refusal::RotatedAlready => Self::Forbidden(
                 "this secret has been rotated already, and the new one was used: only the new one may rotate the token",
             ),
+            Refusal::NoInvitation => {
+                Self::NotFound("there is no invitation with this id that can still be used")
+            }
+            Refusal::TooManyInvitations => Self::TooManyInvitations,
+            Refusal::InvitationEnded(end) => Self::InvitationEnded(end),
+            Refusal::InvitationReplaced | Refusal::InvitationNotRedeemed => {
+                Self::InvitationReplaced(refusal)
+            }
+            Refusal::WrongProof => Self::invalid("/proof", refusal),
             Refusal::NoUpdateKey => Self::NotFound("there is no such update key"),
             Refusal::WrongSecid => Self::Forbidden("this secid may not set this host"),
             Refusal::TooManyUnconfirmed => {

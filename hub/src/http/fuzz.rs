@@ -66,7 +66,10 @@ pub fn bodies(data: &[u8]) {
     }
     let token = TokenId::parse("abcdefgh12").expect("it is the id of a token");
     let others = [
-        bodies::overlap(data).err(),
+        bodies::rotation(data).err(),
+        bodies::invitation(data, now).err(),
+        bodies::redemption(data).err(),
+        bodies::confirmation(data).err(),
         bodies::revert(data).err(),
         bodies::token_patch(data, token, now).err(),
     ];

@@ -25,6 +25,9 @@ pub mod fuzz;
 mod headers;
 mod history;
 pub(crate) mod host;
+mod invitation_exchange;
+pub(crate) mod invitation_line;
+mod invitations;
 mod json;
 pub(crate) mod load;
 mod metrics;
@@ -88,7 +91,7 @@ pub use monitor::Monitor;
 pub use observe::Requests;
 pub use openapi::Document;
 pub use session_notes::SessionNotes;
-pub use signing::{Mismatches, ReadNonces};
+pub use signing::{InvitationLookups, Mismatches, ReadNonces};
 pub use site::Sites;
 pub use token_rate::TokenRate;
 pub use watchers::Watchers;
@@ -135,6 +138,8 @@ pub struct Hub {
     pub mismatches: Mismatches,
     /// The session ids that were looked up.
     pub session_ids: SessionIds,
+    /// Limits lookups of invitations.
+    pub invitation_lookups: InvitationLookups,
     /// The sessions that are being noted as used.
     pub session_notes: SessionNotes,
     /// Signatures made before this time are refused.
@@ -202,6 +207,10 @@ pub(crate) fn own_routes() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(tokens::own))
         .routes(routes!(tokens::revoke, tokens::change))
         .routes(routes!(tokens::rotate))
+        .routes(routes!(invitations::list, invitations::create))
+        .routes(routes!(invitation_exchange::read, invitations::revoke))
+        .routes(routes!(invitation_exchange::redeem))
+        .routes(routes!(invitation_exchange::confirm))
         .routes(routes!(audit::list))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::retry))

@@ -29,9 +29,9 @@ const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "other",
 ];
 /// The labels of statuses: those that this hub sends.
-const STATUSES: [u16; 24] = [
-    200, 201, 202, 204, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415,
-    422, 428, 429, 500, 503,
+const STATUSES: [u16; 25] = [
+    200, 201, 202, 204, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413,
+    415, 422, 428, 429, 500, 503,
 ];
 /// After them: any other status, and requests whose client left before the response.
 const OTHER_STATUS: usize = STATUSES.len();

@@ -9,7 +9,7 @@ use url::form_urlencoded;
 use super::error::ApiError;
 
 /// The parameters of each method and route that takes any. Others take none. `HEAD` is as `GET`.
-const PARAMETERS: [(Method, &str, &[&str]); 11] = [
+const PARAMETERS: [(Method, &str, &[&str]); 12] = [
     (Method::GET, "/silos", &["limit", "after"]),
     (Method::GET, "/silos/{id}", &["format"]),
     (Method::GET, "/silos/{id}/records", &["q", "limit", "after"]),
@@ -31,6 +31,7 @@ const PARAMETERS: [(Method, &str, &[&str]); 11] = [
     (Method::GET, "/silos/{id}/agents", &["limit", "cursor"]),
     (Method::GET, "/events", &["full"]),
     (Method::GET, "/tokens", &["limit", "after"]),
+    (Method::GET, "/invitations", &["limit", "after"]),
     (Method::GET, "/audit", &["limit", "cursor"]),
     (
         Method::GET,
@@ -40,11 +41,12 @@ const PARAMETERS: [(Method, &str, &[&str]); 11] = [
 ];
 /// Routes below these belong to this interface. Other routes may have parameters that are not listed here, such as
 /// those of foreign protocols, or those that monitors add to bypass caches.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "/silos",
     "/records",
     "/events",
     "/tokens",
+    "/invitations",
     "/audit",
     "/deliveries",
     "/metrics",

@@ -65,6 +65,21 @@ kinds! {
     TIMEOUT: REQUEST_TIMEOUT, "timeout", "The request came too slowly",
         "the body took longer than 30 s, or came slowly while others waited for its memory",
         "";
+    INVITATION_REPLACED: CONFLICT, "invitation-replaced", "Another machine has this invitation",
+        "another machine redeemed this invitation after this one; or the hub does not know that it was redeemed",
+        "redeem it again, if no other machine should have it; the audit log has the addresses of both";
+    TOO_MANY_INVITATIONS: CONFLICT, "too-many-invitations", "Too many invitations are open",
+        "100 invitations are open",
+        "revoke some, or wait until some have expired";
+    INVITATION_EXPIRED: GONE, "invitation-expired", "The invitation has expired",
+        "the invitation was not used in time",
+        "ask for another one";
+    INVITATION_REVOKED: GONE, "invitation-revoked", "The invitation was revoked",
+        "the invitation was revoked, or ended when the hub's database was restored or imported into, or its key replaced",
+        "ask for another one";
+    INVITATION_USED: GONE, "invitation-used", "The invitation was used",
+        "the invitation has made its token; it makes one, once",
+        "ask for another one; if no machine of yours used it, revoke the token that `GET /invitations` shows";
     PRECONDITION: PRECONDITION_FAILED, "precondition-failed", "Precondition failed",
         "`If-Match`, `If-None-Match` or the body's `revision` does not hold; on a read, `If-Match`. `ETag` is the present tag",
         "read again, decide again";

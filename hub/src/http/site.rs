@@ -57,6 +57,13 @@ impl Sites {
     }
 }
 
+impl Sites {
+    /// The origin of `public_url`, if it is set.
+    pub(crate) fn public_origin(&self) -> Option<String> {
+        self.public.as_ref().map(Site::origin)
+    }
+}
+
 impl Site {
     /// Of the page that a request is for. In this order:
     ///

@@ -9,12 +9,14 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use silo_shared::credential::TokenId;
+use silo_shared::signing::SigningKey;
 
 use super::Hub;
 use super::auth::Caller;
-use super::bodies;
+use super::bodies::{self, Rotation};
 use super::error::ApiError;
 use super::headers::{PRIVATE, header_value};
+use super::invitation_exchange::not_agreed;
 use super::openapi::bodies::{RotateBody, TokenBody, TokenPatchBody};
 use super::openapi::values::{EntityTags, Limit};
 use super::openapi::{self, tags};
@@ -62,6 +64,15 @@ struct Document<'a> {
         pattern = "^silo_[a-z0-9]{10}_[A-Za-z0-9_-]{43}$"
     )]
     secret: Option<&'a str>,
+    /// The hub's public key of X25519, in the answer to a rotation that has one. `secret` is left out then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        value_type = String,
+        required = false,
+        pattern = "^[A-Za-z0-9_-]{43}$",
+        example = "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"
+    )]
+    public_key: Option<String>,
     /// Until when the secret from before a rotation is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_secret_ends_at: Option<Time>,
@@ -78,6 +89,7 @@ fn document<'a>(token: &'a Token, secret: Option<&'a str>) -> Document<'a> {
         expires_at: token.spec.expires_at,
         last_used_at: token.last_used_at,
         secret,
+        public_key: None,
         old_secret_ends_at: None,
     }
 }
@@ -267,10 +279,23 @@ pub(super) async fn change(
     Ok(([(CACHE_CONTROL, PRIVATE)], Json(document(&token, None))).into_response())
 }
 
+/// The signing key of the token that rotates itself: nobody else could derive the new secret.
+fn own_signing_key(hub: &Hub, caller: &Caller, id: TokenId) -> Result<SigningKey, ApiError> {
+    if caller.token().id != id {
+        let detail = "only the token itself can derive its secret: leave this out";
+        return Err(ApiError::invalid("/public_key", detail));
+    }
+    caller.signing_key(hub).ok_or_else(|| {
+        let detail = "the signing key of this token was lost with the hub's key: leave this out";
+        ApiError::invalid("/public_key", detail)
+    })
+}
+
 /// Gives a token a new secret
 ///
 /// The old one ends after `overlap` seconds. Until the new one was used once, the old one may rotate again: an answer that was lost
-/// does not lock the owner out. For admins, and for the token itself.
+/// does not lock the owner out. With `public_key`, the answer has no secret: the owner derives it, as docs/signing.md describes.
+/// For admins, and for the token itself.
 #[utoipa::path(
     post,
     path = "/tokens/{token}/rotate",
@@ -300,11 +325,27 @@ pub(super) async fn rotate(
     let by_former = caller.require_rotate(id)?;
     judge(&hub, &precondition, id).await?;
     let body = body.read(&hub).await?;
-    let overlap = bodies::overlap(&body)?;
-    let new = NewSecret::make(id, overlap, &hub.key, hub.clock.now()).map_err(|error| {
-        tracing::error!("{error}");
-        ApiError::Internal
-    })?;
+    let Rotation {
+        overlap,
+        public_key,
+    } = bodies::rotation(&body)?;
+    let (new, public_key) = match public_key {
+        None => {
+            let new = NewSecret::make(id, overlap, &hub.key, hub.clock.now());
+            let new = new.map_err(|error| {
+                tracing::error!("{error}");
+                ApiError::Internal
+            })?;
+            (new, None)
+        }
+        Some(client) => {
+            let key = own_signing_key(&hub, &caller, id)?;
+            let now = hub.clock.now();
+            let (new, own) =
+                NewSecret::agree(id, &key, client, overlap, &hub.key, now).map_err(not_agreed)?;
+            (new, Some(own.to_string()))
+        }
+    };
     let new = NewSecret {
         command: RotateToken {
             by_former,
@@ -319,9 +360,11 @@ pub(super) async fn rotate(
     };
     caller.apply(&hub, WriteScope::Token(id), command).await?;
     let known = hub.store.token(id).await?.ok_or(Refusal::NoToken)?;
+    let secret = public_key.is_none().then(|| new.credential.expose());
     let document = Document {
         old_secret_ends_at: Some(ends_at),
-        ..document(&known.token, Some(new.credential.expose()))
+        public_key,
+        ..document(&known.token, secret)
     };
     Ok((
         StatusCode::CREATED,

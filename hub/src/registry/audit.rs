@@ -92,6 +92,8 @@ impl Command for WriteDownRefused {
                 client_ip: count.ip,
                 times: count.times,
                 change: None,
+                invitation: None,
+                other_ip: None,
             };
             transaction.add_audit(&row).await?;
         }

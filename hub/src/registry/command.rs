@@ -9,6 +9,7 @@ use silo_shared::credential::TokenId;
 use silo_shared::silo::{Hostname, SiloId};
 use thiserror::Error;
 
+use crate::domain::invitation::InvitationEnd;
 use crate::domain::revision::Revision;
 use crate::domain::time::Time;
 use crate::domain::token::SpecError;
@@ -65,6 +66,27 @@ pub enum Refusal {
         "this secret has been rotated already, and the new one was used: only the new one may rotate the token"
     )]
     RotatedAlready,
+    /// There is no invitation that can be used.
+    #[error("there is no invitation with this id that can still be used")]
+    NoInvitation,
+    /// Too many invitations are open.
+    #[error(
+        "{} invitations are open: revoke some, or wait until some have expired",
+        crate::domain::invitation::MAX_OPEN
+    )]
+    TooManyInvitations,
+    /// The invitation has ended.
+    #[error("{0}")]
+    InvitationEnded(InvitationEnd),
+    /// Another machine has redeemed the invitation since.
+    #[error("another machine redeemed this invitation after this one")]
+    InvitationReplaced,
+    /// The invitation is to be confirmed, and was not redeemed.
+    #[error("this invitation was not redeemed, as far as the hub knows: redeem it again")]
+    InvitationNotRedeemed,
+    /// The proof is not that of the token that the invitation was redeemed for.
+    #[error("this proof is not that of the token's credential")]
+    WrongProof,
     /// The update key does not exist.
     #[error("there is no such update key")]
     NoUpdateKey,

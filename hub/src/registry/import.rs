@@ -310,6 +310,7 @@ impl Command for EndImport {
         begin_again(transaction, Revision::NONE, now).await?;
         // Imported tokens may replace what people were signed in with.
         transaction.end_all_sessions().await?;
+        transaction.revoke_all_invitations(now).await?;
         transaction.remove_fact(ARRIVED).await?;
         // Imported history was not enqueued for any sink.
         transaction.reconcile_sinks().await?;

@@ -1,5 +1,7 @@
 //! The log lines of committed changes: one a change.
 
+use std::net::IpAddr;
+
 use silo_shared::credential::TokenId;
 use silo_shared::request_id::{self, RequestScope};
 use silo_shared::silo::SiloId;
@@ -7,7 +9,7 @@ use silo_shared::silo::SiloId;
 use super::Actor;
 use crate::domain::change::AddressChange;
 use crate::domain::revision::Revision;
-use crate::store::{AuditEvent, CommittedChange, WriteTransaction};
+use crate::store::{AuditEvent, AuditRow, CommittedChange, WriteTransaction};
 
 /// How many addresses a line names.
 const NAMED: usize = 3;
@@ -45,6 +47,35 @@ pub(super) fn note_token(
             format!("token {token} was {}", event.as_str()),
         );
     }
+}
+
+/// Notes an event of an invitation, to be logged once it is committed.
+pub(super) fn note_invitation(
+    transaction: &mut WriteTransaction,
+    actor: Actor,
+    AuditRow {
+        event,
+        invitation,
+        client_ip,
+        other_ip,
+        ..
+    }: &AuditRow,
+) {
+    if !is_logged() {
+        return;
+    }
+    let invitation = invitation.as_deref().unwrap_or_default();
+    let ip = |ip: &Option<IpAddr>| ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+    let words = match event.as_str() {
+        "invited" => format!("invitation {invitation} was made"),
+        "replaced" => format!(
+            "invitation {invitation}: refused a machine at {}, since another one at {} has redeemed it after that",
+            ip(client_ip),
+            ip(other_ip)
+        ),
+        event => format!("invitation {invitation} was {event}"),
+    };
+    note(transaction, actor, None, words);
 }
 
 /// Commands other than `serve` log warnings only, and may change a lot.

@@ -22,10 +22,12 @@ mod failed_try;
 mod failing;
 mod failures;
 mod import;
+mod invitations;
 mod job;
 mod link;
 mod logged;
 mod moved;
+pub mod new_invitation;
 pub mod new_token;
 mod noted_agents;
 mod patch_records;
@@ -74,6 +76,9 @@ pub use commit_stats::CommitStats;
 pub use dynahost::{GivenLogin, OpenDynahost, Opened, SetByDynahost, SetOutcome, Shown};
 pub use failures::{ForgetFailures, ShareFailures};
 pub use import::{BeginImport, CloseImported, EndImport, ImportPart, PartWritten};
+pub use invitations::{
+    AddInvitation, ConfirmInvitation, PurgeInvitations, RedeemInvitation, RevokeInvitation,
+};
 use job::job;
 pub use link::{
     BeginLinking, EndLinking, Followed, LastRevisions, LinkFormerNames, LinkRows, Linking, follow,

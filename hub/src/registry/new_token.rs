@@ -1,12 +1,15 @@
 //! Creation of a token: the credential, which is shown once, and the command that stores the rest.
 
 use silo_shared::credential::{Credential, TokenId};
+use silo_shared::invitation::{ExchangeError, PublicKey};
+use silo_shared::signing::SigningKey;
 
 use crate::auth::secrets::{
     HubKey, NoRandomness, credential_hash, new_credential, renewed_credential,
 };
 use crate::domain::time::Time;
 use crate::domain::token::{Token, TokenSpec};
+use crate::registry::new_invitation::agree;
 use crate::registry::{CreateToken, RotateToken};
 
 /// A token that is not yet stored.
@@ -71,7 +74,32 @@ pub struct NewSecret {
 impl NewSecret {
     /// Creates a random secret for a token; the old one remains valid for `overlap` seconds.
     pub fn make(id: TokenId, overlap: u32, key: &HubKey, now: Time) -> Result<Self, NoRandomness> {
-        let credential = renewed_credential(id)?;
+        Self::with_credential(renewed_credential(id)?, overlap, key, now)
+    }
+
+    /// Derives a secret together with the owner of a public key, by the token's signing key; returns the public key from
+    /// which the owner derives the same.
+    pub fn agree(
+        id: TokenId,
+        signing_key: &SigningKey,
+        client: PublicKey,
+        overlap: u32,
+        key: &HubKey,
+        now: Time,
+    ) -> Result<(Self, PublicKey), ExchangeError> {
+        let (credential, hub) = agree(id, id, signing_key, client)?;
+        let new = Self::with_credential(credential, overlap, key, now);
+        let new = new.map_err(|_| ExchangeError::NoRandomness)?;
+        Ok((new, hub))
+    }
+
+    fn with_credential(
+        credential: Credential,
+        overlap: u32,
+        key: &HubKey,
+        now: Time,
+    ) -> Result<Self, NoRandomness> {
+        let id = credential.id();
         let command = RotateToken {
             id,
             credential_hash: credential_hash(&credential),

@@ -72,6 +72,7 @@ pub(super) async fn note_restored(
     begin_again(transaction, past, now).await?;
     transaction.forget_what_hubs_hold(now).await?;
     transaction.end_all_sessions().await?;
+    transaction.revoke_all_invitations(now).await?;
     transaction.mark_ledger_uncertain().await?;
     transaction.wake_workers().await?;
     let not_before = transaction.signed_not_before().await?;

@@ -125,7 +125,7 @@ impl Command for CreateToken {
 }
 
 /// The key may have been reset while this hub runs; what this hub seals could then not be opened.
-async fn check_sealed_by(
+pub(super) async fn check_sealed_by(
     transaction: &mut WriteTransaction,
     sealed_by: &str,
 ) -> Result<(), ApplyError> {
@@ -259,6 +259,7 @@ impl Command for ResetKey {
             .set_fact(KEY_FINGERPRINT, &self.fingerprint)
             .await?;
         transaction.forget_signing_keys().await?;
+        transaction.revoke_all_invitations(now).await?;
         transaction.revoke_update_keys(now).await?;
         transaction.forget_logins().await?;
         Ok(())

@@ -476,6 +476,7 @@ impl OpenHub {
             nonces: crate::http::ReadNonces::default(),
             mismatches: crate::http::Mismatches::default(),
             session_ids: crate::auth::session_ids::SessionIds::default(),
+            invitation_lookups: crate::http::InvitationLookups::default(),
             session_notes: crate::http::SessionNotes::default(),
             signed_not_before: self.signed_not_before.clone(),
             rate: crate::http::TokenRate::new(

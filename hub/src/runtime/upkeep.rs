@@ -10,12 +10,13 @@ use crate::auth::refused::RefusedLog;
 use crate::auth::token_cache::TokenCache;
 use crate::domain::agents::Agent;
 use crate::domain::elapsed::{LatestNow, ShownTimes};
+use crate::domain::invitation;
 use crate::domain::session::LatelyShown;
 use crate::domain::time::{Clock, Reading, Time};
 use crate::registry::{
     Actor, ApplyError, ExpireRecord, ForgetFailures, ForgetSigned, ProveWritable, PurgeAgents,
-    PurgeEnded, PurgeFormerSecrets, PurgeMarks, PurgeOld, PurgeSessions, PurgeTokens, Registry,
-    WriteAgents, WriteDownRefused, WriteDownUse,
+    PurgeEnded, PurgeFormerSecrets, PurgeInvitations, PurgeMarks, PurgeOld, PurgeSessions,
+    PurgeTokens, Registry, WriteAgents, WriteDownRefused, WriteDownUse,
 };
 use crate::runtime::link_history::HistoryLinks;
 use crate::store::{OldRows, OldSearch, Store, Via};
@@ -345,6 +346,18 @@ impl Upkeep {
         let (before, after) = (earliest.plus_seconds(-KEPT), latest.plus_seconds(KEPT));
         while self.store.has_signed_writes(before).await? {
             self.registry.apply(ForgetSigned { before }).await?;
+        }
+        let ended = earliest
+            .min(self.held.present.get(at))
+            .plus_seconds(-invitation::KEPT_SECONDS);
+        // Further ahead than any invitation lasts.
+        let ahead = after.plus_seconds(invitation::LONGEST_SECONDS);
+        if self.store.has_invitations_over(ended, ahead).await? {
+            let purge = PurgeInvitations {
+                before: ended,
+                after: ahead,
+            };
+            self.registry.apply(purge).await?;
         }
         while self.store.has_failures_outside(before, after).await? {
             let forget = ForgetFailures { before, after };

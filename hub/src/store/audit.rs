@@ -28,6 +28,10 @@ pub enum AuditEvent {
     Changed,
     /// A credential was refused.
     Refused,
+    /// An invitation was made.
+    Invited,
+    /// A machine tried to confirm an invitation that another one had redeemed after it.
+    Replaced,
 }
 
 /// A part of the audit log.
@@ -60,8 +64,12 @@ pub struct AuditRow {
     pub client_ip: Option<IpAddr>,
     /// Number of occurrences.
     pub times: i64,
-    /// What was changed about the token, where that is recorded.
+    /// What was changed about the token, where that is recorded; of an invitation, what its token will be.
     pub change: Option<TokenChange>,
+    /// The affected invitation, or the one that made the token.
+    pub invitation: Option<String>,
+    /// Where the other machine redeemed the invitation from.
+    pub other_ip: Option<IpAddr>,
 }
 
 impl AuditEvent {
@@ -73,6 +81,8 @@ impl AuditEvent {
             Self::Rotated => "rotated",
             Self::Changed => "changed",
             Self::Refused => "refused",
+            Self::Invited => "invited",
+            Self::Replaced => "replaced",
         }
     }
 }
@@ -90,6 +100,8 @@ fn audit_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
         times: row.try_get(7)?,
         // A newer hub may write what this one can't read.
         change: change.and_then(TokenChange::parse),
+        invitation: row.try_get(9)?,
+        other_ip: optional(row, 10, "address")?,
     })
 }
 
@@ -111,7 +123,7 @@ impl Store {
             .dialect
             .query(format!(
                 "SELECT id, happened_at, event, token, by_token, via, client_ip, times, \
-                 token_change FROM audit WHERE id < ?{of_part} ORDER BY id DESC LIMIT ?"
+                 token_change, invitation, other_ip FROM audit WHERE id < ?{of_part} ORDER BY id DESC LIMIT ?"
             ))
             .bind(before.0);
         if part != AuditPart::All {
@@ -129,7 +141,7 @@ impl WriteTransaction {
         self.dialect
             .query(
                 "INSERT INTO audit (id, happened_at, event, token, by_token, via, client_ip, times, \
-                 token_change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 token_change, invitation, other_ip) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(id)
             .bind(row.at.as_millis())
@@ -140,6 +152,8 @@ impl WriteTransaction {
             .bind(row.client_ip.map(|ip| ip.to_string()))
             .bind(row.times)
             .bind(row.change.as_ref().and_then(TokenChange::stored))
+            .bind(row.invitation.as_deref())
+            .bind(row.other_ip.map(|ip| ip.to_string()))
             .execute(&mut *self.inner)
             .await?;
         Ok(())
@@ -159,6 +173,17 @@ impl AuditRow {
             client_ip: None,
             times: 1,
             change: None,
+            invitation: None,
+            other_ip: None,
+        }
+    }
+
+    /// The row of an action on an invitation.
+    pub fn of_invitation(event: AuditEvent, invitation: TokenId, at: Time) -> Self {
+        Self {
+            token: None,
+            invitation: Some(invitation.to_string()),
+            ..Self::of_token(event, invitation, at)
         }
     }
 }

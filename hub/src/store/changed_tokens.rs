@@ -2,7 +2,8 @@
 
 use silo_shared::credential::TokenId;
 
-use super::tokens::{COLUMNS, known_token, stored_list};
+use super::rows::stored_list;
+use super::tokens::{COLUMNS, known_token};
 use super::{StoreError, WriteTransaction};
 use crate::domain::time::Time;
 use crate::domain::token::{Token, TokenSpec};

@@ -149,6 +149,18 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "audit_token_change",
         include_str!("../../../migrations/0038_audit_token_change.sql"),
     ),
+    (
+        "invitations",
+        include_str!("../../../migrations/0039_invitations.sql"),
+    ),
+    (
+        "audit_invitation",
+        include_str!("../../../migrations/0040_audit_invitation.sql"),
+    ),
+    (
+        "audit_other_ip",
+        include_str!("../../../migrations/0041_audit_other_ip.sql"),
+    ),
 ];
 
 /// Maximum number of attempts when another program migrates the same database concurrently.

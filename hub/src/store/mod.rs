@@ -20,6 +20,7 @@ mod failures;
 mod foreign;
 mod history;
 mod interests;
+mod invitations;
 mod links;
 mod marks;
 mod migrations;
@@ -76,6 +77,7 @@ pub use foreign::{
 };
 pub use history::{HistoryContext, HistoryCursor, HistoryRow, Via};
 use interests::Interests;
+pub use invitations::{KnownInvitation, PendingToken};
 pub use links::{HistoryNode, NodePlace};
 pub use marks::Mark;
 pub use open::Schema;

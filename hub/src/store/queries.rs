@@ -10,11 +10,14 @@ use sqlx::query::Query;
 use sqlx::{Any, Row};
 
 use super::dynahost::{self, binding};
+use super::invitations::{self, known_invitation};
 use super::links::history_node;
 use super::outbox::{LEDGER_COLUMNS, SINK_COLUMNS, known_sink, ledger_row};
 use super::rows::{UPDATE_KEY_COLUMNS, hostname, silo_id, update_key};
 use super::silos::{RECORD_COLUMNS, record};
-use super::{HistoryNode, KnownSink, LedgerRow, NodePlace, StoreError, StoredRecord};
+use super::{
+    HistoryNode, KnownInvitation, KnownSink, LedgerRow, NodePlace, StoreError, StoredRecord,
+};
 use crate::domain::database_id::DatabaseId;
 use crate::domain::dynahost::Binding;
 use crate::domain::sink::SinkName;
@@ -140,6 +143,15 @@ pub trait Queries: Source {
             .bind(place.hostname.as_str())
             .bind(limit);
         all(self, query, history_node).await
+    }
+
+    /// An invitation by its id, whatever its state.
+    async fn invitation(self, id: TokenId) -> Result<Option<KnownInvitation>, StoreError> {
+        let query = self.query(format!(
+            "SELECT {} FROM invitations WHERE id = ?",
+            invitations::COLUMNS
+        ));
+        one(self, query.bind(id.to_string()), known_invitation).await
     }
 
     /// The unrevoked update key with this hash.

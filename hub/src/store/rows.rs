@@ -41,6 +41,16 @@ pub(super) fn optional<T: std::str::FromStr>(
         .transpose()
 }
 
+/// Reads a stored list of names.
+pub(super) fn list(text: &str) -> Result<Vec<String>, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt("list of names"))
+}
+
+/// The stored form of a list of names.
+pub(super) fn stored_list(list: &[String]) -> String {
+    serde_json::Value::from(list).to_string()
+}
+
 /// The columns of an update key, as [`update_key`] reads them.
 pub(super) const UPDATE_KEY_COLUMNS: &str = "id, silo, hostname, created_at";
 

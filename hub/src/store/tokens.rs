@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::queries::{Queries, TOKEN_MADE};
+use super::rows::{list, stored_list};
 use super::{
     Statements, Store, StoreError, WriteTransaction, optional_time, padded_chunks,
     statement_chunks, time,
@@ -53,15 +54,6 @@ impl KnownToken {
 const CHANGES_KEPT: i64 = 1000;
 /// The placeholder for a purged token's hash. No credential has this hash.
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
-fn list(text: &str) -> Result<Vec<String>, StoreError> {
-    serde_json::from_str(text).map_err(|_| StoreError::Corrupt("list of names"))
-}
-
-/// The stored form of a list of names.
-pub(super) fn stored_list(list: &[String]) -> String {
-    serde_json::Value::from(list).to_string()
-}
 
 /// The columns of a token, as [`known_token`] reads them.
 pub(super) const COLUMNS: &str = "id, name, role, silos, hostnames, created_at, expires_at, \

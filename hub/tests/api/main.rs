@@ -36,6 +36,7 @@ mod history_links;
 mod host;
 mod implied;
 mod import_in_use;
+mod invitations;
 mod key_file;
 mod limits;
 mod metrics;

@@ -34,6 +34,10 @@ pub(in crate::dashboard) struct Row {
     by: Option<Named>,
     way: &'static str,
     client_ip: Option<IpAddr>,
+    /// The invitation that was made, revoked or used.
+    invitation: Option<String>,
+    /// Where the other machine redeemed the invitation from.
+    other_ip: Option<IpAddr>,
     /// What was changed, a property a line.
     changes: Vec<Change>,
 }
@@ -122,6 +126,8 @@ impl Row {
             by: row.by.map(named),
             way: way_words(row.via.as_deref()),
             client_ip: row.client_ip,
+            invitation: row.invitation,
+            other_ip: row.other_ip,
             changes: row.change.map_or_else(Vec::new, |change| changes(&change)),
         }
     }
@@ -178,6 +184,10 @@ fn event_words(event: &str, times: i64) -> (&'static str, String) {
         ("quiet", "new secret".to_owned())
     } else if of(AuditEvent::Changed) {
         ("quiet", "changed".to_owned())
+    } else if of(AuditEvent::Invited) {
+        ("ok", "invited".to_owned())
+    } else if of(AuditEvent::Replaced) {
+        ("bad", "redeemed by two machines".to_owned())
     } else if of(AuditEvent::Refused) {
         let noun = if times == 1 {
             "wrong credential"

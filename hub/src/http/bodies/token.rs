@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use silo_shared::api::FieldError;
 use silo_shared::credential::TokenId;
+use silo_shared::invitation::PublicKey;
 
 use super::super::error::ApiError;
 use super::super::json::{json_object, whole_number};
@@ -12,12 +13,37 @@ use crate::domain::token::{Role, SpecError, TokenSpec};
 use crate::domain::token_patch::TokenPatch;
 use crate::registry::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP};
 
-/// Parses the body of `POST /tokens/{id}/rotate`: for how many seconds the old secret stays valid.
-pub(in crate::http) fn overlap(body: &[u8]) -> Result<u32, ApiError> {
+/// How to rotate a token.
+#[derive(Debug)]
+pub(in crate::http) struct Rotation {
+    /// For how many seconds the old secret stays valid.
+    pub(in crate::http) overlap: u32,
+    /// With which key the owner derives the secret.
+    pub(in crate::http) public_key: Option<PublicKey>,
+}
+
+/// Parses the body of `POST /tokens/{id}/rotate`.
+pub(in crate::http) fn rotation(body: &[u8]) -> Result<Rotation, ApiError> {
     let object = json_object(body)?;
     let mut errors = Errors::default();
-    only(&object, "", &["overlap"], &mut errors);
+    only(&object, "", &["overlap", "public_key"], &mut errors);
+    let mut public_key = None;
+    if object.contains_key("public_key") {
+        let parsed = text(&object, "public_key")
+            .and_then(|text| text.parse().map_err(|error| format!("{error}")));
+        match parsed {
+            Ok(key) => public_key = Some(key),
+            Err(error) => errors.add("/public_key", error),
+        }
+    }
     errors.refuse_or(())?;
+    Ok(Rotation {
+        overlap: overlap(&object)?,
+        public_key,
+    })
+}
+
+fn overlap(object: &Map<String, Value>) -> Result<u32, ApiError> {
     match object.get("overlap") {
         None => Ok(DEFAULT_OVERLAP),
         Some(value) => whole_number(value)
@@ -42,7 +68,7 @@ pub(in crate::http) fn token(body: &[u8], now: Time) -> Result<TokenSpec, ApiErr
         .map_err(|error| errors.add("/role", error));
     let silos = names(&object, "silos", &mut errors);
     let hostnames = names(&object, "hostnames", &mut errors);
-    let expires_at = expires_at(&object, &mut errors).flatten();
+    let expires_at = time_of(&object, "expires_at", &mut errors).flatten();
     let (Ok(name), Ok(role)) = (name, role) else {
         return Err(errors.into_error());
     };
@@ -97,7 +123,7 @@ pub(in crate::http) fn token_patch(
     }
     let silos = names(&object, "silos", &mut errors);
     let hostnames = names(&object, "hostnames", &mut errors);
-    let expires_at = expires_at(&object, &mut errors);
+    let expires_at = time_of(&object, "expires_at", &mut errors);
     let patch = TokenPatch {
         role,
         name,
@@ -111,15 +137,19 @@ pub(in crate::http) fn token_patch(
     patch.check(now).map_err(refused)
 }
 
-/// `expires_at`, if it is there; `Some(None)`: `null`.
-fn expires_at(object: &Map<String, Value>, errors: &mut Errors) -> Option<Option<Time>> {
-    match object.get("expires_at")? {
+/// A time, if it is there; `Some(None)`: `null`.
+pub(super) fn time_of(
+    object: &Map<String, Value>,
+    member: &'static str,
+    errors: &mut Errors,
+) -> Option<Option<Time>> {
+    match object.get(member)? {
         Value::Null => Some(None),
         value => {
             let time = value.as_str().and_then(Time::parse);
             if time.is_none() {
                 let detail = "must be a time such as \"2027-01-01T00:00:00Z\" (RFC 3339)";
-                errors.add("/expires_at", detail);
+                errors.add(format!("/{member}"), detail);
             }
             Some(time)
         }

@@ -12,8 +12,8 @@ use utoipa::openapi::{Components, KnownFormat, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::values::{
-    GivenAddress, GivenHostname, GivenIpv4, GivenIpv6, GivenSiloId, GivenTime, HostnamePattern,
-    SiloPattern,
+    GivenAddress, GivenHostname, GivenHubUrl, GivenIpv4, GivenIpv6, GivenPublicKey, GivenSiloId,
+    GivenTime, HostnamePattern, SiloPattern,
 };
 use crate::domain::token::Role;
 use crate::registry::new_token::{DEFAULT_OVERLAP, MAX_OVERLAP};
@@ -109,6 +109,53 @@ pub(crate) struct TokenPatchBody {
     role: Option<Role>,
 }
 
+/// An invitation to make.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a schema only")]
+pub(crate) struct InvitationBody {
+    role: LimitedRole,
+    /// The silos of the token; one, if it writes. No globs.
+    #[schema(min_items = 1, max_items = 100)]
+    silos: Vec<GivenSiloId>,
+    /// The hostnames that the token may write. Needed if it writes, else left out. No globs.
+    #[schema(min_items = 1, max_items = 100)]
+    hostnames: Option<Vec<GivenHostname>>,
+    /// The name of the token. Left out: its first hostname, or its silo.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
+        example = "nas"
+    )]
+    name: Option<String>,
+    /// For how many seconds the invitation can be used. Left out: an hour.
+    #[schema(minimum = 300, maximum = 604_800)]
+    expires_after: Option<u32>,
+    /// When the token expires, after the invitation. Left out: never.
+    token_expires_at: Option<GivenTime>,
+    /// Where the machine reaches the hub, in order of precedence.
+    #[schema(max_items = 8)]
+    urls: Option<Vec<GivenHubUrl>>,
+}
+
+/// The key of the machine that redeems an invitation.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a schema only")]
+pub(crate) struct RedeemBody {
+    /// A new public key of X25519, in base64url.
+    public_key: GivenPublicKey,
+}
+
+/// That the machine has its token's credential.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a schema only")]
+pub(crate) struct ConfirmBody {
+    token_id: TokenId,
+    /// HMAC-SHA256 of `silo join confirm v1` with the signing key of the token, in base64url.
+    #[schema(pattern = "^[A-Za-z0-9_-]{43}$")]
+    proof: String,
+}
+
 /// How to rotate a token's secret.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is a schema only")]
@@ -116,6 +163,9 @@ pub(crate) struct RotateBody {
     /// For how many seconds the old secret stays valid.
     #[schema(default = json!(DEFAULT_OVERLAP), minimum = 0, maximum = 7_776_000, required = false)]
     overlap: u32,
+    /// A new public key of X25519, in base64url: the answer then has the hub's public key and no secret. For the token itself.
+    #[schema(nullable = false)]
+    public_key: Option<GivenPublicKey>,
 }
 
 const _: () = assert!(MAX_OVERLAP == 7_776_000, "RotateBody says so");

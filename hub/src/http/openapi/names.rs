@@ -13,6 +13,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("id", "The silo."),
     ("hostname", "The hostname; in a list: only its entries."),
     ("token", "The token."),
+    ("invitation", "The invitation."),
     ("delivery", "The delivery."),
     ("slug", "The last segment of a problem's `type`."),
     (

@@ -10,9 +10,10 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::http::problems::{
-    CALLER_UNKNOWN, CLOCK, CONTENT_ENCODING, FORBIDDEN, INTERNAL, INVALID, Kind, MALFORMED,
-    MEDIA_TYPE, NOT_FOUND, ORDER, OUTCOME_UNKNOWN, PRECONDITION, REPLAY, TIMEOUT, TOO_LARGE,
-    TOO_MANY_FAILURES, TOO_MANY_REQUESTS, UNAUTHORIZED, UNAVAILABLE, UNENCRYPTED,
+    CALLER_UNKNOWN, CLOCK, CONTENT_ENCODING, FORBIDDEN, INTERNAL, INVALID, INVITATION_EXPIRED,
+    INVITATION_REPLACED, INVITATION_REVOKED, INVITATION_USED, Kind, MALFORMED, MEDIA_TYPE,
+    NOT_FOUND, ORDER, OUTCOME_UNKNOWN, PRECONDITION, REPLAY, TIMEOUT, TOO_LARGE, TOO_MANY_FAILURES,
+    TOO_MANY_INVITATIONS, TOO_MANY_REQUESTS, UNAUTHORIZED, UNAVAILABLE, UNENCRYPTED,
 };
 
 type Kinds = &'static [&'static Kind];
@@ -40,6 +41,8 @@ const WRITE: Kinds = &[&FORBIDDEN, &OUTCOME_UNKNOWN];
 const CONDITION: Kinds = &[&PRECONDITION];
 /// Of a body.
 const BODY: Kinds = &[&TIMEOUT, &TOO_LARGE, &MEDIA_TYPE, &CONTENT_ENCODING];
+/// Of an invitation that has ended.
+const ENDED: Kinds = &[&INVITATION_EXPIRED, &INVITATION_REVOKED, &INVITATION_USED];
 /// Of what may not be there.
 const MISSING: Kinds = &[&NOT_FOUND];
 
@@ -92,6 +95,16 @@ sets! {
     StreamOfOne = [EVERY, READ, SIGNED, CALLER, MISSING, &[&OUTCOME_UNKNOWN]];
     /// Of a write with a body that may create something.
     WriteOfNew = [EVERY, SIGNED, CALLER, WRITE, BODY];
+    /// Of a new invitation.
+    NewInvitation = [EVERY, SIGNED, CALLER, WRITE, BODY, &[&TOO_MANY_INVITATIONS]];
+    /// Of the removal of an invitation.
+    RevocationOfInvitation = [EVERY, SIGNED, CALLER, WRITE, MISSING];
+    /// Of a read with an invitation's key.
+    ReadOfInvitation = [EVERY, READ, SIGNED, CALLER, RIGHT, ENDED];
+    /// Of a write with an invitation's key.
+    WriteOfInvitation = [EVERY, SIGNED, CALLER, WRITE, BODY, MISSING, ENDED];
+    /// Of the confirmation of an invitation.
+    Confirmation = [EVERY, SIGNED, CALLER, WRITE, BODY, MISSING, ENDED, &[&INVITATION_REPLACED]];
     /// Of a write with a body and conditions.
     ConditionalWrite = [EVERY, SIGNED, CALLER, WRITE, BODY, CONDITION, MISSING];
     /// Of a removal with conditions.

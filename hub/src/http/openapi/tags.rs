@@ -10,13 +10,15 @@ pub(crate) const RECORDS: &str = "Records";
 pub(crate) const EVENTS: &str = "Events";
 /// Tokens and what was done with them.
 pub(crate) const TOKENS: &str = "Tokens";
+/// How machines get their tokens.
+pub(crate) const INVITATIONS: &str = "Invitations";
 /// What the hub does and how it is.
 pub(crate) const OPERATION: &str = "Operation";
 /// Protocols of DDNS clients.
 pub(crate) const FOREIGN: &str = "DDNS clients";
 
 /// All groups, each with its description in Markdown.
-pub(crate) const ALL: [(&str, &str); 7] = [
+pub(crate) const ALL: [(&str, &str); 8] = [
     (OPEN, "Needs no credential; one that is sent is ignored."),
     (
         SILOS,
@@ -34,6 +36,11 @@ pub(crate) const ALL: [(&str, &str); 7] = [
     (
         TOKENS,
         "Tokens of callers. For admins, unless stated otherwise.",
+    ),
+    (
+        INVITATIONS,
+        "A line that gives one machine a token of its own, once, without the token in it. The machine's requests are signed with the \
+         key in the line, which counts for nothing else.",
     ),
     (
         OPERATION,

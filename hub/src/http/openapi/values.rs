@@ -103,6 +103,34 @@ named_schema!(
         .build()
 );
 
+/// A URL of the hub.
+pub(crate) enum GivenHubUrl {}
+
+named_schema!(
+    GivenHubUrl,
+    "GivenHubUrl",
+    text(
+        "A URL of the hub: `http://HOST:PORT` or `https://HOST`, without user, query and fragment.",
+        "^https?://[!-~]+$",
+        "http://hub.lan:8053"
+    )
+    .build()
+);
+
+/// A public key.
+pub(crate) enum GivenPublicKey {}
+
+named_schema!(
+    GivenPublicKey,
+    "GivenPublicKey",
+    text(
+        "A public key of X25519 (RFC 7748): 32 bytes in base64url.",
+        "^[A-Za-z0-9_-]{43}$",
+        "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"
+    )
+    .build()
+);
+
 /// A name or glob of silos.
 pub(crate) enum SiloPattern {}
 

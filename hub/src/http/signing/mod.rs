@@ -4,6 +4,7 @@
 //! Open routes and foreign protocols do not use signatures, except for `/ip`: otherwise an agent would report an
 //! address that a relay forged.
 
+mod invitation;
 mod layer;
 mod mismatches;
 mod nonces;
@@ -14,12 +15,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use silo_shared::credential::TokenId;
 use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::request::RequestSignature;
 
 use crate::auth::token_cache::CachedToken;
 use crate::registry::SignedWrite;
+use crate::store::KnownInvitation;
 
+pub use invitation::InvitationLookups;
 pub(super) use layer::SigningLayer;
 pub(crate) use layer::is_open;
 pub use mismatches::Mismatches;
@@ -29,13 +33,35 @@ pub(super) use verify::is_of_signature;
 /// A request whose signature was verified, stored in the request's extensions for handlers.
 #[derive(Clone, Debug)]
 pub(super) struct Verified {
-    /// The token whose key signed it.
-    pub(super) token: Arc<CachedToken>,
-    /// Whether the key belonged to the token's former secret.
-    pub(super) by_former: bool,
+    /// Whose key signed it.
+    pub(super) by: SignedBy,
     /// What the registry needs for a write, or for a request for a stream; `None`: it only reads.
     pub(super) write: Option<Arc<OnceWrite>>,
     content: SignedContent,
+}
+
+/// Whose key signed a request.
+#[derive(Clone, Debug)]
+pub(super) enum SignedBy {
+    /// A token.
+    Token {
+        /// The token.
+        token: Arc<CachedToken>,
+        /// Whether the key belonged to its former secret.
+        by_former: bool,
+    },
+    /// An invitation, on a route of its own.
+    Invitation(Arc<KnownInvitation>),
+}
+
+impl SignedBy {
+    /// The id, under which responses are signed too.
+    fn keyid(&self) -> TokenId {
+        match self {
+            Self::Token { token, .. } => token.known.token.id,
+            Self::Invitation(known) => known.invitation.id,
+        }
+    }
 }
 
 /// What is needed to verify a request's content against its signature.

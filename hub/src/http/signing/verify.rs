@@ -10,8 +10,7 @@ use silo_shared::signing::component::RequestHead;
 use silo_shared::signing::request::RequestSignature;
 use silo_shared::signing::{SIGNATURE, SIGNATURE_INPUT, SignatureError, SigningKey};
 
-use super::{OnceWrite, SignedContent, Verified};
-use crate::auth::token_cache::CachedToken;
+use super::{OnceWrite, SignedBy, SignedContent, Verified, invitation};
 use crate::domain::time::Time;
 use crate::http::Hub;
 use crate::http::auth::{known_token, require_recent, wrong_credential};
@@ -24,19 +23,19 @@ use crate::store::{KnownToken, Queries, SealedKey};
 pub(super) struct Signer {
     pub(super) head: Arc<RequestHead>,
     pub(super) key: SigningKey,
-    token: Arc<CachedToken>,
-    by_former: bool,
+    by: SignedBy,
     signature: Arc<RequestSignature>,
 }
 
 impl Signer {
-    /// The token's id, under which responses are signed.
+    /// The id under which responses are signed.
     pub(super) fn keyid(&self) -> TokenId {
-        self.token.known.token.id
+        self.by.keyid()
     }
 }
 
-/// Identifies the signer: all required parts are signed, and the signature was made with a valid token's key.
+/// Identifies the signer: all required parts are signed, and the signature was made with a valid token's key, or with that
+/// of the invitation that the path names, whatever its state.
 /// `has_content`: whether content follows, or may follow.
 pub(super) async fn signer(
     hub: &Hub,
@@ -52,6 +51,41 @@ pub(super) async fn signer(
     }
     let refuse = |error: SignatureError| wrong_signature(hub, ip, error.to_string());
     let (head, signature) = read(parts, has_content).map_err(refuse)?;
+    let keyid = TokenId::parse(&signature.keyid).ok();
+    let invited = match keyid.filter(|id| invitation::of_path(parts) == Some(*id)) {
+        Some(id) => invitation::look_up(hub, id, ip).await?,
+        None => None,
+    };
+    let (by, key) = match invited {
+        Some(known) => {
+            let id = known.invitation.id;
+            let key = hub.key.open_invitation_key(&known.signing_key, id);
+            let key = key.ok_or_else(|| wrong_signature(hub, ip, UNKNOWN.to_owned()))?;
+            signature.verify(&head, &key).map_err(refuse)?;
+            (SignedBy::Invitation(Arc::new(known)), key)
+        }
+        None => by_token(hub, &head, &signature, ip, now).await?,
+    };
+    Ok(Signer {
+        head: Arc::new(head),
+        key,
+        by,
+        signature: Arc::new(signature),
+    })
+}
+
+/// Why a signature has no key.
+const UNKNOWN: &str = "keyid is unknown, or its token is revoked or expired, or its signing key was lost with the hub's key";
+
+/// The valid token whose key made a signature.
+async fn by_token(
+    hub: &Hub,
+    head: &RequestHead,
+    signature: &RequestSignature,
+    ip: IpAddr,
+    now: Time,
+) -> Result<(SignedBy, SigningKey), ApiError> {
+    let refuse = |error: SignatureError| wrong_signature(hub, ip, error.to_string());
     let cached = match TokenId::parse(&signature.keyid) {
         Ok(id) => known_token(hub, id, ip).await?,
         Err(_) => None,
@@ -64,14 +98,13 @@ pub(super) async fn signer(
         open(&known.signing_key, known)
     });
     let (Some(token), Some(key)) = (cached, key) else {
-        let detail = "keyid is unknown, or its token is revoked or expired, or its signing key was lost with the hub's key";
-        return Err(wrong_signature(hub, ip, detail.to_owned()));
+        return Err(wrong_signature(hub, ip, UNKNOWN.to_owned()));
     };
-    let mut verified = signature.verify(&head, &key).map(|()| (key, false));
+    let mut verified = signature.verify(head, &key).map(|()| (key, false));
     if verified.is_err()
         && let Some(former) = token.known.former_at(now)
         && let Some(key) = open(&former.signing_key, &token.known)
-        && signature.verify(&head, &key).is_ok()
+        && signature.verify(head, &key).is_ok()
     {
         verified = Ok((key, true));
     }
@@ -80,13 +113,7 @@ pub(super) async fn signer(
         hub.mismatches.report(id, &head.authority, now);
     }
     let (key, by_former) = verified.map_err(refuse)?;
-    Ok(Signer {
-        head: Arc::new(head),
-        key,
-        token,
-        by_former,
-        signature: Arc::new(signature),
-    })
+    Ok((SignedBy::Token { token, by_former }, key))
 }
 
 fn read(
@@ -144,8 +171,7 @@ pub(super) async fn admit(
 ) -> Result<Verified, ApiError> {
     let Signer {
         head,
-        token,
-        by_former,
+        by,
         signature,
         ..
     } = signer;
@@ -190,10 +216,11 @@ pub(super) async fn admit(
             created,
         })
     };
-    hub.tokens.note_use(token, now);
+    if let SignedBy::Token { token, .. } = by {
+        hub.tokens.note_use(token, now);
+    }
     Ok(Verified {
-        token: Arc::clone(token),
-        by_former: *by_former,
+        by: by.clone(),
         write: write.map(OnceWrite::new).map(Arc::new),
         content: SignedContent {
             head: Arc::clone(head),
