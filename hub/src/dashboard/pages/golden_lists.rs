@@ -258,8 +258,21 @@ fn the_audit_log_names_tokens_and_what_was_changed() {
         client_ip: Some(IPV4),
         times: 1,
         change,
+        invitation: None,
+        other_ip: None,
     };
     let rows = vec![
+        AuditRow {
+            token: None,
+            client_ip: ip("2001:db8:1234:5678::"),
+            invitation: Some("dddddddd12".to_owned()),
+            other_ip: Some(IPV4),
+            ..row("replaced", "", None)
+        },
+        AuditRow {
+            invitation: Some("dddddddd12".to_owned()),
+            ..row("created", "eeeeeeee12", None)
+        },
         row("changed", "bbbbbbbb12", change(Some(before.clone()), after)),
         row("created", "cccccccc12", change(None, before)),
         AuditRow {

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use reqwest::Method;
 use ring::hkdf::{HKDF_SHA256, Salt};
 use serde_json::{Value, json};
+use silo_hub::internals::domain::time::Clock;
+use silo_hub::internals::open_hub::OpenHub;
 use silo_hub::internals::secrets::{HubKey, credential_hash};
 use silo_hub::internals::store::Queries;
 use silo_shared::credential::{Credential, TokenId};
@@ -89,7 +91,10 @@ fn the_search_finds_what_is_there() {
             .encode([b"nonce".as_slice(), &secret].concat())
             .into_bytes(),
     ] {
-        assert!(runs(&[text.clone()]).contains(&secret), "{text:?}");
+        assert!(
+            runs(std::slice::from_ref(&text)).contains(&secret),
+            "{text:?}"
+        );
     }
 }
 
@@ -152,12 +157,9 @@ async fn a_recorded_join_with_all_that_is_stored_leads_to_no_credential() {
     record.extend(stored);
     record.push(hub_key.clone().into_bytes());
     // What the hub's key opens: the keys of the invitation and of the token.
-    let open = silo_hub::internals::open_hub::OpenHub::open(
-        &settings,
-        silo_hub::internals::domain::time::Clock::System,
-    )
-    .await
-    .expect("the database opens");
+    let open = OpenHub::open(&settings, Clock::System)
+        .await
+        .expect("the database opens");
     let sealed_by = HubKey::parse(&hub_key).expect("it is a key");
     let known = open.store.invitation(machine.id()).await;
     let known = known.expect("it answers").expect("it is kept");

@@ -94,7 +94,7 @@ async fn over_tls_the_line_has_the_hubs_pin() {
     assert_eq!(made.status(), 201);
     let made: Value = made.json().await.unwrap();
     let line = Invitation::parse(&text(&made["invitation"])).unwrap();
-    assert_eq!(line.hubs(), [url.clone()]);
+    assert_eq!(line.hubs(), std::slice::from_ref(&url));
     let pin = Pin::of(certified.cert.der()).expect("it is a certificate");
     assert_eq!(line.pin(), Some(pin));
 
