@@ -77,8 +77,9 @@ def before_call(context, case, kwargs):
             case.query.pop("after", None)
     body = case.body
     # A time that an answer had lies in the past.
-    if isinstance(body, dict) and str(body.get("expires_at") or "2099") < "2099":
-        body["expires_at"] = "2099-01-01T00:00:00Z"
+    for member in ("expires_at", "token_expires_at"):
+        if isinstance(body, dict) and str(body.get(member) or "2099") < "2099":
+            body[member] = "2099-01-01T00:00:00Z"
     if case.operation.label == "PUT /silos/{id}" and isinstance(body, dict):
         # What must agree with the path or the state.
         for member in ("id", "revision"):
@@ -117,6 +118,12 @@ def before_call(context, case, kwargs):
             seen.add(hostname)
             if not ADDRESSES & set(entry):
                 entry["ip"] = "10.0.0.9"
+    if case.operation.label == "POST /invitations" and isinstance(body, dict):
+        # Together at most 1024 characters, and each one a URL.
+        body["urls"] = ["http://hub.lan:8053"]
+    if case.operation.label == "POST /tokens/{token}/rotate" and isinstance(body, dict):
+        # For the token itself, which must stay as it is.
+        body.pop("public_key", None)
     if case.operation.label == "PATCH /tokens/{token}" and isinstance(body, dict):
         # What must agree with the token and its role.
         for member in ("id", "role", "silos", "hostnames"):

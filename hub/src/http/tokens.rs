@@ -69,7 +69,7 @@ struct Document<'a> {
     #[schema(
         value_type = String,
         required = false,
-        pattern = "^[A-Za-z0-9_-]{43}$",
+        pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
         example = "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"
     )]
     public_key: Option<String>,

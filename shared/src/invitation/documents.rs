@@ -91,7 +91,7 @@ pub struct Redeemed {
     #[cfg_attr(
         feature = "openapi",
         schema(
-            pattern = "^[A-Za-z0-9_-]{43}$",
+            pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             example = "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"
         )
     )]

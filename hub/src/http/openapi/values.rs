@@ -125,7 +125,7 @@ named_schema!(
     "GivenPublicKey",
     text(
         "A public key of X25519 (RFC 7748): 32 bytes in base64url.",
-        "^[A-Za-z0-9_-]{43}$",
+        "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
         "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"
     )
     .build()
