@@ -1,5 +1,7 @@
 //! A caller of a hub's REST interface, as a test has it.
 
+use std::time::Duration;
+
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -27,6 +29,8 @@ impl Caller {
             .no_proxy()
             .tls_certs_only([])
             .timeout(PATIENCE)
+            // A hub closes connections that are idle for 30 s; a request that is sent at that moment gets no answer.
+            .pool_idle_timeout(Duration::from_secs(10))
             .build()
             .expect("a client without certificates can be built");
         Self {
