@@ -16,7 +16,7 @@ use super::Hub;
 use super::auth::Invited;
 use super::bodies;
 use super::error::ApiError;
-use super::openapi::bodies::{ConfirmBody, RedeemBody};
+use super::openapi::invitation_bodies::{ConfirmBody, RedeemBody};
 use super::openapi::{self, tags};
 use super::request::JsonBody;
 use crate::domain::time::Time;

@@ -20,7 +20,7 @@ use super::bodies;
 use super::error::ApiError;
 use super::headers::header_value;
 use super::invitation_line::InvitationLine;
-use super::openapi::bodies::InvitationBody;
+use super::openapi::invitation_bodies::InvitationBody;
 use super::openapi::values::Limit;
 use super::openapi::{self, tags};
 use super::page::{Page, respond, rows_to_read};

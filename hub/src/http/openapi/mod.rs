@@ -6,6 +6,7 @@
 //! document is put together in `compat`, which knows all routes.
 
 pub(crate) mod bodies;
+pub(super) mod invitation_bodies;
 pub(crate) mod names;
 pub(crate) mod problem_sets;
 pub(crate) mod tags;
