@@ -279,7 +279,7 @@ pub(super) async fn change(
     Ok(([(CACHE_CONTROL, PRIVATE)], Json(document(&token, None))).into_response())
 }
 
-/// The signing key of the token that rotates itself: nobody else could derive the new secret.
+/// The signing key of the token that rotates itself: no other caller could derive the new secret.
 fn own_signing_key(hub: &Hub, caller: &Caller, id: TokenId) -> Result<SigningKey, ApiError> {
     if caller.token().id != id {
         let detail = "only the token itself can derive its secret: leave this out";
