@@ -54,7 +54,7 @@ pub(crate) fn find_program() -> Option<PathBuf> {
     env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .chain(FOLDERS.iter().map(PathBuf::from))
-        .map(|folder| folder.join(PROGRAM))
+        .map(|folder| folder.join(format!("{PROGRAM}{}", env::consts::EXE_SUFFIX)))
         .find(|file| file.is_file())
 }
 

@@ -79,8 +79,12 @@ pub enum Kind {
 
 /// Users other than root can change the file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NotTrusted(Box<Refused>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}: {kind} of {PRIVILEGED}, and {}{why}: {remedy}", .file.display(), elsewhere(.place, .file))]
-pub struct NotTrusted {
+struct Refused {
     file: PathBuf,
     /// The path with the problem: the file itself, a folder, or the target of a link.
     place: PathBuf,

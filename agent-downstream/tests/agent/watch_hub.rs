@@ -107,6 +107,7 @@ impl Watcher {
     }
 
     /// Waits until it has ended by itself, and returns its exit code.
+    #[cfg(target_os = "linux")]
     fn ended(&mut self) -> i32 {
         let started = Instant::now();
         loop {

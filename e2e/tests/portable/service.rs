@@ -19,6 +19,8 @@ impl Machine {
             "run this by scripts/test-windows: it would change the services of this machine"
         );
         let folder = |name: &str| PathBuf::from(std::env::var_os(name).unwrap());
+        // The program runs several times in one prefix, and a log of before names another address.
+        let name = &format!("{name}-{}", std::process::id());
         let own = folder("ProgramFiles").join("Silo service").join(name);
         fs::create_dir_all(&own).unwrap();
         let program = own.join("silo-hub.exe");

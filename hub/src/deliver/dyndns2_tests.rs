@@ -1,7 +1,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use silo_e2e::http_server::{HttpServer, Identity, Response};
+#[cfg(unix)]
+use silo_e2e::http_server::Identity;
+use silo_e2e::http_server::{HttpServer, Response};
 use silo_e2e::provider::{PASSWORD, Provider as FakeProvider, USERNAME};
 use silo_shared::silo::SiloId;
 

@@ -1,9 +1,13 @@
 use std::net::TcpListener;
+#[cfg(unix)]
 use std::sync::Arc;
+#[cfg(unix)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::header::HeaderValue;
-use silo_e2e::http_server::{HttpServer, Identity, Response};
+#[cfg(unix)]
+use silo_e2e::http_server::Identity;
+use silo_e2e::http_server::{HttpServer, Response};
 
 use super::*;
 

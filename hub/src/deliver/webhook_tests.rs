@@ -1,15 +1,20 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+#[cfg(unix)]
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use silo_e2e::http_server::{Identity, Response};
+#[cfg(unix)]
+use silo_e2e::http_server::Identity;
+use silo_e2e::http_server::Response;
 use silo_e2e::webhook_receiver::{Receiver, SECRET};
 
 use super::*;
 use crate::deliver::sink::Reach;
-use crate::deliver::test_sinks::{self, blocks, change, open, open_event_sink, write_secret};
+#[cfg(unix)]
+use crate::deliver::test_sinks::blocks;
+use crate::deliver::test_sinks::{self, change, open, open_event_sink, write_secret};
 use crate::domain::time::Time;
 
 fn sink(folder: &Path, url: &str, more_keys: &str) -> Box<dyn EventSink> {

@@ -60,12 +60,11 @@ pub(super) fn find(
     })
 }
 
-#[cfg(test)]
+// Their paths are those of Unix.
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    // Its paths are those of Unix.
-    #[cfg(unix)]
     #[test]
     fn paths_are_from_flags_else_from_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
@@ -97,8 +96,6 @@ mod tests {
         assert!(!find("token: silo_a_b\n", &["--token-file=/t"]).has_inline_token);
     }
 
-    // Its paths are those of Unix.
-    #[cfg(unix)]
     #[test]
     fn under_a_root_the_configuration_is_read_there() {
         let root = tempfile::tempdir().unwrap();

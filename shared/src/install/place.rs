@@ -186,6 +186,7 @@ pub(super) fn record_file(root: Option<&Path>, agent: Agent) -> Result<PathBuf, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
     use crate::install::job::Files;
 
     #[test]

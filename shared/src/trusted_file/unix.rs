@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Kind, NotTrusted, Owner, Trust};
+use super::{Kind, NotTrusted, Owner, Refused, Trust};
 
 /// The maximum number of symbolic links to follow, as in Linux (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -108,13 +108,13 @@ fn judge(
 ) -> Result<(), NotTrusted> {
     let (owner, mode) = (found.uid(), found.mode() & 0o7777);
     let refuse = |why: String, remedy: String| {
-        Err(NotTrusted {
+        Err(NotTrusted(Box::new(Refused {
             file: file.to_owned(),
             place: PathBuf::from(place),
             kind: kind.words(),
             why,
             remedy,
-        })
+        })))
     };
     let shown = place.display();
     let any_owner = matches!(kind, Kind::Token { any_owner: true });

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Kind, NotTrusted, Trust};
+use super::{Kind, NotTrusted, Refused, Trust};
 use crate::descriptor::{Access, Descriptor, Other, Sid, Trusted};
 
 /// The maximum number of links to follow, as in Linux.
@@ -54,12 +54,14 @@ fn judge(
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<(), NotTrusted> {
     for Look { place, access } in looks(kind, file) {
-        let refused = |why, remedy| NotTrusted {
-            file: file.to_owned(),
-            place: place.clone(),
-            kind: kind.words(),
-            why,
-            remedy,
+        let refused = |why, remedy| {
+            NotTrusted(Box::new(Refused {
+                file: file.to_owned(),
+                place: place.clone(),
+                kind: kind.words(),
+                why,
+                remedy,
+            }))
         };
         let sddl = match read(&place) {
             Ok(sddl) => sddl,

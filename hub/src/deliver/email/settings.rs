@@ -301,6 +301,6 @@ fn duration(
     time.map(Some).ok_or_else(why)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[path = "settings_tests.rs"]
 mod tests;

@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use silo_shared::config::ConfigError;
@@ -25,14 +26,9 @@ fn sink(keys: &str) -> Box<dyn EventSink> {
 fn secret(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-    }
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
-#[cfg(unix)]
 #[test]
 fn settings_have_defaults_and_times_have_units() {
     let plain = sink(GOOD);
@@ -47,7 +43,6 @@ fn settings_have_defaults_and_times_have_units() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn wrong_settings_are_named_by_their_key() {
@@ -174,7 +169,6 @@ fn wrong_settings_are_named_by_their_key() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn another_password_is_another_fingerprint() {
     let folder = tempfile::tempdir().unwrap();

@@ -197,6 +197,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-#[cfg(test)]
+// The other side is on Linux only.
+#[cfg(all(test, unix))]
 #[path = "spool_tests.rs"]
 mod tests;

@@ -150,7 +150,6 @@ fn files_that_are_not_jobs_or_results_are_ignored() {
     assert_eq!(bench.names("jobs"), [id.job_file()]);
 }
 
-#[cfg(unix)]
 #[test]
 fn an_untaken_job_is_reported_unless_the_worker_answers_others() {
     let bench = Bench::new();
@@ -169,7 +168,6 @@ fn an_untaken_job_is_reported_unless_the_worker_answers_others() {
     assert_eq!(bench.spool.hand_over(&other).unwrap(), Progress::Waiting);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_clock_step_neither_forgets_nor_keeps_a_job() {
     for step in STEPS {
@@ -200,7 +198,6 @@ fn a_clock_step_neither_forgets_nor_keeps_a_job() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn a_missing_folder_is_named() {
     let bench = Bench::new();

@@ -44,12 +44,10 @@ impl Home {
 
     /// Gives a hub that is to begin here a database file with this build's schema, if it is to have a file.
     pub(crate) fn put_migrated_file(&self, settings: &HubSettings) {
-        if self.database.is_some() || settings.database.is_some() {
-            return;
-        }
+        let has_file = self.database.is_none() && settings.database.is_none();
         // Elsewhere the hub makes its own: a template needs the program sqlite3.
         #[cfg(unix)]
-        {
+        if has_file {
             let mut builder = DirBuilder::new();
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder
@@ -58,6 +56,8 @@ impl Home {
             std::fs::copy(template::sqlite_file(), settings.data_dir.join("hub.db"))
                 .expect("the file can be copied");
         }
+        #[cfg(not(unix))]
+        let _ = has_file;
     }
 
     /// A new folder for an SQLite file, for messages about that file.
