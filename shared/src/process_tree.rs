@@ -121,7 +121,8 @@ mod tests {
             let mut child = again().env_remove(START).spawn().unwrap();
             child.wait().unwrap();
         }
-        let _held = OpenOptions::new().read(true).open(path).unwrap();
+        // The other side may be looking whether it is held.
+        let _held = crate::held::retry(|| OpenOptions::new().read(true).open(&path)).unwrap();
         std::thread::sleep(LIMIT * 2);
     }
 
