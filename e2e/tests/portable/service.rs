@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use silo_e2e::{Caller, binary, logs, until};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Wine's service manager takes any `service run` for the service that it is just starting.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// The hub's program in a folder below `C:\Program Files`, and the data directory that it chooses.
 struct Machine {
     program: PathBuf,
     data: PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Machine {
-    fn new(name: &str) -> Self {
+    async fn new(name: &str) -> Self {
         assert!(
             std::env::var_os("SILO_TEST_FAKE_SCHTASKS").is_some(),
             "run this by scripts/test-windows: it would change the services of this machine"
@@ -28,6 +33,7 @@ impl Machine {
         Self {
             program,
             data: folder("ProgramData").join(r"Silo\hub").join(name),
+            _turn: ONE_AT_A_TIME.lock().await,
         }
     }
 
@@ -86,7 +92,7 @@ impl Drop for Machine {
 /// line that `service install` would give it.
 #[tokio::test]
 async fn the_hub_runs_as_a_service_and_is_stopped_and_removed() {
-    let machine = Machine::new("run");
+    let machine = Machine::new("run").await;
     let data = machine.data.to_str().unwrap();
     silo_shared::private_file::create_folder(&machine.data).unwrap();
     let command = format!(
@@ -132,9 +138,9 @@ async fn the_hub_runs_as_a_service_and_is_stopped_and_removed() {
     assert!(machine.data.join("hub.db").exists(), "the data stays");
 }
 
-#[test]
-fn what_a_service_must_not_have_is_refused() {
-    let machine = Machine::new("refused");
+#[tokio::test]
+async fn what_a_service_must_not_have_is_refused() {
+    let machine = Machine::new("refused").await;
     for (words, expected) in [
         (&["service", "run"][..], "only the service manager"),
         (
