@@ -61,7 +61,8 @@ pub(super) fn find(
 }
 
 // Their paths are those of Unix.
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

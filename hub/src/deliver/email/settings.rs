@@ -301,6 +301,7 @@ fn duration(
     time.map(Some).ok_or_else(why)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "settings_tests.rs"]
 mod tests;

@@ -198,6 +198,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 // The other side is on Linux only.
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "spool_tests.rs"]
 mod tests;
