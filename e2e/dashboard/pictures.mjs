@@ -100,12 +100,12 @@ for (const kind of ["downstream", "upstream"]) {
   await page.goto("/dashboard/silos/office/add-machine");
   await page.locator(`input[value=${kind}]`).check();
   await page.getByLabel("Machine", { exact: true }).fill("television");
-  await button(page, "Make the token and the commands").click();
-  await page.getByRole("heading", { name: /paste these there/ }).waitFor();
+  await button(page, "Make the invitation").click();
+  await page.getByRole("heading", { name: /paste one command there/ }).waitFor();
   await take(`machine-${kind}`);
 }
 await page.goto("/dashboard/silos/office/add-machine");
-await button(page, "Make the token and the commands").click();
+await button(page, "Make the invitation").click();
 await page.locator("[aria-invalid=true]").first().waitFor();
 await take("machine-refused");
 

@@ -11,7 +11,8 @@ use super::token::{Dash, parse_time};
 use super::{Failure, parse_id, say};
 use crate::config::settings::HubSettings;
 use crate::domain::hub_url::{candidates, is_for_others};
-use crate::domain::invitation::{CheckedInvitation, Invitation, InvitationSpec, WrongPart};
+use crate::domain::invitation::{Invitation, InvitationSpec, WrongPart};
+use crate::domain::join_command;
 use crate::domain::time::Time;
 use crate::domain::token::Role;
 use crate::registry::new_invitation::NewInvitation;
@@ -127,7 +128,7 @@ impl Site {
         };
         let is_tls = urls.iter().all(|url| url.starts_with("https:"));
         let pin = match &settings.tls {
-            Some(tls) if is_tls => Identity::open(tls)?.pin().to_string().parse().ok(),
+            Some(tls) if is_tls => Identity::open(tls)?.invitation_pin(),
             _ => None,
         };
         Ok(Self { urls, pin })
@@ -218,7 +219,7 @@ async fn make(hub: &OpenHub, args: NewArgs, site: &Site) -> Result<(), Failure> 
     let checked: Result<Vec<_>, _> = specs.into_iter().map(|spec| spec.check(now)).collect();
     // All are right before the first one is made.
     for checked in checked.map_err(|wrong| Failure::Usage(in_flags(&wrong)))? {
-        let program = program(&checked);
+        let agent = join_command::agent(checked.token.role);
         let new = NewInvitation::make(checked, ACTOR, &key, now).map_err(OpenError::from)?;
         let line = Line::new(site.urls.clone(), site.pin, new.key);
         let line = line.map_err(|error| Failure::Usage(format!("--url: {error}")))?;
@@ -232,12 +233,8 @@ async fn make(hub: &OpenHub, args: NewArgs, site: &Site) -> Result<(), Failure> 
         );
         let line = line.encode();
         let line = line.expose();
-        let printed =
-            say(format_args!("printf %s '{line}' | sudo {program} join -")).and_then(|()| {
-                say(format_args!(
-                    "'{line}' | & \"C:\\Program Files\\Silo\\{program}.exe\" join -"
-                ))
-            });
+        let printed = say(format_args!("{}", join_command::linux(agent, line)))
+            .and_then(|()| say(format_args!("{}", join_command::windows(agent, line))));
         if let Err(error) = printed {
             // One that was not printed must not stay open.
             let id = invitation.id;
@@ -247,14 +244,6 @@ async fn make(hub: &OpenHub, args: NewArgs, site: &Site) -> Result<(), Failure> 
         }
     }
     Ok(())
-}
-
-/// The agent that uses an invitation.
-fn program(checked: &CheckedInvitation) -> &'static str {
-    match checked.token.role {
-        Role::Write => "silo-upstream",
-        _ => "silo-downstream",
-    }
 }
 
 /// What an invitation grants, in words.

@@ -1,51 +1,64 @@
-//! `/dashboard/silos/ID/add-machine`, for admins: makes a token with the rights that one agent needs, and shows the
-//! commands that set it up. An invitation can take the token's place: [`access`] is all that knows of it.
+//! `/dashboard/silos/ID/add-machine`, for admins: makes an invitation with the rights that one agent needs, and shows the
+//! command that uses it.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use silo_shared::credential::{Credential, TokenId};
+use silo_shared::credential::Secret;
+use silo_shared::invitation::form::check_hub;
 use silo_shared::silo::SiloId;
 
 use super::error::{PageError, html};
+use super::field_errors::FieldErrors;
 use super::form::PostedForm;
 use super::layout::Section;
 use super::pages::add_machine::{
-    AddMachinePage, HubAddress, MachineAddedPage, MachineErrors, MachineForm,
+    AddMachinePage, MachineForm, MachineInvitedPage, hub_url, wrong_url,
 };
 use super::paths::SiloOf;
 use super::session::Session;
-use super::token_secrets::make_token;
-use crate::domain::token::TokenSpec;
+use super::token_secrets::no_randomness;
+use super::when::When;
+use crate::domain::invitation::{CheckedInvitation, Invitation};
 use crate::http::Hub;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::invitation_line::{InvitationLine, own_url};
+use crate::registry::new_invitation::NewInvitation;
+use crate::store::{Via, WriteScope};
 
-/// What lets a machine in.
-struct Access {
-    token: TokenId,
-    credential: Credential,
-}
-
-/// Makes what lets a machine in.
-async fn access(hub: &Hub, caller: &Caller, spec: TokenSpec) -> Result<Access, ApiError> {
-    let (token, credential) = make_token(hub, caller, spec).await?;
-    Ok(Access {
-        token: token.id,
-        credential,
-    })
+/// Makes an invitation, as `POST /invitations` does.
+async fn invite(
+    hub: &Hub,
+    caller: &Caller,
+    checked: CheckedInvitation,
+    url: &str,
+) -> Result<(Invitation, Secret), ApiError> {
+    let line = InvitationLine::of(hub, vec![url.to_owned()])?;
+    let actor = caller.actor_via(Via::Dashboard);
+    let new = NewInvitation::make(checked, actor, &hub.key, hub.clock.now());
+    let new = new.map_err(no_randomness)?;
+    let line = line.with_key(new.key)?;
+    let invitation = new.command.invitation.clone();
+    caller.apply(hub, WriteScope::Unscoped, new.command).await?;
+    Ok((invitation, line))
 }
 
 /// The form.
-pub(super) async fn ask(session: Session, SiloOf(silo): SiloOf) -> Result<Response, PageError> {
+pub(super) async fn ask(
+    session: Session,
+    State(hub): State<Arc<Hub>>,
+    SiloOf(silo): SiloOf,
+) -> Result<Response, PageError> {
     session.caller().require_admin()?;
     let values = MachineForm {
         kind: "downstream".to_owned(),
+        url: hub_url(own_url(&hub), &session.site().origin()),
         ..MachineForm::default()
     };
-    let page = form_page(&session, &silo, values, MachineErrors::default());
+    let page = form_page(&session, &silo, values, FieldErrors::default());
     Ok(html(StatusCode::OK, &page))
 }
 
@@ -53,7 +66,7 @@ fn form_page(
     session: &Session,
     silo: &SiloId,
     values: MachineForm,
-    errors: MachineErrors,
+    errors: FieldErrors,
 ) -> AddMachinePage {
     AddMachinePage {
         chrome: session.chrome(format!("Add a machine to {silo}"), Section::Silos),
@@ -63,7 +76,7 @@ fn form_page(
     }
 }
 
-/// Makes the token, and shows the commands.
+/// Makes the invitation, and shows the command.
 pub(super) async fn add(
     State(hub): State<Arc<Hub>>,
     SiloOf(silo): SiloOf,
@@ -71,28 +84,29 @@ pub(super) async fn add(
 ) -> Result<Response, PageError> {
     let session = &form.session;
     session.caller().require_admin()?;
-    let made = form.values.machine(silo.as_str()).and_then(|machine| {
-        let spec = machine.token(hub.clock.now())?;
-        Ok((machine, spec))
-    });
-    let (machine, spec) = match made {
-        Ok(made) => made,
-        Err(errors) => {
-            let page = form_page(session, &silo, form.values.clone(), errors);
-            return Ok(html(StatusCode::UNPROCESSABLE_ENTITY, &page));
-        }
+    let now = hub.clock.now();
+    let checked = form.values.invitation(silo.as_str(), now);
+    let url = form.values.url.trim();
+    let refused = match (checked, check_hub(url)) {
+        (Ok(checked), Ok(_)) => match invite(&hub, session.caller(), checked, url).await {
+            Ok((invitation, line)) => {
+                let page = MachineInvitedPage {
+                    chrome: session.chrome(format!("Add a machine to {silo}"), Section::Silos),
+                    silo: silo.to_string(),
+                    until: When::new(invitation.expires_at, now),
+                    invitation,
+                    line,
+                    is_readable: session.site().is_readable_on_the_way(),
+                };
+                return Ok(html(StatusCode::CREATED, &page));
+            }
+            // The line would be too long.
+            Err(error) => FieldErrors::of(error)?.1.moved("urls", "url"),
+        },
+        (Ok(_), Err(_)) => wrong_url(),
+        (Err(errors), Ok(_)) => errors,
+        (Err(errors), Err(_)) => FieldErrors::new(errors.and(wrong_url())),
     };
-    let access = access(&hub, session.caller(), spec).await?;
-    let site = session.site();
-    let pin = hub.monitor.listening();
-    let pin = pin.and_then(|listening| listening.pin.clone());
-    let page = MachineAddedPage {
-        chrome: session.chrome(format!("Add a machine to {silo}"), Section::Silos),
-        machine,
-        token_id: access.token.to_string(),
-        credential: access.credential,
-        hub: HubAddress::of(&site.origin(), site.is_loopback(), pin),
-        is_readable: site.is_readable_on_the_way(),
-    };
-    Ok(html(StatusCode::CREATED, &page))
+    let page = form_page(session, &silo, form.values.clone(), refused);
+    Ok(html(StatusCode::UNPROCESSABLE_ENTITY, &page))
 }

@@ -29,6 +29,11 @@ impl FieldErrors {
         }
     }
 
+    /// Several errors, each with the pointer to its field.
+    pub(super) fn new(errors: Vec<FieldError>) -> Self {
+        Self(errors)
+    }
+
     /// These and others.
     pub(super) fn and(mut self, others: Self) -> Vec<FieldError> {
         self.0.extend(others.0);

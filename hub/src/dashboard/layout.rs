@@ -89,6 +89,8 @@ pub(super) enum Notice {
     TokenChanged,
     /// A token was revoked.
     TokenRevoked,
+    /// An invitation was revoked.
+    InvitationRevoked,
     /// Another backup is being downloaded.
     BackupBusy,
 }
@@ -180,7 +182,7 @@ impl Theme {
 }
 
 impl Notice {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::SignedOut,
         Self::SignedOutEverywhere,
         Self::SiloMade,
@@ -193,6 +195,7 @@ impl Notice {
         Self::Retried,
         Self::TokenChanged,
         Self::TokenRevoked,
+        Self::InvitationRevoked,
         Self::BackupBusy,
     ];
 
@@ -211,6 +214,7 @@ impl Notice {
             Self::Retried => "retried",
             Self::TokenChanged => "token-changed",
             Self::TokenRevoked => "token-revoked",
+            Self::InvitationRevoked => "invitation-revoked",
             Self::BackupBusy => "backup-busy",
         }
     }
@@ -230,6 +234,7 @@ impl Notice {
             Self::Retried => "The delivery is tried again now.",
             Self::TokenChanged => "The token is changed.",
             Self::TokenRevoked => "The token is revoked, and its sessions have ended.",
+            Self::InvitationRevoked => "The invitation is revoked.",
             Self::BackupBusy => "Another backup is being downloaded: try again when it is done.",
         }
     }

@@ -20,6 +20,7 @@ mod form;
 mod history;
 mod home;
 mod href;
+mod invitations;
 mod layout;
 mod link;
 mod list_view;
@@ -130,6 +131,10 @@ fn of_tokens() -> Router<Arc<Hub>> {
             get(token_secrets::ask_new).post(token_secrets::make),
         )
         .route("/dashboard/tokens/file", post(token_secrets::file))
+        .route(
+            "/dashboard/invitations/{id}/revoke",
+            post(invitations::revoke),
+        )
         .route(
             "/dashboard/tokens/{id}",
             get(tokens::read).post(tokens::change),

@@ -64,7 +64,7 @@ pub(super) async fn make_token(
 }
 
 /// That the system has no random bytes is logged here, where it is handled.
-fn no_randomness(error: NoRandomness) -> ApiError {
+pub(super) fn no_randomness(error: NoRandomness) -> ApiError {
     tracing::error!("{error}");
     ApiError::Internal
 }

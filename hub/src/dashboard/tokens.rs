@@ -12,6 +12,7 @@ use silo_shared::credential::TokenId;
 use super::error::{PageError, html};
 use super::form::PostedForm;
 use super::href::href;
+use super::invitations;
 use super::layout::{Notice, Section};
 use super::pages::tokens::{Facts, Form, RevokePage, TokenPage, TokensPage};
 use super::session::{SIGN_IN, Session, see_other};
@@ -61,6 +62,10 @@ pub(super) async fn list(
     let page = TokensPage {
         chrome: session.chrome("Tokens", Section::Tokens),
         rows: rows.collect(),
+        invitations: match after {
+            None => invitations::open(&hub).await?,
+            Some(_) => Vec::new(),
+        },
         is_first: after.is_none(),
         next,
     };

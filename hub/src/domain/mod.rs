@@ -13,6 +13,7 @@ pub mod failures;
 pub(crate) mod html;
 pub mod hub_url;
 pub mod invitation;
+pub mod join_command;
 pub mod once_a_minute;
 pub mod pattern;
 pub mod precondition;

@@ -17,21 +17,18 @@ pub(crate) struct InvitationLine {
 }
 
 impl InvitationLine {
-    /// With these URLs of the hub; without any: `public_url` of the configuration, else the address that the hub listens
-    /// at, if it is one that other machines reach. The hub's pin belongs to URLs with TLS.
+    /// With these URLs of the hub; without any: [`own_url`]. With TLS, the pin of a self-signed certificate is in it.
     pub(crate) fn of(hub: &Hub, urls: Vec<String>) -> Result<Self, ApiError> {
         let listening = hub.monitor.listening();
         let urls = if urls.is_empty() {
             let own = listening.and_then(|listening| listening.urls.first());
-            let known = hub.sites.public_origin();
-            let known = known.or_else(|| own.filter(|url| is_for_others(url)).cloned());
-            vec![known.ok_or_else(|| no_url(own.map(String::as_str)))?]
+            vec![own_url(hub).ok_or_else(|| no_url(own.map(String::as_str)))?]
         } else {
             urls
         };
         let is_tls = urls.iter().all(|url| url.starts_with("https:"));
-        let pin = listening.and_then(|listening| listening.pin.as_deref());
-        let pin = pin.filter(|_| is_tls).and_then(|pin| pin.parse().ok());
+        let pin = listening.and_then(|listening| listening.invitation_pin);
+        let pin = pin.filter(|_| is_tls);
         Ok(Self { urls, pin })
     }
 
@@ -41,6 +38,20 @@ impl InvitationLine {
         let invitation = invitation.map_err(|error| ApiError::invalid("/urls", error))?;
         Ok(invitation.encode())
     }
+}
+
+/// Where other machines find this hub, as far as it knows: `public_url` of the configuration, else the address that it
+/// listens at, if others can reach that.
+pub(crate) fn own_url(hub: &Hub) -> Option<String> {
+    let own = || {
+        let listening = hub.monitor.listening()?;
+        listening
+            .urls
+            .first()
+            .filter(|url| is_for_others(url))
+            .cloned()
+    };
+    hub.sites.public_origin().or_else(own)
 }
 
 fn no_url(listening: Option<&str>) -> ApiError {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use silo_shared::credential::Credential;
+use silo_shared::pin::Pin;
 use tokio::time::timeout;
 
 use super::Hub;
@@ -59,6 +60,8 @@ pub(crate) struct Listening {
     pub(crate) urls: Vec<String>,
     /// The pin of the key.
     pub(crate) pin: Option<String>,
+    /// The same for invitations, if the certificate is self-signed.
+    pub(crate) invitation_pin: Option<Pin>,
     /// How many connections may be open.
     pub(crate) limit: usize,
     /// The number of open connections.

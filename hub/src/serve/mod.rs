@@ -215,6 +215,7 @@ impl Listeners {
         Ok(Listening {
             urls,
             pin: self.tls.as_ref().map(|tls| tls.pin().to_string()),
+            invitation_pin: self.tls.as_ref().and_then(|tls| tls.invitation_pin()),
             limit: connections.limits().connections,
             connections: Box::new(move || connections.places().open()),
             certificate_ends,

@@ -36,6 +36,9 @@ pub(super) const COLUMNS: &str = "id, signing_key, name, role, silos, hostnames,
      made_by, created_at, expires_at, revoked_at, used_at, token, token_hash, token_signing_key, \
      client_ip, redeemed_at";
 
+/// Invitations that can still be used at a time.
+const OPEN: &str = "used_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
+
 /// Invitations whose end is longer ago than the first value, and those that end later than the second.
 const OVER: &str = "coalesce(used_at, revoked_at, expires_at) < ? OR expires_at > ?";
 
@@ -106,6 +109,25 @@ impl Store {
             .collect()
     }
 
+    /// The invitations that can still be used, oldest first.
+    pub async fn open_invitations(
+        &self,
+        now: Time,
+        limit: i64,
+    ) -> Result<Vec<Invitation>, StoreError> {
+        let query = self
+            .dialect
+            .query(format!(
+                "SELECT {COLUMNS} FROM invitations WHERE {OPEN} ORDER BY created_at, id LIMIT ?"
+            ))
+            .bind(now.as_millis())
+            .bind(limit);
+        let rows = self.read(query).await?;
+        rows.iter()
+            .map(|row| known_invitation(row).map(|known| known.invitation))
+            .collect()
+    }
+
     /// Whether there are invitations that ended before a time, or that end after another one, which only a wrong clock
     /// can have made.
     pub async fn has_invitations_over(
@@ -127,10 +149,7 @@ impl WriteTransaction {
     pub async fn open_invitations(&mut self, now: Time) -> Result<i64, StoreError> {
         let row = self
             .dialect
-            .query(
-                "SELECT count(*) FROM invitations \
-                 WHERE used_at IS NULL AND revoked_at IS NULL AND expires_at > ?",
-            )
+            .query(format!("SELECT count(*) FROM invitations WHERE {OPEN}"))
             .bind(now.as_millis())
             .fetch_one(&mut *self.inner)
             .await?;

@@ -103,6 +103,12 @@ impl Identity {
         Pin::of(end).expect("it was read when the identity was opened")
     }
 
+    /// The pin for machines that learn it from the hub alone: only of a certificate that is self-signed. Agents verify
+    /// others by their issuer, and those who renew them often make a new key, which would lock pinned agents out.
+    pub(crate) fn invitation_pin(&self) -> Option<Pin> {
+        is_self_signed(&self.certified.cert[0]).then(|| self.pin())
+    }
+
     /// When the certificate expires; `None`: it can't be read.
     pub(crate) fn not_after(&self) -> Option<Time> {
         not_after(&self.certified.cert[0])
@@ -137,14 +143,28 @@ fn version(certificate: &[u8]) -> Option<u8> {
     }
 }
 
-/// When a certificate expires: the second time of its validity, the fifth field of the signed part after the version
-/// (RFC 5280 section 4.1).
-fn not_after(certificate: &[u8]) -> Option<Time> {
+/// The fields of an X.509 certificate of version 3 from its issuer on (RFC 5280 section 4.1).
+fn from_issuer(certificate: &[u8]) -> Option<&[u8]> {
     let signed_part = content(0x30, content(0x30, certificate)?)?;
     let (_, rest) = element(0xa0, signed_part)?;
     let (_, rest) = element(0x02, rest)?;
     let (_, rest) = element(0x30, rest)?;
-    let (_, rest) = element(0x30, rest)?;
+    Some(rest)
+}
+
+/// Whether a certificate names itself as its issuer. One that can't be read does not count as such.
+fn is_self_signed(certificate: &[u8]) -> bool {
+    let names = || {
+        let (issuer, rest) = element(0x30, from_issuer(certificate)?)?;
+        let (_, rest) = element(0x30, rest)?;
+        Some((issuer, content(0x30, rest)?))
+    };
+    names().is_some_and(|(issuer, subject)| issuer == subject)
+}
+
+/// When a certificate expires: the second time of its validity, which follows the issuer.
+fn not_after(certificate: &[u8]) -> Option<Time> {
+    let (_, rest) = element(0x30, from_issuer(certificate)?)?;
     let validity = content(0x30, rest)?;
     let after_first = element(0x17, validity)
         .or_else(|| element(0x18, validity))?
@@ -236,6 +256,28 @@ fn check_private(key: &Path) -> Result<(), TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_certificate_that_names_itself_as_issuer_is_self_signed() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let named = |name: &str| {
+            let mut parameters = rcgen::CertificateParams::new(vec!["hub".to_owned()]).unwrap();
+            parameters
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, name);
+            parameters
+        };
+        let own = named("hub").self_signed(&key).unwrap();
+        assert!(is_self_signed(own.der()));
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let authority = named("authority");
+        let authority = rcgen::Issuer::from_params(&authority, &authority_key);
+        let issued = named("hub").signed_by(&key, &authority).unwrap();
+        assert!(!is_self_signed(issued.der()));
+        for broken in [&own.der()[..40], b"", b"\x30\x00"] {
+            assert!(!is_self_signed(broken));
+        }
+    }
 
     #[test]
     fn the_end_of_a_certificate_is_read() {

@@ -41,6 +41,7 @@ pub(crate) struct Reloader {
     ends: Arc<AtomicI64>,
     served: Files,
     pin: Pin,
+    invitation_pin: Option<Pin>,
     /// The last content that differed from the one served, and whether its error was logged.
     seen: Option<(Result<Files, TlsError>, bool)>,
 }
@@ -58,6 +59,7 @@ impl Reloader {
             config: RustlsConfig::from_config(identity.server_config()),
             ends: Arc::new(AtomicI64::new(end(&identity))),
             pin: identity.pin(),
+            invitation_pin: identity.invitation_pin(),
             settings,
             served,
             seen: None,
@@ -72,6 +74,11 @@ impl Reloader {
     /// The pin of the key that is served at first. A new certificate usually has the same key.
     pub(crate) fn pin(&self) -> Pin {
         self.pin
+    }
+
+    /// The pin for invitations; see [`Identity::invitation_pin`].
+    pub(crate) fn invitation_pin(&self) -> Option<Pin> {
+        self.invitation_pin
     }
 
     /// Returns when the certificate that is served expires, also after a reload; `None`: it can't be read.

@@ -1,15 +1,19 @@
 //! The pages with a form of their own, as they are: of tokens, of a new machine, and those that ask before something is done.
 
+use silo_shared::api::FieldError;
 use silo_shared::credential::Credential;
+use silo_shared::invitation::Invitation as Line;
 use silo_shared::silo::{Addresses, Hostname, SiloId};
 
 use super::golden::{NOW, assert_golden, chrome};
 use super::golden_lists::token;
 use super::{add_machine, delete, revert, tokens};
+use crate::dashboard::field_errors::FieldErrors;
 use crate::dashboard::token_form::{TokenErrors, TokenForm};
 use crate::dashboard::when::When;
+use crate::domain::invitation::Invitation;
 use crate::domain::revision::Revision;
-use crate::domain::token::Role;
+use crate::domain::token::{Role, TokenSpec};
 
 fn office() -> SiloId {
     SiloId::parse("office").unwrap()
@@ -129,40 +133,52 @@ fn a_machine_is_added() {
             kind: "upstream".to_owned(),
             name: "<b>nas</b>".to_owned(),
             hostnames: "nas, <b>".to_owned(),
+            url: "<b>".to_owned(),
         },
-        errors: add_machine::MachineErrors {
-            kind: Some("choose what the machine does".to_owned()),
-            name: Some("is too long".to_owned()),
-            hostnames: Some("<b>: not a hostname".to_owned()),
-        },
+        errors: FieldErrors::new(
+            [
+                ("/kind", "choose what the machine does"),
+                ("/name", "is too long"),
+                ("/hostnames/1", "<b>: not a hostname"),
+                ("/url", "where the machine reaches this hub"),
+                ("/silos", "<b> is no silo"),
+            ]
+            .map(|(pointer, detail)| FieldError {
+                pointer: pointer.to_owned(),
+                detail: detail.to_owned(),
+            })
+            .into(),
+        ),
     };
     assert_golden("add_machine.html", &page);
-    for (kind, origin, is_here, name) in [
-        (
-            "upstream",
-            "https://hub.lan",
-            false,
-            "add_machine_upstream.html",
-        ),
-        (
-            "downstream",
-            "http://127.0.0.1:8053",
-            true,
-            "add_machine_downstream.html",
-        ),
+    for (role, is_readable, name) in [
+        (Role::Write, false, "add_machine_upstream.html"),
+        (Role::Read, true, "add_machine_downstream.html"),
     ] {
-        let form = add_machine::MachineForm {
-            kind: kind.to_owned(),
-            name: "<b>nas</b>".to_owned(),
-            hostnames: "nas files".to_owned(),
-        };
-        let page = add_machine::MachineAddedPage {
+        let spec = token("bbbbbbbb12", "<b>nas</b>", role).spec;
+        let expires_at = NOW.plus_seconds(3600);
+        let page = add_machine::MachineInvitedPage {
             chrome: chrome("Add a machine to office", true),
-            machine: form.machine("office").unwrap(),
-            token_id: "bbbbbbbb12".to_owned(),
-            credential: credential(),
-            hub: add_machine::HubAddress::of(origin, is_here, Some("sha256//pin".to_owned())),
-            is_readable: is_here,
+            silo: "office".to_owned(),
+            until: When::new(expires_at, NOW),
+            invitation: Invitation {
+                id: credential().id(),
+                spec: TokenSpec {
+                    hostnames: (role == Role::Write)
+                        .then(|| vec!["nas".to_owned(), "files".to_owned()]),
+                    ..spec
+                },
+                made_by: None,
+                created_at: NOW,
+                expires_at,
+                revoked_at: None,
+                used_at: None,
+                redeemed: None,
+            },
+            line: Line::new(vec!["https://hub.lan".to_owned()], None, credential())
+                .unwrap()
+                .encode(),
+            is_readable,
         };
         assert_golden(name, &page);
     }

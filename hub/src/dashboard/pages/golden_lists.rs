@@ -306,6 +306,17 @@ fn tokens_are_listed_with_their_rights() {
         rows: [&own, &limited, &metrics]
             .map(|token| tokens::Facts::of(token, &own, NOW))
             .into(),
+        invitations: [(Role::Write, Some("192.0.2.9")), (Role::Read, None)]
+            .map(|(role, ip)| tokens::OpenInvitation {
+                id: "dddddddd12".to_owned(),
+                name: "<b>laptop</b>".to_owned(),
+                role,
+                silos: vec!["office".to_owned()],
+                hostnames: ip.map(|_| "laptop".to_owned()).into_iter().collect(),
+                until: When::new(NOW.plus_seconds(3000), NOW),
+                redeemed_by: ip.map(str::to_owned),
+            })
+            .into(),
         is_first: true,
         next: Some("cccccccc12".to_owned()),
     };

@@ -17,9 +17,25 @@ use crate::domain::token::{Role, Token};
 pub(in crate::dashboard) struct TokensPage {
     pub(in crate::dashboard) chrome: Chrome,
     pub(in crate::dashboard) rows: Vec<Facts>,
+    /// Shown above the first page.
+    pub(in crate::dashboard) invitations: Vec<OpenInvitation>,
     pub(in crate::dashboard) is_first: bool,
     /// The last token of this page, if there are more.
     pub(in crate::dashboard) next: Option<String>,
+}
+
+/// An invitation that no machine has used yet.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct OpenInvitation {
+    pub(in crate::dashboard) id: String,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) role: Role,
+    pub(in crate::dashboard) silos: Vec<String>,
+    /// Empty for a token that only reads.
+    pub(in crate::dashboard) hostnames: Vec<String>,
+    pub(in crate::dashboard) until: When,
+    /// The machine that has begun to use it.
+    pub(in crate::dashboard) redeemed_by: Option<String>,
 }
 
 /// One token, and what may be done with it.

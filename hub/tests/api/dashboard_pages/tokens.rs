@@ -257,6 +257,7 @@ async fn a_reader_sees_its_own_token_and_no_button_that_it_may_not_press() {
         &format!("/dashboard/tokens/{other}/rotate"),
         &format!("/dashboard/tokens/{other}/revoke"),
         "/dashboard/silos/office/add-machine",
+        "/dashboard/invitations/aaaaaaaa12/revoke",
         "/dashboard/system/backup",
     ] {
         assert_eq!(reader.post(path, &fields).await.status(), 403, "{path}");
