@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use silo_e2e::postgres::{Postgres, free_port};
-use silo_e2e::{Caller, Hub, Nginx};
+use silo_e2e::{Caller, Hub, Nginx, until};
 
 const CLIENTS: usize = 32;
 const SILOS: usize = 8;
@@ -18,6 +18,8 @@ const LENGTH: Duration = Duration::from_secs(30);
 const KILL_AT: Duration = Duration::from_secs(6);
 const STOP_AT: Duration = Duration::from_secs(15);
 const AWAY: Duration = Duration::from_secs(5);
+/// So many writes succeed while a hub is stopped, and as many before the next one is.
+const WRITES_BETWEEN: usize = 4 * CLIENTS;
 
 /// The balancer's configuration as the documentation prints it, for these ports.
 fn balancer(ports: [u16; 3], listen: u16) -> String {
@@ -82,6 +84,26 @@ async fn count_up(caller: Caller, silo: usize, tally: Arc<Tally>, end: Instant) 
     }
 }
 
+/// Writes the next number and reads, until it is told to stop; each request must succeed.
+async fn put_and_get(caller: Caller, silo: usize, tally: Arc<Tally>, is_over: Arc<AtomicBool>) {
+    let path = format!("/silos/counter-{silo}");
+    for next in 1.. {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + next).to_string();
+        let body = json!({"dnsrecords": [{"hostname": "n", "ip": ip}]});
+        tally.attempted.fetch_add(1, Ordering::Relaxed);
+        let write = caller.request(Method::PUT, &path).json(&body).send().await;
+        let write = write.unwrap_or_else(|error| panic!("PUT {next} of silo {silo}: {error:?}"));
+        assert_eq!(write.status(), 200, "PUT {next} of silo {silo}");
+        let body: Value = write.json().await.unwrap();
+        let revision = body["revision"].as_i64().unwrap();
+        tally.acknowledged.lock().unwrap().push((next, revision));
+        assert_eq!(caller.get(&path).await.0, 200, "GET {next} of silo {silo}");
+    }
+}
+
 async fn history(caller: &Caller, silo: usize) -> Vec<(u32, i64)> {
     let mut rows = Vec::new();
     let mut next = Some(format!("/silos/counter-{silo}/history?limit=1000"));
@@ -136,6 +158,17 @@ async fn nothing_lost_or_repeated(admin: &Caller, tallies: &[Arc<Tally>]) {
     );
 }
 
+/// Makes the silos, each with the number 0.
+async fn make_silos(admin: &Caller, count: usize) -> Vec<Arc<Tally>> {
+    for silo in 0..count {
+        let begin = json!({"dnsrecords": [{"hostname": "n", "ip": "10.0.0.0"}]});
+        let path = format!("/silos/counter-{silo}");
+        let put = admin.request(Method::PUT, &path).json(&begin);
+        assert_eq!(put.send().await.unwrap().status(), 201);
+    }
+    (0..count).map(|_| Arc::default()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hubs_lose_and_repeat_nothing_through_a_kill_and_an_outage() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,18 +191,7 @@ async fn three_hubs_lose_and_repeat_nothing_through_a_kill_and_an_outage() {
     let front = free_port();
     let _nginx = Nginx::start(folder.path(), &balancer(ports, front), front);
     let admin = Caller::new(&first, &first.admin_token()).at(&format!("http://127.0.0.1:{front}"));
-    let tallies: Vec<Arc<Tally>> = (0..SILOS).map(|_| Arc::default()).collect();
-    for silo in 0..SILOS {
-        let begin = json!({"dnsrecords": [{"hostname": "n", "ip": "10.0.0.0"}]});
-        let path = format!("/silos/counter-{silo}");
-        let made = admin
-            .request(Method::PUT, &path)
-            .json(&begin)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(made.status(), 201);
-    }
+    let tallies = make_silos(&admin, SILOS).await;
 
     let began = Instant::now();
     let clients: Vec<_> = (0..CLIENTS)
@@ -192,4 +214,67 @@ async fn three_hubs_lose_and_repeat_nothing_through_a_kill_and_an_outage() {
 
     nothing_lost_or_repeated(&admin, &tallies).await;
     drop((first, second, third));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_fails_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    let database = postgres.database("silo");
+    let key = folder.path().join("hub.key");
+    let ports = [free_port(), free_port(), free_port()];
+    let start = |number: usize| {
+        let listen = format!("127.0.0.1:{}", ports[number]);
+        let folder = folder.path().join(format!("hub-{number}"));
+        Hub::start_at(&listen, &database, &key, &folder)
+    };
+    let mut hubs = [0, 1, 2].map(|number| Some(start(number)));
+    let token = hubs[0].as_ref().unwrap().admin_token();
+    let front = free_port();
+    let _nginx = Nginx::start(folder.path(), &balancer(ports, front), front);
+    let admin = Caller::of(&format!("http://127.0.0.1:{front}"), &token);
+    let tallies = make_silos(&admin, CLIENTS).await;
+
+    let is_over = Arc::<AtomicBool>::default();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|silo| {
+            let tally = Arc::clone(&tallies[silo]);
+            tokio::spawn(put_and_get(
+                admin.clone(),
+                silo,
+                tally,
+                Arc::clone(&is_over),
+            ))
+        })
+        .collect();
+    let some_writes = async || {
+        let written = || -> usize {
+            let tallies = tallies.iter();
+            tallies
+                .map(|tally| tally.acknowledged.lock().unwrap().len())
+                .sum()
+        };
+        let enough = written() + WRITES_BETWEEN;
+        until("the clients write", async || {
+            // A client ends only by a failed request, which is reported below.
+            let has_failed = clients.iter().any(|client| client.is_finished());
+            (has_failed || written() >= enough).then_some(())
+        })
+        .await;
+    };
+    for number in [0, 1, 2, 0, 1, 2] {
+        some_writes().await;
+        let hub = hubs[number].take().unwrap();
+        let stopped = tokio::task::spawn_blocking(|| hub.stop()).await.unwrap();
+        assert_eq!(stopped, Some(0), "hub {number}");
+        some_writes().await;
+        hubs[number] = Some(start(number));
+    }
+    some_writes().await;
+    is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+
+    nothing_lost_or_repeated(&admin, &tallies).await;
 }
