@@ -1,6 +1,5 @@
 //! A PostgreSQL cluster of the test's own, in a temporary folder, which it may stop and start.
 
-use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,6 +34,22 @@ pub fn free_port() -> u16 {
         .local_addr()
         .expect("a bound listener has an address")
         .port()
+}
+
+/// A program that runs as the user of PostgreSQL's package: the server and its poolers refuse root.
+pub fn command_of_server(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let user = [
+        "--reuid=postgres",
+        "--regid=postgres",
+        "--clear-groups",
+        "--",
+    ];
+    command.args(user).arg(program);
+    command
 }
 
 impl Postgres {
@@ -233,25 +248,17 @@ impl Postgres {
         format!("postgres://silo@127.0.0.1:{port}/{name}")
     }
 
+    /// The folder of the cluster and its log, in which the server's user may write.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     fn program(&self, name: &str) -> Command {
-        let path = program_path(name);
-        let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
-            let user = [
-                "--reuid=postgres",
-                "--regid=postgres",
-                "--clear-groups",
-                "--",
-            ];
-            command.args(user.map(OsString::from)).arg(path);
-            command
-        } else {
-            Command::new(path)
-        };
+        let mut command = command_of_server(&program_path(name));
         command.current_dir(self.folder.path());
         command
     }

@@ -37,6 +37,7 @@ mod live;
 #[cfg(unix)]
 mod moving_database;
 mod observability;
+mod poolers;
 mod postgres;
 #[cfg(target_os = "linux")]
 mod proxies;

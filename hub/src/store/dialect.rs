@@ -190,6 +190,14 @@ impl Dialect {
         }
     }
 
+    /// Queries what identifies the session at the server, where a pooler may be in between.
+    pub(super) fn session_question(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => Some("SELECT CAST(pg_backend_pid() AS bigint)"),
+            Self::Sqlite | Self::MariaDb => None,
+        }
+    }
+
     /// Queries the encoding of the database's texts, where the hub does not choose it itself.
     pub(super) fn encoding_question(self) -> Option<&'static str> {
         match self {

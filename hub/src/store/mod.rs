@@ -32,6 +32,7 @@ mod purge;
 mod queries;
 mod record_pages;
 mod records;
+mod refused_connection;
 mod replayed;
 mod restored;
 mod rows;

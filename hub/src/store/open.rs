@@ -11,7 +11,8 @@ use super::connection::Connector;
 use super::database_file::DatabaseFile;
 use super::dialect::{is_full, is_malformed};
 use super::interests::Interests;
-use super::pool::Pool;
+use super::pool::{Pool, RETRY};
+use super::refused_connection::{SHARED_SESSIONS, explained, has_no_slot};
 use super::server_identity::Servers;
 use super::{BEGIN_TIMEOUT, READER_PATIENCE, Store, StoreError, migrations};
 use crate::config::database_url::DatabaseUrl;
@@ -40,6 +41,106 @@ pub enum Schema {
     Check,
 }
 
+/// The error for a refused connection.
+fn refused(url: &DatabaseUrl, error: &sqlx::Error) -> StoreError {
+    let (url, cause) = (url.to_string(), explained(error));
+    if is_full(error) {
+        StoreError::Full { url, cause }
+    } else if is_malformed(error) {
+        StoreError::Malformed { url, cause }
+    } else {
+        StoreError::Open { url, cause }
+    }
+}
+
+/// Makes the first connection, on which migrations run, and checks what it leads to.
+async fn first_connection(
+    options: &AnyConnectOptions,
+    url: &DatabaseUrl,
+    servers: &Servers,
+    file: Option<&DatabaseFile>,
+) -> Result<AnyConnection, StoreError> {
+    let mut refusal = None;
+    let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
+        let mut first = connect(options, &mut refusal).await?;
+        first.execute(url.dialect.writer_setup()).await?;
+        servers.look_at(&mut first).await?;
+        if let Some(file) = file {
+            file.note_opened();
+        }
+        let sessions = refuse_shared_sessions(&mut first, options, url, &mut refusal);
+        Ok(sessions.await?.map(|()| first))
+    });
+    let first: Result<_, sqlx::Error> = match first.await {
+        Ok(first) => first,
+        Err(_) => match refusal {
+            Some(refusal) => Err(refusal),
+            None => {
+                return Err(StoreError::Open {
+                    url: url.to_string(),
+                    cause: format!(
+                        "no database answered within {} s",
+                        CONNECT_TIMEOUT.as_secs()
+                    ),
+                });
+            }
+        },
+    };
+    first.map_err(|error| refused(url, &error))?
+}
+
+/// Makes a connection. While the server has no connection left, it tries again, until the
+/// caller gives up; `refusal` then has the last error.
+async fn connect(
+    options: &AnyConnectOptions,
+    refusal: &mut Option<sqlx::Error>,
+) -> Result<AnyConnection, sqlx::Error> {
+    loop {
+        match options.connect().await {
+            Err(error) if has_no_slot(&error) => {
+                *refusal = Some(error);
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn session(of: &mut AnyConnection, question: &'static str) -> Result<i64, sqlx::Error> {
+    of.fetch_one(question).await?.try_get(0)
+}
+
+/// Refuses a pooler that changes the session of a connection between transactions: the settings of a
+/// session, its prepared statements and `LISTEN` would be those of another one. Such a pooler has
+/// both connections share a session, or changes the first one's while the second has a transaction.
+async fn refuse_shared_sessions(
+    first: &mut AnyConnection,
+    options: &AnyConnectOptions,
+    url: &DatabaseUrl,
+    refusal: &mut Option<sqlx::Error>,
+) -> Result<Result<(), StoreError>, sqlx::Error> {
+    let Some(question) = url.dialect.session_question() else {
+        return Ok(Ok(()));
+    };
+    let mut second = connect(options, refusal).await?;
+    let own = session(first, question).await?;
+    let mut is_shared = session(&mut second, question).await? == own;
+    if !is_shared {
+        second.execute("BEGIN").await?;
+        is_shared = session(first, question).await? != own;
+        second.execute("ROLLBACK").await?;
+    }
+    second.close().await?;
+    Ok(if is_shared {
+        Err(StoreError::Open {
+            url: url.to_string(),
+            cause: SHARED_SESSIONS.to_owned(),
+        })
+    } else {
+        Ok(())
+    })
+}
+
 /// Refuses a database that can't hold every character. `SQL_ASCII` keeps bytes as they are.
 async fn check_encoding(first: &mut AnyConnection, url: &DatabaseUrl) -> Result<(), StoreError> {
     let Some(question) = url.dialect.encoding_question() else {
@@ -58,16 +159,7 @@ impl Store {
     /// Connects, and handles the schema according to `schema`.
     pub async fn open(url: &DatabaseUrl, schema: Schema, now: Time) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let refused = |error: sqlx::Error| {
-            let (url, cause) = (url.to_string(), error.to_string());
-            if is_full(&error) {
-                StoreError::Full { url, cause }
-            } else if is_malformed(&error) {
-                StoreError::Malformed { url, cause }
-            } else {
-                StoreError::Open { url, cause }
-            }
-        };
+        let refused = |error| refused(url, &error);
         for parameter in url.ignored() {
             tracing::warn!("the database URL's parameter {parameter} is not supported and ignored");
         }
@@ -77,27 +169,7 @@ impl Store {
         let file = url.file().map(|file| Arc::new(DatabaseFile::new(file)));
         let servers = Servers::new(url.dialect);
         // Migrations and the first connection have no statement deadline.
-        let first = tokio::time::timeout(CONNECT_TIMEOUT, async {
-            let mut first = options.connect().await?;
-            first.execute(url.dialect.writer_setup()).await?;
-            servers.look_at(&mut first).await?;
-            if let Some(file) = &file {
-                file.note_opened();
-            }
-            Ok(first)
-        });
-        let mut first = match first.await {
-            Ok(first) => first.map_err(refused)?,
-            Err(_) => {
-                return Err(StoreError::Open {
-                    url: url.to_string(),
-                    cause: format!(
-                        "no database answered within {} s",
-                        CONNECT_TIMEOUT.as_secs()
-                    ),
-                });
-            }
-        };
+        let mut first = first_connection(&options, url, &servers, file.as_deref()).await?;
         check_encoding(&mut first, url).await?;
         if schema == Schema::Update && !migrations::are_there(&mut first).await? {
             return Err(StoreError::NoHub {

@@ -17,9 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connector, DbConnection};
+use super::refused_connection::{NO_SLOT, has_no_slot};
+use crate::domain::once_a_minute::OnceAMinute;
 
 /// Wait before retrying a server that refuses connections, such as one that is starting.
-const RETRY: Duration = Duration::from_millis(100);
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// How long lent connections may take to be returned, and all of them to be closed, when the pool closes.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,9 @@ struct Inner {
     permits: Arc<Semaphore>,
     size: u32,
     patience: Duration,
+    made: Instant,
+    /// Reports that the server has no connection left.
+    reports: OnceAMinute,
 }
 
 impl Pool {
@@ -52,6 +57,8 @@ impl Pool {
             permits: Arc::new(Semaphore::new(permits)),
             size,
             patience,
+            made: Instant::now(),
+            reports: OnceAMinute::default(),
         }))
     }
 
@@ -120,6 +127,12 @@ impl Pool {
     async fn connect(&self) -> Result<DbConnection, sqlx::Error> {
         loop {
             match self.0.connector.connect().await {
+                Err(error) if has_no_slot(&error) => {
+                    if self.0.reports.is_due(self.0.made.elapsed()) {
+                        tracing::warn!("{NO_SLOT}; trying again ({error})");
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
                 Err(error) if is_starting(&error) => tokio::time::sleep(RETRY).await,
                 done => return done,
             }
