@@ -449,39 +449,3 @@ async fn update_keys_are_made_listed_and_revoked_beside_a_running_hub() {
         "a key is in the database"
     );
 }
-
-/// The folder is trusted: a token file in it becomes the admin token at the first start.
-#[cfg(unix)]
-#[test]
-fn a_data_directory_that_others_write_is_refused() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    let list = |arguments: &[&str]| {
-        let output = std::process::Command::new(binary("silo-hub"))
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), error)
-    };
-    for mode in [0o777, 0o1777, 0o770, 0o702] {
-        std::fs::set_permissions(&data, PermissionsExt::from_mode(mode)).unwrap();
-        for arguments in [&["serve"][..], &["migrate"]] {
-            let (code, error) = list(arguments);
-            assert_eq!(code, Some(2), "{mode:o}: {error}");
-            assert!(
-                error.contains(&format!(
-                    "/data: the data directory has mode {mode:04o}, so"
-                )),
-                "{error}"
-            );
-        }
-        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "{mode:o}");
-    }
-    std::fs::set_permissions(&data, PermissionsExt::from_mode(0o755)).unwrap();
-    assert_eq!(list(&["migrate"]).0, Some(0));
-}

@@ -12,6 +12,8 @@ mod command_line;
 #[cfg(unix)]
 mod dashboard;
 #[cfg(unix)]
+mod data_directory;
+#[cfg(unix)]
 mod database_settings;
 mod deaf_database;
 mod deliveries;

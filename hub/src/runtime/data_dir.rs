@@ -31,7 +31,7 @@ pub enum DataDirError {
     #[error("{}: the data directory is not a folder", .0.display())]
     NotAFolder(PathBuf),
     /// Other users could put a key, a token or a database into the data directory.
-    #[error("{}: the data directory {why}, so other users could put files into it: make it private with `chown` and `chmod 700`, or choose another", path.display())]
+    #[error("{}: the data directory {why}, so other users could put files into it: make it private with `chown` and `chmod 700`, or choose another (for a volume of Kubernetes, an `fsGroup` that no other user of the image is in)", path.display())]
     Open {
         /// The data directory.
         path: PathBuf,
@@ -301,7 +301,7 @@ fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
         let path = path.to_owned();
         Err(DataDirError::Open { path, why })
     };
-    if metadata.mode() & 0o022 != 0 {
+    if metadata.mode() & 0o022 != 0 && !is_volume_of_own_group(&metadata) {
         return refuse(format!("has mode {:04o}", metadata.mode() & 0o7777));
     }
     // Root may run commands next to a hub that runs as another user.
@@ -309,6 +309,51 @@ fn refuse_open_folder(path: &Path) -> Result<(), DataDirError> {
         return refuse(format!("belongs to user {}", metadata.uid()));
     }
     Ok(())
+}
+
+/// Whether a folder is a volume that was made writable for a group without other users, as Kubernetes does for `fsGroup`:
+/// root's, with the setgid bit. It restores this mode at each start, so that the hub can't make the folder private.
+#[cfg(unix)]
+fn is_volume_of_own_group(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    const SETGID: u32 = 0o2000;
+    let (mode, group) = (metadata.mode(), metadata.gid());
+    if mode & 0o002 != 0 || mode & SETGID == 0 || metadata.uid() != 0 {
+        return false;
+    }
+    let is_ours = rustix::process::getegid().as_raw() == group
+        || rustix::process::getgroups()
+            .is_ok_and(|groups| groups.iter().any(|own| own.as_raw() == group));
+    let read = |file: &str| match std::fs::read(file) {
+        // An image may have no such file.
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(String::new()),
+        read => Some(String::from_utf8_lossy(&read.ok()?).into_owned()),
+    };
+    let me = rustix::process::geteuid().as_raw();
+    is_ours
+        && read("/etc/passwd")
+            .zip(read("/etc/group"))
+            .is_some_and(|(users, groups)| !has_other_users(group, me, &users, &groups))
+}
+
+/// Whether a group has users besides `me` and root, according to the lines of passwd(5) and group(5).
+#[cfg(unix)]
+fn has_other_users(group: u32, me: u32, users: &str, groups: &str) -> bool {
+    let fields = |line: &str| -> Vec<String> { line.split(':').map(str::to_owned).collect() };
+    let number = |field: Option<&String>| field?.trim().parse::<u32>().ok();
+    let own_name = users.lines().map(fields).find_map(|user| {
+        (number(user.get(2)) == Some(me)).then(|| user.first().cloned().unwrap_or_default())
+    });
+    let by_user = users.lines().map(fields).any(|user| {
+        number(user.get(3)) == Some(group) && ![Some(me), Some(0)].contains(&number(user.get(2)))
+    });
+    let by_group = groups.lines().map(fields).any(|line| {
+        let members = line.get(3).map_or("", String::as_str).split(',');
+        let mut members = members.map(str::trim).filter(|name| !name.is_empty());
+        number(line.get(2)) == Some(group)
+            && members.any(|name| name != "root" && Some(name) != own_name.as_deref())
+    });
+    by_user || by_group
 }
 
 /// Also refuses files in it that others own or can write. Services are accepted: an administrator may run commands next
@@ -377,4 +422,35 @@ pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::has_other_users;
+
+    #[test]
+    fn a_volumes_group_must_have_no_other_users() {
+        let users = "root:x:0:0::/root:/bin/sh\nsilo:x:1000:1000::/:\nother:x:1001:2001::/:\n";
+        for (group, members, others) in [
+            (2000, "", false),
+            (2000, "data:x:2000:", false),
+            (2000, "data:x:2000:silo,root", false),
+            (2000, "data:x:2000:silo,other", true),
+            (2000, "data:x:20000:other\nfaulty", false),
+            (1000, "silo:x:1000:", false),
+            (2001, "", true),
+            (2001, "other:x:2001:", true),
+        ] {
+            let found = has_other_users(group, 1000, users, members);
+            assert_eq!(found, others, "{group} {members:?}");
+        }
+        assert!(
+            has_other_users(1000, 1001, users, ""),
+            "of another user's group"
+        );
+        assert!(
+            has_other_users(2000, 1002, "", "data:x:2000:silo"),
+            "me has no name"
+        );
+    }
 }
