@@ -91,7 +91,7 @@ impl Deliveries {
         };
         let started = this.context.registry.apply(command).await?;
         for sink in &started.differing {
-            tracing::warn!(%sink, "another hub on this database serves this sink, or served it minutes ago, with other settings: hubs that share a database must configure the same sinks");
+            tracing::warn!(%sink, "another hub on this database serves this sink, or served it in the last day, and this hub lacks it or has other settings for it: hubs that share a database must configure the same sinks. The deliveries of a sink that no hub has any more are given up after a day");
         }
         say_gone(&started.gone);
         Ok(this)

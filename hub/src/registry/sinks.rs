@@ -13,6 +13,9 @@ use crate::store::{
 
 /// Validity of a hub's registration for its sinks, in seconds; renewed well before.
 const PROMISE: i64 = 180;
+/// How long a sink's deliveries wait for a hub that serves it, in seconds from its last registration: a hub that is
+/// repaired or replaced comes back within this time.
+const ABSENCE: i64 = 24 * 3600;
 
 /// A sink as configured in a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +106,7 @@ impl Command for BeginSinks {
             if !is_at_work || names.contains(&old.name) {
                 continue;
             }
-            if !self.alone && lies_ahead_anywhere(old.served_until, PROMISE, now) {
+            if !self.alone && may_be_served(old, now) {
                 started.differing.push(old.name.clone());
             } else {
                 started.gone.push(give_up(transaction, old).await?);
@@ -194,6 +197,12 @@ impl BeginSinks {
     }
 }
 
+/// Whether a hub serves a sink, or may come back to it.
+fn may_be_served(sink: &KnownSink, now: Time) -> bool {
+    let until = sink.served_until.plus_seconds(ABSENCE - PROMISE);
+    lies_ahead_anywhere(until, ABSENCE, now)
+}
+
 async fn give_up(
     transaction: &mut WriteTransaction,
     old: &KnownSink,
@@ -245,7 +254,7 @@ impl Command for KeepSinks {
                     ..sink
                 };
                 transaction.put_sink(&kept, true).await?;
-            } else if !lies_ahead_anywhere(sink.served_until, PROMISE, now) {
+            } else if !may_be_served(&sink, now) {
                 gone.push(give_up(transaction, &sink).await?);
             }
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use silo_e2e::clock::STEPS;
 use silo_hub::internals::domain::time::Time;
 use silo_hub::internals::open_hub::OpenHub;
-use silo_hub::internals::registry::{KeepSinks, RevokeUpdateKey};
+use silo_hub::internals::registry::{BeginSinks, RevokeUpdateKey};
 use silo_hub::internals::upkeep::{HeldTimes, Periods, Upkeep};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
@@ -80,10 +80,14 @@ async fn store_each_kind(hub: &TestHub, open: &OpenHub, of: &str) {
     open.registry.apply(RevokeUpdateKey(key.id)).await.unwrap();
 }
 
-/// Has every sink given up, once its promise is over.
+/// Has every sink given up, as a start without them does where no other hub can have them.
 async fn give_sinks_up(hub: &TestHub, open: &OpenHub) {
     hub.pass(600);
-    let (gone, _) = open.registry.apply(KeepSinks(Vec::new())).await.unwrap();
+    let begin = BeginSinks {
+        sinks: Vec::new(),
+        alone: true,
+    };
+    let gone = open.registry.apply(begin).await.unwrap().gone;
     assert_eq!(gone.len(), 1, "{gone:?}");
 }
 

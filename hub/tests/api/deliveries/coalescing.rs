@@ -343,8 +343,8 @@ async fn abandoned_deliveries_are_enqueued_again_if_the_sink_returns_and_purged_
         put(&hub, "office", "web", "10.0.0.2").await;
         desk.work().await;
         assert_eq!(counts(&hub).await, [1, 1, 0]);
-        // No hub has renewed its promise, so another one takes the sink for gone.
-        hub.pass(200);
+        // No hub has served it for a day, so another one takes the sink for gone.
+        hub.pass(86_400);
         let (gone, _) = open.registry.apply(KeepSinks(Vec::new())).await.unwrap();
         assert_eq!(gone, [(name.clone(), 1)]);
         assert_eq!(counts(&hub).await, [0, 2, 0]);
