@@ -29,8 +29,9 @@ impl Caller {
             .no_proxy()
             .tls_certs_only([])
             .timeout(PATIENCE)
-            // A hub closes connections that are idle for 30 s; a request that is sent at that moment gets no answer.
-            .pool_idle_timeout(Duration::from_secs(10))
+            // A hub closes a connection that has no first request for 10 s, such as one of a burst that was not needed; a
+            // request that is sent at that moment gets no answer.
+            .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .expect("a client without certificates can be built");
         Self {

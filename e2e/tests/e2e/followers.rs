@@ -8,6 +8,7 @@
 mod breaker;
 mod readers;
 mod truth;
+mod unanswered;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use reqwest::Method;
 use serde_json::json;
 use silo_e2e::database::{Database, Kind};
 use silo_e2e::{Caller, Hub, until};
+use tokio::task::JoinHandle;
 
 use breaker::{Breaker, Random};
 use readers::{Shown, follow_events, long_poll};
@@ -125,16 +127,38 @@ impl Writer {
         self.truth.lock().unwrap().note_answer(&body);
     }
 
-    /// Changes of another silo, at once.
+    /// Changes of another silo, at once. Says of a change without an answer what is known of it.
     async fn burst(&mut self) {
+        let port = self.caller.authority().rsplit_once(':');
+        let port: u16 = port.and_then(|(_, port)| port.parse().ok()).unwrap();
         let puts = (0..BURST).map(|host| {
             let (caller, ip) = (self.caller.clone(), self.next_ip());
-            tokio::spawn(async move { caller.put_ip("burst", &format!("h-{host}"), &ip).await })
+            tokio::spawn(async move {
+                let path = format!("/silos/burst/records/h-{host}");
+                let (put, begun) = (caller.request(Method::PUT, &path), Instant::now());
+                let answer = put.json(&json!({"ip": ip})).send().await;
+                answer
+                    .map(|answer| answer.status().as_u16())
+                    .map_err(|error| {
+                        let connections = unanswered::connections(port);
+                        format!("{path} after {:?}: {error:?}{connections}", begun.elapsed())
+                    })
+            })
         });
+        let mut failed = Vec::new();
         for put in puts.collect::<Vec<_>>() {
-            let (status, _) = put.await.unwrap().unwrap();
-            assert!(matches!(status, 200 | 201), "{status}");
+            match put.await.unwrap() {
+                Ok(200 | 201) => {}
+                Ok(status) => failed.push(status.to_string()),
+                Err(why) => failed.push(why),
+            }
         }
+        assert!(
+            failed.is_empty(),
+            "{} of {BURST}:\n{}",
+            failed.len(),
+            failed.join("\n")
+        );
     }
 }
 
@@ -159,6 +183,18 @@ async fn change_unseen(writer: &mut Writer, is_deletion: bool, breakers: &[Break
         writer.put_silo().await;
     }
     breakers.iter().for_each(Breaker::open);
+}
+
+/// Waits for the writers' rest. If one fails, the hubs' logs are printed, which go with the test's folder.
+async fn ended(running: Vec<JoinHandle<Writer>>, hubs: &[Hub]) -> Vec<Writer> {
+    let mut writers = Vec::new();
+    for writer in running {
+        writers.push(writer.await.unwrap_or_else(|failed| {
+            unanswered::print_logs(hubs);
+            std::panic::resume_unwind(failed.into_panic())
+        }));
+    }
+    writers
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,11 +247,7 @@ async fn who_follows_through_broken_connections_never_goes_back() {
         let running = writers
             .into_iter()
             .map(|writer| tokio::spawn(writer.run(load)));
-        let running: Vec<_> = running.collect();
-        writers = Vec::new();
-        for writer in running {
-            writers.push(writer.await.unwrap());
-        }
+        writers = ended(running.collect(), &hubs).await;
         let admin = writers[0].caller.clone();
         both_show(&events, &polls, &admin).await;
         // What happens while no client is connected must be told later; each such change is made at another hub.
