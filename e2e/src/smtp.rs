@@ -111,10 +111,19 @@ impl SmtpServer {
         self.folder.path().join("cert.pem")
     }
 
-    /// Whether `busy@` and `later@` are asked to come again later.
+    /// Whether `busy@` and `later@` are asked to come again later, and `dropped@` gets no answer.
     pub fn set_busy(&self, busy: bool) {
-        let path = self.folder.path().join("busy");
-        let done = if busy {
+        self.set("busy", busy);
+    }
+
+    /// Whether mail to `late@`, which is taken, gets no answer for now.
+    pub fn set_late(&self, late: bool) {
+        self.set("late", late);
+    }
+
+    fn set(&self, name: &str, is_set: bool) {
+        let path = self.folder.path().join(name);
+        let done = if is_set {
             std::fs::write(path, "")
         } else {
             std::fs::remove_file(path)

@@ -12,6 +12,8 @@ The answers depend on the local part of the address:
   refused@     550 at RCPT            busy@       451 at RCPT while FOLDER/busy exists
   full@        552 at the message     away@       421 at RCPT
   bad-sender@  553 at MAIL            later@      451 at the message while FOLDER/busy exists
+  late@        takes the message and answers when FOLDER/late is gone
+  dropped@     takes the message and closes the connection without an answer while FOLDER/busy exists
 """
 
 import asyncio
@@ -93,6 +95,10 @@ class Filing:
         new = self.folder / "new"
         new.write_text(json.dumps(mail), encoding="utf-8")
         new.rename(self.folder / f"{self.count:06}.json")
+        if local == "dropped" and self.busy():
+            server.transport.abort()
+        while local == "late" and (self.folder / "late").exists():
+            await asyncio.sleep(0.02)
         return "250 OK"
 
     async def handle_QUIT(self, server, session, envelope):

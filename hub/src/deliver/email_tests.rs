@@ -11,7 +11,8 @@ use crate::deliver::test_sinks::{change, event, open_event_sink};
 fn open_sink(port: u16) -> Box<dyn EventSink> {
     let yaml = format!(
         "sinks: [{{name: mail, kind: email, smtp: {{host: 127.0.0.1, port: {port}, tls: none}}, \
-         from: silo@x.net, to: [a@x.net, b@x.net]}}]"
+         from: silo@x.net, to: [a@x.net, b@x.net, c@x.net, d@x.net, e@x.net, f@x.net, g@x.net, \
+         h@x.net]}}]"
     );
     open_event_sink(Path::new("/"), &yaml)
 }
@@ -86,14 +87,14 @@ async fn a_mail_that_would_not_be_sent_in_time_is_left_for_the_next_attempt() {
     let server = tokio::task::spawn_blocking(move || slow_server(&listener, &time_passes));
     let clock = tokio::spawn(async move {
         while let Some(done) = asked.recv().await {
-            tokio::time::advance(Duration::from_secs(21)).await;
+            tokio::time::advance(Duration::from_secs(4)).await;
             done.send(()).unwrap();
         }
     });
     let events = [event(1, vec![change("db", "", "10.0.0.2")])];
     let results = sink.tell(&events).await;
-    assert_eq!(results[0].notified, ["a@x.net"]);
-    assert_eq!(retried_of_sink(&results[0]), "1 of 2 mails sent in time");
-    assert_eq!(server.await.unwrap(), ["RCPT TO:<a@x.net>"]);
+    assert_eq!(results[0].notified.len(), 6);
+    assert_eq!(retried_of_sink(&results[0]), "6 of 8 mails sent in time");
+    assert_eq!(server.await.unwrap().len(), 6);
     clock.await.unwrap();
 }

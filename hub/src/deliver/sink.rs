@@ -70,8 +70,22 @@ pub trait EventSink: Send + Sync {
         true
     }
 
+    /// Whether an entry of [`DeliveryResult::notified`] names a receiver that has got the message.
+    /// While a message fails for one receiver, those that have got it also get later messages of the
+    /// same hostname ([`Event::only_to`]).
+    fn is_receiver(&self, _notified: &str) -> bool {
+        false
+    }
+
     /// Whether a record may name this mail address for notifications.
     fn may_notify(&self, _address: &str) -> bool {
+        false
+    }
+
+    /// Whether something of an earlier call goes on: the worker keeps its lease, so that no other hub
+    /// sends the same. An event of which something goes on has the outcome [`Outcome::Waiting`], and
+    /// is passed again after seconds.
+    fn is_waiting(&self) -> bool {
         false
     }
 

@@ -1,5 +1,6 @@
 //! Sends every change to an event sink, in order per hostname.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use silo_shared::silo::{Family, Hostname, SiloId};
@@ -62,6 +63,7 @@ impl Worker {
         let command = EndTelling {
             sink: self.sink.name.clone(),
             owner: self.owner.clone(),
+            keeps_lease: sink.is_waiting(),
             ended,
             max_attempts: sink.max_attempts(),
             jitter: self.jitter(),
@@ -73,7 +75,8 @@ impl Worker {
     /// The pending deliveries to handle next. Reads further pages while all deliveries read are held back.
     async fn next(&self, sink: &dyn EventSink, now: Time) -> Result<Next, RoundError> {
         let gather_ms = i64::try_from(sink.gather().as_millis()).unwrap_or(i64::MAX);
-        let mut queue = Queue::new(now);
+        let is_receiver = |notified: &str| sink.is_receiver(notified);
+        let mut queue = Queue::new(now, &is_receiver);
         let mut after = 0;
         loop {
             let page = self
@@ -209,6 +212,7 @@ impl Worker {
             notify: notify.collect(),
             last_seen: pending.last_seen,
             notified: pending.notified.clone(),
+            only_to: pending.only_to.clone(),
             failure: pending.failure.clone().map(|failure| {
                 let hostnames = pending.names.iter().map(|(hostname, _)| hostname.clone());
                 (failure, hostnames.collect())
@@ -225,20 +229,24 @@ fn too_slow(event: &Event) -> DeliveryResult {
 }
 
 /// The pending deliveries, in order. A delivery is ready once it is due and no older pending one
-/// names one of its hostnames.
-#[derive(Debug)]
-struct Queue {
+/// names one of its hostnames, or, if the sink has several receivers, for those that have got all older
+/// ones.
+struct Queue<'a> {
     now: Time,
-    held_back: HashSet<(SiloId, Hostname)>,
+    /// See [`EventSink::is_receiver`].
+    is_receiver: &'a (dyn Fn(&str) -> bool + Sync),
+    /// The hostnames of deliveries that are not ready, and the receivers that have got all of these.
+    held_back: HashMap<(SiloId, Hostname), HashSet<String>>,
     ready: Vec<PendingEvent>,
     earliest: Option<i64>,
 }
 
-impl Queue {
-    fn new(now: Time) -> Self {
+impl<'a> Queue<'a> {
+    fn new(now: Time, is_receiver: &'a (dyn Fn(&str) -> bool + Sync)) -> Self {
         Self {
             now,
-            held_back: HashSet::new(),
+            is_receiver,
+            held_back: HashMap::new(),
             ready: Vec::new(),
             earliest: None,
         }
@@ -253,22 +261,53 @@ impl Queue {
     }
 
     fn take_in(&mut self, events: Vec<PendingEvent>) {
-        for event in events {
+        for mut event in events {
             let keys: Vec<_> = event
                 .names
                 .iter()
                 .map(|(hostname, _)| (event.silo.clone(), hostname.clone()))
                 .collect();
-            let waits = keys.iter().any(|key| self.held_back.contains(key));
-            if !waits && has_passed(event.next_at, self.now) {
+            let is_due = has_passed(event.next_at, self.now);
+            let reached = self.reached(&keys);
+            if is_due && reached.is_none() {
                 self.ready.push(event);
                 continue;
             }
-            if !waits {
+            if reached.is_none() {
                 self.sooner(event.next_at);
             }
-            self.held_back.extend(keys);
+            let has_got = |receiver: &String| event.notified.contains(receiver);
+            for key in keys {
+                match self.held_back.entry(key) {
+                    Entry::Occupied(mut of_key) => of_key.get_mut().retain(has_got),
+                    Entry::Vacant(of_key) => {
+                        let notified = event.notified.iter();
+                        let receivers = notified.filter(|entry| (self.is_receiver)(entry));
+                        of_key.insert(receivers.cloned().collect());
+                    }
+                }
+            }
+            if let Some(reached) = reached
+                && is_due
+                && !reached.iter().all(has_got)
+            {
+                event.only_to = Some(reached.into_iter().collect());
+                self.ready.push(event);
+            }
         }
+    }
+
+    /// The receivers that have got all deliveries that hold back one with these hostnames. `None`:
+    /// none does.
+    fn reached(&self, keys: &[(SiloId, Hostname)]) -> Option<HashSet<String>> {
+        let mut reached: Option<HashSet<String>> = None;
+        for of_key in keys.iter().filter_map(|key| self.held_back.get(key)) {
+            reached = Some(match reached {
+                None => of_key.clone(),
+                Some(reached) => reached.intersection(of_key).cloned().collect(),
+            });
+        }
+        reached
     }
 
     /// Collected events wait until the oldest has waited long enough. Otherwise deliveries with the
@@ -276,13 +315,13 @@ impl Queue {
     /// single message.
     fn next(mut self, gather_ms: i64) -> Next {
         if gather_ms > 0 {
-            if let Some(oldest) = self.ready.first() {
-                // Events that were tried before have waited already.
+            // Events that were tried before have waited already; they do not shorten the wait of others.
+            let is_fresh = |event: &PendingEvent| event.attempts == 0 && event.notified.is_empty();
+            if let Some(oldest) = self.ready.iter().find(|event| is_fresh(event)) {
                 let due = oldest.created_at.as_millis().saturating_add(gather_ms);
-                let is_fresh = self.ready.iter().all(|event| event.attempts == 0);
-                if is_fresh && lies_ahead(due, gather_ms, self.now) {
+                if lies_ahead(due, gather_ms, self.now) {
                     self.sooner(due);
-                    self.ready.clear();
+                    self.ready.retain(|event| !is_fresh(event));
                 }
             }
             self.ready.truncate(MOST_TOGETHER);
@@ -336,6 +375,7 @@ mod tests {
             last_seen: None,
             failure: None,
             notified: Vec::new(),
+            only_to: None,
             names: names
                 .iter()
                 .map(|name| (Hostname::parse(name).unwrap(), None))
@@ -344,7 +384,7 @@ mod tests {
     }
 
     fn next(events: Vec<PendingEvent>, gather_ms: i64, now: Time) -> Next {
-        let mut queue = Queue::new(now);
+        let mut queue = Queue::new(now, &|entry| !entry.starts_with('?'));
         queue.take_in(events);
         queue.next(gather_ms)
     }
@@ -375,6 +415,33 @@ mod tests {
     }
 
     #[test]
+    fn a_receiver_that_has_got_all_older_events_of_a_hostname_gets_the_next_one() {
+        let now = Time::from_millis(10_000);
+        let got = |id, next_at, notified: &[&str]| PendingEvent {
+            notified: notified.iter().map(|&text| text.to_owned()).collect(),
+            ..pending(id, &["db"], next_at)
+        };
+        let events = vec![
+            got(1, 90_000, &["a", "b", "?late 1 <id>"]),
+            got(2, 90_000, &["b"]),
+            got(3, 0, &[]),
+            got(4, 0, &[]),
+        ];
+        let Next::Tell(ready) = next(events.clone(), 0, now) else {
+            panic!("nothing is ready");
+        };
+        assert_eq!(ready.len(), 1);
+        assert_eq!(ready[0].id, 3);
+        assert_eq!(ready[0].only_to, Some(vec!["b".to_owned()]));
+        // It has got that one, too.
+        let (first, second) = (events[0].clone(), events[1].clone());
+        let events = vec![first.clone(), second, got(3, 0, &["b"])];
+        assert_eq!(next(events, 0, now), Next::Until(90_000));
+        let events = vec![first, got(3, 0, &["a", "b"])];
+        assert_eq!(next(events, 0, now), Next::Until(90_000));
+    }
+
+    #[test]
     fn least_tried_events_come_first_in_order_per_hostname() {
         let tried = |id, names: &[&str], attempts| PendingEvent {
             attempts,
@@ -390,6 +457,16 @@ mod tests {
         ];
         let now = Time::from_millis(10_000);
         assert_eq!(due(next(events, 0, now)), [6, 3, 4, 5, 1, 2]);
+    }
+
+    #[test]
+    fn what_was_tried_does_not_end_the_gathering_of_other_events() {
+        let mut waiting = pending(1, &["db"], 0);
+        waiting.notified = vec!["?a@x.net 0 <id>".to_owned()];
+        let events = vec![waiting, pending(2, &["web"], 0)];
+        let at = |millis| next(events.clone(), 60_000, Time::from_millis(millis));
+        assert_eq!(due(at(3_000)), [1]);
+        assert_eq!(due(at(62_000)), [1, 2]);
     }
 
     #[test]

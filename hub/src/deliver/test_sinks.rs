@@ -86,6 +86,7 @@ pub(super) fn event(id: i64, changes: Vec<AddressChange>) -> Event {
         notify: Vec::new(),
         last_seen: None,
         notified: Vec::new(),
+        only_to: None,
         failure: None,
     }
 }

@@ -13,7 +13,7 @@ use super::sink::Sink;
 use crate::domain::backoff::{has_passed, is_hurried};
 use crate::domain::elapsed::lies_ahead_anywhere;
 use crate::domain::time::Time;
-use crate::registry::{ApplyError, Command};
+use crate::registry::{ApplyError, Command, KeepLease};
 use crate::store::{Activity, KnownSink, Queries, StoreError};
 
 /// Maximum sleep of a worker: deliveries of another hub or the command line may not wake it.
@@ -21,7 +21,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// Pause after a database error.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Duration of a worker's lease on a sink, in seconds: covers one send of maximum duration that
-/// starts at the last moment, plus clock differences between hubs.
+/// starts at the last moment, and writing its result.
 pub(super) const LEASE_SECONDS: i64 = 60;
 /// Attempts to write the result of a round, within the lease.
 const WRITE_DOWN_TRIES: usize = 5;
@@ -130,6 +130,7 @@ impl Worker {
             return Ok(Round::Again);
         }
         let now = self.context.clock.now();
+        self.keep_lease(&known, now).await?;
         if !has_passed(known.next_at, now) && !is_hurried(known.hurry_at, now) {
             let hurry_at = known.hurry_at.unwrap_or(known.next_at);
             return Ok(Round::Until(known.next_at.min(hurry_at)));
@@ -141,6 +142,20 @@ impl Worker {
             Sink::State(sink) => self.publish_round(&**sink, &known, now).await,
             Sink::Event(sink) => self.tell_round(&**sink, now).await,
         }
+    }
+
+    /// Extends the lease while something is still being sent.
+    async fn keep_lease(&self, known: &KnownSink, now: Time) -> Result<(), RoundError> {
+        let is_waiting = matches!(&self.sink.sink, Sink::Event(sink) if sink.is_waiting());
+        if is_waiting && known.lease_until < now.plus_seconds(LEASE_SECONDS / 2) {
+            let command = KeepLease {
+                sink: self.sink.name.clone(),
+                owner: self.owner.clone(),
+                lease_seconds: LEASE_SECONDS,
+            };
+            self.context.registry.apply(command).await?;
+        }
+        Ok(())
     }
 
     /// Whether another worker holds the lease.

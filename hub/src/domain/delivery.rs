@@ -185,6 +185,9 @@ pub struct Event {
     pub last_seen: Option<Time>,
     /// The receivers that the sink has reached already, in an earlier attempt, in the sink's own format.
     pub notified: Vec<String>,
+    /// An earlier event of the same hostname is still pending for others than these receivers: only these get this one
+    /// now, and the event remains pending. `None`: all receivers get it.
+    pub only_to: Option<Vec<String>>,
     /// The failure of another sink, and the hostnames that it affects, for `Failing` and `Recovered`.
     pub failure: Option<(SinkFailure, Vec<Hostname>)>,
 }

@@ -105,7 +105,7 @@ pub use sinks::{
     BeginCleaning, BeginSinks, ConfiguredSink, EndCleaning, EnqueueRemoval, KeepSinks,
     RetryDelivery, SinksAtStart,
 };
-pub use telling::{BeginTelling, EndTelling, ReportUnseen, is_seen_since};
+pub use telling::{BeginTelling, EndTelling, KeepLease, ReportUnseen, is_seen_since};
 pub use tokens::{
     AdoptKey, ChangeToken, CreateFirstToken, CreateToken, KEY_FINGERPRINT, NoteNewSecretUsed,
     NoteTokenMade, ProveWritable, ResetKey, RevokeToken, RotateToken, WriteDownUse,

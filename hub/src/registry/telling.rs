@@ -19,12 +19,28 @@ use crate::store::{
     StoreError, WriteTransaction,
 };
 
+/// Delay before a worker asks again for the result of what is still being sent, in milliseconds.
+const ASK_AGAIN_MS: i64 = 10_000;
+/// The reason shown until then.
+const NO_ANSWER_YET: &str = "sent; the receiver has not answered yet";
+
 /// Takes the lease of an event sink.
 #[derive(Debug)]
 pub struct BeginTelling {
     /// The sink.
     pub sink: SinkName,
     /// The requesting worker.
+    pub owner: String,
+    /// Duration of the lease, in seconds.
+    pub lease_seconds: i64,
+}
+
+/// Extends the lease of an event sink of which something is still being sent.
+#[derive(Debug)]
+pub struct KeepLease {
+    /// The sink.
+    pub sink: SinkName,
+    /// The worker that holds the lease.
     pub owner: String,
     /// Duration of the lease, in seconds.
     pub lease_seconds: i64,
@@ -37,6 +53,8 @@ pub struct EndTelling {
     pub sink: SinkName,
     /// The worker that holds the lease.
     pub owner: String,
+    /// Whether something is still being sent: the lease is not released.
+    pub keeps_lease: bool,
     /// Delivery, number of earlier attempts, and result.
     pub ended: Vec<(i64, i64, DeliveryResult)>,
     /// Attempts before the sink gives up.
@@ -81,6 +99,22 @@ impl Command for BeginTelling {
     }
 }
 
+impl Command for KeepLease {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let sink = transaction.sink(&self.sink).await?;
+        // A retry by hand lifts the lease.
+        if sink.is_some_and(|sink| sink.lease_owner == self.owner || sink.lease_owner.is_empty()) {
+            let until = now.plus_seconds(self.lease_seconds);
+            transaction
+                .set_lease(&self.sink, &self.owner, until)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
 impl Command for EndTelling {
     type Outcome = ();
 
@@ -107,7 +141,8 @@ impl Command for EndTelling {
             // An attempt triggered early by a change while the receiver is unavailable does not
             // count towards a delivery's limit.
             let counts = !(is_early(&sink, now) && of_sink(outcome));
-            let attempts = before + i64::from(counts);
+            let is_waiting = *outcome == Outcome::Waiting;
+            let attempts = before + i64::from(counts && !is_waiting);
             let (state, trouble) = match outcome {
                 Outcome::Done | Outcome::Found(_) => (DeliveryState::Done, None),
                 Outcome::Waiting => (DeliveryState::Pending, None),
@@ -121,20 +156,9 @@ impl Command for EndTelling {
             if state == DeliveryState::Failed {
                 failed.insert(*id);
             }
-            let next_attempt = match (state, trouble) {
-                (DeliveryState::Failed, _) => NextAttempt {
-                    next_at: NEVER,
-                    not_before: None,
-                },
-                (DeliveryState::Pending, Some(trouble)) if trouble.reach == Reach::Name => {
-                    NextAttempt {
-                        next_at: next_at(attempts, trouble, self.jitter, now),
-                        not_before: not_before(trouble, now),
-                    }
-                }
-                _ => NextAttempt::default(),
-            };
+            let next_attempt = self.next_attempt(state, outcome, attempts, now);
             let why = trouble.map(|trouble| trouble.why.as_str());
+            let why = why.or(is_waiting.then_some(NO_ANSWER_YET));
             transaction
                 .end_event(*id, state, now, attempts, next_attempt, why, notified)
                 .await?;
@@ -158,7 +182,7 @@ impl Command for EndTelling {
             let results = self.results(transaction, &failed).await?;
             results.report(transaction, &sink, now).await?;
         }
-        if sink.lease_owner == self.owner {
+        if sink.lease_owner == self.owner && !self.keeps_lease {
             transaction
                 .set_lease(&self.sink, "", Time::default())
                 .await?;
@@ -168,6 +192,33 @@ impl Command for EndTelling {
 }
 
 impl EndTelling {
+    /// When an event is due again after so many attempts.
+    fn next_attempt(
+        &self,
+        state: DeliveryState,
+        outcome: &Outcome,
+        attempts: i64,
+        now: Time,
+    ) -> NextAttempt {
+        match (state, trouble_of(outcome)) {
+            (DeliveryState::Failed, _) => NextAttempt {
+                next_at: NEVER,
+                not_before: None,
+            },
+            (DeliveryState::Pending, Some(trouble)) if trouble.reach == Reach::Name => {
+                NextAttempt {
+                    next_at: next_at(attempts, trouble, self.jitter, now),
+                    not_before: not_before(trouble, now),
+                }
+            }
+            _ if *outcome == Outcome::Waiting => NextAttempt {
+                next_at: now.as_millis().saturating_add(ASK_AGAIN_MS),
+                not_before: None,
+            },
+            _ => NextAttempt::default(),
+        }
+    }
+
     /// The results of the records in the messages, by the last message that names each. `failed`:
     /// the messages that are not sent again.
     async fn results(

@@ -79,6 +79,7 @@ fn change(id: i64, hostname: &str, old: &str, new: &str) -> Event {
         notify: Vec::new(),
         last_seen: None,
         notified: Vec::new(),
+        only_to: None,
         failure: None,
     }
 }

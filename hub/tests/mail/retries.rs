@@ -1,10 +1,13 @@
 //! Recipients, senders and servers that refuse a mail, and what is sent again.
 
+use std::time::Instant;
+
 use silo_e2e::smtp::{PASSWORD, ReceivedMail, Security, SmtpServer};
-use silo_hub::internals::deliver::sink::{Outcome, Reach};
+use silo_e2e::{PATIENCE, PAUSE};
+use silo_hub::internals::deliver::sink::{DeliveryResult, Outcome, Reach};
 
 use super::{
-    asked_for, change, open, refused, retried, sink_to, smtp_keys, tell_one, write_secret,
+    asked_for, change, open, refused, retried, sink_to, smtp_keys, tell_one, trouble, write_secret,
 };
 
 #[tokio::test]
@@ -103,16 +106,130 @@ async fn a_server_that_was_down_is_tried_again_and_a_repeated_mail_has_its_first
 }
 
 #[tokio::test]
-async fn a_server_that_disconnects_halfway_gets_nothing_twice() {
+async fn a_recipient_at_whom_the_server_disconnects_does_not_block_others() {
     let server = SmtpServer::start(Security::StartTls, true);
     let sink = sink_to(
         &server,
         "to: [a@example.net, away@example.net, b@example.net]\n",
     );
     let result = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
+    retried(&result, Reach::Name, "to[1]: RCPT TO: 421");
+    assert_eq!(result.notified, ["a@example.net", "b@example.net"]);
+}
+
+#[tokio::test]
+async fn a_server_that_disconnects_at_every_recipient_is_unavailable() {
+    let server = SmtpServer::start(Security::StartTls, true);
+    let sink = sink_to(&server, "to: [away@example.net]\n");
+    let result = tell_one(&*sink, &change(1, "db", "10.0.0.5", "10.0.0.6")).await;
     retried(&result, Reach::Sink, "RCPT TO: 421");
-    assert_eq!(result.notified, ["a@example.net"]);
-    assert_eq!(asked_for(&server, "RCPT b@example.net"), 0);
+}
+
+#[tokio::test]
+async fn a_mail_that_is_confirmed_late_is_sent_once_and_delays_no_other_recipient() {
+    let server = SmtpServer::start(Security::StartTls, true);
+    server.set_late(true);
+    let sink = sink_to(
+        &server,
+        "to: [late@example.net, busy@example.net, b@example.net]\n",
+    );
+    server.set_busy(true);
+    let mut event = change(1, "db", "10.0.0.5", "10.0.0.6");
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.outcome, Outcome::Waiting);
+    assert!(sink.is_waiting());
+    assert!(result.notified.contains(&"b@example.net".to_owned()));
+
+    // Asked again, as the worker does every few seconds: nothing is sent meanwhile.
+    let before = server.log();
+    event.notified = result.notified;
+    let result = tell_one(&*sink, &event).await;
+    assert_eq!(result.outcome, Outcome::Waiting);
+    assert_eq!(server.log(), before);
+    // Other changes are.
+    let other = tell_one(&*sink, &change(2, "web", "", "10.0.0.7")).await;
+    assert_eq!(other.outcome, Outcome::Waiting);
+    assert!(other.notified.contains(&"b@example.net".to_owned()));
+
+    server.set_late(false);
+    server.set_busy(false);
+    event.notified = result.notified;
+    let deadline = Instant::now() + PATIENCE;
+    let mut notified = loop {
+        let result = tell_one(&*sink, &event).await;
+        if result.outcome == Outcome::Done {
+            break result.notified;
+        }
+        assert!(Instant::now() < deadline, "{result:?}");
+        event.notified = result.notified;
+        tokio::time::sleep(PAUSE).await;
+    };
+    notified.sort();
+    assert_eq!(
+        notified,
+        ["b@example.net", "busy@example.net", "late@example.net"]
+    );
+    let mails = server.mails();
+    let of_event = mails
+        .iter()
+        .filter(|mail| mail.header("Subject").contains("db"));
+    assert_eq!(of_event.count(), 3, "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_mail_dropped_after_its_data_is_sent_again_later_with_the_same_id() {
+    let server = SmtpServer::start(Security::StartTls, true);
+    server.set_busy(true);
+    let keys = "to: [dropped@example.net, b@example.net]\ndigest: 1m\n";
+    let sink = sink_to(&server, keys);
+    let mut first = change(1, "db", "10.0.0.5", "10.0.0.6");
+    let mut other = change(2, "web", "", "10.0.0.7");
+    let results = sink.tell(&[first.clone(), other.clone()]).await;
+    for result in &results {
+        retried(result, Reach::Name, "to[0]: the message: ");
+        assert!(result.notified.contains(&"b@example.net".to_owned()));
+        assert_eq!(wait(result), 300, "{result:?}");
+    }
+    first.notified.clone_from(&results[0].notified);
+    other.notified.clone_from(&results[1].notified);
+
+    // A third change comes: the mail that may have arrived stays as it is.
+    let third = change(3, "nas", "", "10.0.0.8");
+    let events = [first.clone(), other.clone(), third];
+    let results = sink.tell(&events).await;
+    assert!((1..=300).contains(&wait(&results[0])), "{results:?}");
+
+    // An operator retries.
+    let results = sink.tell(&events[..2]).await;
+    assert_eq!(wait(&results[0]), 600, "{results:?}");
+    first.notified.clone_from(&results[0].notified);
+    other.notified.clone_from(&results[1].notified);
+    server.set_busy(false);
+    let results = sink.tell(&[first, other]).await;
+    assert_eq!(results[0].outcome, Outcome::Done);
+    assert_eq!(results[1].outcome, Outcome::Done);
+
+    let mails = server.mails();
+    let to = |receiver: &'static str| {
+        let mails = mails
+            .iter()
+            .filter(move |mail| mail.receivers() == [receiver]);
+        mails
+            .map(|mail| mail.header("Message-ID"))
+            .collect::<Vec<_>>()
+    };
+    let ids = to("dropped@example.net");
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    assert!(ids[0] == ids[2] && ids[0] == ids[3], "{ids:?}");
+    assert_ne!(ids[0], ids[1], "the third change is another mail");
+    assert_eq!(to("b@example.net").len(), 2);
+}
+
+/// How many seconds a delivery is not tried again.
+#[track_caller]
+fn wait(result: &DeliveryResult) -> u64 {
+    let trouble = trouble(&result.outcome).unwrap();
+    trouble.not_before.unwrap_or_default().as_secs_f64().ceil() as u64
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Why a mail was not accepted, without mail addresses and secrets.
 
+use std::time::Duration;
+
 /// Why a mail was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -7,8 +9,20 @@ pub(super) enum Failure {
     Refused(String),
     /// Temporary failure for this receiver.
     Later(String),
+    /// The connection was lost before the mail was handed over. Others may get through.
+    Lost(String),
     /// No mail can be sent now.
     Down(String),
+    /// The mail was handed over, and the server did not say whether it accepts it: it may arrive.
+    /// `tries`: how often this has happened to this mail.
+    Unconfirmed {
+        /// What happened.
+        why: String,
+        /// How often.
+        tries: u32,
+        /// How long it is not sent again.
+        wait: Duration,
+    },
 }
 
 /// Maximum length of an excerpt of another program's output, in characters.

@@ -3,12 +3,18 @@
 //!
 //! `Event::notified` holds the address of each notified receiver. While other receivers are pending, it
 //! also holds `!`, the address and the reason of each permanently refused receiver, which is not
-//! tried again. When the event is finished, these entries are removed: a manual retry includes the
-//! refused receivers.
+//! tried again, and `?`, the address, a number and the Message-ID of each mail that was handed over
+//! without a confirmation ([`Earlier`]). When the event is finished, these entries are removed: a
+//! manual retry includes the refused receivers.
 
-use super::super::sink::{DeliveryResult, Event, Outcome, Trouble};
+use super::super::sink::{DeliveryResult, Event, Outcome, Reach, Trouble};
 use super::failure::Failure;
-use super::mail::{Mail, key};
+use super::mail::{Earlier, Mail, key};
+
+/// Whether an entry of `Event::notified` is the address of a notified receiver.
+pub(super) fn is_receiver(entry: &str) -> bool {
+    !entry.starts_with(['!', '?'])
+}
 
 /// The state of each event of a call.
 pub(super) struct Ledger<'a> {
@@ -21,17 +27,23 @@ struct Entry {
     /// The marker for `notified` while other receivers are pending, and the reason.
     refused: Vec<(String, String)>,
     pending: Option<Trouble>,
+    /// A mail is with the server, which has not answered yet.
+    is_waiting: bool,
+    /// Some receivers do not get the event yet.
+    is_partial: bool,
 }
 
 impl<'a> Ledger<'a> {
     /// A ledger of the events to send.
     pub(super) fn new(events: &'a [Event]) -> Self {
         let entry = |event: &Event| {
-            let notified = event.notified.iter().filter(|text| !text.starts_with('!'));
+            let notified = event.notified.iter().filter(|text| is_receiver(text));
             Entry {
                 notified: notified.cloned().collect(),
                 refused: Vec::new(),
                 pending: None,
+                is_waiting: false,
+                is_partial: event.only_to.is_some(),
             }
         };
         Self {
@@ -65,18 +77,47 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Records that the receiver did not get the mail.
-    pub(super) fn failed(&mut self, mail: &Mail<'_>, failure: &Failure) {
+    /// Records that the mail is with the server, which has not answered yet.
+    pub(super) fn waits(&mut self, mail: &Mail<'_>, earlier: &Earlier) {
+        let marker = earlier.marker(&key(&mail.to.email));
+        for index in indexes(mail) {
+            self.entries[index].is_waiting = true;
+            self.entries[index].notified.push(marker.clone());
+        }
+    }
+
+    /// Whether one of the events that a mail covers waits for the server's answer to another mail.
+    pub(super) fn is_waiting(&self, mail: &Mail<'_>) -> bool {
+        let mut indexes = indexes(mail).into_iter();
+        indexes.any(|index| self.entries[index].is_waiting)
+    }
+
+    /// Records that the receiver did not get the mail, or perhaps not.
+    pub(super) fn failed(&mut self, mail: &Mail<'_>, id: &str, failure: &Failure) {
+        let earlier = match failure {
+            Failure::Refused(_) => None,
+            Failure::Unconfirmed { tries, .. } => Some(Earlier {
+                tries: *tries,
+                id: id.to_owned(),
+            }),
+            Failure::Later(_) | Failure::Lost(_) | Failure::Down(_) => mail.earlier.clone(),
+        };
+        let marker = earlier.map(|earlier| earlier.marker(&key(&mail.to.email)));
         for index in indexes(mail) {
             let entry = &mut self.entries[index];
+            entry.notified.extend(marker.clone());
             match failure {
                 Failure::Refused(why) => {
                     let marker = format!("!{} {why}", key(&mail.to.email));
                     entry.refuse(marker, format!("{}: {why}", mail.whom));
                 }
-                Failure::Later(why) => {
+                Failure::Later(why) | Failure::Lost(why) => {
                     let trouble = Trouble::of_name(format!("{}: {why}", mail.whom));
-                    entry.pending.get_or_insert(trouble);
+                    entry.wait_for(trouble);
+                }
+                Failure::Unconfirmed { why, wait, .. } => {
+                    let trouble = Trouble::of_name(format!("{}: {why}", mail.whom));
+                    entry.wait_for(trouble.not_before(*wait));
                 }
                 Failure::Down(why) => entry.pending = Some(Trouble::of_sink(why)),
             }
@@ -96,13 +137,24 @@ impl Entry {
         }
     }
 
+    /// The event is tried again when the first of its receivers is due.
+    fn wait_for(&mut self, trouble: Trouble) {
+        let is_later =
+            |known: &Trouble| known.reach == Reach::Name && known.not_before > trouble.not_before;
+        if self.pending.as_ref().is_none_or(is_later) {
+            self.pending = Some(trouble);
+        }
+    }
+
     fn finish(mut self) -> DeliveryResult {
+        if self.is_waiting || self.is_partial || self.pending.is_some() {
+            let markers = self.refused.iter().map(|(marker, _)| marker.clone());
+            self.notified.extend(markers);
+        }
         let outcome = match (self.pending, self.refused.is_empty()) {
-            (Some(trouble), _) => {
-                let markers = self.refused.into_iter().map(|(marker, _)| marker);
-                self.notified.extend(markers);
-                Outcome::Retry(trouble)
-            }
+            _ if self.is_waiting => Outcome::Waiting,
+            (Some(trouble), _) => Outcome::Retry(trouble),
+            _ if self.is_partial => Outcome::Waiting,
             (None, true) => Outcome::Done,
             (None, false) => {
                 let whys: Vec<_> = self.refused.into_iter().map(|(_, why)| why).collect();

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::super::mail::letters;
 use super::*;
 use crate::deliver::sink::Reach;
@@ -17,7 +19,7 @@ fn run(
     for mail in &letters {
         match answer(mail.to.email.as_ref()) {
             Ok(()) => ledger.sent(mail),
-            Err(failure) => ledger.failed(mail, &failure),
+            Err(failure) => ledger.failed(mail, "<id>", &failure),
         }
     }
     ledger.finish()
@@ -80,6 +82,34 @@ fn a_server_that_is_away_outweighs_one_receivers_trouble() {
             assert_eq!((trouble.reach, trouble.why.as_str()), (Reach::Sink, "away"));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_unconfirmed_mail_delays_no_other_receiver_and_keeps_its_id() {
+    let to = [A, "b@x.net"];
+    let unconfirmed = Failure::Unconfirmed {
+        why: "no reply".to_owned(),
+        tries: 2,
+        wait: Duration::from_secs(600),
+    };
+    for first in [A, "b@x.net"] {
+        let results = run(&[one(1)], &to, |address| {
+            if address == first {
+                return Err(unconfirmed.clone());
+            }
+            Err(Failure::Later("451".to_owned()))
+        });
+        match &results[0].outcome {
+            Outcome::Retry(trouble) => assert_eq!(trouble.not_before, None, "{trouble:?}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(results[0].notified, [format!("?{first} 2 <id>")]);
+        // The note remains while the other one fails.
+        let mut event = one(1);
+        event.notified.clone_from(&results[0].notified);
+        let results = run(&[event], &to, |_| Err(Failure::Later("451".to_owned())));
+        assert_eq!(results[0].notified, [format!("?{first} 2 <id>")]);
     }
 }
 

@@ -18,6 +18,36 @@ pub(super) struct Mail<'a> {
     pub(super) whom: Recipient,
     /// The items, oldest first; never empty.
     pub(super) news: Vec<News<'a>>,
+    /// What earlier attempts have left, if the mail may have arrived already.
+    pub(super) earlier: Option<Earlier>,
+}
+
+/// An earlier attempt that the server did not confirm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Earlier {
+    /// The number of such attempts that have ended.
+    pub(super) tries: u32,
+    /// The Message-ID, which the mail keeps.
+    pub(super) id: String,
+}
+
+impl Earlier {
+    /// The entry in `Event::notified` of such an attempt for a receiver's [`key`].
+    pub(super) fn marker(&self, key: &str) -> String {
+        format!("?{key} {} {}", self.tries, self.id)
+    }
+
+    /// What an event notes about a receiver.
+    fn of(event: &Event, key: &str) -> Option<Self> {
+        let prefix = format!("?{key} ");
+        let mut notes = event.notified.iter();
+        let note = notes.find_map(|note| note.strip_prefix(&prefix))?;
+        let (tries, id) = note.split_once(' ')?;
+        Some(Self {
+            tries: tries.parse().ok()?,
+            id: id.to_owned(),
+        })
+    }
 }
 
 /// A receiver in a form suitable for a log.
@@ -78,6 +108,7 @@ pub(super) fn letters<'a>(
                 to: mailbox.clone(),
                 whom: Recipient::To(index),
                 news: news.iter().flatten().cloned().collect(),
+                earlier: None,
             });
             letters.len() - 1
         });
@@ -102,6 +133,7 @@ pub(super) fn letters<'a>(
                     to: Mailbox::new(None, address),
                     whom: Recipient::Notify(event.silo.clone(), hostname.clone()),
                     news: Vec::new(),
+                    earlier: None,
                 });
                 letters.len() - 1
             });
@@ -111,10 +143,33 @@ pub(super) fn letters<'a>(
     }
     for mail in &mut letters {
         let key = key(&mail.to.email);
-        mail.news.retain(|item| !item.event.notified.contains(&key));
+        mail.news.retain(|item| {
+            let only_to = item.event.only_to.as_ref();
+            !item.event.notified.contains(&key) && only_to.is_none_or(|only| only.contains(&key))
+        });
     }
-    letters.retain(|mail| !mail.news.is_empty());
-    letters
+    letters.into_iter().flat_map(by_earlier_attempt).collect()
+}
+
+/// Splits a mail so that what may have arrived already is sent again as the same mail.
+fn by_earlier_attempt(mail: Mail<'_>) -> Vec<Mail<'_>> {
+    let key = key(&mail.to.email);
+    let mut parts: Vec<Mail<'_>> = Vec::new();
+    for item in mail.news {
+        let earlier = Earlier::of(item.event, &key);
+        let id = earlier.as_ref().map(|earlier| &earlier.id);
+        let is_its = |part: &&mut Mail<'_>| part.earlier.as_ref().map(|earlier| &earlier.id) == id;
+        match parts.iter_mut().find(is_its) {
+            Some(part) => part.news.push(item),
+            None => parts.push(Mail {
+                to: mail.to.clone(),
+                whom: mail.whom.clone(),
+                news: vec![item],
+                earlier,
+            }),
+        }
+    }
+    parts
 }
 
 /// A record's address, if it is valid and the settings allow it.

@@ -119,9 +119,13 @@ impl MailRenderer<'_> {
         Some(html + "</body></html>\n")
     }
 
-    /// The same for the same items and receiver, so that a receiver can recognize duplicates: after
-    /// a crash between sending and recording, a mail is sent again.
-    fn message_id(&self, mail: &Mail<'_>) -> String {
+    /// The same for the same items and receiver, so that a receiver can recognize duplicates: a mail
+    /// is sent again after a crash between sending and recording, and if the server did not confirm
+    /// it. In the latter case the mail also keeps the id if it has lost an item.
+    pub(super) fn message_id(&self, mail: &Mail<'_>) -> String {
+        if let Some(earlier) = &mail.earlier {
+            return earlier.id.clone();
+        }
         let mut text = format!("{}\n{}\n", self.sink, key(&mail.to.email));
         let mut last = None;
         for item in &mail.news {

@@ -7,8 +7,10 @@ use std::process::Stdio;
 use lettre::Address;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::failure::{Failure, excerpt};
+use super::flights::{FINAL_REPLY, unconfirmed};
 
 /// The mail is refused.
 const EX_DATAERR: i32 = 65;
@@ -47,7 +49,10 @@ pub(super) async fn post(
         let _ = input.write_all(&message).await;
         drop(input);
     };
-    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
+    let both = async { tokio::join!(child.wait_with_output(), feed) };
+    let Ok((output, ())) = timeout(FINAL_REPLY, both).await else {
+        return Err(unconfirmed(format!("{}: still runs", program.display())));
+    };
     let output = output.map_err(down)?;
     if output.status.success() {
         return Ok(());

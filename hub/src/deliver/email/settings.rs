@@ -77,6 +77,15 @@ pub(super) enum Transport {
     Sendmail(PathBuf),
 }
 
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Smtp(server) => server.fmt(f),
+            Self::Sendmail(program) => program.display().fmt(f),
+        }
+    }
+}
+
 /// The checked settings.
 pub(super) struct EmailSettings {
     /// How mails are sent.

@@ -13,10 +13,17 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 
+use tokio::time::timeout;
+
 use super::failure::{Failure, excerpt};
+use super::flights::{FINAL_REPLY, unconfirmed};
 
 /// Connect timeout for each of the server's addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for the reply to MAIL, RCPT and DATA (RFC 5321 section 4.5.3.2: 5, 5 and 2 minutes).
+const REPLY: Duration = Duration::from_secs(300);
+/// Time limit for the reply to RSET.
+const RESET: Duration = Duration::from_secs(5);
 
 /// How the connection is encrypted.
 pub(super) enum Security {
@@ -95,13 +102,14 @@ impl SmtpServer {
 }
 
 impl Session {
-    /// Sends one message to one receiver.
+    /// Sends one message to one receiver. Whether the session can be used for the next one is
+    /// returned beside the result.
     pub(super) async fn post(
         &mut self,
         from: &Address,
         to: &Address,
         message: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> (Result<(), Failure>, bool) {
         let mut parameters = Vec::new();
         if [from, to].iter().any(|address| !is_ascii(address)) || !message.is_ascii() {
             // RFC 6531. Everything else in our messages is encoded.
@@ -111,16 +119,20 @@ impl Session {
                 .supports_feature(Extension::SmtpUtfEight)
             {
                 let why = "the server does not support non-ASCII addresses (SMTPUTF8)";
-                return Err(Failure::Refused(why.to_owned()));
+                return (Err(Failure::Refused(why.to_owned())), true);
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let result = self.transaction(from, to, message, parameters).await;
-        if let Err(Failure::Refused(_) | Failure::Later(_)) = result {
-            // A connection lost here is noticed at the next mail.
-            let _ = self.0.command(Rset).await;
-        }
-        result
+        let is_usable = match result {
+            Ok(()) => true,
+            Err(Failure::Refused(_) | Failure::Later(_)) => {
+                let reset = timeout(RESET, self.0.command(Rset)).await;
+                reset.is_ok_and(|reset| reset.is_ok())
+            }
+            Err(Failure::Lost(_) | Failure::Down(_) | Failure::Unconfirmed { .. }) => false,
+        };
+        (result, is_usable)
     }
 
     async fn transaction(
@@ -130,20 +142,31 @@ impl Session {
         message: &[u8],
         parameters: Vec<MailParameter>,
     ) -> Result<(), Failure> {
-        let failed = |step: &'static str| move |error| failure(step, &error);
         let mail = Mail::new(Some(from.clone()), parameters);
-        self.0.command(mail).await.map_err(failed("MAIL FROM"))?;
-        let rcpt = Rcpt::new(to.clone(), Vec::new());
-        self.0.command(rcpt).await.map_err(failed("RCPT TO"))?;
-        self.0.command(Data).await.map_err(failed("DATA"))?;
+        self.step("MAIL FROM", mail).await?;
+        self.step("RCPT TO", Rcpt::new(to.clone(), Vec::new()))
+            .await?;
+        self.step("DATA", Data).await?;
         // The line end before the final dot belongs to the message (RFC 5321 section 4.1.1.4), and
         // is written with the dot.
-        let taken = self
-            .0
-            .message(message.strip_suffix(b"\r\n").unwrap_or(message));
-        let taken = taken.await;
-        taken.map_err(failed("the message"))?;
-        Ok(())
+        let message = message.strip_suffix(b"\r\n").unwrap_or(message);
+        match timeout(FINAL_REPLY, self.0.message(message)).await {
+            Ok(Ok(_)) => Ok(()),
+            // From here on only a reply says that the server has not accepted the message.
+            Ok(Err(error)) if error.status().is_none() => {
+                Err(unconfirmed(format!("the message: {}", words(&error))))
+            }
+            Ok(Err(error)) => Err(failure("the message", &error)),
+            Err(_) => Err(unconfirmed("the message: no reply".to_owned())),
+        }
+    }
+
+    async fn step(&mut self, name: &str, command: impl fmt::Display) -> Result<(), Failure> {
+        match timeout(REPLY, self.0.command(command)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(failure(name, &error)),
+            Err(_) => Err(Failure::Lost(format!("{name}: no reply"))),
+        }
     }
 
     /// Checks that the server still answers.
@@ -165,12 +188,12 @@ fn is_ascii(address: &Address) -> bool {
 fn failure(step: &str, error: &Error) -> Failure {
     let why = format!("{step}: {}", words(error));
     match error.status().map(u16::from) {
-        // 421: the server closes the connection. The others: the credentials are wrong or missing
-        // (RFC 4954).
-        Some(421 | 530 | 534 | 535 | 538) => Failure::Down(why),
+        // 421: the server closes the connection.
+        None | Some(421) => Failure::Lost(why),
+        // The credentials are wrong or missing (RFC 4954).
+        Some(530 | 534 | 535 | 538) => Failure::Down(why),
         Some(500..600) => Failure::Refused(why),
         Some(_) => Failure::Later(why),
-        None => Failure::Down(why),
     }
 }
 

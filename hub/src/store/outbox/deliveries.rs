@@ -105,6 +105,8 @@ pub struct PendingEvent {
     pub failure: Option<SinkFailure>,
     /// Receivers already notified.
     pub notified: Vec<String>,
+    /// Not stored; see [`crate::domain::delivery::Event::only_to`].
+    pub only_to: Option<Vec<String>>,
     /// The hostnames, each with the record's own mail address.
     pub names: Vec<(Hostname, Option<String>)>,
 }
@@ -184,6 +186,7 @@ impl Store {
                 notified: notified
                     .map_err(|_| StoreError::Corrupt("delivery"))?
                     .unwrap_or_default(),
+                only_to: None,
                 names: Vec::new(),
             });
         }
