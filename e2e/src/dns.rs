@@ -94,16 +94,7 @@ impl DnsServer {
             port,
             child: None,
         };
-        for (zone, records) in [(ZONE, RECORDS), (REVERSE[0], ""), (REVERSE[1], "")]
-            .into_iter()
-            .chain([LOCAL_ZONE, POLICY_ZONE].map(|zone| (zone, "ns A 127.0.0.1\n")))
-        {
-            let text = format!(
-                "$TTL 300\n@ SOA ns.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 60\n@ NS ns.{ZONE}.\n{records}"
-            );
-            std::fs::write(server.path(&format!("{zone}.zone")), text)
-                .expect("a file in a temporary folder can be written");
-        }
+        server.write_zones();
         for (name, algorithm, secret) in KEYS.into_iter().chain([OTHER_KEY]) {
             write_private(&server.path(&format!("{name}secret")), secret);
             let key =
@@ -220,6 +211,38 @@ impl DnsServer {
             let asked = Command::new("kill").arg(pid).status();
             assert!(asked.is_ok_and(|status| status.success()), "cannot stop it");
             child.wait().expect("a child can be waited for");
+        }
+    }
+
+    /// Stops the server, and starts it with its zones as they were when it was made: as after a restore
+    /// of old copies.
+    pub fn restore(&mut self) {
+        self.stop();
+        let journals = std::fs::read_dir(self.folder.path()).expect("the folder is there");
+        for entry in journals {
+            let path = entry.expect("the folder can be read").path();
+            if path.extension().is_some_and(|ending| ending == "jnl") {
+                std::fs::remove_file(path).expect("a file there can be removed");
+            }
+        }
+        self.write_zones();
+        if self.program == Program::Knot {
+            // Its journal of all zones.
+            let _ = std::fs::remove_dir_all(self.path("run/journal"));
+        }
+        self.start_again();
+    }
+
+    fn write_zones(&self) {
+        for (zone, records) in [(ZONE, RECORDS), (REVERSE[0], ""), (REVERSE[1], "")]
+            .into_iter()
+            .chain([LOCAL_ZONE, POLICY_ZONE].map(|zone| (zone, "ns A 127.0.0.1\n")))
+        {
+            let text = format!(
+                "$TTL 300\n@ SOA ns.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 60\n@ NS ns.{ZONE}.\n{records}"
+            );
+            std::fs::write(self.path(&format!("{zone}.zone")), text)
+                .expect("a file in a temporary folder can be written");
         }
     }
 

@@ -140,8 +140,80 @@ async fn names_of_others_are_taken_over_or_left(program: Program) {
     assert_eq!(hub.cli(&["sink", "clean", "other"]).status.code(), Some(2));
 }
 
+/// Before, neither of them did anything: by the ledger everything was published.
+async fn what_a_restored_server_has_lost_is_published_again(program: Program) {
+    let mut server = DnsServer::start(program);
+    let folder = tempfile::tempdir().unwrap();
+    configure(
+        folder.path(),
+        &server,
+        &format!("reverse: [{}]", REVERSE[0]),
+    );
+    let hub = Hub::start(folder.path());
+    let admin = Caller::new(&hub, &hub.admin_token());
+    let [db, web, others] = ["db", "web", "others"].map(|host| format!("{host}.{ZONE}"));
+    let pointer = format!("{db}.");
+    put(&admin, "db", "192.0.2.10").await;
+    put(&admin, "web", "2001:db8::20").await;
+    let is_right = async |server: &DnsServer| {
+        until_answers(server, &db, "A", &["192.0.2.10"]).await;
+        until_answers(server, &web, "AAAA", &["2001:db8::20"]).await;
+        until_answers(server, "10.2.0.192.in-addr.arpa", "PTR", &[&pointer]).await;
+    };
+    is_right(&server).await;
+    until("nothing is owed", async || {
+        let pending = deliveries(&admin, "pending").await;
+        pending.is_empty().then_some(())
+    })
+    .await;
+
+    // By hand.
+    server.restore();
+    assert_eq!(server.lookup(&db, "A"), [] as [&str; 0]);
+    let published = hub.cli(&["sink", "publish", "dns"]);
+    let said = String::from_utf8_lossy(&published.stdout).into_owned();
+    assert!(published.status.success(), "{published:?}");
+    assert!(said.contains("everything is published"), "{said}");
+    is_right(&server).await;
+
+    // By the comparison, which comes daily and at each start. What others have there stays.
+    server.restore();
+    server.change(&[
+        &format!("update add {db} 60 A 192.0.2.99"),
+        &format!("update add {web} 60 A 192.0.2.98"),
+        &format!("update add {others} 60 A 192.0.2.97"),
+    ]);
+    put(&admin, "others", "192.0.2.30").await;
+    assert_eq!(hub.stop(), Some(0));
+    let hub = Hub::start(folder.path());
+    let admin = admin.at(hub.url());
+    is_right(&server).await;
+    assert_eq!(server.lookup(&web, "A"), ["192.0.2.98"]);
+    assert_eq!(server.lookup(&others, "A"), ["192.0.2.97"]);
+    let published = hub.cli(&["sink", "publish", "dns"]);
+    assert_eq!(published.status.code(), Some(1), "{published:?}");
+    let why = String::from_utf8_lossy(&published.stderr).into_owned();
+    assert!(why.contains("1 names could not be published"), "{why}");
+    assert_eq!(server.lookup(&others, "A"), ["192.0.2.97"]);
+
+    // While the server is away, the command says so; the hub continues by itself.
+    server.stop();
+    let published = hub.cli(&["sink", "publish", "dns"]);
+    assert_eq!(published.status.code(), Some(1), "{published:?}");
+    server.restore();
+    is_right(&server).await;
+    let unknown = hub.cli(&["sink", "publish", "other"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    drop(admin);
+}
+
 mod bind {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_restored_server_has_lost_is_published_again() {
+        super::what_a_restored_server_has_lost_is_published_again(Program::Bind).await;
+    }
 
     #[tokio::test]
     async fn names_follow_the_silo() {
@@ -156,6 +228,11 @@ mod bind {
 
 mod knot {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_restored_server_has_lost_is_published_again() {
+        super::what_a_restored_server_has_lost_is_published_again(Program::Knot).await;
+    }
 
     #[tokio::test]
     async fn names_follow_the_silo() {

@@ -1,4 +1,4 @@
-//! `silo-hub sink`: adopt names at a receiver, or remove what was published.
+//! `silo-hub sink`: adopt names at a receiver, publish everything again, or remove what was published.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::deliver::kinds::OpenSink;
 use crate::deliver::sink::{Reach, SEND_DEADLINE, Sink, StateSink};
 use crate::deliver::worker::{Round, Worker};
 use crate::domain::sink::SinkName;
-use crate::registry::{AdoptName, BeginCleaning, EndCleaning, EnqueueRemoval};
+use crate::registry::{AdoptName, BeginCleaning, EndCleaning, EnqueueRemoval, PublishAll};
 use crate::runtime::open_hub::{OpenError, OpenHub};
 use crate::runtime::open_sinks;
 use crate::store::{LedgerRow, LedgerState, Queries};
@@ -34,6 +34,11 @@ pub(super) enum SinkCommand {
         /// The sink's name in the configuration
         name: SinkName,
     },
+    /// Publish everything again, as after a DNS server was restored from an old copy of its zone
+    Publish {
+        /// The sink's name in the configuration
+        name: SinkName,
+    },
     /// Remove everything that the sink published; afterwards, delete the sink from the configuration
     Clean {
         /// The sink's name in the configuration
@@ -42,7 +47,8 @@ pub(super) enum SinkCommand {
 }
 
 pub(super) async fn sink(settings: HubSettings, command: SinkCommand) -> Result<(), Failure> {
-    let (SinkCommand::Adopt { name } | SinkCommand::Clean { name }) = &command;
+    let (SinkCommand::Adopt { name } | SinkCommand::Publish { name } | SinkCommand::Clean { name }) =
+        &command;
     let configured = settings.sinks.iter().find(|sink| sink.name == *name);
     let Some(configured) = configured else {
         return Err(Failure::Usage(format!(
@@ -52,12 +58,13 @@ pub(super) async fn sink(settings: HubSettings, command: SinkCommand) -> Result<
     let open = OpenSink::open(configured)?;
     if !matches!(open.sink, Sink::State(_)) {
         return Err(Failure::Usage(format!(
-            "{name}: a sink of kind {} publishes nothing that could be taken over or removed",
+            "{name}: a sink of kind {} publishes nothing that could be taken over, published again or removed",
             open.kind.as_str()
         )));
     }
     with_hub(settings, async |hub| match command {
         SinkCommand::Adopt { .. } => adopt(hub, &open).await,
+        SinkCommand::Publish { .. } => publish(hub, open).await,
         SinkCommand::Clean { .. } => clean(hub, open).await,
     })
     .await
@@ -243,6 +250,46 @@ async fn clean(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
         "{names} names removed, {others} left; remove {name} from the configuration before you start a hub"
     ))?;
     Ok(())
+}
+
+async fn publish(hub: &OpenHub, open: OpenSink) -> Result<(), Failure> {
+    let name = open.name.clone();
+    hub.registry.apply(PublishAll(name.clone())).await?;
+    let owner = random_name().map_err(OpenError::from)?;
+    let worker = Worker::new(hub.worker_context(), Arc::new(open), owner);
+    let started = Instant::now();
+    let progress = Progress::of_steps("publishing", None);
+    loop {
+        let round = worker
+            .round()
+            .await
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+        if round == Round::Again {
+            continue;
+        }
+        let known = hub.store.sink(&name).await?;
+        let is_compared = known.as_ref().is_some_and(|known| known.is_compared());
+        let (pending, failed) = hub.store.pending_counts(&name).await?;
+        if is_compared && pending == 0 {
+            drop(progress);
+            if failed > 0 {
+                return Err(Failure::Failed(format!(
+                    "{name}: {failed} names could not be published: see /deliveries?sink={name}"
+                )));
+            }
+            say(format_args!("everything is published"))?;
+            return Ok(());
+        }
+        // Another worker is processing it, or the receiver is unavailable.
+        let why = known.and_then(|sink| sink.why);
+        if why.is_some() || started.elapsed() > PATIENCE {
+            let why = why.unwrap_or_else(|| format!("see /deliveries?sink={name}"));
+            return Err(Failure::Failed(format!(
+                "{name}: not everything is published yet ({why}); a running hub continues, otherwise run this command again"
+            )));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// How many names of the sink are still in the ledger.

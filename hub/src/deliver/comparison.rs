@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use silo_shared::silo::SiloId;
+use silo_shared::silo::{Addresses, SiloId};
+
+use crate::store::LedgerRow;
 
 /// Progress of a comparison.
 #[derive(Clone, Debug)]
@@ -13,4 +15,17 @@ pub(super) struct Comparison {
     pub(super) unmet: BTreeSet<SiloId>,
     /// Number of hostnames that differ.
     pub(super) differing: usize,
+    /// Names of the last page whose publication is as it should be, by the ledger; the receiver was not asked yet.
+    pub(super) unverified: Vec<Published>,
+    /// Whether the receiver could not be asked.
+    pub(super) is_unverified: bool,
+}
+
+/// A name that was published, and nothing has been sent since.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    /// Its row of the ledger.
+    pub(super) row: LedgerRow,
+    /// The addresses.
+    pub(super) addresses: Addresses,
 }

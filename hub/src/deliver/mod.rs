@@ -22,6 +22,7 @@ pub mod sink;
 pub mod tell;
 #[cfg(test)]
 mod test_sinks;
+mod verify;
 pub mod webhook;
 pub mod worker;
 

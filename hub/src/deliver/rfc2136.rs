@@ -100,6 +100,17 @@ impl StateSink for Rfc2136 {
         })
     }
 
+    fn holds<'a>(
+        &'a self,
+        name: &'a str,
+        published: &'a Addresses,
+    ) -> Answer<'a, Option<Result<bool, Trouble>>> {
+        Box::pin(async {
+            let holds = async { self.call(name)?.still_holds(published).await };
+            Some(holds.await)
+        })
+    }
+
     fn check(&self) -> Answer<'_, Result<String, String>> {
         Box::pin(async {
             let name = format!("{CHECK_LABEL}.{}", self.settings.zone.text);

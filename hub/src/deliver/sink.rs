@@ -50,6 +50,17 @@ pub trait StateSink: Send + Sync {
     /// receiver can't be queried.
     fn observe<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>>;
 
+    /// Whether the receiver still has the addresses that were published under a name, and what else
+    /// belongs to them; asked daily. What others have added to the name does not matter. `None`: this
+    /// kind of receiver can't be queried.
+    fn holds<'a>(
+        &'a self,
+        _name: &'a str,
+        _published: &'a Addresses,
+    ) -> Answer<'a, Option<Result<bool, Trouble>>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Tests the receiver without changing anything; the text is for `check-config --connect`.
     fn check(&self) -> Answer<'_, Result<String, String>>;
 }

@@ -88,7 +88,7 @@ pub use patch_records::{PatchRecords, PatchedRecords};
 pub use pending_last_seen::PendingLastSeen;
 pub use publishing::{
     AdoptName, BeginPublishing, BeginReconciling, EndPublishing, EndReconciling, EnqueueDifference,
-    MERGED_TOGETHER, MergeDeliveries, NamedRecord, Publishing, TakenUp,
+    MERGED_TOGETHER, MergeDeliveries, NamedRecord, PublishAgain, PublishAll, Publishing, TakenUp,
 };
 pub use purge::{PurgeFormerSecrets, PurgeMarks, PurgeOld};
 pub use purge_ended::{PurgeEnded, PurgeTokens};

@@ -83,9 +83,9 @@ pub use links::{HistoryNode, NodePlace};
 pub use marks::Mark;
 pub use open::Schema;
 pub use outbox::{
-    Activity, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName, EventDelivery,
-    IdCursor, Interest, KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow, NamesDelivery,
-    NextAttempt, PendingEvent, PendingName, PendingPage, QuietRecord, SinkTrouble,
+    Activity, COMPARING, DeliveryCount, DeliveryKind, DeliveryRow, DeliveryState, DueName,
+    EventDelivery, IdCursor, Interest, KnownSink, Later, LedgerRow, LedgerState, NEVER, NameRow,
+    NamesDelivery, NextAttempt, PendingEvent, PendingName, PendingPage, QuietRecord, SinkTrouble,
 };
 use pool::Pool;
 use position::read_counter;

@@ -99,6 +99,19 @@ impl Call<'_> {
         }
     }
 
+    /// Whether the name still has these addresses, no other ones of their families, and their PTRs.
+    /// A question of existence, as in an update, is not answered from a wildcard.
+    pub(super) async fn still_holds(&self, published: &Addresses) -> Result<bool, Trouble> {
+        let zone = &self.settings().zone;
+        let question = self.update().if_with(&self.dns_name, published);
+        match self.ask(question.into_message(), zone).await?.response_code {
+            ResponseCode::NoError => self.has_pointers(published).await,
+            // Another address, none, or a CNAME.
+            ResponseCode::YXRRSet | ResponseCode::NXRRSet => Ok(false),
+            code => Err(self.asked(zone).trouble(code)),
+        }
+    }
+
     /// Sends an update without changes to each zone, which checks that the zone exists, then a
     /// deletion with a condition that is not met: BIND and Knot check key and policy first, so the
     /// answer covers both.

@@ -38,6 +38,22 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// Whether each of these addresses whose reverse name is in a reverse zone has some PTR.
+    pub(super) async fn has_pointers(&self, addresses: &Addresses) -> Result<bool, Trouble> {
+        for (zone, name) in addresses.iter().filter_map(|ip| self.reverse_name(ip)) {
+            let question = Update::of(&zone.name)
+                .if_none(&name, RecordType::CNAME)
+                .if_none(&name, RecordType::PTR);
+            let answer = self.ask(question.into_message(), zone).await?;
+            match answer.response_code {
+                ResponseCode::YXRRSet => {}
+                ResponseCode::NoError => return Ok(false),
+                code => return Err(Trouble::of_name(self.asked(zone).words(code))),
+            }
+        }
+        Ok(true)
+    }
+
     /// An address's reverse name and the innermost configured reverse zone that contains it.
     fn reverse_name(&self, ip: IpAddr) -> Option<(&Zone, Name)> {
         let mut name = Name::from(ip);

@@ -59,14 +59,22 @@ impl Asked<'_> {
 
     /// The outcome of an unhandled RCODE.
     pub(super) fn outcome(&self, code: ResponseCode) -> Outcome {
-        let words = self.words(code);
+        let trouble = self.trouble(code);
         match code {
             // Such a name has never been written, so nothing is lost.
-            ResponseCode::NotZone => Outcome::Failed(Trouble::of_name(words)),
+            ResponseCode::NotZone => Outcome::Failed(trouble),
+            _ => Outcome::Retry(trouble),
+        }
+    }
+
+    /// The error for an unhandled RCODE.
+    pub(super) fn trouble(&self, code: ResponseCode) -> Trouble {
+        let words = self.words(code);
+        match code {
             ResponseCode::NotAuth | ResponseCode::ServFail | ResponseCode::NotImp => {
-                Outcome::Retry(Trouble::of_sink(words))
+                Trouble::of_sink(words)
             }
-            _ => Outcome::Retry(Trouble::of_name(words)),
+            _ => Trouble::of_name(words),
         }
     }
 

@@ -71,6 +71,16 @@ impl Update {
             })
     }
 
+    /// The same, but a family of which `addresses` has none may have any.
+    #[must_use]
+    pub(super) fn if_with(self, name: &Name, addresses: &Addresses) -> Self {
+        let update = self.if_none(name, RecordType::CNAME);
+        let data = ADDRESS_TYPES.map(|kind| address_data(kind, addresses));
+        data.into_iter().flatten().fold(update, |update, data| {
+            update.require(DNSClass::IN, Record::from_rdata(name.clone(), 0, data))
+        })
+    }
+
     /// Deletes all records of a type (section 2.5.2).
     #[must_use]
     pub(super) fn delete_all(self, name: &Name, kind: RecordType) -> Self {
@@ -190,6 +200,18 @@ mod tests {
                 "0 NONE A 192.0.2.9"
             ]
         );
+    }
+
+    #[test]
+    fn what_was_published_is_asked_for_without_the_family_of_others() {
+        let addresses: Addresses = ["2001:db8::1".parse().unwrap()].into_iter().collect();
+        let (zone, db) = (name("office.test."), name("db.office.test."));
+        let message = Update::of(&zone).if_with(&db, &addresses).into_message();
+        assert_eq!(
+            lines(&message.answers),
+            ["0 NONE CNAME", "0 IN AAAA 2001:db8::1"]
+        );
+        assert!(message.authorities.is_empty());
     }
 
     #[test]

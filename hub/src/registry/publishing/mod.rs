@@ -13,7 +13,7 @@ use crate::store::{Activity, DueName, KnownSink, LedgerState};
 
 pub use reconcile::{
     AdoptName, BeginReconciling, EndReconciling, EnqueueDifference, MERGED_TOGETHER,
-    MergeDeliveries,
+    MergeDeliveries, PublishAgain, PublishAll,
 };
 
 /// A due record and its name at the sink; `Err`: why it is not for the sink.

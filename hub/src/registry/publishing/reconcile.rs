@@ -2,8 +2,11 @@
 
 use crate::domain::sink::SinkName;
 use crate::domain::time::Time;
-use crate::registry::{ApplyError, Command};
-use crate::store::{DeliveryKind, DueName, LedgerRow, NamesDelivery, WriteTransaction};
+use crate::registry::{ApplyError, Command, Refusal};
+use crate::store::{
+    Activity, COMPARING, DeliveryKind, DueName, LedgerRow, NamesDelivery, Queries, SinkTrouble,
+    WriteTransaction,
+};
 
 /// Enqueues records whose publication differs, unless they are pending already.
 #[derive(Debug)]
@@ -33,10 +36,26 @@ pub struct BeginReconciling(pub SinkName);
 
 /// Records that they were compared, unless a new comparison was requested in the meantime.
 #[derive(Debug)]
-pub struct EndReconciling(pub SinkName);
+pub struct EndReconciling {
+    /// The sink.
+    pub sink: SinkName,
+    /// How long ago it counts as done.
+    pub seconds_ago: i64,
+}
 
-/// The value of `reconciled_at` during a comparison.
-const COMPARING: Time = Time::from_millis(1);
+/// Enqueues names that the receiver has lost.
+#[derive(Debug)]
+pub struct PublishAgain {
+    /// The sink.
+    pub sink: SinkName,
+    /// The rows of the ledger by which the receiver was asked; those that have changed since are
+    /// left out.
+    pub rows: Vec<LedgerRow>,
+}
+
+/// Sends everything that is published by a sink again.
+#[derive(Debug)]
+pub struct PublishAll(pub SinkName);
 
 /// Takes over a name that already has the silo's addresses.
 #[derive(Debug)]
@@ -95,9 +114,62 @@ impl Command for EndReconciling {
     type Outcome = ();
 
     async fn run(&self, transaction: &mut WriteTransaction, now: Time) -> Result<(), ApplyError> {
+        let at = now.plus_seconds(-self.seconds_ago);
         Ok(transaction
-            .set_reconciled(&self.0, now, Some(COMPARING))
+            .set_reconciled(&self.sink, at, Some(COMPARING))
             .await?)
+    }
+}
+
+impl Command for PublishAgain {
+    /// Number of names that became pending.
+    type Outcome = usize;
+
+    async fn run(
+        &self,
+        transaction: &mut WriteTransaction,
+        now: Time,
+    ) -> Result<usize, ApplyError> {
+        let names: Vec<&str> = self.rows.iter().map(|row| row.name.as_str()).collect();
+        let present = transaction.ledger(&self.sink, &names).await?;
+        let rows: Vec<LedgerRow> = present
+            .into_iter()
+            .filter(|row| self.rows.contains(row))
+            .map(|row| LedgerRow {
+                ours: row.ours.unconfirmed(),
+                ..row
+            })
+            .collect();
+        transaction.put_ledger(&self.sink, &rows).await?;
+        let differing = rows.into_iter().map(|row| DueName {
+            silo: row.silo,
+            hostname: row.hostname,
+        });
+        let enqueue = EnqueueDifference {
+            sink: self.sink.clone(),
+            differing: differing.collect(),
+        };
+        enqueue.run(transaction, now).await
+    }
+}
+
+impl Command for PublishAll {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut WriteTransaction, _: Time) -> Result<(), ApplyError> {
+        let sink = transaction.sink(&self.0).await?;
+        let sink = sink.filter(|sink| sink.active == Activity::Active);
+        let name = sink.ok_or(Refusal::SinkGone)?.name;
+        transaction.doubt_ledger(&name).await?;
+        transaction.revive_names(&name).await?;
+        transaction
+            .set_sink_trouble(&name, &SinkTrouble::default())
+            .await?;
+        transaction
+            .set_reconciled(&name, Time::default(), None)
+            .await?;
+        transaction.wake_workers().await?;
+        Ok(())
     }
 }
 

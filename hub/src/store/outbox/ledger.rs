@@ -50,6 +50,15 @@ impl LedgerState {
         }
     }
 
+    /// The same if the receiver may have lost it.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Self {
+        Self {
+            claimed: self.claimed.or(self.published),
+            ..*self
+        }
+    }
+
     /// Whether the receiver certainly has exactly this, with no send in progress.
     pub fn is_surely(&self, wanted: &Addresses) -> bool {
         self.claimed.is_none() && self.published.unwrap_or_default() == *wanted
@@ -118,7 +127,18 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// The same for one record, after its login changed.
+    /// The receiver may have lost what was published there: all of it is sent again.
+    pub async fn doubt_ledger(&mut self, sink: &SinkName) -> Result<(), StoreError> {
+        self.must_commit = true;
+        self.dialect
+            .query("UPDATE ledger SET claimed = coalesce(claimed, published) WHERE sink = ?")
+            .bind(sink.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// The same as [`Self::release_ledger`] for one record, after its login changed.
     pub async fn release_ledger_of(
         &mut self,
         sink: &SinkName,

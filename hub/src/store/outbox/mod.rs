@@ -15,7 +15,7 @@ pub use ledger::{LedgerRow, LedgerState};
 pub use names::{DueName, Later, PendingName};
 pub use open::{NamesDelivery, PendingPage};
 pub use overview::{DeliveryCount, DeliveryRow, DeliveryState, IdCursor, NameRow};
-pub use sinks::{Activity, Interest, KnownSink, SinkTrouble};
+pub use sinks::{Activity, COMPARING, Interest, KnownSink, SinkTrouble};
 pub(super) use sinks::{SINK_COLUMNS, known_sink, sink_name};
 pub use unseen::QuietRecord;
 

@@ -176,6 +176,25 @@ impl Store {
         Ok(is_refused.then(|| why.unwrap_or_default()))
     }
 
+    /// How many records are pending for a state sink without a failure, and with one.
+    pub async fn pending_counts(&self, sink: &SinkName) -> Result<(i64, i64), StoreError> {
+        let count = async |failure: &str| {
+            let row = self
+                .dialect
+                .query(format!(
+                    "SELECT count(*) FROM delivery_names \
+                     WHERE sink = ? AND state IN (?, ?) AND why IS {failure}"
+                ))
+                .bind(sink.as_str())
+                .bind(PENDING)
+                .bind(FAILED)
+                .fetch_one(&self.readers)
+                .await?;
+            Ok::<i64, StoreError>(row.try_get(0)?)
+        };
+        Ok((count("NULL").await?, count("NOT NULL").await?))
+    }
+
     /// The hostnames of a silo that are pending for a sink, including refused ones.
     pub async fn pending_names(
         &self,

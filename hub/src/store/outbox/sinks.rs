@@ -73,6 +73,16 @@ pub struct KnownSink {
     pub tell_failures: Option<SinkName>,
 }
 
+/// The value of `reconciled_at` during a comparison.
+pub const COMPARING: Time = Time::from_millis(1);
+
+impl KnownSink {
+    /// Whether no comparison of ledger and silos is requested or running.
+    pub fn is_compared(&self) -> bool {
+        self.reconciled_at > COMPARING
+    }
+}
+
 /// The failure state of a sink as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkTrouble {

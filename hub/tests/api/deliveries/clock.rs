@@ -8,7 +8,7 @@ use silo_hub::internals::domain::sink::{SinkFilter, SinkName};
 use silo_hub::internals::registry::{BeginSinks, ConfiguredSink, KeepSinks};
 use silo_hub::internals::store::Queries;
 
-use super::scripted::{Desk, Manner, Script, counts, event_sink, state_sink};
+use super::scripted::{Desk, Manner, Script, addresses, counts, event_sink, state_sink};
 use crate::common::TestHub;
 
 /// What the sink answers.
@@ -117,6 +117,42 @@ async fn a_lease_of_a_clock_that_was_ahead_does_not_bind() {
     hub.step(-2 * DAY);
     alive.work().await;
     assert!(was_sent(&alive_script), "it waits for a dead one's lease");
+}
+
+#[tokio::test]
+async fn the_daily_comparison_asks_the_receiver_for_what_it_has_lost() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("dns");
+    let desk = Desk::begin(&open, "a", vec![sink]).await;
+    hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    desk.work().await;
+    assert_eq!(script.asked().len(), 1);
+
+    script.will_hold(Ok(true));
+    hub.pass(DAY);
+    desk.work().await;
+    assert_eq!(script.asked(), [], "it has everything");
+
+    script.will_hold(Ok(false));
+    hub.pass(DAY - 60);
+    desk.work().await;
+    assert_eq!(script.asked(), [], "it is not asked before a day is over");
+    hub.pass(60);
+    desk.work().await;
+    let asked = script.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0].wanted, addresses(&["10.0.0.5"]));
+    assert_eq!(counts(&hub).await, [0, 0, 2]);
+
+    // It is away: it is asked again after an hour.
+    script.will_hold(Err(Trouble::of_sink("it is away")));
+    hub.pass(DAY);
+    desk.work().await;
+    assert_eq!(script.asked(), []);
+    script.will_hold(Ok(false));
+    hub.pass(HOUR);
+    desk.work().await;
+    assert_eq!(script.asked().len(), 1);
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub(crate) struct Script {
     hangs: AtomicBool,
     host_names_only: AtomicBool,
     hung: Notify,
+    /// Whether the receiver still has what was published; `None`: it can't be asked.
+    holds: Mutex<Option<Result<bool, Trouble>>>,
 }
 
 impl Script {
@@ -45,6 +47,11 @@ impl Script {
     /// From now on it takes only names that DNS takes for host names.
     pub(super) fn takes_host_names_only(&self) {
         self.host_names_only.store(true, Ordering::Release);
+    }
+
+    /// From now on it says whether it still has what was published.
+    pub(super) fn will_hold(&self, holds: Result<bool, Trouble>) {
+        *self.holds.lock().unwrap() = Some(holds);
     }
 
     /// It answers nothing any more.
@@ -102,6 +109,14 @@ impl StateSink for ScriptedState {
 
     fn observe<'a>(&'a self, _: &'a str) -> Answer<'a, Option<Result<Addresses, Trouble>>> {
         Box::pin(async { None })
+    }
+
+    fn holds<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Addresses,
+    ) -> Answer<'a, Option<Result<bool, Trouble>>> {
+        Box::pin(async { self.0.holds.lock().unwrap().clone() })
     }
 
     fn check(&self) -> Answer<'_, Result<String, String>> {
