@@ -142,6 +142,15 @@ impl Place {
         }
     }
 
+    /// A database on a server, which hubs with this key share.
+    fn shared(database: &str, key_file: &Path) -> Self {
+        Self {
+            database: Some(database.to_owned()),
+            key_file: Some(key_file.to_owned()),
+            _own: None,
+        }
+    }
+
     /// Tells a command; the URL's password is not for the list of processes. A `hub.yaml` in the
     /// hub's folder is its configuration.
     fn tell(&self, command: &mut Command, folder: &Path) {
@@ -185,14 +194,19 @@ impl Hub {
         Self::start_at(ANY_PORT, database, key_file, folder)
     }
 
+    /// Like [`Hub::start_on`], under another program.
+    pub fn start_on_under(
+        wrapper: &[&str],
+        database: &str,
+        key_file: &Path,
+        folder: &Path,
+    ) -> Self {
+        Self::start_with(wrapper, folder, ANY_PORT, Place::shared(database, key_file))
+    }
+
     /// Like [`Hub::start_on`], at a known address, as a hub that a balancer names.
     pub fn start_at(listen: &str, database: &str, key_file: &Path, folder: &Path) -> Self {
-        let place = Place {
-            database: Some(database.to_owned()),
-            key_file: Some(key_file.to_owned()),
-            _own: None,
-        };
-        Self::start_with(&[], folder, listen, place)
+        Self::start_with(&[], folder, listen, Place::shared(database, key_file))
     }
 
     fn start_with(wrapper: &[&str], folder: &Path, listen: &str, place: Place) -> Self {

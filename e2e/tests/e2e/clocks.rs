@@ -1,5 +1,6 @@
 //! Whole programs whose wall clock is wrong or stepped, by libfaketime; the monotonic clock is unchanged.
 
+mod shared;
 mod steps;
 
 use std::path::{Path, PathBuf};

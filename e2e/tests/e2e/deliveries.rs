@@ -19,6 +19,8 @@ use silo_e2e::smtp::{Security, SmtpServer};
 use silo_e2e::webhook_receiver::{self, Message, Receiver};
 use silo_e2e::{Caller, Hub, PATIENCE, binary, write_private};
 
+use crate::clocks::WallClock;
+
 /// A sink of the kind `webhook`.
 fn hook(folder: &Path, receiver: &Receiver) -> String {
     write_private(&folder.join("hook.secret"), webhook_receiver::SECRET);
@@ -160,20 +162,20 @@ async fn no_proxy_of_the_environment_is_told_anything() {
     assert_eq!(*seen.lock().unwrap(), [""; 0]);
 }
 
-fn configure(folder: &Path, sinks: &[String]) {
+pub(crate) fn configure(folder: &Path, sinks: &[String]) {
     std::fs::create_dir_all(folder).unwrap();
     let text = format!("sinks:\n{}", sinks.concat());
     std::fs::write(folder.join("hub.yaml"), text).unwrap();
 }
 
-async fn deliveries(caller: &Caller, filter: &str) -> Vec<Value> {
+pub(crate) async fn deliveries(caller: &Caller, filter: &str) -> Vec<Value> {
     let (status, list) = caller.get(&format!("/deliveries?{filter}")).await;
     assert_eq!(status, 200, "{list}");
     list.as_array().unwrap().clone()
 }
 
 /// Waits until nothing is pending.
-async fn settled(caller: &Caller) {
+pub(crate) async fn settled(caller: &Caller) {
     let deadline = Instant::now() + PATIENCE * 4;
     loop {
         let pending = deliveries(caller, "state=pending&limit=3").await;
@@ -243,19 +245,22 @@ async fn history(caller: &Caller) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hubs_on_one_database_tell_each_change_once_and_in_order() {
-    let folder = tempfile::tempdir().unwrap();
     let postgres = Postgres::start();
-    let database = postgres.database("silo");
+    two_hubs_tell_each_change_once(&postgres.database("silo"), 0).await;
+}
+
+/// The clock of the second hub is ahead by so many seconds.
+pub(crate) async fn two_hubs_tell_each_change_once(database: &str, ahead: i64) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = WallClock::off_by(folder.path(), ahead);
     let key = folder.path().join("hub.key");
     let receiver = Receiver::start();
-    let hubs: Vec<Hub> = ["one", "other"]
-        .iter()
-        .map(|name| {
-            let folder = folder.path().join(name);
-            configure(&folder, &[hook(&folder_made(&folder), &receiver)]);
-            Hub::start_on(&database, &key, &folder)
-        })
-        .collect();
+    let start = |name: &str, wrapper: &[&str]| {
+        let folder = folder.path().join(name);
+        configure(&folder, &[hook(&folder_made(&folder), &receiver)]);
+        Hub::start_on_under(wrapper, database, &key, &folder)
+    };
+    let hubs = [start("one", &[]), start("other", &clock.wrapper())];
     let admin = Caller::new(&hubs[0], &hubs[0].admin_token());
     let callers = [admin.clone(), admin.at(hubs[1].url())];
     let mut writers = Vec::new();

@@ -73,6 +73,8 @@ impl<'de> serde::Deserialize<'de> for Time {
 pub enum Clock {
     /// The machine's clocks.
     System,
+    /// The wall clock of the database server, which all of its hubs share, and the machine's monotonic clock.
+    Server(Arc<ServerTime>),
     /// A clock set by a test, in milliseconds since the Unix epoch; time passes when the test sets it.
     Set(Arc<AtomicI64>),
     /// A clock that a test sets and steps.
@@ -99,6 +101,7 @@ impl Clock {
                 reason = "the one place that asks the machine"
             )]
             Self::System => Time(jiff::Timestamp::now().as_millisecond()),
+            Self::Server(server) => server.at(Self::System.reading()),
             Self::Set(millis) => Time(millis.load(Ordering::Acquire)),
             Self::Stepped { passed, stepped } => {
                 Time(passed.load(Ordering::Acquire) + stepped.load(Ordering::Acquire))
@@ -110,10 +113,19 @@ impl Clock {
     /// machine is suspended does not count (`CLOCK_MONOTONIC`, clock_gettime(2)).
     pub fn monotonic(&self) -> Duration {
         match self {
-            Self::System => AT_START + PROCESS_START.elapsed(),
+            Self::System | Self::Server(_) => AT_START + PROCESS_START.elapsed(),
             Self::Set(millis) | Self::Stepped { passed: millis, .. } => {
                 Duration::from_millis(millis.load(Ordering::Acquire).unsigned_abs())
             }
+        }
+    }
+
+    /// The clock of this machine, for what is compared with the clocks of others than hubs.
+    #[must_use]
+    pub fn of_machine(&self) -> Self {
+        match self {
+            Self::System | Self::Server(_) => Self::System,
+            Self::Set(_) | Self::Stepped { .. } => self.clone(),
         }
     }
 
@@ -124,6 +136,51 @@ impl Clock {
             monotonic: self.monotonic(),
         }
     }
+}
+
+/// The time of the database server, as last read from it, plus the monotonic time since.
+///
+/// What several hubs compare with the current time, such as leases and when a record was last seen, would otherwise
+/// depend on which hub stored it.
+#[derive(Debug)]
+pub struct ServerTime {
+    /// The server's wall clock minus this machine's monotonic clock, in milliseconds.
+    offset: AtomicI64,
+}
+
+impl Default for ServerTime {
+    fn default() -> Self {
+        Self {
+            offset: AtomicI64::new(Self::UNKNOWN),
+        }
+    }
+}
+
+impl ServerTime {
+    const UNKNOWN: i64 = i64::MIN;
+
+    /// The server has just said that it is this time.
+    pub fn note(&self, now: Time) {
+        self.note_at(now, Clock::System.monotonic());
+    }
+
+    fn note_at(&self, now: Time, monotonic: Duration) {
+        let offset = now.0.saturating_sub(millis(monotonic));
+        self.offset
+            .store(offset.max(Self::UNKNOWN + 1), Ordering::Release);
+    }
+
+    /// The server's time at a reading of this machine's clocks; before the server was first asked, the machine's.
+    fn at(&self, machine: Reading) -> Time {
+        match self.offset.load(Ordering::Acquire) {
+            Self::UNKNOWN => machine.now,
+            offset => Time(offset.saturating_add(millis(machine.monotonic))),
+        }
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Both clocks at one moment.
@@ -138,6 +195,24 @@ pub struct Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_servers_time_goes_on_with_the_monotonic_clock_whatever_this_machine_shows() {
+        let server = ServerTime::default();
+        let at = |now, monotonic| {
+            server.at(Reading {
+                now: Time(now),
+                monotonic: Duration::from_millis(monotonic),
+            })
+        };
+        assert_eq!(at(5_000, 100), Time(5_000));
+        server.note_at(Time(1_000_000), Duration::from_millis(100));
+        assert_eq!(at(5_000, 100), Time(1_000_000));
+        assert_eq!(at(99_000_000, 350), Time(1_000_250));
+        // The server's clock was corrected, or another server was promoted.
+        server.note_at(Time(400_000), Duration::from_millis(400));
+        assert_eq!(at(0, 401), Time(400_001));
+    }
 
     #[test]
     fn times_print_with_milliseconds_and_parse_back() {

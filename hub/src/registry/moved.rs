@@ -45,20 +45,23 @@ impl Moves {
     /// lost nothing must not look like another database to the agents.
     ///
     /// Without either, revisions continue above the present time on a new connection
-    /// ([`WriteTransaction::continue_at`]).
+    /// ([`WriteTransaction::continue_at`]). `latest`: the later one of this machine's time and `now`,
+    /// since the clock of the server that was promoted may be behind.
     pub(super) async fn look_at(
         &self,
         transaction: &mut WriteTransaction,
         now: Time,
+        latest: Time,
     ) -> Result<Option<Recovered>, StoreError> {
         let moves = self.store.server_moves();
         // Announced revisions were committed before this transaction got the lock.
         let (was_at, is_at) = (self.bus.current(), transaction.revision());
         if moves == self.known.load(Ordering::Acquire) && is_at >= was_at {
-            transaction.continue_at(now);
+            transaction.continue_at(latest);
             return Ok(None);
         }
-        note_restored(transaction, was_at, now).await?;
+        let past = was_at.max(Revision::at(latest));
+        note_restored(transaction, past, now).await?;
         if is_at < was_at {
             match random_u128() {
                 Ok(random) => transaction.set_database_id(DatabaseId::new(random)).await?,

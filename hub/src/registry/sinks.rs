@@ -75,7 +75,8 @@ pub struct EnqueueRemoval {
 #[derive(Debug)]
 pub struct EndCleaning(pub SinkName);
 
-/// Makes a delivery due immediately.
+/// Makes a delivery due immediately, whatever holds back its sink: also the lease of a worker, which
+/// may have died. The result of one that is at work is then discarded, or its message arrives twice.
 #[derive(Debug)]
 pub struct RetryDelivery(pub i64);
 
@@ -332,6 +333,7 @@ impl Command for RetryDelivery {
             return Err(Refusal::SinkGone.into());
         }
         transaction.retry_delivery(self.0, &sink).await?;
+        transaction.set_lease(&sink, "", Time::default()).await?;
         transaction.wake_workers().await?;
         tracing::debug!(%sink, delivery = self.0, "to be tried again");
         Ok(())

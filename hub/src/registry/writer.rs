@@ -225,8 +225,11 @@ impl Writer {
             }
             Err(error) => return Ended::NotBegun(batch, Arc::new(error)),
         };
+        // On a server, as it has just told the transaction.
         let now = self.clock.now();
-        let recovered = match self.moves.look_at(&mut transaction, now).await {
+        let latest = now.max(self.clock.of_machine().now());
+        let looked = self.moves.look_at(&mut transaction, now, latest).await;
+        let recovered = match looked {
             Ok(recovered) => recovered,
             Err(error) => return Ended::NotCommitted(batch, Arc::new(error)),
         };

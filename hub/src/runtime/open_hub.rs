@@ -253,6 +253,7 @@ impl OpenHub {
         }
         let store = Store::open(&url, schema, clock.now()).await?;
         drop(migrated);
+        let clock = store.clock(clock);
         let position = store.position().await?;
         let (bus, notifier) = Bus::new(position.revision);
         let view = View::new(store.clone(), settings.view_bytes);

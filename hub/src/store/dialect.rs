@@ -23,6 +23,21 @@ macro_rules! mariadb_session {
     };
 }
 
+/// PostgreSQL's time now, not that of the transaction's beginning.
+macro_rules! postgres_time {
+    () => {
+        "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)"
+    };
+}
+
+/// MariaDB's time at the beginning of the statement; in UTC, since a session's time zone may have
+/// hours that occur twice.
+macro_rules! mariadb_time {
+    () => {
+        "CAST(timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(3)) DIV 1000 AS SIGNED)"
+    };
+}
+
 impl Dialect {
     /// The URL to connect with: a missing SQLite file is created.
     pub(super) fn connect_url(self, url: &str) -> String {
@@ -195,6 +210,24 @@ impl Dialect {
         match self {
             Self::Postgres => Some("SELECT CAST(pg_backend_pid() AS bigint)"),
             Self::Sqlite | Self::MariaDb => None,
+        }
+    }
+
+    /// Queries the server's time in milliseconds since the Unix epoch. `None` without a server.
+    pub(super) fn time_question(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(concat!("SELECT ", postgres_time!())),
+            Self::MariaDb => Some(concat!("SELECT ", mariadb_time!())),
+        }
+    }
+
+    /// Reads all counters, each with the server's time, as [`Self::time_question`] has it.
+    pub(super) fn counters_question(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT name, value FROM counters",
+            Self::Postgres => concat!("SELECT name, value, ", postgres_time!(), " FROM counters"),
+            Self::MariaDb => concat!("SELECT name, value, ", mariadb_time!(), " FROM counters"),
         }
     }
 

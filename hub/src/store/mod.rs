@@ -64,6 +64,7 @@ use sqlx::any::AnyRow;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::database_url::DatabaseUrl;
+use crate::domain::time::{Clock, ServerTime};
 
 pub use agent_states::{AgentOfSilo, Missed};
 pub use audit::{AuditEvent, AuditPart, AuditRow};
@@ -132,6 +133,7 @@ pub struct Store {
     writer: Pool,
     readers: Pool,
     servers: Servers,
+    server_time: Arc<ServerTime>,
     /// The file of an embedded database.
     file: Option<Arc<DatabaseFile>>,
     interests: Interests,
@@ -157,6 +159,25 @@ struct ReadCounters {
 }
 
 impl Store {
+    /// The clock by which this database's hubs compare stored times: the server's instead of the
+    /// machine's. A clock set by a test, and that of an embedded database, remains.
+    pub fn clock(&self, clock: Clock) -> Clock {
+        match clock {
+            Clock::System if self.dialect.is_remote() => {
+                Clock::Server(Arc::clone(&self.server_time))
+            }
+            clock => clock,
+        }
+    }
+
+    /// Notes the time that a server has added to a row of its counters.
+    fn note_time(&self, row: Option<&AnyRow>) -> Result<(), StoreError> {
+        if let Some(row) = row.filter(|_| self.dialect.is_remote()) {
+            self.server_time.note(time(row, 2)?);
+        }
+        Ok(())
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.readers.close().await;

@@ -17,7 +17,7 @@ use super::server_identity::Servers;
 use super::{BEGIN_TIMEOUT, READER_PATIENCE, Store, StoreError, migrations};
 use crate::config::database_url::DatabaseUrl;
 use crate::domain::revision::Revision;
-use crate::domain::time::Time;
+use crate::domain::time::{ServerTime, Time};
 
 /// Number of connections for reads.
 const READERS: u32 = 4;
@@ -155,6 +155,36 @@ async fn check_encoding(first: &mut AnyConnection, url: &DatabaseUrl) -> Result<
     }
 }
 
+/// Creates, updates or checks the schema.
+async fn handle_schema(
+    first: &mut AnyConnection,
+    url: &DatabaseUrl,
+    schema: Schema,
+) -> Result<(), StoreError> {
+    if schema == Schema::Update && !migrations::are_there(first).await? {
+        return Err(StoreError::NoHub {
+            url: url.to_string(),
+        });
+    }
+    match schema {
+        Schema::Make | Schema::Update => migrations::run(first, url.dialect).await,
+        Schema::Check => migrations::check(first).await,
+    }
+}
+
+/// The server's time, if there is a server.
+async fn server_time(
+    first: &mut AnyConnection,
+    url: &DatabaseUrl,
+) -> Result<ServerTime, StoreError> {
+    let time = ServerTime::default();
+    if let Some(question) = url.dialect.time_question() {
+        let row = first.fetch_one(question).await?;
+        time.note(Time::from_millis(row.try_get(0)?));
+    }
+    Ok(time)
+}
+
 impl Store {
     /// Connects, and handles the schema according to `schema`.
     pub async fn open(url: &DatabaseUrl, schema: Schema, now: Time) -> Result<Self, StoreError> {
@@ -171,16 +201,8 @@ impl Store {
         // Migrations and the first connection have no statement deadline.
         let mut first = first_connection(&options, url, &servers, file.as_deref()).await?;
         check_encoding(&mut first, url).await?;
-        if schema == Schema::Update && !migrations::are_there(&mut first).await? {
-            return Err(StoreError::NoHub {
-                url: url.to_string(),
-            });
-        }
-        let migrated = match schema {
-            Schema::Make | Schema::Update => migrations::run(&mut first, url.dialect).await,
-            Schema::Check => migrations::check(&mut first).await,
-        };
-        migrated?;
+        handle_schema(&mut first, url, schema).await?;
+        let server_time = Arc::new(server_time(&mut first, url).await?);
         first.close().await.map_err(refused)?;
         // The file exists from now on.
         let options = url.dialect.reconnect_url(&url.url);
@@ -201,6 +223,7 @@ impl Store {
             writer: Pool::new(writer, 1, BEGIN_TIMEOUT),
             readers: Pool::new(reader, readers, READER_PATIENCE),
             servers,
+            server_time,
             file,
             interests: Interests::default(),
             change_reads: Arc::default(),

@@ -45,10 +45,11 @@ impl Store {
     pub async fn position(&self) -> Result<Position, StoreError> {
         let mut position = Position::default();
         let mut connection = self.readers.acquire().await?;
-        for row in connection
-            .fetch_all("SELECT name, value FROM counters")
-            .await?
-        {
+        let rows = connection
+            .fetch_all(self.dialect.counters_question())
+            .await?;
+        self.note_time(rows.first())?;
+        for row in rows {
             let value: i64 = row.try_get(1)?;
             match row.try_get(0)? {
                 "revision" => position.revision = value.into(),

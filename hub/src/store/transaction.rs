@@ -88,7 +88,10 @@ impl Store {
         } else {
             statements.add(begin);
         }
-        statements.add("SELECT name, value FROM counters WHERE name IN ('revision', 'sinks')");
+        statements.add(format!(
+            "{} WHERE name IN ('revision', 'sinks')",
+            self.dialect.counters_question()
+        ));
         let mut unwritten = Unwritten::default();
         let question = unwritten.question(&[], reads);
         question.ask(&mut statements);
@@ -98,7 +101,10 @@ impl Store {
             answers.next();
         }
         let (mut revision, mut sinks_version) = (Revision::NONE, 0);
-        for row in answers.next().unwrap_or_default() {
+        let counters = answers.next().unwrap_or_default();
+        // Before a command asks for the time.
+        self.note_time(counters.first())?;
+        for row in counters {
             match row.try_get::<&str, _>(0)? {
                 "revision" => revision = row.try_get(1)?,
                 _ => sinks_version = row.try_get(1)?,

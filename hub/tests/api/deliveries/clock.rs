@@ -100,6 +100,28 @@ async fn gathered_changes_wait_at_most_the_digest_time() {
 }
 
 #[tokio::test]
+async fn a_retry_lifts_the_lease_of_a_dead_hub() {
+    let (hub, open) = TestHub::start_in_parts().await;
+    let (sink, script) = state_sink("dns");
+    let dead = Desk::begin_beside(&open, "dead", vec![sink], false).await;
+    let (sink, alive_script) = state_sink("dns");
+    let alive = Desk::begin_beside(&open, "alive", vec![sink], false).await;
+    hub.put(DB).json(&json!({"ip": "10.0.0.5"})).await;
+    script.will_hang();
+    tokio::select! {
+        () = dead.work() => panic!("it was answered"),
+        () = script.hung() => {}
+    }
+    alive.work().await;
+    assert!(!was_sent(&alive_script), "the lease holds");
+    let id = &super::scripted::deliveries(&hub, "state=pending").await[0]["id"];
+    let retried = hub.post(&format!("/deliveries/{id}/retry")).await;
+    assert_eq!(retried.status, 200, "{retried:?}");
+    alive.work().await;
+    assert!(was_sent(&alive_script));
+}
+
+#[tokio::test]
 async fn a_lease_of_a_clock_that_was_ahead_does_not_bind() {
     let (hub, open) = TestHub::start_in_parts().await;
     let (sink, script) = state_sink("dns");
