@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod error;
+mod invitation;
 mod page;
 mod reason;
 mod record;
@@ -30,6 +31,7 @@ use crate::connection::Connection;
 use crate::silo::{Addresses, Family, Hostname, SiloId};
 use endpoint::{Answer, Call, Endpoint, Outcome};
 pub use error::{ClientError, TokenVerdict};
+pub use invitation::InvitationClient;
 pub use page::{PageError, read_page};
 pub use record::RecordUpdate;
 
@@ -120,8 +122,7 @@ impl HubClient {
         kind: AgentKind,
         route: &Route,
     ) -> Result<Self, ClientError> {
-        // An error means that a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        use_ring();
         let agent = connection.agent_name.header(kind);
         let hubs = connection.hubs().iter();
         let hubs = hubs
@@ -404,6 +405,12 @@ impl HubClient {
     pub fn not_a_hub(&self, cause: impl Into<String>) -> ClientError {
         self.endpoint().not_a_hub(cause)
     }
+}
+
+/// Lets TLS use ring.
+fn use_ring() {
+    // An error means that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// `GET /ip`, which is open to everybody; a signature protects the answer.

@@ -65,6 +65,12 @@ impl FromStr for Pin {
     }
 }
 
+impl From<Pin> for Pins {
+    fn from(pin: Pin) -> Self {
+        Self(vec![pin])
+    }
+}
+
 impl Pins {
     /// Whether a pin is one of these.
     pub fn contain(&self, pin: &Pin) -> bool {

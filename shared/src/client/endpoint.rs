@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -205,6 +205,21 @@ impl Endpoint {
             Ok((response, signed)) => self.judge(response, signed).await,
             Err(error) => error.into(),
         }
+    }
+
+    /// `GET /ping`, neither signed nor with a credential: the field `Date` of the answer, which anything on the way could
+    /// have changed.
+    pub(super) async fn date(&self, timeout: Duration) -> Result<Option<String>, ClientError> {
+        let call = Call {
+            is_authenticated: false,
+            ..Call::new(Method::GET, &["ping"])
+        };
+        let request = self.request(&call, timeout)?;
+        let response = self.http.execute(request).await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let date = field(response.headers(), DATE);
+        self.judge(response, None).await.result?;
+        Ok(date)
     }
 
     /// Sends a request; returns the response before its body is read.

@@ -97,7 +97,7 @@ impl Signer {
 }
 
 /// The current time in Unix seconds.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "a signature is made at the machine's own time, which the hub judges"
