@@ -78,6 +78,15 @@ pub(crate) async fn check(settings: &Settings, output: &Output) -> Result<bool, 
     Ok(said.is_ok())
 }
 
+/// Whether state folder and hosts file can be written; prints what can't.
+pub(crate) fn is_able(settings: &Settings, output: &Output) -> bool {
+    let output = output.quieted();
+    let mut said = Checklist::new(&output);
+    check_state(settings, &mut said);
+    check_hosts(settings, &mut said);
+    said.is_ok()
+}
+
 /// Prints what the next run would skip, refuse or leave wrong.
 fn check_plan(
     settings: &Settings,

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use silo_shared::flags::{AFTER_HELP, AgentCommandLine, ConnectionFlags, OutputFlags};
 use silo_shared::install::{InstallFlags, UninstallFlags};
+use silo_shared::join::JoinFlags;
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::format::Format;
@@ -69,6 +70,10 @@ pub(crate) enum Verb {
         #[arg(long)]
         list: bool,
     },
+    /// Get a token by an invitation, write the configuration, run once and make a schedule
+    Join(JoinFlags),
+    /// Undo `join` and `install`: end the schedule, remove the blocks, revoke the token that `join` made
+    Leave,
     /// Let systemd, cron or Task Scheduler run this program, with the flags given here
     Install(InstallFlags),
     /// Remove what `install` wrote
@@ -143,7 +148,7 @@ pub(crate) struct Flags {
     pub(crate) adopt: bool,
 
     /// Accept a pull that removes more names than `policy.max_removed` allows, and replace a --file that is not ours; with
-    /// `restore`, accept lost lines; with `install` and `uninstall`, overwrite or remove edited files
+    /// `restore`, accept lost lines; with `install`, `uninstall`, `join` and `leave`, overwrite or remove edited files
     #[arg(long, global = true, value_parser = BoolishValueParser::new())]
     pub(crate) force: bool,
 

@@ -11,7 +11,8 @@
 //! - `own`: files of our own for DNS servers, instead of blocks in the hosts file.
 //! - `state`: lock, backups, journal, and the hub's last responses (`remembered`). `digest`: SHA-256.
 //! - `writer`: the part of a run that writes, with `write_gate`; `owed_hook`, `hook`: the hook of `on_change`.
-//! - `agent`, `watch`, `undo`, `check` (with `room`), `status` (with `run_status`): the commands.
+//! - `agent`, `watch`, `undo`, `check` (with `room`), `status` (with `run_status`): the commands. `join`: what is
+//!   its own in `install`, `join` and `leave`.
 //!
 //! The binary only calls [`run`].
 
@@ -33,6 +34,7 @@ mod glob;
 mod hook;
 mod hosts;
 mod in_place;
+mod join;
 mod known;
 mod leftover;
 mod merge;
@@ -77,12 +79,14 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use silo_shared::agent::{print, wait};
 use silo_shared::flags::read_command_line;
-use silo_shared::install::{Agent, install, uninstall};
+use silo_shared::install::{Agent, uninstall};
+use silo_shared::join::leave;
 use silo_shared::output::Output;
 use silo_shared::program::{DONE, failed, misused};
 
 use crate::agent_error::AgentError;
 use crate::cli::{Cli, Flags, Verb};
+use crate::join::Downstream;
 use crate::settings::Settings;
 
 /// The program's name.
@@ -124,23 +128,7 @@ pub fn run() -> ExitCode {
                 undo::restore(settings, number, output)
             }
         }),
-        Verb::Install(wanted) => {
-            let check = |cli: &Cli| {
-                let mut flags = cli.flags.clone();
-                flags.connection.is_scheduled = true;
-                let settings = Settings::load(&flags)?;
-                settings.some_silos()?;
-                settings.check_state_folder()?;
-                settings.connection().map(drop)
-            };
-            install(
-                Agent::Downstream,
-                &wanted,
-                flags.force,
-                &flags.output,
-                check,
-            )
-        }
+        Verb::Install(wanted) => join::schedule(&flags, &wanted, flags.force),
         Verb::Uninstall(wanted) => {
             let owner = flags.connection.trust_owner;
             uninstall(
@@ -151,6 +139,10 @@ pub fn run() -> ExitCode {
                 &flags.output,
             )
         }
+        Verb::Join(wanted) => {
+            silo_shared::join::join(&Downstream(&flags), &wanted, flags.force, &flags.output)
+        }
+        Verb::Leave => leave(&Downstream(&flags), false, flags.force, &flags.output),
         Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

@@ -159,6 +159,11 @@ impl Settings {
         }
     }
 
+    /// Only the flags, for a machine without a configuration.
+    pub(crate) fn of_flags(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::parse(None, flags)
+    }
+
     /// Refuses a state folder that users other than root can change, if root runs this.
     pub(crate) fn check_state_folder(&self) -> Result<(), ConfigError> {
         self.trust

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use silo_shared::flags::{AFTER_HELP, AgentCommandLine, ConnectionFlags, OutputFlags};
 use silo_shared::install::{InstallFlags, UninstallFlags};
+use silo_shared::join::JoinFlags;
 use silo_shared::silo::{Hostname, SiloId};
 
 use crate::discover::select::Network;
@@ -53,6 +54,23 @@ pub(crate) enum Verb {
         /// Print what would be removed; change nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Get a token by an invitation, write the configuration, run once and make a schedule
+    Join {
+        #[command(flatten)]
+        flags: JoinFlags,
+        /// Replace a configuration and a token that are there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Undo `join` and `install`: end the schedule, remove this machine's records, revoke the token that `join` made
+    Leave {
+        /// Leave the records at the hub
+        #[arg(long)]
+        keep_records: bool,
+        /// Remove files that were edited since, too
+        #[arg(long)]
+        force: bool,
     },
     /// Let systemd, cron or Task Scheduler run this program, with the flags given here
     Install {

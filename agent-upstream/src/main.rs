@@ -6,7 +6,7 @@
 //! - `failures`: prints failures, with `--quiet` once.
 //! - `plan`, `report`, `report_error`: one record: the decision, the update, and its errors.
 //! - `agent`: one pass over all records; `hook`: the program that is told of changes.
-//! - `watch`, `check`, `status`, `remove`: the other commands.
+//! - `watch`, `check`, `status`, `remove`: the other commands; `join`: what is its own in `install`, `join` and `leave`.
 
 mod agent;
 mod check;
@@ -15,6 +15,7 @@ mod discover;
 mod failures;
 mod forget;
 mod hook;
+mod join;
 mod period;
 mod plan;
 mod record;
@@ -37,12 +38,14 @@ use jiff::Timestamp;
 use silo_shared::agent::{AgentError, CannotStart, print, wait};
 use silo_shared::config::ConfigError;
 use silo_shared::flags::read_command_line;
-use silo_shared::install::{Agent, install, uninstall};
+use silo_shared::install::{Agent, uninstall};
+use silo_shared::join::leave;
 use silo_shared::output::Output;
 use tokio::time::Instant;
 
 use crate::agent::RunTime;
 use crate::cli::{Cli, Flags, Verb};
+use crate::join::Upstream;
 use crate::period::Period;
 use crate::plan::HEARTBEAT;
 use crate::settings::Settings;
@@ -68,18 +71,7 @@ fn main() -> ExitCode {
         Verb::Install {
             flags: wanted,
             force,
-        } => install(
-            Agent::Upstream,
-            &wanted,
-            force,
-            &flags.output,
-            |cli: &Cli| {
-                let mut flags = cli.flags.clone();
-                flags.connection.is_scheduled = true;
-                flags.connection.is_of_service = true;
-                Settings::load(&flags).map(drop)
-            },
-        ),
+        } => join::schedule(&flags, &wanted, force),
         Verb::Uninstall {
             flags: wanted,
             force,
@@ -87,6 +79,14 @@ fn main() -> ExitCode {
             let owner = flags.connection.trust_owner;
             uninstall(Agent::Upstream, &wanted, force, owner, &flags.output)
         }
+        Verb::Join {
+            flags: wanted,
+            force,
+        } => silo_shared::join::join(&Upstream(&flags), &wanted, force, &flags.output),
+        Verb::Leave {
+            keep_records,
+            force,
+        } => leave(&Upstream(&flags), keep_records, force, &flags.output),
         Verb::ConfigExample => print(PROGRAM, CONFIG_EXAMPLE.as_bytes()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

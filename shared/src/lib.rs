@@ -20,7 +20,8 @@
 //! - [`text`]: decoding of files that people write. [`trusted_file`]: whether root may trust a file. `descriptor` and
 //!   `windows`: owners and access control lists on Windows.
 //! - [`pin`]: pins of a hub's key.
-//! - [`invitation`]: invitations, by which machines get their tokens.
+//! - [`invitation`]: invitations, by which machines get their tokens. [`join`]: the commands `join` and `leave` of both
+//!   agents.
 //! - [`network`]: networks in settings.
 //! - [`program`]: exit codes and logging, the same in all three programs.
 //! - [`request_id`]: which request a log line belongs to.
@@ -52,6 +53,7 @@ pub mod hook;
 mod hub_tls;
 pub mod install;
 pub mod invitation;
+pub mod join;
 pub mod log_file;
 mod log_line;
 pub mod lookup;

@@ -31,6 +31,8 @@ mod full_disk;
 mod generated_client;
 #[cfg(target_os = "linux")]
 mod install;
+#[cfg(target_os = "linux")]
+mod joining;
 mod kills;
 #[cfg(target_os = "linux")]
 mod limits;

@@ -8,7 +8,7 @@ use super::InstallError;
 
 /// Makes a folder and those above with the mode that system folders have, whatever the umask is. On Windows they are
 /// private: others would be able to write to them otherwise.
-pub(super) fn make_folders(folder: &Path) -> Result<(), InstallError> {
+pub(crate) fn make_folders(folder: &Path) -> Result<(), InstallError> {
     if cfg!(windows) {
         return crate::private_file::create_folder(folder).map_err(InstallError::io(folder));
     }
@@ -45,7 +45,7 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Replaces a file atomically with one that all may read.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temp = temporary(path);
     remove_leftover(&temp)?;
     let mut file = crate::private_file::create_new(&temp)?;

@@ -8,9 +8,29 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use super::InstallError;
-use super::job::{Agent, Files};
+use super::job::Agent;
+pub(super) use super::job::Files;
 use crate::config::{ConfigError, read_yaml};
 use crate::folders;
+
+/// The value of a flag, if it was given.
+fn flag(arguments: &[String], name: &str) -> Option<PathBuf> {
+    let start = format!("--{name}=");
+    let mut words = arguments.iter().rev();
+    words
+        .find_map(|word| word.strip_prefix(&start))
+        .map(PathBuf::from)
+}
+
+/// Those that flags name, but for configuration and token.
+pub(super) fn of_flags(arguments: &[String]) -> Files {
+    Files {
+        ca: flag(arguments, "ca-file"),
+        state: flag(arguments, "state-dir"),
+        hosts: flag(arguments, "hosts-file"),
+        ..Files::default()
+    }
+}
 
 /// Finds them. `root` is the folder in which the paths begin.
 pub(super) fn find(
@@ -18,14 +38,7 @@ pub(super) fn find(
     arguments: &[String],
     root: Option<&Path>,
 ) -> Result<Files, InstallError> {
-    let flag = |name: &str| {
-        let start = format!("--{name}=");
-        let value = arguments
-            .iter()
-            .rev()
-            .find_map(|word| word.strip_prefix(&start));
-        value.map(PathBuf::from)
-    };
+    let flag = |name: &str| flag(arguments, name);
     let given = flag("config");
     let is_given = given.is_some();
     let config = given.unwrap_or_else(|| folders::config_file(agent.config_name()));

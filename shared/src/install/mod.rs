@@ -3,13 +3,14 @@
 //! Pure: `schedule` and `job` say what is to run when; `units` (systemd), `cron` and `task` (Task Scheduler) make a
 //! `plan::Plan` of it, with the words that `quote` quotes. Acting: `carried` and `files` read the command line and the
 //! configuration, `place` looks for what runs schedules here, `apply` writes a plan (with `disk`) and the `record` of it,
-//! `command` calls other programs, and `verbs` are the commands themselves.
+//! `command` calls other programs, and `verbs` are the commands themselves. `ahead` is for `join` and `leave`.
 
+mod ahead;
 mod apply;
 mod carried;
 mod command;
 mod cron;
-mod disk;
+pub(crate) mod disk;
 mod files;
 mod job;
 mod place;
@@ -25,7 +26,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub(crate) use ahead::Given;
 pub use job::Agent;
+pub(crate) use place::below;
 pub use schedule::{Interval, Schedule};
 pub use verbs::{InstallFlags, UninstallFlags, install, uninstall};
 

@@ -27,7 +27,7 @@ const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 const BOOTED: &str = "/run/systemd/system";
 
 /// A path of the system, below `root` if there is one.
-pub(super) fn below(root: Option<&Path>, path: &Path) -> PathBuf {
+pub(crate) fn below(root: Option<&Path>, path: &Path) -> PathBuf {
     match root {
         Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
         None => path.to_owned(),

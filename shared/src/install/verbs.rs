@@ -49,7 +49,7 @@ pub struct UninstallFlags {
 }
 
 impl InstallFlags {
-    fn schedule(&self) -> Schedule {
+    pub(super) fn schedule(&self) -> Schedule {
         if self.watch {
             Schedule::Watch
         } else {
@@ -154,7 +154,7 @@ fn finish(
 }
 
 /// What is to be scheduled: this program, with the flags that it was given.
-fn job<T: Parser>(
+pub(super) fn job<T: Parser>(
     agent: Agent,
     matches: &ArgMatches,
     root: Option<&Path>,
@@ -172,7 +172,7 @@ fn job<T: Parser>(
     })
 }
 
-fn trusted_owner(matches: &ArgMatches) -> Option<Owner> {
+pub(super) fn trusted_owner(matches: &ArgMatches) -> Option<Owner> {
     matches.try_get_one("trust_owner").ok().flatten().cloned()
 }
 
@@ -194,7 +194,7 @@ fn make_own_folder(agent: Agent, output: &Output) -> Result<(), InstallError> {
 }
 
 /// Whose files a scheduled agent may use.
-fn trust_of(agent: Agent, owner: Option<Owner>) -> Trust {
+pub(super) fn trust_of(agent: Agent, owner: Option<Owner>) -> Trust {
     let trust = Trust::new(owner).without_caller();
     match agent {
         // The task runs as LOCAL SERVICE, whose folder holds its configuration, token and state.
@@ -204,7 +204,11 @@ fn trust_of(agent: Agent, owner: Option<Owner>) -> Trust {
 }
 
 /// Refuses files that users other than root could change, if root or SYSTEM will use them.
-fn check_files(job: &Job, trust: &Trust, root: Option<&Path>) -> Result<(), InstallError> {
+pub(super) fn check_files(
+    job: &Job,
+    trust: &Trust,
+    root: Option<&Path>,
+) -> Result<(), InstallError> {
     for file in job.read_files() {
         let kind = match file {
             _ if file == job.program => Kind::Program,
@@ -222,7 +226,11 @@ fn check_files(job: &Job, trust: &Trust, root: Option<&Path>) -> Result<(), Inst
     Ok(())
 }
 
-fn plan(job: &Job, schedule: Schedule, platform: &Platform) -> Result<Plan, InstallError> {
+pub(super) fn plan(
+    job: &Job,
+    schedule: Schedule,
+    platform: &Platform,
+) -> Result<Plan, InstallError> {
     match platform {
         Platform::Systemd(scope) => units::plan(job, schedule, scope),
         Platform::Cron => cron::plan(job, schedule),
