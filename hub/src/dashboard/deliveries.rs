@@ -120,7 +120,10 @@ async fn rows(
         let found = hub
             .store
             .deliveries(Some(of), sink, IdCursor(before), wanted);
-        rows.extend(found.await?);
+        let found = found.await?;
+        // One that left its former state between two reads is shown once, in the present one.
+        rows.retain(|row| found.iter().all(|newer| newer.id != row.id));
+        rows.extend(found);
         if rows.len() > PAGE {
             break;
         }

@@ -26,6 +26,9 @@ const SILO_DATABASE: HeaderName = HeaderName::from_static("silo-database");
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The number of probes without an answer after which a connection is closed.
 const KEEPALIVE_PROBES: u32 = 3;
+/// How long a connection without a request is kept: a hub, and proxies commonly, close it after 75 s, and a request that is
+/// sent at that moment gets no answer.
+const REUSED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A request, for whichever hub is asked.
 #[derive(Clone, Debug)]
@@ -131,6 +134,7 @@ impl Endpoint {
             .tcp_keepalive(KEEPALIVE)
             .tcp_keepalive_interval(KEEPALIVE)
             .tcp_keepalive_retries(KEEPALIVE_PROBES)
+            .pool_idle_timeout(REUSED_WITHIN)
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(Arc::new(Lookup))
             .no_proxy();
