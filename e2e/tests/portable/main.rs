@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod joining;
 mod left_state;
 #[cfg(windows)]
 mod schedule;

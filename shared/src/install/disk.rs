@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::InstallError;
+use crate::held;
 
 /// Makes a folder and those above with the mode that system folders have, whatever the umask is. On Windows they are
 /// private: others would be able to write to them otherwise.
@@ -52,7 +53,9 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     set_mode(&temp, 0o644)?;
     file.sync_all()?;
-    fs::rename(&temp, path)
+    // Windows renames no file that is open, and shares none that is being made.
+    drop(file);
+    held::rename(&temp, path)
 }
 
 #[cfg(unix)]
