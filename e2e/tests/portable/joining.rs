@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use silo_e2e::{binary, logs, write_private};
 
-use super::Site;
+use super::{INSTALLED, Site};
 
 /// A machine that is to join.
 struct Machine<'a> {
@@ -28,6 +28,10 @@ impl Machine<'_> {
         command
             .arg("--state-dir")
             .arg(self.site.path("joined-state"));
+        if cfg!(windows) {
+            // Wine's user owns all files there.
+            command.arg("--trust-owner=S-1-5-21-0-0-0-1000");
+        }
         if self.kind == "downstream" {
             command.arg("--hosts-file").arg(self.site.hosts());
         }
@@ -77,6 +81,7 @@ async fn token(site: &Site, invitation: &str) -> Option<String> {
 
 #[tokio::test]
 async fn a_downstream_joins_by_a_line_and_leaves() {
+    let _turn = INSTALLED.lock().await;
     let site = Site::new("joining");
     site.put("files", "10.0.0.9").await;
     let before = site.text();
@@ -108,6 +113,7 @@ async fn a_downstream_joins_by_a_line_and_leaves() {
 
 #[tokio::test]
 async fn an_upstream_joins_by_a_line_and_leaves() {
+    let _turn = INSTALLED.lock().await;
     let site = Site::new("joining-upstream");
     let spec =
         json!({"role": "write", "silos": [site.silo], "hostnames": ["nas"], "urls": [site.url]});

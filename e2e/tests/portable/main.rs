@@ -20,6 +20,10 @@ use std::process::{Child, Command, Output, Stdio};
 use reqwest::Method;
 use serde_json::json;
 use silo_e2e::{Caller, Hub, binary, logs, until, write_private};
+use tokio::sync::Mutex;
+
+/// What `install` has written, and `leave` removes, is noted at one place of the machine.
+static INSTALLED: Mutex<()> = Mutex::const_new(());
 
 /// A hub, and a folder for the agents' files.
 struct Site {

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use silo_e2e::{binary, write_private};
+use tokio::sync::MutexGuard;
+
+use super::INSTALLED;
 
 /// The task definitions of the unit tests.
 const TASKS: [(&str, &str, &[&str], &str); 5] = [
@@ -51,6 +54,7 @@ struct Machine {
     folder: PathBuf,
     program: PathBuf,
     fake: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Machine {
@@ -79,6 +83,7 @@ impl Machine {
             folder,
             program,
             fake: tempfile::tempdir().unwrap(),
+            _turn: INSTALLED.blocking_lock(),
         }
     }
 

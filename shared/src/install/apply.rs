@@ -20,6 +20,11 @@ use super::record::Record;
 use super::task;
 use super::{InstallError, cron};
 
+/// How often a task that was just made is looked for, since Task Scheduler may be busy with it.
+const LOOKS: u32 = 5;
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// The system to write to.
 pub(super) struct System<'a> {
     /// The folder in which all paths begin; nothing is started then.
@@ -253,6 +258,18 @@ impl System<'_> {
             .ok()
     }
 
+    /// The same of a task that was just made. Without it, later runs would take the task for one that was edited.
+    fn show_new_task(&self, name: &str) -> Result<String, InstallError> {
+        for _ in 1..LOOKS {
+            if let Some(shown) = self.show_task(name) {
+                return Ok(shown);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.commands
+            .run(&["schtasks", "/query", "/tn", name, "/xml"])
+    }
+
     fn write(&self, item: &Item, record: &mut Record) -> Result<(), InstallError> {
         match item {
             Item::File { path, contents } => {
@@ -276,7 +293,7 @@ impl System<'_> {
                 let removed = fs::remove_file(&file).map_err(InstallError::io(&file));
                 created?;
                 removed?;
-                let shown = self.show_task(name).unwrap_or_default();
+                let shown = self.show_new_task(name)?;
                 record.registered.insert(name.clone(), shown);
                 Ok(())
             }
