@@ -3,7 +3,7 @@
 //! - `upstream.token`: the token (0600).
 //! - `upstream.join.pending`: what a join that was interrupted needs to go on (0600). Written before the hub is asked to
 //!   make the token, and removed at the very end.
-//! - `upstream.joined`: which token `join` made and what it wrote, for `leave`. It names no path, so that whoever can
+//! - `upstream.joined`: which token `join` made and what it wrote, for `leave`. It names no path, so that one who can
 //!   change it can't make root remove other files.
 
 use std::fs;

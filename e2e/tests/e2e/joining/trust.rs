@@ -145,7 +145,7 @@ async fn over_tls_the_pin_of_the_line_counts_and_goes_into_the_configuration() {
     let refused = complaint(&laptop.join(&misled, &[]), 1);
     assert!(refused.contains("cannot trust the hub"), "{refused}");
     assert_eq!(laptop.files(), [""; 0]);
-    // The first URL of which nobody answers; both go into the configuration.
+    // No server answers at the first URL; both go into the configuration.
     let gone = "https://127.0.0.1:1";
     let line = invite(&hub, &["--read"], &[gone, hub.url()]);
     said(&laptop.join(&line, &[]));
