@@ -65,7 +65,7 @@ fn hurry(machine: &Machine) {
     );
 }
 
-fn wait_until(machine: &Machine, what: &str, patience: Duration, script: &str) {
+pub(crate) fn wait_until(machine: &Machine, what: &str, patience: Duration, script: &str) {
     let deadline = Instant::now() + patience;
     loop {
         let output = machine.run(script);

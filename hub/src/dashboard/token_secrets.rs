@@ -49,7 +49,7 @@ fn new_page(session: &Session, form: Form) -> NewTokenPage {
 }
 
 /// Makes a token, as `POST /tokens` does.
-pub(super) async fn make_token(
+async fn make_token(
     hub: &Hub,
     caller: &Caller,
     spec: TokenSpec,

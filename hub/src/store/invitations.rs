@@ -89,6 +89,13 @@ pub(super) fn known_invitation(row: &AnyRow) -> Result<KnownInvitation, StoreErr
     })
 }
 
+/// Rows of [`COLUMNS`] without their secrets.
+fn shown(rows: &[AnyRow]) -> Result<Vec<Invitation>, StoreError> {
+    rows.iter()
+        .map(|row| known_invitation(row).map(|known| known.invitation))
+        .collect()
+}
+
 impl Store {
     /// The invitations with ids after `after` in byte order.
     pub async fn invitations(
@@ -103,10 +110,7 @@ impl Store {
             ))
             .bind(after.to_owned())
             .bind(limit);
-        let rows = self.read(query).await?;
-        rows.iter()
-            .map(|row| known_invitation(row).map(|known| known.invitation))
-            .collect()
+        shown(&self.read(query).await?)
     }
 
     /// The invitations that can still be used, oldest first.
@@ -122,10 +126,7 @@ impl Store {
             ))
             .bind(now.as_millis())
             .bind(limit);
-        let rows = self.read(query).await?;
-        rows.iter()
-            .map(|row| known_invitation(row).map(|known| known.invitation))
-            .collect()
+        shown(&self.read(query).await?)
     }
 
     /// Whether there are invitations that ended before a time, or that end after another one, which only a wrong clock

@@ -253,9 +253,12 @@ impl System<'_> {
 
     /// A task as Task Scheduler has it; `None` if there is none, which `schtasks` reports as a failure.
     fn show_task(&self, name: &str) -> Option<String> {
+        self.query_task(name).ok()
+    }
+
+    fn query_task(&self, name: &str) -> Result<String, InstallError> {
         self.commands
             .run(&["schtasks", "/query", "/tn", name, "/xml"])
-            .ok()
     }
 
     /// The same of a task that was just made. Without it, later runs would take the task for one that was edited.
@@ -266,8 +269,7 @@ impl System<'_> {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.commands
-            .run(&["schtasks", "/query", "/tn", name, "/xml"])
+        self.query_task(name)
     }
 
     fn write(&self, item: &Item, record: &mut Record) -> Result<(), InstallError> {

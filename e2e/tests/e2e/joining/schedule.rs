@@ -1,6 +1,6 @@
 //! `join` and `leave` on machines of the test's own: with systemd and its schedule, and with cron.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use silo_e2e::systemd::{ADDRESS, Machine};
 
@@ -25,17 +25,7 @@ fn paste(machine: &Machine, invite: &str, flags: &str) -> String {
 }
 
 fn wait_until(machine: &Machine, what: &str, script: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !machine.run(script).status.success() {
-        assert!(
-            Instant::now() < deadline,
-            "in vain: {what}: {}",
-            machine.must(
-                "cat /etc/hosts; tail -n 40 /run/*.log; systemctl status 'silo-*' 2>&1 || true"
-            )
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    crate::install::wait_until(machine, what, PATIENCE, script);
 }
 
 /// What `join` may leave anywhere, but for the state of the agents.
